@@ -1,0 +1,25 @@
+"""The exceptions of hf_dd: all derive from one base, and each message names the input and the way out."""
+
+
+class HfDdError(Exception):
+    """Base of every error that hf_dd raises on purpose; the CLI shows its message without a traceback."""
+
+
+class ConfigError(HfDdError):
+    """An option is unknown, out of range, or contradicts another one."""
+
+
+class DataError(HfDdError):
+    """A data set can't be read, or doesn't hold what the run asks of it."""
+
+
+class HubError(HfDdError):
+    """A repository, revision or file can't be reached or written."""
+
+
+class TeacherError(HfDdError):
+    """A teacher can't be loaded, or doesn't fit the data set or the guide."""
+
+
+class RunError(HfDdError):
+    """A run can't start in, or go on from, the state it finds on disk, or has diverged."""
