@@ -1,0 +1,235 @@
+"""Every option of hf_dd, as dataclasses: names, defaults, help. Ranges are checked on construction; no torch here.
+
+Names follow transformers' `TrainingArguments` where it has the option, and the field's papers elsewhere.
+"""
+
+import dataclasses
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from hf_dd.errors import ConfigError
+
+
+def option(default: Any, help: str, **metadata: Any) -> Any:
+    """A dataclass field with a default (a list is copied per instance) and its help text."""
+    metadata["help"] = help
+    if isinstance(default, list):
+        return field(default_factory=lambda: list(default), metadata=metadata)
+    return field(default=default, metadata=metadata)
+
+
+def require_at_least(config: Any, minimum: float, *names: str) -> None:
+    """Raise ConfigError for the first of the named options that is below `minimum` or not a number; None passes."""
+    for name in names:
+        value = getattr(config, name)
+        if value is not None and not value >= minimum:
+            raise ConfigError(f"--{name} is {value}; it has to be at least {minimum}.")
+
+
+@dataclass
+class DataConfig:
+    """Which data set, and how its columns and splits are called."""
+
+    dataset: str = option(
+        "digits",
+        "Data set: a Hub id (owner/name, owner/name@revision), a folder that load_dataset reads, a folder of IDX "
+        "files, or 'digits' (scikit-learn's, built in).",
+    )
+    dataset_config: str | None = option(None, "Configuration of the data set, where it has several.")
+    image_column: str | None = option(None, "Column with the images; found from the features if not given.")
+    label_column: str | None = option(None, "Column with the labels; found from the features if not given.")
+    train_split: str = option("train", "Split to distill from.")
+    test_split: str | None = option(None, "Split to evaluate on; 'test', else 'validation', if not given.")
+    image_size: int | None = option(
+        None, "Side in pixels that every image is brought to (cover, then centre crop); as they are if not given."
+    )
+
+    def __post_init__(self) -> None:
+        require_at_least(self, 1, "image_size")
+
+
+@dataclass
+class RunConfig(DataConfig):
+    """What every run that trains has: a seed, a precision, a place for its output, a way to the Hub."""
+
+    output_dir: str | None = option(None, "Folder for everything the run writes; named after the run if not given.")
+    overwrite_output_dir: bool = option(False, "Remove what an earlier run left in --output_dir.")
+    seed: int = option(0, "Seed of every random draw.")
+    mixed_precision: Literal["no", "bf16"] = option("no", "Autocast of the networks' forward passes.")
+    push_to_hub: bool = option(False, "Push the result to the Hub when it is done.")
+    hub_private_repo: bool = option(False, "Create the repository as a private one.")
+
+
+@dataclass
+class PretrainConfig(RunConfig):
+    """Train a grid (architectures x seeds) of teachers; defaults are the paper's (arXiv 2310.03295)."""
+
+    architectures: list[str] = option(["ConvNet"], "Architectures of the teachers.")
+    architecture_options: list[str] = option([], "Options of the architectures as key=value, e.g. width=64 depth=2.")
+    teacher_seeds: list[int] = option([0], "One teacher of each architecture per seed.")
+    epochs: int = option(150, "Epochs of training.")
+    keep_epochs: list[int] = option([], "Epochs to keep (one commit and one tag each); every epoch if not given.")
+    learning_rate: float = option(0.01, "Learning rate of SGD.")
+    momentum: float = option(0.9, "Momentum of SGD.")
+    weight_decay: float = option(5e-3, "Weight decay of SGD.")
+    batch_size: int = option(256, "Images per step.")
+    lr_drops: list[float] = option(
+        [1 / 3, 2 / 3], "Fractions of the epochs after which the learning rate is multiplied by 0.1."
+    )
+    augment: str = option("none", "Augmentation strategy, operations joined by '_'; the paper's teachers use none.")
+    compile: bool = option(False, "torch.compile the network (worth it from some minutes of training on).")
+    hub_namespace: str | None = option(
+        None, "User or organisation that owns the teacher repos; the token's user else."
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_at_least(self, 1, "epochs", "batch_size")
+        require_at_least(self, 0, "learning_rate", "momentum", "weight_decay")
+        if not self.architectures or not self.teacher_seeds:
+            raise ConfigError("--architectures and --teacher_seeds need at least one value each.")
+        if bad := [epoch for epoch in self.keep_epochs if not 1 <= epoch <= self.epochs]:
+            raise ConfigError(f"--keep_epochs holds {bad}; epochs run from 1 to {self.epochs} (--epochs).")
+        if bad := [drop for drop in self.lr_drops if not 0 < drop < 1]:
+            raise ConfigError(f"--lr_drops holds {bad}; give fractions of the training between 0 and 1.")
+
+
+@dataclass
+class TeacherConfig:
+    """Which teachers: by reference, by Hub tags, or from a collection; and how they guide (CLoM)."""
+
+    teachers: list[str] = option([], "Teachers as owner/name@revision or as local folders.")
+    teacher_tags: list[str] = option(
+        [], "Take every Hub model with all of these tags, e.g. hf-dd-teacher dataset:digits."
+    )
+    teacher_revision: str = option("final", "Revision of the teachers found by --teacher_tags.")
+    teacher_pool: str | None = option(None, "Slug of a Hub collection of teachers; its notes pin the commits.")
+    clom: Literal["none", "ce", "cos"] = option(
+        "none", "CLoM guide: 'ce' (teachers of the same label space), 'cos' (any teacher), or 'none'."
+    )
+    clom_alpha: float = option(100.0, "Weight of the CLoM term, on the paper's scale.")
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.clom_alpha < float("inf"):
+            raise ConfigError(f"--clom_alpha is {self.clom_alpha}; it has to be a finite number, 0 or more.")
+        named = [n for n in ("teachers", "teacher_tags", "teacher_pool") if getattr(self, n)]
+        if len(named) > 1:
+            raise ConfigError(f"Name the teachers in one way; given are {' and '.join(f'--{n}' for n in named)}.")
+        if self.clom != "none" and not named:
+            raise ConfigError(f"--clom {self.clom} needs teachers: give --teachers, --teacher_tags or --teacher_pool.")
+        if self.clom == "none" and named:
+            raise ConfigError(f"--{named[0]} has no effect without a guide: add --clom ce or --clom cos.")
+
+
+@dataclass
+class EvaluationConfig:
+    """The protocol that students are trained and tested by (Zhao & Bilen, ICML 2021 and WACV 2023)."""
+
+    eval_architecture: str = option("ConvNet", "Architecture of the students.")
+    eval_students: int = option(3, "Students per set, each with its own seed; 0 leaves the evaluation out.")
+    eval_epochs: int = option(300, "Epochs of a student.")
+    eval_learning_rate: float = option(0.01, "Learning rate of a student's SGD; times 0.1 after half of the epochs.")
+    eval_augment: str = option(
+        "color_crop_cutout_flip_scale_rotate", "A student's augmentation; 'none' for the DC protocol."
+    )
+
+    def __post_init__(self) -> None:
+        require_at_least(self, 0, "eval_students", "eval_learning_rate")
+        require_at_least(self, 1, "eval_epochs")
+
+
+@dataclass
+class DistillConfig(RunConfig, TeacherConfig, EvaluationConfig):
+    """One distillation: data set, objective, teachers, budget, evaluation; None is the objective's published value."""
+
+    objective: str = option("dm", "The objective; 'dm' is distribution matching.")
+    ipc: int = option(10, "Synthetic images per class.")
+    iterations: int | None = option(None, "Iterations of the objective; its paper's number if not given.")
+    architecture: str = option("ConvNet", "Architecture of the networks that the objective draws.")
+    architecture_options: list[str] = option([], "Options of the architecture as key=value, e.g. width=64 depth=2.")
+    real_batch_size: int | None = option(None, "Real images per class and step.")
+    image_learning_rate: float | None = option(None, "Learning rate of SGD on the normalised synthetic images.")
+    image_momentum: float | None = option(None, "Momentum of SGD on the synthetic images.")
+    init: Literal["real", "noise"] = option("real", "What the synthetic images start from.")
+    augment: str = option("color_crop_cutout_flip_scale_rotate", "Siamese augmentation strategy; 'none' for none.")
+    dtype: Literal["float32", "float64"] = option("float32", "Type of the synthetic images and of all networks.")
+    compile: bool = option(False, "torch.compile the networks (worth it from a few minutes of distillation on).")
+    report_to: list[str] = option([], "Trackers: tensorboard, trackio.")
+    logging_steps: int = option(10, "Iterations between two log lines.")
+    save_steps: int = option(500, "Iterations between two checkpoints.")
+    save_total_limit: int = option(2, "Checkpoints to keep.")
+    resume_from_checkpoint: str | None = option(
+        None, "A checkpoint folder, or 'latest' for the newest of --output_dir."
+    )
+    hub_dataset_id: str | None = option(None, "Hub id of the distilled set; named after the run if not given.")
+    hub_revision: str | None = option(None, "Branch to push to; main if not given.")
+    hub_tag: str | None = option(None, "Tag of the pushed commit; the next free of v1, v2, … if not given.")
+    create_pr: bool = option(False, "Push as a pull request.")
+
+    def __post_init__(self) -> None:
+        RunConfig.__post_init__(self)
+        TeacherConfig.__post_init__(self)
+        EvaluationConfig.__post_init__(self)
+        require_at_least(
+            self, 1, "ipc", "iterations", "real_batch_size", "logging_steps", "save_steps", "save_total_limit"
+        )
+        require_at_least(self, 0, "image_learning_rate", "image_momentum")
+        if unknown := [name for name in self.report_to if name not in ("tensorboard", "trackio")]:
+            raise ConfigError(f"--report_to doesn't know {unknown}; it takes tensorboard and trackio.")
+
+    @property
+    def run_name(self) -> str:
+        """What the run is called where no name was given: data set, objective, guide and ipc."""
+        guide = "" if self.clom == "none" else f"-clom-{self.clom}"
+        return f"{slug(self.dataset)}-{self.objective}{guide}-ipc{self.ipc}"
+
+
+@dataclass
+class EvaluateConfig(DataConfig, EvaluationConfig):
+    """Evaluate distilled sets, beside random real images of the same ipc, under one protocol."""
+
+    sets: list[str] = option([], "Distilled sets: Hub ids (owner/name, owner/name@revision) or folders.")
+    dataset: str = option("", "Data set to test on; the one that the first distilled set was made from if not given.")
+    copies: list[str] = option(["float", "8bit"], "Which copies of a set to evaluate: the exact float, the 8-bit PNG.")
+    random_baseline: bool = option(True, "Evaluate random real images of the same ipc too.")
+    output_dir: str | None = option(None, "Folder for results.json; a single local set's own folder if not given.")
+    seed: int = option(0, "Seed of the students and of the random images.")
+    mixed_precision: Literal["no", "bf16"] = option("no", "Autocast of the students' forward passes.")
+    compile: bool = option(False, "torch.compile the students.")
+
+    def __post_init__(self) -> None:
+        DataConfig.__post_init__(self)
+        EvaluationConfig.__post_init__(self)
+        if not self.sets:
+            raise ConfigError("Name at least one distilled set: hf-dd evaluate FOLDER_OR_HUB_ID.")
+        if self.eval_students < 1:
+            raise ConfigError(f"--eval_students is {self.eval_students}; an evaluation needs at least 1.")
+        if unknown := [copy for copy in self.copies if copy not in ("float", "8bit")]:
+            raise ConfigError(f"--copies doesn't know {unknown}; it takes float and 8bit.")
+
+
+def slug(text: str) -> str:
+    """The last part of a reference or path, in lower case, fit for a repository's or a folder's name."""
+    name = text.split("@")[0].rstrip("/").rsplit("/", 1)[-1]
+    return "-".join("".join(c if c.isalnum() else " " for c in name.lower()).split()) or "data"
+
+
+def parse_key_values(pairs: list[str]) -> dict[str, int | float | str]:
+    """`["width=64", "norm=batch"]` as `{"width": 64, "norm": "batch"}`: whole numbers, then numbers, then text."""
+    values: dict[str, int | float | str] = {}
+    for pair in pairs:
+        key, sign, text = pair.partition("=")
+        if not (key and sign and text):
+            raise ConfigError(f"{pair!r} isn't of the form key=value, e.g. width=64.")
+        for kind in (int, float, str):
+            try:
+                values[key] = kind(text)
+                break
+            except ValueError:
+                continue
+    return values
+
+
+def as_dict(config: Any) -> dict[str, Any]:
+    """A config as plain JSON-able values, in the order of its fields."""
+    return dataclasses.asdict(config)
