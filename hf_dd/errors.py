@@ -1,5 +1,8 @@
 """The exceptions of hf_dd: all derive from one base, and each message names the input and the way out."""
 
+import difflib
+from collections.abc import Iterable
+
 
 class HfDdError(Exception):
     """Base of every error that hf_dd raises on purpose; the CLI shows its message without a traceback."""
@@ -23,3 +26,8 @@ class TeacherError(HfDdError):
 
 class RunError(HfDdError):
     """A run can't start in, or go on from, the state it finds on disk, or has diverged."""
+
+
+def nearest_first(name: str, known: Iterable[str]) -> list[str]:
+    """The known names, the one most like `name` first: what an error for an unknown name lists."""
+    return sorted(known, key=lambda candidate: -difflib.SequenceMatcher(None, name.lower(), candidate.lower()).ratio())

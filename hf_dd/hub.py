@@ -211,9 +211,14 @@ def publish(
     if create_pr:
         return Publication(Pin(repo_id, commit.pr_revision, commit.oid), commit.commit_url, commit.pr_url)
     if tag is not None:
-        with clear_errors(f"tag {tag} of {what}"):
-            api().create_tag(repo_id, tag=tag, repo_type=repo_type, revision=commit.oid)
+        create_tag(repo_id, repo_type, tag, commit.oid)
     return Publication(Pin(repo_id, tag or branch or "main", commit.oid), commit.commit_url)
+
+
+def create_tag(repo_id: str, repo_type: RepoType, tag: str, sha: str) -> None:
+    """Put a git tag on a commit; nothing happens where the tag is there already."""
+    with clear_errors(f"tag {tag} of {repo_type} {repo_id}"):
+        api().create_tag(repo_id, tag=tag, repo_type=repo_type, revision=sha, exist_ok=True)
 
 
 def find_models(filters: Sequence[str]) -> list[str]:

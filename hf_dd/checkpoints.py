@@ -1,0 +1,110 @@
+"""Checkpoints of a distillation: safetensors and JSON, written beside their place and renamed into it.
+
+The tensors are the synthetic images and the optimiser's state. There is no generator state to keep: every draw is
+named by (seed, purpose, step, class). A kill at any moment leaves the checkpoints before it whole.
+"""
+
+import json
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from hf_dd.errors import RunError
+from hf_dd.synthetic import SyntheticSet, preview
+
+STATE, TENSORS = "state.json", "tensors.safetensors"
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a run stands.
+
+    Attributes:
+        step: finished iterations.
+        seconds: spent in them, over all interruptions.
+        losses: the terms of the last logged iteration.
+    """
+
+    step: int
+    seconds: float
+    losses: dict[str, float]
+
+
+def save_checkpoint(
+    folder: Path,
+    synthetic: SyntheticSet,
+    optimizer: torch.optim.Optimizer,
+    progress: Progress,
+    identity: dict[str, Any],
+    limit: int,
+) -> Path:
+    """Write `folder/step-N` whole or not at all, and remove all but the newest `limit` checkpoints.
+
+    Args:
+        folder: of all checkpoints of the run.
+        synthetic: the set; its preview goes into the checkpoint too.
+        optimizer: of the set's pixels alone.
+        progress: where the run stands.
+        identity: what a run that resumes from here has to share, JSON-able.
+        limit: checkpoints to keep.
+    """
+    final = folder / f"step-{progress.step:06d}"
+    unfinished = folder / f".unfinished-{progress.step:06d}"
+    shutil.rmtree(unfinished, ignore_errors=True)
+    unfinished.mkdir(parents=True)
+    save_file(tensors_of(synthetic, optimizer), unfinished / TENSORS)
+    state = {"step": progress.step, "seconds": progress.seconds, "losses": progress.losses, "identity": identity}
+    (unfinished / STATE).write_text(json.dumps(state, indent=2))
+    preview(synthetic.own_space(), synthetic.labels).save(unfinished / "preview.png")
+    for path in unfinished.iterdir():
+        with path.open("rb") as file:
+            os.fsync(file.fileno())
+    shutil.rmtree(final, ignore_errors=True)
+    unfinished.rename(final)
+    for old in checkpoints(folder)[:-limit]:
+        shutil.rmtree(old)
+    return final
+
+
+def tensors_of(synthetic: SyntheticSet, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """The pixels and every tensor of the optimiser's state for them, by name, on the CPU."""
+    state = optimizer.state_dict()["state"].get(0, {})
+    tensors = {f"optimizer.{name}": value for name, value in state.items() if isinstance(value, Tensor)}
+    return {name: value.detach().cpu().contiguous() for name, value in {"pixels": synthetic.pixels, **tensors}.items()}
+
+
+def checkpoints(folder: Path) -> list[Path]:
+    """The whole checkpoints of a folder, by the step that each one's own state names."""
+    states = [(json.loads(path.read_text())["step"], path.parent) for path in folder.glob(f"step-*/{STATE}")]
+    return [path for _, path in sorted(states)]
+
+
+def load_checkpoint(
+    path: Path, synthetic: SyntheticSet, optimizer: torch.optim.Optimizer, identity: dict[str, Any]
+) -> Progress:
+    """Restore pixels and optimiser in place; raises RunError for a broken one or one of another configuration."""
+    try:
+        state = json.loads((path / STATE).read_text())
+        tensors = load_file(path / TENSORS)
+    except Exception as error:  # safetensors has an exception of its own, missing and cut files have others
+        raise RunError(f"{path} isn't a readable checkpoint ({type(error).__name__}: {error}).") from error
+    if differing := [key for key in identity if state["identity"].get(key) != identity[key]]:
+        pairs = "; ".join(f"{key}: {state['identity'].get(key)!r} there, {identity[key]!r} here" for key in differing)
+        raise RunError(
+            f"{path} is a checkpoint of another configuration ({pairs}). Resume with the options it was made with, or "
+            "give another --output_dir."
+        )
+    with torch.no_grad():
+        synthetic.pixels.copy_(tensors.pop("pixels"))
+    current = optimizer.state_dict()
+    current["state"] = (
+        {0: {name.removeprefix("optimizer."): value for name, value in tensors.items()}} if tensors else {}
+    )
+    optimizer.load_state_dict(current)
+    return Progress(state["step"], state["seconds"], state["losses"])

@@ -1,0 +1,223 @@
+"""`hf-dd`: the command line over the use cases. Nothing heavy is imported before a command is known."""
+
+import argparse
+import importlib.metadata
+import logging
+import os
+import platform
+import sys
+from collections.abc import Callable, Sequence
+
+from hf_dd import __version__
+from hf_dd.errors import HfDdError
+
+SUMMARY = """usage: hf-dd COMMAND [options]
+
+Dataset distillation guided by pre-trained models, on the Hugging Face Hub.
+
+  pretrain     train a grid of teachers, one repository each, one tag per epoch
+  distill      distil a data set into a folder that load_dataset reads, evaluate it, push it
+  evaluate     train students on distilled sets, beside random real images
+  push         push a finished folder (again): a distilled set, or a teacher
+  pool         make or show a Hub collection of teachers with pinned commits
+  hub          serve an embedded Hub, or run a command against one
+  quickstart   the whole circle on digits and an embedded Hub, in three minutes
+  env          versions and hardware, for a bug report
+
+`hf-dd COMMAND --help` lists the options. On several processes: `accelerate launch -m hf_dd COMMAND [options]`.
+"""
+
+
+def pretrain(arguments: Sequence[str]) -> None:
+    """Train teachers."""
+    from hf_dd.config import PretrainConfig
+    from hf_dd.parsing import parse_config
+
+    config = parse_config(PretrainConfig, arguments, command="hf-dd pretrain", default="digits-teachers")
+    from hf_dd import runs
+
+    for result in runs.pretrain(config):
+        print(f"teacher: {result}")
+
+
+def distill(arguments: Sequence[str]) -> None:
+    """Distil a data set."""
+    from hf_dd.config import DistillConfig
+    from hf_dd.parsing import parse_config
+
+    config = parse_config(DistillConfig, arguments, command="hf-dd distill", default="digits-dm")
+    from hf_dd import runs
+
+    artefact = runs.distill(config)
+    on_main_process(print, artefact)
+
+
+def evaluate(arguments: Sequence[str]) -> None:
+    """Evaluate distilled sets."""
+    from hf_dd.config import EvaluateConfig
+    from hf_dd.parsing import parse_config
+
+    config = parse_config(EvaluateConfig, arguments, command="hf-dd evaluate", positional="sets")
+    from hf_dd import runs
+
+    on_main_process(print, runs.evaluate(config))
+
+
+def push(arguments: Sequence[str]) -> None:
+    """Push a finished folder."""
+    parser = argparse.ArgumentParser(prog="hf-dd push", description="Push a finished folder as one commit and tag it.")
+    parser.add_argument("folder", help="A distilled set's folder, or a teacher's.")
+    parser.add_argument("--hub_dataset_id", help="Hub id to push to; named after the run if not given.")
+    parser.add_argument("--hub_tag", help="Tag of the commit; the next free of v1, v2, … if not given.")
+    parser.add_argument("--hub_revision", help="Branch to push to.")
+    parser.add_argument("--hub_private_repo", action="store_true", help="Create the repository as a private one.")
+    parser.add_argument("--create_pr", action="store_true", help="Push as a pull request.")
+    options = parser.parse_args(arguments)
+    from hf_dd import publishing
+
+    done = publishing.push(
+        options.folder,
+        options.hub_dataset_id,
+        tag=options.hub_tag,
+        branch=options.hub_revision,
+        private=options.hub_private_repo,
+        create_pr=options.create_pr,
+    )
+    print(f"pushed: {getattr(done, 'pin', done)}")
+
+
+def pool(arguments: Sequence[str]) -> None:
+    """Make or show a pool."""
+    parser = argparse.ArgumentParser(prog="hf-dd pool", description="Pools of teachers as Hub collections.")
+    actions = parser.add_subparsers(dest="action", required=True)
+    create = actions.add_parser("create", help="make a collection whose notes pin the teachers' commits")
+    create.add_argument("title", help="Title of the collection.")
+    create.add_argument("teachers", nargs="+", help="Teachers as owner/name@revision.")
+    create.add_argument("--namespace", help="Owner of the collection; the token's user if not given.")
+    create.add_argument("--description", help="What the pool is, in at most 150 characters.")
+    create.add_argument("--private", action="store_true", help="Make it a private collection.")
+    show = actions.add_parser("show", help="print a collection's teachers and their pinned commits")
+    show.add_argument("slug", help="Slug of the collection.")
+    options = parser.parse_args(arguments)
+    from hf_dd import hub, runs
+    from hf_dd.teachers import pins_of
+
+    if options.action == "show":
+        collection = hub.read_collection(options.slug)
+    else:
+        described = {"description": options.description} if options.description else {}
+        collection = runs.create_pool(
+            options.title, options.teachers, namespace=options.namespace, private=options.private, **described
+        )
+    print(f"{collection.title}: {collection.slug}\n{collection.url}")
+    for pin in pins_of(collection):
+        print(f"  {pin.repo_id}@{pin.revision} = {pin.sha}")
+
+
+def hub(arguments: Sequence[str]) -> None:
+    """Serve an embedded Hub, or run a command against one."""
+    parser = argparse.ArgumentParser(prog="hf-dd hub", description="A Hub in a folder of this machine.")
+    actions = parser.add_subparsers(dest="action", required=True)
+    for action, text in (("serve", "serve ROOT until interrupted"), ("run", "run a command against a Hub in ROOT")):
+        command = actions.add_parser(action, help=text)
+        command.add_argument("root", help="Folder that holds the Hub.")
+        command.add_argument(
+            "--port", type=int, default=8080 if action == "serve" else 0, help="Port; 0 for a free one."
+        )
+        command.add_argument("--user", default="local", help="Name of the account.")
+        if action == "serve":
+            command.add_argument("--host", default="127.0.0.1", help="Address to listen on.")
+            command.add_argument("--allow_remote", action="store_true", help="Allow an address other machines reach.")
+        else:
+            command.add_argument("command", nargs=argparse.REMAINDER, help="-- and the command to run.")
+    options = parser.parse_args(arguments)
+    from hf_dd import local_hub
+
+    if options.action == "serve":
+        local_hub.serve(
+            options.root,
+            host=options.host,
+            port=options.port,
+            user=options.user,
+            allow_remote=options.allow_remote,
+            on_ready=lambda running: print(shell_exports(running.environment()), flush=True),
+        )
+        return
+    command = options.command[1:] if options.command[:1] == ["--"] else options.command
+    if not command:
+        parser.error("give a command after --, as in `hf-dd hub run ROOT -- hf-dd quickstart`")
+    import subprocess
+
+    with local_hub.LocalHub(options.root, port=options.port, user=options.user) as running:
+        try:
+            status = subprocess.run(command, env=os.environ | running.environment()).returncode
+        except FileNotFoundError as error:
+            raise HfDdError(f"hf-dd hub run: there is no command {command[0]!r}.") from error
+    sys.exit(status)
+
+
+def shell_exports(environment: dict[str, str]) -> str:
+    """The environment of a client as lines that a shell can run."""
+    return "\n".join(f"export {name}={value}" for name, value in environment.items())
+
+
+def quickstart(arguments: Sequence[str]) -> None:
+    """Run the whole circle."""
+    parser = argparse.ArgumentParser(prog="hf-dd quickstart", description="The whole circle on digits, offline.")
+    parser.add_argument("--output_dir", default="outputs", help="Folder for everything that it makes.")
+    options = parser.parse_args(arguments)
+    from hf_dd.quickstart import run
+
+    run(options.output_dir)
+
+
+def env(arguments: Sequence[str]) -> None:
+    """Print versions and hardware."""
+    argparse.ArgumentParser(prog="hf-dd env", description="Versions and hardware.").parse_args(arguments)
+    import torch
+
+    from hf_dd.cards import LIBRARIES
+    from hf_dd.hub import endpoint
+
+    for name in LIBRARIES:
+        print(f"{name}: {importlib.metadata.version(name)}")
+    print(f"python: {platform.python_version()} on {platform.platform()}")
+    devices = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
+    print(f"devices: {', '.join(devices) or f'CPU, {torch.get_num_threads()} threads'}")
+    print(f"hub: {endpoint()}")
+
+
+COMMANDS: dict[str, Callable[[Sequence[str]], None]] = {
+    function.__name__: function for function in (pretrain, distill, evaluate, push, pool, hub, quickstart, env)
+}
+
+
+def on_main_process(act: Callable, *arguments: object) -> None:
+    """Do something once, on the first process of a launch."""
+    if int(os.environ.get("RANK", "0")) == 0:
+        act(*arguments)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run a command; an error of ours is one line on stderr and exit status 1, without a traceback."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(SUMMARY, end="")
+        return
+    if arguments[0] == "--version":
+        print(__version__)
+        return
+    logging.basicConfig(format="%(message)s")
+    logging.getLogger("hf_dd").setLevel(logging.INFO)
+    try:
+        if arguments[0] not in COMMANDS:
+            raise HfDdError(f"unknown command {arguments[0]!r}; the commands are {', '.join(COMMANDS)}.")
+        COMMANDS[arguments[0]](arguments[1:])
+    except HfDdError as error:
+        sys.exit(f"hf-dd: error: {error}")
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,165 @@
+"""A pinned image-classification data set as device tensors: statistics, class index, normalisation, sampling."""
+
+import dataclasses
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from hf_dd.config import DataConfig
+from hf_dd.data_sources import Split, fingerprint, read_source
+from hf_dd.errors import DataError
+
+__all__ = ["ImageData", "Split", "load_data"]
+
+STD_FLOOR = 1 / 255  # one grey level: what a constant channel is divided by
+
+
+@dataclass(frozen=True, eq=False)
+class ImageData:
+    """An image-classification data set in memory, with what a card has to say about where it came from.
+
+    Attributes:
+        name: what to call it: "digits", "Fashion-MNIST", the repository id or the folder's name.
+        reference: what was asked for, as in `DataConfig.dataset`.
+        repo_id, revision, sha: the pin of a data set from the Hub; None for every other.
+        license: an SPDX-like id as the Hub writes it, or "unknown".
+        class_names: the name of class i at place i.
+        train, test: the splits; `test` is None where there is none.
+        mean, std: per channel, of the training pixels in [0, 1]; std is at least 1/255.
+        fingerprint: 32 hex digits over the training pixels, labels and class names.
+        class_index: per class, the int64 indices of its training images, ascending.
+
+    """
+
+    name: str
+    reference: str
+    repo_id: str | None
+    revision: str | None
+    sha: str | None
+    license: str
+    class_names: list[str]
+    train: Split
+    test: Split | None
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    fingerprint: str
+    class_index: list[Tensor]
+
+    @property
+    def channels(self) -> int:
+        """1 (grey) or 3 (RGB)."""
+        return self.train.images.shape[1]
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """(height, width) in pixels."""
+        height, width = self.train.images.shape[2:]
+        return height, width
+
+    @property
+    def num_classes(self) -> int:
+        """How many classes there are; labels are 0 … num_classes - 1."""
+        return len(self.class_names)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the images are."""
+        return self.train.images.device
+
+    def normalise(self, images: Tensor) -> Tensor:
+        """(images - mean) / std of N×C×H×W (or C×H×W) images, on the images' device, differentiable.
+
+        Whole numbers are read as 0 … 255 and become float32; floats are read as [0, 1] and keep their dtype.
+        """
+        if not images.is_floating_point():
+            images = images.float() / 255
+        mean, std = (statistic.to(images) for statistic in self._mean_and_std)
+        return (images - mean) / std
+
+    def denormalise(self, images: Tensor) -> Tensor:
+        """The inverse of `normalise` for floats: back to [0, 1] where the images were in it; nothing is clamped."""
+        mean, std = (statistic.to(images) for statistic in self._mean_and_std)
+        return images * std + mean
+
+    @cached_property
+    def _mean_and_std(self) -> tuple[Tensor, Tensor]:
+        """Both as float64 C×1×1 on the data's device, so that a training loop copies nothing to it."""
+        mean, std = (torch.tensor(x, dtype=torch.float64, device=self.device) for x in (self.mean, self.std))
+        return mean.view(-1, 1, 1), std.view(-1, 1, 1)
+
+    def sample_class(self, label: int, count: int, generator: torch.Generator) -> Tensor:
+        """Indices into `train` of `count` images of a class: int64, on the data's device.
+
+        Without replacement while the class has as many; beyond that, all of the class in one random order, cycled, so
+        that no image comes twice more often than another.
+        """
+        members = self.class_index[label]
+        order = torch.randperm(len(members), generator=generator, device=generator.device)
+        places = order[torch.arange(count, device=order.device) % len(members)]
+        return members[places.to(members.device)]
+
+    def require_ipc(self, ipc: int) -> None:
+        """Raise DataError if a class has fewer than `ipc` training images."""
+        sizes = [len(members) for members in self.class_index]
+        smallest = min(range(self.num_classes), key=sizes.__getitem__)
+        if sizes[smallest] < ipc:
+            raise DataError(
+                f"Class {self.class_names[smallest]!r} of {self.name} has {sizes[smallest]} training images, and ipc "
+                f"is {ipc}: the largest ipc possible is {sizes[smallest]}."
+            )
+
+    def to(self, device: torch.device | str) -> "ImageData":
+        """The same data set with its splits and class index on `device`."""
+        return dataclasses.replace(
+            self,
+            train=_on(self.train, device),
+            test=None if self.test is None else _on(self.test, device),
+            class_index=[members.to(device) for members in self.class_index],
+        )
+
+
+def load_data(config: DataConfig) -> ImageData:
+    """Read the data set that `config` names into memory, on the CPU.
+
+    Raises DataError where it can't be read or isn't a labelled image set, HubError where the Hub can't serve it,
+    ConfigError where an option doesn't apply to it.
+    """
+    source = read_source(config)
+    mean, std = channel_statistics(source.train.images)
+    return ImageData(
+        name=source.name,
+        reference=config.dataset,
+        repo_id=source.pin and source.pin.repo_id,
+        revision=source.pin and source.pin.revision,
+        sha=source.pin and source.pin.sha,
+        license=source.license,
+        class_names=source.class_names,
+        train=source.train,
+        test=source.test,
+        mean=mean,
+        std=std,
+        fingerprint=fingerprint(source.train, source.class_names),
+        class_index=[(source.train.labels == label).nonzero().flatten() for label in range(len(source.class_names))],
+    )
+
+
+def channel_statistics(images: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and (population) standard deviation per channel of uint8 N×C×H×W images, in [0, 1]; std ≥ 1/255.
+
+    A channel is a histogram of 256 values, so its moments are sums of whole numbers: exact, whatever the size.
+    """
+    means, stds = [], []
+    for channel in images.unbind(1):
+        histogram = torch.bincount(channel.flatten(), minlength=256).tolist()
+        count = sum(histogram)
+        total = sum(value * times for value, times in enumerate(histogram))
+        squares = sum(value**2 * times for value, times in enumerate(histogram))
+        means.append(total / count / 255)
+        stds.append(max((count * squares - total**2) ** 0.5 / count / 255, STD_FLOOR))
+    return tuple(means), tuple(stds)
+
+
+def _on(split: Split, device: torch.device | str) -> Split:
+    return Split(split.images.to(device), split.labels.to(device))

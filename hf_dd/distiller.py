@@ -1,0 +1,239 @@
+"""The accelerate loop of a distillation: step, log, checkpoint, resume.
+
+Ranks own classes: each asks the objective for the loss of its classes, the gradients on the pixels are added up, and
+every rank takes the same optimiser step on the whole set. So the number of processes changes no result beyond the
+order of float sums, and what is exchanged is as large as the synthetic set, whatever the data's size.
+"""
+
+import dataclasses
+import logging
+import shutil
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import broadcast_object_list
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from hf_dd import checkpoints
+from hf_dd.checkpoints import Progress
+from hf_dd.config import DistillConfig
+from hf_dd.data import ImageData
+from hf_dd.errors import ConfigError, RunError
+from hf_dd.objectives import Losses, Objective, Step, build_objective
+from hf_dd.synthetic import SyntheticSet
+from hf_dd.teachers import TeacherPool
+
+logger = logging.getLogger(__name__)
+
+# Options that change what is written, pushed or evaluated, but no pixel.
+OPERATIONAL = frozenset(
+    "output_dir overwrite_output_dir push_to_hub hub_private_repo report_to logging_steps save_steps save_total_limit "
+    "resume_from_checkpoint hub_dataset_id hub_revision hub_tag create_pr eval_architecture eval_students eval_epochs "
+    "eval_learning_rate eval_augment dataset teachers teacher_tags teacher_revision teacher_pool".split()
+)
+
+# Everything that a run writes into its folder: its working state, then the artefact.
+RUN_ENTRIES = ("checkpoints", "logs", "hf_dd.json", "data", "README.md", "preview.png", "pool.json", "results.json")
+
+
+@dataclass(frozen=True)
+class Distillation:
+    """A finished distillation.
+
+    Attributes:
+        synthetic: the set, on the CPU.
+        progress: its iterations, seconds, and last logged losses.
+        settings: the objective's options with the published values filled in.
+    """
+
+    synthetic: SyntheticSet
+    progress: Progress
+    settings: dict[str, Any]
+
+
+class Distiller:
+    """One distillation from its options to a synthetic set.
+
+    Args:
+        config: the options.
+        data: the real set; moved to the accelerator's device.
+        pool: the guide's teachers, or None.
+        accelerator: processes, device, precision, trackers.
+        folder: the run's folder; checkpoints go into its `checkpoints`.
+
+    Raises ConfigError, DataError or TeacherError for whatever can be seen to be wrong before the first step.
+    """
+
+    def __init__(
+        self,
+        config: DistillConfig,
+        data: ImageData,
+        pool: TeacherPool | None,
+        accelerator: Accelerator,
+        folder: Path,
+    ):
+        if config.dtype == "float64" and config.mixed_precision != "no":
+            raise ConfigError(f"--dtype float64 and --mixed_precision {config.mixed_precision} contradict each other.")
+        self.config = config
+        self.accelerator = accelerator
+        self.folder = folder / "checkpoints"
+        initial = SyntheticSet.initial(data, config.ipc, config.init, config.seed, getattr(torch, config.dtype))
+        self.data = data.to(accelerator.device)
+        self.synthetic = initial.to(accelerator.device)
+        self.objective: Objective = build_objective(config, self.data, pool)
+        self.settings = self.filled_in()
+        self.optimizer = torch.optim.SGD(
+            [self.synthetic.pixels], self.settings["image_learning_rate"], momentum=self.settings["image_momentum"]
+        )
+        self.identity = {
+            **{key: value for key, value in self.settings.items() if key not in OPERATIONAL},
+            "data": data.fingerprint,
+            "teacher_shas": [teacher.spec.sha for teacher in pool or ()],
+        }
+
+    def filled_in(self) -> dict[str, Any]:
+        """The options, with the objective's published value where one isn't given."""
+        published = dataclasses.asdict(self.objective.published)
+        given = dataclasses.asdict(self.config)
+        return given | {key: value if given[key] is None else given[key] for key, value in published.items()}
+
+    def run(self) -> Distillation:
+        """Distil from the start, or from the checkpoint that the options name, to the last iteration."""
+        progress = self.resume() if self.config.resume_from_checkpoint else None
+        if progress is None:
+            progress = Progress(0, 0.0, {})
+            self.save(progress)
+        progress = self.iterate(progress)
+        return Distillation(self.synthetic.cpu(), progress, self.settings)
+
+    def iterate(self, progress: Progress) -> Progress:
+        """The loop. Losses stay on the device between log lines; a loss that is no number stops the run."""
+        iterations = self.settings["iterations"]
+        bar = tqdm(
+            total=iterations,
+            initial=progress.step,
+            desc=self.config.run_name,
+            disable=not self.accelerator.is_local_main_process,
+        )
+        spent, started, losses = progress.seconds, time.perf_counter(), progress.losses
+        first_bad = torch.full((), iterations, device=self.accelerator.device)
+        for index in range(progress.step, iterations):
+            terms = self.step(index)
+            healthy = torch.isfinite(sum(terms.values())) & torch.isfinite(self.synthetic.pixels).all()
+            first_bad = torch.where(healthy, first_bad, torch.clamp(first_bad, max=index))
+            done = index + 1
+            bar.update()
+            logs, saves = done % self.config.logging_steps == 0, done % self.config.save_steps == 0
+            if logs or saves or done == iterations:
+                self.stop_if_diverged(first_bad, iterations)
+                losses = self.read(terms)
+                bar.set_postfix({name: f"{value:.4g}" for name, value in losses.items()})
+                self.accelerator.log({f"loss/{name}": value for name, value in losses.items()}, step=done)
+            if saves or done == iterations:
+                self.save(Progress(done, spent + time.perf_counter() - started, losses))
+        bar.close()
+        return Progress(iterations, spent + time.perf_counter() - started, losses)
+
+    def step(self, index: int) -> Losses:
+        """One iteration: an optimiser step for each set of losses that the objective yields; returns the last ones."""
+        view = Step(
+            index=index,
+            seed=self.config.seed,
+            classes=list(range(self.data.num_classes))[
+                self.accelerator.process_index :: self.accelerator.num_processes
+            ],
+            all_ranks=self.accelerator.num_processes,
+            synthetic=self.synthetic,
+            data=self.data,
+            sum_over_ranks=lambda tensor: self.accelerator.reduce(tensor, reduction="sum"),
+            autocast=self.accelerator.autocast,
+        )
+        terms: Losses = {}
+        for losses in self.objective.losses(view):
+            self.optimizer.zero_grad(set_to_none=True)
+            self.accelerator.backward(sum(losses.values()))
+            self.synthetic.pixels.grad = self.accelerator.reduce(self.synthetic.pixels.grad, reduction="sum")
+            self.optimizer.step()
+            terms = {name: value.detach() for name, value in losses.items()}
+        return terms
+
+    def read(self, terms: dict[str, Tensor]) -> dict[str, float]:
+        """The terms summed over the ranks, as numbers: the only place where the host waits for the device."""
+        names = sorted(terms)
+        values = self.accelerator.reduce(
+            torch.stack([terms[name].float() for name in names]), reduction="sum"
+        ).tolist()
+        return {"total": sum(values), **dict(zip(names, values, strict=True))}
+
+    def stop_if_diverged(self, first_bad: Tensor, iterations: int) -> None:
+        """Raise RunError on every rank if any of them saw a loss or a pixel that is no finite number."""
+        worst = int(self.accelerator.gather(first_bad.view(1)).min())
+        if worst < iterations:
+            kept = checkpoints.checkpoints(self.folder)
+            raise RunError(
+                f"The loss is no finite number any more at step {worst + 1}. The last good checkpoint is "
+                f"{kept[-1] if kept else 'none'}. Try a smaller --image_learning_rate or --clom_alpha."
+            )
+
+    def save(self, progress: Progress) -> None:
+        """Checkpoint on the main process; the others wait, so that none runs ahead of a failed write."""
+        if self.accelerator.is_main_process:
+            checkpoints.save_checkpoint(
+                self.folder, self.synthetic, self.optimizer, progress, self.identity, self.config.save_total_limit
+            )
+        self.accelerator.wait_for_everyone()
+
+    def resume(self) -> Progress | None:
+        """Restore the checkpoint that the options name; None where 'latest' finds none, as in a run killed early."""
+        path = Path(self.config.resume_from_checkpoint)
+        if self.config.resume_from_checkpoint == "latest":
+            found = checkpoints.checkpoints(self.folder)
+            if not found:
+                logger.warning("%s holds no checkpoint yet: starting from the first step.", self.folder)
+                return None
+            path = found[-1]
+        progress = checkpoints.load_checkpoint(path, self.synthetic, self.optimizer, self.identity)
+        logger.info("Resuming from %s.", path)
+        return progress
+
+
+def prepare_folder(config: DistillConfig, folder: Path, accelerator: Accelerator) -> None:
+    """Make the run's folder, or raise RunError (on every rank) if it holds another run's files."""
+    problem = [None]
+    if accelerator.is_main_process:
+        if config.overwrite_output_dir and not config.resume_from_checkpoint:
+            remove_run(folder)
+        occupied = folder.is_dir() and any(folder.iterdir())
+        if occupied and config.resume_from_checkpoint is None:
+            problem = [
+                f"{folder} holds another run. Go on with it by --resume_from_checkpoint latest, replace it by "
+                "--overwrite_output_dir, or give another --output_dir."
+            ]
+        else:
+            folder.mkdir(parents=True, exist_ok=True)
+    broadcast_object_list(problem)
+    if problem[0]:
+        raise RunError(problem[0])
+
+
+def remove_run(folder: Path) -> None:
+    """Remove what a run writes into its folder, and nothing else that may lie there."""
+    for name in RUN_ENTRIES:
+        path = folder / name
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def tracker_config(config: DistillConfig) -> dict[str, int | float | str | bool]:
+    """The options as trackers take them: numbers and text only."""
+    return {
+        key: value if isinstance(value, (int, float, str, bool)) else str(value)
+        for key, value in dataclasses.asdict(config).items()
+    }

@@ -1,0 +1,169 @@
+"""Git: what is in one repository, and how a commit gets there whole."""
+
+import contextlib
+import re
+import stat
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from dulwich.errors import NotTreeError
+from dulwich.index import commit_tree
+from dulwich.object_store import iter_tree_contents, tree_lookup_path
+from dulwich.objects import Blob, Commit
+from dulwich.refs import check_ref_format
+from dulwich.repo import Repo
+
+from hf_dd.local_hub.errors import HubHttpError, revision_not_found
+from hf_dd.local_hub.store import sync_folder
+
+REGULAR_FILE = 0o100644
+
+
+class Entry(NamedTuple):
+    """A file or folder of a commit."""
+
+    path: str
+    oid: bytes
+    is_folder: bool
+
+
+class NewObjects(list):
+    """The git objects of a commit in the making: they reach the disk together, before any ref names them."""
+
+    def add_object(self, item):
+        """Collect one object (the method that dulwich's `commit_tree` calls)."""
+        self.append(item)
+
+    def add_blob(self, content: bytes) -> bytes:
+        """Collect a file's content; returns its git id."""
+        blob = Blob.from_string(content)
+        self.append(blob)
+        return blob.id
+
+
+class GitRepository:
+    """A bare repository. Ids of objects are 40 hex digits as bytes; `lock` is to be held by whoever moves refs."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self.lock = threading.RLock()
+        self._repo = Repo(str(folder))
+        self._repo.object_store.fsync_object_files = True
+
+    @classmethod
+    def create(cls, folder: Path) -> "GitRepository":
+        """A new empty repository in the (missing) folder."""
+        Repo.init_bare(str(folder), mkdir=True, default_branch=b"main").close()
+        return cls(folder)
+
+    # ---- reading
+
+    def resolve(self, revision: str) -> bytes:
+        """The commit behind a branch, tag, `refs/...` name or full commit id; else a 404 RevisionNotFound."""
+        name = revision.encode()
+        prefixes = [b""] if name.startswith(b"refs/") else [b"refs/heads/", b"refs/tags/"]
+        for prefix in prefixes:
+            if check_ref_format(prefix + name):
+                with contextlib.suppress(KeyError):
+                    return self._repo.refs[prefix + name]
+        if re.fullmatch(r"[0-9a-f]{40}", revision) and name in self._repo.object_store:
+            if isinstance(self._repo[name], Commit):
+                return name
+        raise revision_not_found(revision)
+
+    def refs(self, prefix: str) -> dict[str, str]:
+        """Short name to commit id of the refs under `prefix`, such as "refs/heads"."""
+        found = self._repo.refs.as_dict(prefix.encode())
+        return {name.decode(): commit.decode() for name, commit in sorted(found.items())}
+
+    def files(self, commit: bytes) -> dict[str, bytes]:
+        """Path to blob id of every file of a commit."""
+        entries = iter_tree_contents(self._repo.object_store, self._repo[commit].tree)
+        return {entry.path.decode(): entry.sha for entry in entries}
+
+    def find(self, commit: bytes, path: str) -> Entry | None:
+        """The entry at `path` ("" is the root folder), or None."""
+        root = self._repo[commit].tree
+        if not path:
+            return Entry("", root, True)
+        try:
+            mode, oid = tree_lookup_path(self._repo.object_store.__getitem__, root, path.encode())
+        except (KeyError, ValueError, NotTreeError):
+            return None
+        return Entry(path, oid, stat.S_ISDIR(mode))
+
+    def walk(self, folder: Entry, recursive: bool) -> Iterator[Entry]:
+        """The entries of a folder, each folder followed by its content if `recursive`."""
+        for item in self._repo[folder.oid].items():
+            name = item.path.decode()
+            entry = Entry(f"{folder.path}/{name}" if folder.path else name, item.sha, stat.S_ISDIR(item.mode))
+            yield entry
+            if recursive and entry.is_folder:
+                yield from self.walk(entry, recursive)
+
+    def blob(self, oid: bytes) -> bytes:
+        """A file's content as git has it (for a large file: its LFS pointer)."""
+        return self._repo[oid].data
+
+    def read(self, commit: bytes, path: str) -> bytes | None:
+        """The git content of the file at `path`, or None."""
+        entry = self.find(commit, path)
+        return self.blob(entry.oid) if entry and not entry.is_folder else None
+
+    def history(self, commit: bytes, path: str | None = None) -> Iterator[Commit]:
+        """The commits that lead to `commit`, newest first; with `path`, only those that changed it."""
+        paths = [path.encode()] if path else None
+        return (step.commit for step in self._repo.get_walker(include=[commit], paths=paths))
+
+    # ---- writing
+
+    def add_commit(self, objects: NewObjects, files: dict, parents: list[bytes], author: str, message: str) -> bytes:
+        """Write a commit of `files` (path to blob id) and all `objects` it needs, durably; no ref moves yet."""
+        commit = Commit()
+        commit.tree = commit_tree(objects, [(path.encode(), oid, REGULAR_FILE) for path, oid in files.items()])
+        commit.parents = parents
+        commit.author = commit.committer = f"{author} <{author}@example.invalid>".encode()
+        commit.author_time = commit.commit_time = int(time.time())
+        commit.author_timezone = commit.commit_timezone = 0
+        commit.encoding = b"UTF-8"
+        commit.message = message.encode()
+        objects.add_object(commit)
+        store = self._repo.object_store
+        for item in objects:
+            store.add_object(item)
+        for prefix in {item.id[:2].decode() for item in objects}:
+            sync_folder(self.folder / "objects" / prefix)
+        sync_folder(self.folder / "objects")
+        return commit.id
+
+    def move_ref(self, ref: str, expected: bytes, commit: bytes) -> bool:
+        """Compare-and-swap: point `ref` at `commit` if it is still at `expected`; False if not."""
+        name = ref.encode()
+        moved = self._repo.refs.set_if_equals(name, expected, commit)
+        sync_folder((self.folder / ref).parent)
+        return moved
+
+    def create_ref(self, ref: str, commit: bytes):
+        """A new ref: 400 for a name git refuses, 409 for a taken one."""
+        if not check_ref_format(ref.encode()):
+            raise HubHttpError(400, f"Invalid reference name: {ref}")
+        try:
+            created = self._repo.refs.add_if_new(ref.encode(), commit)
+        except (NotADirectoryError, IsADirectoryError, FileExistsError):  # "a" and "a/b" can't both exist
+            created = False
+        if not created:
+            raise HubHttpError(409, f"Reference already exists: {ref}")
+        sync_folder((self.folder / ref).parent)
+
+    def delete_ref(self, ref: str):
+        """Remove a ref; 404 if it doesn't exist."""
+        if not check_ref_format(ref.encode()) or ref.encode() not in self._repo.refs:
+            raise revision_not_found(ref)
+        self._repo.refs.remove_if_equals(ref.encode(), None)
+
+    def next_pull_request(self) -> int:
+        """The lowest number above those of all pull requests."""
+        return 1 + max((int(number) for number in self.refs("refs/pr")), default=0)

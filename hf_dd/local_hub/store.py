@@ -1,0 +1,79 @@
+"""Documents: where small facts live on disk, and who may open the folder."""
+
+import contextlib
+import json
+import os
+import sqlite3
+import threading
+from pathlib import Path
+
+from hf_dd.errors import HubError
+
+
+class DocumentStore:
+    """JSON documents by (kind, key) in one SQLite file; every change is one durable transaction.
+
+    The file stays locked while it is open: a second server on the same folder is refused, and whatever lock files
+    lie in the folder once this one is open belong to a process that has died.
+    """
+
+    def __init__(self, path: Path):
+        self._lock = threading.Lock()
+        self._database = sqlite3.connect(path, timeout=0, isolation_level=None, check_same_thread=False)
+        try:
+            self._database.execute("pragma locking_mode = exclusive")
+            self._database.execute("pragma synchronous = full")
+            self._database.execute("begin exclusive")
+            self._database.execute(
+                "create table if not exists documents (kind text, key text, body text, primary key (kind, key))"
+            )
+            self._database.execute("commit")
+        except sqlite3.OperationalError as error:
+            self._database.close()
+            raise HubError(
+                f"Can't open the local Hub in {path.parent}: is another server using it? ({error})"
+            ) from error
+
+    def get(self, kind: str, key: str) -> dict | None:
+        """The document, or None."""
+        rows = self._run("select body from documents where kind = ? and key = ?", kind, key).fetchall()
+        return json.loads(rows[0][0]) if rows else None
+
+    def all(self, kind: str) -> list[dict]:
+        """All documents of a kind, oldest first."""
+        rows = self._run("select body from documents where kind = ? order by rowid", kind).fetchall()
+        return [json.loads(body) for (body,) in rows]
+
+    def add(self, kind: str, key: str, document: dict) -> bool:
+        """Store a new document; False, and nothing changed, if the key is taken."""
+        return (
+            self._run("insert or ignore into documents values (?, ?, ?)", kind, key, json.dumps(document)).rowcount > 0
+        )
+
+    def replace(self, kind: str, key: str, document: dict, new_key: str | None = None) -> bool:
+        """Change a document and, if `new_key` is given, its key; False if the new key is taken or the old is gone."""
+        sql = "update or ignore documents set body = ?, key = ? where kind = ? and key = ?"
+        return self._run(sql, json.dumps(document), new_key or key, kind, key).rowcount > 0
+
+    def delete(self, kind: str, key: str) -> bool:
+        """Remove a document; False if there was none."""
+        return self._run("delete from documents where kind = ? and key = ?", kind, key).rowcount > 0
+
+    def close(self):
+        """Release the folder."""
+        with self._lock:
+            self._database.close()
+
+    def _run(self, sql, *values):
+        with self._lock:
+            return self._database.execute(sql, values)
+
+
+def sync_folder(folder: Path | str):
+    """Make renames in `folder` survive a power cut (a no-op where folders can't be opened)."""
+    with contextlib.suppress(PermissionError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

@@ -1,0 +1,76 @@
+"""Options from YAML and the command line: YAML replaces the defaults, the command line wins, unknown keys fail."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+import yaml
+from transformers.hf_argparser import HfArgumentParser
+
+from hf_dd.errors import ConfigError, nearest_first
+from hf_dd.resources import recipe
+
+
+class Parser(HfArgumentParser):
+    """A parser that raises ConfigError instead of leaving, and takes no abbreviated options."""
+
+    def __init__(self, config: type, command: str, **kwargs: Any):
+        super().__init__(
+            config, prog=command, description=config.__doc__.splitlines()[0], allow_abbrev=False, **kwargs
+        )
+        self.add_argument("--config", metavar="FILE", help="YAML file of options, or the name of a recipe of hf_dd.")
+
+    def error(self, message: str) -> NoReturn:
+        """Raise ConfigError with argparse's message."""
+        raise ConfigError(f"{message} (`{self.prog} --help` lists the options)")
+
+
+def parse_config(
+    config: type, arguments: Sequence[str], *, command: str, positional: str | None = None, default: str | None = None
+) -> Any:
+    """Fill a config dataclass from `--config FILE` and the options of a command line.
+
+    Args:
+        config: the dataclass.
+        arguments: the command line after the command's name.
+        command: what the user typed, for messages.
+        positional: the option that leading words without `--` belong to.
+        default: the recipe of a command line with no option at all.
+
+    Raises ConfigError for unknown keys and options (naming the nearest known one), and for values of a wrong type.
+    """
+    arguments = list(arguments) or (["--config", default] if default else [])
+    if positional and arguments and not arguments[0].startswith("-"):
+        arguments = [f"--{positional}", *arguments]
+    known = [field.name for field in dataclasses.fields(config)]
+    parser = Parser(config, command)
+    name = parser.parse_known_args(arguments)[0].config
+    namespace, rest = parser.parse_known_args([*(yaml_arguments(name, known) if name else []), *arguments])
+    if rest:
+        raise ConfigError(unknown("option", rest[0].lstrip("-").split("=")[0], known))
+    values = vars(namespace)
+    values.pop("config")
+    return config(**values)
+
+
+def yaml_arguments(name: str, known: Sequence[str]) -> list[str]:
+    """A YAML mapping as a command line, so that both are checked by the same rules."""
+    path = recipe(name)
+    try:
+        content = yaml.safe_load(path.read_text())
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} isn't YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(content, dict):
+        raise ConfigError(f"{path} has to be a mapping of options, like `ipc: 10`.")
+    arguments = []
+    for key, value in content.items():
+        if key not in known:
+            raise ConfigError(f"{path}: {unknown('key', str(key), known)}")
+        if value is not None and value != []:
+            arguments += [f"--{key}", *map(str, value if isinstance(value, list) else [value])]
+    return arguments
+
+
+def unknown(kind: str, name: str, known: Sequence[str]) -> str:
+    """The message for a name that isn't known, with the nearest one that is."""
+    return f"unknown {kind} {name!r}; the nearest known one is {nearest_first(name.replace('-', '_'), known)[0]!r}."

@@ -1,0 +1,331 @@
+"""Run → folder → Hub: folders are written whole first, and a push that fails loses nothing.
+
+A folder's `hf_dd.json` is written last: its presence says that the rest is there.
+"""
+
+import dataclasses
+import json
+import os
+import shlex
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hf_dd import cards, hub, networks, teachers
+from hf_dd.cards import DistilledRecord, TeacherRecord
+from hf_dd.config import slug
+from hf_dd.data import ImageData
+from hf_dd.distiller import Distillation
+from hf_dd.errors import HubError, RunError
+from hf_dd.pretraining import Snapshot
+from hf_dd.synthetic import DistilledSet, from_dataset, preview, to_dataset
+
+if TYPE_CHECKING:
+    import datasets
+
+RECORD = "hf_dd.json"
+PARQUET = "data/train-00000-of-00001.parquet"
+DISTILLED_FILES = ("README.md", RECORD, "preview.png", "pool.json", "results.json", "data/*")
+
+
+@dataclass(frozen=True)
+class Artefact:
+    """A distilled set in its folder.
+
+    Attributes:
+        folder: what `load_dataset` reads, and what a push uploads.
+        record: the content of its `hf_dd.json`.
+    """
+
+    folder: Path
+    record: DistilledRecord
+
+    @classmethod
+    def open(cls, folder: str | Path) -> "Artefact":
+        """The artefact in a folder; raises RunError where there is none, or only a part of one."""
+        content = read_record(Path(folder))
+        if content.get("kind") != "distilled-set":
+            raise RunError(f"{folder} holds a {content.get('kind')}, not a distilled set.")
+        return cls(Path(folder), DistilledRecord(**content))
+
+    def __repr__(self) -> str:
+        settings = self.record.settings
+        guide = f" + CLoM {settings['clom']} of {len(self.record.teachers)} teachers" if self.record.teachers else ""
+        lines = [
+            f"{self.record.data['name']}: {settings['objective']}{guide}, ipc {settings['ipc']}, in {self.folder}"
+        ]
+        for row in (self.record.results or {}).get("rows", []):
+            lines.append(f"  {row['set']} [{row['copy']}]: {row['mean']:.2f} ± {row['std']:.2f} (n={row['n']})")
+        return "\n".join(lines)
+
+    def load(self) -> "datasets.Dataset":
+        """The rows, as any user of `datasets` gets them."""
+        import datasets
+
+        return datasets.load_dataset(str(self.folder), split="train")
+
+    def with_results(self, results: dict[str, Any]) -> "Artefact":
+        """The same set with an evaluation's results in `results.json`, in the record and in the card."""
+        write(self.folder / "results.json", lambda path: path.write_text(json.dumps(results, indent=2)))
+        return self._rewritten(dataclasses.replace(self.record, results=results))
+
+    def push(
+        self,
+        repo_id: str | None = None,
+        *,
+        tag: str | None = None,
+        private: bool = False,
+        branch: str | None = None,
+        create_pr: bool = False,
+    ) -> hub.Publication:
+        """Push the folder as one commit and tag it; raises HubError, with the command that tries again.
+
+        Args:
+            repo_id: of the data set repository; named after the run if None, under the token's user if without owner.
+            tag: of the commit; the next free of v1, v2, … if None. One that another commit has is refused.
+            private: whether a new repository is private.
+            branch: to push to; main if None.
+            create_pr: push as a pull request, without a tag.
+        """
+        repo_id = repo_id or (self.record.pushed or {}).get("repo_id") or self.record.name
+        retry = ["hf-dd", "push", str(self.folder), "--hub_dataset_id", repo_id]
+        retry += ["--hub_tag", tag] if tag else []
+        retry += ["--hub_private_repo"] if private else []
+        retry += ["--hub_revision", branch] if branch else []
+        retry += ["--create_pr"] if create_pr else []
+        try:
+            repo_id = hub.full_repo_id(repo_id)
+            taken = hub.tags(repo_id, "dataset")
+            if tag in taken:
+                raise HubError(
+                    f"{repo_id} has a tag {tag} already (commit {taken[tag][:8]}): choose another --hub_tag."
+                )
+            tag = tag or next(name for number in range(1, len(taken) + 2) if (name := f"v{number}") not in taken)
+            pushed = self._rewritten(dataclasses.replace(self.record, pushed={"repo_id": repo_id, "tag": tag}))
+            return hub.publish(
+                pushed.folder,
+                repo_id,
+                "dataset",
+                files=DISTILLED_FILES,
+                message=f"{self.record.name}: {self.record.settings['objective']}, ipc {self.record.settings['ipc']}",
+                tag=tag,
+                private=private,
+                branch=branch,
+                create_pr=create_pr,
+            )
+        except HubError as error:
+            raise HubError(
+                f"{error} Nothing is lost: {self.folder} holds the set. Retry: {shlex.join(retry)}"
+            ) from error
+
+    def _rewritten(self, record: DistilledRecord) -> "Artefact":
+        write_record(self.folder, record, record.card(hub.endpoint()))
+        return Artefact(self.folder, record)
+
+
+def write_artefact(
+    folder: Path,
+    name: str,
+    result: Distillation,
+    data: ImageData,
+    pool: teachers.TeacherPool | None,
+    *,
+    command: str,
+    hardware: str,
+) -> Artefact:
+    """Write a finished distillation as an artefact folder: parquet, preview, teachers' lock, card, record."""
+    rows = to_dataset(result.synthetic)
+    (folder / RECORD).unlink(missing_ok=True)
+    write(folder / PARQUET, rows.to_parquet)
+    image = preview(result.synthetic.own_space(), result.synthetic.labels)
+    write(folder / "preview.png", lambda path: image.save(path, format="PNG"))
+    lock = pool.lock() if pool else {"source": None, "teachers": []}
+    if pool:
+        write(folder / "pool.json", lambda path: path.write_text(json.dumps(lock, indent=2)))
+    record = DistilledRecord(
+        name=name,
+        data=cards.data_record(data),
+        settings=result.settings,
+        teachers=lock["teachers"],
+        pool=lock["source"],
+        run={
+            "iterations": result.progress.step,
+            "seconds": round(result.progress.seconds, 2),
+            "losses": result.progress.losses,
+            "hardware": hardware,
+        },
+        dataset_info=dataset_info(rows, folder / PARQUET),
+        command=command,
+        versions=cards.versions(),
+    )
+    write_record(folder, record, record.card(hub.endpoint()))
+    return Artefact(folder, record)
+
+
+def dataset_info(rows: "datasets.Dataset", parquet: Path) -> dict[str, Any]:
+    """Features, splits and sizes in the form of a card's `dataset_info`."""
+    from datasets.info import DatasetInfosDict
+    from datasets.splits import SplitDict, SplitInfo
+    from huggingface_hub import DatasetCardData
+
+    info = rows.info.copy()
+    info.splits = SplitDict()
+    info.splits.add(SplitInfo("train", num_bytes=rows.data.nbytes, num_examples=len(rows)))
+    info.dataset_size, info.download_size = rows.data.nbytes, parquet.stat().st_size
+    front = DatasetCardData()
+    DatasetInfosDict({"default": info}).to_dataset_card_data(front)
+    return front.to_dict()["dataset_info"]
+
+
+def load_distilled(reference: str) -> tuple[str, DistilledSet, dict[str, Any]]:
+    """A distilled set by folder or Hub reference: its name, its tensors, and its record (empty if it has none)."""
+    import datasets
+
+    if Path(reference).is_dir():
+        folder, rows = Path(reference), datasets.load_dataset(reference, split="train")
+        name = folder.resolve().name
+    else:
+        pin = hub.resolve(reference, "dataset")
+        with hub.clear_errors(f"dataset {pin}"):
+            rows = datasets.load_dataset(pin.repo_id, revision=pin.sha, split="train")
+        folder = hub.pull(pin, "dataset", files=[RECORD])
+        name = f"{pin.repo_id}@{pin.revision}"
+    record = json.loads((folder / RECORD).read_text()) if (folder / RECORD).is_file() else {}
+    return name, from_dataset(rows, name), record
+
+
+# ---------------------------------------------------------------------------------------------------- teachers
+
+
+def teacher_name(data: ImageData, architecture: str, seed: int) -> str:
+    """The name of a teacher's folder and repository."""
+    return f"{slug(data.name)}-{architecture.lower()}-seed{seed}"
+
+
+def write_snapshot(
+    folder: Path, snapshot: Snapshot, data: ImageData, training: dict, *, command: str, hardware: str
+) -> Path:
+    """Write one epoch of a teacher as `folder/epoch-N`, whole or not at all."""
+    final = folder / f"epoch-{snapshot.epoch}"
+    unfinished = folder / f".unfinished-epoch-{snapshot.epoch}"
+    networks.save(
+        snapshot.network,
+        unfinished,
+        {
+            "class_names": data.class_names,
+            "mean": list(data.mean),
+            "std": list(data.std),
+        },
+    )
+    record = TeacherRecord(
+        name=folder.name,
+        architecture=snapshot.architecture,
+        seed=snapshot.seed,
+        epoch=snapshot.epoch,
+        dataset=data.name if data.sha is None else f"{data.repo_id}@{data.sha}",
+        accuracy=snapshot.accuracy,
+        loss=snapshot.loss,
+        seconds=snapshot.seconds,
+        data=cards.data_record(data),
+        training=training,
+        command=command,
+        hardware=hardware,
+        versions=cards.versions(),
+    )
+    write_record(unfinished, record, record.card())
+    unfinished.rename(final)
+    return final
+
+
+def remove_teacher(folder: Path) -> None:
+    """Remove an earlier run's epochs and record, and nothing else that may lie in the folder."""
+    (folder / RECORD).unlink(missing_ok=True)
+    for path in [*folder.glob("epoch-*"), *folder.glob(".unfinished-*")]:
+        shutil.rmtree(path)
+
+
+def write_run(folder: Path, epochs: Sequence[int]) -> None:
+    """Close a teacher's run folder: which revisions it holds, and which one is the final."""
+    revisions = [f"epoch-{epoch}" for epoch in epochs]
+    content = {"kind": "teacher-run", "name": folder.name, "revisions": revisions, "final": revisions[-1]}
+    write(folder / RECORD, lambda path: path.write_text(json.dumps(content, indent=2)))
+
+
+def push_teacher(folder: Path, namespace: str | None = None, private: bool = False) -> hub.Pin:
+    """Push a teacher's run: one commit and one tag per kept epoch, then `final`; returns the final's pin.
+
+    A push that was interrupted goes on where it stopped. Raises HubError where the repository holds another run.
+    """
+    run = read_record(folder)
+    retry = f"hf-dd push {shlex.quote(str(folder))}"
+    try:
+        repo_id = hub.full_repo_id(run["name"], namespace)
+        present = hub.tags(repo_id, "model")
+        for revision in run["revisions"]:
+            if revision in present:
+                require_same_weights(hub.Pin(repo_id, revision, present[revision]), folder / revision)
+                sha = present[revision]
+                continue
+            message = f"Epoch {revision.removeprefix('epoch-')} of {run['name']}"
+            done = hub.publish(
+                folder / revision,
+                repo_id,
+                "model",
+                files=teachers.FILES,
+                message=message,
+                tag=revision,
+                private=private,
+            )
+            sha = done.pin.sha
+        if present.get("final") not in (None, sha):
+            raise HubError(f"{repo_id} has a tag final on another commit ({present['final'][:8]}).")
+        hub.create_tag(repo_id, "model", "final", sha)
+    except HubError as error:
+        raise HubError(f"{error} Nothing is lost: {folder} holds the teacher. Retry: {retry}") from error
+    return hub.Pin(repo_id, "final", sha)
+
+
+def require_same_weights(pin: hub.Pin, folder: Path) -> None:
+    """Raise HubError unless the weights at the pin are those of the folder."""
+    pulled = hub.pull(pin, files=["model.safetensors"]) / "model.safetensors"
+    if not pulled.is_file() or pulled.read_bytes() != (folder / "model.safetensors").read_bytes():
+        raise HubError(f"{pin} holds another run's weights: delete that repository, or push under another name.")
+
+
+def push(folder: str | Path, repo_id: str | None = None, **options: Any) -> hub.Publication | hub.Pin:
+    """Push whatever a folder holds: a distilled set, or a teacher's run. Options as in `Artefact.push`."""
+    content = read_record(Path(folder))
+    if content.get("kind") == "teacher-run":
+        namespace = repo_id.split("/")[0] if repo_id else None
+        return push_teacher(Path(folder), namespace, bool(options.get("private")))
+    return Artefact.open(folder).push(repo_id, **options)
+
+
+# ------------------------------------------------------------------------------------------------------- files
+
+
+def read_record(folder: Path) -> dict[str, Any]:
+    """The content of a folder's `hf_dd.json`; raises RunError where it is missing or broken."""
+    path = folder / RECORD
+    if not path.is_file():
+        raise RunError(f"{folder} holds no finished run: it has no {RECORD}.")
+    try:
+        return json.loads(path.read_text())
+    except ValueError as error:
+        raise RunError(f"{path} isn't valid JSON ({error}).") from error
+
+
+def write_record(folder: Path, record: DistilledRecord | TeacherRecord, card: str) -> None:
+    """Write the card, then the record that says that all is there."""
+    write(folder / "README.md", lambda path: path.write_text(card))
+    write(folder / RECORD, lambda path: path.write_text(json.dumps(cards.as_json(record), indent=2)))
+
+
+def write(path: Path, save: Callable[[Path], Any]) -> None:
+    """Let `save` write a file beside its place, then move it there: a reader sees all of it or none."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f".unfinished-{path.name}")
+    save(unfinished)
+    os.replace(unfinished, path)

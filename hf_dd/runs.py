@@ -1,0 +1,221 @@
+"""The use cases, each one function from options to a result: what the CLI runs and what `hf_dd` exports."""
+
+import dataclasses
+import json
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from accelerate import Accelerator
+
+from hf_dd import hub, publishing
+from hf_dd.cards import command_line
+from hf_dd.config import DataConfig, DistillConfig, EvaluateConfig, PretrainConfig, slug
+from hf_dd.data import load_data
+from hf_dd.distiller import Distiller, prepare_folder, tracker_config
+from hf_dd.errors import ConfigError, RunError
+from hf_dd.evaluation import Candidate, Protocol, Results, candidates_of, hardware, random_real
+from hf_dd.evaluation import evaluate as evaluate_candidates
+from hf_dd.objectives import find_objective
+from hf_dd.pretraining import grid, new_teacher, train_teacher
+from hf_dd.publishing import Artefact
+from hf_dd.teachers import TeacherPool, pool_notes
+
+logger = logging.getLogger(__name__)
+
+
+def pretrain(config: PretrainConfig | None = None, **options: Any) -> list[Path | hub.Pin]:
+    """Train a grid of teachers, spread over the processes; returns this process's folders, or pins if pushed.
+
+    Each teacher's folder is `output_dir/NAME`, with `epoch-N` for every kept epoch: the files that a push commits.
+    """
+    config = config or PretrainConfig(**options)
+    accelerator = Accelerator(mixed_precision=config.mixed_precision)
+    if config.push_to_hub:
+        hub.user()  # a missing token shows now, not after the training
+    data = load_data(config)
+    root = Path(config.output_dir or "outputs/teachers")
+    folders = {job: root / publishing.teacher_name(data, *job) for job in grid(config)}
+    for (architecture, seed), folder in folders.items():
+        new_teacher(config, architecture, seed, data)  # an unknown name or option shows now
+        if folder.exists() and not config.overwrite_output_dir:
+            raise RunError(f"{folder} holds another run: give --overwrite_output_dir, or another --output_dir.")
+    accelerator.wait_for_everyone()
+    done: list[Path | hub.Pin] = []
+    for architecture, seed in grid(config)[accelerator.process_index :: accelerator.num_processes]:
+        folder = folders[architecture, seed]
+        publishing.remove_teacher(folder)
+        training = {key: getattr(config, key) for key in TRAINING_OPTIONS} | {"seed": seed}
+        epochs = []
+        for snapshot in train_teacher(config, architecture, seed, data, accelerator):
+            publishing.write_snapshot(
+                folder,
+                snapshot,
+                data,
+                training,
+                command=command_line("pretrain", config, accelerator.num_processes),
+                hardware=hardware(accelerator),
+            )
+            epochs.append(snapshot.epoch)
+            logger.info(
+                "%s epoch %d: loss %.4f, accuracy %.2f %%, %.0f s",
+                *(folder.name, snapshot.epoch, snapshot.loss, 100 * snapshot.accuracy, snapshot.seconds),
+            )
+        publishing.write_run(folder, epochs)
+        done.append(
+            publishing.push_teacher(folder, config.hub_namespace, config.hub_private_repo)
+            if config.push_to_hub
+            else folder
+        )
+    accelerator.wait_for_everyone()
+    return done
+
+
+TRAINING_OPTIONS = "epochs learning_rate momentum weight_decay batch_size lr_drops augment architecture_options mixed_precision".split()
+
+
+def distill(config: DistillConfig | None = None, *, pool: TeacherPool | None = None, **options: Any) -> Artefact:
+    """Distil a data set into a folder, evaluate it, and push it if asked; every process returns the artefact.
+
+    Args:
+        config: the options, or give them by name.
+        pool: teachers that are loaded already, instead of naming them in the options.
+        options: fields of DistillConfig.
+    """
+    if pool is not None:
+        options["teachers"] = [teacher.spec.reference for teacher in pool]
+    config = config or DistillConfig(**options)
+    accelerator = new_accelerator(config)
+    find_objective(config.objective)
+    if config.push_to_hub:
+        hub.user()
+    folder = run_folder(config)
+    prepare_folder(config, folder, accelerator)
+    data = load_data(config)
+    pool = pool or TeacherPool.from_config(config)
+    distiller = Distiller(config, data, pool, accelerator, folder)
+    accelerator.init_trackers("hf-dd", config=tracker_config(config))
+    result = distiller.run()
+    accelerator.end_training()
+    if accelerator.is_main_process:
+        publishing.write_artefact(
+            folder,
+            config.run_name,
+            result,
+            data,
+            pool,
+            command=command_line("distill", config, accelerator.num_processes),
+            hardware=hardware(accelerator),
+        )
+    accelerator.wait_for_everyone()
+    if config.eval_students and data.test is not None:
+        evaluate(
+            sets=[str(folder)],
+            mixed_precision=config.mixed_precision,
+            **{key: getattr(config, key) for key in field_names(DataConfig)},
+            **{key: getattr(config, key) for key in field_names(EvaluateConfig) if key.startswith("eval_")},
+        )
+    if config.push_to_hub and accelerator.is_main_process:
+        Artefact.open(folder).push(
+            config.hub_dataset_id,
+            tag=config.hub_tag,
+            private=config.hub_private_repo,
+            branch=config.hub_revision,
+            create_pr=config.create_pr,
+        )
+    accelerator.wait_for_everyone()
+    return Artefact.open(folder)
+
+
+def evaluate(config: EvaluateConfig | None = None, **options: Any) -> Results:
+    """Train students on distilled sets and on random real images of the same ipc; returns and writes the results.
+
+    `results.json` goes into `output_dir`; without one, a single local set gets it into its own folder, its record and
+    its card.
+    """
+    config = config or EvaluateConfig(**options)
+    accelerator = Accelerator(mixed_precision=config.mixed_precision)
+    sets = [publishing.load_distilled(reference) for reference in config.sets]
+    data = load_data(source_of(config, sets[0][2]))
+    candidates: list[Candidate] = []
+    for name, distilled, _ in sets:
+        candidates += candidates_of(name, distilled, data, config.copies)
+    if config.random_baseline:
+        for ipc in sorted({distilled.ipc for _, distilled, _ in sets}):
+            candidates.append(random_real(data, ipc, config.seed))
+    results = evaluate_candidates(
+        candidates,
+        data,
+        Protocol.from_config(config),
+        architecture=config.eval_architecture,
+        students=config.eval_students,
+        seed=config.seed,
+        accelerator=accelerator,
+        compile=config.compile,
+    )
+    if accelerator.is_main_process:
+        keep_results(config, results)
+    accelerator.wait_for_everyone()
+    return results
+
+
+def create_pool(
+    title: str,
+    references: Sequence[str],
+    *,
+    namespace: str | None = None,
+    description: str = "Teachers for dataset distillation, pinned by hf-dd.",
+    private: bool = False,
+) -> hub.Collection:
+    """Make a Hub collection of teachers whose notes pin the commits that the references mean now."""
+    if not references:
+        raise ConfigError("A pool needs at least one teacher, as owner/name@revision.")
+    return hub.create_collection(
+        title, pool_notes(references), namespace=namespace, description=description, private=private
+    )
+
+
+def new_accelerator(config: DistillConfig) -> Accelerator:
+    """Processes, device and precision as `accelerate` was told, and the trackers of `--report_to`."""
+    folder = run_folder(config)
+    try:
+        return Accelerator(
+            mixed_precision=config.mixed_precision, log_with=config.report_to or None, project_dir=folder / "logs"
+        )
+    except (ImportError, ValueError) as error:
+        raise ConfigError(
+            f"--report_to {' '.join(config.report_to)}: {error} `pip install hf-dd[tracking]`."
+        ) from error
+
+
+def run_folder(config: DistillConfig) -> Path:
+    """Where a distillation writes."""
+    return Path(config.output_dir or f"outputs/{config.run_name}")
+
+
+def field_names(config: type) -> list[str]:
+    """Names of a dataclass's fields."""
+    return [field.name for field in dataclasses.fields(config)]
+
+
+def source_of(config: EvaluateConfig, record: dict[str, Any]) -> DataConfig:
+    """The data set to test on: the one the options name, else the one that the set's record names, at its commit."""
+    own = {key: getattr(config, key) for key in field_names(DataConfig)}
+    if own["dataset"]:
+        return DataConfig(**own)
+    if not record:
+        raise ConfigError(f"{config.sets[0]} doesn't say what it was made from: name its data set by --dataset.")
+    made_from = {key: record["settings"][key] for key in field_names(DataConfig)}
+    return DataConfig(**made_from | {"dataset": record["data"]["reference"]})
+
+
+def keep_results(config: EvaluateConfig, results: Results) -> None:
+    """Write results.json, and complete a local set's card where the evaluation was of that set alone."""
+    single = config.sets[0] if len(config.sets) == 1 and Path(config.sets[0]).is_dir() else None
+    if single and config.output_dir is None and (Path(single) / publishing.RECORD).is_file():
+        Artefact.open(single).with_results(results.as_dict())
+        return
+    folder = Path(config.output_dir or f"outputs/evaluate-{'-'.join(slug(name) for name in config.sets)}")
+    publishing.write(folder / "results.json", lambda path: path.write_text(json.dumps(results.as_dict(), indent=2)))
+    logger.info("Results are in %s.", folder / "results.json")

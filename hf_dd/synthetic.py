@@ -1,0 +1,166 @@
+"""The synthetic set: the images that are optimised, and the rows of a data set that they become and are read from.
+
+Two spaces: the optimiser moves images normalised by the source's channel mean and std; whatever leaves the run is in
+the images' own [0, 1] space (unclipped: an optimised pixel may lie outside), so no reader has to know the statistics.
+"""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from hf_dd.data import ImageData
+from hf_dd.errors import DataError
+from hf_dd.seeding import generator
+
+if TYPE_CHECKING:
+    import datasets
+
+
+class SyntheticSet(nn.Module):
+    """`ipc` learnable images for each class, class after class.
+
+    Attributes:
+        pixels: parameter, (num_classes * ipc, channels, height, width), normalised by the source's statistics.
+        labels: int64, (num_classes * ipc,).
+    """
+
+    def __init__(self, pixels: Tensor, class_names: list[str], mean: tuple[float, ...], std: tuple[float, ...]):
+        super().__init__()
+        if len(pixels) % len(class_names):
+            raise DataError(
+                f"{len(pixels)} synthetic images can't be shared out evenly to {len(class_names)} classes."
+            )
+        self.class_names = class_names
+        self.ipc = len(pixels) // len(class_names)
+        self.pixels = nn.Parameter(pixels)
+        self.register_buffer("labels", torch.arange(len(class_names)).repeat_interleave(self.ipc))
+        self.register_buffer("mean", torch.tensor(mean, dtype=pixels.dtype).view(-1, 1, 1))
+        self.register_buffer("std", torch.tensor(std, dtype=pixels.dtype).view(-1, 1, 1))
+
+    @classmethod
+    def initial(cls, data: ImageData, ipc: int, init: str, seed: int, dtype: torch.dtype) -> "SyntheticSet":
+        """Start from `ipc` real images per class ('real') or from standard normal noise ('noise').
+
+        Raises DataError where a class has fewer than `ipc` real images to start from.
+        """
+        if init == "noise":
+            shape = (ipc, data.channels, *data.image_size)
+            draws = [
+                torch.randn(shape, generator=generator(seed, "init", c), dtype=dtype) for c in range(data.num_classes)
+            ]
+            return cls(torch.cat(draws), data.class_names, data.mean, data.std)
+        data.require_ipc(ipc)
+        chosen = torch.cat([data.sample_class(c, ipc, generator(seed, "init", c)) for c in range(data.num_classes)])
+        images = data.train.images[chosen.to(data.train.images.device)].cpu()
+        pixels = data.normalise(images.to(dtype) / 255).to(dtype)
+        return cls(pixels, data.class_names, data.mean, data.std)
+
+    def rows(self, classes: list[int]) -> Tensor:
+        """Indices of the images of these classes, int64, (len(classes) * ipc,), on the set's device."""
+        starts = torch.tensor(classes, dtype=torch.int64).view(-1, 1) * self.ipc
+        return (starts + torch.arange(self.ipc)).flatten().to(self.labels.device)
+
+    def own_space(self, pixels: Tensor | None = None) -> Tensor:
+        """The images, or the given normalised ones, in their own [0, 1] space; differentiable, not clipped."""
+        return (self.pixels if pixels is None else pixels) * self.std + self.mean
+
+
+@dataclass(frozen=True)
+class DistilledSet:
+    """A distilled set as it is read back: what any user gets, as tensors.
+
+    Attributes:
+        pixel_values: float32, (N, channels, height, width), the images' own [0, 1] space, exact.
+        images: uint8, the same shape: the 8-bit copy.
+        labels: int64, (N,).
+        class_names: names of the classes, in the order of the labels.
+    """
+
+    pixel_values: Tensor
+    images: Tensor
+    labels: Tensor
+    class_names: list[str]
+
+    @property
+    def ipc(self) -> int:
+        """Images per class (of the first class)."""
+        return int((self.labels == 0).sum())
+
+    def copy(self, name: str) -> Tensor:
+        """The 'float' or the '8bit' copy as float32 in [0, 1] space."""
+        return self.pixel_values if name == "float" else self.images.float() / 255
+
+
+def to_eight_bits(pixel_values: Tensor) -> Tensor:
+    """Images in [0, 1] space, clipped and rounded to uint8."""
+    return (pixel_values.clamp(0, 1) * 255).round().to(torch.uint8)
+
+
+def to_pil(image: Tensor) -> Any:
+    """One uint8 image (1 or 3, height, width) as a PIL image."""
+    from PIL import Image
+
+    array = image.cpu().numpy()
+    return Image.fromarray(array[0] if len(array) == 1 else array.transpose(1, 2, 0))
+
+
+def to_dataset(synthetic: SyntheticSet) -> "datasets.Dataset":
+    """The set as rows: image (PNG, 8 bit), label (ClassLabel), pixel_values (float32, exact, in [0, 1] space)."""
+    import datasets
+
+    pixel_values = synthetic.own_space().detach().float().cpu()
+    features = datasets.Features(
+        {
+            "image": datasets.Image(),
+            "label": datasets.ClassLabel(names=synthetic.class_names),
+            "pixel_values": datasets.Array3D(shape=tuple(pixel_values.shape[1:]), dtype="float32"),
+        }
+    )
+    rows = {
+        "image": [to_pil(image) for image in to_eight_bits(pixel_values)],
+        "label": synthetic.labels.tolist(),
+        "pixel_values": list(pixel_values.numpy()),
+    }
+    return datasets.Dataset.from_dict(rows, features=features)
+
+
+def from_dataset(dataset: "datasets.Dataset", name: str) -> DistilledSet:
+    """Read the rows back; raises DataError, naming the set, where a column is missing or holds NaN."""
+    import numpy
+
+    if missing := {"image", "label", "pixel_values"} - set(dataset.column_names):
+        raise DataError(f"{name} isn't a distilled set of hf_dd: it has no column {', '.join(sorted(missing))}.")
+    columns = dataset.with_format("numpy")
+    pixel_values = torch.from_numpy(numpy.stack([numpy.asarray(row) for row in columns["pixel_values"]])).float()
+    if not torch.isfinite(pixel_values).all():
+        raise DataError(f"{name} holds pixels that are not finite numbers.")
+    arrays = [numpy.asarray(image) for image in dataset["image"]]
+    images = numpy.stack([array[None] if array.ndim == 2 else array.transpose(2, 0, 1) for array in arrays])
+    labels = torch.tensor(dataset["label"], dtype=torch.int64)
+    return DistilledSet(pixel_values, torch.from_numpy(images), labels, dataset.features["label"].names)
+
+
+def preview(pixel_values: Tensor, labels: Tensor, columns: int = 10, scale: int = 4) -> Any:
+    """A grid of the 8-bit images, one row of at most `columns` for each class, as a PIL image.
+
+    Args:
+        pixel_values: (N, 1 or 3, height, width) in [0, 1] space.
+        labels: int64, (N,).
+        columns: images shown per class.
+        scale: screen pixels per image pixel, reduced for large images.
+    """
+    from PIL import Image
+
+    height, width = pixel_values.shape[-2:]
+    scale = max(1, min(scale, 112 // max(height, width)))
+    images = to_eight_bits(pixel_values.detach().float().cpu())
+    groups = [images[labels.cpu() == label][:columns] for label in labels.unique().tolist()]
+    gap = 1
+    cell = (width + gap, height + gap)
+    grid = Image.new("RGB", (cell[0] * max(map(len, groups)) + gap, cell[1] * len(groups) + gap), "white")
+    for row, group in enumerate(groups):
+        for column, image in enumerate(group):
+            grid.paste(to_pil(image).convert("RGB"), (column * cell[0] + gap, row * cell[1] + gap))
+    return grid.resize((grid.width * scale, grid.height * scale), Image.Resampling.NEAREST)

@@ -1,0 +1,125 @@
+"""One training loop on tensors, for teachers and students alike, and the test pass beside it."""
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from hf_dd import augment
+from hf_dd.metrics import Accuracy
+from hf_dd.networks import Network, features_in_chunks
+from hf_dd.seeding import generator
+
+CACHE_SIZED_MICRO_BATCH = 64  # images of one backward pass on a CPU; larger eager batches leave its cache
+
+Prepare = Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class TrainingRecipe:
+    """How a network is trained: SGD with momentum, cross-entropy, the learning rate times 0.1 at each drop.
+
+    Attributes:
+        drops: epochs after which the learning rate drops.
+        strategy: operations of the augmentation, one independent draw per image.
+    """
+
+    epochs: int
+    learning_rate: float
+    momentum: float
+    weight_decay: float
+    batch_size: int
+    drops: tuple[int, ...]
+    strategy: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """One finished epoch, counted from 1, with the mean loss over its images."""
+
+    number: int
+    loss: float
+
+
+def fit(
+    network: Network,
+    images: Tensor,
+    labels: Tensor,
+    recipe: TrainingRecipe,
+    *,
+    seed: int,
+    purpose: str,
+    prepare: Prepare = lambda images: images,
+    autocast: Callable[[], AbstractContextManager] = nullcontext,
+    forward: Callable[[Tensor], Tensor] | None = None,
+) -> Iterator[Epoch]:
+    """Train a network in place, yielding after every epoch.
+
+    Args:
+        network: in any state; it is put into train mode at the start of every epoch.
+        images: (N, channels, height, width), on the network's device, of any type that `prepare` takes.
+        labels: int64, (N,).
+        recipe: how.
+        seed: of the order of the images and of their augmentation, together with `purpose`.
+        purpose: names the draws, so that two networks of one seed don't share them unless they should.
+        prepare: makes normalised floating images of a batch.
+        autocast: context of the forward passes.
+        forward: a compiled form of the network, if there is one.
+    """
+    optimizer = torch.optim.SGD(
+        network.parameters(), recipe.learning_rate, momentum=recipe.momentum, weight_decay=recipe.weight_decay
+    )
+    schedule = torch.optim.lr_scheduler.MultiStepLR(optimizer, recipe.drops, gamma=0.1)
+    for number in range(1, recipe.epochs + 1):
+        network.train()
+        draws = generator(seed, purpose, "epoch", number)
+        total = torch.zeros((), device=images.device)
+        for chosen in torch.randperm(len(images), generator=draws).split(recipe.batch_size):
+            parameters = augment.draw(len(chosen), recipe.strategy, draws) if recipe.strategy else None
+            optimizer.zero_grad(set_to_none=True)
+            for part in torch.arange(len(chosen)).split(micro_batch(network, images.device, len(chosen))):
+                index = chosen[part].to(images.device)
+                batch = prepare(images[index])
+                if parameters is not None:
+                    batch = augment.apply(batch, parameters.expand(part))
+                with autocast():
+                    logits = (forward or network)(batch)
+                loss = F.cross_entropy(logits.float(), labels[index], reduction="sum")
+                (loss / len(chosen)).backward()
+                total += loss.detach()
+            optimizer.step()
+        schedule.step()
+        yield Epoch(number, total.item() / len(images))
+
+
+def micro_batch(network: Network, device: torch.device, batch: int) -> int:
+    """Images per backward pass: BatchNorm wants its batch whole, a CPU's cache wants it small."""
+    return CACHE_SIZED_MICRO_BATCH if device.type == "cpu" and not network.has_batch_norm else batch
+
+
+@torch.no_grad()
+def predict(
+    network: Network,
+    images: Tensor,
+    *,
+    prepare: Prepare = lambda images: images,
+    autocast: Callable[[], AbstractContextManager] = nullcontext,
+    batch_size: int = 1024,
+) -> Tensor:
+    """Predicted classes, int64, (N,), of a network in eval mode."""
+    network.eval()
+    predictions = []
+    for batch in images.split(batch_size):
+        with autocast():
+            features = features_in_chunks(network, prepare(batch))
+            predictions.append(network.classifier(features).argmax(1))
+    return torch.cat(predictions)
+
+
+def accuracy(predictions: Tensor, labels: Tensor) -> float:
+    """Share of right predictions, in [0, 1], by the package's `evaluate` module."""
+    metric = Accuracy(keep_in_memory=True)
+    return metric.compute(predictions=predictions.cpu().numpy(), references=labels.cpu().numpy())["accuracy"]

@@ -1,0 +1,14 @@
+"""Evaluate distilled sets under accelerate, beside random real images.
+
+    accelerate launch scripts/evaluate.py outputs/digits-dm-ipc10
+    accelerate launch scripts/evaluate.py me/digits-ipc10@v1 me/digits-ipc10@v2 --eval_students 5
+
+`--help` lists the options.
+"""
+
+import sys
+
+from hf_dd.cli import main
+
+if __name__ == "__main__":
+    main(["evaluate", *sys.argv[1:]])
