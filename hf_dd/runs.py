@@ -24,6 +24,11 @@ from hf_dd.teachers import TeacherPool, pool_notes
 
 logger = logging.getLogger(__name__)
 
+TRAINING_OPTIONS = (  # of a teacher, as its card lists them
+    *("epochs", "learning_rate", "momentum", "weight_decay", "batch_size", "lr_drops", "augment"),
+    *("architecture_options", "mixed_precision"),
+)
+
 
 def pretrain(config: PretrainConfig | None = None, **options: Any) -> list[Path | hub.Pin]:
     """Train a grid of teachers, spread over the processes; returns this process's folders, or pins if pushed.
@@ -70,9 +75,6 @@ def pretrain(config: PretrainConfig | None = None, **options: Any) -> list[Path 
         )
     accelerator.wait_for_everyone()
     return done
-
-
-TRAINING_OPTIONS = "epochs learning_rate momentum weight_decay batch_size lr_drops augment architecture_options mixed_precision".split()
 
 
 def distill(config: DistillConfig | None = None, *, pool: TeacherPool | None = None, **options: Any) -> Artefact:

@@ -1,7 +1,7 @@
 """Distil a data set under accelerate.
 
     accelerate launch scripts/distill.py
-    accelerate launch scripts/distill.py --config fashion-mnist-dm --dataset FOLDER --output_dir outputs/fashion-mnist-dm
+    accelerate launch scripts/distill.py --config fashion-mnist-dm --dataset FOLDER_OF_IDX_FILES
 
 With no option at all it runs the recipe scripts/recipes/digits-dm.yaml. `--help` lists the options.
 """

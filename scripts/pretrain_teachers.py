@@ -1,7 +1,7 @@
 """Train a grid of teachers under accelerate, spread over its processes.
 
     accelerate launch scripts/pretrain_teachers.py
-    accelerate launch scripts/pretrain_teachers.py --architectures ConvNet MLP --teacher_seeds 0 1 --epochs 10 --push_to_hub
+    accelerate launch scripts/pretrain_teachers.py --architectures ConvNet MLP --teacher_seeds 0 1 --push_to_hub
 
 With no option at all it runs the recipe scripts/recipes/digits-teachers.yaml. `--help` lists the options.
 """

@@ -35,7 +35,7 @@ from hf_dd.local_hub.accounts import Accounts
 from hf_dd.local_hub.app import Hub
 from hf_dd.local_hub.commits import commit_operations
 
-CONTENT = ["", "YQ==", "Yg==", "Yw=="]
+CONTENT = ["", "YWFh", "YmJi", "Y2Nj"]
 
 def commit(hub, number):
     record = hub.repositories.find("model", "local/repo")
