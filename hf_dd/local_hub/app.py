@@ -1,165 +1,21 @@
-"""From an HTTP request to its handler and back: routing, permissions, paging, errors."""
+"""The application: from an HTTP request to its handler and back."""
 
 import inspect
-import itertools
-import json
 import logging
-import re
 import secrets
-from collections.abc import Callable, Iterable
 from pathlib import Path
-from urllib.parse import parse_qs, unquote, urlencode
 
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 
+# Importing the three modules of handlers registers them.
+from hf_dd.local_hub import collection_routes, repository_routes, upload_routes  # noqa: F401
 from hf_dd.local_hub.accounts import Accounts
-from hf_dd.local_hub.collections import Collections
-from hf_dd.local_hub.errors import HubHttpError, login_required, repo_not_found
-from hf_dd.local_hub.git import GitRepository
-from hf_dd.local_hub.repositories import Record, Repositories
-from hf_dd.local_hub.store import DocumentStore
+from hf_dd.local_hub.calls import ROUTES, Call, Hub
+from hf_dd.local_hub.errors import HubHttpError
 
 logger = logging.getLogger(__name__)
-
-_REPO = r"(?P<repo>[\w.-]+(?:/[\w.-]+)?)"
-_PLACEHOLDERS = {
-    "kind": r"(?P<kind>model|dataset)s",
-    "repo": _REPO,
-    "web_repo": rf"(?:(?P<kind>dataset)s/)?{_REPO}",
-    "revision": r"(?P<revision>(?:refs/pr/)?[^/]+)",
-    "path": r"(?P<path>.+)",
-    "name": r"(?P<name>[^/]+)",
-    "slug": r"(?P<slug>[^/]+/[^/]+)",
-    "item": r"(?P<item>[0-9a-f]+)",
-    "uid": r"(?P<uid>[0-9a-f]{24})",
-    "oid": r"(?P<oid>[0-9a-f]{64})",
-}
-_ROUTES: list[tuple[set[str], re.Pattern, Callable]] = []
-
-
-def route(methods: str, path: str):
-    """Register a handler for `methods` ("GET HEAD") on a path with the placeholders above.
-
-    Paths are matched before they are unquoted: a branch "a/b" arrives as one piece, "a%2Fb". A handler takes the
-    `Call` and returns a `Response` or JSON; one that is a coroutine reads the request's body itself.
-    """
-    pattern = re.compile(re.sub(r"\{(\w+)\}", lambda match: _PLACEHOLDERS[match[1]], path) + "/?")
-
-    def register(handler):
-        _ROUTES.append((set(methods.split()), pattern, handler))
-        return handler
-
-    return register
-
-
-class Hub:
-    """Everything the server knows: who may call, and what is in the folder `root`."""
-
-    def __init__(self, root: Path | str, accounts: Accounts):
-        self.root = Path(root).resolve()
-        self.root.mkdir(parents=True, exist_ok=True)
-        self.accounts = accounts
-        self.upload_key = secrets.token_bytes(32)
-        self._documents = DocumentStore(self.root / "hub.sqlite")
-        self.repositories = Repositories(self.root / "repositories", self._documents)
-        self.collections = Collections(self._documents)
-
-    def close(self):
-        """Release the folder for another server."""
-        self._documents.close()
-
-
-class Call:
-    """One request: its route's parts, its query and body, and what its user may do."""
-
-    def __init__(self, hub: Hub, request: Request, path: str, parts: dict[str, str | None], body: bytes):
-        self.hub = hub
-        self.request = request
-        self.path = path
-        self.parts = {name: unquote(value) for name, value in parts.items() if value is not None}
-        self.body = body
-        self.query = parse_qs(request.url.query, keep_blank_values=True)
-        self.endpoint = f"{request.url.scheme}://{request.headers.get('host', request.url.netloc)}"
-        self.user = hub.accounts.authenticate(request.headers.get("authorization"))
-
-    def json(self, *required: str) -> dict:
-        """The body as a JSON object with the required keys; else a 400."""
-        try:
-            data = json.loads(self.body or b"{}")
-        except ValueError as error:
-            raise HubHttpError(400, f"The body isn't JSON: {error}") from error
-        if not isinstance(data, dict) or not data.keys() >= set(required):
-            raise HubHttpError(400, f"The body must be a JSON object with {', '.join(required)}")
-        return data
-
-    def flag(self, name: str) -> bool:
-        """True if the query sets `name` to 1 or true."""
-        return self.query.get(name, [""])[0].lower() in ("1", "true")
-
-    def page(self, items: Iterable, size: int, describe: Callable = lambda item: item, headers=None) -> Response:
-        """The part of a list that `cursor` and `limit` ask for, with a link to the next part."""
-        try:
-            start = int(self.query.get("cursor", ["0"])[0])
-            limit = max(1, min(size, int(self.query.get("limit", [str(size)])[0])))
-        except ValueError as error:
-            raise HubHttpError(400, f"Not a number: {error}") from error
-        window = list(itertools.islice(items, start, start + limit + 1))
-        headers = dict(headers or {})
-        if len(window) > limit:
-            query = urlencode(self.query | {"cursor": [str(start + limit)]}, doseq=True)
-            headers["Link"] = f'<{self.endpoint}{self.path}?{query}>; rel="next"'
-        return JSONResponse([describe(item) for item in window[:limit]], headers=headers)
-
-    def logged_in(self) -> str:
-        """The user; 401 for an anonymous caller."""
-        if self.user is None:
-            raise login_required()
-        return self.user
-
-    def owner_of(self, namespace: str) -> str:
-        """The user, who may write in the namespace; else a 401 or 403."""
-        if not self.hub.accounts.may_write(self.logged_in(), namespace):
-            raise HubHttpError(403, f'Forbidden: you have no write access to "{namespace}"')
-        return self.user
-
-    def may_see(self, namespace: str, private: bool) -> bool:
-        """Public, or the caller's own."""
-        return not private or self.hub.accounts.may_write(self.user, namespace)
-
-    def readable(self, kind: str | None = None, repo_id: str | None = None) -> Record:
-        """The repository of the route (or the named one); a private one of others doesn't exist for the caller."""
-        kind, repo_id = kind or self.parts.get("kind", "model"), repo_id or self.parts["repo"]
-        record = self.hub.repositories.find(kind, repo_id)
-        if record is None or not self.may_see(record.namespace, record.private):
-            raise repo_not_found(self.user)
-        return record
-
-    def downloadable(self) -> Record:
-        """The repository of the route, if its files may be read: a gated one only by its owners."""
-        record = self.readable()
-        if record.gated and not self.hub.accounts.may_write(self.user, record.namespace):
-            message = f"Access to {record.kind} {record.repo_id} is restricted and you are not in the authorized list."
-            raise HubHttpError(403 if self.user else 401, message, "GatedRepo")
-        return record
-
-    def writable(self, kind: str | None = None, repo_id: str | None = None) -> Record:
-        """The repository of the route (or the named one), if the caller may change it."""
-        record = self.readable(kind, repo_id)
-        self.owner_of(record.namespace)
-        return record
-
-    def changeable(self) -> Record:
-        """As `writable`, but anyone who can read may open a pull request (`create_pr` in the query)."""
-        if not self.flag("create_pr"):
-            return self.writable()
-        self.logged_in()
-        return self.readable()
-
-    def git(self, record: Record) -> GitRepository:
-        """The repository's git side."""
-        return self.hub.repositories.git(record)
 
 
 class HubApp:
@@ -192,7 +48,7 @@ class HubApp:
 
     async def _answer(self, request):
         path = request.scope["raw_path"].decode().split("?")[0]
-        for methods, pattern, handler in _ROUTES:
+        for methods, pattern, handler in ROUTES:
             match = pattern.fullmatch(path) if request.method in methods else None
             if match is None:
                 continue
@@ -207,6 +63,4 @@ class HubApp:
 
 def create_app(root: Path | str, users: dict[str, str], orgs: dict[str, list[str]] | None = None) -> HubApp:
     """The Hub in the folder `root` as an ASGI application, for `users` (name: token) and `orgs` (name: members)."""
-    from hf_dd.local_hub import collection_routes, repository_routes, upload_routes  # noqa: F401  (they register)
-
     return HubApp(Hub(root, Accounts(users, orgs or {})))

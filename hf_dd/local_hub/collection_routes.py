@@ -1,6 +1,6 @@
 """Handlers for collections."""
 
-from hf_dd.local_hub.app import Call, route
+from hf_dd.local_hub.calls import Call, route
 from hf_dd.local_hub.collections import describe_collection
 from hf_dd.local_hub.errors import HubHttpError
 

@@ -6,7 +6,7 @@ from urllib.parse import parse_qs, quote
 
 from starlette.responses import FileResponse, Response
 
-from hf_dd.local_hub.app import Call, route
+from hf_dd.local_hub.calls import Call, route
 from hf_dd.local_hub.errors import HubHttpError, entry_not_found
 from hf_dd.local_hub.git import NewObjects
 from hf_dd.local_hub.lfs import Pointer

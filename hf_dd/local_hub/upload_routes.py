@@ -7,7 +7,7 @@ import yaml
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import JSONResponse, Response
 
-from hf_dd.local_hub.app import Call, route
+from hf_dd.local_hub.calls import Call, route
 from hf_dd.local_hub.commits import commit_operations, parse_commit, plan_upload
 from hf_dd.local_hub.errors import HubHttpError
 from hf_dd.local_hub.listing import parse_card

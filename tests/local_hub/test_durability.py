@@ -16,7 +16,7 @@ from huggingface_hub.errors import HfHubHTTPError
 from hf_dd.errors import HubError
 from hf_dd.local_hub import LocalHub
 from hf_dd.local_hub.accounts import Accounts
-from hf_dd.local_hub.app import Hub
+from hf_dd.local_hub.calls import Hub
 from tests.local_hub.conftest import REPOSITORY_ROOT, raw_request, run_python
 
 FILES_PER_COMMIT = 20
@@ -32,7 +32,7 @@ serve(sys.argv[1], port=0, on_ready=lambda hub: print(hub.endpoint, flush=True))
 CRASH_SWEEP = """
 import os, signal, sys
 from hf_dd.local_hub.accounts import Accounts
-from hf_dd.local_hub.app import Hub
+from hf_dd.local_hub.calls import Hub
 from hf_dd.local_hub.commits import commit_operations
 
 CONTENT = ["", "YWFh", "YmJi", "Y2Nj"]
