@@ -125,7 +125,7 @@ class DistilledRecord:
         run: iterations, seconds, losses, processes, hardware.
         dataset_info: features and splits, as in the card's front matter.
         results: an evaluation's `Results.as_dict()`, or None.
-        pushed: repo_id and tag of the last push, or None.
+        pushed: repo_id and tag (None for a pull request) of the last push, or None.
     """
 
     name: str
@@ -138,7 +138,7 @@ class DistilledRecord:
     command: str
     versions: dict[str, str]
     results: dict[str, Any] | None = None
-    pushed: dict[str, str] | None = None
+    pushed: dict[str, str | None] | None = None
     kind: str = field(default="distilled-set")
     format: int = 1
 
@@ -159,12 +159,13 @@ class DistilledRecord:
         """The data set card as text; `endpoint` is the Hub that the links to the teachers' commits lead to."""
         count = self.settings["ipc"] * len(self.data["class_names"])
         objective, guide = self.settings["objective"], self.settings["clom"]
+        per_class = f"{self.settings['ipc']} image{'s' * (self.settings['ipc'] > 1)} per class"
         front = DatasetCardData(
             license=self.data["license"],
             task_categories=["image-classification"],
             size_categories=[next((name for limit, name in SIZE_CATEGORIES if count < limit), "1M<n<10M")],
             source_datasets=[self.data["repo_id"] or slug(self.data["name"])],
-            pretty_name=f"{self.data['name']} distilled, {self.settings['ipc']} images per class",
+            pretty_name=f"{self.data['name']} distilled, {per_class}",
             tags=["dataset-distillation", "hf-dd", f"objective:{objective}", *([f"clom:{guide}"] * (guide != "none"))],
             configs=[{"config_name": "default", "data_files": [{"split": "train", "path": "data/train-*"}]}],
             dataset_info=self.dataset_info,

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -65,11 +66,20 @@ def save_checkpoint(
     for path in unfinished.iterdir():
         with path.open("rb") as file:
             os.fsync(file.fileno())
-    shutil.rmtree(final, ignore_errors=True)
+    if final.exists():
+        remove_checkpoint(final)
     unfinished.rename(final)
     for old in checkpoints(folder)[:-limit]:
-        shutil.rmtree(old)
+        remove_checkpoint(old)
     return final
+
+
+def remove_checkpoint(path: Path) -> None:
+    """Take a checkpoint out of sight, then remove it: a kill in between leaves no half of one to resume from."""
+    removed = path.with_name(".unfinished-removal")
+    shutil.rmtree(removed, ignore_errors=True)
+    path.rename(removed)
+    shutil.rmtree(removed)
 
 
 def tensors_of(synthetic: SyntheticSet, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
@@ -80,20 +90,35 @@ def tensors_of(synthetic: SyntheticSet, optimizer: torch.optim.Optimizer) -> dic
 
 
 def checkpoints(folder: Path) -> list[Path]:
-    """The whole checkpoints of a folder, by the step that each one's own state names."""
-    states = [(json.loads(path.read_text())["step"], path.parent) for path in folder.glob(f"step-*/{STATE}")]
+    """The checkpoints of a folder, by the step that each one's own state names; raises RunError for a broken state."""
+    states = [(read_state(path.parent)["step"], path.parent) for path in folder.glob(f"step-*/{STATE}")]
     return [path for _, path in sorted(states)]
+
+
+def read_state(path: Path) -> dict[str, Any]:
+    """The content of a checkpoint's `state.json`; raises RunError where it is missing, broken or incomplete."""
+    try:
+        state = json.loads((path / STATE).read_text())
+        return {key: state[key] for key in ("step", "seconds", "losses", "identity")}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise unreadable(path, error) from error
+
+
+def unreadable(path: Path, error: Exception) -> RunError:
+    """The error for a broken checkpoint, which names it."""
+    return RunError(f"{path} isn't a readable checkpoint ({type(error).__name__}: {error}).")
 
 
 def load_checkpoint(
     path: Path, synthetic: SyntheticSet, optimizer: torch.optim.Optimizer, identity: dict[str, Any]
 ) -> Progress:
     """Restore pixels and optimiser in place; raises RunError for a broken one or one of another configuration."""
+    state = read_state(path)
     try:
-        state = json.loads((path / STATE).read_text())
         tensors = load_file(path / TENSORS)
-    except Exception as error:  # safetensors has an exception of its own, missing and cut files have others
-        raise RunError(f"{path} isn't a readable checkpoint ({type(error).__name__}: {error}).") from error
+        pixels = tensors.pop("pixels")
+    except (OSError, KeyError, SafetensorError) as error:
+        raise unreadable(path, error) from error
     if differing := [key for key in identity if state["identity"].get(key) != identity[key]]:
         pairs = "; ".join(f"{key}: {state['identity'].get(key)!r} there, {identity[key]!r} here" for key in differing)
         raise RunError(
@@ -101,7 +126,7 @@ def load_checkpoint(
             "give another --output_dir."
         )
     with torch.no_grad():
-        synthetic.pixels.copy_(tensors.pop("pixels"))
+        synthetic.pixels.copy_(pixels)
     current = optimizer.state_dict()
     current["state"] = (
         {0: {name.removeprefix("optimizer."): value for name, value in tensors.items()}} if tensors else {}

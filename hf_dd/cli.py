@@ -129,8 +129,9 @@ def hub(arguments: Sequence[str]) -> None:
             command.add_argument("--host", default="127.0.0.1", help="Address to listen on.")
             command.add_argument("--allow_remote", action="store_true", help="Allow an address other machines reach.")
         else:
-            command.add_argument("command", nargs=argparse.REMAINDER, help="-- and the command to run.")
-    options = parser.parse_args(arguments)
+            command.usage = "hf-dd hub run [-h] [--port PORT] [--user USER] root -- COMMAND …"
+    cut = list(arguments).index("--") if "--" in arguments else len(arguments)
+    options, command = parser.parse_args(arguments[:cut]), list(arguments[cut + 1 :])
     from hf_dd import local_hub
 
     if options.action == "serve":
@@ -143,7 +144,6 @@ def hub(arguments: Sequence[str]) -> None:
             on_ready=lambda running: print(shell_exports(running.environment()), flush=True),
         )
         return
-    command = options.command[1:] if options.command[:1] == ["--"] else options.command
     if not command:
         parser.error("give a command after --, as in `hf-dd hub run ROOT -- hf-dd quickstart`")
     import subprocess

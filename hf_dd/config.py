@@ -19,11 +19,12 @@ def option(default: Any, help: str, **metadata: Any) -> Any:
 
 
 def require_at_least(config: Any, minimum: float, *names: str) -> None:
-    """Raise ConfigError for the first of the named options that is below `minimum` or not a number; None passes."""
+    """Raise ConfigError for the first of the named options that is below `minimum` or not finite; None passes."""
     for name in names:
         value = getattr(config, name)
-        if value is not None and not value >= minimum:
-            raise ConfigError(f"--{name} is {value}; it has to be at least {minimum}.")
+        if value is not None and not minimum <= value < float("inf"):
+            finite = " and finite" if isinstance(value, float) else ""
+            raise ConfigError(f"--{name} is {value}; it has to be at least {minimum}{finite}.")
 
 
 @dataclass
@@ -174,6 +175,8 @@ class DistillConfig(RunConfig, TeacherConfig, EvaluationConfig):
             self, 1, "ipc", "iterations", "real_batch_size", "logging_steps", "save_steps", "save_total_limit"
         )
         require_at_least(self, 0, "image_learning_rate", "image_momentum")
+        if self.dtype == "float64" and self.mixed_precision != "no":
+            raise ConfigError(f"--dtype float64 and --mixed_precision {self.mixed_precision} contradict each other.")
         if unknown := [name for name in self.report_to if name not in ("tensorboard", "trackio")]:
             raise ConfigError(f"--report_to doesn't know {unknown}; it takes tensorboard and trackio.")
 

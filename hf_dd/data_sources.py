@@ -64,13 +64,13 @@ def read_source(config: DataConfig) -> Source:
     if config.dataset and folder.is_dir():
         if _find_idx(folder, "train-images", 3):
             return _at_size(read_idx_folder(folder), config)
-        return read_dataset(_load(str(folder), config), config, folder.resolve().name)
+        return read_dataset(load_splits(str(folder), config), config, folder.resolve().name)
     if HUB_REFERENCE.fullmatch(config.dataset):
         try:
             pin = hub.resolve(config.dataset, repo_type="dataset")
         except HubError as error:
             raise HubError(f"{error} (There is no folder of this name either.)") from error
-        source = read_dataset(_load(pin.repo_id, config, pin), config, pin.repo_id)
+        source = read_dataset(load_splits(pin.repo_id, config, pin), config, pin.repo_id)
         return dataclasses.replace(source, pin=pin, license=hub.dataset_license(pin) or "unknown")
     hint = " Did you mean 'digits'?" if difflib.get_close_matches(config.dataset.lower(), ["digits"]) else ""
     raise DataError(
@@ -284,7 +284,7 @@ def _choose_splits(splits: "datasets.DatasetDict", config: DataConfig) -> "dict[
     return {name: splits[name] for name in chosen.values() if name is not None}
 
 
-def _load(path: str, config: DataConfig, pin: hub.Pin | None = None) -> "datasets.DatasetDict":
+def load_splits(path: str, config: DataConfig, pin: hub.Pin | None = None) -> "datasets.DatasetDict":
     """All splits of a folder or of a pinned repository; every error of `datasets` becomes one clear line."""
     import datasets
 

@@ -23,7 +23,7 @@ from hf_dd import checkpoints
 from hf_dd.checkpoints import Progress
 from hf_dd.config import DistillConfig
 from hf_dd.data import ImageData
-from hf_dd.errors import ConfigError, RunError
+from hf_dd.errors import RunError
 from hf_dd.objectives import Losses, Objective, Step, build_objective
 from hf_dd.synthetic import SyntheticSet
 from hf_dd.teachers import TeacherPool
@@ -77,8 +77,7 @@ class Distiller:
         accelerator: Accelerator,
         folder: Path,
     ):
-        if config.dtype == "float64" and config.mixed_precision != "no":
-            raise ConfigError(f"--dtype float64 and --mixed_precision {config.mixed_precision} contradict each other.")
+        data.require_ipc(config.ipc)  # the evaluation's random baseline needs as many, whatever the start
         self.config = config
         self.accelerator = accelerator
         self.folder = folder / "checkpoints"
@@ -193,6 +192,7 @@ class Distiller:
         path = Path(self.config.resume_from_checkpoint)
         if self.config.resume_from_checkpoint == "latest":
             found = checkpoints.checkpoints(self.folder)
+            self.accelerator.wait_for_everyone()  # a rank that looks late would find the first one of this very run
             if not found:
                 logger.warning("%s holds no checkpoint yet: starting from the first step.", self.folder)
                 return None
@@ -209,7 +209,7 @@ def prepare_folder(config: DistillConfig, folder: Path, accelerator: Accelerator
         if config.overwrite_output_dir and not config.resume_from_checkpoint:
             remove_run(folder)
         occupied = folder.is_dir() and any(folder.iterdir())
-        if occupied and config.resume_from_checkpoint is None:
+        if occupied and config.resume_from_checkpoint is None and not config.overwrite_output_dir:
             problem = [
                 f"{folder} holds another run. Go on with it by --resume_from_checkpoint latest, replace it by "
                 "--overwrite_output_dir, or give another --output_dir."

@@ -170,6 +170,17 @@ def evaluate(
     return Results(protocol, tuple(rows), hardware(accelerator))
 
 
+def new_student(architecture: str, data: ImageData, seed: int) -> networks.Network:
+    """A freshly drawn student for this data set, on the CPU; raises ConfigError for an unknown architecture."""
+    return networks.build(
+        architecture,
+        in_channels=data.channels,
+        num_classes=data.num_classes,
+        image_size=list(data.image_size),
+        seed=seed,
+    )
+
+
 def train_student(
     candidate: Candidate,
     data: ImageData,
@@ -182,13 +193,7 @@ def train_student(
 ) -> tuple[float, float]:
     """One student from scratch: its accuracy on the test split in [0, 1], and the seconds it took."""
     started = time.perf_counter()
-    network = networks.build(
-        architecture,
-        in_channels=data.channels,
-        num_classes=data.num_classes,
-        image_size=list(data.image_size),
-        seed=seed + student,
-    ).to(accelerator.device)
+    network = new_student(architecture, data, seed + student).to(accelerator.device)
     images = data.normalise(candidate.images.to(accelerator.device))
     labels = candidate.labels.to(accelerator.device)
     training = fit(

@@ -18,6 +18,9 @@ class Parser(HfArgumentParser):
         super().__init__(
             config, prog=command, description=config.__doc__.splitlines()[0], allow_abbrev=False, **kwargs
         )
+        for action in self._actions:
+            if action.nargs == "+":  # an empty list is a value too, such as no --lr_drops
+                action.nargs = "*"
         self.add_argument("--config", metavar="FILE", help="YAML file of options, or the name of a recipe of hf_dd.")
 
     def error(self, message: str) -> NoReturn:
@@ -46,6 +49,8 @@ def parse_config(
     parser = Parser(config, command)
     name = parser.parse_known_args(arguments)[0].config
     namespace, rest = parser.parse_known_args([*(yaml_arguments(name, known) if name else []), *arguments])
+    if rest and not rest[0].startswith("-"):
+        raise ConfigError(f"{rest[0]!r} belongs to no option; options are written as --NAME VALUE.")
     if rest:
         raise ConfigError(unknown("option", rest[0].lstrip("-").split("=")[0], known))
     values = vars(namespace)
@@ -66,7 +71,7 @@ def yaml_arguments(name: str, known: Sequence[str]) -> list[str]:
     for key, value in content.items():
         if key not in known:
             raise ConfigError(f"{path}: {unknown('key', str(key), known)}")
-        if value is not None and value != []:
+        if value is not None:
             arguments += [f"--{key}", *map(str, value if isinstance(value, list) else [value])]
     return arguments
 

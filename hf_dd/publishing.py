@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Any
 
 from hf_dd import cards, hub, networks, teachers
 from hf_dd.cards import DistilledRecord, TeacherRecord
-from hf_dd.config import slug
+from hf_dd.config import DataConfig, slug
 from hf_dd.data import ImageData
+from hf_dd.data_sources import load_splits
 from hf_dd.distiller import Distillation
-from hf_dd.errors import HubError, RunError
+from hf_dd.errors import ConfigError, DataError, HubError, RunError
 from hf_dd.pretraining import Snapshot
 from hf_dd.synthetic import DistilledSet, from_dataset, preview, to_dataset
 
@@ -48,7 +49,10 @@ class Artefact:
         content = read_record(Path(folder))
         if content.get("kind") != "distilled-set":
             raise RunError(f"{folder} holds a {content.get('kind')}, not a distilled set.")
-        return cls(Path(folder), DistilledRecord(**content))
+        try:
+            return cls(Path(folder), DistilledRecord(**content))
+        except TypeError as error:
+            raise RunError(f"{Path(folder) / RECORD} isn't a record of this version of hf-dd: {error}.") from error
 
     def __repr__(self) -> str:
         settings = self.record.settings
@@ -69,7 +73,7 @@ class Artefact:
     def with_results(self, results: dict[str, Any]) -> "Artefact":
         """The same set with an evaluation's results in `results.json`, in the record and in the card."""
         write(self.folder / "results.json", lambda path: path.write_text(json.dumps(results, indent=2)))
-        return self._rewritten(dataclasses.replace(self.record, results=results))
+        return self._rewritten(dataclasses.replace(Artefact.open(self.folder).record, results=results))
 
     def push(
         self,
@@ -89,7 +93,8 @@ class Artefact:
             branch: to push to; main if None.
             create_pr: push as a pull request, without a tag.
         """
-        repo_id = repo_id or (self.record.pushed or {}).get("repo_id") or self.record.name
+        record = Artefact.open(self.folder).record  # an evaluation may have completed it since
+        repo_id = repo_id or (record.pushed or {}).get("repo_id") or record.name
         retry = ["hf-dd", "push", str(self.folder), "--hub_dataset_id", repo_id]
         retry += ["--hub_tag", tag] if tag else []
         retry += ["--hub_private_repo"] if private else []
@@ -103,19 +108,21 @@ class Artefact:
                     f"{repo_id} has a tag {tag} already (commit {taken[tag][:8]}): choose another --hub_tag."
                 )
             tag = tag or next(name for number in range(1, len(taken) + 2) if (name := f"v{number}") not in taken)
-            pushed = self._rewritten(dataclasses.replace(self.record, pushed={"repo_id": repo_id, "tag": tag}))
+            place = {"repo_id": repo_id, "tag": None if create_pr else tag}
+            self._rewritten(dataclasses.replace(record, pushed=place))
             return hub.publish(
-                pushed.folder,
+                self.folder,
                 repo_id,
                 "dataset",
                 files=DISTILLED_FILES,
-                message=f"{self.record.name}: {self.record.settings['objective']}, ipc {self.record.settings['ipc']}",
+                message=f"{record.name}: {record.settings['objective']}, ipc {record.settings['ipc']}",
                 tag=tag,
                 private=private,
                 branch=branch,
                 create_pr=create_pr,
             )
         except HubError as error:
+            self._rewritten(record)  # its card doesn't tell of a push that failed
             raise HubError(
                 f"{error} Nothing is lost: {self.folder} holds the set. Retry: {shlex.join(retry)}"
             ) from error
@@ -181,19 +188,18 @@ def dataset_info(rows: "datasets.Dataset", parquet: Path) -> dict[str, Any]:
 
 def load_distilled(reference: str) -> tuple[str, DistilledSet, dict[str, Any]]:
     """A distilled set by folder or Hub reference: its name, its tensors, and its record (empty if it has none)."""
-    import datasets
-
     if Path(reference).is_dir():
-        folder, rows = Path(reference), datasets.load_dataset(reference, split="train")
+        folder, splits = Path(reference), load_splits(reference, DataConfig())
         name = folder.resolve().name
     else:
         pin = hub.resolve(reference, "dataset")
-        with hub.clear_errors(f"dataset {pin}"):
-            rows = datasets.load_dataset(pin.repo_id, revision=pin.sha, split="train")
+        splits = load_splits(pin.repo_id, DataConfig(), pin)
         folder = hub.pull(pin, "dataset", files=[RECORD])
         name = f"{pin.repo_id}@{pin.revision}"
+    if "train" not in splits:
+        raise DataError(f"{name} isn't a distilled set of hf_dd: it has no split 'train', but {', '.join(splits)}.")
     record = json.loads((folder / RECORD).read_text()) if (folder / RECORD).is_file() else {}
-    return name, from_dataset(rows, name), record
+    return name, from_dataset(splits["train"], name), record
 
 
 # ---------------------------------------------------------------------------------------------------- teachers
@@ -253,15 +259,21 @@ def write_run(folder: Path, epochs: Sequence[int]) -> None:
     write(folder / RECORD, lambda path: path.write_text(json.dumps(content, indent=2)))
 
 
-def push_teacher(folder: Path, namespace: str | None = None, private: bool = False) -> hub.Pin:
+def push_teacher(
+    folder: Path, namespace: str | None = None, private: bool = False, repo_id: str | None = None
+) -> hub.Pin:
     """Push a teacher's run: one commit and one tag per kept epoch, then `final`; returns the final's pin.
 
+    The repository is `repo_id`, or called as the run is, under `namespace` or the token's user.
     A push that was interrupted goes on where it stopped. Raises HubError where the repository holds another run.
     """
     run = read_record(folder)
-    retry = f"hf-dd push {shlex.quote(str(folder))}"
+    repo_id = repo_id or (f"{namespace}/{run['name']}" if namespace else None)
+    retry = ["hf-dd", "push", str(folder)]
+    retry += ["--hub_dataset_id", repo_id] if repo_id else []
+    retry += ["--hub_private_repo"] if private else []
     try:
-        repo_id = hub.full_repo_id(run["name"], namespace)
+        repo_id = hub.full_repo_id(repo_id or run["name"])
         present = hub.tags(repo_id, "model")
         for revision in run["revisions"]:
             if revision in present:
@@ -283,7 +295,7 @@ def push_teacher(folder: Path, namespace: str | None = None, private: bool = Fal
             raise HubError(f"{repo_id} has a tag final on another commit ({present['final'][:8]}).")
         hub.create_tag(repo_id, "model", "final", sha)
     except HubError as error:
-        raise HubError(f"{error} Nothing is lost: {folder} holds the teacher. Retry: {retry}") from error
+        raise HubError(f"{error} Nothing is lost: {folder} holds the teacher. Retry: {shlex.join(retry)}") from error
     return hub.Pin(repo_id, "final", sha)
 
 
@@ -291,15 +303,18 @@ def require_same_weights(pin: hub.Pin, folder: Path) -> None:
     """Raise HubError unless the weights at the pin are those of the folder."""
     pulled = hub.pull(pin, files=["model.safetensors"]) / "model.safetensors"
     if not pulled.is_file() or pulled.read_bytes() != (folder / "model.safetensors").read_bytes():
-        raise HubError(f"{pin} holds another run's weights: delete that repository, or push under another name.")
+        raise HubError(
+            f"{pin} holds another run's weights: delete that repository, or push under another --hub_dataset_id."
+        )
 
 
 def push(folder: str | Path, repo_id: str | None = None, **options: Any) -> hub.Publication | hub.Pin:
     """Push whatever a folder holds: a distilled set, or a teacher's run. Options as in `Artefact.push`."""
     content = read_record(Path(folder))
     if content.get("kind") == "teacher-run":
-        namespace = repo_id.split("/")[0] if repo_id else None
-        return push_teacher(Path(folder), namespace, bool(options.get("private")))
+        if given := [name for name in ("tag", "branch", "create_pr") if options.get(name)]:
+            raise ConfigError(f"A teacher goes to main, with the tags of its epochs: leave out {', '.join(given)}.")
+        return push_teacher(Path(folder), private=bool(options.get("private")), repo_id=repo_id)
     return Artefact.open(folder).push(repo_id, **options)
 
 
@@ -312,9 +327,12 @@ def read_record(folder: Path) -> dict[str, Any]:
     if not path.is_file():
         raise RunError(f"{folder} holds no finished run: it has no {RECORD}.")
     try:
-        return json.loads(path.read_text())
+        content = json.loads(path.read_text())
     except ValueError as error:
         raise RunError(f"{path} isn't valid JSON ({error}).") from error
+    if not isinstance(content, dict):
+        raise RunError(f"{path} isn't a record of hf-dd: it holds {type(content).__name__}, not a mapping.")
+    return content
 
 
 def write_record(folder: Path, record: DistilledRecord | TeacherRecord, card: str) -> None:

@@ -30,7 +30,7 @@ def run(output_dir: str, say: object = print) -> None:
         raise RunError(f"{', '.join(occupied)}: remove what an earlier quickstart left, or give another --output_dir.")
     with embedded_hub(root / "hub", say) as environment:
         shell = Shell(environment, say)
-        launch = ["accelerate", "launch", "--quiet"]
+        launch = ["accelerate", "launch", "--quiet", "--num_cpu_threads_per_process", str(os.cpu_count())]
         scripts = {name: shown(resource("scripts", f"{name}.py")) for name in ("pretrain_teachers", "distill")}
         shell.run(
             *launch, scripts["pretrain_teachers"], "--config", "digits-teachers", "--output_dir", f"{root}/teachers",

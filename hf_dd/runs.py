@@ -15,7 +15,7 @@ from hf_dd.config import DataConfig, DistillConfig, EvaluateConfig, PretrainConf
 from hf_dd.data import load_data
 from hf_dd.distiller import Distiller, prepare_folder, tracker_config
 from hf_dd.errors import ConfigError, RunError
-from hf_dd.evaluation import Candidate, Protocol, Results, candidates_of, hardware, random_real
+from hf_dd.evaluation import Candidate, Protocol, Results, candidates_of, hardware, new_student, random_real
 from hf_dd.evaluation import evaluate as evaluate_candidates
 from hf_dd.objectives import find_objective
 from hf_dd.pretraining import grid, new_teacher, train_teacher
@@ -35,7 +35,7 @@ def pretrain(config: PretrainConfig | None = None, **options: Any) -> list[Path 
 
     Each teacher's folder is `output_dir/NAME`, with `epoch-N` for every kept epoch: the files that a push commits.
     """
-    config = config or PretrainConfig(**options)
+    config = dataclasses.replace(config, **options) if config else PretrainConfig(**options)
     accelerator = Accelerator(mixed_precision=config.mixed_precision)
     if config.push_to_hub:
         hub.user()  # a missing token shows now, not after the training
@@ -50,10 +50,11 @@ def pretrain(config: PretrainConfig | None = None, **options: Any) -> list[Path 
     done: list[Path | hub.Pin] = []
     for architecture, seed in grid(config)[accelerator.process_index :: accelerator.num_processes]:
         folder = folders[architecture, seed]
-        publishing.remove_teacher(folder)
         training = {key: getattr(config, key) for key in TRAINING_OPTIONS} | {"seed": seed}
         epochs = []
         for snapshot in train_teacher(config, architecture, seed, data, accelerator):
+            if not epochs:
+                publishing.remove_teacher(folder)
             publishing.write_snapshot(
                 folder,
                 snapshot,
@@ -87,19 +88,23 @@ def distill(config: DistillConfig | None = None, *, pool: TeacherPool | None = N
     """
     if pool is not None:
         options["teachers"] = [teacher.spec.reference for teacher in pool]
-    config = config or DistillConfig(**options)
+    config = dataclasses.replace(config, **options) if config else DistillConfig(**options)
     accelerator = new_accelerator(config)
     find_objective(config.objective)
     if config.push_to_hub:
         hub.user()
     folder = run_folder(config)
-    prepare_folder(config, folder, accelerator)
     data = load_data(config)
     pool = pool or TeacherPool.from_config(config)
     distiller = Distiller(config, data, pool, accelerator, folder)
+    if config.eval_students:  # a wrong name shows now, not after the distillation
+        Protocol.from_config(config)
+        new_student(config.eval_architecture, data, config.seed)
+    prepare_folder(config, folder, accelerator)  # only now: a slip costs no earlier run that was to be overwritten
     accelerator.init_trackers("hf-dd", config=tracker_config(config))
     result = distiller.run()
-    accelerator.end_training()
+    for tracker in accelerator.trackers:  # end_training() would close the process group too
+        tracker.finish()
     if accelerator.is_main_process:
         publishing.write_artefact(
             folder,
@@ -119,13 +124,14 @@ def distill(config: DistillConfig | None = None, *, pool: TeacherPool | None = N
             **{key: getattr(config, key) for key in field_names(EvaluateConfig) if key.startswith("eval_")},
         )
     if config.push_to_hub and accelerator.is_main_process:
-        Artefact.open(folder).push(
+        pushed = Artefact.open(folder).push(
             config.hub_dataset_id,
             tag=config.hub_tag,
             private=config.hub_private_repo,
             branch=config.hub_revision,
             create_pr=config.create_pr,
         )
+        logger.info("Pushed %s: %s", pushed.pin, pushed.pull_request or pushed.url)
     accelerator.wait_for_everyone()
     return Artefact.open(folder)
 
@@ -136,7 +142,7 @@ def evaluate(config: EvaluateConfig | None = None, **options: Any) -> Results:
     `results.json` goes into `output_dir`; without one, a single local set gets it into its own folder, its record and
     its card.
     """
-    config = config or EvaluateConfig(**options)
+    config = dataclasses.replace(config, **options) if config else EvaluateConfig(**options)
     accelerator = Accelerator(mixed_precision=config.mixed_precision)
     sets = [publishing.load_distilled(reference) for reference in config.sets]
     data = load_data(source_of(config, sets[0][2]))
@@ -186,6 +192,8 @@ def new_accelerator(config: DistillConfig) -> Accelerator:
             mixed_precision=config.mixed_precision, log_with=config.report_to or None, project_dir=folder / "logs"
         )
     except (ImportError, ValueError) as error:
+        if not config.report_to:
+            raise ConfigError(f"--mixed_precision {config.mixed_precision}: {error}") from error
         raise ConfigError(
             f"--report_to {' '.join(config.report_to)}: {error} `pip install hf-dd[tracking]`."
         ) from error

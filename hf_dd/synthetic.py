@@ -47,10 +47,9 @@ class SyntheticSet(nn.Module):
         """
         if init == "noise":
             shape = (ipc, data.channels, *data.image_size)
-            draws = [
-                torch.randn(shape, generator=generator(seed, "init", c), dtype=dtype) for c in range(data.num_classes)
-            ]
-            return cls(torch.cat(draws), data.class_names, data.mean, data.std)
+            generators = [generator(seed, "init", c) for c in range(data.num_classes)]
+            draws = [torch.randn(shape, generator=g, dtype=torch.float64) for g in generators]  # alike in any dtype
+            return cls(torch.cat(draws).to(dtype), data.class_names, data.mean, data.std)
         data.require_ipc(ipc)
         chosen = torch.cat([data.sample_class(c, ipc, generator(seed, "init", c)) for c in range(data.num_classes)])
         images = data.train.images[chosen.to(data.train.images.device)].cpu()
@@ -142,13 +141,13 @@ def from_dataset(dataset: "datasets.Dataset", name: str) -> DistilledSet:
     return DistilledSet(pixel_values, torch.from_numpy(images), labels, dataset.features["label"].names)
 
 
-def preview(pixel_values: Tensor, labels: Tensor, columns: int = 10, scale: int = 4) -> Any:
-    """A grid of the 8-bit images, one row of at most `columns` for each class, as a PIL image.
+def preview(pixel_values: Tensor, labels: Tensor, per_class: int = 10, scale: int = 4) -> Any:
+    """A grid of the 8-bit images as a PIL image: a row for each class, or a column where it has a single image.
 
     Args:
         pixel_values: (N, 1 or 3, height, width) in [0, 1] space.
         labels: int64, (N,).
-        columns: images shown per class.
+        per_class: images shown per class, at most.
         scale: screen pixels per image pixel, reduced for large images.
     """
     from PIL import Image
@@ -156,11 +155,13 @@ def preview(pixel_values: Tensor, labels: Tensor, columns: int = 10, scale: int 
     height, width = pixel_values.shape[-2:]
     scale = max(1, min(scale, 112 // max(height, width)))
     images = to_eight_bits(pixel_values.detach().float().cpu())
-    groups = [images[labels.cpu() == label][:columns] for label in labels.unique().tolist()]
+    rows = [images[labels.cpu() == label][:per_class] for label in labels.unique().tolist()]
+    if max(map(len, rows)) == 1:
+        rows = [torch.cat(rows)]
     gap = 1
     cell = (width + gap, height + gap)
-    grid = Image.new("RGB", (cell[0] * max(map(len, groups)) + gap, cell[1] * len(groups) + gap), "white")
-    for row, group in enumerate(groups):
-        for column, image in enumerate(group):
+    grid = Image.new("RGB", (cell[0] * max(map(len, rows)) + gap, cell[1] * len(rows) + gap), "white")
+    for row, members in enumerate(rows):
+        for column, image in enumerate(members):
             grid.paste(to_pil(image).convert("RGB"), (column * cell[0] + gap, row * cell[1] + gap))
     return grid.resize((grid.width * scale, grid.height * scale), Image.Resampling.NEAREST)

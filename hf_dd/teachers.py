@@ -88,7 +88,7 @@ class Teacher(nn.Module):
                 images = (images * weights).sum(1, keepdim=True)
         if tuple(images.shape[-2:]) != self.image_size:
             images = F.interpolate(images, self.image_size, mode="bilinear", antialias=True, align_corners=False)
-        return (images - self.mean) / self.std
+        return (images - self.mean.to(images.dtype)) / self.std.to(images.dtype)
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits, (N, classes of the teacher), of images (N, 1 or 3, height, width) in [0, 1] space."""
@@ -230,7 +230,7 @@ def load_teacher(pin: hub.Pin, folder: Path) -> Teacher:
             **{key: record[key] for key in ("architecture", "seed", "epoch", "dataset", "accuracy")},
         )
         return Teacher(network, spec, config)
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise TeacherError(
             f"Teacher {pin} doesn't say what it is: config.json and hf_dd.json have to give its classes, statistics "
             f"and origin ({type(error).__name__}: {error}). `hf-dd pretrain` writes both."

@@ -7,8 +7,12 @@ With no option at all it runs the recipe scripts/recipes/digits-teachers.yaml. `
 """
 
 import sys
+from pathlib import Path
 
-from hf_dd.cli import main
+# Python puts this folder on its path, where evaluate.py would hide the library of that name.
+sys.path[:] = [entry for entry in sys.path if Path(entry).resolve() != Path(__file__).resolve().parent]
+
+from hf_dd.cli import main  # noqa: E402
 
 if __name__ == "__main__":
     main(["pretrain", *sys.argv[1:]])

@@ -58,7 +58,7 @@ class DistributionMatching:
         """`batch_size` normalised and augmented real images of each class, class after class."""
         chosen = torch.cat([step.data.sample_class(c, self.batch_size, step.generator("real", c)) for c in classes])
         images = step.data.train.images[chosen.to(step.data.train.images.device)]
-        images = step.data.normalise(images).to(step.synthetic.pixels.dtype)
+        images = step.data.normalise(images.to(step.synthetic.pixels.dtype) / 255)
         return augment.apply(images, draws.expand(torch.tensor(classes).repeat_interleave(self.batch_size)))
 
     def synthetic_batch(self, step: Step, classes: list[int], draws: augment.AugmentParameters) -> Tensor:

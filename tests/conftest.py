@@ -1,0 +1,96 @@
+"""One embedded Hub for the whole session, and the environment that huggingface_hub reads at its first import.
+
+Accounts: `local` (whose token the session has), `bob`, and the organization `lab` (member: local).
+"""
+
+import atexit
+import itertools
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from hf_dd.local_hub import LocalHub
+
+if "huggingface_hub" in sys.modules:
+    raise RuntimeError("huggingface_hub was imported before tests/conftest.py could set HF_ENDPOINT and HF_TOKEN.")
+
+HUB = LocalHub(
+    tempfile.mkdtemp(prefix="hf-dd-test-hub-"),
+    user="local",
+    token="hf_local_token",
+    users={"bob": "hf_bob_token"},
+    orgs={"lab": ["local"]},
+).start()
+atexit.register(shutil.rmtree, HUB.root, ignore_errors=True)
+os.environ.update(HUB.environment())
+os.environ.update(HF_DATASETS_DISABLE_PROGRESS_BARS="1", HF_HUB_DISABLE_PROGRESS_BARS="1", TQDM_DISABLE="1")
+
+REPOSITORY_ROOT = Path(__file__).resolve().parents[1]
+TINY = {"dataset": "digits", "epochs": 2, "batch_size": 128, "learning_rate": 0.05}
+
+
+def pytest_unconfigure():
+    """Stop the Hub at the end of the session, and remove its folder."""
+    HUB.stop()
+    shutil.rmtree(HUB.root, ignore_errors=True)
+
+
+@dataclass(frozen=True)
+class TinyTeachers:
+    """Three teachers of digits with two epochs each: their references, and the folders that were pushed."""
+
+    references: list[str]
+    folders: list[Path]
+
+
+@pytest.fixture(scope="session")
+def hub():
+    """The session's Hub."""
+    return HUB
+
+
+@pytest.fixture(scope="session")
+def tiny_teachers(tmp_path_factory):
+    """ConvNet (width 16, depth 2) of seeds 0 and 1, and MLP of seed 0, as `local/digits-convnet-seed0@final`, …"""
+    import torch
+
+    from hf_dd import runs
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # these networks are so small that threads only wait for each other
+    root = tmp_path_factory.mktemp("teachers")
+    options = TINY | {"output_dir": str(root), "push_to_hub": True}
+    pins = runs.pretrain(
+        architectures=["ConvNet"], architecture_options=["width=16", "depth=2"], teacher_seeds=[0, 1], **options
+    )
+    pins += runs.pretrain(architectures=["MLP"], **options)
+    torch.set_num_threads(threads)
+    return TinyTeachers(
+        [f"{pin.repo_id}@{pin.revision}" for pin in pins], [root / pin.repo_id.split("/")[1] for pin in pins]
+    )
+
+
+@pytest.fixture(scope="session")
+def unique():
+    """Makes names of repositories that nobody has: `unique()` is `local/repo-1`, `unique("bob")` is `bob/repo-2`."""
+    numbers = itertools.count(1)
+    return lambda owner="local": f"{owner}/repo-{next(numbers)}"
+
+
+@pytest.fixture(scope="session")
+def run_python():
+    """Runs `python ARGUMENTS` on this checkout with changed environment variables (None removes one)."""
+
+    def run(*arguments, cwd=REPOSITORY_ROOT, **variables):
+        environment = os.environ | {"PYTHONPATH": str(REPOSITORY_ROOT)} | variables
+        environment = {name: str(value) for name, value in environment.items() if value is not None}
+        command = [sys.executable, *map(str, arguments)]
+        return subprocess.run(command, env=environment, cwd=cwd, capture_output=True, text=True, timeout=240)
+
+    return run

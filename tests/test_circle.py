@@ -1,0 +1,197 @@
+"""The whole circle over HTTP: teachers by tag, a pool by collection, a distilled set by tag, students on it."""
+
+import json
+import sys
+
+import datasets
+import numpy as np
+import pytest
+import torch
+from huggingface_hub import DatasetCard, HfApi, ModelCard
+
+import hf_dd
+from hf_dd import hub as hub_module
+from hf_dd import runs
+from hf_dd.config import DataConfig
+
+QUICK = {
+    "dataset": "digits",
+    "ipc": 2,
+    "iterations": 6,
+    "real_batch_size": 16,
+    "architecture_options": ["width=8", "depth=2"],
+    "eval_students": 2,
+    "eval_epochs": 3,
+    "logging_steps": 2,
+}
+
+
+@pytest.fixture(scope="module")
+def collection(tiny_teachers):
+    """A pool of both epochs of one teacher and the final of another."""
+    first, second = tiny_teachers.references[0].split("@")[0], tiny_teachers.references[2]
+    return runs.create_pool("Circle", [f"{first}@epoch-1", f"{first}@epoch-2", second])
+
+
+@pytest.fixture(scope="module")
+def pushed(collection, tmp_path_factory):
+    """A distillation guided by that pool, pushed as v1: the artefact and its repository."""
+    folder = tmp_path_factory.mktemp("circle") / "run"
+    artefact = hf_dd.distill(
+        **QUICK,
+        clom="cos",
+        teacher_pool=collection.slug,
+        output_dir=str(folder),
+        push_to_hub=True,
+        hub_dataset_id="circle",
+        hub_tag="v1",
+    )
+    return artefact, "local/circle"
+
+
+def test_teacher_repository_is_a_training_run(tiny_teachers):
+    repo_id = tiny_teachers.references[0].split("@")[0]
+    tags = {ref.name: ref.target_commit for ref in HfApi().list_repo_refs(repo_id).tags}
+    assert set(tags) == {"epoch-1", "epoch-2", "final"}
+    assert tags["epoch-2"] == tags["final"] != tags["epoch-1"]
+    assert sorted(HfApi().list_repo_files(repo_id, revision="epoch-1")) == [
+        ".gitattributes",
+        "README.md",
+        "config.json",
+        "hf_dd.json",
+        "model.safetensors",
+    ]
+    early, late = (hf_dd.TeacherPool.from_references([f"{repo_id}@{tag}"])[0] for tag in ("epoch-1", "final"))
+    assert (early.spec.epoch, late.spec.epoch, late.spec.sha) == (1, 2, tags["final"])
+    assert not torch.equal(early.network.classifier.weight, late.network.classifier.weight)
+    card = ModelCard.load(repo_id).data
+    assert card.eval_results[0].metric_value == pytest.approx(late.spec.accuracy, abs=1e-6)
+    assert {"hf-dd-teacher", "arch:ConvNet", "seed:0"} <= set(card.tags)
+
+
+def test_teachers_found_by_hub_tags(tiny_teachers):
+    pool = hf_dd.TeacherPool.from_tags(["hf-dd-teacher", "dataset:digits", "arch:MLP", "seed:0"], revision="epoch-1")
+    assert [(teacher.spec.repo_id, teacher.spec.epoch) for teacher in pool] == [("local/digits-mlp-seed0", 1)]
+
+
+def test_collection_pins_commits_even_when_a_tag_moves(collection, tiny_teachers):
+    repo_id = tiny_teachers.references[0].split("@")[0]
+    pins = {ref.name: ref.target_commit for ref in HfApi().list_repo_refs(repo_id).tags}
+    notes = {item.repo_id: item.note for item in collection.items}
+    assert notes[repo_id] == f"epoch-1={pins['epoch-1']} epoch-2={pins['epoch-2']}"
+    HfApi().create_tag(repo_id, tag="moving", revision=pins["epoch-1"])
+    moving = runs.create_pool("Moving", [f"{repo_id}@moving"])
+    HfApi().delete_tag(repo_id, tag="moving")
+    HfApi().create_tag(repo_id, tag="moving", revision=pins["epoch-2"])
+    assert hf_dd.TeacherPool.from_collection(moving.slug)[0].spec.sha == pins["epoch-1"]
+
+
+def test_pool_is_frozen_and_in_eval_mode(collection):
+    for teacher in hf_dd.TeacherPool.from_collection(collection.slug):
+        teacher.train()
+        assert not any(module.training for module in teacher.modules())
+        assert not any(parameter.requires_grad for parameter in teacher.parameters())
+
+
+def test_folder_repository_and_load_dataset_are_the_same_files(pushed):
+    artefact, repo_id = pushed
+    commits = HfApi().list_repo_commits(repo_id, repo_type="dataset")
+    assert len(commits) == 2  # the repository's own first commit, and ours
+    snapshot = hub_module.pull(hub_module.resolve(f"{repo_id}@v1", "dataset"), "dataset")
+    for path in ("README.md", "hf_dd.json", "preview.png", "pool.json", "results.json"):
+        assert (snapshot / path).read_bytes() == (artefact.folder / path).read_bytes()
+    remote = datasets.load_dataset(repo_id, revision="v1", split="train")
+    local = artefact.load()
+    assert remote.features == local.features
+    assert remote.features["label"].names == [str(digit) for digit in range(10)]
+    np.testing.assert_array_equal(
+        remote.with_format("numpy")[:]["pixel_values"], local.with_format("numpy")[:]["pixel_values"]
+    )
+    rows = remote.with_format("torch")[:]
+    assert rows["pixel_values"].shape == (20, 1, 8, 8) and rows["pixel_values"].dtype == torch.float32
+    clipped = (rows["pixel_values"].clamp(0, 1) * 255).round().to(torch.uint8)
+    assert torch.equal(torch.as_tensor(np.stack([np.asarray(image) for image in remote["image"]])[:, None]), clipped)
+
+
+def test_card_names_every_teacher_by_commit(pushed, collection):
+    artefact, repo_id = pushed
+    card = DatasetCard.load(repo_id)
+    front = card.data.to_dict()
+    block = front["distillation"]
+    assert (block["objective"], block["ipc"], block["clom"]) == ("dm", 2, {"distance": "cos", "alpha": 100.0})
+    pins = {(pin.repo_id, pin.revision): pin.sha for pin in hf_dd.teachers.pins_of(collection)}
+    assert {(t["repo_id"], t["revision"]): t["sha"] for t in block["teachers"]} == pins
+    for teacher in block["teachers"]:
+        assert {"architecture", "seed", "epoch", "dataset", "accuracy"} <= set(teacher)
+        assert f"/{teacher['repo_id']}/tree/{teacher['sha']}" in card.text
+    assert front["license"] == "cc-by-4.0" and front["task_categories"] == ["image-classification"]
+    assert f'load_dataset("{repo_id}", revision="v1"' in card.text and artefact.record.command in card.text
+    lock = json.loads((artefact.folder / "pool.json").read_text())
+    assert lock["source"] == collection.slug and lock["teachers"] == block["teachers"]
+
+
+def test_results_are_in_the_card_for_both_copies(pushed):
+    artefact, _ = pushed
+    results = json.loads((artefact.folder / "results.json").read_text())
+    assert results["protocol"]["name"] == "dsa" and results["protocol"]["epochs"] == 3
+    assert [(row["set"], row["copy"], row["n"]) for row in results["rows"]] == [
+        ("run", "float", 2),
+        ("run", "8bit", 2),
+        ("random real, ipc 2", "8bit", 2),
+    ]
+    for row in results["rows"]:
+        assert {"set", "architecture", "copy", "n", "mean", "std", "seconds"} <= set(row)
+        assert f"{row['mean']:.2f} ± {row['std']:.2f}" in (artefact.folder / "README.md").read_text()
+
+
+def test_evaluate_by_hub_reference_equals_the_folder(pushed, tmp_path):
+    artefact, repo_id = pushed
+    options = {"eval_students": 2, "eval_epochs": 3, "copies": ["float"], "random_baseline": False}
+    remote = hf_dd.evaluate(sets=[f"{repo_id}@v1"], output_dir=str(tmp_path / "remote"), **options)
+    local = hf_dd.evaluate(sets=[str(artefact.folder)], output_dir=str(tmp_path / "local"), **options)
+    assert remote.rows[0].set == f"{repo_id}@v1" and remote.rows[0].mean == local.rows[0].mean
+    assert json.loads((tmp_path / "remote" / "results.json").read_text())["rows"][0]["mean"] == remote.rows[0].mean
+    assert remote.rows[0].mean == pytest.approx(artefact.record.results["rows"][0]["mean"], abs=1e-9)
+
+
+def test_push_again_takes_the_next_free_tag(pushed):
+    artefact, repo_id = pushed
+    again = hf_dd.push(artefact.folder)
+    assert (again.pin.repo_id, again.pin.revision) == (repo_id, "v2")
+    request = hf_dd.Artefact.open(artefact.folder).push(create_pr=True)
+    assert request.pull_request.endswith("/discussions/1")
+    assert datasets.load_dataset(repo_id, revision="refs/pr/1", split="train").num_rows == 20
+
+
+def test_data_set_from_the_hub_is_pinned(unique):
+    repo_id = unique()
+    digits = hf_dd.load_data(DataConfig())
+    columns = {
+        "picture": [image[0].numpy() for image in digits.train.images[:300]],
+        "digit": digits.train.labels[:300].tolist(),
+    }
+    features = datasets.Features({"picture": datasets.Image(), "digit": datasets.ClassLabel(names=digits.class_names)})
+    rows = datasets.Dataset.from_dict(columns, features=features)
+    rows.push_to_hub(repo_id, split="train")
+    card = DatasetCard.load(repo_id)
+    card.data.license = "cc-by-4.0"
+    card.push_to_hub(repo_id, repo_type="dataset")
+    HfApi().create_tag(repo_id, tag="v1", repo_type="dataset")
+    rows.select(range(100)).push_to_hub(repo_id, split="train")
+    data = hf_dd.load_data(DataConfig(dataset=f"{repo_id}@v1"))
+    assert torch.equal(data.train.images, digits.train.images[:300])
+    assert torch.equal(data.train.labels, digits.train.labels[:300])
+    assert data.sha == HfApi().dataset_info(repo_id, revision="v1").sha and data.revision == "v1"
+    assert data.license == "cc-by-4.0" and data.test is None
+    assert len(hf_dd.load_data(DataConfig(dataset=repo_id)).train) == 100
+
+
+def test_hub_run_gives_a_command_its_environment(run_python, tmp_path):
+    code = "import huggingface_hub as h, os; print(os.environ['HF_ENDPOINT'], h.whoami()['name'])"
+    done = run_python("-m", "hf_dd", "hub", "run", tmp_path / "hub", "--user", "ada", "--", sys.executable, "-c", code)
+    endpoint, name = done.stdout.split()
+    assert done.returncode == 0 and name == "ada" and endpoint.startswith("http://127.0.0.1:")
+    failed = run_python(
+        "-m", "hf_dd", "hub", "run", tmp_path / "hub", "--", sys.executable, "-c", "raise SystemExit(7)"
+    )
+    assert failed.returncode == 7

@@ -1,0 +1,79 @@
+"""The wheel, as pip builds and installs it: complete, and whole without the checkout."""
+
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from hf_dd import __version__
+from hf_dd.resources import PACKAGE, recipe, resource
+
+ROOT = Path(__file__).resolve().parents[1]
+CARDS = sorted(path.name for path in (ROOT / "cards").glob("*.jinja"))
+RECIPES = sorted(path.name for path in (ROOT / "scripts" / "recipes").glob("*.yaml"))
+SCRIPTS = sorted(path.name for path in (ROOT / "scripts").glob("*.py"))
+
+
+def pip(*arguments):
+    command = [sys.executable, "-m", "pip", "--disable-pip-version-check", "-q", *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stderr[-2000:]
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("wheel")
+    pip("wheel", ROOT, "--no-deps", "-w", folder)
+    (built,) = folder.glob("*.whl")
+    return built
+
+
+@pytest.mark.slow
+def test_what_the_wheel_holds(wheel):
+    assert wheel.name == f"hf_dd-{__version__}-py3-none-any.whl"
+    names = set(zipfile.ZipFile(wheel).namelist())
+    assert names >= {f"hf_dd/resources/cards/{name}" for name in CARDS}
+    assert names >= {f"hf_dd/resources/scripts/recipes/{name}" for name in RECIPES}
+    assert names >= {f"hf_dd/resources/scripts/{name}" for name in SCRIPTS}
+    modules = {path.relative_to(ROOT).as_posix() for path in (ROOT / "hf_dd").rglob("*.py")}
+    assert names >= modules | {"hf_dd/py.typed"}
+    metadata = f"hf_dd-{__version__}.dist-info"
+    assert names >= {f"{metadata}/entry_points.txt", f"{metadata}/licenses/LICENSE"}
+    assert {name.split("/")[0] for name in names} == {"hf_dd", metadata}
+    assert not [name for name in names if "__pycache__" in name or name.endswith(".pyc")]
+
+
+SCRIPT = """
+import sys
+import hf_dd
+from hf_dd import resources
+print(resources.PACKAGE)
+print(*sorted(path.name for path in resources.resource("cards").glob("*.jinja")))
+print(*sorted(path.name for path in resources.resource("scripts", "recipes").glob("*.yaml")))
+from hf_dd.config import DistillConfig
+from hf_dd.parsing import parse_config
+print(parse_config(DistillConfig, [], command="hf-dd distill", default="digits-dm").dataset)
+"""
+
+
+@pytest.mark.slow
+def test_an_installed_wheel_finds_its_cards_and_recipes(wheel, tmp_path, run_python):
+    target = tmp_path / "installed"
+    pip("install", "--no-deps", "--target", target, wheel)
+    done = run_python("-c", SCRIPT, cwd=tmp_path, PYTHONPATH=target)
+    assert done.returncode == 0, done.stderr
+    package, cards, recipes, dataset = done.stdout.splitlines()
+    assert Path(package) == target / "hf_dd"
+    assert cards.split() == CARDS and recipes.split() == RECIPES and dataset == "digits"
+
+
+def test_a_checkout_finds_its_own(run_python, tmp_path):
+    assert PACKAGE == ROOT / "hf_dd"  # an editable install, or PYTHONPATH
+    assert resource("cards") == ROOT / "cards"
+    for name in RECIPES:
+        assert recipe(name) == ROOT / "scripts" / "recipes" / name
+    assert len(CARDS) >= 2 and len(RECIPES) >= 3 and len(SCRIPTS) >= 3
+    done = run_python("-c", SCRIPT, cwd=tmp_path)
+    assert done.stdout.splitlines()[:3] == [str(PACKAGE), " ".join(CARDS), " ".join(RECIPES)], done.stderr
