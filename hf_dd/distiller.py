@@ -206,15 +206,18 @@ def prepare_folder(config: DistillConfig, folder: Path, accelerator: Accelerator
     """Make the run's folder, or raise RunError (on every rank) if it holds another run's files."""
     problem = [None]
     if accelerator.is_main_process:
-        if config.overwrite_output_dir and not config.resume_from_checkpoint:
-            remove_run(folder)
-        occupied = folder.is_dir() and any(folder.iterdir())
-        if occupied and config.resume_from_checkpoint is None and not config.overwrite_output_dir:
-            problem = [
-                f"{folder} holds another run. Go on with it by --resume_from_checkpoint latest, replace it by "
-                "--overwrite_output_dir, or give another --output_dir."
-            ]
-        else:
+        holds_run = (folder / "checkpoints").is_dir() or (folder / "hf_dd.json").is_file()
+        if config.resume_from_checkpoint is None and folder.is_dir() and any(folder.iterdir()):
+            if not holds_run:
+                problem = [f"{folder} isn't empty, and what it holds is no run of hf-dd: give another --output_dir."]
+            elif config.overwrite_output_dir:
+                remove_run(folder)
+            else:
+                problem = [
+                    f"{folder} holds another run. Go on with it by --resume_from_checkpoint latest, replace it by "
+                    "--overwrite_output_dir, or give another --output_dir."
+                ]
+        if not problem[0]:
             folder.mkdir(parents=True, exist_ok=True)
     broadcast_object_list(problem)
     if problem[0]:

@@ -102,12 +102,7 @@ class Artefact:
         retry += ["--create_pr"] if create_pr else []
         try:
             repo_id = hub.full_repo_id(repo_id)
-            taken = hub.tags(repo_id, "dataset")
-            if tag in taken:
-                raise HubError(
-                    f"{repo_id} has a tag {tag} already (commit {taken[tag][:8]}): choose another --hub_tag."
-                )
-            tag = tag or next(name for number in range(1, len(taken) + 2) if (name := f"v{number}") not in taken)
+            tag = free_tag(repo_id, tag)
             place = {"repo_id": repo_id, "tag": None if create_pr else tag}
             self._rewritten(dataclasses.replace(record, pushed=place))
             return hub.publish(
@@ -130,6 +125,14 @@ class Artefact:
     def _rewritten(self, record: DistilledRecord) -> "Artefact":
         write_record(self.folder, record, record.card(hub.endpoint()))
         return Artefact(self.folder, record)
+
+
+def free_tag(repo_id: str, asked: str | None) -> str:
+    """The tag that a push puts: the one asked for, or the next free of v1, v2, …; raises HubError if it is taken."""
+    taken = hub.tags(repo_id, "dataset")
+    if asked in taken:
+        raise HubError(f"{repo_id} has a tag {asked} already (commit {taken[asked][:8]}): choose another --hub_tag.")
+    return asked or next(name for number in range(1, len(taken) + 2) if (name := f"v{number}") not in taken)
 
 
 def write_artefact(

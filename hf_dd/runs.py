@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 
 from hf_dd import hub, publishing
 from hf_dd.cards import command_line
-from hf_dd.config import DataConfig, DistillConfig, EvaluateConfig, PretrainConfig, slug
+from hf_dd.config import DataConfig, DistillConfig, EvaluateConfig, EvaluationConfig, PretrainConfig, slug
 from hf_dd.data import load_data
 from hf_dd.distiller import Distiller, prepare_folder, tracker_config
 from hf_dd.errors import ConfigError, RunError
@@ -36,7 +37,7 @@ def pretrain(config: PretrainConfig | None = None, **options: Any) -> list[Path 
     Each teacher's folder is `output_dir/NAME`, with `epoch-N` for every kept epoch: the files that a push commits.
     """
     config = dataclasses.replace(config, **options) if config else PretrainConfig(**options)
-    accelerator = Accelerator(mixed_precision=config.mixed_precision)
+    accelerator = new_accelerator(config.mixed_precision)
     if config.push_to_hub:
         hub.user()  # a missing token shows now, not after the training
     data = load_data(config)
@@ -89,11 +90,11 @@ def distill(config: DistillConfig | None = None, *, pool: TeacherPool | None = N
     if pool is not None:
         options["teachers"] = [teacher.spec.reference for teacher in pool]
     config = dataclasses.replace(config, **options) if config else DistillConfig(**options)
-    accelerator = new_accelerator(config)
+    folder = Path(config.output_dir or f"outputs/{config.run_name}")
+    accelerator = tracked_accelerator(config, folder)
     find_objective(config.objective)
-    if config.push_to_hub:
-        hub.user()
-    folder = run_folder(config)
+    if config.push_to_hub:  # a missing token or a taken tag shows now, not after the distillation
+        publishing.free_tag(hub.full_repo_id(config.hub_dataset_id or config.run_name), config.hub_tag)
     data = load_data(config)
     pool = pool or TeacherPool.from_config(config)
     distiller = Distiller(config, data, pool, accelerator, folder)
@@ -120,8 +121,7 @@ def distill(config: DistillConfig | None = None, *, pool: TeacherPool | None = N
         evaluate(
             sets=[str(folder)],
             mixed_precision=config.mixed_precision,
-            **{key: getattr(config, key) for key in field_names(DataConfig)},
-            **{key: getattr(config, key) for key in field_names(EvaluateConfig) if key.startswith("eval_")},
+            **{key: getattr(config, key) for key in field_names(EvaluationConfig)},
         )
     if config.push_to_hub and accelerator.is_main_process:
         pushed = Artefact.open(folder).push(
@@ -143,7 +143,7 @@ def evaluate(config: EvaluateConfig | None = None, **options: Any) -> Results:
     its card.
     """
     config = dataclasses.replace(config, **options) if config else EvaluateConfig(**options)
-    accelerator = Accelerator(mixed_precision=config.mixed_precision)
+    accelerator = new_accelerator(config.mixed_precision)
     sets = [publishing.load_distilled(reference) for reference in config.sets]
     data = load_data(source_of(config, sets[0][2]))
     candidates: list[Candidate] = []
@@ -184,24 +184,26 @@ def create_pool(
     )
 
 
-def new_accelerator(config: DistillConfig) -> Accelerator:
-    """Processes, device and precision as `accelerate` was told, and the trackers of `--report_to`."""
-    folder = run_folder(config)
+def new_accelerator(mixed_precision: str, **options: Any) -> Accelerator:
+    """Processes and device as `accelerate` was told, in this precision.
+
+    accelerate keeps the precision of a process's first Accelerator; a notebook may go through several.
+    """
+    if AcceleratorState._shared_state.get("_mixed_precision", mixed_precision) != mixed_precision:
+        AcceleratorState._reset_state()
+    return Accelerator(mixed_precision=mixed_precision, **options)
+
+
+def tracked_accelerator(config: DistillConfig, folder: Path) -> Accelerator:
+    """An accelerator with the trackers of `--report_to`; raises ConfigError where one isn't installed."""
     try:
-        return Accelerator(
-            mixed_precision=config.mixed_precision, log_with=config.report_to or None, project_dir=folder / "logs"
-        )
+        return new_accelerator(config.mixed_precision, log_with=config.report_to or None, project_dir=folder / "logs")
     except (ImportError, ValueError) as error:
         if not config.report_to:
-            raise ConfigError(f"--mixed_precision {config.mixed_precision}: {error}") from error
+            raise
         raise ConfigError(
             f"--report_to {' '.join(config.report_to)}: {error} `pip install hf-dd[tracking]`."
         ) from error
-
-
-def run_folder(config: DistillConfig) -> Path:
-    """Where a distillation writes."""
-    return Path(config.output_dir or f"outputs/{config.run_name}")
 
 
 def field_names(config: type) -> list[str]:
