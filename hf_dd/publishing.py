@@ -1,32 +1,26 @@
-"""Run → folder → Hub: folders are written whole first, and a push that fails loses nothing.
-
-A folder's `hf_dd.json` is written last: its presence says that the rest is there.
-"""
+"""A distilled set, run → folder → Hub: the folder is written whole first, and a push that fails loses nothing."""
 
 import dataclasses
 import json
-import os
 import shlex
-import shutil
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hf_dd import cards, hub, networks, teachers
-from hf_dd.cards import DistilledRecord, TeacherRecord
-from hf_dd.config import DataConfig, slug
+from hf_dd import cards, hub, teacher_repos
+from hf_dd.cards import DistilledRecord
+from hf_dd.config import DataConfig
 from hf_dd.data import ImageData
 from hf_dd.data_sources import load_splits
 from hf_dd.distiller import Distillation
 from hf_dd.errors import ConfigError, DataError, HubError, RunError
-from hf_dd.pretraining import Snapshot
+from hf_dd.records import RECORD, read_record, write, write_record
 from hf_dd.synthetic import DistilledSet, from_dataset, preview, to_dataset
+from hf_dd.teachers import TeacherPool
 
 if TYPE_CHECKING:
     import datasets
 
-RECORD = "hf_dd.json"
 PARQUET = "data/train-00000-of-00001.parquet"
 DISTILLED_FILES = ("README.md", RECORD, "preview.png", "pool.json", "results.json", "data/*")
 
@@ -140,7 +134,7 @@ def write_artefact(
     name: str,
     result: Distillation,
     data: ImageData,
-    pool: teachers.TeacherPool | None,
+    pool: TeacherPool | None,
     *,
     command: str,
     hardware: str,
@@ -205,148 +199,11 @@ def load_distilled(reference: str) -> tuple[str, DistilledSet, dict[str, Any]]:
     return name, from_dataset(splits["train"], name), record
 
 
-# ---------------------------------------------------------------------------------------------------- teachers
-
-
-def teacher_name(data: ImageData, architecture: str, seed: int) -> str:
-    """The name of a teacher's folder and repository."""
-    return f"{slug(data.name)}-{architecture.lower()}-seed{seed}"
-
-
-def write_snapshot(
-    folder: Path, snapshot: Snapshot, data: ImageData, training: dict, *, command: str, hardware: str
-) -> Path:
-    """Write one epoch of a teacher as `folder/epoch-N`, whole or not at all."""
-    final = folder / f"epoch-{snapshot.epoch}"
-    unfinished = folder / f".unfinished-epoch-{snapshot.epoch}"
-    networks.save(
-        snapshot.network,
-        unfinished,
-        {
-            "class_names": data.class_names,
-            "mean": list(data.mean),
-            "std": list(data.std),
-        },
-    )
-    record = TeacherRecord(
-        name=folder.name,
-        architecture=snapshot.architecture,
-        seed=snapshot.seed,
-        epoch=snapshot.epoch,
-        dataset=data.name if data.sha is None else f"{data.repo_id}@{data.sha}",
-        accuracy=snapshot.accuracy,
-        loss=snapshot.loss,
-        seconds=snapshot.seconds,
-        data=cards.data_record(data),
-        training=training,
-        command=command,
-        hardware=hardware,
-        versions=cards.versions(),
-    )
-    write_record(unfinished, record, record.card())
-    unfinished.rename(final)
-    return final
-
-
-def remove_teacher(folder: Path) -> None:
-    """Remove an earlier run's epochs and record, and nothing else that may lie in the folder."""
-    (folder / RECORD).unlink(missing_ok=True)
-    for path in [*folder.glob("epoch-*"), *folder.glob(".unfinished-*")]:
-        shutil.rmtree(path)
-
-
-def write_run(folder: Path, epochs: Sequence[int]) -> None:
-    """Close a teacher's run folder: which revisions it holds, and which one is the final."""
-    revisions = [f"epoch-{epoch}" for epoch in epochs]
-    content = {"kind": "teacher-run", "name": folder.name, "revisions": revisions, "final": revisions[-1]}
-    write(folder / RECORD, lambda path: path.write_text(json.dumps(content, indent=2)))
-
-
-def push_teacher(
-    folder: Path, namespace: str | None = None, private: bool = False, repo_id: str | None = None
-) -> hub.Pin:
-    """Push a teacher's run: one commit and one tag per kept epoch, then `final`; returns the final's pin.
-
-    The repository is `repo_id`, or called as the run is, under `namespace` or the token's user.
-    A push that was interrupted goes on where it stopped. Raises HubError where the repository holds another run.
-    """
-    run = read_record(folder)
-    repo_id = repo_id or (f"{namespace}/{run['name']}" if namespace else None)
-    retry = ["hf-dd", "push", str(folder)]
-    retry += ["--hub_dataset_id", repo_id] if repo_id else []
-    retry += ["--hub_private_repo"] if private else []
-    try:
-        repo_id = hub.full_repo_id(repo_id or run["name"])
-        present = hub.tags(repo_id, "model")
-        for revision in run["revisions"]:
-            if revision in present:
-                require_same_weights(hub.Pin(repo_id, revision, present[revision]), folder / revision)
-                sha = present[revision]
-                continue
-            message = f"Epoch {revision.removeprefix('epoch-')} of {run['name']}"
-            done = hub.publish(
-                folder / revision,
-                repo_id,
-                "model",
-                files=teachers.FILES,
-                message=message,
-                tag=revision,
-                private=private,
-            )
-            sha = done.pin.sha
-        if present.get("final") not in (None, sha):
-            raise HubError(f"{repo_id} has a tag final on another commit ({present['final'][:8]}).")
-        hub.create_tag(repo_id, "model", "final", sha)
-    except HubError as error:
-        raise HubError(f"{error} Nothing is lost: {folder} holds the teacher. Retry: {shlex.join(retry)}") from error
-    return hub.Pin(repo_id, "final", sha)
-
-
-def require_same_weights(pin: hub.Pin, folder: Path) -> None:
-    """Raise HubError unless the weights at the pin are those of the folder."""
-    pulled = hub.pull(pin, files=["model.safetensors"]) / "model.safetensors"
-    if not pulled.is_file() or pulled.read_bytes() != (folder / "model.safetensors").read_bytes():
-        raise HubError(
-            f"{pin} holds another run's weights: delete that repository, or push under another --hub_dataset_id."
-        )
-
-
 def push(folder: str | Path, repo_id: str | None = None, **options: Any) -> hub.Publication | hub.Pin:
     """Push whatever a folder holds: a distilled set, or a teacher's run. Options as in `Artefact.push`."""
     content = read_record(Path(folder))
     if content.get("kind") == "teacher-run":
         if given := [name for name in ("tag", "branch", "create_pr") if options.get(name)]:
             raise ConfigError(f"A teacher goes to main, with the tags of its epochs: leave out {', '.join(given)}.")
-        return push_teacher(Path(folder), private=bool(options.get("private")), repo_id=repo_id)
+        return teacher_repos.push_teacher(Path(folder), private=bool(options.get("private")), repo_id=repo_id)
     return Artefact.open(folder).push(repo_id, **options)
-
-
-# ------------------------------------------------------------------------------------------------------- files
-
-
-def read_record(folder: Path) -> dict[str, Any]:
-    """The content of a folder's `hf_dd.json`; raises RunError where it is missing or broken."""
-    path = folder / RECORD
-    if not path.is_file():
-        raise RunError(f"{folder} holds no finished run: it has no {RECORD}.")
-    try:
-        content = json.loads(path.read_text())
-    except ValueError as error:
-        raise RunError(f"{path} isn't valid JSON ({error}).") from error
-    if not isinstance(content, dict):
-        raise RunError(f"{path} isn't a record of hf-dd: it holds {type(content).__name__}, not a mapping.")
-    return content
-
-
-def write_record(folder: Path, record: DistilledRecord | TeacherRecord, card: str) -> None:
-    """Write the card, then the record that says that all is there."""
-    write(folder / "README.md", lambda path: path.write_text(card))
-    write(folder / RECORD, lambda path: path.write_text(json.dumps(cards.as_json(record), indent=2)))
-
-
-def write(path: Path, save: Callable[[Path], Any]) -> None:
-    """Let `save` write a file beside its place, then move it there: a reader sees all of it or none."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".unfinished-{path.name}")
-    save(unfinished)
-    os.replace(unfinished, path)

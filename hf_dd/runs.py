@@ -10,7 +10,7 @@ from typing import Any
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 
-from hf_dd import hub, publishing
+from hf_dd import hub, publishing, records, teacher_repos
 from hf_dd.cards import command_line
 from hf_dd.config import DataConfig, DistillConfig, EvaluateConfig, EvaluationConfig, PretrainConfig, slug
 from hf_dd.data import load_data
@@ -42,7 +42,7 @@ def pretrain(config: PretrainConfig | None = None, **options: Any) -> list[Path 
         hub.user()  # a missing token shows now, not after the training
     data = load_data(config)
     root = Path(config.output_dir or "outputs/teachers")
-    folders = {job: root / publishing.teacher_name(data, *job) for job in grid(config)}
+    folders = {job: root / teacher_repos.teacher_name(data, *job) for job in grid(config)}
     for (architecture, seed), folder in folders.items():
         new_teacher(config, architecture, seed, data)  # an unknown name or option shows now
         if folder.exists() and not config.overwrite_output_dir:
@@ -55,8 +55,8 @@ def pretrain(config: PretrainConfig | None = None, **options: Any) -> list[Path 
         epochs = []
         for snapshot in train_teacher(config, architecture, seed, data, accelerator):
             if not epochs:
-                publishing.remove_teacher(folder)
-            publishing.write_snapshot(
+                teacher_repos.remove_teacher(folder)
+            teacher_repos.write_snapshot(
                 folder,
                 snapshot,
                 data,
@@ -69,9 +69,9 @@ def pretrain(config: PretrainConfig | None = None, **options: Any) -> list[Path 
                 "%s epoch %d: loss %.4f, accuracy %.2f %%, %.0f s",
                 *(folder.name, snapshot.epoch, snapshot.loss, 100 * snapshot.accuracy, snapshot.seconds),
             )
-        publishing.write_run(folder, epochs)
+        teacher_repos.write_run(folder, epochs)
         done.append(
-            publishing.push_teacher(folder, config.hub_namespace, config.hub_private_repo)
+            teacher_repos.push_teacher(folder, config.hub_namespace, config.hub_private_repo)
             if config.push_to_hub
             else folder
         )
@@ -225,9 +225,9 @@ def source_of(config: EvaluateConfig, record: dict[str, Any]) -> DataConfig:
 def keep_results(config: EvaluateConfig, results: Results) -> None:
     """Write results.json, and complete a local set's card where the evaluation was of that set alone."""
     single = config.sets[0] if len(config.sets) == 1 and Path(config.sets[0]).is_dir() else None
-    if single and config.output_dir is None and (Path(single) / publishing.RECORD).is_file():
+    if single and config.output_dir is None and (Path(single) / records.RECORD).is_file():
         Artefact.open(single).with_results(results.as_dict())
         return
     folder = Path(config.output_dir or f"outputs/evaluate-{'-'.join(slug(name) for name in config.sets)}")
-    publishing.write(folder / "results.json", lambda path: path.write_text(json.dumps(results.as_dict(), indent=2)))
+    records.write(folder / "results.json", lambda path: path.write_text(json.dumps(results.as_dict(), indent=2)))
     logger.info("Results are in %s.", folder / "results.json")

@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save_file
 
 import hf_dd
 import hf_dd.hub
-from hf_dd import cli, publishing, runs
+from hf_dd import cli, publishing, runs, teacher_repos
 from hf_dd.config import DistillConfig
 from hf_dd.errors import ConfigError, DataError, HubError, RunError, TeacherError
 from hf_dd.publishing import Artefact
@@ -682,7 +682,7 @@ def test_an_interrupted_push_of_a_teacher_goes_on(run_folder, api, tag):
     first = hf_dd.hub.publish(
         folder / "epoch-1", repo, "model", files=["*.json", "*.safetensors", "*.md"], message="Epoch 1", tag=tag
     )
-    final = publishing.push_teacher(folder)
+    final = teacher_repos.push_teacher(folder)
     tags = {ref.name: ref.target_commit for ref in api.list_repo_refs(repo).tags}
     assert tags == {"epoch-1": first.pin.sha, "epoch-2": final.sha, "final": final.sha}
     assert len(api.list_repo_commits(repo)) == 3  # the initial one and two epochs: nothing was pushed twice
@@ -722,7 +722,7 @@ def test_a_teacher_under_another_name(run_folder, unique, capsys):
 def test_a_teacher_for_a_namespace_one_cannot_write_to(run_folder, api, capsys):
     folder = run_folder()
     with pytest.raises(HubError) as error:
-        publishing.push_teacher(folder, "bob", private=True)
+        teacher_repos.push_teacher(folder, "bob", private=True)
     says(str(error.value), f"model bob/{folder.name}", "write access", "Nothing is lost", str(folder))
     words = retry_of(str(error.value))
     assert f"bob/{folder.name}" in words and "--hub_private_repo" in words

@@ -163,6 +163,32 @@ def test_push_again_takes_the_next_free_tag(pushed):
     assert datasets.load_dataset(repo_id, revision="refs/pr/1", split="train").num_rows == 20
 
 
+def test_a_taken_tag_is_refused_before_the_run(pushed, tmp_path):
+    with pytest.raises(hf_dd.HfDdError, match="has a tag v1 already .* choose another --hub_tag"):
+        hf_dd.distill(
+            **QUICK, output_dir=str(tmp_path / "run"), push_to_hub=True, hub_dataset_id="circle", hub_tag="v1"
+        )
+    assert not (tmp_path / "run").exists()
+
+
+def test_one_process_goes_through_several_precisions(tiny_teachers, tmp_path):
+    for number, precision in enumerate(("bf16", "no", "bf16")):
+        artefact = hf_dd.distill(
+            **QUICK | {"eval_students": 1}, mixed_precision=precision, output_dir=f"{tmp_path}/{number}"
+        )
+        assert artefact.record.settings["mixed_precision"] == precision
+    first, full, third = ((tmp_path / name / "data").glob("*.parquet").__next__().read_bytes() for name in "012")
+    assert first == third != full
+
+
+def test_a_folder_that_holds_no_run_is_left_alone(tmp_path):
+    (tmp_path / "README.md").write_text("mine")
+    for overwrite in (False, True):
+        with pytest.raises(hf_dd.HfDdError, match="holds is no run of hf-dd: give another --output_dir"):
+            hf_dd.distill(**QUICK, output_dir=str(tmp_path), overwrite_output_dir=overwrite)
+    assert [path.name for path in tmp_path.iterdir()] == ["README.md"]
+
+
 def test_data_set_from_the_hub_is_pinned(unique):
     repo_id = unique()
     digits = hf_dd.load_data(DataConfig())

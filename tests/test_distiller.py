@@ -15,7 +15,7 @@ from accelerate.state import AcceleratorState
 from datasets import Dataset
 from safetensors.torch import load_file, save_file
 
-from hf_dd import checkpoints, publishing, runs
+from hf_dd import checkpoints, publishing, records, runs
 from hf_dd.errors import ConfigError, RunError
 
 SMALL = {"ipc": 1, "real_batch_size": 4, "architecture_options": ["width=8", "depth=1"], "eval_students": 0}
@@ -325,7 +325,9 @@ def test_a_kill_while_the_artefact_is_written_is_made_good(tmp_path, monkeypatch
     options = {"iterations": 3, "clom": "ce", "teachers": teachers}
     distil(tmp_path / "whole", **options)
     with monkeypatch.context() as patch, pytest.raises(Killed):
-        patch.setattr(publishing, "write", killing(publishing.write, at_call))
+        write = killing(records.write, at_call)
+        patch.setattr(records, "write", write)
+        patch.setattr(publishing, "write", write)
         distil(tmp_path / "killed", **options)
     with pytest.raises(RunError, match="holds no finished run"):
         publishing.Artefact.open(tmp_path / "killed")

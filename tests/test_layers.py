@@ -14,7 +14,7 @@ LEVEL_OF = {
     **dict.fromkeys(("data", "data_decoding", "data_sources", "synthetic", "teachers", "metrics"), 1),
     **dict.fromkeys(("objectives", "training"), 2),
     **dict.fromkeys(("checkpoints", "distiller", "evaluation", "pretraining"), 3),
-    **dict.fromkeys(("cards", "publishing"), 4),
+    **dict.fromkeys(("cards", "records", "teacher_repos", "publishing"), 4),
     **dict.fromkeys(("runs", "parsing", "quickstart", "cli", "__main__"), 5),
 }
 APART = {"__init__", "local_hub"}  # the lazy public names, and the embedded Hub
