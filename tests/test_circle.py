@@ -13,6 +13,7 @@ import hf_dd
 from hf_dd import hub as hub_module
 from hf_dd import runs
 from hf_dd.config import DataConfig
+from hf_dd.resources import resource
 
 QUICK = {
     "dataset": "digits",
@@ -221,3 +222,19 @@ def test_hub_run_gives_a_command_its_environment(run_python, tmp_path):
         "-m", "hf_dd", "hub", "run", tmp_path / "hub", "--", sys.executable, "-c", "raise SystemExit(7)"
     )
     assert failed.returncode == 7
+
+
+def test_a_user_without_hf_dd_trains_on_the_set(pushed, run_python, tmp_path):
+    _, repo_id = pushed
+    digits = hf_dd.load_data(DataConfig())
+    features = datasets.Features({"image": datasets.Image(), "label": datasets.ClassLabel(names=digits.class_names)})
+    columns = {"image": [image[0].numpy() for image in digits.test.images], "label": digits.test.labels.tolist()}
+    (tmp_path / "real").mkdir()
+    datasets.Dataset.from_dict(columns, features=features).to_parquet(f"{tmp_path}/real/test.parquet")
+    script = resource("scripts", "train_on_distilled.py")
+    options = ["--revision", "v1", "--test_set", tmp_path / "real", "--mean", digits.mean[0], "--std", digits.std[0]]
+    done = run_python(script, repo_id, *options, "--epochs", 40, "--students", 2, PYTHONPATH=None, OMP_NUM_THREADS=1)
+    assert done.returncode == 0, done.stderr
+    assert "hf_dd" not in script.read_text()
+    mean = float(done.stdout.splitlines()[-1].split()[0])
+    assert 40 < mean < 100  # ten classes, two images each, a short training: far above chance
