@@ -64,6 +64,11 @@ class ImageData:
         return len(self.class_names)
 
     @property
+    def network_shape(self) -> dict[str, int | list[int]]:
+        """What `networks.build` has to know of the data: channels, classes, image size."""
+        return {"in_channels": self.channels, "num_classes": self.num_classes, "image_size": list(self.image_size)}
+
+    @property
     def device(self) -> torch.device:
         """Where the images are."""
         return self.train.images.device

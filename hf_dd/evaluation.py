@@ -1,5 +1,6 @@
 """Students on a synthetic set: trained from scratch over several seeds, tested on the real test split."""
 
+import logging
 import statistics
 import time
 from collections.abc import Sequence
@@ -17,6 +18,8 @@ from hf_dd.errors import DataError
 from hf_dd.seeding import generator
 from hf_dd.synthetic import DistilledSet
 from hf_dd.training import TrainingRecipe, accuracy, fit, predict
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -172,13 +175,7 @@ def evaluate(
 
 def new_student(architecture: str, data: ImageData, seed: int) -> networks.Network:
     """A freshly drawn student for this data set, on the CPU; raises ConfigError for an unknown architecture."""
-    return networks.build(
-        architecture,
-        in_channels=data.channels,
-        num_classes=data.num_classes,
-        image_size=list(data.image_size),
-        seed=seed,
-    )
+    return networks.build(architecture, **data.network_shape, seed=seed)
 
 
 def train_student(
@@ -209,7 +206,9 @@ def train_student(
     for _ in training:
         pass
     predictions = predict(network, data.test.images, prepare=data.normalise, autocast=accelerator.autocast)
-    return accuracy(predictions, data.test.labels), time.perf_counter() - started
+    score, seconds = accuracy(predictions, data.test.labels), time.perf_counter() - started
+    logger.info("%s [%s] student %d: %.2f %% in %.0f s", candidate.name, candidate.copy, student, 100 * score, seconds)
+    return score, seconds
 
 
 def hardware(accelerator: Accelerator) -> str:

@@ -53,12 +53,7 @@ def training_recipe(config: PretrainConfig) -> TrainingRecipe:
 def new_teacher(config: PretrainConfig, architecture: str, seed: int, data: ImageData) -> networks.Network:
     """A freshly drawn network of the grid, on the CPU; raises ConfigError for options that it doesn't have."""
     return networks.build(
-        architecture,
-        in_channels=data.channels,
-        num_classes=data.num_classes,
-        image_size=list(data.image_size),
-        seed=seed,
-        **parse_key_values(config.architecture_options),
+        architecture, **data.network_shape, seed=seed, **parse_key_values(config.architecture_options)
     )
 
 

@@ -288,7 +288,7 @@ def test_lists_of_two_configs_are_not_shared():
             seed=-2,
             clom="cos",
             clom_alpha=1e-05,
-            teachers=["a/b@final", "/tmp/it's here"],
+            teachers=["a/b@final", "models/it's here"],
             image_learning_rate=0.1 + 0.2,
             architecture_options=["width=8", "norm=none"],
             report_to=["tensorboard"],

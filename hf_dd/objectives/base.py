@@ -79,10 +79,6 @@ class Objective(Protocol):
 def student(config: DistillConfig, data: ImageData) -> networks.Network:
     """The network of `--architecture`, for this data set's images, on its device and in the run's dtype."""
     network = networks.build(
-        config.architecture,
-        in_channels=data.channels,
-        num_classes=data.num_classes,
-        image_size=list(data.image_size),
-        **parse_key_values(config.architecture_options),
+        config.architecture, **data.network_shape, **parse_key_values(config.architecture_options)
     )
     return network.to(data.train.images.device, getattr(torch, config.dtype))
