@@ -155,10 +155,17 @@ def test_evaluate_by_hub_reference_equals_the_folder(pushed, tmp_path):
     assert remote.rows[0].mean == pytest.approx(artefact.record.results["rows"][0]["mean"], abs=1e-9)
 
 
+def refs(repo_id):
+    return HfApi().list_repo_refs(repo_id, repo_type="dataset")
+
+
 def test_push_again_takes_the_next_free_tag(pushed):
     artefact, repo_id = pushed
     again = hf_dd.push(artefact.folder)
     assert (again.pin.repo_id, again.pin.revision) == (repo_id, "v2")
+    branch = hf_dd.push(artefact.folder, branch="dev", tag="dev-1")
+    assert branch.pin.sha == {ref.name: ref.target_commit for ref in refs(repo_id).branches}["dev"]
+    assert branch.pin.sha == {ref.name: ref.target_commit for ref in refs(repo_id).tags}["dev-1"]
     request = hf_dd.Artefact.open(artefact.folder).push(create_pr=True)
     assert request.pull_request.endswith("/discussions/1")
     assert datasets.load_dataset(repo_id, revision="refs/pr/1", split="train").num_rows == 20
