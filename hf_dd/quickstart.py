@@ -43,7 +43,10 @@ def run(output_dir: str, say: object = print) -> None:
             *launch, scripts["distill"], "--config", "digits-dm-clom", "--teacher_pool", slug,
             "--output_dir", f"{root}/{GUIDED}", "--push_to_hub", "--hub_dataset_id", GUIDED, "--hub_tag", "v1",
         )  # fmt: skip
-        shell.run(*launch, scripts["distill"], "--config", "digits-dm", "--output_dir", f"{root}/{PLAIN}")
+        shell.run(
+            *launch, scripts["distill"], "--config", "digits-dm", "--output_dir", f"{root}/{PLAIN}",
+            "--eval_students", "0",
+        )  # fmt: skip
         shell.run("python", "-c", LOAD.format(name=GUIDED))
         shell.run(
             "hf-dd", "evaluate", f"local/{GUIDED}@v1", f"{root}/{PLAIN}", "--config", "digits-evaluation",
