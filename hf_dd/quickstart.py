@@ -7,12 +7,14 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from hf_dd.errors import HfDdError, RunError
 from hf_dd.resources import resource
 
+Say = Callable[[str], object]
+LAST_EXPORT = "HF_HUB_DISABLE_TELEMETRY"  # of the lines that `hf-dd hub serve` prints
 TEACHERS = [f"digits-{architecture}-seed{seed}" for architecture in ("convnet", "mlp") for seed in (0, 1)]
 REVISIONS = ("epoch-4", "final")  # a sub-optimal and the converged checkpoint of each run
 GUIDED, PLAIN = "digits-dm-clom-ce-ipc1", "digits-dm-ipc1"
@@ -22,7 +24,7 @@ train = load_dataset("local/{name}", revision="v1", split="train").with_format("
 print(train.features["label"].names, tuple(train[:]["pixel_values"].shape))"""
 
 
-def run(output_dir: str, say: object = print) -> None:
+def run(output_dir: str, say: Say = print) -> None:
     """Run the circle in `output_dir`, saying every command; raises HfDdError at the first that fails."""
     root = Path(output_dir)
     folders = [root / name for name in ("hub", "teachers", GUIDED, PLAIN, "evaluation")]
@@ -80,7 +82,7 @@ class Shell:
         say: takes a line.
     """
 
-    def __init__(self, environment: dict[str, str], say):
+    def __init__(self, environment: dict[str, str], say: Say):
         path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
         self.environment = os.environ | environment | {"PATH": path}
         self.say = say
@@ -99,7 +101,7 @@ class Shell:
 
 
 @contextlib.contextmanager
-def embedded_hub(root: Path, say) -> Iterator[dict[str, str]]:
+def embedded_hub(root: Path, say: Say) -> Iterator[dict[str, str]]:
     """`hf-dd hub serve ROOT` in the background; yields its clients' environment and ends it afterwards."""
     command = ["hf-dd", "hub", "serve", str(root), "--port", "0"]
     say(f"$ {shlex.join(command)} &")
@@ -119,6 +121,3 @@ def embedded_hub(root: Path, say) -> Iterator[dict[str, str]]:
     finally:
         server.terminate()
         server.wait()
-
-
-LAST_EXPORT = "HF_HUB_DISABLE_TELEMETRY"

@@ -29,8 +29,11 @@ serve(sys.argv[1], port=0, on_ready=lambda hub: print(hub.endpoint, flush=True))
 
 # Each child dies by its own hand just before the n-th fsync or rename of one commit, for n = 1, 2, ... until a commit
 # gets through. The folder must then hold the old commit or the new one, whole, and take the next commit.
+# How many there are depends on the objects' ids, two of which may share a folder: a fixed clock makes the ids, and so
+# the sweep, the same in every run.
 CRASH_SWEEP = """
-import os, signal, sys
+import os, signal, sys, time
+time.time = lambda: 1_800_000_000.0
 from hf_dd.local_hub.accounts import Accounts
 from hf_dd.local_hub.calls import Hub
 from hf_dd.local_hub.commits import commit_operations
