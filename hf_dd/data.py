@@ -83,11 +83,6 @@ class ImageData:
         mean, std = (statistic.to(images) for statistic in self._mean_and_std)
         return (images - mean) / std
 
-    def denormalise(self, images: Tensor) -> Tensor:
-        """The inverse of `normalise` for floats: back to [0, 1] where the images were in it; nothing is clamped."""
-        mean, std = (statistic.to(images) for statistic in self._mean_and_std)
-        return images * std + mean
-
     @cached_property
     def _mean_and_std(self) -> tuple[Tensor, Tensor]:
         """Both as float64 C×1×1 on the data's device, so that a training loop copies nothing to it."""

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from hf_dd import hub, networks
 from hf_dd.config import TeacherConfig
-from hf_dd.errors import HfDdError, TeacherError
+from hf_dd.errors import TeacherError
 from hf_dd.seeding import derive_seed
 
 FILES = ("config.json", "model.safetensors", "hf_dd.json", "README.md")
@@ -245,6 +245,6 @@ def pool_notes(references: Sequence[str]) -> list[hub.CollectionItem]:
         words = notes.setdefault(pin.repo_id, [])
         word = f"{pin.revision}={pin.sha}"
         if word in words:
-            raise HfDdError(f"{reference} is named twice.")
+            raise TeacherError(f"{reference} is named twice: leave one out.")
         words.append(word)
     return [hub.CollectionItem(repo_id, "model", " ".join(words)) for repo_id, words in notes.items()]
