@@ -11,6 +11,7 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 
 from hf_dd import hub, publishing, records, teacher_repos
+from hf_dd.allocator import keep_freed_memory
 from hf_dd.cards import command_line
 from hf_dd.config import DataConfig, DistillConfig, EvaluateConfig, EvaluationConfig, PretrainConfig, slug
 from hf_dd.data import load_data
@@ -189,6 +190,7 @@ def new_accelerator(mixed_precision: str, **options: Any) -> Accelerator:
 
     accelerate keeps the precision of a process's first Accelerator; a notebook may go through several.
     """
+    keep_freed_memory()
     if AcceleratorState._shared_state.get("_mixed_precision", mixed_precision) != mixed_precision:
         AcceleratorState._reset_state()
     return Accelerator(mixed_precision=mixed_precision, **options)

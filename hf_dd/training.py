@@ -13,8 +13,6 @@ from hf_dd.metrics import Accuracy
 from hf_dd.networks import Network, features_in_chunks
 from hf_dd.seeding import generator
 
-CACHE_SIZED_MICRO_BATCH = 64  # images of one backward pass on a CPU; larger eager batches leave its cache
-
 Prepare = Callable[[Tensor], Tensor]
 
 
@@ -78,26 +76,19 @@ def fit(
         draws = generator(seed, purpose, "epoch", number)
         total = torch.zeros((), device=images.device)
         for chosen in torch.randperm(len(images), generator=draws).split(recipe.batch_size):
-            parameters = augment.draw(len(chosen), recipe.strategy, draws) if recipe.strategy else None
+            index = chosen.to(images.device)
+            batch = prepare(images[index])
+            if recipe.strategy:
+                batch = augment.apply(batch, augment.draw(len(chosen), recipe.strategy, draws))
             optimizer.zero_grad(set_to_none=True)
-            for part in torch.arange(len(chosen)).split(micro_batch(network, images.device, len(chosen))):
-                index = chosen[part].to(images.device)
-                batch = prepare(images[index])
-                if parameters is not None:
-                    batch = augment.apply(batch, parameters.expand(part))
-                with autocast():
-                    logits = (forward or network)(batch)
-                loss = F.cross_entropy(logits.float(), labels[index], reduction="sum")
-                (loss / len(chosen)).backward()
-                total += loss.detach()
+            with autocast():
+                logits = (forward or network)(batch)
+            loss = F.cross_entropy(logits.float(), labels[index])
+            loss.backward()
+            total += loss.detach() * len(chosen)
             optimizer.step()
         schedule.step()
         yield Epoch(number, total.item() / len(images))
-
-
-def micro_batch(network: Network, device: torch.device, batch: int) -> int:
-    """Images per backward pass: BatchNorm wants its batch whole, a CPU's cache wants it small."""
-    return CACHE_SIZED_MICRO_BATCH if device.type == "cpu" and not network.has_batch_norm else batch
 
 
 @torch.no_grad()

@@ -109,6 +109,18 @@ def test_any_convnet_works(height, width_of_image, in_channels, **options):
     assert network.config == {"architecture": "ConvNet", **arguments, **options}
 
 
+@settings(deadline=None)
+@given(height=st.integers(2, 9), width=st.sampled_from([2, 3, 7, 32, 64, 65, 66, 67]))
+def test_average_pooling_is_the_librarys(height, width):
+    maps = torch.randn(2, 3, height, width, dtype=torch.float64, requires_grad=True)
+    weights = torch.randn(2, 3, height // 2, width // 2, dtype=torch.float64)
+    expected = torch.nn.functional.avg_pool2d(maps, 2)
+    pooled = networks.AveragePool((height, width)).double()(maps)
+    torch.testing.assert_close(pooled, expected)
+    gradients = [torch.autograd.grad((result * weights).sum(), maps)[0] for result in (pooled, expected)]
+    torch.testing.assert_close(*gradients)
+
+
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_channels_last_and_compilation_change_nothing(architecture):
     network = networks.build(architecture, **CIFAR, seed=0).double().eval()
