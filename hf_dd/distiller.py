@@ -1,8 +1,8 @@
 """The accelerate loop of a distillation: step, log, checkpoint, resume.
 
-Ranks own classes: each asks the objective for the loss of its classes, the gradients on the pixels are added up, and
-every rank takes the same optimiser step on the whole set. So the number of processes changes no result beyond the
-order of float sums, and what is exchanged is as large as the synthetic set, whatever the data's size.
+Ranks own classes, or parts of them: each asks the objective for the loss of its own, the gradients on the pixels are
+added up, and every rank takes the same optimiser step on the whole set. So the number of processes changes no result
+beyond the order of float sums, and what is exchanged is as large as the synthetic set, whatever the data's size.
 """
 
 import dataclasses
@@ -24,7 +24,7 @@ from hf_dd.checkpoints import Progress
 from hf_dd.config import DistillConfig
 from hf_dd.data import ImageData
 from hf_dd.errors import RunError
-from hf_dd.objectives import Losses, Objective, Step, build_objective
+from hf_dd.objectives import Losses, Objective, Ownership, Step, build_objective
 from hf_dd.synthetic import SyntheticSet
 from hf_dd.teachers import TeacherPool
 
@@ -49,11 +49,13 @@ class Distillation:
         synthetic: the set, on the CPU.
         progress: its iterations, seconds, and last logged losses.
         settings: the objective's options with the published values filled in.
+        bytes_exchanged: by each process in the last step; 0 for a single process.
     """
 
     synthetic: SyntheticSet
     progress: Progress
     settings: dict[str, Any]
+    bytes_exchanged: int
 
 
 class Distiller:
@@ -84,6 +86,8 @@ class Distiller:
         initial = SyntheticSet.initial(data, config.ipc, config.init, config.seed, getattr(torch, config.dtype))
         self.data = data.to(accelerator.device)
         self.synthetic = initial.to(accelerator.device)
+        self.own = Ownership.of(accelerator.process_index, accelerator.num_processes, data.num_classes)
+        self.bytes_exchanged = 0  # by this rank, in the last step
         self.objective: Objective = build_objective(config, self.data, pool)
         self.settings = self.filled_in()
         self.optimizer = torch.optim.SGD(
@@ -108,7 +112,9 @@ class Distiller:
             progress = Progress(0, 0.0, {})
             self.save(progress)
         progress = self.iterate(progress)
-        return Distillation(self.synthetic.cpu(), progress, self.settings)
+        if self.bytes_exchanged:
+            logger.info("Each process exchanged %s bytes per step.", f"{self.bytes_exchanged:,}")
+        return Distillation(self.synthetic.cpu(), progress, self.settings, self.bytes_exchanged)
 
     def iterate(self, progress: Progress) -> Progress:
         """The loop. Losses stay on the device between log lines; a loss that is no number stops the run."""
@@ -143,23 +149,28 @@ class Distiller:
         view = Step(
             index=index,
             seed=self.config.seed,
-            classes=list(range(self.data.num_classes))[
-                self.accelerator.process_index :: self.accelerator.num_processes
-            ],
+            own=self.own,
             all_ranks=self.accelerator.num_processes,
             synthetic=self.synthetic,
             data=self.data,
-            sum_over_ranks=lambda tensor: self.accelerator.reduce(tensor, reduction="sum"),
+            sum_over_ranks=self.sum_over_ranks,
             autocast=self.accelerator.autocast,
         )
         terms: Losses = {}
+        self.bytes_exchanged = 0
         for losses in self.objective.losses(view):
             self.optimizer.zero_grad(set_to_none=True)
             self.accelerator.backward(sum(losses.values()))
-            self.synthetic.pixels.grad = self.accelerator.reduce(self.synthetic.pixels.grad, reduction="sum")
+            self.synthetic.pixels.grad = self.sum_over_ranks(self.synthetic.pixels.grad)
             self.optimizer.step()
             terms = {name: value.detach() for name, value in losses.items()}
         return terms
+
+    def sum_over_ranks(self, tensor: Tensor) -> Tensor:
+        """Add a tensor up over all ranks, and count what that exchanges: the tensor's bytes, once for each rank."""
+        if self.accelerator.num_processes > 1:
+            self.bytes_exchanged += tensor.numel() * tensor.element_size()
+        return self.accelerator.reduce(tensor, reduction="sum")
 
     def read(self, terms: dict[str, Tensor]) -> dict[str, float]:
         """The terms summed over the ranks, as numbers: the only place where the host waits for the device."""

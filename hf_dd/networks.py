@@ -28,7 +28,6 @@ from torch import Tensor, nn
 from hf_dd.errors import ConfigError, TeacherError, nearest_first
 from hf_dd.seeding import isolated_rng
 
-CHUNK = 128  # images that a CPU embeds at once: as fast as any number, and the activations stay small
 WIDEST_PRODUCT = 64  # pixels up to which average pooling is a matrix product on a CPU; its cost grows with the width
 ImageSize = int | Iterable[int]  # a side in pixels, or (height, width)
 ACTIVATIONS = {"relu": nn.ReLU, "sigmoid": nn.Sigmoid, "leakyrelu": nn.LeakyReLU, "swish": nn.SiLU}
@@ -289,18 +288,6 @@ def build(
     """
     with contextlib.nullcontext() if seed is None else isolated_rng(seed, "init"):
         return Network(architecture, in_channels, num_classes, image_size, **options)
-
-
-def features_in_chunks(network: nn.Module, images: Tensor, chunk: int | None = None) -> Tensor:
-    """`network.features` of the images, a chunk at a time where memory is short (on the CPU); None chooses.
-
-    Only for networks that treat images one by one (no BatchNorm in train mode).
-    """
-    if chunk is None:
-        chunk = CHUNK if images.device.type == "cpu" else len(images)
-    if len(images) <= chunk:
-        return network.features(images)
-    return torch.cat([network.features(part) for part in images.split(chunk)])
 
 
 def save(network: Network, folder: str | Path, extra_config: dict[str, Any] | None = None) -> None:

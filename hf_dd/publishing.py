@@ -159,6 +159,7 @@ def write_artefact(
             "seconds": round(result.progress.seconds, 2),
             "losses": result.progress.losses,
             "hardware": hardware,
+            "bytes_exchanged": result.bytes_exchanged,
         },
         dataset_info=dataset_info(rows, folder / PARQUET),
         command=command,

@@ -9,8 +9,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from hf_dd import augment
+from hf_dd.images import Images, in_chunks
 from hf_dd.metrics import Accuracy
-from hf_dd.networks import Network, features_in_chunks
+from hf_dd.networks import Network
 from hf_dd.seeding import generator
 
 Prepare = Callable[[Tensor], Tensor]
@@ -44,7 +45,7 @@ class Epoch:
 
 def fit(
     network: Network,
-    images: Tensor,
+    images: Images,
     labels: Tensor,
     recipe: TrainingRecipe,
     *,
@@ -94,19 +95,17 @@ def fit(
 @torch.no_grad()
 def predict(
     network: Network,
-    images: Tensor,
+    images: Images,
     *,
     prepare: Prepare = lambda images: images,
     autocast: Callable[[], AbstractContextManager] = nullcontext,
-    batch_size: int = 1024,
 ) -> Tensor:
     """Predicted classes, int64, (N,), of a network in eval mode."""
     network.eval()
     predictions = []
-    for batch in images.split(batch_size):
+    for _, chunk in in_chunks(images):
         with autocast():
-            features = features_in_chunks(network, prepare(batch))
-            predictions.append(network.classifier(features).argmax(1))
+            predictions.append(network(prepare(chunk)).argmax(1))
     return torch.cat(predictions)
 
 

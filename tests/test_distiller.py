@@ -12,11 +12,13 @@ from pathlib import Path
 import pytest
 import torch
 from accelerate.state import AcceleratorState
-from datasets import Dataset
+from datasets import ClassLabel, Dataset, Features, Image
 from safetensors.torch import load_file, save_file
 
 from hf_dd import checkpoints, publishing, records, runs
+from hf_dd.data_sources import read_digits
 from hf_dd.errors import ConfigError, RunError
+from hf_dd.synthetic import to_pil
 
 SMALL = {"ipc": 1, "real_batch_size": 4, "architecture_options": ["width=8", "depth=1"], "eval_students": 0}
 ENVIRONMENT = os.environ | {
@@ -81,11 +83,11 @@ def require_whole_checkpoints(folder):
 # --- one process and two
 
 
-def launch(*words):
+def launch(*words, processes=2):
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"]
+    command = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", str(processes)]
     done = subprocess.run(
         [*command, "--main_process_port", str(port), *map(str, words)],
         env=ENVIRONMENT,
@@ -108,8 +110,10 @@ def test_two_processes_give_the_set_of_one(tmp_path, teachers):
     one = distil(tmp_path / "one", **options)
     assert one.record.run["hardware"] == "CPU, 1 process of 1 threads"
     assert torch.allclose(pixel_values(tmp_path / "two"), pixel_values(tmp_path / "one"), rtol=0, atol=1e-4)
-    losses = json.loads((tmp_path / "two/hf_dd.json").read_text())["run"]["losses"]
-    assert losses == pytest.approx(one.record.run["losses"], rel=1e-4)
+    run = json.loads((tmp_path / "two/hf_dd.json").read_text())["run"]
+    assert run["losses"] == pytest.approx(one.record.run["losses"], rel=1e-4)
+    # The gradient of 20 float32 images of 8×8, and the two sums of CLoM's ratio; whatever the real set's size.
+    assert (run["bytes_exchanged"], one.record.run["bytes_exchanged"]) == (20 * 8 * 8 * 4 + 2 * 4, 0)
 
 
 @pytest.fixture(scope="module")
@@ -155,6 +159,25 @@ def test_two_processes_agree_with_one_to_the_last_digits_in_float64(pairs, name)
 def test_two_processes_agree_with_one_in_float32(pairs):
     require_two_processes(pairs / "two/ce single")
     assert torch.allclose(pixel_values(pairs / "one/ce single"), pixel_values(pairs / "two/ce single"), atol=1e-4)
+
+
+@pytest.mark.multi_process
+def test_more_processes_than_classes_share_a_class(tmp_path):
+    digits = read_digits().train
+    chosen = (digits.labels < 2).nonzero().flatten()[:40]
+    rows = {"image": [to_pil(digits.images[i]) for i in chosen], "label": digits.labels[chosen].tolist()}
+    features = Features({"image": Image(), "label": ClassLabel(names=["zero", "one"])})
+    Dataset.from_dict(rows, features=features).save_to_disk(tmp_path / "two-classes")
+    options = {"dataset": tmp_path / "two-classes", "ipc": 3, "real_batch_size": 5, "dtype": "float64"}
+    launch("-m", "hf_dd", "distill", *arguments(tmp_path / "three", **options), processes=3)
+    run = json.loads((tmp_path / "three/hf_dd.json").read_text())["run"]
+    assert run["hardware"] == "CPU, 3 processes of 1 threads"
+    # The gradient of 6 images, and the feature sums of 2 classes, real and synthetic: 8 channels of 4×4.
+    assert run["bytes_exchanged"] == 8 * (6 * 8 * 8 + 2 * 2 * 8 * 4 * 4)
+    distil(tmp_path / "one", **options | {"dataset": str(options["dataset"])})
+    one, three = checkpoint_pixels(tmp_path / "one"), checkpoint_pixels(tmp_path / "three")
+    assert (one - checkpoint_pixels(tmp_path / "one", 0)).abs().max() > 0.01
+    assert (one - three).abs().max() < 1e-9
 
 
 # --- killed and resumed

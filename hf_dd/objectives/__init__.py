@@ -3,7 +3,7 @@
 from hf_dd.config import DistillConfig
 from hf_dd.data import ImageData
 from hf_dd.errors import ConfigError, nearest_first
-from hf_dd.objectives.base import Losses, Objective, Published, Step
+from hf_dd.objectives.base import Losses, Objective, Ownership, Published, Step
 from hf_dd.objectives.clom import Guided
 from hf_dd.objectives.distribution import DistributionMatching
 from hf_dd.teachers import TeacherPool
@@ -12,7 +12,7 @@ OBJECTIVES: dict[str, type[Objective]] = {
     "dm": DistributionMatching,
 }
 
-__all__ = ["OBJECTIVES", "Losses", "Objective", "Published", "Step", "build_objective", "find_objective"]
+__all__ = ["OBJECTIVES", "Losses", "Objective", "Ownership", "Published", "Step", "build_objective", "find_objective"]
 
 
 def find_objective(name: str) -> type[Objective]:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from hf_dd.config import DistillConfig
 from hf_dd.data import ImageData
-from hf_dd.networks import features_in_chunks
+from hf_dd.images import in_chunks
 from hf_dd.objectives.base import Losses, Objective, Step
 from hf_dd.teachers import Teacher, TeacherPool
 
@@ -30,9 +30,9 @@ class ClassificationDistance:
 
     def __call__(self, step: Step, index: int, teacher: Teacher) -> Tensor:
         """This rank's share: the sum over its images, divided by |S|."""
-        if not step.classes:
+        rows = step.own_rows()
+        if not len(rows):
             return step.zero()
-        rows = step.synthetic.rows(step.classes)
         with step.autocast():
             logits = teacher(step.synthetic.own_space(step.synthetic.pixels[rows]))
         logits = logits[:, self.orders[index].to(logits.device)].to(step.synthetic.pixels.dtype)
@@ -59,9 +59,9 @@ class CosineDistance:
         sums = self.class_sums.get(index)
         if sums is None:
             sums = self.class_sums[index] = real_class_sums(step, teacher)
-        if not step.classes:
+        rows = step.own_rows()
+        if not len(rows):
             return ratio_share(step.zero(), step.zero(), step)
-        rows = step.synthetic.rows(step.classes)
         labels = step.synthetic.labels[rows]
         with step.autocast():
             features = teacher.features(step.synthetic.own_space(step.synthetic.pixels[rows]))
@@ -84,22 +84,16 @@ def ratio_share(numerator: Tensor, denominator: Tensor, step: Step) -> Tensor:
 
 
 @torch.no_grad()
-def real_class_sums(step: Step, teacher: Teacher, batch: int = 1024) -> Tensor:
-    """R_c of every class, (classes, features): each rank sums its own classes, then all are put together."""
-    dtype = step.synthetic.pixels.dtype
-    images = step.data.train.images
-    own = {}
-    for label in step.classes:
-        total = 0.0
-        for part in step.data.class_index[label].split(batch):
-            with step.autocast():
-                features = features_in_chunks(teacher, images[part.to(images.device)].to(dtype) / 255)
-            total = total + F.normalize(features.to(dtype), dim=1).sum(0)
-        own[label] = total
+def real_class_sums(step: Step, teacher: Teacher) -> Tensor:
+    """R_c of every class, (classes, features): each rank sums what it owns, then all are put together."""
+    pixels = step.synthetic.pixels
     size = teacher.features(step.synthetic.own_space()[:1]).shape[1]
-    sums = torch.zeros(step.data.num_classes, size, dtype=dtype, device=step.synthetic.pixels.device)
-    for label, total in own.items():
-        sums[label] = total
+    sums = pixels.new_zeros(step.data.num_classes, size)
+    for label in step.own.classes:
+        for _, images in in_chunks(step.data.train.images, step.own.of_batch(step.data.class_index[label])):
+            with step.autocast():
+                features = teacher.features(images.to(pixels.dtype) / 255)
+            sums[label] += F.normalize(features.to(pixels.dtype), dim=1).sum(0)
     return step.sum_over_ranks(sums)
 
 

@@ -1,5 +1,6 @@
 """Distribution matching: DM (Zhao & Bilen, WACV 2023)."""
 
+import dataclasses
 from collections.abc import Iterator
 
 import torch
@@ -8,8 +9,8 @@ from torch import Tensor
 from hf_dd import augment
 from hf_dd.config import DistillConfig
 from hf_dd.data import ImageData
-from hf_dd.networks import features_in_chunks
-from hf_dd.objectives.base import Losses, Published, Step, student
+from hf_dd.images import in_chunks
+from hf_dd.objectives.base import Losses, Ownership, Published, Step, student
 
 
 class DistributionMatching:
@@ -29,46 +30,45 @@ class DistributionMatching:
         self.strategy = augment.parse_strategy(config.augment)
         self.network = student(config, data).requires_grad_(False).train()
         self.replicated = self.network.has_batch_norm
-        self.embed = torch.compile(self.network.features) if config.compile else None
+        self.embed = torch.compile(self.network.features) if config.compile else self.network.features
 
     def losses(self, step: Step) -> Iterator[Losses]:
-        """Yield one loss: this rank's classes' terms."""
+        """Yield one loss: the terms of this rank's classes, or its share of them."""
         self.network.reinitialise(step.seed, "student", step.index)
-        classes = list(range(step.data.num_classes)) if self.replicated else step.classes
-        share = 1 / step.all_ranks if self.replicated else 1.0
-        if not classes:
-            yield {"dm": step.zero()}
-            return
         draws = augment.draw(step.data.num_classes, self.strategy, step.generator("augment"))
+        if self.replicated:
+            step = dataclasses.replace(step, own=Ownership.of(0, 1, step.data.num_classes))
         with step.autocast():
             with torch.no_grad():
-                real = self.features(self.real_batch(step, classes, draws))
-            synthetic = self.features(self.synthetic_batch(step, classes, draws))
-        real_means = class_means(real, len(classes))
-        synthetic_means = class_means(synthetic, len(classes))
-        yield {"dm": (real_means - synthetic_means).square().sum() * share}
+                real = self.real_means(step, draws)
+            synthetic = self.synthetic_means(step, draws)
+        loss = (real - synthetic).square().sum()
+        yield {"dm": loss / step.all_ranks if self.replicated else step.share(loss)}
 
-    def features(self, images: Tensor) -> Tensor:
-        """Features of a batch, computed at once where the network or the compiler wants it whole."""
-        if self.embed is not None:
-            return self.embed(images)
-        return features_in_chunks(self.network, images, len(images) if self.replicated else None)
+    def real_means(self, step: Step, draws: augment.AugmentParameters) -> Tensor:
+        """Mean features, (classes, features), of `batch_size` normalised, augmented real images of each own class."""
+        batches = [step.data.sample_class(c, self.batch_size, step.generator("real", c)) for c in step.own.classes]
+        batches = [step.own.of_batch(batch) for batch in batches]
+        parameters = draws.expand(torch.tensor(step.own.classes).repeat_interleave(len(batches[0])))
+        features = []
+        for places, images in in_chunks(step.data.train.images, torch.cat(batches), whole=self.replicated):
+            images = step.data.normalise(images.to(step.synthetic.pixels.dtype) / 255)
+            features.append(self.embed(augment.apply(images, parameters.expand(places))))
+        return self.means(step, features, self.batch_size)
 
-    def real_batch(self, step: Step, classes: list[int], draws: augment.AugmentParameters) -> Tensor:
-        """`batch_size` normalised and augmented real images of each class, class after class."""
-        chosen = torch.cat([step.data.sample_class(c, self.batch_size, step.generator("real", c)) for c in classes])
-        images = step.data.train.images[chosen.to(step.data.train.images.device)]
-        images = step.data.normalise(images.to(step.synthetic.pixels.dtype) / 255)
-        return augment.apply(images, draws.expand(torch.tensor(classes).repeat_interleave(self.batch_size)))
+    def synthetic_means(self, step: Step, draws: augment.AugmentParameters) -> Tensor:
+        """The same of the synthetic images, with the augmentation of their class's real ones."""
+        rows = step.own_rows()
+        images = step.synthetic.pixels[rows]
+        parameters = draws.expand(torch.tensor(step.own.classes).repeat_interleave(len(rows) // len(step.own.classes)))
+        features = [self.embed(augment.apply(images, parameters))] if len(rows) else []
+        return self.means(step, features, step.synthetic.ipc)
 
-    def synthetic_batch(self, step: Step, classes: list[int], draws: augment.AugmentParameters) -> Tensor:
-        """The synthetic images of each class, with the augmentation of its real ones."""
-        images = step.synthetic.pixels[step.synthetic.rows(classes)]
-        return augment.apply(images, draws.expand(torch.tensor(classes).repeat_interleave(step.synthetic.ipc)))
-
-
-def class_means(features: Tensor, classes: int) -> Tensor:
-    """Mean features per class, (classes, features), of a batch that holds equally many images of each, in order."""
-    if features.dtype is torch.bfloat16:
-        features = features.float()
-    return features.view(classes, -1, features.shape[-1]).mean(1)
+    def means(self, step: Step, features: list[Tensor], per_class: int) -> Tensor:
+        """Class means of features that come class after class, as many of each."""
+        if not features:  # this rank's part of a small class
+            sums = step.synthetic.pixels.new_zeros(len(step.own.classes), self.network.feature_size)
+        else:
+            of_class = torch.cat(features).unflatten(0, (len(step.own.classes), -1))
+            sums = (of_class.float() if of_class.dtype is torch.bfloat16 else of_class).sum(1)
+        return step.whole_classes(sums) / per_class

@@ -1,0 +1,85 @@
+"""Images where they are: a tensor on a device, or a file that is read by position, never held in memory whole."""
+
+import dataclasses
+import math
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from hf_dd.errors import DataError
+
+# Pixels per channel that a network sees at once: 128 images of 32×32 on a CPU, where more is no faster.
+CHUNK_PIXELS, CHUNK_PIXELS_ON_CPU = 1 << 21, 1 << 17
+
+
+@dataclass(frozen=True, eq=False)
+class StoredImages:
+    """uint8 images N×C×H×W in a file, one after the other; indexing reads just those, onto `device`.
+
+    Stands in for a tensor where that is indexed along its first dimension, moved, or asked for its shape.
+    """
+
+    path: Path
+    offset: int
+    shape: torch.Size
+    device: torch.device = torch.device("cpu")
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, index: Tensor) -> Tensor:
+        """The images of an int64 index (n,), as uint8 (n, C, H, W); raises DataError where the file has changed."""
+        size = math.prod(self.shape[1:])
+        images = np.empty((len(index), *self.shape[1:]), np.uint8)
+        try:
+            with self.path.open("rb", buffering=0) as file:
+                for place, number in zip(images, index.tolist(), strict=True):
+                    file.seek(self.offset + number * size)
+                    if file.readinto(place) != size:
+                        raise EOFError(f"it ends before image {number}")
+        except (OSError, EOFError) as error:
+            raise DataError(f"The decoded images in {self.path} changed while they were in use: {error}.") from error
+        return torch.from_numpy(images).to(self.device)
+
+    def to(self, device: torch.device | str) -> "StoredImages":
+        """The same images, to be read onto `device`."""
+        return dataclasses.replace(self, device=torch.device(device))
+
+
+Images = Tensor | StoredImages
+
+
+def in_chunks(images: Images, chosen: Tensor | None = None, *, whole: bool = False) -> Iterator[tuple[Tensor, Tensor]]:
+    """The chosen images (all if None) in order, as many at a time as a network should see, in chunks of equal length.
+
+    Yields the places of a chunk's images in `chosen`, int64 on the CPU, and the images on their device.
+
+    Where the images are on disk, a thread reads the next chunk while the caller works on this one.
+
+    Args:
+        images: N×C×H×W.
+        chosen: int64 index (n,), on any device.
+        whole: give them all at once, as a network wants whose output for an image depends on the batch.
+    """
+    chosen = torch.arange(len(images)) if chosen is None else chosen
+    pixels = CHUNK_PIXELS_ON_CPU if images.device.type == "cpu" else CHUNK_PIXELS
+    at_once = len(chosen) if whole else pixels // math.prod(images.shape[2:])
+    chunks = math.ceil(len(chosen) / max(1, at_once))
+    if not chunks:
+        return
+    places, parts = torch.arange(len(chosen)).tensor_split(chunks), chosen.tensor_split(chunks)
+    if isinstance(images, Tensor):
+        yield from zip(places, (images[part.to(images.device)] for part in parts), strict=True)
+        return
+    with ThreadPoolExecutor(max_workers=1) as reader:
+        reading = reader.submit(images.__getitem__, parts[0])
+        for place, following in zip(places, [*parts[1:], None], strict=True):
+            ready = reading.result()
+            if following is not None:
+                reading = reader.submit(images.__getitem__, following)
+            yield place, ready
