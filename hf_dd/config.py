@@ -44,9 +44,13 @@ class DataConfig:
     image_size: int | None = option(
         None, "Side in pixels that every image is brought to (cover, then centre crop); as they are if not given."
     )
+    image_memory_gb: float = option(
+        8.0, "A split whose decoded images take more GiB than this stays in a file and is read as it is needed."
+    )
 
     def __post_init__(self) -> None:
         require_at_least(self, 1, "image_size")
+        require_at_least(self, 0, "image_memory_gb")
 
 
 @dataclass
@@ -78,7 +82,7 @@ class PretrainConfig(RunConfig):
         [1 / 3, 2 / 3], "Fractions of the epochs after which the learning rate is multiplied by 0.1."
     )
     augment: str = option("none", "Augmentation strategy, operations joined by '_'; the paper's teachers use none.")
-    compile: bool = option(False, "torch.compile the network (worth it from some minutes of training on).")
+    compile: bool = option(False, "torch.compile the network, in trainings of 1,000 steps and more.")
     hub_namespace: str | None = option(
         None, "User or organisation that owns the teacher repos; the token's user else."
     )
@@ -105,12 +109,17 @@ class TeacherConfig:
     )
     teacher_revision: str = option("final", "Revision of the teachers found by --teacher_tags.")
     teacher_pool: str | None = option(None, "Slug of a Hub collection of teachers; its notes pin the commits.")
+    teachers_in_memory: int | None = option(
+        None,
+        "Teachers held in memory at once, the last used ones; the others are loaded when drawn. All if not given.",
+    )
     clom: Literal["none", "ce", "cos"] = option(
         "none", "CLoM guide: 'ce' (teachers of the same label space), 'cos' (any teacher), or 'none'."
     )
     clom_alpha: float = option(100.0, "Weight of the CLoM term, on the paper's scale.")
 
     def __post_init__(self) -> None:
+        require_at_least(self, 1, "teachers_in_memory")
         if not 0 <= self.clom_alpha < float("inf"):
             raise ConfigError(f"--clom_alpha is {self.clom_alpha}; it has to be a finite number, 0 or more.")
         named = [n for n in ("teachers", "teacher_tags", "teacher_pool") if getattr(self, n)]
@@ -154,7 +163,10 @@ class DistillConfig(RunConfig, TeacherConfig, EvaluationConfig):
     init: Literal["real", "noise"] = option("real", "What the synthetic images start from.")
     augment: str = option("color_crop_cutout_flip_scale_rotate", "Siamese augmentation strategy; 'none' for none.")
     dtype: Literal["float32", "float64"] = option("float32", "Type of the synthetic images and of all networks.")
-    compile: bool = option(False, "torch.compile the networks (worth it from a few minutes of distillation on).")
+    compile: bool = option(False, "torch.compile the networks, in runs of 1,000 iterations and more.")
+    profile: bool = option(
+        False, "Write a torch profiler trace of three steps into the run's folder, and print the costliest operations."
+    )
     report_to: list[str] = option([], "Trackers: tensorboard, trackio.")
     logging_steps: int = option(10, "Iterations between two log lines.")
     save_steps: int = option(500, "Iterations between two checkpoints.")
@@ -198,7 +210,7 @@ class EvaluateConfig(DataConfig, EvaluationConfig):
     output_dir: str | None = option(None, "Folder for results.json; a single local set's own folder if not given.")
     seed: int = option(0, "Seed of the students and of the random images.")
     mixed_precision: Literal["no", "bf16"] = option("no", "Autocast of the students' forward passes.")
-    compile: bool = option(False, "torch.compile the students.")
+    compile: bool = option(False, "torch.compile the students, where they train for 1,000 steps and more.")
 
     def __post_init__(self) -> None:
         DataConfig.__post_init__(self)

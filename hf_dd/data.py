@@ -1,15 +1,19 @@
 """A pinned image-classification data set as device tensors: statistics, class index, normalisation, sampling."""
 
 import dataclasses
+import json
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from hf_dd import pixel_cache
 from hf_dd.config import DataConfig
-from hf_dd.data_sources import Split, fingerprint, read_source
+from hf_dd.data_sources import Split, fingerprint, labelling, read_source
 from hf_dd.errors import DataError
+from hf_dd.images import Images, in_blocks
 
 __all__ = ["ImageData", "Split", "load_data"]
 
@@ -18,7 +22,7 @@ STD_FLOOR = 1 / 255  # one grey level: what a constant channel is divided by
 
 @dataclass(frozen=True, eq=False)
 class ImageData:
-    """An image-classification data set in memory, with what a card has to say about where it came from.
+    """An image-classification data set, with what a card has to say about where it came from.
 
     Attributes:
         name: what to call it: "digits", "Fashion-MNIST", the repository id or the folder's name.
@@ -121,13 +125,13 @@ class ImageData:
 
 
 def load_data(config: DataConfig) -> ImageData:
-    """Read the data set that `config` names into memory, on the CPU.
+    """Read the data set that `config` names, onto the CPU.
 
     Raises DataError where it can't be read or isn't a labelled image set, HubError where the Hub can't serve it,
     ConfigError where an option doesn't apply to it.
     """
     source = read_source(config)
-    mean, std = channel_statistics(source.train.images)
+    facts = facts_of(source.train, source.class_names)
     return ImageData(
         name=source.name,
         reference=config.dataset,
@@ -138,21 +142,43 @@ def load_data(config: DataConfig) -> ImageData:
         class_names=source.class_names,
         train=source.train,
         test=source.test,
-        mean=mean,
-        std=std,
-        fingerprint=fingerprint(source.train, source.class_names),
+        mean=tuple(facts["mean"]),
+        std=tuple(facts["std"]),
+        fingerprint=facts["fingerprint"],
         class_index=[(source.train.labels == label).nonzero().flatten() for label in range(len(source.class_names))],
     )
 
 
-def channel_statistics(images: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
+def facts_of(train: Split, class_names: list[str]) -> dict[str, Any]:
+    """`mean`, `std` and `fingerprint` of a training split.
+
+    They take a pass over all pixels: for a split that is too large for memory they are kept beside its file.
+    """
+    if isinstance(train.images, Tensor):
+        mean, std = channel_statistics(train.images)
+        return {"mean": mean, "std": std, "fingerprint": fingerprint(train, class_names)}
+    path = train.images.path.with_suffix(f".{labelling(train.labels, class_names)}.json")
+    try:
+        return json.loads(path.read_text())
+    except (OSError, ValueError):
+        mean, std = channel_statistics(train.images)
+        facts = {"mean": mean, "std": std, "fingerprint": fingerprint(train, class_names)}
+        with pixel_cache.unfinished(path) as temporary:
+            temporary.write_text(json.dumps(facts))
+        return facts
+
+
+def channel_statistics(images: Images) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Mean and (population) standard deviation per channel of uint8 N×C×H×W images, in [0, 1]; std ≥ 1/255.
 
     A channel is a histogram of 256 values, so its moments are sums of whole numbers: exact, whatever the size.
     """
+    histograms = torch.zeros(images.shape[1], 256, dtype=torch.int64)
+    for block in in_blocks(images):
+        for channel, histogram in zip(block.unbind(1), histograms, strict=True):
+            histogram += torch.bincount(channel.flatten(), minlength=256).cpu()
     means, stds = [], []
-    for channel in images.unbind(1):
-        histogram = torch.bincount(channel.flatten(), minlength=256).tolist()
+    for histogram in histograms.tolist():
         count = sum(histogram)
         total = sum(value * times for value, times in enumerate(histogram))
         squares = sum(value**2 * times for value, times in enumerate(histogram))

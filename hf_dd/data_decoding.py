@@ -1,4 +1,4 @@
-"""From encoded images of any mode and size to one uint8 tensor per split; decoded once, then read from a cache.
+"""From encoded images of any mode and size to uint8 images per split; decoded once, then read from a cache.
 
 The training split decides for both. It is grey (1 channel) if all of its images are, else everything is RGB and
 transparency is dropped. The target is `image_size` squared if given, else the training split's most common size.
@@ -6,26 +6,25 @@ An image of another size is scaled with PIL's antialiased bilinear filter until 
 is cut out. EXIF orientation is applied, as `datasets` does.
 """
 
-import contextlib
 import hashlib
 import io
 import json
 import logging
-import uuid
-from collections import Counter
+import math
+from collections import Counter, deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import safetensors
-import safetensors.torch
 import torch
 from PIL import ExifTags, Image, ImageOps
 from torch import Tensor
 
+from hf_dd import pixel_cache
 from hf_dd.errors import DataError
+from hf_dd.images import Images
 
 if TYPE_CHECKING:
     import datasets
@@ -34,25 +33,47 @@ logger = logging.getLogger(__name__)
 
 CACHE_VERSION = 1  # raise it with every change of what the pixels become
 GREY_MODES = {"1", "L", "I;16", "I;16L", "I;16B", "I;16N"}
-ROWS_PER_TASK = 256
+ROWS_PER_TASK, TASKS_AHEAD = 256, 8
 
 
-def decode_splits(splits: "dict[str, datasets.Dataset]", column: str, image_size: int | None) -> dict[str, Tensor]:
-    """The images of each split as uint8 N×C×H×W, contiguous; the first split is the training split.
+def decode_splits(
+    splits: "dict[str, datasets.Dataset]", column: str, image_size: int | None, memory_limit: float
+) -> dict[str, Images]:
+    """The images of each split as uint8 N×C×H×W; the first split is the training split.
 
     Kept under the cache folder of `datasets`, keyed by the splits' fingerprints, the column and the size. A missing or
-    damaged cache file is built anew. Raises DataError naming the split and row of an image that can't be decoded.
+    damaged cache file is built anew. A split that takes more than `memory_limit` bytes stays there. Raises DataError
+    naming the split and row of an image that can't be decoded, and where such a split finds no room.
     """
     from datasets import config
 
     identity = [CACHE_VERSION, [split._fingerprint for split in splits.values()], column, image_size]
     key = hashlib.blake2b(json.dumps(identity).encode(), digest_size=16).hexdigest()
     path = Path(config.HF_DATASETS_CACHE) / "hf_dd" / f"{key}.safetensors"
-    images = _read_cache(path, splits)
-    if images is None:
-        images = _decode(splits, column, image_size)
-        _write_cache(path, images)
-    return images
+    images = pixel_cache.read(path, splits, memory_limit)
+    if images is not None:
+        return images
+    decoded = _decode(splits, column, image_size)
+    if all(math.prod(shape) <= memory_limit for shape, _ in decoded.values()):
+        images = {name: _in_memory(*split) for name, split in decoded.items()}
+        pixel_cache.write(path, images)
+        return images
+    try:
+        pixel_cache.write_stream(path, decoded)
+    except OSError as error:
+        size = sum(math.prod(shape) for shape, _ in decoded.values()) / 2**30
+        raise DataError(
+            f"The decoded images take {size:.1f} GiB, and {path.parent} has no room for them ({error}): point "
+            "HF_DATASETS_CACHE to a larger disk, or give a smaller --image_size or a larger --image_memory_gb."
+        ) from error
+    return pixel_cache.read(path, splits, memory_limit)
+
+
+def _in_memory(shape: tuple[int, ...], images: Iterator[np.ndarray]) -> Tensor:
+    tensor = torch.empty(shape, dtype=torch.uint8)
+    for place, image in zip(tensor.numpy(), images, strict=True):
+        place[:] = image
+    return tensor
 
 
 def resize(images: Tensor, image_size: int) -> Tensor:
@@ -62,7 +83,10 @@ def resize(images: Tensor, image_size: int) -> Tensor:
     return torch.from_numpy(np.stack(fitted)).unsqueeze(1)
 
 
-def _decode(splits: "dict[str, datasets.Dataset]", column: str, image_size: int | None) -> dict[str, Tensor]:
+def _decode(
+    splits: "dict[str, datasets.Dataset]", column: str, image_size: int | None
+) -> dict[str, tuple[tuple[int, ...], Iterator[np.ndarray]]]:
+    """Per split, its shape N×C×H×W and its images in order, decoded as they are asked for."""
     import datasets
 
     encoded = {
@@ -81,13 +105,10 @@ def _decode(splits: "dict[str, datasets.Dataset]", column: str, image_size: int 
     def pixels(image: Image.Image) -> np.ndarray:
         return np.asarray(_fit(_in_mode(image, mode), target)).reshape(*target[::-1], -1).transpose(2, 0, 1)
 
-    decoded = {}
-    for name, split in encoded.items():
-        images = torch.empty(len(split), len(mode), *target[::-1], dtype=torch.uint8)
-        for place, array in zip(images.numpy(), _each_row(encoded, name, column, pixels), strict=True):
-            place[:] = array
-        decoded[name] = images
-    return decoded
+    return {
+        name: ((len(split), len(mode), *target[::-1]), _each_row(encoded, name, column, pixels))
+        for name, split in encoded.items()
+    }
 
 
 def _each_row(
@@ -106,8 +127,13 @@ def _each_row(
         return found
 
     with ThreadPoolExecutor() as pool:
-        for chunk in pool.map(results, range(0, len(split), ROWS_PER_TASK)):
-            yield from chunk
+        running: deque[Future] = deque()
+        for start in range(0, len(split), ROWS_PER_TASK):
+            running.append(pool.submit(results, start))
+            if len(running) > TASKS_AHEAD:  # what is decoded waits in memory
+                yield from running.popleft().result()
+        while running:
+            yield from running.popleft().result()
 
 
 def _open(record: dict[str, Any] | None) -> Image.Image:
@@ -132,40 +158,3 @@ def _in_mode(image: Image.Image, mode: str) -> Image.Image:
 def _fit(image: Image.Image, target: tuple[int, int]) -> Image.Image:
     """The image at `target` (width, height): covering it, then its centre."""
     return image if image.size == target else ImageOps.fit(image, target, Image.Resampling.BILINEAR)
-
-
-def _digest(images: dict[str, Tensor]) -> str:
-    digest = hashlib.blake2b(digest_size=16)
-    for name in sorted(images):
-        digest.update(images[name].numpy())
-    return digest.hexdigest()
-
-
-def _read_cache(path: Path, names: "dict[str, datasets.Dataset]") -> dict[str, Tensor] | None:
-    """The images in a cache file, or None where it is missing or isn't what was written."""
-    try:
-        with safetensors.safe_open(path, "pt") as file:
-            images = {name: file.get_tensor(name) for name in names}
-            if (file.metadata() or {}).get("digest") == _digest(images):
-                return images
-        problem: object = "other bytes than were written"
-    except FileNotFoundError:
-        return None
-    except (OSError, safetensors.SafetensorError) as error:
-        problem = error
-    logger.warning("The cache file %s can't be used (%s): decoding again.", path, problem)
-    return None
-
-
-def _write_cache(path: Path, images: dict[str, Tensor]) -> None:
-    """Write beside, then move: a reader or a second writer never sees half a file. A failure costs only the cache."""
-    temporary = path.with_suffix(f".{uuid.uuid4().hex}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        safetensors.torch.save_file(images, temporary, metadata={"digest": _digest(images)})
-        temporary.replace(path)
-    except (OSError, safetensors.SafetensorError) as error:
-        logger.warning("The decoded images can't be cached in %s: %s", path.parent, error)
-    finally:
-        with contextlib.suppress(OSError):  # moved, or never made
-            temporary.unlink()

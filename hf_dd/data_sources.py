@@ -22,6 +22,7 @@ from hf_dd import hub, seeding
 from hf_dd.config import DataConfig
 from hf_dd.data_decoding import decode_splits, resize
 from hf_dd.errors import ConfigError, DataError, HubError
+from hf_dd.images import Images, in_blocks
 
 if TYPE_CHECKING:
     import datasets
@@ -35,9 +36,9 @@ FASHION_MNIST_CLASSES = "T-shirt/top,Trouser,Pullover,Dress,Coat,Sandal,Shirt,Sn
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """One split: `images` uint8 N×C×H×W, contiguous, C = 1 or 3; `labels` int64 N."""
+    """One split: `images` uint8 N×C×H×W, contiguous in memory or in a file, C = 1 or 3; `labels` int64 N."""
 
-    images: Tensor
+    images: Images
     labels: Tensor
 
     def __len__(self) -> int:
@@ -82,8 +83,16 @@ def read_source(config: DataConfig) -> Source:
 def fingerprint(split: Split, class_names: Sequence[str]) -> str:
     """32 hex digits over shape, pixels, labels and class names; equal data give equal digits on every machine."""
     digest = hashlib.blake2b(json.dumps([list(split.images.shape), list(class_names)]).encode(), digest_size=16)
-    digest.update(split.images.contiguous().numpy())
+    for block in in_blocks(split.images):
+        digest.update(block.contiguous().numpy())
     digest.update(split.labels.numpy().astype("<i8"))
+    return digest.hexdigest()
+
+
+def labelling(labels: Tensor, class_names: Sequence[str]) -> str:
+    """32 hex digits over the labels and class names alone."""
+    digest = hashlib.blake2b(json.dumps(list(class_names)).encode(), digest_size=16)
+    digest.update(labels.numpy().astype("<i8"))
     return digest.hexdigest()
 
 
@@ -129,7 +138,7 @@ def _some(items: Sequence[Any]) -> str:
 
 def _at_size(source: Source, config: DataConfig) -> Source:
     """A source that has no columns or splits to choose, at the size asked for; such a choice raises ConfigError."""
-    fixed = DataConfig(dataset=config.dataset, test_split=config.test_split and "test", image_size=config.image_size)
+    fixed = DataConfig(dataset=config.dataset, test_split=config.test_split and "test")
     for name in ("dataset_config", "image_column", "label_column", "train_split", "test_split"):
         if getattr(config, name) != getattr(fixed, name):
             raise ConfigError(f"--{name} has no meaning for {config.dataset}, which has one form only; leave it out.")
@@ -233,7 +242,7 @@ def read_dataset(splits: "datasets.DatasetDict", config: DataConfig, name: str) 
         {split: dataset.with_format("arrow")[label_column][:].to_pylist() for split, dataset in chosen.items()},
         getattr(features[label_column], "names", None),
     )
-    images = decode_splits(chosen, image_column, config.image_size)
+    images = decode_splits(chosen, image_column, config.image_size, config.image_memory_gb * 2**30)
     train, test, *_ = *map(Split, images.values(), labels), None
     return Source(name, "unknown", class_names, train, test)
 

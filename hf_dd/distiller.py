@@ -25,6 +25,7 @@ from hf_dd.config import DistillConfig
 from hf_dd.data import ImageData
 from hf_dd.errors import RunError
 from hf_dd.objectives import Losses, Objective, Ownership, Step, build_objective
+from hf_dd.profiling import profiled
 from hf_dd.synthetic import SyntheticSet
 from hf_dd.teachers import TeacherPool
 
@@ -34,11 +35,12 @@ logger = logging.getLogger(__name__)
 OPERATIONAL = frozenset(
     "output_dir overwrite_output_dir push_to_hub hub_private_repo report_to logging_steps save_steps save_total_limit "
     "resume_from_checkpoint hub_dataset_id hub_revision hub_tag create_pr eval_architecture eval_students eval_epochs "
-    "eval_learning_rate eval_augment dataset teachers teacher_tags teacher_revision teacher_pool".split()
+    "eval_learning_rate eval_augment dataset teachers teacher_tags teacher_revision teacher_pool teachers_in_memory "
+    "image_memory_gb profile".split()
 )
 
 # Everything that a run writes into its folder: its working state, then the artefact.
-RUN_ENTRIES = ("checkpoints", "logs", "hf_dd.json", "data", "README.md", "preview.png", "pool.json", "results.json")
+RUN_ENTRIES = tuple("checkpoints logs profile hf_dd.json data README.md preview.png pool.json results.json".split())
 
 
 @dataclass(frozen=True)
@@ -83,6 +85,7 @@ class Distiller:
         self.config = config
         self.accelerator = accelerator
         self.folder = folder / "checkpoints"
+        self.trace = folder / f"profile/rank-{accelerator.process_index}.json" if config.profile else None
         initial = SyntheticSet.initial(data, config.ipc, config.init, config.seed, getattr(torch, config.dtype))
         self.data = data.to(accelerator.device)
         self.synthetic = initial.to(accelerator.device)
@@ -96,7 +99,7 @@ class Distiller:
         self.identity = {
             **{key: value for key, value in self.settings.items() if key not in OPERATIONAL},
             "data": data.fingerprint,
-            "teacher_shas": [teacher.spec.sha for teacher in pool or ()],
+            "teacher_shas": [spec.sha for spec in pool.specs] if pool else [],
         }
 
     def filled_in(self) -> dict[str, Any]:
@@ -127,7 +130,7 @@ class Distiller:
         )
         spent, started, losses = progress.seconds, time.perf_counter(), progress.losses
         first_bad = torch.full((), iterations, device=self.accelerator.device)
-        for index in range(progress.step, iterations):
+        for index in profiled(range(progress.step, iterations), self.trace):
             terms = self.step(index)
             healthy = torch.isfinite(sum(terms.values())) & torch.isfinite(self.synthetic.pixels).all()
             first_bad = torch.where(healthy, first_bad, torch.clamp(first_bad, max=index))

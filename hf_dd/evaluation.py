@@ -201,7 +201,7 @@ def train_student(
         seed=seed + student,
         purpose="student",
         autocast=accelerator.autocast,
-        forward=torch.compile(network) if compile else None,
+        compile=compile,
     )
     for _ in training:
         pass

@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,12 +54,27 @@ class StoredImages:
 Images = Tensor | StoredImages
 
 
+def read_ahead(images: Images, parts: Sequence[Tensor]) -> Iterator[Tensor]:
+    """`images[part]` of each part (int64 indices, on any device), in order.
+
+    Where the images are on disk, a thread reads the next part while the caller works on this one.
+    """
+    if isinstance(images, Tensor):
+        yield from (images[part.to(images.device)] for part in parts)
+        return
+    with ThreadPoolExecutor(max_workers=1) as reader:
+        reading = [reader.submit(images.__getitem__, part) for part in parts[:1]]
+        for following in [*parts[1:], None]:
+            ready = reading.pop().result()
+            if following is not None:
+                reading.append(reader.submit(images.__getitem__, following))
+            yield ready
+
+
 def in_chunks(images: Images, chosen: Tensor | None = None, *, whole: bool = False) -> Iterator[tuple[Tensor, Tensor]]:
     """The chosen images (all if None) in order, as many at a time as a network should see, in chunks of equal length.
 
     Yields the places of a chunk's images in `chosen`, int64 on the CPU, and the images on their device.
-
-    Where the images are on disk, a thread reads the next chunk while the caller works on this one.
 
     Args:
         images: N×C×H×W.
@@ -69,17 +84,14 @@ def in_chunks(images: Images, chosen: Tensor | None = None, *, whole: bool = Fal
     chosen = torch.arange(len(images)) if chosen is None else chosen
     pixels = CHUNK_PIXELS_ON_CPU if images.device.type == "cpu" else CHUNK_PIXELS
     at_once = len(chosen) if whole else pixels // math.prod(images.shape[2:])
-    chunks = math.ceil(len(chosen) / max(1, at_once))
-    if not chunks:
-        return
-    places, parts = torch.arange(len(chosen)).tensor_split(chunks), chosen.tensor_split(chunks)
+    if len(chosen):
+        chunks = math.ceil(len(chosen) / max(1, at_once))
+        places, parts = torch.arange(len(chosen)).tensor_split(chunks), chosen.tensor_split(chunks)
+        yield from zip(places, read_ahead(images, parts), strict=True)
+
+
+def in_blocks(images: Images, size: int = 256) -> Iterator[Tensor]:
+    """All images in order, `size` at a time, not copied where they are in memory."""
     if isinstance(images, Tensor):
-        yield from zip(places, (images[part.to(images.device)] for part in parts), strict=True)
-        return
-    with ThreadPoolExecutor(max_workers=1) as reader:
-        reading = reader.submit(images.__getitem__, parts[0])
-        for place, following in zip(places, [*parts[1:], None], strict=True):
-            ready = reading.result()
-            if following is not None:
-                reading = reader.submit(images.__getitem__, following)
-            yield place, ready
+        return iter(images.split(size))
+    return read_ahead(images, torch.arange(len(images)).split(size))

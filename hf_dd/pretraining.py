@@ -4,7 +4,6 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-import torch
 from accelerate import Accelerator
 
 from hf_dd import augment, networks
@@ -68,7 +67,6 @@ def train_teacher(
         raise DataError(f"{data.name} has no test split to state a teacher's accuracy on; name it by --test_split.")
     network = new_teacher(config, architecture, seed, data).to(accelerator.device)
     data = data.to(accelerator.device)
-    forward = torch.compile(network) if config.compile else None
     kept = set(config.keep_epochs or range(1, config.epochs + 1)) | {config.epochs}
     training = fit(
         network,
@@ -79,7 +77,7 @@ def train_teacher(
         purpose=f"teacher-{architecture}",
         prepare=data.normalise,
         autocast=accelerator.autocast,
-        forward=forward,
+        compile=config.compile,
     )
     seconds, started = 0.0, time.perf_counter()
     for epoch in training:

@@ -89,7 +89,7 @@ def distill(config: DistillConfig | None = None, *, pool: TeacherPool | None = N
         options: fields of DistillConfig.
     """
     if pool is not None:
-        options["teachers"] = [teacher.spec.reference for teacher in pool]
+        options["teachers"] = [spec.reference for spec in pool.specs]
     config = dataclasses.replace(config, **options) if config else DistillConfig(**options)
     folder = Path(config.output_dir or f"outputs/{config.run_name}")
     accelerator = tracked_accelerator(config, folder)
@@ -220,8 +220,9 @@ def source_of(config: EvaluateConfig, record: dict[str, Any]) -> DataConfig:
         return DataConfig(**own)
     if not record:
         raise ConfigError(f"{config.sets[0]} doesn't say what it was made from: name its data set by --dataset.")
-    made_from = {key: record["settings"][key] for key in field_names(DataConfig)}
-    return DataConfig(**made_from | {"dataset": record["data"]["reference"]})
+    made_from = {key: record["settings"].get(key, value) for key, value in own.items()}
+    of_this_machine = {"dataset": record["data"]["reference"], "image_memory_gb": config.image_memory_gb}
+    return DataConfig(**made_from | of_this_machine)
 
 
 def keep_results(config: EvaluateConfig, results: Results) -> None:

@@ -8,7 +8,8 @@ import dataclasses
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -116,61 +117,105 @@ class TeacherPool(Sequence[Teacher]):
     Args:
         teachers: at least one.
         source: what the pool was made from, for the record: a collection's slug, Hub tags, or nothing.
+
+    Attributes:
+        specs: what each teacher is, whether its weights are in memory or not.
     """
 
     def __init__(self, teachers: Sequence[Teacher], source: str | None = None):
         if not teachers:
             raise TeacherError("The pool holds no teacher.")
-        self.teachers = list(teachers)
+        self.specs = [teacher.spec for teacher in teachers]
         self.source = source
+        self._loaded = OrderedDict(enumerate(teachers))
+        self._files: list[tuple[hub.Pin, Path]] = []
+        self._limit = len(teachers)
+        self._place: tuple[torch.device | None, torch.dtype | None] = (None, None)
 
-    def __getitem__(self, index):
-        return self.teachers[index]
+    @classmethod
+    def from_files(
+        cls, files: Iterable[tuple[hub.Pin, Path]], source: str | None = None, in_memory: int | None = None
+    ) -> "TeacherPool":
+        """Load teachers from their files, each once, so that a bad one shows now; raises TeacherError.
+
+        `in_memory` is how many stay, those used last; the others are loaded again when they are asked for.
+        """
+        files = list(files)
+        limit = in_memory or len(files)
+        pool = cls([load_teacher(*place) for place in files[:limit]], source)
+        pool._files, pool._limit = files, limit
+        pool.specs += [pool._load(index).spec for index in range(limit, len(files))]
+        return pool
+
+    def __getitem__(self, index: int) -> Teacher:
+        index = range(len(self))[index]
+        if index not in self._loaded:
+            return self._load(index)
+        self._loaded.move_to_end(index)
+        return self._loaded[index]
+
+    def _load(self, index: int) -> Teacher:
+        """Load a teacher in the place of the one that was not used for longest."""
+        if len(self._loaded) >= self._limit:
+            self._loaded.popitem(last=False)  # before the other is there
+        self._loaded[index] = load_teacher(*self._files[index]).to(*self._place)
+        return self._loaded[index]
 
     def __len__(self) -> int:
-        return len(self.teachers)
+        return len(self.specs)
 
     def __repr__(self) -> str:
-        lines = [f"  {t.spec}  {t.spec.architecture} seed {t.spec.seed} epoch {t.spec.epoch}" for t in self]
+        lines = [f"  {spec}  {spec.architecture} seed {spec.seed} epoch {spec.epoch}" for spec in self.specs]
         return "\n".join([f"TeacherPool of {len(self)}{f' from {self.source}' if self.source else ''}", *lines])
 
-    @classmethod
-    def from_references(cls, references: Sequence[str], source: str | None = None) -> "TeacherPool":
-        """Load teachers named as `owner/name@revision` or as local folders; raises TeacherError or HubError."""
-        return cls([load_teacher(*locate(reference)) for reference in references], source)
+    def to(self, device: torch.device, dtype: torch.dtype) -> "TeacherPool":
+        """Put all teachers there, in place: those in memory now, the others when they are loaded."""
+        self._place = (device, dtype)
+        for teacher in self._loaded.values():
+            teacher.to(device, dtype)
+        return self
 
     @classmethod
-    def from_tags(cls, filters: Sequence[str], revision: str = "final") -> "TeacherPool":
+    def from_references(
+        cls, references: Sequence[str], source: str | None = None, in_memory: int | None = None
+    ) -> "TeacherPool":
+        """Load teachers named as `owner/name@revision` or as local folders; raises TeacherError or HubError."""
+        return cls.from_files(map(locate, references), source, in_memory)
+
+    @classmethod
+    def from_tags(cls, filters: Sequence[str], revision: str = "final", in_memory: int | None = None) -> "TeacherPool":
         """Load `revision` of every Hub model that carries all of these Hub tags, in the order of their ids."""
         found = hub.find_models(filters)
         if not found:
             raise TeacherError(f"No model at {hub.endpoint()} carries all of the tags {' '.join(filters)}.")
-        return cls.from_references([f"{repo_id}@{revision}" for repo_id in found], " ".join(filters))
+        return cls.from_references([f"{repo_id}@{revision}" for repo_id in found], " ".join(filters), in_memory)
 
     @classmethod
-    def from_collection(cls, slug: str) -> "TeacherPool":
+    def from_collection(cls, slug: str, in_memory: int | None = None) -> "TeacherPool":
         """Load the commits that a collection's notes pin; raises TeacherError where an item isn't a pinned model."""
-        return cls([load_teacher(pin, hub.pull(pin, files=FILES)) for pin in pins_of(hub.read_collection(slug))], slug)
+        pins = pins_of(hub.read_collection(slug))
+        return cls.from_files(((pin, hub.pull(pin, files=FILES)) for pin in pins), slug, in_memory)
 
     @classmethod
     def from_config(cls, config: TeacherConfig) -> "TeacherPool | None":
         """The pool that the options name, or None where they name none."""
+        in_memory = config.teachers_in_memory
         if config.teachers:
-            return cls.from_references(config.teachers)
+            return cls.from_references(config.teachers, in_memory=in_memory)
         if config.teacher_tags:
-            return cls.from_tags(config.teacher_tags, config.teacher_revision)
-        return cls.from_collection(config.teacher_pool) if config.teacher_pool else None
+            return cls.from_tags(config.teacher_tags, config.teacher_revision, in_memory)
+        return cls.from_collection(config.teacher_pool, in_memory) if config.teacher_pool else None
 
     def draw(self, seed: int, step: int) -> int:
         """Index of the teacher of a step: first an architecture, then one of its teachers, both uniformly."""
-        architectures = sorted({teacher.spec.architecture for teacher in self})
+        architectures = sorted({spec.architecture for spec in self.specs})
         architecture = architectures[derive_seed(seed, "teacher-architecture", step) % len(architectures)]
-        members = [index for index, teacher in enumerate(self) if teacher.spec.architecture == architecture]
+        members = [index for index, spec in enumerate(self.specs) if spec.architecture == architecture]
         return members[derive_seed(seed, "teacher", step) % len(members)]
 
     def lock(self) -> dict:
         """The resolved pool as JSON-able values: a collection has no revision of its own, this is its snapshot."""
-        return {"source": self.source, "teachers": [dataclasses.asdict(teacher.spec) for teacher in self]}
+        return {"source": self.source, "teachers": [dataclasses.asdict(spec) for spec in self.specs]}
 
 
 def pins_of(collection: hub.Collection) -> Iterator[hub.Pin]:

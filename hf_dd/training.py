@@ -1,5 +1,6 @@
 """One training loop on tensors, for teachers and students alike, and the test pass beside it."""
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -9,7 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from hf_dd import augment
-from hf_dd.images import Images, in_chunks
+from hf_dd.compilation import compiled
+from hf_dd.images import Images, in_chunks, read_ahead
 from hf_dd.metrics import Accuracy
 from hf_dd.networks import Network
 from hf_dd.seeding import generator
@@ -53,7 +55,7 @@ def fit(
     purpose: str,
     prepare: Prepare = lambda images: images,
     autocast: Callable[[], AbstractContextManager] = nullcontext,
-    forward: Callable[[Tensor], Tensor] | None = None,
+    compile: bool = False,
 ) -> Iterator[Epoch]:
     """Train a network in place, yielding after every epoch.
 
@@ -66,25 +68,28 @@ def fit(
         purpose: names the draws, so that two networks of one seed don't share them unless they should.
         prepare: makes normalised floating images of a batch.
         autocast: context of the forward passes.
-        forward: a compiled form of the network, if there is one.
+        compile: torch.compile the network, if the training is long enough.
     """
     optimizer = torch.optim.SGD(
         network.parameters(), recipe.learning_rate, momentum=recipe.momentum, weight_decay=recipe.weight_decay
     )
     schedule = torch.optim.lr_scheduler.MultiStepLR(optimizer, recipe.drops, gamma=0.1)
+    forward: Callable[[Tensor], Tensor] = network
+    if compile:
+        forward = compiled(network, recipe.epochs * math.ceil(len(images) / recipe.batch_size))
     for number in range(1, recipe.epochs + 1):
         network.train()
         draws = generator(seed, purpose, "epoch", number)
         total = torch.zeros((), device=images.device)
-        for chosen in torch.randperm(len(images), generator=draws).split(recipe.batch_size):
-            index = chosen.to(images.device)
-            batch = prepare(images[index])
+        batches = torch.randperm(len(images), generator=draws).split(recipe.batch_size)
+        for chosen, batch in zip(batches, read_ahead(images, batches), strict=True):
+            batch = prepare(batch)
             if recipe.strategy:
                 batch = augment.apply(batch, augment.draw(len(chosen), recipe.strategy, draws))
             optimizer.zero_grad(set_to_none=True)
             with autocast():
-                logits = (forward or network)(batch)
-            loss = F.cross_entropy(logits.float(), labels[index])
+                logits = forward(batch)
+            loss = F.cross_entropy(logits.float(), labels[chosen.to(labels.device)])
             loss.backward()
             total += loss.detach() * len(chosen)
             optimizer.step()

@@ -10,16 +10,18 @@ from pathlib import Path
 import datasets
 import numpy as np
 import pytest
+import safetensors
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from hf_dd import data_decoding, hub
+from hf_dd import data_decoding, hub, pixel_cache
 from hf_dd.config import DataConfig
 from hf_dd.data import channel_statistics, load_data
 from hf_dd.data_sources import read_dataset
 from hf_dd.errors import ConfigError, DataError, HubError
+from hf_dd.images import CHUNK_PIXELS_ON_CPU, StoredImages, in_blocks, in_chunks
 from hf_dd.seeding import generator
 
 
@@ -621,9 +623,9 @@ def test_changed_files_are_decoded_again(pets, decodings):
 def test_writers_at_once_leave_one_good_file(tmp_path):
     path, images = tmp_path / "folder" / "x.safetensors", {"train": torch.arange(256, dtype=torch.uint8)}
     with ThreadPoolExecutor(8) as pool:
-        list(pool.map(lambda _: data_decoding._write_cache(path, images), range(32)))
+        list(pool.map(lambda _: pixel_cache.write(path, images), range(32)))
     assert list(path.parent.iterdir()) == [path]
-    assert data_decoding._read_cache(path, ["train"])["train"].equal(images["train"])
+    assert pixel_cache.read(path, ["train"], 1000)["train"].equal(images["train"])
 
 
 def test_a_cache_that_cannot_be_written_is_only_a_warning(pets, datasets_cache, caplog):
@@ -631,3 +633,65 @@ def test_a_cache_that_cannot_be_written_is_only_a_warning(pets, datasets_cache, 
     (datasets_cache / "hf_dd").write_text("a file where the folder should be")
     assert len(load(pets).train) == 3
     assert "can't be cached" in caplog.text
+
+
+# --- splits that are too large for memory
+
+
+def test_a_split_over_the_limit_stays_in_the_file(pets, decodings, datasets_cache, monkeypatch):
+    in_memory, stored = load(pets), load(pets, image_memory_gb=0)
+    assert decodings == [("image", None)]  # one file serves both
+    assert isinstance(stored.train.images, StoredImages) and stored.train.images.shape == in_memory.train.images.shape
+    for name in ("fingerprint", "mean", "std", "image_size", "channels", "class_names"):
+        assert getattr(stored, name) == getattr(in_memory, name)
+    index = torch.tensor([2, 0, 2])
+    assert stored.train.images[index].equal(in_memory.train.images[index])
+    monkeypatch.setattr("hf_dd.data.channel_statistics", None)  # kept beside the file
+    assert load(pets, image_memory_gb=0).std == in_memory.std
+
+
+def test_a_large_split_is_decoded_into_the_file(pets, datasets_cache):
+    stored = load(pets, image_memory_gb=0)
+    (path,) = (datasets_cache / "hf_dd").glob("*.safetensors")
+    expected = load(pets)
+    for split, other in ((stored.train, expected.train), (stored.test, expected.test)):
+        assert torch.cat(list(in_blocks(split.images, 2))).equal(other.images)
+    with safetensors.safe_open(path, "pt") as file:
+        assert file.get_tensor("train").equal(expected.train.images)
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+    assert pixel_cache.read(path, ["train", "test"], 1e9) is None  # the digest was written too
+
+
+def test_a_stored_split_that_goes_away_is_one_clear_error(pets, datasets_cache):
+    images = load(pets, image_memory_gb=0).train.images
+    path = images.path
+    content = path.read_bytes()
+    path.write_bytes(content[: images.offset + 1])
+    with pytest.raises(DataError, match="changed while they were in use"):
+        images[torch.tensor([0])]
+    path.unlink()
+    with pytest.raises(DataError, match=str(path)):
+        list(in_chunks(images))
+
+
+def test_a_large_split_without_room_is_one_clear_error(pets, datasets_cache):
+    datasets_cache.mkdir()
+    (datasets_cache / "hf_dd").write_text("a file where the folder should be")
+    with pytest.raises(DataError, match="no room.*HF_DATASETS_CACHE.*--image_memory_gb"):
+        load(pets, image_memory_gb=0)
+
+
+@given(count=st.integers(0, 40), side=st.sampled_from([1, 300, 400]), whole=st.booleans())
+def test_chunks_hold_every_chosen_image_once_and_in_order(count, side, whole):
+    images = torch.arange(7, dtype=torch.uint8).view(7, 1, 1, 1).expand(7, 1, side, side)
+    chosen = torch.randint(7, (count,))
+    chunks = list(in_chunks(images, chosen, whole=whole))
+    assert torch.cat([places for places, _ in chunks] or [torch.arange(0)]).tolist() == list(range(count))
+    assert [value for _, chunk in chunks for value in chunk[:, 0, 0, 0].tolist()] == chosen.tolist()
+    lengths = [len(chunk) for _, chunk in chunks]
+    if whole:
+        assert len(lengths) <= 1
+    elif lengths:
+        assert max(lengths) - min(lengths) <= 1 and max(lengths) * side * side <= max(CHUNK_PIXELS_ON_CPU, side * side)

@@ -16,8 +16,11 @@ from datasets import ClassLabel, Dataset, Features, Image
 from safetensors.torch import load_file, save_file
 
 from hf_dd import checkpoints, publishing, records, runs
+from hf_dd.config import DistillConfig
+from hf_dd.data import load_data
 from hf_dd.data_sources import read_digits
 from hf_dd.errors import ConfigError, RunError
+from hf_dd.objectives import build_objective
 from hf_dd.synthetic import to_pil
 
 SMALL = {"ipc": 1, "real_batch_size": 4, "architecture_options": ["width=8", "depth=1"], "eval_students": 0}
@@ -178,6 +181,51 @@ def test_more_processes_than_classes_share_a_class(tmp_path):
     one, three = checkpoint_pixels(tmp_path / "one"), checkpoint_pixels(tmp_path / "three")
     assert (one - checkpoint_pixels(tmp_path / "one", 0)).abs().max() > 0.01
     assert (one - three).abs().max() < 1e-9
+
+
+def test_images_that_stay_in_a_file_change_no_result(tmp_path):
+    digits = read_digits()
+    features = Features({"image": Image(), "label": ClassLabel(names=digits.class_names)})
+    for name, split in (("train", digits.train), ("test", digits.test)):
+        rows = {"image": list(map(to_pil, split.images)), "label": split.labels.tolist()}
+        Dataset.from_dict(rows, features=features).to_parquet(tmp_path / f"digits/{name}.parquet")
+    made = {}
+    for limit in (8, 0):
+        data = {"dataset": str(tmp_path / "digits"), "image_memory_gb": limit}
+        options = data | {"epochs": 1, "output_dir": str(tmp_path / f"teachers-{limit}")}
+        teachers = list(map(str, runs.pretrain(architectures=["MLP"], **options)))
+        evaluation = {"eval_students": 1, "eval_epochs": 2}
+        guided = {"clom": "cos", "teachers": teachers} | data | evaluation
+        made[limit] = distil(tmp_path / f"set-{limit}", **guided)
+    assert made[0].record.teachers[0]["sha"] == made[8].record.teachers[0]["sha"]
+    assert torch.equal(pixel_values(tmp_path / "set-0"), pixel_values(tmp_path / "set-8"))
+    means = [[row["mean"] for row in made[limit].record.results["rows"]] for limit in (0, 8)]
+    assert means[0] == means[1] and means[0]
+
+
+# --- looked at
+
+
+@pytest.mark.parametrize("iterations", [1, 2, 20])
+def test_a_profile_is_a_trace_and_ten_operations(tmp_path, caplog, iterations):
+    caplog.set_level("INFO", "hf_dd")
+    profiled = distil(tmp_path / "profiled", profile=True, iterations=iterations)
+    trace = json.loads((tmp_path / "profiled/profile/rank-0.json").read_text())
+    names = {event.get("name") for event in trace["traceEvents"]}
+    assert "aten::convolution" in names
+    (table,) = [record.getMessage() for record in caplog.records if "Self CPU %" in record.getMessage()]
+    assert len([line for line in table.splitlines() if "%" in line]) == 11  # ten operations below the head
+    plain = distil(tmp_path / "plain", iterations=iterations)
+    assert torch.equal(pixel_values(profiled.folder), pixel_values(plain.folder))
+
+
+@pytest.mark.parametrize("iterations", [999, 1000])
+def test_compiling_is_left_out_where_the_run_is_too_short(monkeypatch, iterations):
+    functions = []
+    monkeypatch.setattr(torch, "compile", lambda function: functions.append(function) or function)
+    config = DistillConfig(**SMALL | {"iterations": iterations, "compile": True})
+    build_objective(config, load_data(config), None)
+    assert len(functions) == (iterations == 1000)
 
 
 # --- killed and resumed

@@ -10,8 +10,8 @@ PACKAGE = Path(__file__).resolve().parents[1] / "hf_dd"
 ERRORS = -1  # below everything
 LEVEL_OF = {
     "errors": ERRORS,
-    **dict.fromkeys(("allocator", "images", "seeding", "config", "resources", "networks", "augment", "hub"), 0),
-    **dict.fromkeys(("data", "data_decoding", "data_sources", "synthetic", "teachers", "metrics"), 1),
+    **dict.fromkeys("allocator compilation images profiling seeding config resources networks augment hub".split(), 0),
+    **dict.fromkeys(("data", "data_decoding", "pixel_cache", "data_sources", "synthetic", "teachers", "metrics"), 1),
     **dict.fromkeys(("objectives", "training"), 2),
     **dict.fromkeys(("checkpoints", "distiller", "evaluation", "pretraining"), 3),
     **dict.fromkeys(("cards", "records", "teacher_repos", "publishing"), 4),

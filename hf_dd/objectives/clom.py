@@ -108,9 +108,7 @@ class Guided:
         self.objective = objective
         self.published = objective.published
         self.alpha = config.clom_alpha
-        self.pool = pool
-        for teacher in pool:
-            teacher.to(data.train.images.device, dtype)
+        self.pool = pool.to(data.device, dtype)
         self.distance = DISTANCES[config.clom](pool, data)
 
     def losses(self, step: Step) -> Iterator[Losses]:

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from hf_dd import augment
+from hf_dd.compilation import compiled
 from hf_dd.config import DistillConfig
 from hf_dd.data import ImageData
 from hf_dd.images import in_chunks
@@ -30,7 +31,9 @@ class DistributionMatching:
         self.strategy = augment.parse_strategy(config.augment)
         self.network = student(config, data).requires_grad_(False).train()
         self.replicated = self.network.has_batch_norm
-        self.embed = torch.compile(self.network.features) if config.compile else self.network.features
+        self.embed = self.network.features
+        if config.compile:
+            self.embed = compiled(self.embed, config.iterations or self.published.iterations)
 
     def losses(self, step: Step) -> Iterator[Losses]:
         """Yield one loss: the terms of this rank's classes, or its share of them."""
