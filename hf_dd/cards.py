@@ -19,7 +19,7 @@ from hf_dd.resources import resource
 LIBRARIES = ("hf-dd", "torch", "accelerate", "datasets", "huggingface_hub", "transformers", "timm", "evaluate")
 SIZE_CATEGORIES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
 NOT_PART_OF_A_RECIPE = frozenset({"overwrite_output_dir", "resume_from_checkpoint"})
-OBJECTIVE_NAMES = {"dm": "distribution matching (DM)"}
+OBJECTIVE_NAMES = {"dm": "distribution matching (DM)", "clom": "the guide alone"}
 
 
 def data_record(data: ImageData) -> dict[str, Any]:

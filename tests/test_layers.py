@@ -173,6 +173,8 @@ def test_scripts_are_a_docstring_and_a_call_of_the_command_line():
     assert {"distill", "evaluate", "pretrain_teachers"} < set(scripts)
     for name, path in scripts.items():
         tree = ast.parse(path.read_text())
+        if name in ("benchmark", "growth"):  # they measure the package from outside
+            continue
         if name == "train_on_distilled":  # an example for those who don't have hf_dd
             assert not any(imported.startswith("hf_dd") for imported in imported_names(path))
             continue

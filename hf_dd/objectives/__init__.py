@@ -4,12 +4,13 @@ from hf_dd.config import DistillConfig
 from hf_dd.data import ImageData
 from hf_dd.errors import ConfigError, nearest_first
 from hf_dd.objectives.base import Losses, Objective, Ownership, Published, Step
-from hf_dd.objectives.clom import Guided
+from hf_dd.objectives.clom import GuideAlone, Guided
 from hf_dd.objectives.distribution import DistributionMatching
 from hf_dd.teachers import TeacherPool
 
 OBJECTIVES: dict[str, type[Objective]] = {
     "dm": DistributionMatching,
+    "clom": GuideAlone,
 }
 
 __all__ = ["OBJECTIVES", "Losses", "Objective", "Ownership", "Published", "Step", "build_objective", "find_objective"]

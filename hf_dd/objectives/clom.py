@@ -13,8 +13,9 @@ from torch import Tensor
 
 from hf_dd.config import DistillConfig
 from hf_dd.data import ImageData
+from hf_dd.errors import ConfigError
 from hf_dd.images import in_chunks
-from hf_dd.objectives.base import Losses, Objective, Step
+from hf_dd.objectives.base import Losses, Objective, Published, Step
 from hf_dd.teachers import Teacher, TeacherPool
 
 
@@ -98,6 +99,20 @@ def real_class_sums(step: Step, teacher: Teacher) -> Tensor:
 
 
 DISTANCES = {"ce": ClassificationDistance, "cos": CosineDistance}
+
+
+class GuideAlone:
+    """No objective of its own: what remains is CLoM alone (the limit of a large α)."""
+
+    published = Published(iterations=20_000, real_batch_size=256, image_learning_rate=1.0, image_momentum=0.5)
+
+    def __init__(self, config: DistillConfig, data: ImageData):
+        if config.clom == "none":
+            raise ConfigError("--objective clom is CLoM alone: add --clom ce or --clom cos, and teachers.")
+
+    def losses(self, step: Step) -> Iterator[Losses]:
+        """Yield once, for the guide to add its term."""
+        yield {}
 
 
 class Guided:

@@ -1,0 +1,322 @@
+"""Measure hf_dd against the papers' loops written down literally (tests/oracles/loops.py), side by side in one run.
+
+    python scripts/benchmark.py                                   # all of it, some minutes
+    python scripts/benchmark.py --work dm_step test_pass --output benchmark.json
+
+Each side runs in a process of its own, both are called in turn, and the medians are compared. `ours` is in bf16,
+`ours fp32` in plain fp32 eager mode. Random images in Fashion-MNIST's shape: 60,000 of 28×28 to distil from, 10,000 to
+test on, 10 classes, ipc 10, 256 real images per class and step, ConvNet-D3-W128. Run it from a checkout's root, with
+nothing beside it; `accelerate launch` isn't needed.
+"""
+
+import argparse
+import functools
+import json
+import multiprocessing
+import platform
+import random
+import resource
+import statistics
+import struct
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+sys.path[0] = str(Path(__file__).resolve().parents[1])  # not this folder: evaluate.py would hide the library
+
+import torch  # noqa: E402
+
+IPC, CLASSES, BATCH, CLOM_BATCH, EPOCHS = 10, 10, 256, 8_196, 10
+REPETITIONS = {"dm_step": 5, "clom_ce_step": 9, "clom_cos_step": 3, "student_epoch": 5, "test_pass": 3, "load_data": 3}
+COMPILE = "compile"  # no row: what the compiler costs a DM step of ours, and whether it earns that back
+
+
+def write_idx(folder, images, test_images):
+    """Random images and labels in Fashion-MNIST's four files, not gzipped."""
+    draws = torch.Generator().manual_seed(0)
+    for prefix, count in (("train", images), ("t10k", test_images)):
+        pixels = torch.randint(256, (count, 28, 28), dtype=torch.uint8, generator=draws)
+        labels = (torch.arange(count) % CLASSES).to(torch.uint8)
+        header = bytes((0, 0, 8, 3)) + struct.pack(">3I", count, 28, 28)
+        (folder / f"{prefix}-images-idx3-ubyte").write_bytes(header + pixels.numpy().tobytes())
+        (folder / f"{prefix}-labels-idx1-ubyte").write_bytes(
+            bytes((0, 0, 8, 1)) + struct.pack(">I", count) + labels.numpy().tobytes()
+        )
+
+
+class Literal:
+    """The works as the papers' authors write them."""
+
+    def __init__(self, folder):
+        from tests.oracles import loops
+
+        self.loops, self.folder = loops, folder
+        self.images, self.labels, self.indices_of_class = loops.load_idx(folder, "train", 0.5, 0.3)
+        self.test = loops.load_idx(folder, "t10k", 0.5, 0.3)[:2]
+        chosen = [index for members in self.indices_of_class for index in members[:IPC]]
+        self.synthetic = self.images[chosen].clone().requires_grad_()
+        self.synthetic_labels = self.labels[chosen]
+        self.optimizer = torch.optim.SGD([self.synthetic], 1.0, momentum=0.5)
+        self.teacher = loops.ConvNet().eval().requires_grad_(False)
+
+    def descend(self, loss):
+        self.optimizer.zero_grad()
+        loss.backward()
+        self.optimizer.step()
+
+    def dm_step(self):
+        network = self.loops.ConvNet().train().requires_grad_(False)
+
+        def real_of_class(label):
+            return self.loops.random_batch(self.images, self.indices_of_class, label, BATCH)
+
+        self.descend(self.loops.dm_loss(network, real_of_class, self.synthetic, self.loops.siamese_pair))
+
+    def clom_ce_step(self):
+        self.descend(self.loops.clom_ce(self.teacher, self.synthetic, self.synthetic_labels))
+
+    def clom_cos_step(self):
+        chosen = torch.randperm(len(self.images))[:CLOM_BATCH]
+        real, labels = self.images[chosen], self.labels[chosen]
+        self.descend(self.loops.clom_cos(self.teacher, real, labels, self.synthetic, self.synthetic_labels))
+
+    def student_epoch(self):
+        network = self.loops.ConvNet()
+        optimizer = torch.optim.SGD(network.parameters(), 0.01, momentum=0.9, weight_decay=5e-4)
+        for _ in range(EPOCHS):
+            self.loops.student_epoch(network, optimizer, self.synthetic.detach(), self.synthetic_labels)
+
+    def test_pass(self):
+        self.loops.test_accuracy(self.teacher, *self.test)
+
+    def load_data(self):
+        self.loops.load_idx(self.folder, "train", 0.5, 0.3)
+        self.loops.load_idx(self.folder, "t10k", 0.5, 0.3)
+
+
+class Ours:
+    """The same works by hf_dd, in a precision."""
+
+    def __init__(self, folder, precision):
+        from hf_dd import networks
+        from hf_dd.config import DataConfig, DistillConfig
+        from hf_dd.data import load_data
+        from hf_dd.distiller import Distiller
+        from hf_dd.runs import new_accelerator
+        from hf_dd.teachers import Teacher, TeacherPool, TeacherSpec
+
+        self.config = DataConfig(dataset=str(folder))
+        self.data = data = load_data(self.config)
+        self.accelerator = new_accelerator(precision)
+        network = networks.build("ConvNet", **data.network_shape, seed=0)
+        facts = {"class_names": data.class_names, "mean": data.mean, "std": data.std} | data.network_shape
+        teacher = Teacher(network, TeacherSpec("random", "", "", "ConvNet", 0, 0, "random", 0.1), facts)
+        self.network, self.index = network, 0
+
+        def distiller(**options):
+            config = DistillConfig(dataset=str(folder), ipc=IPC, real_batch_size=BATCH, **options)
+            pool = TeacherPool([teacher]) if "clom" in options else None
+            return Distiller(config, data, pool, self.accelerator, Path())
+
+        guide = {"objective": "clom", "teachers": ["random"]}  # its term alone
+        self.ce, self.cos = distiller(clom="ce", **guide), distiller(clom="cos", **guide)
+        self.dm, self.compiled_dm = distiller(), distiller(compile=True, iterations=100_000)
+
+    def step(self, distiller):
+        self.index += 1
+        started = time.perf_counter()
+        distiller.step(self.index)
+        return time.perf_counter() - started
+
+    def compile(self):
+        first = self.step(self.compiled_dm)
+        pairs = [(self.step(self.dm), self.step(self.compiled_dm)) for _ in range(9)]
+        eager, compiled = map(statistics.median, zip(*pairs, strict=True))
+        saved = eager - compiled
+        earned = round((first - compiled) / saved) if saved > 0 else None
+        return {"compile_s": first - compiled, "eager_s": eager, "compiled_s": compiled, "earned_back_after": earned}
+
+    def dm_step(self):
+        self.step(self.dm)
+
+    def clom_ce_step(self):
+        self.step(self.ce)
+
+    def clom_cos_step(self):
+        self.step(self.cos)
+
+    def student_epoch(self):
+        from hf_dd import networks
+        from hf_dd.config import EvaluationConfig
+        from hf_dd.evaluation import Protocol
+        from hf_dd.training import fit
+
+        network = networks.build("ConvNet", **self.data.network_shape, seed=0)
+        recipe = Protocol.from_config(EvaluationConfig(eval_epochs=EPOCHS)).recipe()
+        synthetic = self.dm.synthetic
+        autocast = self.accelerator.autocast
+        images = synthetic.pixels.detach()
+        for _ in fit(network, images, synthetic.labels, recipe, seed=0, purpose="student", autocast=autocast):
+            pass
+
+    def test_pass(self):
+        from hf_dd.training import predict
+
+        predict(self.network, self.data.test.images, prepare=self.data.normalise, autocast=self.accelerator.autocast)
+
+    def load_data(self):
+        from hf_dd.data import load_data
+
+        load_data(self.config)
+
+
+SIDES = {
+    "literal": Literal,
+    "ours": functools.partial(Ours, precision="bf16"),
+    "ours fp32": functools.partial(Ours, precision="no"),
+}
+
+
+def serve(pipe, side, folder, threads, keep_memory):
+    """The loop of a side's process: do the work asked for, answer with its seconds, peak memory in MB and result."""
+    torch.set_num_threads(threads)
+    torch.manual_seed(0)
+    random.seed(0)
+    if keep_memory:
+        from hf_dd.allocator import keep_freed_memory
+
+        keep_freed_memory()
+    works = SIDES[side](folder)
+    while work := pipe.recv():
+        forget_peak()
+        started = time.perf_counter()
+        result = getattr(works, work)()
+        pipe.send((time.perf_counter() - started, peak_megabytes(), result))
+
+
+def forget_peak():
+    """Start the peak anew where the system can (Linux)."""
+    try:
+        Path("/proc/self/clear_refs").write_text("5")
+    except OSError:
+        pass
+
+
+def peak_megabytes():
+    """Most resident memory since `forget_peak`, or since the start."""
+    try:
+        status = Path("/proc/self/status").read_text()
+        return int(status.split("VmHWM:")[1].split()[0]) / 1024
+    except OSError:
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+class Side:
+    """A process that does works on demand."""
+
+    def __init__(self, name, folder, options):
+        context = multiprocessing.get_context("spawn")
+        self.pipe, other = context.Pipe()
+        arguments = (other, name, folder, options.threads, options.same_allocator)
+        self.process = context.Process(target=serve, args=arguments, daemon=True)
+        self.process.start()
+
+    def run(self, work):
+        self.pipe.send(work)
+        while not self.pipe.poll(1):
+            if not self.process.is_alive():
+                sys.exit(f"benchmark: a side's process ended in {work}; what it printed is above.")
+        return self.pipe.recv()
+
+
+def measure(sides, work, repetitions):
+    """Medians of the works, done in turn, of seconds and peak megabytes per side."""
+    first = {name: side.run(work)[0] for name, side in sides.items()}
+    times, peaks = {name: [] for name in sides}, {name: [] for name in sides}
+    for _ in range(repetitions):
+        for name, side in sides.items():
+            seconds, peak, _ = side.run(work)
+            times[name].append(seconds)
+            peaks[name].append(peak)
+    per = EPOCHS if work == "student_epoch" else 1
+    medians = {name: statistics.median(values) / per for name, values in times.items()}
+    row = {"work": work, "n": repetitions, "ratio": medians["literal"] / medians["ours"]}
+    row["ratio_fp32"] = medians["literal"] / medians["ours fp32"]
+    for name, values in times.items():
+        key = name.replace(" ", "_")
+        row |= {f"{key}_s": medians[name], f"{key}_min_s": min(values) / per, f"{key}_max_s": max(values) / per}
+        row[f"{key}_peak_mb"] = statistics.median(peaks[name])
+    if work == "clom_cos_step":
+        row["one_off_s"] = first["ours"] - medians["ours"]  # the class sums of a teacher, in its first step
+    return row
+
+
+def report(rows):
+    """The rows as a markdown table."""
+    lines = ["| work | literal | ours (bf16) | ratio | ours (fp32) | ratio | peak memory: literal, ours, fp32 |"]
+    lines += ["|---|---|---|---|---|---|---|"]
+    for row in rows:
+        memory = ", ".join(f"{row[f'{side}_peak_mb']:,.0f}" for side in ("literal", "ours", "ours_fp32"))
+        lines.append(
+            f"| {row['work']} | {row['literal_s']:.3g} s | {row['ours_s']:.3g} s | {row['ratio']:.1f} | "
+            f"{row['ours_fp32_s']:.3g} s | {row['ratio_fp32']:.1f} | {memory} MB |"
+        )
+    by_work = {row["work"]: row for row in rows}
+    if {"dm_step", "clom_ce_step"} <= by_work.keys():
+        for side in ("ours", "ours_fp32"):
+            share = by_work["clom_ce_step"][f"{side}_s"] / by_work["dm_step"][f"{side}_s"]
+            lines.append(f"\nCLoM-ce adds {100 * share:.1f} % to a DM step ({side}).")
+    if "clom_cos_step" in by_work:
+        lines.append(f"\nCLoM-cos: {by_work['clom_cos_step']['one_off_s']:.1f} s once per teacher for the class sums.")
+    return "\n".join(lines)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    works = [*REPETITIONS, COMPILE]
+    parser.add_argument("--work", nargs="+", choices=works, default=works, help="Only these.")
+    parser.add_argument("--output", help="JSON file for the rows.")
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="Of each side.")
+    parser.add_argument("--images", type=int, default=60_000, help="Real images.")
+    parser.add_argument("--test_images", type=int, default=10_000, help="Test images.")
+    parser.add_argument("--repetitions", type=int, help="Of each work; 3 to 9 if not given.")
+    parser.add_argument(
+        "--same_allocator", action="store_true", help="Let the literal loops keep freed memory too, as ours do."
+    )
+    options = parser.parse_args()
+    about = {
+        "threads": options.threads,
+        "processor": f"{platform.machine()}, {multiprocessing.cpu_count()} cores",
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "literal_allocator": "as ours" if options.same_allocator else "the C library's default",
+    }
+    print(", ".join(f"{name}: {value}" for name, value in about.items()), flush=True)
+    with tempfile.TemporaryDirectory() as folder:
+        write_idx(Path(folder), options.images, options.test_images)
+        sides = {name: Side(name, Path(folder), options) for name in SIDES}
+        rows, compiling = [], {}
+        if COMPILE in options.work:
+            compiling = {name: sides[name].run(COMPILE)[2] for name in ("ours", "ours fp32")}
+        for work in options.work:
+            if work == COMPILE:
+                continue
+            rows.append(measure(sides, work, options.repetitions or REPETITIONS[work]))
+            print(f"{work}: {rows[-1]['ratio']:.1f}", flush=True)
+        for side in sides.values():
+            side.pipe.send(None)
+            side.process.join()
+    print("\n" + report(rows))
+    for name, figures in compiling.items():
+        steps = figures["earned_back_after"]
+        print(
+            f"\ntorch.compile, {name}: {figures['compile_s']:.0f} s; a DM step takes {figures['eager_s']:.3g} s, "
+            f"compiled {figures['compiled_s']:.3g} s: {f'earned back after {steps} steps' if steps else 'no gain'}."
+        )
+    if options.output:
+        Path(options.output).write_text(json.dumps({"about": about, "rows": rows, "compile": compiling}, indent=2))
+
+
+if __name__ == "__main__":
+    main()
