@@ -84,14 +84,19 @@ class ImageData:
         """
         if not images.is_floating_point():
             images = images.float() / 255
-        mean, std = (statistic.to(images) for statistic in self._mean_and_std)
+        mean, std = self._mean_and_std(images.dtype, images.device)
         return (images - mean) / std
 
+    def _mean_and_std(self, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
+        """Both as C×1×1, copied to a device once: a copy in every step would wait for it."""
+        if (dtype, device) not in self._statistics:
+            both = (torch.tensor(values, dtype=torch.float64).view(-1, 1, 1) for values in (self.mean, self.std))
+            self._statistics[dtype, device] = tuple(values.to(dtype).to(device) for values in both)
+        return self._statistics[dtype, device]
+
     @cached_property
-    def _mean_and_std(self) -> tuple[Tensor, Tensor]:
-        """Both as float64 C×1×1 on the data's device, so that a training loop copies nothing to it."""
-        mean, std = (torch.tensor(x, dtype=torch.float64, device=self.device) for x in (self.mean, self.std))
-        return mean.view(-1, 1, 1), std.view(-1, 1, 1)
+    def _statistics(self) -> dict[tuple[torch.dtype, torch.device], tuple[Tensor, Tensor]]:
+        return {}
 
     def sample_class(self, label: int, count: int, generator: torch.Generator) -> Tensor:
         """Indices into `train` of `count` images of a class: int64, on the data's device.

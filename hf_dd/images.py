@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
 from hf_dd.errors import DataError
 
@@ -82,12 +83,29 @@ def in_chunks(images: Images, chosen: Tensor | None = None, *, whole: bool = Fal
         whole: give them all at once, as a network wants whose output for an image depends on the batch.
     """
     chosen = torch.arange(len(images)) if chosen is None else chosen
-    pixels = CHUNK_PIXELS_ON_CPU if images.device.type == "cpu" else CHUNK_PIXELS
-    at_once = len(chosen) if whole else pixels // math.prod(images.shape[2:])
     if len(chosen):
-        chunks = math.ceil(len(chosen) / max(1, at_once))
+        chunks = 1 if whole else chunks_of(len(chosen), images)
         places, parts = torch.arange(len(chosen)).tensor_split(chunks), chosen.tensor_split(chunks)
         yield from zip(places, read_ahead(images, parts), strict=True)
+
+
+def chunks_of(count: int, images: Images) -> int:
+    """How many chunks a network should see `count` such images in."""
+    pixels = CHUNK_PIXELS_ON_CPU if images.device.type == "cpu" else CHUNK_PIXELS
+    return math.ceil(count / max(1, pixels // math.prod(images.shape[2:])))
+
+
+def by_chunks(function: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
+    """`function` of images that need a gradient, whose value for one doesn't depend on the others.
+
+    More images than a chunk go through chunk by chunk, and the backward pass computes the activations of a chunk again
+    instead of keeping those of all: memory doesn't grow with the synthetic set, for one more forward pass of it.
+    """
+    chunks = chunks_of(len(images), images)
+    if chunks <= 1:
+        return function(images)
+    parts = images.tensor_split(chunks)
+    return torch.cat([checkpoint(function, part, use_reentrant=False, preserve_rng_state=False) for part in parts])
 
 
 def in_blocks(images: Images, size: int = 256) -> Iterator[Tensor]:

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hf_dd import augment, networks
+from hf_dd import augment, images, networks
 from hf_dd.config import DistillConfig
 from hf_dd.data import ImageData, Split, channel_statistics
 from hf_dd.errors import ConfigError, TeacherError
@@ -283,6 +283,8 @@ def test_ce_refuses_a_teacher_of_more_classes():
 class LinearTeacher:
     """A teacher whose features are a random linear map of the images, and may point anywhere."""
 
+    spec = None
+
     def __init__(self, pixels, size, seed):
         self.weight = torch.randn(pixels, size, generator=generator(seed, "weight"), dtype=torch.float64)
 
@@ -320,8 +322,9 @@ def test_cos_collapsed_over_the_real_side_is_the_matrix_form(counts, ipc, size, 
 
 
 @pytest.mark.parametrize("architecture", ["ConvNet", "ConvNetBN", "MLP"])
-def test_cos_of_a_network_agrees_with_the_matrix_form(architecture):
-    data = make_data((19, 3, 30))  # more than one chunk of features
+def test_cos_of_a_network_agrees_with_the_matrix_form(architecture, monkeypatch):
+    monkeypatch.setattr(images, "CHUNK_PIXELS_ON_CPU", 6 * 6 * 8)  # more than one chunk of features
+    data = make_data((19, 3, 30))
     teacher = make_teacher(data, architecture).double()
     step = make_step(make_set(data), data)
     ours = value_and_gradient(CosineDistance(TeacherPool([teacher]), data)(step, 0, teacher), step.synthetic.pixels)
@@ -675,3 +678,17 @@ def test_an_iteration_depends_on_none_before_it(kind):
     used = objective()
     after_others = [losses(used, index) for index in (0, 1, 2)]
     assert after_others == [losses(objective(), index) for index in (0, 1, 2)]
+
+
+@pytest.mark.parametrize("kind", ["none", "ce", "cos"])
+def test_chunks_that_are_computed_again_change_no_gradient(kind, monkeypatch):
+    data = make_data()
+    pool = None if kind == "none" else make_pool(data)
+    found = []
+    for pixels in (1 << 17, 6 * 6 * 2):  # all six synthetic images at once, or two at a time
+        monkeypatch.setattr(images, "CHUNK_PIXELS_ON_CPU", pixels)
+        synthetic = make_set(data)
+        losses = only_losses(build_objective(make_config(kind), data, pool), make_step(synthetic, data))
+        found.append(value_and_gradient(sum(losses.values()), synthetic.pixels))
+    assert_close(*found, 1e-12)
+    assert images.chunks_of(6, synthetic.pixels) == 3

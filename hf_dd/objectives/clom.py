@@ -14,7 +14,7 @@ from torch import Tensor
 from hf_dd.config import DistillConfig
 from hf_dd.data import ImageData
 from hf_dd.errors import ConfigError
-from hf_dd.images import in_chunks
+from hf_dd.images import by_chunks, in_chunks
 from hf_dd.objectives.base import Losses, Objective, Published, Step
 from hf_dd.teachers import Teacher, TeacherPool
 
@@ -35,7 +35,7 @@ class ClassificationDistance:
         if not len(rows):
             return step.zero()
         with step.autocast():
-            logits = teacher(step.synthetic.own_space(step.synthetic.pixels[rows]))
+            logits = by_chunks(teacher, step.synthetic.own_space(step.synthetic.pixels[rows]))
         logits = logits[:, self.orders[index].to(logits.device)].to(step.synthetic.pixels.dtype)
         return F.cross_entropy(logits, step.synthetic.labels[rows], reduction="sum") / len(step.synthetic.labels)
 
@@ -65,7 +65,7 @@ class CosineDistance:
             return ratio_share(step.zero(), step.zero(), step)
         labels = step.synthetic.labels[rows]
         with step.autocast():
-            features = teacher.features(step.synthetic.own_space(step.synthetic.pixels[rows]))
+            features = by_chunks(teacher.features, step.synthetic.own_space(step.synthetic.pixels[rows]))
         features = F.normalize(features.to(step.synthetic.pixels.dtype), dim=1)
         counts = torch.tensor([len(members) for members in step.data.class_index]).to(sums)
         same_class = (counts[labels] - (features * sums[labels]).sum(1)).sum()

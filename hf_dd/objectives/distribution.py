@@ -1,6 +1,7 @@
 """Distribution matching: DM (Zhao & Bilen, WACV 2023)."""
 
 import dataclasses
+import functools
 from collections.abc import Iterator
 
 import torch
@@ -10,7 +11,7 @@ from hf_dd import augment
 from hf_dd.compilation import compiled
 from hf_dd.config import DistillConfig
 from hf_dd.data import ImageData
-from hf_dd.images import in_chunks
+from hf_dd.images import by_chunks, in_chunks
 from hf_dd.objectives.base import Losses, Ownership, Published, Step, student
 
 
@@ -64,7 +65,8 @@ class DistributionMatching:
         rows = step.own_rows()
         images = step.synthetic.pixels[rows]
         parameters = draws.expand(torch.tensor(step.own.classes).repeat_interleave(len(rows) // len(step.own.classes)))
-        features = [self.embed(augment.apply(images, parameters))] if len(rows) else []
+        embed = self.embed if self.replicated else functools.partial(by_chunks, self.embed)
+        features = [embed(augment.apply(images, parameters))] if len(rows) else []
         return self.means(step, features, step.synthetic.ipc)
 
     def means(self, step: Step, features: list[Tensor], per_class: int) -> Tensor:
