@@ -11,6 +11,7 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from hf_dd.config import DistillConfig as DistillConfig
     from hf_dd.config import EvaluateConfig as EvaluateConfig
+    from hf_dd.config import ImportConfig as ImportConfig
     from hf_dd.config import PretrainConfig as PretrainConfig
     from hf_dd.data import load_data as load_data
     from hf_dd.errors import HfDdError as HfDdError
@@ -20,15 +21,16 @@ if TYPE_CHECKING:
     from hf_dd.runs import create_pool as create_pool
     from hf_dd.runs import distill as distill
     from hf_dd.runs import evaluate as evaluate
+    from hf_dd.runs import import_set as import_set
     from hf_dd.runs import pretrain as pretrain
     from hf_dd.teachers import TeacherPool as TeacherPool
 
 PUBLIC = {
-    "config": ("DistillConfig", "EvaluateConfig", "PretrainConfig"),
+    "config": ("DistillConfig", "EvaluateConfig", "ImportConfig", "PretrainConfig"),
     "data": ("load_data",),
     "errors": ("HfDdError",),
     "publishing": ("Artefact", "load_distilled", "push"),
-    "runs": ("create_pool", "distill", "evaluate", "pretrain"),
+    "runs": ("compare", "create_pool", "distill", "evaluate", "import_set", "pretrain"),
     "teachers": ("TeacherPool",),
 }
 MODULE_OF = {name: module for module, names in PUBLIC.items() for name in names}

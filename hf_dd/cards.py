@@ -1,5 +1,7 @@
 """What is known of a teacher and of a distilled set, captured while it is made, and the cards rendered from it.
 
+An imported set was made elsewhere: its card says what the import found out, and what stays unknown.
+
 A record is what `hf_dd.json` holds; the card (README.md) is a function of the record alone.
 """
 
@@ -10,7 +12,17 @@ import shlex
 from dataclasses import dataclass, field
 from typing import Any
 
-from huggingface_hub import DatasetCard, DatasetCardData, EvalResult, ModelCard, ModelCardData
+import jinja2
+import yaml
+from huggingface_hub import (
+    DatasetCard,
+    DatasetCardData,
+    EvalResult,
+    EvalResultEntry,
+    ModelCard,
+    ModelCardData,
+    eval_result_entries_to_yaml,
+)
 
 from hf_dd.config import slug
 from hf_dd.data import ImageData
@@ -155,20 +167,22 @@ class DistilledRecord:
             "teachers": self.teachers,
         }
 
+    @property
+    def summary(self) -> str:
+        """What made the set, in a few words."""
+        guide = f" + CLoM {self.settings['clom']} of {len(self.teachers)} teachers" if self.teachers else ""
+        return f"{self.settings['objective']}{guide}, ipc {self.settings['ipc']}"
+
     def card(self, endpoint: str) -> str:
         """The data set card as text; `endpoint` is the Hub that the links to the teachers' commits lead to."""
         count = self.settings["ipc"] * len(self.data["class_names"])
         objective, guide = self.settings["objective"], self.settings["clom"]
-        per_class = f"{self.settings['ipc']} image{'s' * (self.settings['ipc'] > 1)} per class"
-        front = DatasetCardData(
+        front = front_matter(
+            self,
+            count,
             license=self.data["license"],
-            task_categories=["image-classification"],
-            size_categories=[next((name for limit, name in SIZE_CATEGORIES if count < limit), "1M<n<10M")],
-            source_datasets=[self.data["repo_id"] or slug(self.data["name"])],
-            pretty_name=f"{self.data['name']} distilled, {per_class}",
-            tags=["dataset-distillation", "hf-dd", f"objective:{objective}", *([f"clom:{guide}"] * (guide != "none"))],
-            configs=[{"config_name": "default", "data_files": [{"split": "train", "path": "data/train-*"}]}],
-            dataset_info=self.dataset_info,
+            pretty_name=f"{self.data['name']} distilled, {plural(self.settings['ipc'], 'image')} per class",
+            tags=[f"objective:{objective}", *([f"clom:{guide}"] * (guide != "none"))],
             distillation=self.distillation(),
         )
         return render(
@@ -182,11 +196,125 @@ class DistilledRecord:
         )
 
 
+@dataclass
+class ImportedRecord:
+    """`hf_dd.json` of a distilled set that another tool made: what was stated, what was found out.
+
+    Attributes:
+        data: of the source, see `data_record`.
+        settings: every option of the import.
+        origin: `name`, `format`, `files` (name → sha256), `pin` and number of `images` of what was read.
+        images: how many images the set has now.
+        normalisation: what was undone, see `Normalisation.as_dict`.
+        classes: the check of their order, see `ClassCheck.as_dict`, with `order` (how it is known), `class_map` and
+            `moved` (the classes that look like others, in words).
+        soft_labels: whether it has them.
+        learning_rate: the one learned with the images, or None.
+        accuracies: per architecture, `mean`, `std` and `n` of those that its authors stored, in [0, 1].
+        dataset_info, command, versions, results, pushed: as of a `DistilledRecord`.
+    """
+
+    name: str
+    data: dict[str, Any]
+    settings: dict[str, Any]
+    origin: dict[str, Any]
+    images: int
+    normalisation: dict[str, Any]
+    classes: dict[str, Any]
+    soft_labels: bool
+    learning_rate: float | None
+    accuracies: dict[str, dict[str, float]]
+    dataset_info: dict[str, Any]
+    command: str
+    versions: dict[str, str]
+    results: dict[str, Any] | None = None
+    pushed: dict[str, str | None] | None = None
+    kind: str = field(default="imported-set")
+    format: int = 1
+
+    @property
+    def summary(self) -> str:
+        """What made the set, in a few words."""
+        return f"{self.settings['method'] or 'unknown method'}, {self.images} images, imported"
+
+    def card(self, endpoint: str) -> str:
+        """The data set card as text; it links to nothing on the Hub at `endpoint`."""
+        method = self.settings["method"]
+        front = front_matter(
+            self,
+            self.images,
+            license=self.settings["license"],
+            pretty_name=f"{self.data['name']} distilled{f' by {method}' if method else ''}, {self.images} images",
+            tags=["imported", *([f"method:{slug(method)}"] if method else [])],
+            distillation={
+                "method": method,
+                "paper": self.settings["paper"],
+                "format": self.origin["format"],
+                "normalisation": self.normalisation["name"],
+                "learning_rate": self.learning_rate,
+            },
+        )
+        return render(DatasetCard, front, "imported_card.md.jinja", record=self, count=self.images)
+
+
+def front_matter(
+    record: DistilledRecord | ImportedRecord,
+    count: int,
+    *,
+    license: str,
+    pretty_name: str,
+    tags: list[str],
+    distillation: dict[str, Any],
+) -> DatasetCardData:
+    """The front matter that every distilled set has, with what differs."""
+    return DatasetCardData(
+        license=license,
+        task_categories=["image-classification"],
+        size_categories=[next((name for limit, name in SIZE_CATEGORIES if count < limit), "1M<n<10M")],
+        source_datasets=[record.data["repo_id"] or slug(record.data["name"])],
+        pretty_name=pretty_name,
+        tags=["dataset-distillation", "hf-dd", *tags],
+        configs=[{"config_name": "default", "data_files": [{"split": "train", "path": "data/train-*"}]}],
+        dataset_info=record.dataset_info,
+        distillation=distillation,
+    )
+
+
+def eval_results(data: dict[str, Any], results: dict[str, Any]) -> str:
+    """Results in the Hub's own format (`.eval_results/*.yaml`), one entry for each row; no entry without a Hub source.
+
+    An entry's task is the protocol and the student: numbers under different ones aren't comparable.
+    """
+    protocol = results["protocol"]
+    entries = [
+        EvalResultEntry(
+            dataset_id=data["repo_id"],
+            task_id=f"{protocol['name']}-v{protocol['version']}-{slug(row['architecture'])}",
+            value=round(row["mean"], 4),
+            dataset_revision=data["sha"],
+            notes=f"{row['set']}, {row['copy']}: ± {row['std']:.2f} over {row['n']} students, {row['bytes']:,} bytes",
+        )
+        for row in results["rows"]
+        if data["repo_id"]
+    ]
+    return yaml.safe_dump(eval_result_entries_to_yaml(entries), sort_keys=False, allow_unicode=True)
+
+
+def plural(count: int, noun: str) -> str:
+    """`1 image`, `2 images`."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
 def render(card: type, front: Any, template: str, **values: Any) -> str:
-    """Fill a template of cards/ with front matter and values."""
-    return str(card.from_template(front, template_path=str(resource("cards", template)), **values)).rstrip() + "\n"
+    """Fill a template of cards/ with front matter and values; `section(NAME)` in it is another one, filled alike."""
+
+    def section(name: str) -> str:
+        return jinja2.Template(resource("cards", name).read_text()).render(**values)
+
+    path = str(resource("cards", template))
+    return str(card.from_template(front, template_path=path, section=section, **values)).rstrip() + "\n"
 
 
-def as_json(record: TeacherRecord | DistilledRecord) -> dict[str, Any]:
+def as_json(record: TeacherRecord | DistilledRecord | ImportedRecord) -> dict[str, Any]:
     """A record as the JSON-able mapping that `hf_dd.json` holds."""
     return dataclasses.asdict(record)

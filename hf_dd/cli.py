@@ -18,6 +18,8 @@ Dataset distillation guided by pre-trained models, on the Hugging Face Hub.
   pretrain     train a grid of teachers, one repository each, one tag per epoch
   distill      distil a data set into a folder that load_dataset reads, evaluate it, push it
   evaluate     train students on distilled sets, beside random real images
+  compare      the same for several sets: a table with intervals and differences, and a plot
+  import       make a folder like our own of a distilled set that another tool released
   push         push a finished folder (again): a distilled set, or a teacher
   pool         make or show a Hub collection of teachers with pinned commits
   hub          serve an embedded Hub, or run a command against one
@@ -61,6 +63,29 @@ def evaluate(arguments: Sequence[str]) -> None:
     from hf_dd import runs
 
     on_main_process(print, runs.evaluate(config))
+
+
+def compare(arguments: Sequence[str]) -> None:
+    """Compare distilled sets."""
+    from hf_dd.config import EvaluateConfig
+    from hf_dd.parsing import parse_config
+
+    config = parse_config(EvaluateConfig, arguments, command="hf-dd compare", positional="sets")
+    from hf_dd import runs
+
+    folder = runs.compare(config)
+    on_main_process(print, (folder / "comparison.md").read_text())
+
+
+def import_set(arguments: Sequence[str]) -> None:
+    """Import a foreign distilled set."""
+    from hf_dd.config import ImportConfig
+    from hf_dd.parsing import parse_config
+
+    config = parse_config(ImportConfig, arguments, command="hf-dd import", positional="foreign_set")
+    from hf_dd import runs
+
+    print(runs.import_set(config))
 
 
 def push(arguments: Sequence[str]) -> None:
@@ -188,7 +213,8 @@ def env(arguments: Sequence[str]) -> None:
 
 
 COMMANDS: dict[str, Callable[[Sequence[str]], None]] = {
-    function.__name__: function for function in (pretrain, distill, evaluate, push, pool, hub, quickstart, env)
+    function.__name__.removesuffix("_set"): function  # `import` is a word of Python's own
+    for function in (pretrain, distill, evaluate, compare, import_set, push, pool, hub, quickstart, env)
 }
 
 

@@ -9,6 +9,8 @@ from typing import Any, Literal
 
 from hf_dd.errors import ConfigError
 
+BASELINES = ("random", "herding", "k-centers", "full")
+
 
 def option(default: Any, help: str, **metadata: Any) -> Any:
     """A dataclass field with a default (a list is copied per instance) and its help text."""
@@ -133,19 +135,26 @@ class TeacherConfig:
 
 @dataclass
 class EvaluationConfig:
-    """The protocol that students are trained and tested by (Zhao & Bilen, ICML 2021 and WACV 2023)."""
+    """The protocol that students are trained and tested by, and what is changed of it."""
 
-    eval_architecture: str = option("ConvNet", "Architecture of the students.")
-    eval_students: int = option(3, "Students per set, each with its own seed; 0 leaves the evaluation out.")
-    eval_epochs: int = option(300, "Epochs of a student.")
-    eval_learning_rate: float = option(0.01, "Learning rate of a student's SGD; times 0.1 after half of the epochs.")
-    eval_augment: str = option(
-        "color_crop_cutout_flip_scale_rotate", "A student's augmentation; 'none' for the DC protocol."
+    eval_protocol: str = option("dsa", "Protocol of the students: dc, dsa or soft-label.")
+    eval_architectures: list[str] = option(
+        ["ConvNet"], "Architectures of the students: hf_dd's, or timm models as timm/NAME."
     )
+    eval_students: int = option(3, "Students per set, each with its own seed; 0 leaves the evaluation out.")
+    eval_epochs: int | None = option(None, "Epochs of a student; the protocol's if not given.")
+    eval_learning_rates: list[float] = option(
+        [], "Learning rate of the students; of several, the best on a validation split of the training images."
+    )
+    eval_augment: str | None = option(None, "A student's augmentation, 'none' for none; the protocol's if not given.")
 
     def __post_init__(self) -> None:
-        require_at_least(self, 0, "eval_students", "eval_learning_rate")
+        require_at_least(self, 0, "eval_students")
         require_at_least(self, 1, "eval_epochs")
+        if bad := [rate for rate in self.eval_learning_rates if not 0 < rate < float("inf")]:
+            raise ConfigError(f"--eval_learning_rates holds {bad}; give finite numbers above 0.")
+        if not self.eval_architectures:
+            raise ConfigError("--eval_architectures needs at least one value.")
 
 
 @dataclass
@@ -206,7 +215,10 @@ class EvaluateConfig(DataConfig, EvaluationConfig):
     sets: list[str] = option([], "Distilled sets: Hub ids (owner/name, owner/name@revision) or folders.")
     dataset: str = option("", "Data set to test on; the one that the first distilled set was made from if not given.")
     copies: list[str] = option(["float", "8bit"], "Which copies of a set to evaluate: the exact float, the 8-bit PNG.")
-    random_baseline: bool = option(True, "Evaluate random real images of the same ipc too.")
+    baselines: list[str] = option(
+        ["random"],
+        "Real images to evaluate too: random, herding, k-centers at the same ipc; full, the whole set; or none.",
+    )
     output_dir: str | None = option(None, "Folder for results.json; a single local set's own folder if not given.")
     seed: int = option(0, "Seed of the students and of the random images.")
     mixed_precision: Literal["no", "bf16"] = option("no", "Autocast of the students' forward passes.")
@@ -219,8 +231,77 @@ class EvaluateConfig(DataConfig, EvaluationConfig):
             raise ConfigError("Name at least one distilled set: hf-dd evaluate FOLDER_OR_HUB_ID.")
         if self.eval_students < 1:
             raise ConfigError(f"--eval_students is {self.eval_students}; an evaluation needs at least 1.")
+        if self.baselines == ["none"]:
+            self.baselines = []
+        if unknown := [name for name in self.baselines if name not in BASELINES]:
+            raise ConfigError(f"--baselines doesn't know {unknown}; it takes {', '.join(BASELINES)}.")
         if unknown := [copy for copy in self.copies if copy not in ("float", "8bit")]:
             raise ConfigError(f"--copies doesn't know {unknown}; it takes float and 8bit.")
+
+
+@dataclass
+class ImportConfig(DataConfig):
+    """Make a folder like our own of a distilled set that another tool released, checked against its source."""
+
+    foreign_set: str = option(
+        "", "The set: a .pt file, a folder of .pt files or of images, or a data set that load_dataset reads."
+    )
+    dataset: str = option("", "Data set that it was distilled from: what it is checked against and evaluated on.")
+    format: Literal["auto", "dc", "mtt", "idc", "images", "dataset"] = option(
+        "auto",
+        "How it is stored: dc (DC, DSA, DM: a dict with `data`), mtt (MTT, TESLA, DATM: a file of images, one of "
+        "labels), idc, images (a folder for each class) or dataset; found if not given.",
+    )
+    experiment: int = option(0, "Which of the experiments in a file of DC, DSA or DM, counted from 0.")
+    labels_file: str | None = option(None, "Labels of a file of images; labels_X.pt beside images_X.pt if not given.")
+    learning_rate_file: str | None = option(None, "Learned learning rate; lr_X.pt beside images_X.pt if not given.")
+    learned_learning_rate: float | None = option(None, "Learned learning rate, where it is known but in no file.")
+    soft_labels: Literal["auto", "logits", "probabilities"] = option(
+        "auto", "What soft labels are; probabilities if they sum to 1, else logits, if not given."
+    )
+    factor: int = option(1, "Tiles per side that each image holds (IDC's factor); they become images of their own.")
+    normalisation: Literal["auto", "none", "source", "zca", "cifar10", "imagenet"] = option(
+        "auto",
+        "How the pixels are normalised: none ([0, 1]), by the source's own mean and std, zca (whitened like MTT's), "
+        "by the constants that the field uses for cifar10 or imagenet; told from the statistics if not given.",
+    )
+    mean: list[float] = option([], "Mean per channel that the pixels were normalised by, instead of --normalisation.")
+    std: list[float] = option([], "Standard deviation per channel, with --mean.")
+    class_map: list[str] = option(
+        [], "The source's class, by name or index, of each label of the set, where their orders differ."
+    )
+    set_image_column: str | None = option(None, "Column with the images of a set that load_dataset reads.")
+    set_label_column: str | None = option(None, "Column with the labels of a set that load_dataset reads.")
+    set_split: str = option("train", "Split of a set that load_dataset reads.")
+    method: str | None = option(None, "Method that made the set, for its card.")
+    paper: str | None = option(None, "Paper or page that the set is from, for its card.")
+    license: str = option("unknown", "Licence that the set was released under, as the Hub writes it.")
+    output_dir: str | None = option(None, "Folder for the result; named after the set if not given.")
+    overwrite_output_dir: bool = option(False, "Remove what an earlier run left in --output_dir.")
+    seed: int = option(0, "Seed of the classifier that checks the order of the classes.")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.foreign_set:
+            raise ConfigError("Name the set to import: hf-dd import PATH_OR_HUB_ID --dataset SOURCE.")
+        if not self.dataset:
+            raise ConfigError(f"Name the data set that {self.foreign_set} was distilled from by --dataset.")
+        require_at_least(self, 1, "factor")
+        require_at_least(self, 0, "experiment", "learned_learning_rate")
+        if len(self.mean) != len(self.std):
+            raise ConfigError(f"--mean has {len(self.mean)} values, --std {len(self.std)}; give one per channel.")
+        if self.mean and self.normalisation != "auto":
+            raise ConfigError(f"--mean and --normalisation {self.normalisation} contradict each other.")
+        if bad := [value for value in self.mean if not abs(value) < float("inf")]:
+            raise ConfigError(f"--mean holds {bad}; it has to be finite.")
+        if bad := [value for value in self.std if not 0 < value < float("inf")]:
+            raise ConfigError(f"--std holds {bad}; it has to be finite and above 0.")
+
+    @property
+    def run_name(self) -> str:
+        """What the set is called: its file's or folder's name, with the folder's where the file's says little."""
+        parts = self.foreign_set.split("@")[0].rstrip("/").removesuffix(".pt").split("/")
+        return slug("-".join(parts[-2:] if parts[-1].startswith("images_") else parts[-1:]))
 
 
 def slug(text: str) -> str:

@@ -34,13 +34,15 @@ logger = logging.getLogger(__name__)
 # Options that change what is written, pushed or evaluated, but no pixel.
 OPERATIONAL = frozenset(
     "output_dir overwrite_output_dir push_to_hub hub_private_repo report_to logging_steps save_steps save_total_limit "
-    "resume_from_checkpoint hub_dataset_id hub_revision hub_tag create_pr eval_architecture eval_students eval_epochs "
-    "eval_learning_rate eval_augment dataset teachers teacher_tags teacher_revision teacher_pool teachers_in_memory "
-    "image_memory_gb profile".split()
+    "resume_from_checkpoint hub_dataset_id hub_revision hub_tag create_pr eval_protocol eval_architectures "
+    "eval_students eval_epochs eval_learning_rates eval_augment dataset teachers teacher_tags teacher_revision "
+    "teacher_pool teachers_in_memory image_memory_gb profile".split()
 )
 
 # Everything that a run writes into its folder: its working state, then the artefact.
-RUN_ENTRIES = tuple("checkpoints logs profile hf_dd.json data README.md preview.png pool.json results.json".split())
+RUN_ENTRIES = tuple(
+    "checkpoints logs profile hf_dd.json data README.md preview.png pool.json results.json .eval_results".split()
+)
 
 
 @dataclass(frozen=True)

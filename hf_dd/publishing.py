@@ -3,26 +3,30 @@
 import dataclasses
 import json
 import shlex
+import statistics
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hf_dd import cards, hub, teacher_repos
-from hf_dd.cards import DistilledRecord
-from hf_dd.config import DataConfig
+from hf_dd.cards import DistilledRecord, ImportedRecord
+from hf_dd.config import DataConfig, ImportConfig, as_dict
 from hf_dd.data import ImageData
 from hf_dd.data_sources import load_splits
 from hf_dd.distiller import Distillation
 from hf_dd.errors import ConfigError, DataError, HubError, RunError
+from hf_dd.importing import ImportedSet
 from hf_dd.records import RECORD, read_record, write, write_record
-from hf_dd.synthetic import DistilledSet, from_dataset, preview, to_dataset
+from hf_dd.synthetic import DistilledSet, from_dataset, preview, to_dataset, to_rows
 from hf_dd.teachers import TeacherPool
 
 if TYPE_CHECKING:
     import datasets
 
 PARQUET = "data/train-00000-of-00001.parquet"
-DISTILLED_FILES = ("README.md", RECORD, "preview.png", "pool.json", "results.json", "data/*")
+EVAL_RESULTS = ".eval_results/hf-dd.yaml"
+RECORDS = {"distilled-set": DistilledRecord, "imported-set": ImportedRecord}
+DISTILLED_FILES = ("README.md", RECORD, "preview.png", "pool.json", "results.json", EVAL_RESULTS, "data/*")
 
 
 @dataclass(frozen=True)
@@ -35,25 +39,21 @@ class Artefact:
     """
 
     folder: Path
-    record: DistilledRecord
+    record: DistilledRecord | ImportedRecord
 
     @classmethod
     def open(cls, folder: str | Path) -> "Artefact":
         """The artefact in a folder; raises RunError where there is none, or only a part of one."""
         content = read_record(Path(folder))
-        if content.get("kind") != "distilled-set":
+        if content.get("kind") not in RECORDS:
             raise RunError(f"{folder} holds a {content.get('kind')}, not a distilled set.")
         try:
-            return cls(Path(folder), DistilledRecord(**content))
+            return cls(Path(folder), RECORDS[content["kind"]](**content))
         except TypeError as error:
             raise RunError(f"{Path(folder) / RECORD} isn't a record of this version of hf-dd: {error}.") from error
 
     def __repr__(self) -> str:
-        settings = self.record.settings
-        guide = f" + CLoM {settings['clom']} of {len(self.record.teachers)} teachers" if self.record.teachers else ""
-        lines = [
-            f"{self.record.data['name']}: {settings['objective']}{guide}, ipc {settings['ipc']}, in {self.folder}"
-        ]
+        lines = [f"{self.record.data['name']}: {self.record.summary}, in {self.folder}"]
         for row in (self.record.results or {}).get("rows", []):
             lines.append(f"  {row['set']} [{row['copy']}]: {row['mean']:.2f} ± {row['std']:.2f} (n={row['n']})")
         return "\n".join(lines)
@@ -65,9 +65,12 @@ class Artefact:
         return datasets.load_dataset(str(self.folder), split="train")
 
     def with_results(self, results: dict[str, Any]) -> "Artefact":
-        """The same set with an evaluation's results in `results.json`, in the record and in the card."""
+        """The same set with an evaluation's results in the record, the card, `results.json` and the Hub's format."""
+        record = Artefact.open(self.folder).record
         write(self.folder / "results.json", lambda path: path.write_text(json.dumps(results, indent=2)))
-        return self._rewritten(dataclasses.replace(Artefact.open(self.folder).record, results=results))
+        entries = cards.eval_results(record.data, results)
+        write(self.folder / EVAL_RESULTS, lambda path: path.write_text(entries, encoding="utf-8"))
+        return self._rewritten(dataclasses.replace(record, results=results))
 
     def push(
         self,
@@ -104,7 +107,7 @@ class Artefact:
                 repo_id,
                 "dataset",
                 files=DISTILLED_FILES,
-                message=f"{record.name}: {record.settings['objective']}, ipc {record.settings['ipc']}",
+                message=f"{record.name}: {record.summary}",
                 tag=tag,
                 private=private,
                 branch=branch,
@@ -116,7 +119,7 @@ class Artefact:
                 f"{error} Nothing is lost: {self.folder} holds the set. Retry: {shlex.join(retry)}"
             ) from error
 
-    def _rewritten(self, record: DistilledRecord) -> "Artefact":
+    def _rewritten(self, record: DistilledRecord | ImportedRecord) -> "Artefact":
         write_record(self.folder, record, record.card(hub.endpoint()))
         return Artefact(self.folder, record)
 
@@ -141,10 +144,7 @@ def write_artefact(
 ) -> Artefact:
     """Write a finished distillation as an artefact folder: parquet, preview, teachers' lock, card, record."""
     rows = to_dataset(result.synthetic)
-    (folder / RECORD).unlink(missing_ok=True)
-    write(folder / PARQUET, rows.to_parquet)
-    image = preview(result.synthetic.own_space(), result.synthetic.labels)
-    write(folder / "preview.png", lambda path: image.save(path, format="PNG"))
+    write_images(folder, rows, preview(result.synthetic.own_space(), result.synthetic.labels))
     lock = pool.lock() if pool else {"source": None, "teachers": []}
     if pool:
         write(folder / "pool.json", lambda path: path.write_text(json.dumps(lock, indent=2)))
@@ -167,6 +167,53 @@ def write_artefact(
     )
     write_record(folder, record, record.card(hub.endpoint()))
     return Artefact(folder, record)
+
+
+def write_imported(
+    folder: Path, name: str, imported: ImportedSet, data: ImageData, config: ImportConfig, *, command: str
+) -> Artefact:
+    """Write an imported set as an artefact folder like that of a distillation of ours."""
+    foreign = imported.foreign
+    rows = to_rows(imported.pixel_values, imported.labels, data.class_names, imported.soft_labels)
+    write_images(folder, rows, preview(imported.pixel_values, imported.labels))
+    record = ImportedRecord(
+        name=name,
+        data=cards.data_record(data),
+        settings=as_dict(config),
+        origin={
+            "name": Path(foreign.name).name,
+            "format": foreign.format,
+            "files": foreign.files,
+            "pin": foreign.pin,
+            "images": len(foreign.pixels),
+        },
+        images=len(rows),
+        normalisation=imported.normalisation.as_dict(),
+        classes={
+            **imported.classes.as_dict(),
+            "order": imported.order,
+            "class_map": imported.class_map,
+            "moved": imported.classes.moved(data.class_names),
+        },
+        soft_labels=imported.soft_labels is not None,
+        learning_rate=foreign.learning_rate,
+        accuracies={
+            architecture: {"mean": statistics.fmean(found), "std": statistics.pstdev(found), "n": len(found)}
+            for architecture, found in foreign.accuracies.items()
+        },
+        dataset_info=dataset_info(rows, folder / PARQUET),
+        command=command,
+        versions=cards.versions(),
+    )
+    write_record(folder, record, record.card(hub.endpoint()))
+    return Artefact(folder, record)
+
+
+def write_images(folder: Path, rows: "datasets.Dataset", image: Any) -> None:
+    """Write the rows and the preview of a set whose record is still to come."""
+    (folder / RECORD).unlink(missing_ok=True)
+    write(folder / PARQUET, rows.to_parquet)
+    write(folder / "preview.png", lambda path: image.save(path, format="PNG"))
 
 
 def dataset_info(rows: "datasets.Dataset", parquet: Path) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from hf_dd import cards
-from hf_dd.cards import DistilledRecord, TeacherRecord
+from hf_dd.cards import DistilledRecord, ImportedRecord, TeacherRecord
 from hf_dd.errors import RunError
 
 RECORD = "hf_dd.json"
@@ -30,7 +30,7 @@ def read_record(folder: Path) -> dict[str, Any]:
     return content
 
 
-def write_record(folder: Path, record: DistilledRecord | TeacherRecord, card: str) -> None:
+def write_record(folder: Path, record: DistilledRecord | ImportedRecord | TeacherRecord, card: str) -> None:
     """Write the card, then the record that says that all is there."""
     write(folder / "README.md", lambda path: path.write_text(card))
     write(folder / RECORD, lambda path: path.write_text(json.dumps(cards.as_json(record), indent=2)))

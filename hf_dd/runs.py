@@ -7,20 +7,31 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from accelerate import Accelerator
+from accelerate import Accelerator, PartialState
 from accelerate.state import AcceleratorState
 
-from hf_dd import hub, publishing, records, teacher_repos
+from hf_dd import hub, publishing, records, reports, teacher_repos
 from hf_dd.allocator import keep_freed_memory
+from hf_dd.baselines import Candidate, baseline
 from hf_dd.cards import command_line
-from hf_dd.config import DataConfig, DistillConfig, EvaluateConfig, EvaluationConfig, PretrainConfig, slug
+from hf_dd.config import (
+    DataConfig,
+    DistillConfig,
+    EvaluateConfig,
+    EvaluationConfig,
+    ImportConfig,
+    PretrainConfig,
+    slug,
+)
 from hf_dd.data import load_data
-from hf_dd.distiller import Distiller, prepare_folder, tracker_config
+from hf_dd.distiller import Distiller, prepare_folder, remove_run, tracker_config
 from hf_dd.errors import ConfigError, RunError
-from hf_dd.evaluation import Candidate, Protocol, Results, candidates_of, hardware, new_student, random_real
-from hf_dd.evaluation import evaluate as evaluate_candidates
+from hf_dd.evaluation import Evaluation, Results, candidates_of, hardware, new_student
+from hf_dd.foreign import read_foreign
+from hf_dd.importing import import_foreign
 from hf_dd.objectives import find_objective
 from hf_dd.pretraining import grid, new_teacher, train_teacher
+from hf_dd.protocols import Protocol
 from hf_dd.publishing import Artefact
 from hf_dd.teachers import TeacherPool, pool_notes
 
@@ -101,7 +112,8 @@ def distill(config: DistillConfig | None = None, *, pool: TeacherPool | None = N
     distiller = Distiller(config, data, pool, accelerator, folder)
     if config.eval_students:  # a wrong name shows now, not after the distillation
         Protocol.from_config(config)
-        new_student(config.eval_architecture, data, config.seed)
+        for architecture in config.eval_architectures:
+            new_student(architecture, data, config.seed)
     prepare_folder(config, folder, accelerator)  # only now: a slip costs no earlier run that was to be overwritten
     accelerator.init_trackers("hf-dd", config=tracker_config(config))
     result = distiller.run()
@@ -138,35 +150,81 @@ def distill(config: DistillConfig | None = None, *, pool: TeacherPool | None = N
 
 
 def evaluate(config: EvaluateConfig | None = None, **options: Any) -> Results:
-    """Train students on distilled sets and on random real images of the same ipc; returns and writes the results.
+    """Train students on distilled sets and on real images of the same ipc; returns and writes the results.
 
     `results.json` goes into `output_dir`; without one, a single local set gets it into its own folder, its record and
     its card.
     """
     config = dataclasses.replace(config, **options) if config else EvaluateConfig(**options)
+    results, _ = evaluate_sets(config)
+    if PartialState().is_main_process:
+        keep_results(config, results)
+    PartialState().wait_for_everyone()
+    return results
+
+
+def compare(config: EvaluateConfig | None = None, **options: Any) -> Path:
+    """Evaluate several sets under one protocol with the same students, and write how they differ; returns the folder.
+
+    It holds `comparison.md` (accuracies, intervals, paired differences from the first, bytes, teachers),
+    `comparison.png` and `results.json`.
+    """
+    config = dataclasses.replace(config, **options) if config else EvaluateConfig(**options)
+    folder = Path(config.output_dir or "outputs/comparison")
+    reports.require_matplotlib()
+    results, records_of = evaluate_sets(config)
+    if PartialState().is_main_process:
+        write_results(folder, results)
+        about = {name: {"teachers": len(record.get("teachers", []))} for name, record in records_of.items()}
+        text = reports.comparison(results, about)
+        records.write(folder / "comparison.md", lambda path: path.write_text(text))
+        reports.plot(results, folder / "comparison.png")
+    PartialState().wait_for_everyone()
+    return folder
+
+
+def evaluate_sets(config: EvaluateConfig) -> tuple[Results, dict[str, dict[str, Any]]]:
+    """The results of the sets and baselines that the options name, and each set's record by its name."""
     accelerator = new_accelerator(config.mixed_precision)
     sets = [publishing.load_distilled(reference) for reference in config.sets]
     data = load_data(source_of(config, sets[0][2]))
+    protocol = Protocol.from_config(config)
     candidates: list[Candidate] = []
     for name, distilled, _ in sets:
         candidates += candidates_of(name, distilled, data, config.copies)
-    if config.random_baseline:
-        for ipc in sorted({distilled.ipc for _, distilled, _ in sets}):
-            candidates.append(random_real(data, ipc, config.seed))
-    results = evaluate_candidates(
-        candidates,
-        data,
-        Protocol.from_config(config),
-        architecture=config.eval_architecture,
-        students=config.eval_students,
-        seed=config.seed,
-        accelerator=accelerator,
-        compile=config.compile,
+    for architecture in config.eval_architectures:  # a wrong name shows now, not after the first students
+        new_student(architecture, data, config.seed)
+    data, sizes = data.to(accelerator.device), sorted({distilled.ipc for _, distilled, _ in sets})
+    for kind in config.baselines:
+        for ipc in sizes[:1] if kind == "full" else sizes:
+            candidates.append(baseline(kind, data, ipc, config.seed, accelerator.autocast))
+    evaluation = Evaluation(data, protocol, seed=config.seed, accelerator=accelerator, compile=config.compile)
+    results = evaluation.run(candidates, config.eval_architectures, config.eval_students, config.eval_learning_rates)
+    return results, {name: record for name, _, record in sets}
+
+
+def import_set(config: ImportConfig | None = None, **options: Any) -> Artefact:
+    """Make an artefact folder of a distilled set that another tool released, once it has been checked whole."""
+    config = dataclasses.replace(config, **options) if config else ImportConfig(**options)
+    folder = Path(config.output_dir or f"outputs/{config.run_name}")
+    require_free(folder, config.overwrite_output_dir)
+    foreign = read_foreign(config)
+    data = load_data(config)
+    imported = import_foreign(foreign, data, config, new_accelerator("no").device)
+    remove_run(folder)
+    return publishing.write_imported(
+        folder, config.run_name, imported, data, config, command=command_line("import", config)
     )
-    if accelerator.is_main_process:
-        keep_results(config, results)
-    accelerator.wait_for_everyone()
-    return results
+
+
+def require_free(folder: Path, overwrite: bool) -> None:
+    """Raise RunError where a folder holds a finished set that isn't to be overwritten, or anything else."""
+    if not folder.is_dir() or not any(folder.iterdir()):
+        return
+    if not (folder / records.RECORD).is_file():
+        raise RunError(f"{folder} isn't empty, and what it holds is no set of hf-dd: give another --output_dir.")
+    if not overwrite:
+        raise RunError(f"{folder} holds another set: give --overwrite_output_dir, or another --output_dir.")
 
 
 def create_pool(
@@ -231,6 +289,10 @@ def keep_results(config: EvaluateConfig, results: Results) -> None:
     if single and config.output_dir is None and (Path(single) / records.RECORD).is_file():
         Artefact.open(single).with_results(results.as_dict())
         return
-    folder = Path(config.output_dir or f"outputs/evaluate-{'-'.join(slug(name) for name in config.sets)}")
+    write_results(Path(config.output_dir or f"outputs/evaluate-{'-'.join(map(slug, config.sets))}"), results)
+
+
+def write_results(folder: Path, results: Results) -> None:
+    """Write `results.json` into a folder."""
     records.write(folder / "results.json", lambda path: path.write_text(json.dumps(results.as_dict(), indent=2)))
     logger.info("Results are in %s.", folder / "results.json")

@@ -4,6 +4,7 @@ Two spaces: the optimiser moves images normalised by the source's channel mean a
 the images' own [0, 1] space (unclipped: an optimised pixel may lie outside), so no reader has to know the statistics.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -75,12 +76,16 @@ class DistilledSet:
         images: uint8, the same shape: the 8-bit copy.
         labels: int64, (N,).
         class_names: names of the classes, in the order of the labels.
+        image_bytes: of the 8-bit copy as it is stored.
+        soft_labels: float32 probabilities, (N, classes), or None.
     """
 
     pixel_values: Tensor
     images: Tensor
     labels: Tensor
     class_names: list[str]
+    image_bytes: int
+    soft_labels: Tensor | None = None
 
     @property
     def ipc(self) -> int:
@@ -90,6 +95,11 @@ class DistilledSet:
     def copy(self, name: str) -> Tensor:
         """The 'float' or the '8bit' copy as float32 in [0, 1] space."""
         return self.pixel_values if name == "float" else self.images.float() / 255
+
+    def bytes(self, name: str) -> int:
+        """What a copy takes: its images (float32, or PNG as stored), and the soft labels, if any, in float32."""
+        images = self.pixel_values.numel() * 4 if name == "float" else self.image_bytes
+        return images + (0 if self.soft_labels is None else self.soft_labels.numel() * 4)
 
 
 def to_eight_bits(pixel_values: Tensor) -> Tensor:
@@ -107,26 +117,42 @@ def to_pil(image: Tensor) -> Any:
 
 def to_dataset(synthetic: SyntheticSet) -> "datasets.Dataset":
     """The set as rows: image (PNG, 8 bit), label (ClassLabel), pixel_values (float32, exact, in [0, 1] space)."""
+    return to_rows(synthetic.own_space().detach(), synthetic.labels, synthetic.class_names)
+
+
+def to_rows(
+    pixel_values: Tensor, labels: Tensor, class_names: list[str], soft_labels: Tensor | None = None
+) -> "datasets.Dataset":
+    """Images as the rows that a distilled set has: image, label, pixel_values, and soft_label where there are any.
+
+    Args:
+        pixel_values: floating, (N, 1 or 3, height, width), in [0, 1] space.
+        labels: int64, (N,).
+        class_names: the name of label i at place i.
+        soft_labels: floating, (N, num_classes): probabilities, or None.
+    """
     import datasets
 
-    pixel_values = synthetic.own_space().detach().float().cpu()
-    features = datasets.Features(
-        {
-            "image": datasets.Image(),
-            "label": datasets.ClassLabel(names=synthetic.class_names),
-            "pixel_values": datasets.Array3D(shape=tuple(pixel_values.shape[1:]), dtype="float32"),
-        }
-    )
+    pixel_values = pixel_values.float().cpu()
+    features = {
+        "image": datasets.Image(),
+        "label": datasets.ClassLabel(names=class_names),
+        "pixel_values": datasets.Array3D(shape=tuple(pixel_values.shape[1:]), dtype="float32"),
+    }
     rows = {
         "image": [to_pil(image) for image in to_eight_bits(pixel_values)],
-        "label": synthetic.labels.tolist(),
+        "label": labels.tolist(),
         "pixel_values": list(pixel_values.numpy()),
     }
-    return datasets.Dataset.from_dict(rows, features=features)
+    if soft_labels is not None:
+        features["soft_label"] = datasets.List(datasets.Value("float32"))
+        rows["soft_label"] = list(soft_labels.float().cpu().numpy())
+    return datasets.Dataset.from_dict(rows, features=datasets.Features(features))
 
 
 def from_dataset(dataset: "datasets.Dataset", name: str) -> DistilledSet:
     """Read the rows back; raises DataError, naming the set, where a column is missing or holds NaN."""
+    import datasets
     import numpy
 
     if missing := {"image", "label", "pixel_values"} - set(dataset.column_names):
@@ -135,10 +161,30 @@ def from_dataset(dataset: "datasets.Dataset", name: str) -> DistilledSet:
     pixel_values = torch.from_numpy(numpy.stack([numpy.asarray(row) for row in columns["pixel_values"]])).float()
     if not torch.isfinite(pixel_values).all():
         raise DataError(f"{name} holds pixels that are not finite numbers.")
+    encoded = dataset.select_columns(["image"]).cast_column("image", datasets.Image(decode=False))["image"]
     arrays = [numpy.asarray(image) for image in dataset["image"]]
     images = numpy.stack([array[None] if array.ndim == 2 else array.transpose(2, 0, 1) for array in arrays])
     labels = torch.tensor(dataset["label"], dtype=torch.int64)
-    return DistilledSet(pixel_values, torch.from_numpy(images), labels, dataset.features["label"].names)
+    class_names = dataset.features["label"].names
+    soft = dataset["soft_label"] if "soft_label" in dataset.column_names else None
+    return DistilledSet(
+        pixel_values,
+        torch.from_numpy(images),
+        labels,
+        class_names=class_names,
+        image_bytes=sum(len(record["bytes"]) for record in encoded),
+        soft_labels=None if soft is None else _soft_labels(soft, len(class_names), name),
+    )
+
+
+def _soft_labels(rows: Iterable[list[float] | None], num_classes: int, name: str) -> Tensor:
+    rows = list(rows)
+    if any(row is None or len(row) != num_classes for row in rows):
+        raise DataError(f"{name} has soft labels that aren't one probability for each of its {num_classes} classes.")
+    soft_labels = torch.tensor(rows, dtype=torch.float32)
+    if not torch.isfinite(soft_labels).all():
+        raise DataError(f"{name} holds soft labels that are not finite numbers.")
+    return soft_labels
 
 
 def preview(pixel_values: Tensor, labels: Tensor, per_class: int = 10, scale: int = 4) -> Any:

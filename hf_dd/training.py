@@ -1,19 +1,19 @@
 """One training loop on tensors, for teachers and students alike, and the test pass beside it."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
+from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler, MultiStepLR
 
 from hf_dd import augment
 from hf_dd.compilation import compiled
 from hf_dd.images import Images, in_chunks, read_ahead
 from hf_dd.metrics import Accuracy
-from hf_dd.networks import Network
 from hf_dd.seeding import generator
 
 Prepare = Callable[[Tensor], Tensor]
@@ -21,11 +21,14 @@ Prepare = Callable[[Tensor], Tensor]
 
 @dataclass(frozen=True)
 class TrainingRecipe:
-    """How a network is trained: SGD with momentum, cross-entropy, the learning rate times 0.1 at each drop.
+    """How a network is trained: cross-entropy, SGD with momentum or AdamW, a learning rate that drops or fades.
 
     Attributes:
-        drops: epochs after which the learning rate drops.
+        momentum: of SGD.
+        drops: epochs after which the learning rate is multiplied by 0.1.
         strategy: operations of the augmentation, one independent draw per image.
+        optimizer: 'sgd' or 'adamw'.
+        cosine: whether the learning rate falls to zero along a cosine, after every epoch, instead.
     """
 
     epochs: int
@@ -35,6 +38,20 @@ class TrainingRecipe:
     batch_size: int
     drops: tuple[int, ...]
     strategy: tuple[str, ...]
+    optimizer: str = "sgd"
+    cosine: bool = False
+
+    def optimise(self, parameters: Iterable[Tensor]) -> tuple[torch.optim.Optimizer, LRScheduler]:
+        """The optimiser of these parameters, and the schedule to step after every epoch."""
+        if self.optimizer == "adamw":
+            optimizer = torch.optim.AdamW(parameters, self.learning_rate, weight_decay=self.weight_decay)
+        else:
+            optimizer = torch.optim.SGD(
+                parameters, self.learning_rate, momentum=self.momentum, weight_decay=self.weight_decay
+            )
+        if self.cosine:
+            return optimizer, CosineAnnealingLR(optimizer, self.epochs)
+        return optimizer, MultiStepLR(optimizer, self.drops, gamma=0.1)
 
 
 @dataclass(frozen=True)
@@ -46,7 +63,7 @@ class Epoch:
 
 
 def fit(
-    network: Network,
+    network: nn.Module,
     images: Images,
     labels: Tensor,
     recipe: TrainingRecipe,
@@ -62,7 +79,7 @@ def fit(
     Args:
         network: in any state; it is put into train mode at the start of every epoch.
         images: (N, channels, height, width), on the network's device, of any type that `prepare` takes.
-        labels: int64, (N,).
+        labels: int64 (N,), or probabilities (N, classes).
         recipe: how.
         seed: of the order of the images and of their augmentation, together with `purpose`.
         purpose: names the draws, so that two networks of one seed don't share them unless they should.
@@ -70,22 +87,14 @@ def fit(
         autocast: context of the forward passes.
         compile: torch.compile the network, if the training is long enough.
     """
-    optimizer = torch.optim.SGD(
-        network.parameters(), recipe.learning_rate, momentum=recipe.momentum, weight_decay=recipe.weight_decay
-    )
-    schedule = torch.optim.lr_scheduler.MultiStepLR(optimizer, recipe.drops, gamma=0.1)
+    optimizer, schedule = recipe.optimise(network.parameters())
     forward: Callable[[Tensor], Tensor] = network
     if compile:
         forward = compiled(network, recipe.epochs * math.ceil(len(images) / recipe.batch_size))
     for number in range(1, recipe.epochs + 1):
         network.train()
-        draws = generator(seed, purpose, "epoch", number)
         total = torch.zeros((), device=images.device)
-        batches = torch.randperm(len(images), generator=draws).split(recipe.batch_size)
-        for chosen, batch in zip(batches, read_ahead(images, batches), strict=True):
-            batch = prepare(batch)
-            if recipe.strategy:
-                batch = augment.apply(batch, augment.draw(len(chosen), recipe.strategy, draws))
+        for chosen, batch in epoch_batches(images, recipe, generator(seed, purpose, "epoch", number), prepare):
             optimizer.zero_grad(set_to_none=True)
             with autocast():
                 logits = forward(batch)
@@ -97,9 +106,21 @@ def fit(
         yield Epoch(number, total.item() / len(images))
 
 
+def epoch_batches(
+    images: Images, recipe: TrainingRecipe, draws: torch.Generator, prepare: Prepare
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """The batches of an epoch in a new order, prepared and augmented, each with the indices (on the CPU) it is of."""
+    batches = torch.randperm(len(images), generator=draws).split(recipe.batch_size)
+    for chosen, batch in zip(batches, read_ahead(images, batches), strict=True):
+        batch = prepare(batch)
+        if recipe.strategy:
+            batch = augment.apply(batch, augment.draw(len(chosen), recipe.strategy, draws))
+        yield chosen, batch
+
+
 @torch.no_grad()
 def predict(
-    network: Network,
+    network: nn.Module,
     images: Images,
     *,
     prepare: Prepare = lambda images: images,

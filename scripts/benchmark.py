@@ -29,7 +29,9 @@ import torch  # noqa: E402
 
 IPC, CLASSES, BATCH, CLOM_BATCH, EPOCHS = 10, 10, 256, 8_196, 10
 REPETITIONS = {"dm_step": 5, "clom_ce_step": 9, "clom_cos_step": 3, "student_epoch": 5, "test_pass": 3, "load_data": 3}
-COMPILE = "compile"  # no row: what the compiler costs a DM step of ours, and whether it earns that back
+# No rows, as the papers' loops have none of it: what the compiler costs a DM step, and whether it earns that back; and
+# students side by side (`torch.func`) against one after another.
+COMPILE, SIDE_BY_SIDE, STUDENTS = "compile", "side_by_side", 5
 
 
 def write_idx(folder, images, test_images):
@@ -137,6 +139,26 @@ class Ours:
         earned = round((first - compiled) / saved) if saved > 0 else None
         return {"compile_s": first - compiled, "eager_s": eager, "compiled_s": compiled, "earned_back_after": earned}
 
+    def side_by_side(self):
+        from hf_dd import networks
+        from hf_dd.side_by_side import fit_side_by_side
+        from hf_dd.training import fit
+
+        synthetic, recipe = self.dm.synthetic, self.recipe(2)
+        images, labels = synthetic.pixels.detach(), synthetic.labels
+        times = {"one_by_one_s": [], "side_by_side_s": []}
+        for _ in range(4):  # the first one warms up
+            group = [networks.build("ConvNet", **self.data.network_shape, seed=seed) for seed in range(STUDENTS)]
+            started = time.perf_counter()
+            for seed, network in enumerate(group):
+                list(fit(network, images, labels, recipe, seed=seed, purpose="student"))
+            between = time.perf_counter()
+            seeds = range(STUDENTS)
+            fit_side_by_side(group, [images] * STUDENTS, [labels] * STUDENTS, recipe, seeds=seeds, purpose="student")
+            times["one_by_one_s"].append((between - started) / recipe.epochs)
+            times["side_by_side_s"].append((time.perf_counter() - between) / recipe.epochs)
+        return {name: statistics.median(values[1:]) for name, values in times.items()}
+
     def dm_step(self):
         self.step(self.dm)
 
@@ -146,19 +168,18 @@ class Ours:
     def clom_cos_step(self):
         self.step(self.cos)
 
+    def recipe(self, epochs):
+        from hf_dd.protocols import PROTOCOLS
+
+        return PROTOCOLS["dsa"].with_changes(epochs=epochs).recipe()
+
     def student_epoch(self):
         from hf_dd import networks
-        from hf_dd.config import EvaluationConfig
-        from hf_dd.evaluation import Protocol
         from hf_dd.training import fit
 
-        network = networks.build("ConvNet", **self.data.network_shape, seed=0)
-        recipe = Protocol.from_config(EvaluationConfig(eval_epochs=EPOCHS)).recipe()
-        synthetic = self.dm.synthetic
-        autocast = self.accelerator.autocast
-        images = synthetic.pixels.detach()
-        for _ in fit(network, images, synthetic.labels, recipe, seed=0, purpose="student", autocast=autocast):
-            pass
+        network, synthetic = networks.build("ConvNet", **self.data.network_shape, seed=0), self.dm.synthetic
+        how = {"seed": 0, "purpose": "student", "autocast": self.accelerator.autocast}
+        list(fit(network, synthetic.pixels.detach(), synthetic.labels, self.recipe(EPOCHS), **how))
 
     def test_pass(self):
         from hf_dd.training import predict
@@ -267,14 +288,39 @@ def report(rows):
         for side in ("ours", "ours_fp32"):
             share = by_work["clom_ce_step"][f"{side}_s"] / by_work["dm_step"][f"{side}_s"]
             lines.append(f"\nCLoM-ce adds {100 * share:.1f} % to a DM step ({side}).")
+    if {"student_epoch", "test_pass"} <= by_work.keys():
+        literal, ours = (
+            300 * by_work["student_epoch"][f"{side}_s"] + by_work["test_pass"][f"{side}_s"]
+            for side in ("literal", "ours")
+        )
+        lines.append(
+            f"\nA student of 300 epochs and its test pass: {literal:.0f} s, ours {ours:.0f} s, {literal / ours:.1f} ×."
+        )
     if "clom_cos_step" in by_work:
         lines.append(f"\nCLoM-cos: {by_work['clom_cos_step']['one_off_s']:.1f} s once per teacher for the class sums.")
     return "\n".join(lines)
 
 
+def report_more(more):
+    """What has no row, in sentences."""
+    lines = []
+    for name, figures in more.get(COMPILE, {}).items():
+        steps = figures["earned_back_after"]
+        lines.append(
+            f"\ntorch.compile, {name}: {figures['compile_s']:.0f} s; a DM step takes {figures['eager_s']:.3g} s, "
+            f"compiled {figures['compiled_s']:.3g} s: {f'earned back after {steps} steps' if steps else 'no gain'}."
+        )
+    for name, figures in more.get(SIDE_BY_SIDE, {}).items():
+        lines.append(
+            f"\nAn epoch of {STUDENTS} students, {name}: {figures['one_by_one_s']:.3g} s one after another, "
+            f"{figures['side_by_side_s']:.3g} s side by side."
+        )
+    return "\n".join(lines)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    works = [*REPETITIONS, COMPILE]
+    works = [*REPETITIONS, COMPILE, SIDE_BY_SIDE]
     parser.add_argument("--work", nargs="+", choices=works, default=works, help="Only these.")
     parser.add_argument("--output", help="JSON file for the rows.")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="Of each side.")
@@ -296,11 +342,11 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         write_idx(Path(folder), options.images, options.test_images)
         sides = {name: Side(name, Path(folder), options) for name in SIDES}
-        rows, compiling = [], {}
-        if COMPILE in options.work:
-            compiling = {name: sides[name].run(COMPILE)[2] for name in ("ours", "ours fp32")}
+        rows, more = [], {}
         for work in options.work:
-            if work == COMPILE:
+            if work in (COMPILE, SIDE_BY_SIDE):
+                names = ("ours", "ours fp32") if work == COMPILE else ("ours fp32",)
+                more[work] = {name: sides[name].run(work)[2] for name in names}
                 continue
             rows.append(measure(sides, work, options.repetitions or REPETITIONS[work]))
             print(f"{work}: {rows[-1]['ratio']:.1f}", flush=True)
@@ -308,14 +354,9 @@ def main():
             side.pipe.send(None)
             side.process.join()
     print("\n" + report(rows))
-    for name, figures in compiling.items():
-        steps = figures["earned_back_after"]
-        print(
-            f"\ntorch.compile, {name}: {figures['compile_s']:.0f} s; a DM step takes {figures['eager_s']:.3g} s, "
-            f"compiled {figures['compiled_s']:.3g} s: {f'earned back after {steps} steps' if steps else 'no gain'}."
-        )
+    print(report_more(more))
     if options.output:
-        Path(options.output).write_text(json.dumps({"about": about, "rows": rows, "compile": compiling}, indent=2))
+        Path(options.output).write_text(json.dumps({"about": about, "rows": rows} | more, indent=2))
 
 
 if __name__ == "__main__":

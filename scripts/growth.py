@@ -10,6 +10,7 @@ fp32), on one thread, so that two processes may be compared with one; those of `
 
 import argparse
 import json
+import math
 import os
 import statistics
 import subprocess
@@ -214,7 +215,30 @@ def table(results):
             )
     if "processes" in results:
         one, two = (found["step_s"] for _, found in results["processes"])
-        lines.append(f"\nTwo processes of one thread: {one / two:.2f} × the speed of one.")
+        lines.append(
+            f"\nTwo processes of one thread: {one / two:.2f} × the speed of one. Predicted from these two steps:"
+        )
+        lines.append("\n" + predicted(one, two))
+    return "\n".join(lines)
+
+
+def predicted(one, two, classes=(10, 100, 1_000), most=64):
+    """Speed over one process, from the steps of one and two: t(n) = c + (t(1) − c) · share(n), c = 2 t(2) − t(1).
+
+    c is what every process spends whatever it owns, exchange included; share(n) is the busiest process's share of the
+    classes, or of a class where there are more processes. The time of a step is taken to grow with the classes.
+    """
+    constant = max(0.0, 2 * two - one)
+    per_class = (one - constant) / BASE["classes"]
+    counts = [2**power for power in range(most.bit_length())]
+    lines = ["| classes | " + " | ".join(f"{n} processes" for n in counts) + " |", "|" + "---|" * (len(counts) + 1)]
+    for number in classes:
+
+        def seconds(n, number=number):
+            busiest = math.ceil(number / n) if n <= number else 1 / (n // number)
+            return constant + per_class * busiest
+
+        lines.append(f"| {number:,} | " + " | ".join(f"{seconds(1) / seconds(n):.1f} ×" for n in counts) + " |")
     return "\n".join(lines)
 
 

@@ -429,7 +429,7 @@ def test_teachers_need_a_test_split(pets, tmp_path):
         ("--architecture_options width=0", ["width", "at least 1"]),
         ("--architecture_options width", ["'width'", "key=value"]),
         ("--augment color_flap", ["'flap'", "flip, "]),
-        ("--eval_students 1 --eval_architecture ConvNt", ["'ConvNt'", "ConvNet, "]),
+        ("--eval_students 1 --eval_architectures ConvNt", ["'ConvNt'", "ConvNet, "]),
         ("--eval_students 1 --eval_augment flap", ["'flap'", "flip, "]),
         ("--dtype float64 --mixed_precision bf16", ["float64", "bf16", "contradict"]),
         ("--resume_from_checkpoint no/such/checkpoint", ["no/such/checkpoint", "isn't a readable checkpoint"]),
@@ -639,7 +639,7 @@ def test_a_pull_request_promises_no_tag(folder, unique, api):
 
 def test_a_push_keeps_what_an_evaluation_has_written_since(folder, unique):
     early = Artefact.open(folder)
-    runs.evaluate(sets=[str(folder)], eval_students=1, eval_epochs=1, random_baseline=False)
+    runs.evaluate(sets=[str(folder)], eval_students=1, eval_epochs=1, baselines=[])
     repo = unique()
     early.push(repo)
     message_of("push", folder, "--hub_dataset_id", repo, "--hub_tag", "v1")  # a push that fails keeps it, too

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from huggingface_hub import DatasetCard, ModelCard
+from huggingface_hub import DatasetCard, ModelCard, parse_eval_result_entries
 
 from hf_dd import cards
 from hf_dd.cards import DistilledRecord, TeacherRecord
@@ -68,14 +68,21 @@ def row(name, copy, mean, std):
         "n": 3,
         "mean": mean,
         "std": std,
+        "half_width": 2.5 * std,
+        "scores": [mean - std, mean, mean + std],
+        "learning_rate": 0.01,
         "seconds": 12.5,
         "ipc": 5,
+        "bytes": 12_345,
+        "baseline": None,
     }
 
 
 RESULTS = {
     "protocol": {
         "name": "dsa",
+        "version": 1,
+        "changed": ["epochs"],
         "epochs": 300,
         "learning_rate": 0.01,
         "augment": "color_crop",
@@ -301,3 +308,15 @@ def test_a_record_comes_back_from_its_json(distilled, trained):
     for record in (distilled, trained):
         again = type(record)(**json.loads(json.dumps(cards.as_json(record))))
         assert again == record and again is not record
+
+
+def test_results_in_the_hubs_own_format(distilled):
+    entries = parse_eval_result_entries(yaml.safe_load(cards.eval_results(distilled.data, distilled.results)))
+    assert [(entry.dataset_id, entry.dataset_revision) for entry in entries] == [("local/pets", DATA_SHA)] * 2
+    assert [(entry.task_id, entry.value) for entry in entries] == [
+        ("dsa-v1-convnet", 81.254),
+        ("dsa-v1-convnet", 60.0),
+    ]
+    assert entries[0].notes == "pets-dm-clom-ce-ipc5, float: ± 0.46 over 3 students, 12,345 bytes"
+    nowhere = distilled.data | {"repo_id": None}
+    assert yaml.safe_load(cards.eval_results(nowhere, distilled.results)) == []

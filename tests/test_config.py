@@ -121,7 +121,8 @@ def test_a_wrong_command_line(arguments, words):
         (DistillConfig, {"image_learning_rate": float("inf")}, ["--image_learning_rate is inf", "finite"]),
         (DistillConfig, {"image_momentum": -0.1}, ["--image_momentum is -0.1", "at least 0"]),
         (DistillConfig, {"eval_epochs": 0}, ["--eval_epochs is 0"]),
-        (DistillConfig, {"eval_learning_rate": float("inf")}, ["--eval_learning_rate is inf", "finite"]),
+        (DistillConfig, {"eval_learning_rates": [0.1, float("inf")]}, ["--eval_learning_rates holds [inf]", "finite"]),
+        (EvaluateConfig, {"sets": ["a/b"], "baselines": ["rnd"]}, ["['rnd']", "random, herding, k-centers, full"]),
         (DistillConfig, {"image_size": 0}, ["--image_size is 0"]),
         (DistillConfig, {"clom": "ce"}, ["--clom ce needs teachers", "--teacher_pool"]),
         (DistillConfig, {"teachers": ["a/b"]}, ["--teachers has no effect", "--clom"]),
@@ -249,7 +250,7 @@ def test_defaults_are_the_published_ones():
         assert getattr(distil, name) is None  # the objective's own value is used
     assert (distil.clom_alpha, distil.ipc, distil.init, distil.objective) == (100.0, 10, "real", "dm")
     assert distil.augment == "color_crop_cutout_flip_scale_rotate"
-    assert (distil.eval_epochs, distil.eval_learning_rate) == (300, 0.01)
+    assert (distil.eval_protocol, distil.eval_epochs, distil.eval_learning_rates) == ("dsa", None, [])
     teacher = PretrainConfig()
     assert (teacher.learning_rate, teacher.momentum, teacher.weight_decay) == (0.01, 0.9, 5e-3)
     assert (teacher.batch_size, teacher.epochs, teacher.augment) == (256, 150, "none")
@@ -302,7 +303,7 @@ def test_lists_of_two_configs_are_not_shared():
         PretrainConfig(),
         PretrainConfig(architectures=["ConvNet", "MLP"], teacher_seeds=[0, 1, -3], keep_epochs=[1, 150], lr_drops=[]),
         PretrainConfig(lr_drops=[0.1, 2 / 3], hub_namespace="lab", hub_private_repo=True, mixed_precision="bf16"),
-        EvaluateConfig(sets=["a/b", "c d"], random_baseline=False, copies=["8bit"], dataset="digits"),
+        EvaluateConfig(sets=["a/b", "c d"], baselines=[], copies=["8bit"], dataset="digits"),
     ],
 )
 def test_the_command_of_a_card_parses_back_to_the_same_options(config):

@@ -1,11 +1,13 @@
-"""Metrics as `evaluate` modules, defined here: they work offline, combine and save like any other of the library."""
+"""Accuracy, as a script for `evaluate.load`."""
 
 import datasets
 import evaluate
 import numpy
 
+from hf_dd.metrics import scores
 
-class Accuracy(evaluate.Metric):
+
+class Accuracy(scores.Metric):
     """Share of predictions that equal their references, in [0, 1]."""
 
     def _info(self) -> evaluate.MetricInfo:

@@ -1,0 +1,137 @@
+"""Real images under the same protocol as the distilled sets, and the memory of what they scored.
+
+A baseline costs as much as the set that it is compared with, and is the same for every set of a data set: its scores
+are kept under the cache folder of `datasets`, keyed by the data's fingerprint, the protocol, the student, the
+precision, and the code that they depend on.
+"""
+
+import functools
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from hf_dd import pixel_cache, selection
+from hf_dd.data import ImageData
+from hf_dd.images import Images
+from hf_dd.seeding import generator
+
+DEPENDS_ON = "augment baselines data evaluation images metrics networks protocols selection training".split()
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """Images to train students on, what to call them, and the bytes that they take.
+
+    Attributes:
+        images: (N, channels, height, width): floats in [0, 1] space, or uint8.
+        labels: int64, (N,).
+        bytes: of this copy as it is stored.
+        soft_labels: probabilities (N, classes), or None.
+        baseline: what kind of real images these are ('random', …), or None for a distilled set.
+    """
+
+    name: str
+    copy: str
+    images: Images
+    labels: Tensor
+    bytes: int
+    soft_labels: Tensor | None = None
+    baseline: str | None = None
+
+    def of_student(self, student: int) -> "Candidate":
+        """What this student trains on: the same for all, but for baselines that are drawn."""
+        return self
+
+    @property
+    def ipc(self) -> int:
+        """Images of the first class."""
+        return int((self.labels == 0).sum())
+
+
+@dataclass(frozen=True)
+class RandomReal(Candidate):
+    """Random real images, drawn anew for each student, so that the spread is that of draws and students."""
+
+    draw: Callable[[int], Candidate] | None = None
+
+    def of_student(self, student: int) -> Candidate:
+        """The draw of this student."""
+        return self.draw(student)
+
+
+def baseline(kind: str, data: ImageData, ipc: int, seed: int, autocast: selection.Autocast) -> Candidate:
+    """`ipc` real images per class, chosen as `kind` says, or all of them for 'full'; on the data's device.
+
+    Raises DataError where a class has fewer, and ConfigError for an unknown kind.
+    """
+    if kind == "full":
+        size = data.train.images.shape.numel()
+        return Candidate("full set", "8bit", data.train.images, data.train.labels, size, baseline=kind)
+    data.require_ipc(ipc)
+    if kind == "random":
+        first, draw = random_real(data, ipc, seed, 0), functools.partial(random_real, data, ipc, seed)
+        return RandomReal(first.name, first.copy, first.images, first.labels, first.bytes, baseline=kind, draw=draw)
+    identity = ["selection", kind, ipc, seed, data.fingerprint]
+    chosen = remembered(identity, lambda: selection.select(data, kind, ipc, seed, autocast=autocast).tolist())
+    return real_images(data, torch.tensor(chosen), kind, f"{kind}, ipc {ipc}")
+
+
+def random_real(data: ImageData, ipc: int, seed: int, student: int) -> Candidate:
+    """`ipc` real images of each class, drawn without replacement for a student."""
+    draws = [data.sample_class(c, ipc, generator(seed, "random-real", student, c)) for c in range(data.num_classes)]
+    return real_images(data, torch.cat(draws), "random", f"random real, ipc {ipc}")
+
+
+def real_images(data: ImageData, chosen: Tensor, kind: str, name: str) -> Candidate:
+    """The real training images of these indices."""
+    chosen = chosen.to(data.device)
+    images = data.train.images[chosen]
+    return Candidate(name, "8bit", images, data.train.labels[chosen], images.numel(), baseline=kind)
+
+
+def remembered(identity: list, compute: Callable[[], Any]) -> Any:
+    """What `compute` gives (JSON-able), or gave before for the same identity, code and version of torch."""
+    result = recall(identity)
+    if result is None:
+        result = compute()
+        remember(identity, result)
+    return result
+
+
+def recall(identity: list) -> Any:
+    """What was remembered for this identity, code and version of torch; None for nothing."""
+    try:
+        return json.loads(place_of(identity).read_text())
+    except (OSError, ValueError):
+        return None
+
+
+def remember(identity: list, result: Any) -> None:
+    """Keep a JSON-able result."""
+    with pixel_cache.unfinished(place_of(identity)) as temporary:
+        temporary.write_text(json.dumps(result))
+
+
+def place_of(identity: list) -> Path:
+    """The file of an identity."""
+    from datasets import config
+
+    text = json.dumps([identity, code_version(), torch.__version__])
+    return Path(config.HF_DATASETS_CACHE) / f"hf_dd/baselines/{hashlib.blake2b(text.encode()).hexdigest()[:32]}.json"
+
+
+@functools.cache
+def code_version() -> str:
+    """A digest of the package's files that a score depends on."""
+    digest = hashlib.blake2b(digest_size=16)
+    for name in DEPENDS_ON:
+        place = Path(__file__).with_name(name)
+        for path in sorted(place.rglob("*.py")) if place.is_dir() else [place.with_suffix(".py")]:
+            digest.update(path.read_bytes())
+    return digest.hexdigest()

@@ -1,0 +1,46 @@
+"""Confidence intervals of means over students, and of the difference of two sets under the same students."""
+
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+CONFIDENCE = 0.95
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A mean with the half-width of its two-sided 95 % confidence interval (Student's t, n - 1 degrees of freedom).
+
+    `half_width` is infinite for a single value, which says nothing of the spread.
+    """
+
+    mean: float
+    half_width: float
+    n: int
+
+    @property
+    def excludes_zero(self) -> bool:
+        """Whether the mean differs from zero at this confidence."""
+        return abs(self.mean) > self.half_width
+
+    def __str__(self) -> str:
+        return f"{self.mean:.2f} [{self.mean - self.half_width:.2f}, {self.mean + self.half_width:.2f}]"
+
+
+def of_mean(values: Sequence[float]) -> Interval:
+    """The interval of the mean of independent values."""
+    from scipy import stats
+
+    if len(values) < 2:
+        return Interval(statistics.fmean(values), float("inf"), len(values))
+    quantile = float(stats.t.ppf((1 + CONFIDENCE) / 2, len(values) - 1))
+    half_width = quantile * statistics.stdev(values) / len(values) ** 0.5
+    return Interval(statistics.fmean(values), half_width, len(values))
+
+
+def of_difference(first: Sequence[float], second: Sequence[float]) -> Interval:
+    """The interval of the mean of first - second, value by value: the same student (seed) on two sets.
+
+    Raises ValueError where there are not as many values on both sides.
+    """
+    return of_mean([a - b for a, b in zip(first, second, strict=True)])

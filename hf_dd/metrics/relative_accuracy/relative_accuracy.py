@@ -1,0 +1,29 @@
+"""Accuracy relative to the full set, as a script for `evaluate.load`."""
+
+from statistics import fmean
+
+import evaluate
+
+from hf_dd.errors import DataError
+from hf_dd.metrics import scores
+
+INPUTS = ("distilled", "full")
+
+
+class RelativeAccuracy(scores.AccuracyScore):
+    """Mean accuracy of the distilled set over that of the full set: 1 where nothing is lost; DataError at full = 0."""
+
+    def _info(self) -> evaluate.MetricInfo:
+        return evaluate.MetricInfo(
+            description="Mean accuracy of students of a distilled set, divided by that of students of the full set.",
+            citation="",
+            inputs_description=scores.inputs_description(*INPUTS),
+            features=scores.features(*INPUTS),
+        )
+
+    def _compute(self, distilled, full) -> dict[str, float]:
+        if not any(full):
+            raise DataError(
+                "Nothing is relative to an accuracy of 0: give the accuracies of trained students as full."
+            )
+        return {"relative_accuracy": fmean(distilled) / fmean(full)}

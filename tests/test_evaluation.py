@@ -1,0 +1,299 @@
+"""Evaluation: protocols, students side by side, choices without the test split, baselines, intervals, reports."""
+
+import dataclasses
+import json
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import hf_dd
+from hf_dd import baselines, evaluation, intervals, networks, reports, runs
+from hf_dd.baselines import Candidate, baseline
+from hf_dd.config import DataConfig, EvaluationConfig
+from hf_dd.data import Split, load_data
+from hf_dd.errors import ConfigError, DataError
+from hf_dd.evaluation import Evaluation
+from hf_dd.protocols import PROTOCOLS, Protocol
+from hf_dd.seeding import generator
+from hf_dd.side_by_side import fit_side_by_side
+from hf_dd.training import TrainingRecipe, fit
+
+DIGITS = {"in_channels": 1, "num_classes": 10, "image_size": 8}
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(autouse=True)
+def memory(tmp_path, monkeypatch):
+    """Nothing is remembered from other tests."""
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
+
+
+@pytest.fixture(scope="module")
+def data():
+    return load_data(DataConfig())
+
+
+@pytest.fixture(scope="module")
+def distilled(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs") / "set"
+    options = {"ipc": 2, "iterations": 3, "real_batch_size": 4, "architecture_options": ["width=8"]}
+    return hf_dd.distill(output_dir=str(folder), eval_students=0, **options).folder
+
+
+def short(**changes):
+    return PROTOCOLS["dc"].with_changes(**{"epochs": 2} | changes)
+
+
+def evaluation_of(data, protocol=None):
+    return Evaluation(data, protocol or short(), seed=0, accelerator=runs.new_accelerator("no"))
+
+
+def real(data, ipc=2):
+    return dataclasses.replace(baselines.random_real(data, ipc, 0, 0), name="set", baseline=None)
+
+
+# --- protocols
+
+
+def test_the_published_protocols():
+    dc, dsa, soft = (PROTOCOLS[name] for name in ("dc", "dsa", "soft-label"))
+    assert (dc.epochs, dc.augment, dc.learning_rate, dc.momentum, dc.weight_decay) == (300, "none", 0.01, 0.9, 5e-4)
+    assert (dsa.epochs, dsa.augment) == (1000, "color_crop_cutout_flip_scale_rotate")
+    assert (dc.recipe().drops, dsa.recipe().drops) == ((151,), (501,))
+    assert (soft.labels, soft.optimizer, soft.recipe().cosine) == ("soft", "adamw", True)
+    assert all(protocol.version >= 1 and not protocol.changed for protocol in PROTOCOLS.values())
+
+
+def test_what_is_changed_of_a_protocol_is_named():
+    config = EvaluationConfig(eval_protocol="dsa", eval_epochs=300, eval_learning_rates=[0.01])
+    protocol = Protocol.from_config(config)
+    assert (protocol.epochs, protocol.changed, str(protocol)) == (300, ("epochs",), "dsa v1, changed: epochs 300")
+    assert str(Protocol.from_config(EvaluationConfig(eval_protocol="dc"))) == "dc v1"
+
+
+def test_an_unknown_protocol_names_the_known_ones():
+    with pytest.raises(ConfigError, match="--eval_protocol dca isn't known; known are: dc, .*soft-label"):
+        Protocol.from_config(EvaluationConfig(eval_protocol="dca"))
+
+
+def test_a_cosine_falls_to_nothing_and_adamw_is_adamw():
+    recipe = TrainingRecipe(4, 0.1, 0.9, 0.01, 8, (), (), optimizer="adamw", cosine=True)
+    optimizer, schedule = recipe.optimise([torch.nn.Parameter(torch.zeros(1))])
+    rates = []
+    for _ in range(4):
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        schedule.step()
+    assert isinstance(optimizer, torch.optim.AdamW) and optimizer.param_groups[0]["weight_decay"] == 0.01
+    assert rates == pytest.approx([0.1, 0.0853553, 0.05, 0.0146447], rel=1e-5)
+
+
+# --- students
+
+
+@pytest.mark.parametrize("architecture", ["ConvNet", "ConvNetBN", "MLP", "LeNet", "ResNet18"])
+@pytest.mark.parametrize("soft", [False, True])
+def test_students_side_by_side_learn_as_they_would_alone(architecture, soft):
+    options = {"width": 4} if "ConvNet" in architecture else {}
+    recipe = TrainingRecipe(2, 0.05, 0.9, 5e-4, 8, (1,), ("crop", "color", "flip"))
+    seeds = [3, 4, 5]
+    images = [torch.randn(12, 1, 8, 8, generator=generator(seed, "x"), dtype=torch.float64) for seed in seeds]
+    labels = [torch.randint(10, (12,), generator=generator(seed, "y")) for seed in seeds]
+    if soft:
+        labels = [torch.nn.functional.one_hot(own, 10) * 0.7 + 0.03 for own in labels]
+
+    def fresh():
+        return [networks.build(architecture, **DIGITS, seed=seed, **options).double() for seed in seeds]
+
+    alone, together = fresh(), fresh()
+    for network, own, targets, seed in zip(alone, images, labels, seeds, strict=True):
+        list(fit(network, own, targets, recipe, seed=seed, purpose="student"))
+    fit_side_by_side(together, images, labels, recipe, seeds=seeds, purpose="student")
+    for one, other, start in zip(alone, together, fresh(), strict=True):
+        for name, value in one.state_dict().items():
+            torch.testing.assert_close(other.state_dict()[name], value, rtol=1e-5, atol=1e-6)
+        moved = one.classifier.weight - start.classifier.weight
+        assert moved.abs().max() > 1e-3
+
+
+def test_timm_students_by_name(data):
+    network = evaluation.new_student("timm/resnet10t", data, 0)
+    assert network(torch.zeros(2, 1, 8, 8)).shape == (2, 10)
+    again = evaluation.new_student("timm/resnet10t", data, 0)
+    assert all(torch.equal(a, b) for a, b in zip(network.parameters(), again.parameters(), strict=True))
+    transformer = evaluation.new_student("timm/vit_tiny_patch16_224", load_data(DataConfig(image_size=32)), 0)
+    assert transformer(torch.zeros(2, 1, 32, 32)).shape == (2, 10)
+    with pytest.raises(ConfigError, match="timm has no model 'resnet18x'; near are: timm/resnet18"):
+        evaluation.new_student("timm/resnet18x", data, 0)
+    with pytest.raises(ConfigError, match="timm/vit_tiny_patch16_224 takes no images of 8×8"):
+        evaluation.new_student("timm/vit_tiny_patch16_224", data, 0)
+
+
+def test_soft_labels_are_trained_on_and_asked_for(data):
+    candidate = real(data)
+    soft = torch.nn.functional.one_hot(candidate.labels.roll(2), 10).float()  # every label is another class's
+    protocol = PROTOCOLS["soft-label"].with_changes(epochs=60, augment="none")
+    found = evaluation_of(data, protocol).run([dataclasses.replace(candidate, soft_labels=soft)], ["MLP"], 1)
+    hard = evaluation_of(data, protocol.with_changes(labels="hard")).run([candidate], ["MLP"], 1)
+    assert hard.rows[0].mean > 40 and found.rows[0].mean < 20
+    with pytest.raises(DataError, match="set has no soft labels, which the protocol 'soft-label' trains on"):
+        evaluation_of(data, protocol).run([candidate], ["MLP"], 1)
+
+
+# --- choices
+
+
+class Untouchable:
+    """A test split that must not be looked at."""
+
+    def __getattr__(self, name):
+        raise AssertionError(f"the test split was asked for its {name}")
+
+
+def test_test_labels_cannot_influence_a_choice(data):
+    rates, chosen, candidate = [1e-6, 0.01, 1e-5], [], real(data, ipc=5)
+    shuffled = data.test.labels[torch.randperm(len(data.test), generator=generator(0, "shuffled"))]
+    for test in (data.test, Split(data.test.images, shuffled), Split(255 - data.test.images, 9 - data.test.labels)):
+        evaluated = evaluation_of(dataclasses.replace(data, test=test), short(epochs=40))
+        result = evaluated.run([candidate], ["MLP"], 1, rates)
+        chosen.append(result.rows[0].learning_rate)
+    assert chosen == [0.01] * 3
+    evaluated.data = dataclasses.replace(evaluated.data, test=Untouchable())
+    assert evaluated.choose_learning_rate(candidate, "MLP", rates).learning_rate == 0.01
+
+
+def test_the_validation_images_are_a_tenth_of_each_class_of_the_training_split(data):
+    held_out = evaluation.validation_of(data, 0).test
+    counts, real_counts = torch.bincount(held_out.labels), torch.bincount(data.train.labels)
+    assert (counts - 0.1 * real_counts).abs().max() <= 0.5
+    known = {image.numpy().tobytes() for image in data.train.images}
+    assert {image.numpy().tobytes() for image in held_out.images} <= known
+    assert evaluation.validation_of(data, 0).test.labels.equal(held_out.labels)
+
+
+# --- baselines
+
+
+@pytest.mark.parametrize("kind", ["random", "herding", "k-centers", "full"])
+def test_baselines_are_remembered(data, kind, monkeypatch):
+    monkeypatch.setattr(
+        baselines.selection, "select", lambda data, kind, ipc, *_, **__: torch.cat([m[:ipc] for m in data.class_index])
+    )
+
+    def candidate():
+        return baseline(kind, data, 2, 0, runs.new_accelerator("no").autocast)
+
+    first = evaluation_of(data).run([candidate()], ["MLP"], 2)
+    monkeypatch.setattr(baselines.selection, "select", None)
+    more = evaluation_of(data).run([candidate()], ["MLP"], 3)
+    assert more.rows[0].scores[:2] == first.rows[0].scores and more.rows[0].baseline == kind
+    monkeypatch.setattr(Evaluation, "train", None)
+    assert evaluation_of(data).run([candidate()], ["MLP"], 3).rows == more.rows
+    with pytest.raises(TypeError):
+        evaluation_of(data, short(epochs=3)).run([candidate()], ["MLP"], 1)  # another protocol isn't remembered
+
+
+def test_each_student_of_the_random_baseline_has_its_own_draw(data):
+    candidate = baseline("random", data, 3, 0, None)
+    first, second, again = (candidate.of_student(student) for student in (0, 1, 0))
+    assert first.images.equal(again.images) and not first.images.equal(second.images)
+    assert first.labels.tolist() == second.labels.tolist() == [label for label in range(10) for _ in range(3)]
+    other = baseline("random", data, 3, 1, None).of_student(0)
+    assert not other.images.equal(first.images)
+
+
+def test_a_sets_own_scores_are_not_remembered(data, monkeypatch):
+    evaluation_of(data).run([real(data)], ["MLP"], 1)
+    monkeypatch.setattr(Evaluation, "train", None)
+    with pytest.raises(TypeError):
+        evaluation_of(data).run([real(data)], ["MLP"], 1)
+
+
+# --- intervals
+
+
+def test_intervals_of_textbook_numbers():
+    interval = intervals.of_mean([1.0, 2.0, 3.0])  # t(0.975, 2) = 4.30265
+    assert (interval.mean, interval.half_width) == pytest.approx((2.0, 4.30265 / 3**0.5), rel=1e-5)
+    paired = intervals.of_difference([80.0, 82.0, 84.0], [79.0, 81.5, 82.5])
+    assert (paired.mean, paired.half_width) == pytest.approx((1.0, 4.30265 * 0.5 / 3**0.5), rel=1e-5)
+    assert not paired.excludes_zero and intervals.of_difference([5, 6], [1, 2]).excludes_zero
+    assert intervals.of_mean([7.0]).half_width == float("inf")
+    with pytest.raises(ValueError):
+        intervals.of_difference([1, 2], [1])
+
+
+@settings(deadline=None)
+@given(st.lists(st.floats(0, 100), min_size=2, max_size=8), st.floats(-50, 50))
+def test_pairing_takes_out_what_the_students_share(values, gap):
+    paired = intervals.of_difference([value + gap for value in values], values)
+    assert paired.mean == pytest.approx(gap, abs=1e-9) and paired.half_width < 1e-6
+
+
+# --- results, reports
+
+
+def test_every_row_says_what_it_takes(distilled, tmp_path):
+    options = {"eval_students": 2, "eval_epochs": 2, "eval_architectures": ["MLP", "LeNet"]}
+    results = hf_dd.evaluate(sets=[str(distilled)], output_dir=str(tmp_path), **options)
+    assert [(row.set, row.copy, row.architecture) for row in results.rows] == [
+        (name, copy, architecture)
+        for architecture in ("MLP", "LeNet")
+        for name, copy in (("set", "float"), ("set", "8bit"), ("random real, ipc 2", "8bit"))
+    ]
+    rows = hf_dd.Artefact.open(distilled).load().cast_column("image", __import__("datasets").Image(decode=False))
+    assert [row.bytes for row in results.rows[:3]] == [
+        20 * 8 * 8 * 4,
+        sum(len(image["bytes"]) for image in rows["image"]),
+        20 * 8 * 8,
+    ]
+    for row in results.rows:
+        assert len(row.scores) == row.n == 2 and row.mean == pytest.approx(sum(row.scores) / 2)
+        assert row.half_width == pytest.approx(12.7062 * row.std / 2**0.5, rel=1e-5)
+    written = json.loads((tmp_path / "results.json").read_text())
+    assert (written["protocol"]["name"], written["protocol"]["version"]) == ("dsa", 1)
+    assert written["protocol"]["changed"] == ["epochs"]
+    lines = reports.matrix(results).splitlines()
+    assert lines[0] == "| set | copy | MLP | LeNet |" and len(lines) == 5
+
+
+def test_comparing_sets_is_a_table_and_a_plot(distilled, tmp_path):
+    options = {"eval_students": 2, "eval_epochs": 2, "eval_architectures": ["MLP"], "copies": ["float"]}
+    folder = hf_dd.compare(sets=[str(distilled), str(distilled)], output_dir=str(tmp_path / "c"), **options)
+    assert (folder / "comparison.png").read_bytes().startswith(b"\x89PNG")
+    text = (folder / "comparison.md").read_text()
+    table = [line for line in text.splitlines() if line.startswith("| ")]
+    assert len(table) == 4 and table[1].count("–") == 1  # the first is compared with nothing
+    assert "0.00 [0.00, 0.00]" in table[2]  # the same set again
+    assert "Protocol dsa v1, changed: epochs 2" in text and f"{20 * 8 * 8 * 4:,}" in table[1]
+
+
+def test_a_set_that_does_not_fit_is_refused_before_any_student(distilled, data, monkeypatch):
+    monkeypatch.setattr(Evaluation, "train", None)
+    for options, message in [
+        ({"dataset": "digits", "image_size": 12}, "images of \\(1, 8, 8\\)"),
+        ({"eval_architectures": ["timm/nothing_like_it"]}, "timm has no model"),
+        ({"eval_protocol": "soft-label"}, "no soft labels"),
+        ({"eval_protocol": "linear"}, "known are: "),
+    ]:
+        with pytest.raises(hf_dd.HfDdError, match=message):
+            hf_dd.evaluate(sets=[str(distilled)], baselines=[], **options)
+    with pytest.raises(DataError, match="no test split"):
+        evaluation_of(dataclasses.replace(data, test=None))
+
+
+def test_a_candidate_of_uint8_and_of_floats_is_the_same_set(data):
+    candidate = real(data)
+    floats = dataclasses.replace(candidate, images=candidate.images.float() / 255)
+    assert isinstance(candidate, Candidate)
+    results = evaluation_of(data).run([candidate, floats], ["MLP"], 1)
+    assert results.rows[0].mean == results.rows[1].mean
