@@ -138,6 +138,7 @@ class DistilledRecord:
         dataset_info: features and splits, as in the card's front matter.
         results: an evaluation's `Results.as_dict()`, or None.
         pushed: repo_id and tag (None for a pull request) of the last push, or None.
+        parquet_sha256: of the rows' file.
     """
 
     name: str
@@ -151,6 +152,7 @@ class DistilledRecord:
     versions: dict[str, str]
     results: dict[str, Any] | None = None
     pushed: dict[str, str | None] | None = None
+    parquet_sha256: str = ""
     kind: str = field(default="distilled-set")
     format: int = 1
 
@@ -211,7 +213,7 @@ class ImportedRecord:
         soft_labels: whether it has them.
         learning_rate: the one learned with the images, or None.
         accuracies: per architecture, `mean`, `std` and `n` of those that its authors stored, in [0, 1].
-        dataset_info, command, versions, results, pushed: as of a `DistilledRecord`.
+        dataset_info, command, versions, results, pushed, parquet_sha256: as of a `DistilledRecord`.
     """
 
     name: str
@@ -229,6 +231,7 @@ class ImportedRecord:
     versions: dict[str, str]
     results: dict[str, Any] | None = None
     pushed: dict[str, str | None] | None = None
+    parquet_sha256: str = ""
     kind: str = field(default="imported-set")
     format: int = 1
 
@@ -266,7 +269,12 @@ def front_matter(
     tags: list[str],
     distillation: dict[str, Any],
 ) -> DatasetCardData:
-    """The front matter that every distilled set has, with what differs."""
+    """The front matter that every distilled set has, with what differs.
+
+    The rows' digest is part of the configuration: `load_dataset` would give a folder's former rows from its cache
+    where new ones take exactly as many bytes.
+    """
+    rows = {"config_name": "default", "description": f"Rows with the sha256 {record.parquet_sha256}."}
     return DatasetCardData(
         license=license,
         task_categories=["image-classification"],
@@ -274,7 +282,7 @@ def front_matter(
         source_datasets=[record.data["repo_id"] or slug(record.data["name"])],
         pretty_name=pretty_name,
         tags=["dataset-distillation", "hf-dd", *tags],
-        configs=[{"config_name": "default", "data_files": [{"split": "train", "path": "data/train-*"}]}],
+        configs=[rows | {"data_files": [{"split": "train", "path": "data/train-*"}]}],
         dataset_info=record.dataset_info,
         distillation=distillation,
     )

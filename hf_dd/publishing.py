@@ -1,6 +1,7 @@
 """A distilled set, run → folder → Hub: the folder is written whole first, and a push that fails loses nothing."""
 
 import dataclasses
+import hashlib
 import json
 import shlex
 import statistics
@@ -144,7 +145,7 @@ def write_artefact(
 ) -> Artefact:
     """Write a finished distillation as an artefact folder: parquet, preview, teachers' lock, card, record."""
     rows = to_dataset(result.synthetic)
-    write_images(folder, rows, preview(result.synthetic.own_space(), result.synthetic.labels))
+    facts = write_images(folder, rows, preview(result.synthetic.own_space(), result.synthetic.labels))
     lock = pool.lock() if pool else {"source": None, "teachers": []}
     if pool:
         write(folder / "pool.json", lambda path: path.write_text(json.dumps(lock, indent=2)))
@@ -161,7 +162,7 @@ def write_artefact(
             "hardware": hardware,
             "bytes_exchanged": result.bytes_exchanged,
         },
-        dataset_info=dataset_info(rows, folder / PARQUET),
+        **facts,
         command=command,
         versions=cards.versions(),
     )
@@ -175,7 +176,7 @@ def write_imported(
     """Write an imported set as an artefact folder like that of a distillation of ours."""
     foreign = imported.foreign
     rows = to_rows(imported.pixel_values, imported.labels, data.class_names, imported.soft_labels)
-    write_images(folder, rows, preview(imported.pixel_values, imported.labels))
+    facts = write_images(folder, rows, preview(imported.pixel_values, imported.labels))
     record = ImportedRecord(
         name=name,
         data=cards.data_record(data),
@@ -201,7 +202,7 @@ def write_imported(
             architecture: {"mean": statistics.fmean(found), "std": statistics.pstdev(found), "n": len(found)}
             for architecture, found in foreign.accuracies.items()
         },
-        dataset_info=dataset_info(rows, folder / PARQUET),
+        **facts,
         command=command,
         versions=cards.versions(),
     )
@@ -209,11 +210,13 @@ def write_imported(
     return Artefact(folder, record)
 
 
-def write_images(folder: Path, rows: "datasets.Dataset", image: Any) -> None:
-    """Write the rows and the preview of a set whose record is still to come."""
+def write_images(folder: Path, rows: "datasets.Dataset", image: Any) -> dict[str, Any]:
+    """Write the rows and the preview of a set whose record is still to come; returns what it says of the rows."""
     (folder / RECORD).unlink(missing_ok=True)
     write(folder / PARQUET, rows.to_parquet)
     write(folder / "preview.png", lambda path: image.save(path, format="PNG"))
+    digest = hashlib.sha256((folder / PARQUET).read_bytes()).hexdigest()
+    return {"dataset_info": dataset_info(rows, folder / PARQUET), "parquet_sha256": digest}
 
 
 def dataset_info(rows: "datasets.Dataset", parquet: Path) -> dict[str, Any]:

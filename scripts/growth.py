@@ -22,13 +22,14 @@ from pathlib import Path
 sys.path[0] = str(Path(__file__).resolve().parents[1])  # not this folder: evaluate.py would hide the library
 
 BASE = {"ipc": 10, "classes": 10, "real_set": 6_000, "real_batch_size": 64, "clom": "cos", "steps": 7, "processes": 1}
+WARM_UP = 3  # steps until the heap has found its size
 SWEEPS = {
     "ipc": [{"ipc": ipc} for ipc in (1, 10, 50)],
     "classes": [{"classes": classes} for classes in (10, 100)],
     "real_set": [{"real_set": count} for count in (6_000, 60_000)],
     "pool": [{"pool": count, "clom": "ce", "teachers_in_memory": 1} for count in (1, 5, 20)]
     + [{"pool": 20, "clom": "ce"}],
-    "processes": [{"processes": count, "clom": "none", "real_batch_size": 256, "steps": 5} for count in (1, 2)],
+    "processes": [{"processes": count, "clom": "none", "real_batch_size": 256, "steps": 9} for count in (1, 2) * 2],
     "large": [{"classes": 10, "real_set": 50_000, "size": 224, "ipc": 1, "clom": "none", "real_batch_size": 16}],
 }
 
@@ -69,7 +70,7 @@ def measure(point, folder):
     distiller = Distiller(DistillConfig(**options), data, pool, accelerator, folder)
     waited = watch_reader() if size > 28 else [0.0]
     steps = []
-    for index in range(point["steps"] + 1):
+    for index in range(point["steps"] + WARM_UP):
         accelerator.wait_for_everyone()
         waited[0] = 0.0
         steps.append(timed(distiller.step, index))
@@ -80,7 +81,7 @@ def measure(point, folder):
         alone = Distiller(DistillConfig(**options, objective="clom"), data, pool, accelerator, folder)
         guide_steps = [timed(alone.step, index) for index in range(point["steps"] + 1)]
         found["guide_s"], found["first_guide_s"] = statistics.median(guide_steps[1:]), guide_steps[0]
-    found["first_step_s"], found["step_s"] = steps[0], statistics.median(steps[1:])
+    found["first_step_s"], found["step_s"] = steps[0], statistics.median(steps[WARM_UP:])
     found["peak_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     accelerator.wait_for_everyone()
     accelerator.end_training()  # a process that leaves early takes the others' connections with it
@@ -214,7 +215,8 @@ def table(results):
                 f"{found['peak_mb']:,.0f} MB | {'; '.join(more)} |"
             )
     if "processes" in results:
-        one, two = (found["step_s"] for _, found in results["processes"])
+        runs = [(point["processes"], found["step_s"]) for point, found in results["processes"]]
+        one, two = (statistics.median(seconds for of, seconds in runs if of == count) for count in (1, 2))
         lines.append(
             f"\nTwo processes of one thread: {one / two:.2f} × the speed of one. Predicted from these two steps:"
         )

@@ -122,6 +122,7 @@ def distilled():
             "hardware": "CPU, 1 process of 2 threads",
         },
         dataset_info=copy.deepcopy(DATASET_INFO),
+        parquet_sha256="e" * 64,
         command="hf-dd distill --dataset local/pets --ipc 5",
         versions=dict(VERSIONS),
         results=copy.deepcopy(RESULTS),
@@ -267,7 +268,13 @@ def test_the_front_matter_of_a_dataset(distilled):
     assert front["size_categories"] == ["n<1K"]
     assert front["source_datasets"] == ["local/pets"]
     assert front["pretty_name"] == "local/pets distilled, 5 images per class"
-    assert front["configs"] == [{"config_name": "default", "data_files": [{"split": "train", "path": "data/train-*"}]}]
+    assert front["configs"] == [
+        {
+            "config_name": "default",
+            "description": f"Rows with the sha256 {'e' * 64}.",
+            "data_files": [{"split": "train", "path": "data/train-*"}],
+        }
+    ]
     assert front["dataset_info"] == DATASET_INFO
     assert set(front["tags"]) == {"dataset-distillation", "hf-dd", "objective:dm", "clom:ce"}
     distillation = front["distillation"]

@@ -613,6 +613,25 @@ def test_an_import_overwrites_only_when_asked_and_only_with_a_whole_set(imported
     )
 
 
+def test_a_folder_with_new_rows_of_the_same_size_is_read_anew(native, tmp_path):
+    path, folder = tmp_path / "res.pt", tmp_path / "set"
+    options = {"foreign_set": str(path), "dataset": "digits", "output_dir": str(folder), "overwrite_output_dir": True}
+    write_dc(path, (native.pixels, native.labels))
+    first = runs.import_set(**options)
+    before = first.load()["pixel_values"]
+    for other in range(1, IPC):  # two images of a class in each other's place: most take as many bytes
+        order = torch.arange(len(native.labels))
+        order[[0, other]] = order[[other, 0]]
+        write_dc(path, (native.pixels[order], native.labels))
+        second = runs.import_set(**options)
+        if second.record.dataset_info == first.record.dataset_info:
+            break
+    else:
+        pytest.fail("no two sets of the same size")
+    after = second.load()["pixel_values"]
+    assert after[0] == before[other] and after[other] == before[0] != before[other]
+
+
 def test_the_command_line(native, tmp_path, capsys):
     path = write_dc(tmp_path / "res.pt", (native.pixels, native.labels))
     folder = tmp_path / "out"
