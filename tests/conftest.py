@@ -49,6 +49,17 @@ class TinyTeachers:
     folders: list[Path]
 
 
+@pytest.fixture(scope="module")
+def one_thread():
+    """For networks so small that threads only wait for each other, and for the bits of processes of one thread."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.fixture(scope="session")
 def hub():
     """The session's Hub."""

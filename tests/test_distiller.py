@@ -31,13 +31,7 @@ ENVIRONMENT = os.environ | {
 }
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    """As the processes started here have, so that they compute the same bits."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")

@@ -23,12 +23,7 @@ from hf_dd.training import TrainingRecipe, fit
 DIGITS = {"in_channels": 1, "num_classes": 10, "image_size": 8}
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(autouse=True)

@@ -22,13 +22,7 @@ from tests.oracles import dm as dm_oracle
 NAMES = ["cat", "dog", "bird", "fish", "frog"]
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    """The tensors here are too small to share out."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def make_data(counts=(9, 6, 7), channels=1, size=6, seed=0):
