@@ -291,7 +291,10 @@ def new_student(architecture: str, data: ImageData, seed: int) -> nn.Module:
 
 
 def labels_of(candidate: Candidate, protocol: Protocol) -> Tensor:
-    """The labels that the protocol trains on; raises DataError where it wants soft ones and there are none."""
+    """The labels that the protocol trains on; real images have hard ones only, and are trained on those.
+
+    Raises DataError where the protocol wants soft labels and a distilled set has none.
+    """
     if protocol.labels == "hard":
         return candidate.labels
     if candidate.soft_labels is None and candidate.baseline is None:

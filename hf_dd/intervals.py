@@ -18,11 +18,6 @@ class Interval:
     half_width: float
     n: int
 
-    @property
-    def excludes_zero(self) -> bool:
-        """Whether the mean differs from zero at this confidence."""
-        return abs(self.mean) > self.half_width
-
     def __str__(self) -> str:
         return f"{self.mean:.2f} [{self.mean - self.half_width:.2f}, {self.mean + self.half_width:.2f}]"
 

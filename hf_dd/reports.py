@@ -28,7 +28,8 @@ def comparison(results: Results, about: dict[str, dict[str, Any]]) -> str:
         f"Protocol {results.protocol}, {results.protocol.epochs} epochs, last epoch, on {results.hardware}. Accuracy: "
         "mean ± standard deviation over n students; intervals are those of means, at 95 % (Student's t)."
     )
-    return "\n".join([*lines, "", note, ""])
+    several = len({row.architecture for row in results.rows}) > 1
+    return "\n".join([*lines, "", *([matrix(results), ""] if several else []), note, ""])
 
 
 def difference(results: Results, index: int, first: int) -> str:

@@ -175,7 +175,10 @@ def compare(config: EvaluateConfig | None = None, **options: Any) -> Path:
     results, records_of = evaluate_sets(config)
     if PartialState().is_main_process:
         write_results(folder, results)
-        about = {name: {"teachers": len(record.get("teachers", []))} for name, record in records_of.items()}
+        about = {  # of an imported set nobody knows its teachers
+            name: {"teachers": len(record["teachers"]) if "teachers" in record else "–"}
+            for name, record in records_of.items()
+        }
         text = reports.comparison(results, about)
         records.write(folder / "comparison.md", lambda path: path.write_text(text))
         reports.plot(results, folder / "comparison.png")

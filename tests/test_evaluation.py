@@ -221,7 +221,8 @@ def test_intervals_of_textbook_numbers():
     assert (interval.mean, interval.half_width) == pytest.approx((2.0, 4.30265 / 3**0.5), rel=1e-5)
     paired = intervals.of_difference([80.0, 82.0, 84.0], [79.0, 81.5, 82.5])
     assert (paired.mean, paired.half_width) == pytest.approx((1.0, 4.30265 * 0.5 / 3**0.5), rel=1e-5)
-    assert not paired.excludes_zero and intervals.of_difference([5, 6], [1, 2]).excludes_zero
+    constant = intervals.of_difference([5, 6], [1, 2])
+    assert paired.half_width > paired.mean and (constant.mean, constant.half_width) == (4, 0)
     assert intervals.of_mean([7.0]).half_width == float("inf")
     with pytest.raises(ValueError):
         intervals.of_difference([1, 2], [1])
@@ -269,6 +270,7 @@ def test_comparing_sets_is_a_table_and_a_plot(distilled, tmp_path):
     table = [line for line in text.splitlines() if line.startswith("| ")]
     assert len(table) == 4 and table[1].count("–") == 1  # the first is compared with nothing
     assert "0.00 [0.00, 0.00]" in table[2]  # the same set again
+    assert [line.split(" | ")[-1] for line in table] == ["teachers |", "0 |", "0 |", "– |"]
     assert "Protocol dsa v1, changed: epochs 2" in text and f"{20 * 8 * 8 * 4:,}" in table[1]
 
 
