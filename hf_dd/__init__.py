@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from hf_dd.config import PretrainConfig as PretrainConfig
     from hf_dd.data import load_data as load_data
     from hf_dd.errors import HfDdError as HfDdError
+    from hf_dd.pools import TeacherPool as TeacherPool
     from hf_dd.publishing import Artefact as Artefact
     from hf_dd.publishing import load_distilled as load_distilled
     from hf_dd.publishing import push as push
@@ -23,15 +24,14 @@ if TYPE_CHECKING:
     from hf_dd.runs import evaluate as evaluate
     from hf_dd.runs import import_set as import_set
     from hf_dd.runs import pretrain as pretrain
-    from hf_dd.teachers import TeacherPool as TeacherPool
 
 PUBLIC = {
     "config": ("DistillConfig", "EvaluateConfig", "ImportConfig", "PretrainConfig"),
     "data": ("load_data",),
     "errors": ("HfDdError",),
+    "pools": ("TeacherPool",),
     "publishing": ("Artefact", "load_distilled", "push"),
     "runs": ("compare", "create_pool", "distill", "evaluate", "import_set", "pretrain"),
-    "teachers": ("TeacherPool",),
 }
 MODULE_OF = {name: module for module, names in PUBLIC.items() for name in names}
 

@@ -138,7 +138,7 @@ def pool(arguments: Sequence[str]) -> None:
     show.add_argument("slug", help="Slug of the collection.")
     options = parser.parse_args(arguments)
     from hf_dd import hub, runs
-    from hf_dd.teachers import pins_of
+    from hf_dd.pools import pins_of
 
     if options.action == "show":
         collection = hub.read_collection(options.slug)

@@ -28,9 +28,9 @@ from hf_dd.experts import ExpertPool
 from hf_dd.initialisation import initial_set
 from hf_dd.learned import Learned
 from hf_dd.objectives import Losses, Objective, Ownership, Step, build_objective
+from hf_dd.pools import TeacherPool
 from hf_dd.profiling import profiled
 from hf_dd.synthetic import SyntheticSet
-from hf_dd.teachers import TeacherPool
 
 logger = logging.getLogger(__name__)
 

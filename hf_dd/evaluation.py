@@ -17,6 +17,7 @@ from hf_dd.baselines import Candidate, recall, remember
 from hf_dd.data import ImageData, Split
 from hf_dd.data_sources import labelling
 from hf_dd.errors import DataError
+from hf_dd.pools import TeacherPool
 from hf_dd.protocols import Protocol
 from hf_dd.results import Results, Row, row_of
 from hf_dd.seeding import generator
@@ -24,7 +25,6 @@ from hf_dd.side_by_side import fit_side_by_side
 from hf_dd.students import Students, students_of
 from hf_dd.synthetic import DistilledSet
 from hf_dd.targets import StoredTargets, Targets, TaughtTargets
-from hf_dd.teachers import TeacherPool
 from hf_dd.training import accuracy, fit, predict
 
 logger = logging.getLogger(__name__)

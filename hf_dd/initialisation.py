@@ -7,10 +7,10 @@ from hf_dd.config import DistillConfig
 from hf_dd.data import ImageData
 from hf_dd.objectives.base import options_of
 from hf_dd.objectives.choice import RealisticPatches
+from hf_dd.pools import TeacherPool
 from hf_dd.realism import PatchOptions, realistic_images, realistic_patches
 from hf_dd.selection import Autocast
 from hf_dd.synthetic import SyntheticSet
-from hf_dd.teachers import TeacherPool
 
 
 def initial_set(

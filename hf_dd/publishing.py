@@ -19,10 +19,10 @@ from hf_dd.decoded import decoded_rows
 from hf_dd.distiller import Distillation
 from hf_dd.errors import ConfigError, HubError, RunError
 from hf_dd.importing import ImportedSet
+from hf_dd.pools import TeacherPool
 from hf_dd.records import RECORD, read_record, write, write_record
 from hf_dd.rows import DECODED, PARQUET, read_rows, write_rows
 from hf_dd.synthetic import DistilledSet, preview, to_dataset, to_rows
-from hf_dd.teachers import TeacherPool
 
 if TYPE_CHECKING:
     import datasets

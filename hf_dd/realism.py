@@ -17,9 +17,9 @@ from hf_dd.data import ImageData
 from hf_dd.errors import ConfigError, TeacherError
 from hf_dd.formation import lay_out, tile_size
 from hf_dd.images import in_chunks
+from hf_dd.pools import TeacherPool
 from hf_dd.seeding import generator
 from hf_dd.selection import Autocast
-from hf_dd.teachers import TeacherPool
 
 METHODS = ("rded", "teacher-score")
 

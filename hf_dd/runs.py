@@ -33,13 +33,13 @@ from hf_dd.experts import ExpertPool
 from hf_dd.foreign import read_foreign
 from hf_dd.importing import import_foreign
 from hf_dd.objectives import check_options
+from hf_dd.pools import TeacherPool, pool_notes
 from hf_dd.pretraining import grid, new_teacher, train_teacher
 from hf_dd.protocols import Protocol
 from hf_dd.publishing import Artefact
 from hf_dd.results import Results
 from hf_dd.soft_labels import logit_orders, relabel
 from hf_dd.students import students_of
-from hf_dd.teachers import TeacherPool, pool_notes
 from hf_dd.teaching import require_labels, teachers_of
 
 logger = logging.getLogger(__name__)

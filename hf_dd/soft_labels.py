@@ -14,7 +14,8 @@ from torch import Tensor
 
 from hf_dd.errors import TeacherError
 from hf_dd.images import chunks_of
-from hf_dd.teachers import Teacher, TeacherPool
+from hf_dd.pools import TeacherPool
+from hf_dd.teachers import Teacher
 
 Autocast = Callable[[], AbstractContextManager]
 

@@ -12,8 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from hf_dd.pools import TeacherPool
 from hf_dd.soft_labels import Autocast, logit_orders, probabilities
-from hf_dd.teachers import TeacherPool
 
 
 class Targets:

@@ -4,12 +4,8 @@ A teacher's folder (a commit of its repository, or a local copy of one) holds `c
 `hf_dd.json`: how to build it, what it weighs, and where it comes from.
 """
 
-import dataclasses
 import hashlib
 import json
-import re
-from collections import Counter, OrderedDict
-from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,12 +14,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hf_dd import hub, networks
-from hf_dd.config import TeacherConfig
 from hf_dd.errors import TeacherError
-from hf_dd.seeding import derive_seed
 
 FILES = ("config.json", "model.safetensors", "hf_dd.json", "README.md")
-PIN_IN_NOTE = re.compile(r"(?P<revision>[^\s=]+)=(?P<sha>[0-9a-f]{40})")
 LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, as PIL's conversion to grayscale
 
 
@@ -117,137 +110,6 @@ class Teacher(nn.Module):
         return [self.class_names.index(name) for name in class_names]
 
 
-class TeacherPool(Sequence[Teacher]):
-    """Teachers, grouped by architecture; `draw` picks one as the paper does.
-
-    Args:
-        teachers: at least one.
-        source: what the pool was made from, for the record: a collection's slug, Hub tags, or nothing.
-
-    Attributes:
-        specs: what each teacher is, whether its weights are in memory or not.
-    """
-
-    def __init__(self, teachers: Sequence[Teacher], source: str | None = None):
-        if not teachers:
-            raise TeacherError("The pool holds no teacher.")
-        self.specs = [teacher.spec for teacher in teachers]
-        self.source = source
-        self._loaded = OrderedDict(enumerate(teachers))
-        self._files: list[tuple[hub.Pin, Path]] = []
-        self._limit = len(teachers)
-        self._place: tuple[torch.device | None, torch.dtype | None] = (None, None)
-
-    @classmethod
-    def from_files(
-        cls, files: Iterable[tuple[hub.Pin, Path]], source: str | None = None, in_memory: int | None = None
-    ) -> "TeacherPool":
-        """Load teachers from their files, each once, so that a bad one shows now; raises TeacherError.
-
-        `in_memory` is how many stay, those used last; the others are loaded again when they are asked for.
-        """
-        files = list(files)
-        limit = in_memory or len(files)
-        pool = cls([load_teacher(*place) for place in files[:limit]], source)
-        pool._files, pool._limit = files, limit
-        pool.specs += [pool._load(index).spec for index in range(limit, len(files))]
-        return pool
-
-    def __getitem__(self, index: int) -> Teacher:
-        index = range(len(self))[index]
-        if index not in self._loaded:
-            return self._load(index)
-        self._loaded.move_to_end(index)
-        return self._loaded[index]
-
-    def _load(self, index: int) -> Teacher:
-        """Load a teacher in the place of the one that was not used for longest."""
-        if len(self._loaded) >= self._limit:
-            self._loaded.popitem(last=False)  # before the other is there
-        self._loaded[index] = load_teacher(*self._files[index]).to(*self._place)
-        return self._loaded[index]
-
-    def __len__(self) -> int:
-        return len(self.specs)
-
-    def __repr__(self) -> str:
-        lines = [f"  {spec}  {spec.architecture} seed {spec.seed} epoch {spec.epoch}" for spec in self.specs]
-        return "\n".join([f"TeacherPool of {len(self)}{f' from {self.source}' if self.source else ''}", *lines])
-
-    def to(self, device: torch.device, dtype: torch.dtype) -> "TeacherPool":
-        """Put all teachers there, in place: those in memory now, the others when they are loaded."""
-        self._place = (device, dtype)
-        for teacher in self._loaded.values():
-            teacher.to(device, dtype)
-        return self
-
-    @classmethod
-    def from_references(
-        cls, references: Sequence[str], source: str | None = None, in_memory: int | None = None
-    ) -> "TeacherPool":
-        """Load teachers named as `owner/name@revision` or as local folders; raises TeacherError or HubError."""
-        return cls.from_files(map(locate, references), source, in_memory)
-
-    @classmethod
-    def from_tags(cls, filters: Sequence[str], revision: str = "final", in_memory: int | None = None) -> "TeacherPool":
-        """Load `revision` of every Hub model that carries all of these Hub tags, in the order of their ids."""
-        found = hub.find_models(filters)
-        if not found:
-            raise TeacherError(f"No model at {hub.endpoint()} carries all of the tags {' '.join(filters)}.")
-        return cls.from_references([f"{repo_id}@{revision}" for repo_id in found], " ".join(filters), in_memory)
-
-    @classmethod
-    def from_collection(cls, slug: str, in_memory: int | None = None) -> "TeacherPool":
-        """Load the commits that a collection's notes pin; raises TeacherError where an item isn't a pinned model."""
-        pins = pins_of(hub.read_collection(slug))
-        return cls.from_files(((pin, hub.pull(pin, files=FILES)) for pin in pins), slug, in_memory)
-
-    @classmethod
-    def from_config(cls, config: TeacherConfig) -> "TeacherPool | None":
-        """The pool that the options name, or None where they name none."""
-        in_memory = config.teachers_in_memory
-        if config.teachers:
-            return cls.from_references(config.teachers, in_memory=in_memory)
-        if config.teacher_tags:
-            return cls.from_tags(config.teacher_tags, config.teacher_revision, in_memory)
-        return cls.from_collection(config.teacher_pool, in_memory) if config.teacher_pool else None
-
-    def draw(self, seed: int, step: int) -> int:
-        """Index of the teacher of a step: first an architecture, then one of its teachers, both uniformly."""
-        architectures = sorted({spec.architecture for spec in self.specs})
-        architecture = architectures[derive_seed(seed, "teacher-architecture", step) % len(architectures)]
-        members = [index for index, spec in enumerate(self.specs) if spec.architecture == architecture]
-        return members[derive_seed(seed, "teacher", step) % len(members)]
-
-    def shares(self) -> dict[int, float]:
-        """How often `draw` picks each teacher, by its index: the weights of a mean over the pool."""
-        of_architecture = Counter(spec.architecture for spec in self.specs)
-        return {
-            index: 1 / len(of_architecture) / of_architecture[spec.architecture]
-            for index, spec in enumerate(self.specs)
-        }
-
-    def lock(self) -> dict:
-        """The resolved pool as JSON-able values: a collection has no revision of its own, this is its snapshot."""
-        return {"source": self.source, "teachers": [dataclasses.asdict(spec) for spec in self.specs]}
-
-
-def pins_of(collection: hub.Collection) -> Iterator[hub.Pin]:
-    """The commits that a collection's notes pin: `epoch-10=<sha> …` for each of its models."""
-    for item in collection.items:
-        if item.kind != "model":
-            raise TeacherError(
-                f"Collection {collection.slug} holds the {item.kind} {item.repo_id}; a pool holds models."
-            )
-        matches = [PIN_IN_NOTE.fullmatch(word) for word in item.note.split()]
-        if not matches or None in matches:
-            raise TeacherError(
-                f"The note of {item.repo_id} in {collection.slug} pins no commits: it reads {item.note!r}, not "
-                "'epoch-10=<40 hex digits> …'. Make the pool anew with `hf-dd pool create`."
-            )
-        yield from (hub.Pin(item.repo_id, match["revision"], match["sha"]) for match in matches)
-
-
 def locate(reference: str) -> tuple[hub.Pin, Path]:
     """Find a teacher's files: a local folder where one is there by that name, else a commit of the Hub, pulled."""
     path, _, revision = reference.rpartition("@") if "@" in reference else (reference, "", "")
@@ -294,16 +156,3 @@ def load_teacher(pin: hub.Pin, folder: Path) -> Teacher:
             f"Teacher {pin} doesn't say what it is: config.json and hf_dd.json have to give its classes, statistics "
             f"and origin ({type(error).__name__}: {error}). `hf-dd pretrain` writes both."
         ) from error
-
-
-def pool_notes(references: Sequence[str]) -> list[hub.CollectionItem]:
-    """One item per repository, its note pinning each revision asked for: what `pins_of` reads back."""
-    notes: dict[str, list[str]] = {}
-    for reference in references:
-        pin = hub.resolve(reference)
-        words = notes.setdefault(pin.repo_id, [])
-        word = f"{pin.revision}={pin.sha}"
-        if word in words:
-            raise TeacherError(f"{reference} is named twice: leave one out.")
-        words.append(word)
-    return [hub.CollectionItem(repo_id, "model", " ".join(words)) for repo_id, words in notes.items()]

@@ -6,9 +6,10 @@ from typing import Any
 
 from hf_dd.config import DistillConfig
 from hf_dd.errors import ConfigError, DataError, TeacherError
+from hf_dd.pools import TeacherPool
 from hf_dd.protocols import Protocol
 from hf_dd.soft_labels import logit_orders
-from hf_dd.teachers import TeacherPool, TeacherSpec, locate
+from hf_dd.teachers import TeacherSpec, locate
 
 
 def teachers_of(

@@ -120,8 +120,9 @@ class Ours:
         from hf_dd.config import DataConfig, DistillConfig
         from hf_dd.data import load_data
         from hf_dd.distiller import Distiller
+        from hf_dd.pools import TeacherPool
         from hf_dd.runs import new_accelerator
-        from hf_dd.teachers import Teacher, TeacherPool, TeacherSpec
+        from hf_dd.teachers import Teacher, TeacherSpec
 
         self.config = DataConfig(dataset=str(folder))
         self.data = data = load_data(self.config)

@@ -48,8 +48,8 @@ def measure(point, folder):
     from hf_dd.data import load_data
     from hf_dd.distiller import Distiller
     from hf_dd.experts import ExpertPool
+    from hf_dd.pools import TeacherPool
     from hf_dd.runs import new_accelerator
-    from hf_dd.teachers import TeacherPool
 
     accelerator = new_accelerator("no")
     size, found = point.get("size", 28), {}

@@ -11,8 +11,9 @@ from hf_dd.config import DataConfig, DistillConfig
 from hf_dd.data import load_data
 from hf_dd.objectives import Ownership, Step, build_objective
 from hf_dd.objectives.clom import ClassificationDistance, CosineDistance
+from hf_dd.pools import TeacherPool
 from hf_dd.synthetic import SyntheticSet
-from hf_dd.teachers import Teacher, TeacherPool, TeacherSpec
+from hf_dd.teachers import Teacher, TeacherSpec
 from hf_dd.training import TrainingRecipe, fit, predict
 from tests.oracles import loops
 

@@ -10,9 +10,9 @@ from hf_dd.config import DataConfig, DistillConfig
 from hf_dd.data import load_data
 from hf_dd.errors import ConfigError, DataError
 from hf_dd.objectives import OBJECTIVES, build_objective, check_options
+from hf_dd.pools import TeacherPool
 from hf_dd.realism import PatchOptions, realistic_images, realistic_patches
 from hf_dd.synthetic import SyntheticSet
-from hf_dd.teachers import TeacherPool
 from tests.test_distiller import checkpoint_pixels, parquet, pixel_values, steps
 from tests.test_objectives import make_data, make_set, make_step
 

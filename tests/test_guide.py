@@ -9,8 +9,8 @@ from hf_dd.errors import ConfigError
 from hf_dd.objectives import build_objective
 from hf_dd.objectives.base import Objective, Published
 from hf_dd.objectives.clom import ClassificationDistance, CosineDistance, Guided
+from hf_dd.pools import TeacherPool
 from hf_dd.synthetic import SyntheticSet
-from hf_dd.teachers import TeacherPool
 from tests.oracles import clom as oracle
 from tests.test_objectives import (
     make_config,

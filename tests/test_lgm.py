@@ -18,10 +18,10 @@ from hf_dd.learned import Learned
 from hf_dd.objectives import OBJECTIVES, build_objective, check_options
 from hf_dd.objectives.linear import head_gradient
 from hf_dd.parsing import parse_config
+from hf_dd.pools import TeacherPool
 from hf_dd.pyramid import PyramidSet, colour_axes, level_sizes
 from hf_dd.seeding import generator
 from hf_dd.synthetic import SyntheticSet, from_dataset, preview, to_dataset
-from hf_dd.teachers import TeacherPool
 from tests.oracles import lgm as oracle
 from tests.test_objectives import (
     NAMES,

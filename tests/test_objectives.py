@@ -12,9 +12,10 @@ from hf_dd.data import ImageData, Split, channel_statistics
 from hf_dd.errors import ConfigError, TeacherError
 from hf_dd.objectives import Ownership, Step, build_objective, check_options
 from hf_dd.objectives.clom import ClassificationDistance, CosineDistance, Guided, ratio_share
+from hf_dd.pools import TeacherPool
 from hf_dd.seeding import generator
 from hf_dd.synthetic import SyntheticSet
-from hf_dd.teachers import Teacher, TeacherPool, TeacherSpec
+from hf_dd.teachers import Teacher, TeacherSpec
 from tests.oracles import augment as augment_oracle
 from tests.oracles import clom as clom_oracle
 from tests.oracles import dm as dm_oracle

@@ -15,10 +15,10 @@ from hf_dd.data import load_data
 from hf_dd.errors import ConfigError, DataError, TeacherError
 from hf_dd.initialisation import initial_set
 from hf_dd.objectives import build_objective, check_options
+from hf_dd.pools import TeacherPool
 from hf_dd.realism import PatchOptions, realistic_images, realistic_patches
 from hf_dd.seeding import generator
 from hf_dd.synthetic import SyntheticSet
-from hf_dd.teachers import TeacherPool
 from tests.oracles import rded as rded_oracle
 from tests.oracles import sre2l as sre2l_oracle
 from tests.test_distiller import arguments, checkpoint_pixels, distil, launch, parquet

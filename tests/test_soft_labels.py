@@ -21,6 +21,7 @@ from hf_dd.data import load_data
 from hf_dd.errors import ConfigError, DataError, TeacherError
 from hf_dd.evaluation import Evaluation
 from hf_dd.objectives import check_options
+from hf_dd.pools import TeacherPool
 from hf_dd.protocols import PROTOCOLS, alternatives
 from hf_dd.publishing import load_distilled
 from hf_dd.runs import new_accelerator
@@ -29,7 +30,7 @@ from hf_dd.side_by_side import fit_side_by_side
 from hf_dd.soft_labels import probabilities, relabel
 from hf_dd.synthetic import SyntheticSet, from_dataset, to_dataset
 from hf_dd.targets import StoredTargets, TaughtTargets, distillation_loss
-from hf_dd.teachers import Teacher, TeacherPool
+from hf_dd.teachers import Teacher
 from hf_dd.teaching import teachers_of
 from hf_dd.training import TrainingRecipe, fit
 from tests.oracles import distillation as oracle

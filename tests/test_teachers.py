@@ -8,7 +8,8 @@ import torch
 
 import hf_dd
 from hf_dd.errors import ConfigError, TeacherError
-from hf_dd.teachers import Teacher, TeacherPool
+from hf_dd.pools import TeacherPool
+from hf_dd.teachers import Teacher
 
 OPTIONS = {"ipc": 1, "iterations": 6, "real_batch_size": 4, "architecture_options": ["width=8"], "eval_students": 0}
 

@@ -18,9 +18,9 @@ from hf_dd.errors import ConfigError, HubError, RunError, TeacherError
 from hf_dd.experts import Expert, ExpertPool, ranges
 from hf_dd.objectives import build_objective, check_options
 from hf_dd.objectives.trajectory import SMALLEST_RATE
+from hf_dd.pools import TeacherPool
 from hf_dd.pretraining import new_teacher
 from hf_dd.synthetic import SyntheticSet
-from hf_dd.teachers import TeacherPool
 from tests.oracles import trajectory as oracle
 from tests.test_distiller import launch, parquet
 from tests.test_objectives import (

@@ -12,9 +12,9 @@ from hf_dd.objectives.gradient import GradientMatching, SiameseGradientMatching
 from hf_dd.objectives.linear import LinearGradientMatching
 from hf_dd.objectives.recovery import Recovery
 from hf_dd.objectives.trajectory import ConstantMemoryTrajectoryMatching, TrajectoryMatching
+from hf_dd.pools import TeacherPool
 from hf_dd.protocols import find_protocol
 from hf_dd.realism import METHODS as TEACHER_STARTS
-from hf_dd.teachers import TeacherPool
 
 OBJECTIVES: dict[str, type[Objective]] = {
     "dm": DistributionMatching,

@@ -18,9 +18,9 @@ from hf_dd import networks
 from hf_dd.config import DistillConfig, parse_key_values
 from hf_dd.data import ImageData
 from hf_dd.errors import ConfigError, nearest_first
+from hf_dd.pools import TeacherPool
 from hf_dd.seeding import generator
 from hf_dd.synthetic import SyntheticSet
-from hf_dd.teachers import TeacherPool
 
 Losses = dict[str, Tensor]
 

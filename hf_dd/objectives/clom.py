@@ -18,8 +18,9 @@ from hf_dd.data import ImageData
 from hf_dd.errors import ConfigError
 from hf_dd.images import by_chunks, in_chunks
 from hf_dd.objectives.base import Learnable, Losses, Objective, Published, Step, zero_with_gradient
+from hf_dd.pools import TeacherPool
 from hf_dd.synthetic import SyntheticSet
-from hf_dd.teachers import Teacher, TeacherPool
+from hf_dd.teachers import Teacher
 
 
 class ClassificationDistance:

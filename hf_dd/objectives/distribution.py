@@ -13,7 +13,7 @@ from hf_dd.config import DistillConfig
 from hf_dd.data import ImageData
 from hf_dd.images import by_chunks, in_chunks
 from hf_dd.objectives.base import Losses, Objective, Ownership, Published, Step, student
-from hf_dd.teachers import TeacherPool
+from hf_dd.pools import TeacherPool
 
 
 class DistributionMatching(Objective):

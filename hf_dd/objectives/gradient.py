@@ -24,7 +24,7 @@ from hf_dd.data import ImageData
 from hf_dd.errors import ConfigError, nearest_first
 from hf_dd.images import chunks_of, in_chunks
 from hf_dd.objectives.base import Losses, Objective, Published, Step, student, zero_with_gradient
-from hf_dd.teachers import TeacherPool
+from hf_dd.pools import TeacherPool
 from hf_dd.training import TrainingRecipe, fit
 
 OF_THE_PAPER = -1

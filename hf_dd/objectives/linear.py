@@ -15,9 +15,10 @@ from hf_dd.data import ImageData
 from hf_dd.errors import ConfigError
 from hf_dd.images import by_chunks, in_chunks
 from hf_dd.objectives.base import Losses, Objective, Published, Step
+from hf_dd.pools import TeacherPool
 from hf_dd.pyramid import PyramidSet, level_sizes
 from hf_dd.synthetic import SyntheticSet
-from hf_dd.teachers import Teacher, TeacherPool
+from hf_dd.teachers import Teacher
 from hf_dd.views import ViewParameters
 
 logger = logging.getLogger(__name__)

@@ -18,7 +18,8 @@ from hf_dd.crops import draw_boxes, resized_crop
 from hf_dd.data import ImageData
 from hf_dd.errors import ConfigError, TeacherError
 from hf_dd.objectives.base import Losses, Objective, Published, Step, zero_with_gradient
-from hf_dd.teachers import Teacher, TeacherPool
+from hf_dd.pools import TeacherPool
+from hf_dd.teachers import Teacher
 
 
 @dataclass(frozen=True)

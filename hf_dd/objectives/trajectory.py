@@ -25,7 +25,7 @@ from hf_dd.data import ImageData
 from hf_dd.errors import ConfigError
 from hf_dd.experts import ExpertPool, Parameters
 from hf_dd.objectives.base import Learnable, Losses, Objective, Published, Step, student, zero_with_gradient
-from hf_dd.teachers import TeacherPool
+from hf_dd.pools import TeacherPool
 
 logger = logging.getLogger(__name__)
 
