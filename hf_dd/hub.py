@@ -148,6 +148,12 @@ def pull(pin: Pin, repo_type: RepoType = "model", files: Sequence[str] | None = 
     return Path(folder)
 
 
+def list_files(pin: Pin, repo_type: RepoType = "model") -> list[str]:
+    """The names of all files at a pinned commit."""
+    with clear_errors(f"{repo_type} {pin}"):
+        return api().list_repo_files(pin.repo_id, repo_type=repo_type, revision=pin.sha)
+
+
 def user() -> str:
     """The name of the token's user; raises HubError without a working token."""
     with clear_errors("Your account"):

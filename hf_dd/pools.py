@@ -12,7 +12,7 @@ from hf_dd import hub
 from hf_dd.config import TeacherConfig
 from hf_dd.errors import TeacherError
 from hf_dd.seeding import derive_seed
-from hf_dd.teachers import FILES, Teacher, load_teacher, locate
+from hf_dd.teachers import Teacher, TeacherSpec, load_teacher, locate, pulled
 
 PIN_IN_NOTE = re.compile(r"(?P<revision>[^\s=]+)=(?P<sha>[0-9a-f]{40})")
 
@@ -35,21 +35,27 @@ class TeacherPool(Sequence[Teacher]):
         self.source = source
         self._loaded = OrderedDict(enumerate(teachers))
         self._files: list[tuple[hub.Pin, Path]] = []
+        self._trusted: Sequence[str] = ()
         self._limit = len(teachers)
         self._place: tuple[torch.device | None, torch.dtype | None] = (None, None)
 
     @classmethod
     def from_files(
-        cls, files: Iterable[tuple[hub.Pin, Path]], source: str | None = None, in_memory: int | None = None
+        cls,
+        files: Iterable[tuple[hub.Pin, Path]],
+        source: str | None = None,
+        in_memory: int | None = None,
+        trusted: Sequence[str] = (),
     ) -> "TeacherPool":
         """Load teachers from their files, each once, so that a bad one shows now; raises TeacherError.
 
-        `in_memory` is how many stay, those used last; the others are loaded again when they are asked for.
+        `in_memory` is how many stay, those used last; the others are loaded again when they are asked for. `trusted`
+        names the repositories whose pickles may be read and whose code may run.
         """
         files = list(files)
         limit = in_memory or len(files)
-        pool = cls([load_teacher(*place) for place in files[:limit]], source)
-        pool._files, pool._limit = files, limit
+        pool = cls([load_teacher(*place, trusted) for place in files[:limit]], source)
+        pool._files, pool._limit, pool._trusted = files, limit, trusted
         pool.specs += [pool._load(index).spec for index in range(limit, len(files))]
         return pool
 
@@ -64,14 +70,14 @@ class TeacherPool(Sequence[Teacher]):
         """Load a teacher in the place of the one that was not used for longest."""
         if len(self._loaded) >= self._limit:
             self._loaded.popitem(last=False)  # before the other is there
-        self._loaded[index] = load_teacher(*self._files[index]).to(*self._place)
+        self._loaded[index] = load_teacher(*self._files[index], self._trusted).to(*self._place)
         return self._loaded[index]
 
     def __len__(self) -> int:
         return len(self.specs)
 
     def __repr__(self) -> str:
-        lines = [f"  {spec}  {spec.architecture} seed {spec.seed} epoch {spec.epoch}" for spec in self.specs]
+        lines = [f"  {spec}  {described(spec)}" for spec in self.specs]
         return "\n".join([f"TeacherPool of {len(self)}{f' from {self.source}' if self.source else ''}", *lines])
 
     def to(self, device: torch.device, dtype: torch.dtype) -> "TeacherPool":
@@ -83,34 +89,47 @@ class TeacherPool(Sequence[Teacher]):
 
     @classmethod
     def from_references(
-        cls, references: Sequence[str], source: str | None = None, in_memory: int | None = None
+        cls,
+        references: Sequence[str],
+        source: str | None = None,
+        in_memory: int | None = None,
+        trusted: Sequence[str] = (),
     ) -> "TeacherPool":
         """Load teachers named as `owner/name@revision` or as local folders; raises TeacherError or HubError."""
-        return cls.from_files(map(locate, references), source, in_memory)
+        files = [locate(reference, trusted) for reference in references]
+        return cls.from_files(files, source, in_memory, trusted)
 
     @classmethod
-    def from_tags(cls, filters: Sequence[str], revision: str = "final", in_memory: int | None = None) -> "TeacherPool":
+    def from_tags(
+        cls,
+        filters: Sequence[str],
+        revision: str = "final",
+        in_memory: int | None = None,
+        trusted: Sequence[str] = (),
+    ) -> "TeacherPool":
         """Load `revision` of every Hub model that carries all of these Hub tags, in the order of their ids."""
         found = hub.find_models(filters)
         if not found:
             raise TeacherError(f"No model at {hub.endpoint()} carries all of the tags {' '.join(filters)}.")
-        return cls.from_references([f"{repo_id}@{revision}" for repo_id in found], " ".join(filters), in_memory)
+        return cls.from_references(
+            [f"{repo_id}@{revision}" for repo_id in found], " ".join(filters), in_memory, trusted
+        )
 
     @classmethod
-    def from_collection(cls, slug: str, in_memory: int | None = None) -> "TeacherPool":
+    def from_collection(cls, slug: str, in_memory: int | None = None, trusted: Sequence[str] = ()) -> "TeacherPool":
         """Load the commits that a collection's notes pin; raises TeacherError where an item isn't a pinned model."""
-        pins = pins_of(hub.read_collection(slug))
-        return cls.from_files(((pin, hub.pull(pin, files=FILES)) for pin in pins), slug, in_memory)
+        files = [pulled(pin, trusted) for pin in pins_of(hub.read_collection(slug))]
+        return cls.from_files(files, slug, in_memory, trusted)
 
     @classmethod
     def from_config(cls, config: TeacherConfig) -> "TeacherPool | None":
         """The pool that the options name, or None where they name none."""
-        in_memory = config.teachers_in_memory
+        how = {"in_memory": config.teachers_in_memory, "trusted": config.trusted_teachers}
         if config.teachers:
-            return cls.from_references(config.teachers, in_memory=in_memory)
+            return cls.from_references(config.teachers, **how)
         if config.teacher_tags:
-            return cls.from_tags(config.teacher_tags, config.teacher_revision, in_memory)
-        return cls.from_collection(config.teacher_pool, in_memory) if config.teacher_pool else None
+            return cls.from_tags(config.teacher_tags, config.teacher_revision, **how)
+        return cls.from_collection(config.teacher_pool, **how) if config.teacher_pool else None
 
     def draw(self, seed: int, step: int) -> int:
         """Index of the teacher of a step: first an architecture, then one of its teachers, both uniformly."""
@@ -130,6 +149,13 @@ class TeacherPool(Sequence[Teacher]):
     def lock(self) -> dict:
         """The resolved pool as JSON-able values: a collection has no revision of its own, this is its snapshot."""
         return {"source": self.source, "teachers": [dataclasses.asdict(spec) for spec in self.specs]}
+
+
+def described(spec: TeacherSpec) -> str:
+    """A teacher's options in words."""
+    if spec.library != "hf_dd":
+        return f"{spec.architecture} of {spec.library}"
+    return f"{spec.architecture} seed {spec.seed} epoch {spec.epoch}"
 
 
 def pool_notes(references: Sequence[str]) -> list[hub.CollectionItem]:

@@ -6,13 +6,15 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from hf_dd import cards, hub, networks, teachers
+from hf_dd import cards, hub, networks
 from hf_dd.cards import TeacherRecord
 from hf_dd.config import slug
 from hf_dd.data import ImageData
 from hf_dd.errors import HubError
 from hf_dd.pretraining import Snapshot
 from hf_dd.records import RECORD, read_record, write, write_record
+
+FILES = ("config.json", "model.safetensors", RECORD, "README.md")  # of a commit
 
 
 def teacher_name(data: ImageData, architecture: str, seed: int) -> str:
@@ -95,7 +97,7 @@ def push_teacher(
                 folder / revision,
                 repo_id,
                 "model",
-                files=teachers.FILES,
+                files=FILES,
                 message=message,
                 tag=revision,
                 private=private,

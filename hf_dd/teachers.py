@@ -1,40 +1,42 @@
 """Pre-trained teachers: named by reference, by Hub tags or by a collection, resolved once to commits, loaded frozen.
 
-A teacher's folder (a commit of its repository, or a local copy of one) holds `config.json`, `model.safetensors` and
-`hf_dd.json`: how to build it, what it weighs, and where it comes from.
+A teacher's folder is a commit of its repository, or a local copy of one: what `hf-dd pretrain` writes, or a model of
+timm or transformers (`adapters`).
 """
 
+import contextlib
 import hashlib
 import json
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from hf_dd import hub, networks
+from hf_dd import adapters, hub
+from hf_dd.adapters import Adapted
 from hf_dd.errors import TeacherError
-
-FILES = ("config.json", "model.safetensors", "hf_dd.json", "README.md")
-LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, as PIL's conversion to grayscale
 
 
 @dataclass(frozen=True)
 class TeacherSpec:
     """What a card says of a teacher: where it lies, at which commit, and the four options of the paper.
 
-    For a local teacher, `repo_id` is its folder and `sha` is `sha256:` and the digest of its weights.
+    For a local teacher, `repo_id` is its folder and `sha` is `sha256:` and the digest of its weights. What a model of
+    another library doesn't say is None. `trusted` ones were let read pickles and run their own code.
     """
 
     repo_id: str
     revision: str
     sha: str
     architecture: str
-    seed: int
-    epoch: int
-    dataset: str
-    accuracy: float
+    seed: int | None
+    epoch: int | None
+    dataset: str | None
+    accuracy: float | None
+    library: str = "hf_dd"
+    trusted: bool = False
 
     @property
     def reference(self) -> str:
@@ -49,40 +51,34 @@ class Teacher(nn.Module):
     """A frozen network that takes images in [0, 1] space, whatever its own size, channels and statistics are.
 
     Attributes:
+        network: images as it takes them → logits, with `features`.
         spec: its place and its options.
-        class_names: names of its classes, in the order of its logits.
+        transform: from images in [0, 1] space to what the network takes.
+        class_names: names of its classes, in the order of its logits; None where it has no head, or no names.
     """
 
-    def __init__(self, network: networks.Network, spec: TeacherSpec, config: dict):
+    def __init__(self, adapted: Adapted, spec: TeacherSpec):
         super().__init__()
-        self.network = network
+        self.network = adapted.network
         self.spec = spec
-        self.class_names: list[str] = config["class_names"]
-        self.channels: int = config["in_channels"]
-        self.image_size: tuple[int, int] = tuple(config["image_size"])
-        self.register_buffer("mean", torch.tensor(config["mean"], dtype=torch.float64).view(-1, 1, 1))
-        self.register_buffer("std", torch.tensor(config["std"], dtype=torch.float64).view(-1, 1, 1))
+        self.transform = adapted.transform
+        self.class_names = adapted.class_names
+        self.register_buffer("mean", torch.tensor(self.transform.mean, dtype=torch.float64).view(-1, 1, 1))
+        self.register_buffer("std", torch.tensor(self.transform.std, dtype=torch.float64).view(-1, 1, 1))
         self.requires_grad_(False).eval()
 
     def train(self, mode: bool = True) -> "Teacher":
         """Stay in eval mode: a teacher's BatchNorm never follows the images it is shown."""
         return super().train(False)
 
-    def adapt(self, images: Tensor) -> Tensor:
-        """Bring images in [0, 1] space to the teacher's channels, size and statistics, differentiably.
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """(height, width) that the network sees: (0, 0) where that depends on the image."""
+        return self.transform.image_size or (0, 0)
 
-        Grayscale is repeated to RGB, RGB is reduced by its luma (BT.601), another size is resampled bilinearly with
-        antialiasing, as its own training images would have been.
-        """
-        if images.shape[1] != self.channels:
-            if self.channels == 3:
-                images = images.expand(-1, 3, -1, -1)
-            else:
-                weights = torch.tensor(LUMA, dtype=images.dtype, device=images.device).view(1, 3, 1, 1)
-                images = (images * weights).sum(1, keepdim=True)
-        if tuple(images.shape[-2:]) != self.image_size:
-            images = F.interpolate(images, self.image_size, mode="bilinear", antialias=True, align_corners=False)
-        return (images - self.mean.to(images.dtype)) / self.std.to(images.dtype)
+    def adapt(self, images: Tensor) -> Tensor:
+        """Bring images in [0, 1] space to the network's channels, size and statistics, differentiably."""
+        return (self.transform.place(images) - self.mean.to(images.dtype)) / self.std.to(images.dtype)
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits, (N, classes of the teacher), of images (N, 1 or 3, height, width) in [0, 1] space."""
@@ -99,6 +95,11 @@ class Teacher(nn.Module):
 
     def logit_order(self, class_names: list[str]) -> list[int]:
         """For each of these classes the index of its logit; raises TeacherError where the label space differs."""
+        if self.class_names is None:
+            raise TeacherError(
+                f"{self.spec} gives no logits of named classes. What reads logits (--clom ce, soft labels, rded, "
+                "sre2l) needs the data set's own label space. As a guide there is --clom cos, which takes any teacher."
+            )
         if sorted(class_names) != sorted(self.class_names):
             missing = sorted(set(class_names) - set(self.class_names))
             extra = sorted(set(self.class_names) - set(class_names))
@@ -110,8 +111,11 @@ class Teacher(nn.Module):
         return [self.class_names.index(name) for name in class_names]
 
 
-def locate(reference: str) -> tuple[hub.Pin, Path]:
-    """Find a teacher's files: a local folder where one is there by that name, else a commit of the Hub, pulled."""
+def locate(reference: str, trusted: Sequence[str] = ()) -> tuple[hub.Pin, Path]:
+    """Find a teacher's files: a local folder where one is there by that name, else a commit of the Hub, pulled.
+
+    Of the repositories in `trusted` pickled weights and code are pulled as well.
+    """
     path, _, revision = reference.rpartition("@") if "@" in reference else (reference, "", "")
     if Path(path).is_dir():
         return locate_locally(Path(path), revision)
@@ -119,8 +123,27 @@ def locate(reference: str) -> tuple[hub.Pin, Path]:
         raise TeacherError(
             f"Teacher {reference}: there is no such folder, and it isn't of the form owner/name@revision."
         )
-    pin = hub.resolve(reference)
-    return pin, hub.pull(pin, files=FILES)
+    return pulled(hub.resolve(reference), trusted)
+
+
+def pulled(pin: hub.Pin, trusted: Sequence[str] = ()) -> tuple[hub.Pin, Path]:
+    """The files of a teacher at a commit, in the cache; raises TeacherError where it has only pickled weights."""
+    if pin.repo_id in trusted:
+        return pin, hub.pull(pin, files=(*adapters.FILES, *adapters.UNSAFE_FILES))
+    folder = hub.pull(pin, files=adapters.FILES)
+    if not any(folder.glob(adapters.WEIGHTS[0])):
+        with naming(pin):
+            adapters.require_safetensors(hub.list_files(pin))
+    return pin, folder
+
+
+@contextlib.contextmanager
+def naming(pin: hub.Pin) -> Iterator[None]:
+    """Put a teacher's name before what is said of it."""
+    try:
+        yield
+    except TeacherError as error:
+        raise TeacherError(f"Teacher {pin}: {error}") from error
 
 
 def locate_locally(folder: Path, revision: str) -> tuple[hub.Pin, Path]:
@@ -130,29 +153,16 @@ def locate_locally(folder: Path, revision: str) -> tuple[hub.Pin, Path]:
         folder = folder / (run["final"] if revision in ("", "final") else revision)
         if not folder.is_dir():
             raise TeacherError(f"Teacher {folder.parent} has no {revision!r}; it has {', '.join(run['revisions'])}.")
-    weights = folder / "model.safetensors"
-    digest = hashlib.sha256(weights.read_bytes()).hexdigest() if weights.is_file() else ""
-    return hub.Pin(str(folder), revision or folder.name, f"sha256:{digest}"), folder
+    digest = hashlib.sha256(b"".join(path.read_bytes() for path in sorted(folder.glob(adapters.WEIGHTS[0]))))
+    return hub.Pin(str(folder), revision or folder.name, f"sha256:{digest.hexdigest()}"), folder
 
 
-def load_teacher(pin: hub.Pin, folder: Path) -> Teacher:
-    """Build a teacher from its files, strictly and without pickle or remote code; raises TeacherError."""
-    try:
-        network = networks.load(folder)
-    except TeacherError as error:
-        raise TeacherError(f"Teacher {pin}: {error}") from error
-    try:
-        config = json.loads((folder / "config.json").read_text())
-        record = json.loads((folder / "hf_dd.json").read_text())
-        spec = TeacherSpec(
-            pin.repo_id,
-            pin.revision,
-            pin.sha,
-            **{key: record[key] for key in ("architecture", "seed", "epoch", "dataset", "accuracy")},
-        )
-        return Teacher(network, spec, config)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise TeacherError(
-            f"Teacher {pin} doesn't say what it is: config.json and hf_dd.json have to give its classes, statistics "
-            f"and origin ({type(error).__name__}: {error}). `hf-dd pretrain` writes both."
-        ) from error
+def load_teacher(pin: hub.Pin, folder: Path, trusted: Sequence[str] = ()) -> Teacher:
+    """Build a teacher from its files, strictly; raises TeacherError.
+
+    Without pickle or remote code, but for the repositories in `trusted`.
+    """
+    opted_in = pin.repo_id in trusted
+    with naming(pin):
+        adapted = adapters.adapt(folder, opted_in)
+    return Teacher(adapted, TeacherSpec(pin.repo_id, pin.revision, pin.sha, trusted=opted_in, **adapted.about))

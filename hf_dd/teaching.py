@@ -61,16 +61,16 @@ def recorded(name: str, record: dict[str, Any]) -> list[TeacherSpec]:
 
 def reloaded(specs: Sequence[TeacherSpec]) -> TeacherPool:
     """These very teachers; raises TeacherError for a local one whose weights are others by now."""
-    files = []
+    files, trusted = [], [spec.repo_id for spec in specs if spec.trusted]
     for spec in specs:
-        pin, folder = locate(spec.reference)
+        pin, folder = locate(spec.reference, trusted)
         if pin.sha != spec.sha:
             raise TeacherError(
                 f"Teacher {spec.reference} isn't what it was when the set was made: its weights were {spec.sha[:19]} "
                 f"and are {pin.sha[:19]}. Name a teacher by --eval_teachers."
             )
         files.append((dataclasses.replace(pin, revision=spec.revision), folder))
-    return TeacherPool.from_files(files)
+    return TeacherPool.from_files(files, trusted=trusted)
 
 
 def require_labels(

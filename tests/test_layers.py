@@ -11,8 +11,8 @@ ERRORS = -1  # below everything
 LAYERS = {
     ERRORS: "errors",
     0: "allocator augment compilation config crops formation hub images networks profiling resources seeding "
-    "timm_networks",
-    1: "data data_decoding data_sources experts metrics pixel_cache pools pyramid synthetic teachers views",
+    "timm_networks transforms",
+    1: "adapters data data_decoding data_sources experts metrics pixel_cache pools pyramid synthetic teachers views",
     2: "decoded foreign initialisation intervals learned normalisation objectives protocols realism selection "
     "side_by_side soft_labels targets training",
     3: "baselines checkpoints class_order distiller evaluation importing pretraining results scoring students "
@@ -26,6 +26,7 @@ MAY_IMPORT_WITHIN_LEVEL_0 = {"seeding", "errors", "__init__"}
 
 # What may be imported from huggingface_hub outside of hub.py: names that make or read text and files, and no network.
 WITHOUT_NETWORK = {
+    "adapters.base": {"ModelCard"},
     "cards": {
         *("DatasetCard", "DatasetCardData", "EvalResult", "EvalResultEntry", "ModelCard", "ModelCardData"),
         "eval_result_entries_to_yaml",

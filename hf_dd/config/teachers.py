@@ -60,6 +60,11 @@ class TeacherConfig:
         None,
         "Teachers held in memory at once, the last used ones; the others are loaded when drawn. All if not given.",
     )
+    trusted_teachers: list[str] = option(
+        [],
+        "Hub ids (or folders) of teachers whose pickled weights may be read and whose own code may run; safetensors "
+        "alone and no code if not given.",
+    )
     clom: Literal["none", "ce", "cos"] = option(
         "none", "CLoM guide: 'ce' (teachers of the same label space), 'cos' (any teacher), or 'none'."
     )

@@ -1,0 +1,63 @@
+"""Pre-trained models of any library as one thing: a network with logits and features, and how its images are made.
+
+Which library a folder of weights is of is told from its files: `hf_dd.json` is ours, a `config.json` with an
+`architecture` is timm's, one with a `model_type` is transformers'.
+"""
+
+import json
+from collections.abc import Callable, Iterable
+from fnmatch import fnmatch
+from pathlib import Path
+
+from hf_dd.adapters import own, timm_models, transformers_models
+from hf_dd.adapters.base import Adapted
+from hf_dd.errors import TeacherError
+
+WEIGHTS = ("*.safetensors", "*.safetensors.index.json")
+FILES = ("config.json", "hf_dd.json", "README.md", "preprocessor_config.json", "processor_config.json", *WEIGHTS)
+UNSAFE_FILES = ("*.bin", "*.pth", "*.pt", "*.py")  # pickles and code: read where the user trusts the repository
+
+
+def adapt(folder: Path, trusted: bool = False) -> Adapted:
+    """The model in a folder, built by its own library; raises TeacherError.
+
+    Args:
+        folder: its files.
+        trusted: whether pickled weights may be read and the repository's own code may run.
+    """
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        if not isinstance(config, dict):
+            raise ValueError("config.json is no mapping")
+    except (OSError, ValueError) as error:
+        raise TeacherError(f"it doesn't say what it is: {error}") from error
+    adapter = adapter_of(folder, config)
+    if not trusted:
+        require_safetensors([path.name for path in folder.iterdir()])
+    return adapter(folder, config, trusted)
+
+
+def require_safetensors(files: Iterable[str]) -> None:
+    """Raise TeacherError where none of a repository's files holds weights that are read without running code."""
+    if any(fnmatch(name, WEIGHTS[0]) for name in files):
+        return
+    pickled = sorted(name for name in files if any(fnmatch(name, kind) for kind in UNSAFE_FILES[:-1]))
+    there = f"its weights are pickled ({', '.join(pickled)})" if pickled else "it holds no weights as safetensors"
+    raise TeacherError(
+        f"{there}. Nothing else is read, as a pickle can run code: convert them (transformers' `save_pretrained` and "
+        "`timm.models.push_to_hf_hub` write safetensors), or name the repository by --trusted_teachers."
+    )
+
+
+def adapter_of(folder: Path, config: dict) -> Callable[[Path, dict, bool], Adapted]:
+    """What builds the model of a folder; raises TeacherError where it is of no known library."""
+    if (folder / "hf_dd.json").is_file():
+        return own.adapt
+    if "model_type" in config:
+        return transformers_models.adapt
+    if "architecture" in config:
+        return timm_models.adapt
+    raise TeacherError(
+        "it doesn't say what it is: hf_dd.json (as `hf-dd pretrain` writes it) is missing, and config.json names "
+        "neither an `architecture` of timm nor a `model_type` of transformers."
+    )
