@@ -117,6 +117,7 @@ class Ours:
 
     def __init__(self, folder, precision):
         from hf_dd import networks
+        from hf_dd.adapters.own import of_network
         from hf_dd.config import DataConfig, DistillConfig
         from hf_dd.data import load_data
         from hf_dd.distiller import Distiller
@@ -129,7 +130,7 @@ class Ours:
         self.accelerator = new_accelerator(precision)
         network = networks.build("ConvNet", **data.network_shape, seed=0)
         facts = {"class_names": data.class_names, "mean": data.mean, "std": data.std} | data.network_shape
-        teacher = Teacher(network, TeacherSpec("random", "", "", "ConvNet", 0, 0, "random", 0.1), facts)
+        teacher = Teacher(of_network(network, facts), TeacherSpec("random", "", "", "ConvNet", 0, 0, "random", 0.1))
         self.network, self.index = network, 0
 
         def distiller(**options):

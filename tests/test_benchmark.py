@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from hf_dd import augment, networks
+from hf_dd.adapters.own import of_network
 from hf_dd.config import DataConfig, DistillConfig
 from hf_dd.data import load_data
 from hf_dd.objectives import Ownership, Step, build_objective
@@ -111,7 +112,7 @@ def test_the_literal_outer_step_is_ours_in_fp32(name, step, data):
 def test_the_literal_clom_terms_are_ours_in_fp32(step, data):
     network = networks.build("ConvNet", **data.network_shape, seed=1)
     facts = {"class_names": data.class_names, "mean": data.mean, "std": data.std} | data.network_shape
-    teacher = Teacher(network, TeacherSpec("", "", "", "ConvNet", 0, 0, "", 0.0), facts)
+    teacher = Teacher(of_network(network, facts), TeacherSpec("", "", "", "ConvNet", 0, 0, "", 0.0))
     literal, synthetic = literal_of(network), step.synthetic
     pairs = [
         (ClassificationDistance, loops.clom_ce(literal, synthetic.pixels, synthetic.labels)),

@@ -119,7 +119,7 @@ def oracle_loss(step, teacher, kind, strategy, batch_size, copies, head_std=0.01
 
 
 def teacher_channels(x, teacher):
-    return x.expand(-1, teacher.channels, -1, -1) if x.shape[1] == 1 else x
+    return x.expand(-1, teacher.transform.channels, -1, -1) if x.shape[1] == 1 else x
 
 
 @pytest.mark.parametrize("architecture", ["ConvNet", "ConvNetBN", "MLP"])

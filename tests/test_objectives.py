@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hf_dd import augment, images, networks
+from hf_dd.adapters.own import of_network
 from hf_dd.config import DistillConfig
 from hf_dd.data import ImageData, Split, channel_statistics
 from hf_dd.errors import ConfigError, TeacherError
@@ -76,7 +77,7 @@ def make_teacher(data, architecture="ConvNet", seed=0, class_names=None, kind=Te
         "std": [0.3] * data.channels,
     }
     spec = TeacherSpec(f"somebody/{architecture}-{seed}", "final", "0" * 40, architecture, seed, 1, "random", 0.5)
-    return kind(network, spec, config)
+    return kind(of_network(network, config), spec)
 
 
 def make_config(clom="none", **options):

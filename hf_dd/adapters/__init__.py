@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 from fnmatch import fnmatch
 from pathlib import Path
 
+from hf_dd import networks
 from hf_dd.adapters import own, timm_models, transformers_models
 from hf_dd.adapters.base import Adapted
 from hf_dd.errors import TeacherError
@@ -28,9 +29,9 @@ def adapt(folder: Path, trusted: bool = False) -> Adapted:
     try:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         if not isinstance(config, dict):
-            raise ValueError("config.json is no mapping")
+            raise ValueError("it is no mapping")
     except (OSError, ValueError) as error:
-        raise TeacherError(f"it doesn't say what it is: {error}") from error
+        raise TeacherError(f"it doesn't say what it is: config.json can't be read ({error})") from error
     adapter = adapter_of(folder, config)
     if not trusted:
         require_safetensors([path.name for path in folder.iterdir()])
@@ -44,8 +45,9 @@ def require_safetensors(files: Iterable[str]) -> None:
     pickled = sorted(name for name in files if any(fnmatch(name, kind) for kind in UNSAFE_FILES[:-1]))
     there = f"its weights are pickled ({', '.join(pickled)})" if pickled else "it holds no weights as safetensors"
     raise TeacherError(
-        f"{there}. Nothing else is read, as a pickle can run code: convert them (transformers' `save_pretrained` and "
-        "`timm.models.push_to_hf_hub` write safetensors), or name the repository by --trusted_teachers."
+        f"{there}. Only safetensors (model.safetensors) are read, never pickles, which can run code: convert them "
+        "(`save_pretrained` of transformers and `push_to_hf_hub` of timm do), or name the repository by "
+        "--trusted_teachers."
     )
 
 
@@ -55,7 +57,7 @@ def adapter_of(folder: Path, config: dict) -> Callable[[Path, dict, bool], Adapt
         return own.adapt
     if "model_type" in config:
         return transformers_models.adapt
-    if "architecture" in config:
+    if "architecture" in config and config["architecture"] not in networks.ARCHITECTURES:
         return timm_models.adapt
     raise TeacherError(
         "it doesn't say what it is: hf_dd.json (as `hf-dd pretrain` writes it) is missing, and config.json names "

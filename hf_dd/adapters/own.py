@@ -1,7 +1,11 @@
 """Networks of hf_dd, as `hf-dd pretrain` writes them."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
+
+from torch import nn
 
 from hf_dd import networks
 from hf_dd.adapters.base import Adapted
@@ -16,12 +20,16 @@ def adapt(folder: Path, config: dict, trusted: bool) -> Adapted:
     network = networks.load(folder)
     try:
         record = json.loads((folder / "hf_dd.json").read_text(encoding="utf-8"))
-        mean, std = (tuple(map(float, config[key])) for key in ("mean", "std"))
-        transform = InputTransform(config["in_channels"], mean, std, resize=tuple(config["image_size"]))
-        about = {key: record[key] for key in RECORDED} | {"library": "hf_dd"}
-        return Adapted(network, transform, list(config["class_names"]), about)
+        return of_network(network, config, {key: record[key] for key in RECORDED} | {"library": "hf_dd"})
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise TeacherError(
             "it doesn't say what it is: config.json and hf_dd.json have to give its classes, statistics and origin "
             f"({type(error).__name__}: {error}). `hf-dd pretrain` writes both."
         ) from error
+
+
+def of_network(network: nn.Module, facts: Mapping[str, Any], about: Mapping[str, Any] | None = None) -> Adapted:
+    """A network with what its images and classes are: in_channels, image_size, mean, std, class_names."""
+    mean, std = (tuple(map(float, facts[key])) for key in ("mean", "std"))
+    transform = InputTransform(facts["in_channels"], mean, std, resize=tuple(facts["image_size"]))
+    return Adapted(network, transform, list(facts["class_names"]), dict(about or {}))
