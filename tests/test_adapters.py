@@ -366,3 +366,33 @@ def test_adapt_reads_a_folder_alone(tmp_path):
     save_timm(tmp_path / "model", num_classes=10)
     adapted = adapt(tmp_path / "model")
     assert adapted.transform.channels == 3 and adapted.transform.image_size == (176, 176)
+
+
+@pytest.fixture(scope="module")
+def foreign(hub, unique, tmp_path_factory, run_python):
+    """`owner/name@v1` of the ImageNet-trained EfficientNet-Lite0."""
+    repo_id = unique()
+    folder = tmp_path_factory.mktemp("foreign") / "efficientnet-lite0"
+    ran = run_python("scripts/convert_efficientnet_lite0.py", folder, "--hub_model_id", repo_id, "--hub_tag", "v1")
+    assert ran.returncode == 0, ran.stderr
+    return f"{repo_id}@v1"
+
+
+def test_a_model_trained_on_imagenet_knows_a_palace_and_a_daisy(foreign):
+    teacher = TeacherPool.from_references([foreign])[0]
+    names = dict(zip(timm.data.ImageNetInfo().label_names(), range(1000), strict=True))
+    for picture, expected in (("china.jpg", "palace"), ("flower.jpg", "daisy")):
+        image = Image.fromarray(load_sample_image(picture))
+        with torch.no_grad():
+            best = teacher.class_names[int(teacher(tensor(image).float()).argmax())]
+        assert timm.data.ImageNetInfo().index_to_description(names[best]) == expected
+    assert (teacher.spec.architecture, teacher.spec.dataset) == ("tf_efficientnet_lite0", "imagenet-1k")
+
+
+def test_a_model_of_another_domain_guides_by_its_features_and_by_no_label(foreign, tmp_path):
+    options = SMALL | {"iterations": 1, "teachers": [foreign], "output_dir": str(tmp_path / "set")}
+    made = hf_dd.distill(clom="cos", clom_real_batch=10, **options)
+    assert made.record.teachers[0]["library"] == "timm"
+    assert "| tf_efficientnet_lite0 (timm) | – | – | imagenet-1k | – |" in (tmp_path / "set/README.md").read_text()
+    with pytest.raises(TeacherError, match="classes of .* aren't the data set's.*--clom cos"):
+        hf_dd.distill(clom="ce", overwrite_output_dir=True, **options)

