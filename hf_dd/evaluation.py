@@ -14,23 +14,20 @@ from accelerate.utils import gather_object
 from torch import Tensor
 
 from hf_dd.baselines import Candidate, recall, remember
-from hf_dd.data import ImageData, Split
+from hf_dd.data import ImageData
 from hf_dd.data_sources import labelling
 from hf_dd.errors import DataError
 from hf_dd.pools import TeacherPool
 from hf_dd.protocols import Protocol
 from hf_dd.results import Results, Row, row_of
-from hf_dd.seeding import generator
 from hf_dd.side_by_side import fit_side_by_side
 from hf_dd.students import Students, students_of
 from hf_dd.synthetic import DistilledSet
 from hf_dd.targets import StoredTargets, Targets, TaughtTargets
 from hf_dd.training import accuracy, fit, predict
+from hf_dd.validation import rest_of, validation_of
 
 logger = logging.getLogger(__name__)
-
-
-VALIDATION_SHARE = 0.1  # of each class's real training images: what learning rate and epochs are chosen on
 
 
 class Choice(NamedTuple):
@@ -221,7 +218,8 @@ class Evaluation:
         """Index of the option whose student does best on the validation split."""
         candidate, architecture, options = choice
         if candidate.baseline == "full":  # it holds the validation images themselves
-            candidate = without_validation(candidate, self.data, self.seed)
+            rest = rest_of(self.data, self.seed)
+            candidate = dataclasses.replace(candidate, images=rest.images, labels=rest.labels)
         jobs = [Job(candidate, architecture, protocol) for protocol in options]
         scores = [self.accuracies(job, [0], self.held_out)[0][0] for job in jobs]
         best = scores.index(max(scores))
@@ -317,30 +315,6 @@ class Evaluation:
                 *(candidate.name, candidate.copy, architecture, student, 100 * score, seconds),
             )
         return {student: (score, seconds) for student, score in zip(students, scores, strict=True)}
-
-
-def validation_rows(data: ImageData, seed: int) -> Tensor:
-    """Indices of a tenth of each class's training images (at least one), int64, on the data's device."""
-    held = [
-        data.sample_class(label, max(1, round(VALIDATION_SHARE * len(members))), generator(seed, "validation", label))
-        for label, members in enumerate(data.class_index)
-    ]
-    return torch.cat(held).to(data.device)
-
-
-def validation_of(data: ImageData, seed: int) -> ImageData:
-    """The data set with a tenth of each class's training images (at least one) where its test split was."""
-    chosen = validation_rows(data, seed)
-    return dataclasses.replace(data, test=Split(data.train.images[chosen], data.train.labels[chosen]))
-
-
-def without_validation(full: Candidate, data: ImageData, seed: int) -> Candidate:
-    """The full training set without the images that a choice is made on."""
-    kept = torch.ones(len(data.train), dtype=torch.bool, device=data.device)
-    kept[validation_rows(data, seed)] = False
-    rest, images = kept.nonzero().flatten(), data.train.images
-    images = images[rest] if isinstance(images, Tensor) else images.taken(rest)
-    return dataclasses.replace(full, images=images, labels=data.train.labels[rest])
 
 
 def labels_of(candidate: Candidate, protocol: Protocol) -> Tensor:

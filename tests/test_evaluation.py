@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import hf_dd
-from hf_dd import baselines, evaluation, intervals, networks, reports, runs
+from hf_dd import baselines, evaluation, intervals, networks, reports, runs, validation
 from hf_dd.baselines import Candidate, baseline
 from hf_dd.config import DataConfig, EvaluationConfig
 from hf_dd.data import Split, load_data
@@ -206,18 +206,16 @@ def test_the_full_set_is_not_chosen_for_on_images_that_it_is_trained_on(data, mo
     def counted(images):
         return Counter(image.numpy().tobytes() for image in images)
 
-    for images, validation in trained_on[:2]:
-        assert len(validation) == 143
-        assert counted(data.train.images) - counted(images) == counted(validation)
+    for images, chosen_on in trained_on[:2]:
+        assert len(chosen_on) == 143
+        assert counted(data.train.images) - counted(images) == counted(chosen_on)
 
 
 def test_the_rest_of_a_full_set_in_a_file_stays_there(data, tmp_path):
     (tmp_path / "pixels").write_bytes(b"header" + data.train.images.numpy().tobytes())
     stored = StoredImages(tmp_path / "pixels", 6, data.train.images.shape)
     in_file = dataclasses.replace(data, train=Split(stored, data.train.labels))
-    rest, expected = (
-        evaluation.without_validation(baseline("full", one, None, 0, None), one, 0) for one in (in_file, data)
-    )
+    rest, expected = (validation.rest_of(one, 0) for one in (in_file, data))
     assert isinstance(rest.images, StoredImages) and rest.images.shape == expected.images.shape
     index = torch.tensor([3, 0, 1294, 3])
     assert torch.equal(rest.images[index], expected.images[index]) and torch.equal(rest.labels, expected.labels)
@@ -226,7 +224,7 @@ def test_the_rest_of_a_full_set_in_a_file_stays_there(data, tmp_path):
 
 
 def test_scores_on_the_validation_split_are_not_remembered_as_those_of_a_test_split_with_its_labels(data):
-    held_out = evaluation.validation_of(data, 0)
+    held_out = validation.validation_of(data, 0)
     other = dataclasses.replace(data, test=Split(255 - held_out.test.images, held_out.test.labels))
     evaluated = evaluation_of(other, epochs=[2, 3])
     candidate = baseline("random", evaluated.data, 5, 0, None)
@@ -269,12 +267,24 @@ def test_the_rate_of_a_record_is_used_unless_one_is_named(distilled, tmp_path):
 
 
 def test_the_validation_images_are_a_tenth_of_each_class_of_the_training_split(data):
-    held_out = evaluation.validation_of(data, 0).test
+    held_out = validation.validation_of(data, 0).test
     counts, real_counts = torch.bincount(held_out.labels), torch.bincount(data.train.labels)
     assert (counts - 0.1 * real_counts).abs().max() <= 0.5
     known = {image.numpy().tobytes() for image in data.train.images}
     assert {image.numpy().tobytes() for image in held_out.images} <= known
-    assert evaluation.validation_of(data, 0).test.labels.equal(held_out.labels)
+    assert validation.validation_of(data, 0).test.labels.equal(held_out.labels)
+
+
+def test_a_data_set_to_choose_on_has_nothing_of_the_test_split_and_statistics_of_its_own(data):
+    chosen_on = validation.held_out(data, 0)
+    chosen_on_again = validation.held_out(dataclasses.replace(data, test=None), 0)
+    assert torch.equal(chosen_on.test.images, validation.validation_of(data, 0).test.images)
+    assert len(chosen_on.train) + len(chosen_on.test) == len(data.train)
+    assert chosen_on.fingerprint == chosen_on_again.fingerprint != data.fingerprint
+    assert chosen_on.mean[0] == pytest.approx(chosen_on.train.images.double().mean().item() / 255)
+    for label, members in enumerate(chosen_on.class_index):
+        assert (chosen_on.train.labels[members] == label).all()
+    assert sum(map(len, chosen_on.class_index)) == len(chosen_on.train)
 
 
 # --- baselines
