@@ -1,8 +1,9 @@
-"""Real images under the same protocol as the distilled sets, and the memory of what they scored.
+"""Real images under the same protocol as the distilled sets, and the memory of what either scored.
 
-A baseline costs as much as the set that it is compared with, and is the same for every set of a data set: its scores
-are kept under the cache folder of `datasets`, keyed by the data's fingerprint, the protocol, the student, the
-precision, and the code that they depend on.
+A baseline costs as much as the set that it is compared with, and is the same for every set of a data set; an
+evaluation of many students takes hours and may be interrupted. So scores are kept under the cache of `datasets`,
+keyed by what was trained on, the data's fingerprint, the protocol, the student, the precision, and the code that they
+depend on.
 """
 
 import functools
@@ -23,7 +24,7 @@ from hf_dd.seeding import generator
 
 DEPENDS_ON = (
     "augment baselines data evaluation images metrics networks protocols selection side_by_side soft_labels students "
-    "targets teachers timm_networks training".split()
+    "targets teachers timm_networks training validation".split()
 )
 
 
@@ -57,6 +58,18 @@ class Candidate:
     def of_student(self, student: int) -> "Candidate":
         """What this student trains on: the same for all, but for baselines that are drawn."""
         return self
+
+    @functools.cached_property
+    def identity(self) -> list:
+        """What students are trained on, JSON-able: how real images were chosen, or a digest of a distilled set."""
+        if self.baseline:
+            return [self.baseline, self.ipc]
+        digest = hashlib.blake2b(digest_size=16)
+        for values in (self.images, self.labels, self.soft_labels):
+            if values is not None:
+                digest.update(json.dumps([str(values.dtype), list(values.shape)]).encode())
+                digest.update(values.contiguous().cpu().numpy())
+        return ["set", digest.hexdigest(), self.factor, self.temperature]
 
     @property
     def ipc(self) -> int:

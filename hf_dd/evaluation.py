@@ -260,31 +260,28 @@ class Evaluation:
     def accuracies(self, job: Job, students: Sequence[int], data: ImageData) -> dict[int, tuple[float, float]]:
         """For each student its accuracy on the test split of `data`, in [0, 1], and its share of the seconds.
 
-        Those of baselines are remembered. On a GPU students train side by side, unless under autocast; on a CPU one
-        after another, which is faster there (`scripts/benchmark.py --work side_by_side`).
+        They are remembered, each as soon as it is there: what was interrupted goes on. On a GPU students train side by
+        side, unless under autocast; on a CPU one after another, which is faster there (`scripts/benchmark.py --work
+        side_by_side`).
         """
         candidate, architecture, protocol = job
-        identities = {}
-        if candidate.baseline:
-            what = [
-                candidate.baseline,
-                candidate.ipc,
-                self.students(architecture).identity,
-                asdict(protocol),
-                self.accelerator.mixed_precision,
-                self.teaching(candidate, protocol),
-            ]
-            tested_on = "test" if data is self.data else "validation"
-            where = [data.fingerprint, tested_on, labelling(data.test.labels.cpu(), data.class_names)]
-            identities = {student: [*what, *where, str(data.device.type), self.seed, student] for student in students}
+        what = [
+            candidate.identity,
+            self.students(architecture).identity,
+            asdict(protocol),
+            self.accelerator.mixed_precision,
+            self.teaching(candidate, protocol),
+        ]
+        tested_on = "test" if data is self.data else "validation"
+        where = [data.fingerprint, tested_on, labelling(data.test.labels.cpu(), data.class_names)]
+        identities = {student: [*what, *where, str(data.device.type), self.seed, student] for student in students}
         known = {student: recall(identity) for student, identity in identities.items()}
         missing = [student for student in students if known.get(student) is None]
         together = self.accelerator.device.type == "cuda" and self.accelerator.mixed_precision == "no"
         for group in [missing] if together and missing else [[student] for student in missing]:
             for student, scored in self.train(job, group, data).items():
                 known[student] = scored
-                if student in identities:
-                    remember(identities[student], scored)
+                remember(identities[student], scored)
         return {student: tuple(scored) for student, scored in known.items()}
 
     def train(self, job: Job, students: Sequence[int], data: ImageData) -> dict[int, tuple[float, float]]:

@@ -318,11 +318,36 @@ def test_each_student_of_the_random_baseline_has_its_own_draw(data):
     assert not other.images.equal(first.images)
 
 
-def test_a_sets_own_scores_are_not_remembered(data, monkeypatch):
-    evaluation_of(data).run([real(data)], ["MLP"], 1)
+def test_a_sets_own_scores_are_remembered_by_what_it_holds(data, monkeypatch, nothing_remembered):
+    first = evaluation_of(data).run([real(data)], ["MLP"], 1)
     monkeypatch.setattr(Evaluation, "train", None)
-    with pytest.raises(TypeError):
-        evaluation_of(data).run([real(data)], ["MLP"], 1)
+    again = evaluation_of(data).run([dataclasses.replace(real(data), name="renamed")], ["MLP"], 1)
+    assert again.rows[0].scores == first.rows[0].scores and again.rows[0].set == "renamed"
+    images, labels = real(data).images.clone(), real(data).labels
+    images[-1, 0, -1, -1] = 255 - images[-1, 0, -1, -1]
+    soft = torch.nn.functional.one_hot(labels, 10).float()
+    for change in ({"images": images}, {"labels": labels.flip(0)}, {"factor": 2}, {"soft_labels": soft}):
+        with pytest.raises(TypeError):  # what differs is trained on
+            evaluation_of(data).run([dataclasses.replace(real(data), **change)], ["MLP"], 1)
+
+
+def test_an_interrupted_evaluation_goes_on_with_the_next_student(data, monkeypatch, nothing_remembered):
+    train, trained = Evaluation.train, []
+
+    def interrupted(self, job, students, on):
+        if len(trained) == 2:
+            raise KeyboardInterrupt
+        trained.extend(students)
+        return train(self, job, students, on)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Evaluation, "train", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            evaluation_of(data).run([real(data)], ["MLP"], 3)
+    rest = []
+    monkeypatch.setattr(Evaluation, "train", lambda *own: rest.extend(own[2]) or train(*own))
+    assert len(evaluation_of(data).run([real(data)], ["MLP"], 3).rows[0].scores) == 3
+    assert (trained, rest) == ([0, 1], [2])
 
 
 # --- intervals
