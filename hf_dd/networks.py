@@ -194,6 +194,8 @@ def _resnet18(trunk: _Trunk, norm="instance"):
 ARCHITECTURES: dict[str, Callable[..., None]] = {
     "ConvNet": _convnet,
     "ConvNetBN": functools.partial(_convnet, norm="batch"),
+    **{f"ConvNetD{depth}": functools.partial(_convnet, depth=depth) for depth in range(1, 7)},
+    **{f"ConvNetW{width}": functools.partial(_convnet, width=width) for width in (32, 64, 128, 256)},
     "MLP": _mlp,
     "LeNet": _lenet,
     "AlexNet": _alexnet,

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, NoReturn
 
 import yaml
@@ -58,19 +59,25 @@ def parse_config(
     return config(**values)
 
 
-def read_recipe(name: str, known: Sequence[str]) -> dict[str, Any]:
-    """The options of a YAML file; raises ConfigError where it is none, or has an unknown one."""
+def read_recipe(name: str, known: Sequence[str], seen: Sequence[Path] = ()) -> dict[str, Any]:
+    """The options of a YAML file, over those of the one that its own `config` names.
+
+    Raises ConfigError where it is none, has an unknown one, or is its own base.
+    """
     path = recipe(name)
+    if path in seen:
+        raise ConfigError(f"{path} is its own base: {' → '.join(map(str, (*seen, path)))}.")
     try:
         content = yaml.safe_load(path.read_text())
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} isn't YAML: {' '.join(str(error).split())}") from error
     if not isinstance(content, dict):
         raise ConfigError(f"{path} has to be a mapping of options, like `ipc: 10`.")
+    base = content.pop("config", None)
     for key in content:
         if key not in known:
-            raise ConfigError(f"{path}: {unknown('key', str(key), known)}")
-    return content
+            raise ConfigError(f"{path}: {unknown('key', str(key), [*known, 'config'])}")
+    return (read_recipe(base, known, (*seen, path)) if base else {}) | content
 
 
 def as_arguments(options: Mapping[str, Any]) -> list[str]:

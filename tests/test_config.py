@@ -192,9 +192,16 @@ def test_nearest_first():
 # ------------------------------------------------------------------------------------------------------- recipes
 
 
+def whole(path):
+    """What a recipe says, over what its bases say."""
+    own = yaml.safe_load(path.read_text())
+    base = own.pop("config", None)
+    return (whole(path.with_name(f"{base}.yaml")) if base else {}) | own
+
+
 def config_of(path):
     """The config that a recipe is for: the one that has all of its keys."""
-    keys = yaml.safe_load(path.read_text()).keys()
+    keys = whole(path).keys()
     fitting = [
         config
         for config in (DistillConfig, PretrainConfig, EvaluateConfig)
@@ -206,7 +213,7 @@ def config_of(path):
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
 def test_every_recipe_parses_into_what_it_says(path):
-    content = yaml.safe_load(path.read_text())
+    content = whole(path)
     config = config_of(path)
     needed = []
     if content.get("clom", "none") != "none" and not {"teachers", "teacher_tags", "teacher_pool"} & content.keys():
@@ -225,6 +232,23 @@ def test_epochs_of_students_are_one_number_or_several(yaml_file):
     assert parse(f"--config {yaml_file('eval_epochs: 5')}").eval_epochs == [5]
     assert DistillConfig(eval_epochs=None).eval_epochs == DistillConfig().eval_epochs == []
     assert dataclasses.replace(DistillConfig(), eval_epochs=7).eval_epochs == [7]
+
+
+def test_a_recipe_goes_over_its_base_and_the_command_line_over_both(yaml_file, tmp_path):
+    base = yaml_file("ipc: 3\niterations: 7\nseed: 5")
+    derived = tmp_path / "derived.yaml"
+    derived.write_text(f"config: {base}\niterations: 8\nseed: 6")
+    parsed = parse(f"--config {derived} --seed 9")
+    assert (parsed.ipc, parsed.iterations, parsed.seed) == (3, 8, 9)
+    derived.write_text("config: digits-dm\nipc: 4")
+    assert parse(f"--config {derived}") == dataclasses.replace(parse("--config digits-dm"), ipc=4)
+
+
+def test_a_recipe_that_is_its_own_base_is_named(tmp_path):
+    for first, second in (("a", "b"), ("b", "a")):
+        (tmp_path / f"{first}.yaml").write_text(f"config: {tmp_path / second}.yaml\nipc: 1")
+    with pytest.raises(ConfigError, match=r"a.yaml is its own base: .*a.yaml → .*b.yaml → .*a.yaml"):
+        parse(f"--config {tmp_path / 'a.yaml'}")
 
 
 def test_recipes_are_found_by_name_with_and_without_their_ending():
