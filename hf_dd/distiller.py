@@ -21,7 +21,7 @@ from tqdm.auto import tqdm
 
 from hf_dd import checkpoints
 from hf_dd.checkpoints import Progress
-from hf_dd.config import DistillConfig
+from hf_dd.config import DistillConfig, EvaluationConfig
 from hf_dd.data import ImageData
 from hf_dd.errors import RunError
 from hf_dd.experts import ExpertPool
@@ -37,11 +37,9 @@ logger = logging.getLogger(__name__)
 # Options that change what is written, pushed or evaluated, but no pixel.
 OPERATIONAL = frozenset(
     "output_dir overwrite_output_dir push_to_hub hub_private_repo report_to logging_steps save_steps save_total_limit "
-    "resume_from_checkpoint hub_dataset_id hub_revision hub_tag create_pr eval_protocol eval_architectures "
-    "eval_students eval_epochs eval_learning_rates eval_augment eval_teachers soft_labels soft_label_temperature "
-    "dataset teachers teacher_tags teacher_revision teacher_pool teachers_in_memory experts image_memory_gb "
-    "profile".split()
-)
+    "resume_from_checkpoint hub_dataset_id hub_revision hub_tag create_pr soft_labels soft_label_temperature dataset "
+    "teachers teacher_tags teacher_revision teacher_pool teachers_in_memory experts image_memory_gb profile".split()
+) | {field.name for field in dataclasses.fields(EvaluationConfig)}
 
 # Everything that a run writes into its folder: its working state, then the artefact.
 RUN_ENTRIES = tuple(

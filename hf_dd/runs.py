@@ -213,7 +213,7 @@ def evaluate_sets(config: EvaluateConfig) -> tuple[Results, dict[str, dict[str, 
     scoring.require_sense(config.scores, protocol)
     distilled_sets: list[Candidate] = []
     for name, distilled, record in sets:
-        distilled_sets += candidates_of(name, distilled, data, config.copies, own_learning_rate(name, record))
+        distilled_sets += candidates_of(name, distilled, data, config.eval_copies, own_learning_rate(name, record))
     records_of = {name: record for name, _, record in sets}
     evaluation = Evaluation(
         data,

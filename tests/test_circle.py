@@ -147,7 +147,7 @@ def test_results_are_in_the_card_for_both_copies(pushed):
 
 def test_evaluate_by_hub_reference_equals_the_folder(pushed, tmp_path):
     artefact, repo_id = pushed
-    options = {"eval_students": 2, "eval_epochs": 3, "copies": ["float"], "baselines": []}
+    options = {"eval_students": 2, "eval_epochs": 3, "eval_copies": ["float"], "baselines": []}
     remote = hf_dd.evaluate(sets=[f"{repo_id}@v1"], output_dir=str(tmp_path / "remote"), **options)
     local = hf_dd.evaluate(sets=[str(artefact.folder)], output_dir=str(tmp_path / "local"), **options)
     assert remote.rows[0].set == f"{repo_id}@v1" and remote.rows[0].mean == local.rows[0].mean

@@ -139,7 +139,7 @@ def test_a_wrong_command_line(arguments, words):
         (PretrainConfig, {"learning_rate": float("nan")}, ["--learning_rate is nan"]),
         (EvaluateConfig, {}, ["at least one distilled set", "hf-dd evaluate"]),
         (EvaluateConfig, {"sets": ["a"], "eval_students": 0}, ["--eval_students is 0"]),
-        (EvaluateConfig, {"sets": ["a"], "copies": ["4bit"]}, ["--copies", "4bit", "8bit"]),
+        (EvaluateConfig, {"sets": ["a"], "eval_copies": ["4bit"]}, ["--eval_copies", "4bit", "8bit"]),
     ],
 )
 def test_values_out_of_range(config, options, words):
@@ -341,7 +341,7 @@ def test_lists_of_two_configs_are_not_shared():
         PretrainConfig(),
         PretrainConfig(architectures=["ConvNet", "MLP"], teacher_seeds=[0, 1, -3], keep_epochs=[1, 150], lr_drops=[]),
         PretrainConfig(lr_drops=[0.1, 2 / 3], hub_namespace="lab", hub_private_repo=True, mixed_precision="bf16"),
-        EvaluateConfig(sets=["a/b", "c d"], baselines=[], copies=["8bit"], dataset="digits"),
+        EvaluateConfig(sets=["a/b", "c d"], baselines=[], eval_copies=["8bit"], dataset="digits"),
     ],
 )
 def test_the_command_of_a_card_parses_back_to_the_same_options(config):

@@ -400,7 +400,7 @@ def test_every_row_says_what_it_takes(distilled, tmp_path):
 
 
 def test_comparing_sets_is_a_table_and_a_plot(distilled, tmp_path):
-    options = {"eval_students": 2, "eval_epochs": 2, "eval_architectures": ["MLP"], "copies": ["float"]}
+    options = {"eval_students": 2, "eval_epochs": 2, "eval_architectures": ["MLP"], "eval_copies": ["float"]}
     folder = hf_dd.compare(sets=[str(distilled), str(distilled)], output_dir=str(tmp_path / "c"), **options)
     assert (folder / "comparison.png").read_bytes().startswith(b"\x89PNG")
     text = (folder / "comparison.md").read_text()

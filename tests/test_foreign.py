@@ -540,7 +540,7 @@ def imported(native, tmp_path_factory):
     return runs.import_set(foreign_set=str(path), dataset="digits", method="DM", output_dir=str(folder / "set"))
 
 
-QUICK = {"eval_students": 1, "eval_epochs": 3, "copies": ["float"], "baselines": []}
+QUICK = {"eval_students": 1, "eval_epochs": 3, "eval_copies": ["float"], "baselines": []}
 
 
 def test_it_evaluates_like_the_native_set(imported, native, tmp_path):

@@ -38,7 +38,8 @@ EVALUATIONS = {
     "choices, baselines and scores": [
         *("--eval_protocol", "dc", "--eval_architectures", "MLP", "LeNet", "--eval_students", "3"),
         *("--eval_epochs", "1", "3", "--eval_learning_rates", "0.01", "0.1"),
-        *("--baselines", "random", "full", "--scores", "relative_accuracy", "label_robust_score", "--copies", "float"),
+        *("--baselines", "random", "full", "--scores", "relative_accuracy", "label_robust_score"),
+        *("--eval_copies", "float"),
     ],
     "probe": ["--eval_protocol", "linear-probe", "--eval_epochs", "20", "--eval_students", "3"],
 }

@@ -197,7 +197,7 @@ def distilled(tmp_path_factory):
 
 
 def test_the_results_the_record_and_the_card_hold_the_scores(distilled, capsys):
-    how = "--eval_students 2 --eval_epochs 2 --eval_protocol dc --copies float --baselines none".split()
+    how = "--eval_students 2 --eval_epochs 2 --eval_protocol dc --eval_copies float --baselines none".split()
     arguments = ["--eval_architectures", "MLP", "LeNet", "--scores", *config.SCORES]
     cli.main(["evaluate", str(distilled), *how, *arguments])
     printed = capsys.readouterr().out
@@ -225,7 +225,7 @@ def test_the_results_the_record_and_the_card_hold_the_scores(distilled, capsys):
 
 def test_a_comparison_shows_them(distilled, tmp_path):
     options = {"eval_students": 1, "eval_epochs": 1, "eval_protocol": "dc", "eval_architectures": ["MLP"]}
-    shared = {"copies": ["float"], "baselines": [], "scores": ["relative_accuracy"], "output_dir": str(tmp_path)}
+    shared = {"eval_copies": ["float"], "baselines": [], "scores": ["relative_accuracy"], "output_dir": str(tmp_path)}
     text = (hf_dd.compare(sets=[str(distilled)], **options, **shared) / "comparison.md").read_text()
     (line,) = (line for line in text.splitlines() if "relative_accuracy" in line)
     assert line.startswith("| set | float | MLP | relative_accuracy | ") and "; full " in line
@@ -233,7 +233,7 @@ def test_a_comparison_shows_them(distilled, tmp_path):
 
 
 def test_several_architectures_are_plotted_and_pushed_with_the_set(distilled, unique, monkeypatch):
-    options = {"eval_students": 2, "eval_epochs": 1, "copies": ["float"], "baselines": []}
+    options = {"eval_students": 2, "eval_epochs": 1, "eval_copies": ["float"], "baselines": []}
     both = options | {"eval_architectures": ["MLP", "LeNet"]}
     hf_dd.evaluate(sets=[str(distilled)], **both)
     assert (distilled / "results.png").read_bytes().startswith(b"\x89PNG")

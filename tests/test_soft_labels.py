@@ -420,12 +420,12 @@ def test_soft_labels_teach_the_teachers_function(digits):
 
 
 def evaluate(sets, tmp_path, **options):
-    options = STUDENTS | {"eval_protocol": "soft-label-online", "copies": ["float"], "baselines": []} | options
+    options = STUDENTS | {"eval_protocol": "soft-label-online", "eval_copies": ["float"], "baselines": []} | options
     return hf_dd.evaluate(sets=list(map(str, sets)), output_dir=str(tmp_path / "results"), **options)
 
 
 def test_online_students_are_taught_by_the_teachers_of_the_record(labelled, tmp_path, tiny_teachers):
-    results = evaluate([labelled["decoded"].folder], tmp_path, baselines=["random"], copies=["float", "8bit"])
+    results = evaluate([labelled["decoded"].folder], tmp_path, baselines=["random"], eval_copies=["float", "8bit"])
     shas = tuple(spec["sha"] for spec in labelled["decoded"].record.teachers)
     assert [row.taught_by for row in results.rows] == [shas] * 3  # those of real images too
     assert [row.temperature for row in results.rows] == [4.0] * 3
@@ -478,7 +478,7 @@ def test_results_and_card_state_temperature_teachers_and_bytes(labelled, tmp_pat
 
 def test_a_comparison_states_temperature_and_teachers(labelled, tmp_path):
     folders = [str(labelled[name].folder) for name in ("mean", "each")]
-    options = STUDENTS | {"eval_students": 1, "copies": ["float"], "baselines": []}
+    options = STUDENTS | {"eval_students": 1, "eval_copies": ["float"], "baselines": []}
     folder = hf_dd.compare(sets=folders, eval_protocol="soft-label", output_dir=str(tmp_path / "stored"), **options)
     text = (folder / "comparison.md").read_text()
     shas = [sha[:8] for sha in labelled["each"].record.soft_labels["teachers"]]

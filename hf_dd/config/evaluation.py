@@ -40,9 +40,14 @@ class EvaluationConfig:
         "Teachers of the students under soft-label-online, as owner/name@revision or as local folders; those that the "
         "set was made with if not given.",
     )
+    eval_copies: list[str] = option(
+        ["float", "8bit"], "Which copies of a set to evaluate: the exact float, the 8-bit PNG; none if empty."
+    )
 
     def __post_init__(self) -> None:
         require_at_least(self, 0, "eval_students")
+        if unknown := [copy for copy in self.eval_copies if copy not in ("float", "8bit")]:
+            raise ConfigError(f"--eval_copies doesn't know {unknown}; it takes float and 8bit.")
         if not isinstance(self.eval_epochs, list):  # a single number, as Python takes it
             self.eval_epochs = [] if self.eval_epochs is None else [self.eval_epochs]
         if bad := [epochs for epochs in self.eval_epochs if not 1 <= epochs < float("inf")]:
@@ -59,7 +64,6 @@ class EvaluateConfig(DataConfig, EvaluationConfig):
 
     sets: list[str] = option([], "Distilled sets: Hub ids (owner/name, owner/name@revision) or folders.")
     dataset: str = option("", "Data set to test on; the one that the first distilled set was made from if not given.")
-    copies: list[str] = option(["float", "8bit"], "Which copies of a set to evaluate: the exact float, the 8-bit PNG.")
     baselines: list[str] = option(
         ["random"],
         "Real images to evaluate too: random, herding, k-centers at the same ipc; full, the whole set; or none.",
@@ -87,5 +91,3 @@ class EvaluateConfig(DataConfig, EvaluationConfig):
             raise ConfigError(f"--baselines doesn't know {unknown}; it takes {', '.join(BASELINES)}.")
         if unknown := [name for name in self.scores if name not in SCORES]:
             raise ConfigError(f"--scores doesn't know {unknown}; it takes {', '.join(SCORES)}.")
-        if unknown := [copy for copy in self.copies if copy not in ("float", "8bit")]:
-            raise ConfigError(f"--copies doesn't know {unknown}; it takes float and 8bit.")
