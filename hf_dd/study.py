@@ -9,20 +9,26 @@ Its recipe is a YAML file:
       dm: {}
       dm-clom: {clom: ce, teachers: [teachers/plain/fashion-mnist-convnet-seed0@final]}
     seeds: [0, 1]                  # of the distillations, one of each cell per seed
-    comparisons:                   # mean differences of pairs of cells, paired by seed or by student
+    comparisons:                   # mean differences of pairs of cells, paired by seed or by student, over the
+                                   # architectures that all of them were evaluated with
       CLoM's gain: [[dm-clom, dm]]
 """
 
+import contextlib
 import dataclasses
+import functools
 import json
 import logging
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
 from accelerate import PartialState
+from accelerate.utils import broadcast_object_list
+from filelock import FileLock, Timeout
 
 from hf_dd import pretraining, records, runs, study_report, teacher_repos
 from hf_dd.config import DistillConfig, EvaluationConfig, PretrainConfig, StudyConfig, as_dict
@@ -137,16 +143,14 @@ def study(config: StudyConfig | None = None, **options: Any) -> Path:
 
     The folder holds `teachers/`, `cells/NAME-seedN/` (a distilled set each), `report.md`, `report.json` and, where
     matplotlib is installed, `report.png`. A cell that is finished is kept, one that was interrupted goes on from its
-    last checkpoint, one whose evaluation alone was changed is only evaluated again.
+    last checkpoint, one whose evaluation alone was changed is only evaluated again. A study that is started several
+    times at once, on machines that share the folder too, is shared out: each takes what no other has begun.
     """
     config = dataclasses.replace(config, **options) if config else StudyConfig(**options)
     plan = Study.read(config)
-    for teachers in plan.teachers:
-        pretrain_missing(teachers)
-    for number, cell in enumerate(plan.cells, 1):
-        logger.info("Cell %d of %d: %s, seed %d.", number, len(plan.cells), cell.name, cell.seed)
-        run_cell(cell)
     folder = Path(config.output_dir)
+    share_out(folder / "locks", teacher_jobs(plan.teachers))
+    share_out(folder / "locks", {f"cell-{cell.folder.name}": functools.partial(run_cell, cell) for cell in plan.cells})
     if PartialState().is_main_process:
         places = {}
         for cell in plan.cells:
@@ -156,15 +160,59 @@ def study(config: StudyConfig | None = None, **options: Any) -> Path:
     return folder
 
 
-def pretrain_missing(config: PretrainConfig) -> None:
-    """Train the teachers of a grid that aren't there yet."""
-    data = load_data(config)
-    for architecture, seed in pretraining.grid(config):
-        if not (
-            Path(config.output_dir) / teacher_repos.teacher_name(data, architecture, seed) / records.RECORD
-        ).is_file():
+def share_out(locks: Path, jobs: Mapping[str, Callable[[], None]]) -> None:
+    """Do all jobs, first those that nobody else does; then wait for the others, and do what they left undone.
+
+    A job that is done already has to do nothing.
+    """
+    for wait in (False, True):
+        for number, (name, job) in enumerate(jobs.items(), 1):
+            with taken(locks / f"{name}.lock", wait) as own:
+                if own:
+                    logger.info("%d of %d: %s.", number, len(jobs), name)
+                    job()
+
+
+@contextlib.contextmanager
+def taken(path: Path, wait: bool) -> Iterator[bool]:
+    """Hold a lock, of this launch against others; gives whether it was to be had, after waiting for it if asked."""
+    state, lock = PartialState(), FileLock(path)
+    own, told = [False], False
+    while not own[0]:
+        if state.is_main_process:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with contextlib.suppress(Timeout):
+                own = [bool(lock.acquire(blocking=False))]
+        broadcast_object_list(own)
+        if own[0] or not wait:
+            break
+        if not told:
+            logger.info("Waiting for another run of this study to finish %s.", path.stem)
+            told = True
+        time.sleep(1)
+    try:
+        yield own[0]
+    finally:
+        lock.release()
+
+
+def teacher_jobs(grids: list[PretrainConfig]) -> dict[str, Callable[[], None]]:
+    """By its name, what trains a teacher if it isn't there yet."""
+    jobs = {}
+    for config in grids:
+        data = load_data(config)
+        for architecture, seed in pretraining.grid(config):
+            folder = Path(config.output_dir) / teacher_repos.teacher_name(data, architecture, seed)
             only = {"architectures": [architecture], "teacher_seeds": [seed], "overwrite_output_dir": True}
-            runs.pretrain(config, **only)
+            one = dataclasses.replace(config, **only)
+            jobs[f"{Path(config.output_dir).name}-{folder.name}"] = functools.partial(pretrain_missing, one, folder)
+    return jobs
+
+
+def pretrain_missing(config: PretrainConfig, folder: Path) -> None:
+    """Train a teacher whose folder isn't finished."""
+    if not (folder / records.RECORD).is_file():
+        runs.pretrain(config)
 
 
 def run_cell(cell: Cell) -> None:

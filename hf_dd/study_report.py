@@ -4,7 +4,7 @@ import dataclasses
 import json
 import logging
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,44 +19,87 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Outcome:
-    """What the seeds of a cell reached with the first architecture: the float copy's accuracies in percent.
+    """What the distillations of a cell reached, one for each seed: the float copy's accuracies in percent.
 
     Attributes:
         records: of each seed, the content of `hf_dd.json`.
-        scores: of each seed, its students.
+        scores: by architecture, for each seed its students.
     """
 
     records: list[dict[str, Any]]
-    scores: list[tuple[float, ...]]
+    scores: dict[str, list[tuple[float, ...]]]
 
     @classmethod
     def of(cls, folders: Sequence[Path]) -> "Outcome":
         """Read the cells of one name."""
         found = [dataclasses.asdict(Artefact.open(folder).record) for folder in folders]
-        rows = [next(row for row in record["results"]["rows"] if row["baseline"] is None) for record in found]
-        return cls(found, [tuple(row["scores"]) for row in rows])
+        scores: dict[str, list[tuple[float, ...]]] = {}
+        for record in found:
+            rows = [row for row in record["results"]["rows"] if row["baseline"] is None]
+            for row in rows:
+                if row["copy"] == rows[0]["copy"]:
+                    scores.setdefault(row["architecture"], []).append(tuple(row["scores"]))
+        return cls(found, scores)
 
     @property
-    def units(self) -> list[float]:
-        """What counts as independent: the mean of each distillation; of a single one, its students."""
-        return list(map(statistics.fmean, self.scores)) if len(self.scores) > 1 else list(self.scores[0])
+    def first(self) -> str:
+        """The architecture that the cell's accuracy is of."""
+        return next(iter(self.scores))
+
+    def units(self, architectures: Sequence[str] | None = None) -> list[float]:
+        """What counts as independent: the mean of each distillation; of a single one, its students.
+
+        Each is the mean over these architectures, or of the first.
+        """
+        of_each = []
+        for architecture in architectures or [self.first]:
+            seeds = self.scores[architecture]
+            of_each.append(list(map(statistics.fmean, seeds)) if len(seeds) > 1 else list(seeds[0]))
+        return list(map(statistics.fmean, zip(*of_each, strict=True)))
+
+    def students(self, architecture: str | None = None) -> list[float]:
+        """All students of all seeds, of an architecture or of the first."""
+        return [score for scores in self.scores[architecture or self.first] for score in scores]
 
     @property
-    def students(self) -> list[float]:
-        """All students of all seeds."""
-        return [score for scores in self.scores for score in scores]
+    def teachers(self) -> list[dict[str, Any]]:
+        """The teachers that made the sets, each once."""
+        return list({spec["sha"]: spec for record in self.records for spec in record["teachers"]}.values())
+
+    @property
+    def teaching_seconds(self) -> float | None:
+        """What it took to train them, each training run counted once, to its last epoch here; None if unknown."""
+        runs: dict[str, list[float | None]] = {}
+        for spec in self.teachers:
+            runs.setdefault(spec["repo_id"].partition("/epoch-")[0], []).append(spec.get("seconds"))
+        if any(None in seconds for seconds in runs.values()):
+            return None
+        return sum(map(max, runs.values()))
 
 
-def gain(outcomes: Mapping[str, Outcome], pairs: Sequence[tuple[str, str]]) -> intervals.Interval:
+@dataclass(frozen=True)
+class Gain:
+    """A mean difference of pairs of cells, and the architectures that it is the mean over."""
+
+    interval: intervals.Interval
+    architectures: list[str]
+
+
+def gain(outcomes: Mapping[str, Outcome], pairs: Sequence[tuple[str, str]]) -> Gain:
     """The mean over the pairs of first - second, paired by seed (or student), with its interval over those.
 
-    Raises RunError where the cells have different numbers of seeds or students.
+    It is over the architectures that all of these cells have. Raises RunError where there is none, or where the cells
+    have different numbers of seeds or students.
     """
-    units = [(outcomes[first].units, outcomes[second].units) for first, second in pairs]
+    cells = [outcomes[name] for pair in pairs for name in pair]
+    shared = [name for name in cells[0].scores if all(name in cell.scores for cell in cells)]
+    if not shared:
+        raise RunError(f"The cells of {pairs} share no architecture: give them the same --eval_architectures.")
+    units = [(outcomes[first].units(shared), outcomes[second].units(shared)) for first, second in pairs]
     if len({len(side) for pair in units for side in pair}) > 1:
         raise RunError(f"The cells of {pairs} have different numbers of seeds or students: they can't be paired.")
     differences = [[a - b for a, b in zip(*pair, strict=True)] for pair in units]
-    return intervals.of_mean(list(map(statistics.fmean, zip(*differences, strict=True))))
+    return Gain(intervals.of_mean(list(map(statistics.fmean, zip(*differences, strict=True)))), shared)
 
 
 def write_report(
@@ -71,59 +114,109 @@ def write_report(
     """
     outcomes = {name: Outcome.of(folders) for name, folders in cells.items()}
     gains = {name: gain(outcomes, pairs) for name, pairs in comparisons.items()}
-    text = "\n".join([cell_table(outcomes), "", *([gain_table(gains, comparisons), ""] if gains else []), ""])
-    records.write(folder / "report.md", lambda path: path.write_text(text))
+    parts = [cell_table(outcomes)]
+    if any(len(outcome.scores) > 1 for outcome in outcomes.values()):
+        parts.append(architecture_table(outcomes))
+    if gains:
+        parts.append(gain_table(gains, comparisons))
+    if any(outcome.teachers for outcome in outcomes.values()):
+        parts.append(teacher_table(outcomes))
+    records.write(folder / "report.md", lambda path: path.write_text("\n\n".join(parts) + "\n"))
     content = {
         "cells": {
             name: {
                 "scores": outcome.scores,
                 "commands": [record["command"] for record in outcome.records],
                 "parquet_sha256": [record["parquet_sha256"] for record in outcome.records],
-                "teachers": outcome.records[0]["teachers"],
+                "teachers": outcome.teachers,
+                "teaching_seconds": outcome.teaching_seconds,
                 "seconds": [record["run"]["seconds"] for record in outcome.records],
             }
             for name, outcome in outcomes.items()
         },
-        "comparisons": {name: dataclasses.asdict(interval) for name, interval in gains.items()},
+        "comparisons": {
+            name: dataclasses.asdict(found.interval) | {"architectures": found.architectures}
+            for name, found in gains.items()
+        },
         "versions": versions(),
     }
     records.write(folder / "report.json", lambda path: path.write_text(json.dumps(content, indent=2)))
     if reports.can_plot():
-        plot({name: intervals.of_mean(outcome.units) for name, outcome in outcomes.items()}, folder / "report.png")
+        plot({name: intervals.of_mean(outcome.units()) for name, outcome in outcomes.items()}, folder / "report.png")
     logger.info("The report is %s.", folder / "report.md")
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table in markdown."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
+
+
+def spread(scores: Sequence[float]) -> str:
+    """Mean and standard deviation in words."""
+    return f"{statistics.fmean(scores):.2f}" + (f" ± {statistics.stdev(scores):.2f}" if len(scores) > 1 else "")
 
 
 def cell_table(outcomes: Mapping[str, Outcome]) -> str:
     """The cells in markdown, and what real images reach under the same protocol."""
-    lines = [
-        "| cell | protocol | accuracy (%) | 95 % interval | n | distilled in | teachers | bytes |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
+    rows, real = [], baseline_rows(outcomes)
     for name, outcome in outcomes.items():
-        students, interval, record = outcome.students, intervals.of_mean(outcome.units), outcome.records[0]
-        spread = f" ± {statistics.stdev(students):.2f}" if len(students) > 1 else ""
+        students, interval, record = outcome.students(), intervals.of_mean(outcome.units()), outcome.records[0]
         between = "–" if interval.n < 2 else str(interval).partition(" ")[2]
-        count = f"{len(outcome.scores)} × {len(outcome.scores[0])}"
+        count = f"{len(outcome.records)} × {len(students) // len(outcome.records)}"
         seconds = statistics.fmean(record["run"]["seconds"] for record in outcome.records)
-        rows = record["results"]["rows"]
-        used = ", ".join(spec["sha"].removeprefix("sha256:")[:8] for spec in record["teachers"]) or "–"
-        cells = [name, protocol_of(record), f"{statistics.fmean(students):.2f}{spread}", between, count]
-        lines.append("| " + " | ".join([*cells, f"{seconds:.0f} s", used, f"{rows[0]['bytes']:,}"]) + " |")
-    baselines = {}
+        own = next(row for row in record["results"]["rows"] if row["baseline"] is None)
+        cost = outcome.teaching_seconds
+        rows.append(
+            [
+                *(name, protocol_of(record), spread(students), between, over_random(students, record), count),
+                *(f"{seconds:.0f} s", "–" if cost is None else f"{cost:.0f} s", f"{own['bytes']:,}"),
+            ]
+        )
+    for (name, protocol), row in real.items():
+        figures = f"{row['mean']:.2f} ± {row['std']:.2f}"
+        rows.append([f"*{name}*", protocol, figures, "–", "–", str(row["n"]), "–", "–", f"{row['bytes']:,}"])
+    head = ["cell", "protocol", "accuracy (%)", "95 % interval", "over random", "n", "distilled in", "teachers took"]
+    students = " and ".join(sorted({outcome.first for outcome in outcomes.values()}))
+    hardware = sorted({record["run"]["hardware"] for outcome in outcomes.values() for record in outcome.records})
+    note = (
+        f"Accuracy of {students} students on the float copy: mean ± standard deviation over n = distillations × "
+        "students; intervals at 95 % over distillations where there are several, else over students. Over random: "
+        "points above random real images of the same ipc and protocol, in brackets the sum of both standard "
+        f"deviations. Distilled on {'; '.join(hardware)}."
+    )
+    return f"{table([*head, 'bytes'], rows)}\n\n{note}"
+
+
+def baseline_rows(outcomes: Mapping[str, Outcome]) -> dict[tuple[str, str], dict[str, Any]]:
+    """What real images reach, by their name and the protocol, with each cell's first architecture."""
+    found = {}
     for outcome in outcomes.values():
         for record in outcome.records:
             for row in record["results"]["rows"]:
-                if row["baseline"]:
-                    baselines[row["set"], protocol_of(record)] = row
-    for (name, protocol), row in baselines.items():
-        spread = f"{row['mean']:.2f} ± {row['std']:.2f}"
-        lines.append(f"| *{name}* | {protocol} | {spread} | – | {row['n']} | – | – | {row['bytes']:,} |")
-    hardware = sorted({record["run"]["hardware"] for outcome in outcomes.values() for record in outcome.records})
-    note = (
-        "Accuracy of the float copy: mean ± standard deviation over n = distillations × students; intervals at 95 % "
-        f"over distillations where there are several, else over students. Distilled on {'; '.join(hardware)}."
-    )
-    return "\n".join([*lines, "", note])
+                if row["baseline"] and row["architecture"] == outcome.first:
+                    found[row["set"], protocol_of(record)] = row
+    return found
+
+
+def over_random(students: Sequence[float], record: Mapping[str, Any]) -> str:
+    """How much better students are than those on random real images, beside the sum of both standard deviations."""
+    found = [row for row in record["results"]["rows"] if row["baseline"] == "random"]
+    if not found or len(students) < 2:
+        return "–"
+    return f"{statistics.fmean(students) - found[0]['mean']:+.2f} ({statistics.stdev(students) + found[0]['std']:.2f})"
+
+
+def architecture_table(outcomes: Mapping[str, Outcome]) -> str:
+    """Cells that were evaluated with several architectures, in markdown, with the mean over these."""
+    several = {name: outcome for name, outcome in outcomes.items() if len(outcome.scores) > 1}
+    architectures = list(dict.fromkeys(name for outcome in several.values() for name in outcome.scores))
+    rows = []
+    for name, outcome in several.items():
+        own = [spread(outcome.students(each)) if each in outcome.scores else "–" for each in architectures]
+        mean = statistics.fmean(statistics.fmean(outcome.students(each)) for each in outcome.scores)
+        rows.append([name, *own, f"{mean:.2f}"])
+    return table(["cell", *architectures, "mean"], rows)
 
 
 def protocol_of(record: Mapping[str, Any]) -> str:
@@ -132,13 +225,25 @@ def protocol_of(record: Mapping[str, Any]) -> str:
     return f"{protocol['name']} v{protocol['version']}, {protocol['epochs']} epochs"
 
 
-def gain_table(gains: Mapping[str, intervals.Interval], pairs: Mapping[str, Sequence[tuple[str, str]]]) -> str:
+def gain_table(gains: Mapping[str, Gain], pairs: Mapping[str, Sequence[tuple[str, str]]]) -> str:
     """The comparisons in markdown."""
-    lines = ["| comparison | points, 95 % interval | n | pairs |", "|---|---|---|---|"]
-    for name, interval in gains.items():
+    rows = []
+    for name, found in gains.items():
         between = ", ".join(f"{first} − {second}" for first, second in pairs[name])
-        lines.append(f"| {name} | {interval} | {interval.n} | {between} |")
-    return "\n".join(lines)
+        rows.append([name, str(found.interval), str(found.interval.n), between, ", ".join(found.architectures)])
+    return table(["comparison", "points, 95 % interval", "n", "pairs", "students"], rows)
+
+
+def teacher_table(outcomes: Mapping[str, Outcome]) -> str:
+    """Every cell's teachers in markdown, by their commits or the digests of their weights."""
+    rows = []
+    for name, outcome in outcomes.items():
+        for spec in outcome.teachers:
+            accuracy = "–" if spec["accuracy"] is None else f"{100 * spec['accuracy']:.2f} %"
+            seconds = "–" if spec.get("seconds") is None else f"{spec['seconds']:.0f} s"
+            described = [str(value) for value in (spec["architecture"], spec["seed"], spec["epoch"], spec["dataset"])]
+            rows.append([name, *described, accuracy, seconds, f"`{spec['sha']}`"])
+    return table(["cell", "teacher", "seed", "epoch", "trained on", "accuracy", "took", "commit or digest"], rows)
 
 
 def plot(means: Mapping[str, intervals.Interval], path: Path) -> None:

@@ -24,7 +24,8 @@ class TeacherSpec:
     """What a card says of a teacher: where it lies, at which commit, and the four options of the paper.
 
     For a local teacher, `repo_id` is its folder and `sha` is `sha256:` and the digest of its weights. What a model of
-    another library doesn't say is None. `trusted` ones were let read pickles and run their own code.
+    another library doesn't say is None. `trusted` ones were let read pickles and run their own code; `seconds` is what
+    its training took up to this epoch.
     """
 
     repo_id: str
@@ -37,6 +38,7 @@ class TeacherSpec:
     accuracy: float | None
     library: str = "hf_dd"
     trusted: bool = False
+    seconds: float | None = None
 
     @property
     def reference(self) -> str:

@@ -2,9 +2,12 @@
 
 import json
 import statistics
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import yaml
+from filelock import FileLock
 
 from hf_dd import runs, study, study_report
 from hf_dd.config import StudyConfig
@@ -71,13 +74,14 @@ def test_the_report_says_what_the_cells_reached(finished):
     assert list(report["cells"]) == ["plain", "guided"]
     means = {}
     for name, cell in report["cells"].items():
-        for seed, scores in enumerate(cell["scores"]):
+        assert list(cell["scores"]) == ["ConvNet"]
+        for seed, scores in enumerate(cell["scores"]["ConvNet"]):
             record = Artefact.open(finished / f"out/cells/{name}-seed{seed}").record
             row = next(row for row in record.results["rows"] if row["baseline"] is None)
             assert (row["copy"], list(scores)) == ("float", list(row["scores"]))
             assert record.settings["seed"] == seed
             assert cell["parquet_sha256"][seed] == record.parquet_sha256
-        means[name] = [statistics.fmean(scores) for scores in cell["scores"]]
+        means[name] = [statistics.fmean(scores) for scores in cell["scores"]["ConvNet"]]
     differences = [a - b for a, b in zip(means["guided"], means["plain"], strict=True)]
     found = report["comparisons"]["gain"]
     assert (found["mean"], found["n"]) == (pytest.approx(statistics.fmean(differences)), 2)
@@ -86,8 +90,8 @@ def test_the_report_says_what_the_cells_reached(finished):
     (teacher,) = report["cells"]["guided"]["teachers"]
     assert (teacher["epoch"], teacher["sha"][:7]) == (1, "sha256:")
     text = (finished / "out/report.md").read_text()
-    assert f"{statistics.fmean(s for c in report['cells']['plain']['scores'] for s in c):.2f} ±" in text
-    assert "| guided − plain |" in text and "random real, ipc 1" in text and teacher["sha"][7:15] in text
+    assert f"{statistics.fmean(s for c in report['cells']['plain']['scores']['ConvNet'] for s in c):.2f} ±" in text
+    assert "| guided − plain |" in text and "random real, ipc 1" in text and teacher["sha"] in text
     assert (finished / "out/report.png").read_bytes()[:4] == b"\x89PNG"
 
 
@@ -103,7 +107,7 @@ def test_another_evaluation_is_only_evaluated(finished, monkeypatch):
     calls = {name: counted(monkeypatch, name) for name in ("pretrain", "distill", "evaluate")}
     run(finished, SMALL | {"base": SMALL["base"] | {"eval_students": 3}})
     assert (len(calls["pretrain"]), len(calls["distill"]), len(calls["evaluate"])) == (0, 0, 4)
-    assert len(json.loads((finished / "out/report.json").read_text())["cells"]["plain"]["scores"][0]) == 3
+    assert len(json.loads((finished / "out/report.json").read_text())["cells"]["plain"]["scores"]["ConvNet"][0]) == 3
     run(finished, SMALL | {"base": SMALL["base"] | {"eval_students": 3}})
     assert len(calls["evaluate"]) == 4  # what was evaluated again is kept as well
     run(finished)
@@ -138,17 +142,101 @@ def test_an_interrupted_cell_goes_on_from_its_checkpoint(tmp_path, monkeypatch, 
     assert shas[0] == shas[1]
 
 
-def test_a_single_distillation_is_compared_by_its_students():
-    def outcome(*scores):
-        return study_report.Outcome([], [scores])
+EACH = """
+import os, sys, time
+from hf_dd import runs, study
+from hf_dd.cli import main
 
+path, output = sys.argv[1:]
+for name in ("pretrain", "distill"):
+    def logged(config, name=name, function=getattr(runs, name), **options):
+        with open(f"{output}.log", "a") as file:
+            file.write(f"{os.getpid()} {name} {config.output_dir} {config.dataset}\\n")
+        return function(config, **options)
+    setattr(runs, name, logged)
+main(["study", path, "--output_dir", output])
+"""
+
+
+@pytest.mark.multi_process
+def test_a_study_that_is_started_twice_is_shared_out(tmp_path, run_python, finished):
+    (tmp_path / "each.py").write_text(EACH)
+    path, output = write(tmp_path), tmp_path / "out"
+    held = FileLock(tmp_path / "out/locks/cell-plain-seed0.lock")
+    (tmp_path / "out/locks").mkdir(parents=True)
+    with ThreadPoolExecutor() as both:
+        with held:  # a third run, which leaves the first cell undone
+            waiting = [
+                both.submit(run_python, tmp_path / "each.py", path, output, OMP_NUM_THREADS=1) for _ in range(2)
+            ]
+            while not (output / "cells/guided-seed1/hf_dd.json").is_file() and not any(w.done() for w in waiting):
+                time.sleep(0.2)
+        done = [future.result() for future in waiting]
+    assert [run.returncode for run in done] == [0, 0], done[0].stderr[-2000:] + done[1].stderr[-2000:]
+    lines = (tmp_path / "out.log").read_text().splitlines()
+    jobs = [line.split()[1:3] for line in lines]
+    cells = [["distill", str(output / f"cells/{name}-seed{seed}")] for name in ("plain", "guided") for seed in (0, 1)]
+    assert sorted(jobs) == sorted([*cells, ["pretrain", str(output / "teachers/few")]])  # each once
+    assert jobs[-1] == cells[0]
+    first, second = (json.loads((place / "report.json").read_text()) for place in (output, finished / "out"))
+    assert [cell["parquet_sha256"] for cell in first["cells"].values()] == [
+        cell["parquet_sha256"] for cell in second["cells"].values()
+    ]
+
+
+def outcome(*students, **others):
+    """Of one distillation, with other architectures' students by their names."""
+    return study_report.Outcome([], {"ConvNet": [students]} | {name: [scores] for name, scores in others.items()})
+
+
+def test_a_single_distillation_is_compared_by_its_students():
     outcomes = {"a": outcome(80.0, 81.0, 82.0), "b": outcome(79.0, 80.5, 80.0), "c": outcome(70.0, 70.0, 71.0)}
-    one = study_report.gain(outcomes, [("a", "b")])
+    one = study_report.gain(outcomes, [("a", "b")]).interval
     assert (one.mean, one.n) == (pytest.approx((1 + 0.5 + 2) / 3), 3)
-    both = study_report.gain(outcomes, [("a", "b"), ("a", "c")])
+    both = study_report.gain(outcomes, [("a", "b"), ("a", "c")]).interval
     assert both.mean == pytest.approx(statistics.fmean([(1 + 10) / 2, (0.5 + 11) / 2, (2 + 11) / 2]))
     with pytest.raises(RunError, match="can't be paired"):
         study_report.gain(outcomes | {"d": outcome(1.0, 2.0)}, [("a", "d")])
+
+
+def test_cells_are_compared_over_the_architectures_that_they_share():
+    outcomes = {
+        "wide": outcome(80.0, 82.0, MLP=(70.0, 71.0), LeNet=(60.0, 60.0)),
+        "other": outcome(79.0, 80.0, MLP=(66.0, 68.0)),
+        "narrow": outcome(70.0, 71.0),
+    }
+    found = study_report.gain(outcomes, [("wide", "other")])
+    assert found.architectures == ["ConvNet", "MLP"]
+    assert found.interval.mean == pytest.approx(statistics.fmean([(1 + 4) / 2, (2 + 3) / 2]))
+    assert study_report.gain(outcomes, [("wide", "narrow")]).architectures == ["ConvNet"]
+    apart = {"vgg": study_report.Outcome([], {"VGG11": [(1.0, 2.0)]})}
+    with pytest.raises(RunError, match="share no architecture"):
+        study_report.gain(outcomes | apart, [("wide", "vgg")])
+    table = study_report.architecture_table(outcomes).splitlines()
+    assert table[0] == "| cell | ConvNet | MLP | LeNet | mean |"
+    assert table[2] == "| wide | 81.00 ± 1.41 | 70.50 ± 0.71 | 60.00 ± 0.00 | 70.50 |"
+    assert table[3] == "| other | 79.50 ± 0.71 | 67.00 ± 1.41 | – | 73.25 |"
+    assert len(table) == 4
+
+
+def test_what_teachers_took_counts_each_training_run_once():
+    def spec(repo, sha, seconds):
+        return {"repo_id": repo, "sha": sha, "seconds": seconds}
+
+    def took(*teachers):
+        return study_report.Outcome([{"teachers": list(teachers)}] * 2, {}).teaching_seconds
+
+    assert took() == 0
+    hub = [spec("me/a", "1", 10.0), spec("me/a", "2", 40.0), spec("me/b", "3", 5.0)]
+    assert took(*hub) == 45.0
+    assert took(spec("t/a/epoch-1", "1", 10.0), spec("t/a/epoch-4", "2", 40.0)) == 40.0
+    assert took(*hub, spec("timm/x", "4", None)) is None
+
+
+def test_random_images_are_what_a_cell_is_held_against():
+    rows = [{"baseline": None}, {"baseline": "random", "mean": 70.0, "std": 1.5}]
+    assert study_report.over_random((80.0, 82.0), {"results": {"rows": rows}}) == "+11.00 (2.91)"
+    assert study_report.over_random((80.0, 82.0), {"results": {"rows": rows[:1]}}) == "–"
 
 
 @pytest.mark.parametrize(

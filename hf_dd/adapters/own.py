@@ -12,7 +12,7 @@ from hf_dd.adapters.base import Adapted
 from hf_dd.errors import TeacherError
 from hf_dd.transforms import InputTransform
 
-RECORDED = ("architecture", "seed", "epoch", "dataset", "accuracy")
+RECORDED = ("architecture", "seed", "epoch", "dataset", "accuracy", "seconds")
 
 
 def adapt(folder: Path, config: dict, trusted: bool) -> Adapted:
