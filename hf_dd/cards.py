@@ -339,11 +339,7 @@ def front_matter(
     distillation: dict[str, Any],
     decoded_sha256: str | None = None,
 ) -> DatasetCardData:
-    """The front matter that every distilled set has, with what differs.
-
-    The rows' digest is part of the configuration: `load_dataset` would give a folder's former rows from its cache
-    where new ones take exactly as many bytes.
-    """
+    """The front matter that every distilled set has, with what differs."""
     found = {"default": ("data/train-*", record.parquet_sha256)}
     found |= {"decoded": ("decoded/train-*", decoded_sha256)} if decoded_sha256 else {}
     return DatasetCardData(
@@ -353,17 +349,23 @@ def front_matter(
         source_datasets=[record.data["repo_id"] or slug(record.data["name"])],
         pretty_name=pretty_name,
         tags=["dataset-distillation", "hf-dd", *tags],
-        configs=[
-            {
-                "config_name": name,
-                "description": f"Rows with the sha256 {digest}.",
-                "data_files": [{"split": "train", "path": path}],
-            }
-            for name, (path, digest) in found.items()
-        ],
+        configs=[configuration(name, path, digest) for name, (path, digest) in found.items()],
         dataset_info=record.dataset_info,
         distillation=distillation,
     )
+
+
+def configuration(name: str, path: str, digest: str) -> dict[str, Any]:
+    """A configuration in a card's front matter: the train split in the parquet files `path`, of the sha256 `digest`.
+
+    The digest is a part of it: `load_dataset` would give a folder's former rows from its cache where new ones take
+    exactly as many bytes.
+    """
+    return {
+        "config_name": name,
+        "description": f"Rows with the sha256 {digest}.",
+        "data_files": [{"split": "train", "path": path}],
+    }
 
 
 def eval_results(data: dict[str, Any], results: dict[str, Any]) -> str:

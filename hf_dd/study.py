@@ -5,7 +5,8 @@ Its recipe is a YAML file:
     teachers:                      # optional: grids that are pre-trained first, by options of `hf-dd pretrain`
       plain: {config: fashion-mnist-teachers}
     base: {config: fashion-mnist-dm}    # options of `hf-dd distill` that all cells share
-    cells:                         # what is a cell's own; teachers/GRID/NAME@REVISION are those above
+    cells:                         # what is a cell's own; teachers/GRID/NAME@REVISION are those above, on the Hub
+                                   # where their grid has push_to_hub
       dm: {}
       dm-clom: {clom: ce, teachers: [teachers/plain/fashion-mnist-convnet-seed0@final]}
     seeds: [0, 1]                  # of the distillations, one of each cell per seed
@@ -30,7 +31,7 @@ from accelerate import PartialState
 from accelerate.utils import broadcast_object_list
 from filelock import FileLock, Timeout
 
-from hf_dd import pretraining, records, runs, study_report, teacher_repos
+from hf_dd import hub, pretraining, publishing, records, runs, study_publishing, study_report, teacher_repos
 from hf_dd.config import DistillConfig, EvaluationConfig, PretrainConfig, StudyConfig, as_dict
 from hf_dd.data import load_data
 from hf_dd.distiller import OPERATIONAL
@@ -39,6 +40,7 @@ from hf_dd.objectives import check_options
 from hf_dd.parsing import as_arguments, parse_config, read_recipe
 from hf_dd.publishing import Artefact
 from hf_dd.resources import recipe
+from hf_dd.study_report import Outcome
 
 logger = logging.getLogger(__name__)
 
@@ -66,11 +68,13 @@ class Study:
     """A recipe, read and checked.
 
     Attributes:
+        recipe: the file.
         teachers: what is trained first.
         cells: in the order of the recipe, seed by seed.
         comparisons: by their name, pairs of names of cells.
     """
 
+    recipe: Path
     teachers: list[PretrainConfig]
     cells: list[Cell]
     comparisons: dict[str, list[tuple[str, str]]]
@@ -90,16 +94,16 @@ class Study:
                 f"{path}: unknown key {unknown[0]!r}; the nearest is {nearest_first(unknown[0], KEYS)[0]!r}."
             )
         base, given = content.get("base") or {}, {"dataset": config.dataset} if config.dataset else {}
+        grids = {
+            name: parsed(
+                PretrainConfig, path, f"teachers: {name}", own | given | {"output_dir": str(folder / TEACHERS / name)}
+            )
+            for name, own in (content.get("teachers") or {}).items()
+        }
         cells = [
-            Cell(name, seed, cell_config(path, name, base | (own or {}) | given | {"seed": seed}, folder))
+            Cell(name, seed, cell_config(path, name, base | (own or {}) | given | {"seed": seed}, folder, grids))
             for name, own in content["cells"].items()
             for seed in content.get("seeds") or [0]
-        ]
-        teachers = [
-            parsed(
-                PretrainConfig, path, f"teachers: {grid}", own | given | {"output_dir": str(folder / TEACHERS / grid)}
-            )
-            for grid, own in (content.get("teachers") or {}).items()
         ]
         comparisons = {name: list(map(tuple, pairs)) for name, pairs in (content.get("comparisons") or {}).items()}
         for name, pairs in comparisons.items():
@@ -107,16 +111,22 @@ class Study:
                 if cell not in content["cells"]:
                     known = ", ".join(nearest_first(cell, content["cells"]))
                     raise ConfigError(f"{path}: the comparison {name!r} names the cell {cell!r}; known are {known}.")
-        return cls(teachers, cells, comparisons)
+        return cls(path, list(grids.values()), cells, comparisons)
 
 
-def cell_config(path: Path, name: str, options: Mapping[str, Any], folder: Path) -> DistillConfig:
-    """The options of a cell; teachers of the study's own are looked for in its folder."""
-    own = {
-        key: [str(folder / name) if name.startswith(TEACHERS) else name for name in options[key]]
-        for key in NAMING_TEACHERS
-        if options.get(key)
-    }
+def cell_config(
+    path: Path, name: str, options: Mapping[str, Any], folder: Path, grids: Mapping[str, PretrainConfig]
+) -> DistillConfig:
+    """The options of a cell; teachers of the study's own are looked for in its folder, pushed ones on the Hub."""
+
+    def place_of(reference: str) -> str:
+        grid, _, name = reference.removeprefix(TEACHERS).partition("/")
+        if not reference.startswith(TEACHERS):
+            return reference
+        pushed = grid in grids and grids[grid].push_to_hub
+        return hub.full_repo_id(name, grids[grid].hub_namespace) if pushed else str(folder / reference)
+
+    own = {key: list(map(place_of, options[key])) for key in NAMING_TEACHERS if options.get(key)}
     place = {"output_dir": str(folder / "cells" / f"{name}-seed{options['seed']}")}
     config = parsed(DistillConfig, path, f"cells: {name}", {**options, **own, **place})
     check_options(config)
@@ -141,21 +151,30 @@ def parsed(kind: type, path: Path, place: str, options: Mapping[str, Any]) -> An
 def study(config: StudyConfig | None = None, **options: Any) -> Path:
     """Run what isn't there yet of a study, and write its report; returns the folder.
 
-    The folder holds `teachers/`, `cells/NAME-seedN/` (a distilled set each), `report.md`, `report.json` and, where
-    matplotlib is installed, `report.png`. A cell that is finished is kept, one that was interrupted goes on from its
-    last checkpoint, one whose evaluation alone was changed is only evaluated again. A study that is started several
-    times at once, on machines that share the folder too, is shared out: each takes what no other has begun.
+    The folder holds `teachers/`, `cells/NAME-seedN/` (a distilled set each), `report.md`, `report.json`, where
+    matplotlib is installed `report.png`, and a card and rows, with which it is a data set that can be pushed. A cell
+    that is finished is kept, one that was interrupted goes on from its last checkpoint, one whose evaluation alone was
+    changed is only evaluated again. A study that is started several times at once, on machines that share the folder
+    too, is shared out: each takes what no other has begun.
     """
     config = dataclasses.replace(config, **options) if config else StudyConfig(**options)
     plan = Study.read(config)
     folder = Path(config.output_dir)
+    if config.push_to_hub:  # a missing token or a taken tag shows now, not after the study
+        publishing.free_tag(hub.full_repo_id(config.hub_dataset_id or folder.name), config.hub_tag)
     share_out(folder / "locks", teacher_jobs(plan.teachers))
     share_out(folder / "locks", {f"cell-{cell.folder.name}": functools.partial(run_cell, cell) for cell in plan.cells})
     if PartialState().is_main_process:
-        places = {}
+        places: dict[str, list[Path]] = {}
         for cell in plan.cells:
             places.setdefault(cell.name, []).append(cell.folder)
-        study_report.write_report(folder, places, plan.comparisons)
+        outcomes = {name: Outcome.of(folders) for name, folders in places.items()}
+        study_report.write_report(folder, outcomes, plan.comparisons)
+        study_publishing.write_study(folder, plan.recipe, outcomes)
+        if config.push_to_hub:
+            how = {"tag": config.hub_tag, "private": config.hub_private_repo}
+            pushed = study_publishing.push_study(folder, outcomes, config.hub_dataset_id or folder.name, **how)
+            logger.info("Pushed %s: %s", pushed.pin, pushed.url)
     PartialState().wait_for_everyone()
     return folder
 
@@ -210,9 +229,11 @@ def teacher_jobs(grids: list[PretrainConfig]) -> dict[str, Callable[[], None]]:
 
 
 def pretrain_missing(config: PretrainConfig, folder: Path) -> None:
-    """Train a teacher whose folder isn't finished."""
+    """Train a teacher whose folder isn't finished; push it where an earlier push failed."""
     if not (folder / records.RECORD).is_file():
         runs.pretrain(config)
+    elif config.push_to_hub and not hub.tags(hub.full_repo_id(folder.name, config.hub_namespace), "model"):
+        teacher_repos.push_teacher(folder, config.hub_namespace, config.hub_private_repo)
 
 
 def run_cell(cell: Cell) -> None:

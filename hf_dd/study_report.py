@@ -16,6 +16,8 @@ from hf_dd.publishing import Artefact
 
 logger = logging.getLogger(__name__)
 
+MARKDOWN, JSON, PLOT = "report.md", "report.json", "report.png"
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -103,16 +105,15 @@ def gain(outcomes: Mapping[str, Outcome], pairs: Sequence[tuple[str, str]]) -> G
 
 
 def write_report(
-    folder: Path, cells: Mapping[str, Sequence[Path]], comparisons: Mapping[str, Sequence[tuple[str, str]]]
+    folder: Path, outcomes: Mapping[str, Outcome], comparisons: Mapping[str, Sequence[tuple[str, str]]]
 ) -> None:
     """Write `report.md`, `report.json` and, where matplotlib is installed, `report.png` into a folder.
 
     Args:
         folder: of the report.
-        cells: by a cell's name the folders of its distillations, one for each seed.
+        outcomes: by a cell's name.
         comparisons: by a comparison's name the pairs of cells whose mean difference it is.
     """
-    outcomes = {name: Outcome.of(folders) for name, folders in cells.items()}
     gains = {name: gain(outcomes, pairs) for name, pairs in comparisons.items()}
     parts = [cell_table(outcomes)]
     if any(len(outcome.scores) > 1 for outcome in outcomes.values()):
@@ -121,7 +122,7 @@ def write_report(
         parts.append(gain_table(gains, comparisons))
     if any(outcome.teachers for outcome in outcomes.values()):
         parts.append(teacher_table(outcomes))
-    records.write(folder / "report.md", lambda path: path.write_text("\n\n".join(parts) + "\n"))
+    records.write(folder / MARKDOWN, lambda path: path.write_text("\n\n".join(parts) + "\n"))
     content = {
         "cells": {
             name: {
@@ -140,10 +141,10 @@ def write_report(
         },
         "versions": versions(),
     }
-    records.write(folder / "report.json", lambda path: path.write_text(json.dumps(content, indent=2)))
+    records.write(folder / JSON, lambda path: path.write_text(json.dumps(content, indent=2)))
     if reports.can_plot():
-        plot({name: intervals.of_mean(outcome.units()) for name, outcome in outcomes.items()}, folder / "report.png")
-    logger.info("The report is %s.", folder / "report.md")
+        plot({name: intervals.of_mean(outcome.units()) for name, outcome in outcomes.items()}, folder / PLOT)
+    logger.info("The report is %s.", folder / MARKDOWN)
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

@@ -18,7 +18,7 @@ LAYERS = {
     "side_by_side soft_labels targets training",
     3: "baselines checkpoints class_order distiller evaluation importing pretraining results scoring students "
     "teaching",
-    4: "cards publishing records reports rows study_report teacher_repos",
+    4: "cards publishing records reports rows study_publishing study_report teacher_repos",
     5: "__main__ cli parsing quickstart runs study",
 }
 LEVEL_OF = {name: level for level, names in LAYERS.items() for name in names.split()}
@@ -32,6 +32,7 @@ WITHOUT_NETWORK = {
         *("DatasetCard", "DatasetCardData", "EvalResult", "EvalResultEntry", "ModelCard", "ModelCardData"),
         "eval_result_entries_to_yaml",
     },
+    "study_publishing": {"DatasetCard", "DatasetCardData"},
     "networks": {
         "ModelCard",
         "PyTorchModelHubMixin",

@@ -5,13 +5,14 @@ import statistics
 import time
 from concurrent.futures import ThreadPoolExecutor
 
+import datasets
 import pytest
 import yaml
 from filelock import FileLock
 
-from hf_dd import runs, study, study_report
+from hf_dd import hub, runs, study, study_publishing, study_report
 from hf_dd.config import StudyConfig
-from hf_dd.errors import ConfigError, RunError
+from hf_dd.errors import ConfigError, HubError, RunError
 from hf_dd.publishing import Artefact
 from hf_dd.resources import resource
 from hf_dd.study import Study
@@ -140,6 +141,39 @@ def test_an_interrupted_cell_goes_on_from_its_checkpoint(tmp_path, monkeypatch, 
     assert calls == [2]
     shas = [Artefact.open(place / "out/cells/plain-seed0").record.parquet_sha256 for place in (tmp_path, finished)]
     assert shas[0] == shas[1]
+
+
+def test_a_study_is_pushed_with_the_teachers_that_it_names_by_commit(tmp_path, unique):
+    content = SMALL | {
+        "teachers": {"few": SMALL["teachers"]["few"] | {"push_to_hub": True, "hub_namespace": "lab"}},
+        "cells": {"guided": SMALL["cells"]["guided"]},
+        "comparisons": {},
+        "seeds": [0],
+    }
+    repo_id = unique()
+    options = {"push_to_hub": True, "hub_dataset_id": repo_id, "hub_tag": "first"}
+    folder = study.study(study=write(tmp_path, content), output_dir=str(tmp_path / "out"), **options)
+    rows = datasets.load_dataset(repo_id, revision="first", split="train")
+    record = Artefact.open(folder / "cells/guided-seed0").record
+    (spec,) = record.teachers
+    assert hub.resolve("lab/digits-mlp-seed0@epoch-1").sha == spec["sha"]
+    own = next(row for row in record.results["rows"] if row["copy"] == "float")
+    assert rows["accuracy"][:] == list(own["scores"]) and rows["student"][:] == [0, 1]
+    assert rows[0] | {"accuracy": 0, "command": ""} == {
+        **{"cell": "guided", "seed": 0, "architecture": "ConvNet", "student": 0, "accuracy": 0, "protocol": "dsa"},
+        **{"teachers": [spec["sha"]], "command": ""},
+    }
+    pin = hub.resolve(f"{repo_id}@first", "dataset")
+    assert set(hub.list_files(pin, "dataset")) - {".gitattributes"} == {
+        *("README.md", "study.yaml", "report.md", "report.json", "report.png", study_publishing.ROWS),
+        *(f"cells/guided-seed0/{name}" for name in ("hf_dd.json", "pool.json")),
+    }
+    card = (hub.pull(pin, "dataset") / "README.md").read_text()
+    assert f'load_dataset("{repo_id}", revision="first"' in card and (folder / "report.md").read_text().strip() in card
+    assert "1 cell, 1 distillation, 2 students" in card
+    with pytest.raises(HubError, match=f"{repo_id} has a tag first already"):
+        study.study(study=write(tmp_path, content), output_dir=str(tmp_path / "other"), **options)
+    assert not (tmp_path / "other").exists()
 
 
 EACH = """

@@ -114,6 +114,10 @@ class StudyConfig:
     study: str = option("", "The study: a YAML file, or the name of a recipe of hf_dd.")
     dataset: str | None = option(None, "Data set of all cells and teachers, instead of the recipe's, e.g. a folder.")
     output_dir: str | None = option(None, "Folder of the study; named after it if not given.")
+    push_to_hub: bool = option(False, "Push the report, and what made it, to the Hub as a data set.")
+    hub_dataset_id: str | None = option(None, "Hub id of the report; named after the folder if not given.")
+    hub_tag: str | None = option(None, "Tag of the commit; the next free of v1, v2, … if not given.")
+    hub_private_repo: bool = option(False, "Create the repository as a private one.")
 
     def __post_init__(self) -> None:
         if not self.study:

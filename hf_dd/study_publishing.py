@@ -1,0 +1,106 @@
+"""A finished study as a data set of the Hub: a row for each student, the report as its card, and what made it."""
+
+import hashlib
+import shutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import DatasetCard, DatasetCardData
+
+from hf_dd import cards, hub, publishing, records
+from hf_dd.config import slug
+from hf_dd.errors import HubError
+from hf_dd.study_report import JSON, MARKDOWN, PLOT, Outcome
+
+ROWS = "data/train-00000-of-00001.parquet"
+RECIPE = "study.yaml"
+STUDY_FILES = ("README.md", RECIPE, ROWS, MARKDOWN, JSON, PLOT, f"cells/*/{records.RECORD}", "cells/*/pool.json")
+
+
+def write_study(folder: Path, recipe: Path, outcomes: Mapping[str, Outcome]) -> None:
+    """Write the rows, the recipe and the card beside a study's report: what a push uploads, and `load_dataset` reads.
+
+    Columns: cell, seed, architecture, student, accuracy (%), protocol, teachers (commits or digests), command.
+    """
+    import datasets
+
+    rows = datasets.Dataset.from_list(list(students_of(outcomes)))
+    records.write(folder / ROWS, rows.to_parquet)
+    records.write(folder / RECIPE, lambda path: shutil.copyfile(recipe, path))
+    write_card(folder, outcomes)
+
+
+def students_of(outcomes: Mapping[str, Outcome]) -> Iterator[dict[str, Any]]:
+    """A row for each student of each distillation."""
+    for name, outcome in outcomes.items():
+        for architecture, seeds in outcome.scores.items():
+            for record, scores in zip(outcome.records, seeds, strict=True):
+                for student, accuracy in enumerate(scores):
+                    yield {
+                        "cell": name,
+                        "seed": record["settings"]["seed"],
+                        "architecture": architecture,
+                        "student": student,
+                        "accuracy": accuracy,
+                        "protocol": record["results"]["protocol"]["name"],
+                        "teachers": [spec["sha"] for spec in record["teachers"]],
+                        "command": record["command"],
+                    }
+
+
+def write_card(folder: Path, outcomes: Mapping[str, Outcome], pushed: Mapping[str, str | None] | None = None) -> None:
+    """Write README.md; `pushed` is where the study lies on the Hub: `repo_id` and `tag`."""
+    first = next(iter(outcomes.values())).records[0]
+    digest = hashlib.sha256((folder / ROWS).read_bytes()).hexdigest()
+    front = DatasetCardData(
+        license=first["data"]["license"],
+        pretty_name=f"{folder.name}: a study of dataset distillation",
+        source_datasets=[first["data"]["repo_id"] or slug(first["data"]["name"])],
+        tags=["dataset-distillation", "hf-dd", "hf-dd-study"],
+        configs=[cards.configuration("default", ROWS, digest)],
+    )
+    text = cards.render(
+        DatasetCard,
+        front,
+        "study_card.md.jinja",
+        title=folder.name,
+        cells=len(outcomes),
+        distillations=sum(len(outcome.records) for outcome in outcomes.values()),
+        students=sum(1 for _ in students_of(outcomes)),
+        report=(folder / MARKDOWN).read_text(),
+        plot=PLOT if (folder / PLOT).is_file() else None,
+        pushed=pushed,
+        versions=cards.versions(),
+    )
+    records.write(folder / "README.md", lambda path: path.write_text(text))
+
+
+def push_study(
+    folder: Path, outcomes: Mapping[str, Outcome], repo_id: str, *, tag: str | None = None, private: bool = False
+) -> hub.Publication:
+    """Push a study's files as one commit and tag it; raises HubError, and the folder stays as it was.
+
+    Args:
+        folder: of the study, with its report.
+        outcomes: of its cells.
+        repo_id: of the data set repository, under the token's user if without owner.
+        tag: of the commit; the next free of v1, v2, … if None.
+        private: whether a new repository is private.
+    """
+    try:
+        repo_id = hub.full_repo_id(repo_id)
+        tag = publishing.free_tag(repo_id, tag)
+        write_card(folder, outcomes, {"repo_id": repo_id, "tag": tag})
+        return hub.publish(
+            folder,
+            repo_id,
+            "dataset",
+            files=STUDY_FILES,
+            message=f"A study of {len(outcomes)} cells: {folder.name}",
+            tag=tag,
+            private=private,
+        )
+    except HubError as error:
+        write_card(folder, outcomes)  # it doesn't tell of a push that failed
+        raise HubError(f"{error} Nothing is lost: {folder} holds the study. Run the same command again.") from error
