@@ -116,20 +116,27 @@ class Distiller:
 
     def run(self) -> Distillation:
         """Distil from the start, or from the checkpoint that the options name, to the last iteration."""
-        progress = self.resume() if self.config.resume_from_checkpoint else None
-        if progress is None:
-            progress = Progress(0, self.seconds_of_start, {})
-            self.save(progress)
-        progress = self.iterate(progress)
+        progress = self.iterate(self.begin())
         if self.bytes_exchanged:
             logger.info("Each process exchanged %s bytes per step.", f"{self.bytes_exchanged:,}")
         return Distillation(
             self.synthetic.cpu(), progress, self.settings, self.bytes_exchanged, self.objective.outcome()
         )
 
-    def iterate(self, progress: Progress) -> Progress:
-        """The loop. Losses stay on the device between log lines; a loss that is no number stops the run."""
-        iterations = self.settings["iterations"]
+    def begin(self) -> Progress:
+        """Where the run starts: at the checkpoint that the options name, or at the first step, which is kept too."""
+        progress = self.resume() if self.config.resume_from_checkpoint else None
+        if progress is None:
+            progress = Progress(0, self.seconds_of_start, {})
+            self.save(progress)
+        return progress
+
+    def iterate(self, progress: Progress, until: int | None = None) -> Progress:
+        """The loop, to the last iteration or a former one, where it keeps a checkpoint.
+
+        Losses stay on the device between log lines; a loss that is no number stops the run.
+        """
+        iterations = max(progress.step, self.settings["iterations"] if until is None else until)
         bar = tqdm(
             total=iterations,
             initial=progress.step,

@@ -8,6 +8,7 @@ from hf_dd.config.data import DataConfig, RunConfig
 from hf_dd.config.distillation import DistillConfig, StudyConfig
 from hf_dd.config.evaluation import BASELINES, SCORES, EvaluateConfig, EvaluationConfig
 from hf_dd.config.importing import ImportConfig
+from hf_dd.config.selection import SelectConfig
 from hf_dd.config.teachers import PretrainConfig, TeacherConfig
 
 __all__ = [
@@ -27,5 +28,6 @@ __all__ = [
     "SCORES",
     "DistillConfig",
     "StudyConfig",
+    "SelectConfig",
     "ImportConfig",
 ]
