@@ -26,6 +26,7 @@ from huggingface_hub import (
 
 from hf_dd.config import slug
 from hf_dd.data import ImageData
+from hf_dd.diversity import in_words
 from hf_dd.resources import resource
 
 LIBRARIES = ("hf-dd", "torch", "accelerate", "datasets", "huggingface_hub", "transformers", "timm", "evaluate")
@@ -166,6 +167,7 @@ class DistilledRecord:
         decoded: `factor`, `images` and `parquet_sha256` of the configuration `decoded`; None where the rows aren't
             compact.
         soft_labels: their `kind`, `temperature`, and the shas of the `teachers`; None where there are none.
+        diversity: of several teachers, see `diversity.measure`; None else.
     """
 
     name: str
@@ -185,6 +187,7 @@ class DistilledRecord:
     storage: dict[str, int] = field(default_factory=dict)
     decoded: dict[str, Any] | None = None
     soft_labels: dict[str, Any] | None = None
+    diversity: dict[str, Any] | None = None
     kind: str = field(default="distilled-set")
     format: int = 1
 
@@ -263,6 +266,7 @@ class DistilledRecord:
             count=count,
             endpoint=endpoint,
             objective=OBJECTIVE_NAMES.get(objective, objective),
+            diversity=in_words(self.diversity) if self.diversity else None,
         )
 
 

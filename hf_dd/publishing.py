@@ -154,6 +154,7 @@ def write_artefact(
     soft_labels: Tensor | None = None,
     *,
     experts: list[dict[str, Any]] | None = None,
+    diversity: dict[str, Any] | None = None,
     command: str,
     hardware: str,
 ) -> Artefact:
@@ -183,6 +184,7 @@ def write_artefact(
         pool=lock["source"],
         experts=experts or [],
         learning_rate=result.outcome.get("learning_rate"),
+        diversity=diversity,
         run={
             "iterations": result.progress.step,
             "seconds": round(result.progress.seconds, 2),

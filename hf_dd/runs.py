@@ -11,7 +11,7 @@ from typing import Any
 from accelerate import Accelerator, PartialState
 from accelerate.state import AcceleratorState
 
-from hf_dd import hub, publishing, records, reports, scoring, teacher_repos
+from hf_dd import diversity, hub, publishing, records, reports, scoring, teacher_repos
 from hf_dd.allocator import keep_freed_memory
 from hf_dd.baselines import Candidate, baseline
 from hf_dd.cards import command_line
@@ -144,6 +144,7 @@ def distill(config: DistillConfig | None = None, *, pool: TeacherPool | None = N
             pool,
             soft_labels,
             experts=experts.lock() if experts else [],
+            diversity=diversity.measure(pool, data, accelerator.device) if pool and len(pool) > 1 else None,
             command=command_line("distill", config, accelerator.num_processes),
             hardware=hardware(accelerator),
         )

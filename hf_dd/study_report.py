@@ -121,7 +121,7 @@ def write_report(
     if gains:
         parts.append(gain_table(gains, comparisons))
     if any(outcome.teachers for outcome in outcomes.values()):
-        parts.append(teacher_table(outcomes))
+        parts += [teacher_table(outcomes), *pool_table(outcomes)]
     records.write(folder / MARKDOWN, lambda path: path.write_text("\n\n".join(parts) + "\n"))
     content = {
         "cells": {
@@ -131,6 +131,7 @@ def write_report(
                 "parquet_sha256": [record["parquet_sha256"] for record in outcome.records],
                 "teachers": outcome.teachers,
                 "teaching_seconds": outcome.teaching_seconds,
+                "diversity": outcome.records[0]["diversity"],
                 "seconds": [record["run"]["seconds"] for record in outcome.records],
             }
             for name, outcome in outcomes.items()
@@ -245,6 +246,18 @@ def teacher_table(outcomes: Mapping[str, Outcome]) -> str:
             described = [str(value) for value in (spec["architecture"], spec["seed"], spec["epoch"], spec["dataset"])]
             rows.append([name, *described, accuracy, seconds, f"`{spec['sha']}`"])
     return table(["cell", "teacher", "seed", "epoch", "trained on", "accuracy", "took", "commit or digest"], rows)
+
+
+def pool_table(outcomes: Mapping[str, Outcome]) -> list[str]:
+    """How diverse the pools of several teachers are, in markdown; nothing where there is none."""
+    rows = []
+    for name, outcome in outcomes.items():
+        if found := outcome.records[0]["diversity"]:
+            differing = "–" if found["disagreement"] is None else f"{100 * found['disagreement']:.2f}"
+            cka = "–" if found["cka"] is None else f"{found['cka']:.4f}"
+            rows.append([name, str(len(outcome.teachers)), differing, cka, f"{found['images']:,}"])
+    head = ["pool of", "teachers", "mean pairwise disagreement (%)", "mean pairwise CKA", "validation images"]
+    return [table(head, rows)] if rows else []
 
 
 def plot(means: Mapping[str, intervals.Interval], path: Path) -> None:

@@ -121,6 +121,12 @@ def distilled():
             teacher("MLP", 1, TEACHER_SHAS[1], "final", 12, 0.9),
         ],
         pool="local/pets-teachers-0123456789abcdef01234567",
+        diversity={
+            "images": 40,
+            "cka": 0.81234,
+            "disagreement": 0.125,
+            "pairs": [{"teachers": [0, 1], "cka": 0.81234, "disagreement": 0.125}],
+        },
         run={
             "iterations": 1000,
             "seconds": 123.4,
@@ -230,6 +236,25 @@ def test_every_form_of_the_dataset_card_is_clean(distilled, guided, evaluated, p
     link = f"[`aaaaaaaa`]({ENDPOINT}/local/pets-convnet-seed0/tree/{TEACHER_SHAS[0]})"
     assert (link in card) == (guided and on_the_hub)
     assert ("`sha256:cccccccccccc`" in card) == (guided and not on_the_hub)
+
+
+def test_a_pool_says_of_its_diversity_what_is_known(distilled):
+    found = distilled.diversity
+    for cka, disagreement, words in (
+        (
+            0.5,
+            None,
+            "no two teachers predict the data set's classes, and the mean pairwise CKA of their features is 0.5",
+        ),
+        (None, 0.25, "two teachers predict different classes of 25.00 % (mean pairwise disagreement).\n"),
+    ):
+        found.update(cka=cka, disagreement=disagreement)
+        found["pairs"][0].update(cka=cka, disagreement=disagreement)
+        card = distilled.card(ENDPOINT)
+        assert_clean(card)
+        assert f"On 40 validation images of the training split, {words}" in card
+    distilled.diversity = None
+    assert "validation images of the training split" not in distilled.card(ENDPOINT)
 
 
 def test_a_pull_request_has_no_tag_to_load(distilled):

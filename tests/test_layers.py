@@ -16,8 +16,8 @@ LAYERS = {
     "validation views",
     2: "decoded foreign initialisation intervals learned normalisation objectives protocols realism selection "
     "side_by_side soft_labels targets training",
-    3: "baselines checkpoints class_order distiller evaluation importing pretraining results scoring students "
-    "teaching",
+    3: "baselines checkpoints class_order distiller diversity evaluation importing pretraining results scoring "
+    "students teaching",
     4: "cards publishing records reports rows study_publishing study_report teacher_repos",
     5: "__main__ cli parsing pool_selection quickstart runs study",
 }
