@@ -13,6 +13,7 @@ from PIL import Image
 from sklearn.datasets import load_sample_image
 
 import hf_dd
+from hf_dd import adapters
 from hf_dd.adapters import adapt
 from hf_dd.adapters.base import probe
 from hf_dd.errors import TeacherError
@@ -366,6 +367,27 @@ def test_adapt_reads_a_folder_alone(tmp_path):
     save_timm(tmp_path / "model", num_classes=10)
     adapted = adapt(tmp_path / "model")
     assert adapted.transform.channels == 3 and adapted.transform.image_size == (176, 176)
+
+
+@pytest.mark.parametrize(
+    "save, about",
+    [
+        (lambda folder: save_timm(folder, num_classes=10), {"architecture": "resnet10t", "library": "timm"}),
+        (
+            lambda folder: save_transformers(folder, vit(), vit_processor()),
+            {"architecture": "vit", "library": "transformers"},
+        ),
+    ],
+)
+def test_what_a_model_is_is_known_without_its_weights(tmp_path, save, about):
+    save(tmp_path / "model")
+    loaded = TeacherPool.from_references([str(tmp_path / "model")])[0].spec
+    for path in (tmp_path / "model").iterdir():
+        if path.name not in adapters.DESCRIPTION:
+            path.unlink()
+    found = adapters.about(tmp_path / "model")
+    assert found.items() >= about.items()
+    assert found == {key: getattr(loaded, key) for key in found}
 
 
 @pytest.fixture(scope="module")

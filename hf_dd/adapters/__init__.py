@@ -5,9 +5,11 @@ Which library a folder of weights is of is told from its files: `hf_dd.json` is 
 """
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from fnmatch import fnmatch
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 from hf_dd import networks
 from hf_dd.adapters import own, timm_models, transformers_models
@@ -15,7 +17,8 @@ from hf_dd.adapters.base import Adapted
 from hf_dd.errors import TeacherError
 
 WEIGHTS = ("*.safetensors", "*.safetensors.index.json")
-FILES = ("config.json", "hf_dd.json", "README.md", "preprocessor_config.json", "processor_config.json", *WEIGHTS)
+DESCRIPTION = ("config.json", "hf_dd.json", "README.md")
+FILES = (*DESCRIPTION, "preprocessor_config.json", "processor_config.json", *WEIGHTS)
 UNSAFE_FILES = ("*.bin", "*.pth", "*.pt", "*.py")  # pickles and code: read where the user trusts the repository
 
 
@@ -26,16 +29,28 @@ def adapt(folder: Path, trusted: bool = False) -> Adapted:
         folder: its files.
         trusted: whether pickled weights may be read and the repository's own code may run.
     """
+    config = read_config(folder)
+    adapter = adapter_of(folder, config)
+    if not trusted:
+        require_safetensors([path.name for path in folder.iterdir()])
+    return adapter.adapt(folder, config, trusted)
+
+
+def about(folder: Path) -> dict[str, Any]:
+    """What the `DESCRIPTION` of a model says of it, as fields of a `TeacherSpec`; raises TeacherError."""
+    config = read_config(folder)
+    return adapter_of(folder, config).about(folder, config)
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """A model's `config.json`; raises TeacherError where there is none."""
     try:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         if not isinstance(config, dict):
             raise ValueError("it is no mapping")
+        return config
     except (OSError, ValueError) as error:
         raise TeacherError(f"it doesn't say what it is: config.json can't be read ({error})") from error
-    adapter = adapter_of(folder, config)
-    if not trusted:
-        require_safetensors([path.name for path in folder.iterdir()])
-    return adapter(folder, config, trusted)
 
 
 def require_safetensors(files: Iterable[str]) -> None:
@@ -51,14 +66,14 @@ def require_safetensors(files: Iterable[str]) -> None:
     )
 
 
-def adapter_of(folder: Path, config: dict) -> Callable[[Path, dict, bool], Adapted]:
-    """What builds the model of a folder; raises TeacherError where it is of no known library."""
+def adapter_of(folder: Path, config: dict) -> ModuleType:
+    """What knows the library of a folder's model; raises TeacherError where that is none of ours."""
     if (folder / "hf_dd.json").is_file():
-        return own.adapt
+        return own
     if "model_type" in config:
-        return transformers_models.adapt
+        return transformers_models
     if "architecture" in config and config["architecture"] not in networks.ARCHITECTURES:
-        return timm_models.adapt
+        return timm_models
     raise TeacherError(
         "it doesn't say what it is: hf_dd.json (as `hf-dd pretrain` writes it) is missing, and config.json names "
         "neither an `architecture` of timm nor a `model_type` of transformers."

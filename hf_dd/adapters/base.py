@@ -46,6 +46,12 @@ def trained_on(folder: Path) -> str | None:
     return named[0] if isinstance(named, list) and named else named or None
 
 
+def described(architecture: str, dataset: str | None, library: str) -> dict[str, Any]:
+    """What a model of another library says of itself, as fields of a `TeacherSpec`."""
+    unknown = {"seed": None, "epoch": None, "accuracy": None}
+    return {"architecture": architecture, "dataset": dataset, "library": library, **unknown}
+
+
 def require_same_preparation(
     transform: InputTransform, prepare: Callable[[Image.Image], Tensor], suspects: Sequence[str]
 ) -> None:

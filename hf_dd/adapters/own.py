@@ -1,7 +1,8 @@
 """Networks of hf_dd, as `hf-dd pretrain` writes them."""
 
+import contextlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,22 @@ RECORDED = ("architecture", "seed", "epoch", "dataset", "accuracy", "seconds")
 def adapt(folder: Path, config: dict, trusted: bool) -> Adapted:
     """A network of ours; raises TeacherError. Nothing of it is ever pickled, so `trusted` changes nothing."""
     network = networks.load(folder)
-    try:
+    with saying_what_it_is():
+        return of_network(network, config, about(folder, config))
+
+
+def about(folder: Path, config: dict) -> dict[str, Any]:
+    """What its record says of it; raises TeacherError."""
+    with saying_what_it_is():
         record = json.loads((folder / "hf_dd.json").read_text(encoding="utf-8"))
-        return of_network(network, config, {key: record[key] for key in RECORDED} | {"library": "hf_dd"})
+        return {key: record[key] for key in RECORDED} | {"library": "hf_dd"}
+
+
+@contextlib.contextmanager
+def saying_what_it_is() -> Iterator[None]:
+    """Turn what files lack into a TeacherError."""
+    try:
+        yield
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise TeacherError(
             "it doesn't say what it is: config.json and hf_dd.json have to give its classes, statistics and origin "

@@ -2,10 +2,11 @@
 
 import math
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor, nn
 
-from hf_dd.adapters.base import NOT_EXPRESSED, Adapted, require_same_preparation, trained_on
+from hf_dd.adapters.base import NOT_EXPRESSED, Adapted, described, require_same_preparation, trained_on
 from hf_dd.errors import TeacherError
 from hf_dd.transforms import InputTransform
 
@@ -37,15 +38,14 @@ def adapt(folder: Path, config: dict, trusted: bool) -> Adapted:
         model = timm.create_model(f"local-dir:{folder}", pretrained=True)
     except (RuntimeError, ValueError, TypeError, KeyError, AttributeError, AssertionError, OSError) as error:
         raise TeacherError(f"timm can't build {config['architecture']!r}: {' '.join(str(error).split())}") from error
-    about = {
-        "architecture": config["architecture"],
-        "seed": None,
-        "epoch": None,
-        "dataset": trained_on(folder) or trained_on_by_tag(model.pretrained_cfg),
-        "accuracy": None,
-        "library": "timm",
-    }
-    return Adapted(TimmNetwork(model), transform_of(model), class_names_of(model), about)
+    return Adapted(TimmNetwork(model), transform_of(model), class_names_of(model), about(folder, config))
+
+
+def about(folder: Path, config: dict) -> dict[str, Any]:
+    """What its files say of it; the data set from its card, or from the tag of its weights: 'in1k' of 'a1_in1k'."""
+    tag = (config.get("pretrained_cfg") or {}).get("tag") or ""
+    dataset = trained_on(folder) or tag.rpartition("_")[2] or None
+    return described(config["architecture"], dataset, "timm")
 
 
 def transform_of(model: nn.Module) -> InputTransform:
@@ -86,8 +86,3 @@ def class_names_of(model: nn.Module) -> list[str] | None:
     if names is None and (subset := timm.data.infer_imagenet_subset(model)):
         names = timm.data.ImageNetInfo(subset).label_names()
     return list(map(str, names)) if names and len(names) == model.num_classes else None
-
-
-def trained_on_by_tag(pretrained: dict) -> str | None:
-    """The data set in the tag of timm's weights: 'in1k' of 'a1_in1k'."""
-    return (pretrained.get("tag") or "").rpartition("_")[2] or None

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from hf_dd.adapters.base import NOT_EXPRESSED, Adapted, require_same_preparation, trained_on
+from hf_dd.adapters.base import NOT_EXPRESSED, Adapted, described, require_same_preparation, trained_on
 from hf_dd.errors import TeacherError
 from hf_dd.transforms import InputTransform
 
@@ -80,15 +80,12 @@ def adapt(folder: Path, config: dict, trusted: bool) -> Adapted:
     if auto is transformers.AutoModelForImageClassification:
         head = take_head(model, settings.num_labels)
         names = [str(settings.id2label[index]) for index in range(settings.num_labels)]
-    about = {
-        "architecture": settings.model_type,
-        "seed": None,
-        "epoch": None,
-        "dataset": trained_on(folder),
-        "accuracy": None,
-        "library": "transformers",
-    }
-    return Adapted(ImageTower(model, head), transform, names, about)
+    return Adapted(ImageTower(model, head), transform, names, about(folder, config))
+
+
+def about(folder: Path, config: dict) -> dict[str, Any]:
+    """What its files say of it."""
+    return described(config["model_type"], trained_on(folder), "transformers")
 
 
 def auto_class(settings: Any) -> type:
