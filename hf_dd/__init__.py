@@ -15,11 +15,12 @@ if TYPE_CHECKING:
     from hf_dd.config import PretrainConfig as PretrainConfig
     from hf_dd.data import load_data as load_data
     from hf_dd.errors import HfDdError as HfDdError
+    from hf_dd.pool_runs import create_pool as create_pool
     from hf_dd.pools import TeacherPool as TeacherPool
     from hf_dd.publishing import Artefact as Artefact
     from hf_dd.publishing import load_distilled as load_distilled
     from hf_dd.publishing import push as push
-    from hf_dd.runs import create_pool as create_pool
+    from hf_dd.queries import TeacherQuery as TeacherQuery
     from hf_dd.runs import distill as distill
     from hf_dd.runs import evaluate as evaluate
     from hf_dd.runs import import_set as import_set
@@ -29,9 +30,11 @@ PUBLIC = {
     "config": ("DistillConfig", "EvaluateConfig", "ImportConfig", "PretrainConfig"),
     "data": ("load_data",),
     "errors": ("HfDdError",),
+    "pool_runs": ("create_pool",),
     "pools": ("TeacherPool",),
     "publishing": ("Artefact", "load_distilled", "push"),
-    "runs": ("compare", "create_pool", "distill", "evaluate", "import_set", "pretrain"),
+    "queries": ("TeacherQuery",),
+    "runs": ("compare", "distill", "evaluate", "import_set", "pretrain"),
 }
 MODULE_OF = {name: module for module, names in PUBLIC.items() for name in names}
 

@@ -22,7 +22,7 @@ Dataset distillation guided by pre-trained models, on the Hugging Face Hub.
   study        distillations that differ in their options, cell by cell, resumable; a report on them
   import       make a folder like our own of a distilled set that another tool released
   push         push a finished folder (again): a distilled set, or a teacher
-  pool         make or show a Hub collection of teachers with pinned commits
+  pool         make, show, compare or verify pools of teachers with pinned commits
   hub          serve an embedded Hub, or run a command against one
   quickstart   the whole circle on digits and an embedded Hub, in three minutes
   env          versions and hardware, for a bug report
@@ -125,31 +125,62 @@ def push(arguments: Sequence[str]) -> None:
 
 
 def pool(arguments: Sequence[str]) -> None:
-    """Make or show a pool."""
-    parser = argparse.ArgumentParser(prog="hf-dd pool", description="Pools of teachers as Hub collections.")
+    """Make, show, compare or verify pools."""
+    parser = argparse.ArgumentParser(prog="hf-dd pool", description="Pools of teachers with pinned commits.")
     actions = parser.add_subparsers(dest="action", required=True)
     create = actions.add_parser("create", help="make a collection whose notes pin the teachers' commits")
     create.add_argument("title", help="Title of the collection.")
-    create.add_argument("teachers", nargs="+", help="Teachers as owner/name@revision.")
+    create.add_argument("teachers", nargs="*", help="Teachers as owner/name@revision; or look for them:")
+    create.add_argument("--teacher_tags", nargs="+", default=[], help="Every Hub model with all of these tags.")
+    create.add_argument("--teacher_revision", default="final", help="Revision of the models found by --teacher_tags.")
+    create.add_argument("--architectures", nargs="+", default=[], help="Teachers of hf-dd of these; all if not given.")
+    create.add_argument("--seeds", nargs="+", type=int, default=[], help="Their initialisations; all if not given.")
+    create.add_argument("--epochs", nargs="+", default=[], help="Training epochs, or final; all epochs if not given.")
+    create.add_argument("--domain", help="Data set that they were trained on, e.g. digits or owner/name.")
+    create.add_argument("--owner", help="Whose repositories to look through; everybody's if not given.")
     create.add_argument("--namespace", help="Owner of the collection; the token's user if not given.")
     create.add_argument("--description", help="What the pool is, in at most 150 characters.")
     create.add_argument("--private", action="store_true", help="Make it a private collection.")
-    show = actions.add_parser("show", help="print a collection's teachers and their pinned commits")
-    show.add_argument("slug", help="Slug of the collection.")
-    options = parser.parse_args(arguments)
-    from hf_dd import hub, runs
-    from hf_dd.pools import pins_of
-
-    if options.action == "show":
-        collection = hub.read_collection(options.slug)
-    else:
-        described = {"description": options.description} if options.description else {}
-        collection = runs.create_pool(
-            options.title, options.teachers, namespace=options.namespace, private=options.private, **described
+    create.add_argument("--output", metavar="FILE", help="Write the pool here as well, as a pool.json.")
+    place = "A collection's slug, a pool.json, or a distilled set with one (folder or owner/name@revision)."
+    show = actions.add_parser("show", help="print a pool's teachers, their commits and options")
+    show.add_argument("pool", help=place)
+    show.add_argument("--dataset", help="Measure the pool's diversity on this one: a Hub id, a folder, or digits.")
+    diff = actions.add_parser("diff", help="print in what two pools differ: -, + and ~ (the same revision moved)")
+    diff.add_argument("pools", nargs=2, metavar="pool", help=place)
+    verify = actions.add_parser("verify", help="check that every commit is still there and loads")
+    verify.add_argument("pool", help=place)
+    for action in (show, verify):
+        action.add_argument(
+            "--trusted_teachers", nargs="+", default=[], help="Hub ids whose pickles are read and whose code runs."
         )
-    print(f"{collection.title}: {collection.slug}\n{collection.url}")
-    for pin in pins_of(collection):
-        print(f"  {pin.repo_id}@{pin.revision} = {pin.sha}")
+    options, more = parser.parse_known_args(arguments)
+    if more and (options.action != "create" or any(word.startswith("-") for word in more)):
+        parser.error(f"unrecognized arguments: {' '.join(more)}")
+    from hf_dd import locks, pool_runs
+    from hf_dd.queries import TeacherQuery
+
+    if options.action == "create":
+        query = TeacherQuery(options.architectures, options.seeds, options.epochs, options.domain, options.owner)
+        named = options.teachers + more  # those after an option: argparse sees them from Python 3.13 on
+        made = pool_runs.create_pool(
+            options.title,
+            pool_runs.find(named, options.teacher_tags, options.teacher_revision, query),
+            namespace=options.namespace,
+            private=options.private,
+            output=options.output,
+            **({"description": options.description} if options.description else {}),
+        )
+        print(f"{made.title}: {made.slug}\n{made.url}")
+        for pin in locks.pins_of(made):
+            print(f"  {pin.repo_id}@{pin.revision} = {pin.sha}")
+    elif options.action == "show":
+        print(pool_runs.show(options.pool, options.dataset, options.trusted_teachers))
+    elif options.action == "diff":
+        print(pool_runs.diff(*options.pools))
+    else:
+        for line in pool_runs.verify(options.pool, options.trusted_teachers):
+            print(line, flush=True)
 
 
 def hub(arguments: Sequence[str]) -> None:

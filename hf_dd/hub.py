@@ -227,10 +227,11 @@ def create_tag(repo_id: str, repo_type: RepoType, tag: str, sha: str) -> None:
         api().create_tag(repo_id, tag=tag, repo_type=repo_type, revision=sha, exist_ok=True)
 
 
-def find_models(filters: Sequence[str]) -> list[str]:
-    """Ids of all models that carry all of these Hub tags, sorted."""
+def find_models(filters: Sequence[str], owner: str | None = None) -> dict[str, list[str]]:
+    """All models (of an owner) that carry all of these Hub tags, sorted by their ids: each with all of its tags."""
     with clear_errors(f"models tagged {' '.join(filters)}"):
-        return sorted(model.id for model in api().list_models(filter=list(filters)))
+        found = {model.id: model.tags or [] for model in api().list_models(filter=list(filters), author=owner)}
+    return dict(sorted(found.items()))
 
 
 def dataset_license(pin: Pin) -> str | None:

@@ -1,20 +1,20 @@
-"""Pools of teachers: named by reference, by Hub tags or by a collection whose notes pin the commits."""
+"""Pools of teachers: named by reference, by Hub tags, by a query, or by where their commits are locked."""
 
-import dataclasses
-import re
+import logging
 from collections import Counter, OrderedDict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import torch
 
-from hf_dd import hub
+from hf_dd import hub, locks, queries
 from hf_dd.config import TeacherConfig
 from hf_dd.errors import TeacherError
+from hf_dd.queries import TeacherQuery
 from hf_dd.seeding import derive_seed
-from hf_dd.teachers import Teacher, TeacherSpec, load_teacher, locate, pulled
+from hf_dd.teachers import Teacher, TeacherSpec, load_teacher, locate
 
-PIN_IN_NOTE = re.compile(r"(?P<revision>[^\s=]+)=(?P<sha>[0-9a-f]{40})")
+logger = logging.getLogger(__name__)
 
 
 class TeacherPool(Sequence[Teacher]):
@@ -22,7 +22,7 @@ class TeacherPool(Sequence[Teacher]):
 
     Args:
         teachers: at least one.
-        source: what the pool was made from, for the record: a collection's slug, Hub tags, or nothing.
+        source: what the pool was made from, for the record: a collection's slug, Hub tags, a query, or nothing.
 
     Attributes:
         specs: what each teacher is, whether its weights are in memory or not.
@@ -108,18 +108,40 @@ class TeacherPool(Sequence[Teacher]):
         trusted: Sequence[str] = (),
     ) -> "TeacherPool":
         """Load `revision` of every Hub model that carries all of these Hub tags, in the order of their ids."""
-        found = hub.find_models(filters)
-        if not found:
-            raise TeacherError(f"No model at {hub.endpoint()} carries all of the tags {' '.join(filters)}.")
-        return cls.from_references(
-            [f"{repo_id}@{revision}" for repo_id in found], " ".join(filters), in_memory, trusted
-        )
+        return cls._from_pins(queries.tagged(filters, revision), " ".join(filters), in_memory, trusted)
+
+    @classmethod
+    def from_query(
+        cls, query: TeacherQuery, in_memory: int | None = None, trusted: Sequence[str] = ()
+    ) -> "TeacherPool":
+        """Load what a query over the paper's four options finds; raises TeacherError, naming what is missing."""
+        return cls._from_pins(query.find(), str(query), in_memory, trusted)
 
     @classmethod
     def from_collection(cls, slug: str, in_memory: int | None = None, trusted: Sequence[str] = ()) -> "TeacherPool":
         """Load the commits that a collection's notes pin; raises TeacherError where an item isn't a pinned model."""
-        files = [pulled(pin, trusted) for pin in pins_of(hub.read_collection(slug))]
-        return cls.from_files(files, slug, in_memory, trusted)
+        return cls._from_locked(locks.of_collection(slug), in_memory, trusted)
+
+    @classmethod
+    def from_lock(cls, place: str, in_memory: int | None = None, trusted: Sequence[str] = ()) -> "TeacherPool":
+        """Load the locked commits of a collection, a `pool.json`, or a distilled set that holds one.
+
+        A tag that moved since is a warning; the locked commit is loaded. Raises TeacherError or HubError.
+        """
+        return cls._from_locked(locks.read(place), in_memory, trusted)
+
+    @classmethod
+    def _from_locked(cls, lock: locks.Lock, in_memory: int | None, trusted: Sequence[str]) -> "TeacherPool":
+        pool = cls._from_pins(lock.pins, lock.source, in_memory, trusted)
+        for warning in filter(None, map(locks.moved, lock.pins)):
+            logger.warning(warning)
+        return pool
+
+    @classmethod
+    def _from_pins(
+        cls, pins: Sequence[hub.Pin], source: str, in_memory: int | None, trusted: Sequence[str]
+    ) -> "TeacherPool":
+        return cls.from_files([locks.files_of(pin, trusted) for pin in pins], source, in_memory, trusted)
 
     @classmethod
     def from_config(cls, config: TeacherConfig) -> "TeacherPool | None":
@@ -129,7 +151,7 @@ class TeacherPool(Sequence[Teacher]):
             return cls.from_references(config.teachers, **how)
         if config.teacher_tags:
             return cls.from_tags(config.teacher_tags, config.teacher_revision, **how)
-        return cls.from_collection(config.teacher_pool, **how) if config.teacher_pool else None
+        return cls.from_lock(config.teacher_pool, **how) if config.teacher_pool else None
 
     def draw(self, seed: int, step: int) -> int:
         """Index of the teacher of a step: first an architecture, then one of its teachers, both uniformly."""
@@ -148,7 +170,7 @@ class TeacherPool(Sequence[Teacher]):
 
     def lock(self) -> dict:
         """The resolved pool as JSON-able values: a collection has no revision of its own, this is its snapshot."""
-        return {"source": self.source, "teachers": [dataclasses.asdict(spec) for spec in self.specs]}
+        return locks.content(self.source, self.specs)
 
 
 def described(spec: TeacherSpec) -> str:
@@ -156,32 +178,3 @@ def described(spec: TeacherSpec) -> str:
     if spec.library != "hf_dd":
         return f"{spec.architecture} of {spec.library}"
     return f"{spec.architecture} seed {spec.seed} epoch {spec.epoch}"
-
-
-def pool_notes(references: Sequence[str]) -> list[hub.CollectionItem]:
-    """One item per repository, its note pinning each revision asked for: what `pins_of` reads back."""
-    notes: dict[str, list[str]] = {}
-    for reference in references:
-        pin = hub.resolve(reference)
-        words = notes.setdefault(pin.repo_id, [])
-        word = f"{pin.revision}={pin.sha}"
-        if word in words:
-            raise TeacherError(f"{reference} is named twice: leave one out.")
-        words.append(word)
-    return [hub.CollectionItem(repo_id, "model", " ".join(words)) for repo_id, words in notes.items()]
-
-
-def pins_of(collection: hub.Collection) -> Iterator[hub.Pin]:
-    """The commits that a collection's notes pin: `epoch-10=<sha> …` for each of its models."""
-    for item in collection.items:
-        if item.kind != "model":
-            raise TeacherError(
-                f"Collection {collection.slug} holds the {item.kind} {item.repo_id}; a pool holds models."
-            )
-        matches = [PIN_IN_NOTE.fullmatch(word) for word in item.note.split()]
-        if not matches or None in matches:
-            raise TeacherError(
-                f"The note of {item.repo_id} in {collection.slug} pins no commits: it reads {item.note!r}, not "
-                "'epoch-10=<40 hex digits> …'. Make the pool anew with `hf-dd pool create`."
-            )
-        yield from (hub.Pin(item.repo_id, match["revision"], match["sha"]) for match in matches)

@@ -19,6 +19,7 @@ from hf_dd.decoded import decoded_rows
 from hf_dd.distiller import Distillation
 from hf_dd.errors import ConfigError, HubError, RunError
 from hf_dd.importing import ImportedSet
+from hf_dd.locks import LOCK
 from hf_dd.pools import TeacherPool
 from hf_dd.records import RECORD, read_record, write, write_record
 from hf_dd.rows import DECODED, PARQUET, read_rows, write_rows
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 EVAL_RESULTS = ".eval_results/hf-dd.yaml"
 PLOT = "results.png"
 RECORDS = {"distilled-set": DistilledRecord, "imported-set": ImportedRecord}
-DISTILLED_FILES = ("README.md", RECORD, "preview.png", "pool.json", "results.json", PLOT, EVAL_RESULTS)
+DISTILLED_FILES = ("README.md", RECORD, "preview.png", LOCK, "results.json", PLOT, EVAL_RESULTS)
 DISTILLED_FILES += tuple(f"{Path(place).parent}/*" for place in (PARQUET, DECODED))
 
 
@@ -175,7 +176,7 @@ def write_artefact(
             "teachers": [teacher["sha"] for teacher in lock["teachers"]],
         }
     if pool:
-        write(folder / "pool.json", lambda path: path.write_text(json.dumps(lock, indent=2)))
+        write(folder / LOCK, lambda path: path.write_text(json.dumps(lock, indent=2)))
     record = DistilledRecord(
         name=name,
         data=cards.data_record(data),

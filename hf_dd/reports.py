@@ -1,11 +1,13 @@
 """Results for people: tables in markdown, and plots."""
 
 import importlib.util
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from hf_dd.errors import ConfigError
 from hf_dd.results import Results, Row
+from hf_dd.teachers import TeacherSpec
 
 
 def comparison(results: Results, about: dict[str, dict[str, Any]]) -> str:
@@ -77,6 +79,18 @@ def matrix(results: Results) -> str:
     for name, copy in dict.fromkeys((row.set, row.copy) for row in results.rows):
         cells = [found[name, copy, architecture] for architecture in architectures]
         lines.append("| " + " | ".join([name, copy, *cells]) + " |")
+    return "\n".join(lines)
+
+
+def teacher_table(specs: Sequence[TeacherSpec]) -> str:
+    """Teachers in markdown, with the options of the paper where they are known."""
+    lines = ["| teacher | revision | sha | architecture | seed | epoch | trained on | accuracy |", "|" + "---|" * 8]
+    for spec in specs:
+        library = "" if spec.library == "hf_dd" else f" ({spec.library})"
+        accuracy = None if spec.accuracy is None else f"{100 * spec.accuracy:.2f} %"
+        cells = [spec.repo_id, spec.revision, spec.sha, f"{spec.architecture}{library}", spec.seed, spec.epoch]
+        texts = ("–" if cell is None else str(cell).replace("|", "\\|") for cell in [*cells, spec.dataset, accuracy])
+        lines.append("| " + " | ".join(texts) + " |")
     return "\n".join(lines)
 
 

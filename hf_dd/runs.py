@@ -4,7 +4,6 @@ import dataclasses
 import functools
 import json
 import logging
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +32,7 @@ from hf_dd.experts import ExpertPool
 from hf_dd.foreign import read_foreign
 from hf_dd.importing import import_foreign
 from hf_dd.objectives import check_options
-from hf_dd.pools import TeacherPool, pool_notes
+from hf_dd.pools import TeacherPool
 from hf_dd.pretraining import grid, new_teacher, train_teacher
 from hf_dd.protocols import Protocol
 from hf_dd.publishing import Artefact
@@ -278,22 +277,6 @@ def require_free(folder: Path, overwrite: bool) -> None:
         raise RunError(f"{folder} isn't empty, and what it holds is no set of hf-dd: give another --output_dir.")
     if not overwrite:
         raise RunError(f"{folder} holds another set: give --overwrite_output_dir, or another --output_dir.")
-
-
-def create_pool(
-    title: str,
-    references: Sequence[str],
-    *,
-    namespace: str | None = None,
-    description: str = "Teachers for dataset distillation, pinned by hf-dd.",
-    private: bool = False,
-) -> hub.Collection:
-    """Make a Hub collection of teachers whose notes pin the commits that the references mean now."""
-    if not references:
-        raise ConfigError("A pool needs at least one teacher, as owner/name@revision.")
-    return hub.create_collection(
-        title, pool_notes(references), namespace=namespace, description=description, private=private
-    )
 
 
 def new_accelerator(mixed_precision: str, **options: Any) -> Accelerator:

@@ -1,15 +1,16 @@
 """The teachers of an evaluation: whose words students learn from, where a protocol has its labels made online."""
 
-import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
+from hf_dd import hub
 from hf_dd.config import DistillConfig
 from hf_dd.errors import ConfigError, DataError, TeacherError
+from hf_dd.locks import files_of, specs_of
 from hf_dd.pools import TeacherPool
 from hf_dd.protocols import Protocol
 from hf_dd.soft_labels import logit_orders
-from hf_dd.teachers import TeacherSpec, locate
+from hf_dd.teachers import TeacherSpec
 
 
 def teachers_of(
@@ -54,22 +55,18 @@ def recorded(name: str, record: dict[str, Any]) -> list[TeacherSpec]:
             "choose another --eval_protocol."
         )
     try:
-        return [TeacherSpec(**entry) for entry in record["teachers"]]
-    except TypeError as error:
+        return specs_of(record["teachers"])
+    except (TypeError, ValueError) as error:
         raise DataError(f"The record of {name} doesn't say which teachers it was made with: {error}.") from error
 
 
 def reloaded(specs: Sequence[TeacherSpec]) -> TeacherPool:
     """These very teachers; raises TeacherError for a local one whose weights are others by now."""
-    files, trusted = [], [spec.repo_id for spec in specs if spec.trusted]
-    for spec in specs:
-        pin, folder = locate(spec.reference, trusted)
-        if pin.sha != spec.sha:
-            raise TeacherError(
-                f"Teacher {spec.reference} isn't what it was when the set was made: its weights were {spec.sha[:19]} "
-                f"and are {pin.sha[:19]}. Name a teacher by --eval_teachers."
-            )
-        files.append((dataclasses.replace(pin, revision=spec.revision), folder))
+    trusted = [spec.repo_id for spec in specs if spec.trusted]
+    try:
+        files = [files_of(hub.Pin(spec.repo_id, spec.revision, spec.sha), trusted) for spec in specs]
+    except TeacherError as error:
+        raise TeacherError(f"{error} Name a teacher by --eval_teachers.") from error
     return TeacherPool.from_files(files, trusted=trusted)
 
 

@@ -662,7 +662,7 @@ def test_a_pool_that_does_not_exist(refused):
 
 
 def test_a_pool_with_a_dataset_in_it(refused, api, tiny_teachers, pets):
-    made = runs.create_pool("With a data set", tiny_teachers.references[:1])
+    made = hf_dd.create_pool("With a data set", tiny_teachers.references[:1])
     api.add_collection_item(made.slug, pets, "dataset")
     words = [made.slug, f"the dataset {pets}", "a pool holds models"]
     refused("--clom", "ce", "--teacher_pool", made.slug, words=words)
@@ -670,7 +670,7 @@ def test_a_pool_with_a_dataset_in_it(refused, api, tiny_teachers, pets):
 
 @pytest.mark.parametrize("note", ["my favourite", "epoch-1=1234", "", "final=" + "0" * 40 + " and more"])
 def test_a_note_edited_by_hand(refused, api, tiny_teachers, note):
-    made = runs.create_pool(f"Edited {len(note)}", tiny_teachers.references[:1])
+    made = hf_dd.create_pool(f"Edited {len(note)}", tiny_teachers.references[:1])
     item = api.get_collection(made.slug).items[0]
     api.update_collection_item(made.slug, item.item_object_id, note=note)
     words = [made.items[0].repo_id, made.slug, repr(note), "hf-dd pool create"]
@@ -678,7 +678,7 @@ def test_a_note_edited_by_hand(refused, api, tiny_teachers, note):
 
 
 def test_a_note_that_pins_a_commit_that_is_not_there(refused, api, tiny_teachers):
-    made = runs.create_pool("Gone", tiny_teachers.references[:1])
+    made = hf_dd.create_pool("Gone", tiny_teachers.references[:1])
     item = api.get_collection(made.slug).items[0]
     api.update_collection_item(made.slug, item.item_object_id, note="final=" + "0" * 40)
     refused("--clom", "ce", "--teacher_pool", made.slug, words=[made.items[0].repo_id, "00000000", "no such"])
@@ -694,7 +694,7 @@ def test_a_note_that_the_hub_would_not_take(api, unique):
     message = message_of("pool", "create", title, *references)
     says(message, repo, "characters", "takes 500", "fewer of its revisions")
     assert title not in [collection.title for collection in api.list_collections(owner="local")]
-    made = runs.create_pool(title, references[:9])  # "about nine fit"
+    made = hf_dd.create_pool(title, references[:9])  # "about nine fit"
     assert len(made.items[0].note) <= 500
 
 
@@ -709,7 +709,7 @@ def test_a_pool_of_what_does_not_exist_or_comes_twice(api, tiny_teachers):
     says(message_of("pool", "create", "Nothing", reference, "local/nothing@final"), "local/nothing@final")
     says(message_of("pool", "create", "Nothing", reference, reference), reference, "twice")
     with pytest.raises(ConfigError, match="at least one teacher"):
-        runs.create_pool("Nothing", [])
+        hf_dd.create_pool("Nothing", [])
     assert "Nothing" not in [collection.title for collection in api.list_collections(owner="local")]
 
 

@@ -11,7 +11,6 @@ from huggingface_hub import DatasetCard, HfApi, ModelCard
 
 import hf_dd
 from hf_dd import hub as hub_module
-from hf_dd import runs
 from hf_dd.config import DataConfig
 from hf_dd.resources import resource
 
@@ -31,7 +30,7 @@ QUICK = {
 def collection(tiny_teachers):
     """A pool of both epochs of one teacher and the final of another."""
     first, second = tiny_teachers.references[0].split("@")[0], tiny_teachers.references[2]
-    return runs.create_pool("Circle", [f"{first}@epoch-1", f"{first}@epoch-2", second])
+    return hf_dd.create_pool("Circle", [f"{first}@epoch-1", f"{first}@epoch-2", second])
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +80,7 @@ def test_collection_pins_commits_even_when_a_tag_moves(collection, tiny_teachers
     notes = {item.repo_id: item.note for item in collection.items}
     assert notes[repo_id] == f"epoch-1={pins['epoch-1']} epoch-2={pins['epoch-2']}"
     HfApi().create_tag(repo_id, tag="moving", revision=pins["epoch-1"])
-    moving = runs.create_pool("Moving", [f"{repo_id}@moving"])
+    moving = hf_dd.create_pool("Moving", [f"{repo_id}@moving"])
     HfApi().delete_tag(repo_id, tag="moving")
     HfApi().create_tag(repo_id, tag="moving", revision=pins["epoch-2"])
     assert hf_dd.TeacherPool.from_collection(moving.slug)[0].spec.sha == pins["epoch-1"]
@@ -120,7 +119,7 @@ def test_card_names_every_teacher_by_commit(pushed, collection):
     front = card.data.to_dict()
     block = front["distillation"]
     assert (block["objective"], block["ipc"], block["clom"]) == ("dm", 2, {"distance": "cos", "alpha": 100.0})
-    pins = {(pin.repo_id, pin.revision): pin.sha for pin in hf_dd.pools.pins_of(collection)}
+    pins = {(pin.repo_id, pin.revision): pin.sha for pin in hf_dd.locks.pins_of(collection)}
     assert {(t["repo_id"], t["revision"]): t["sha"] for t in block["teachers"]} == pins
     for teacher in block["teachers"]:
         assert {"architecture", "seed", "epoch", "dataset", "accuracy"} <= set(teacher)

@@ -367,6 +367,8 @@ def test_the_command_repeats_the_recipe_not_the_circumstances():
 HELP = [[command] for command in cli.COMMANDS] + [
     ["pool", "create"],
     ["pool", "show"],
+    ["pool", "diff"],
+    ["pool", "verify"],
     ["hub", "serve"],
     ["hub", "run"],
 ]

@@ -12,14 +12,14 @@ LAYERS = {
     ERRORS: "errors",
     0: "allocator augment compilation config crops formation hub images networks profiling resources seeding "
     "timm_networks transforms",
-    1: "adapters data data_decoding data_sources experts metrics pixel_cache pools pyramid synthetic teachers "
-    "validation views",
+    1: "adapters data data_decoding data_sources experts locks metrics pixel_cache pools pyramid queries synthetic "
+    "teachers validation views",
     2: "decoded foreign initialisation intervals learned normalisation objectives protocols realism selection "
     "side_by_side soft_labels targets training",
     3: "baselines checkpoints class_order distiller diversity evaluation importing pretraining results scoring "
     "students teaching",
     4: "cards publishing records reports rows study_publishing study_report teacher_repos",
-    5: "__main__ cli parsing pool_selection quickstart runs study",
+    5: "__main__ cli parsing pool_runs pool_selection quickstart runs study",
 }
 LEVEL_OF = {name: level for level, names in LAYERS.items() for name in names.split()}
 APART = {"__init__", "local_hub"}  # the lazy public names, and the embedded Hub

@@ -575,7 +575,7 @@ def test_a_local_teacher_that_has_changed_is_not_taken_for_what_it_was(tmp_path,
     artefact = distil(tmp_path / "run", teachers=[str(folder)], soft_labels="mean", ipc=1)
     assert evaluate([artefact.folder], tmp_path).rows[0].n == 2
     shutil.copyfile(tiny_teachers.folders[1] / "epoch-2" / "model.safetensors", folder / "model.safetensors")
-    with pytest.raises(TeacherError, match="isn't what it was when the set was made: its weights were sha256:"):
+    with pytest.raises(TeacherError, match="isn't what it was when it was locked: its weights were sha256:"):
         evaluate([artefact.folder], tmp_path)
 
 

@@ -55,7 +55,9 @@ class TeacherConfig:
         [], "Take every Hub model with all of these tags, e.g. hf-dd-teacher dataset:digits."
     )
     teacher_revision: str = option("final", "Revision of the teachers found by --teacher_tags.")
-    teacher_pool: str | None = option(None, "Slug of a Hub collection of teachers; its notes pin the commits.")
+    teacher_pool: str | None = option(
+        None, "Locked pool: slug of a collection, a pool.json, or a distilled set (folder, owner/name@revision)."
+    )
     teachers_in_memory: int | None = option(
         None,
         "Teachers held in memory at once, the last used ones; the others are loaded when drawn. All if not given.",
