@@ -22,7 +22,7 @@ Dataset distillation guided by pre-trained models, on the Hugging Face Hub.
   study        distillations that differ in their options, cell by cell, resumable; a report on them
   import       make a folder like our own of a distilled set that another tool released
   push         push a finished folder (again): a distilled set, or a teacher
-  pool         make, show, compare or verify pools of teachers with pinned commits
+  pool         make, show, compare, verify or select pools of teachers with pinned commits
   hub          serve an embedded Hub, or run a command against one
   quickstart   the whole circle on digits and an embedded Hub, in three minutes
   env          versions and hardware, for a bug report
@@ -125,7 +125,10 @@ def push(arguments: Sequence[str]) -> None:
 
 
 def pool(arguments: Sequence[str]) -> None:
-    """Make, show, compare or verify pools."""
+    """Make, show, compare, verify or select pools."""
+    if arguments and arguments[0] == "select":
+        select_pool(arguments[1:])
+        return
     parser = argparse.ArgumentParser(prog="hf-dd pool", description="Pools of teachers with pinned commits.")
     actions = parser.add_subparsers(dest="action", required=True)
     create = actions.add_parser("create", help="make a collection whose notes pin the teachers' commits")
@@ -148,6 +151,7 @@ def pool(arguments: Sequence[str]) -> None:
     show.add_argument("--dataset", help="Measure the pool's diversity on this one: a Hub id, a folder, or digits.")
     diff = actions.add_parser("diff", help="print in what two pools differ: -, + and ~ (the same revision moved)")
     diff.add_argument("pools", nargs=2, metavar="pool", help=place)
+    actions.add_parser("select", help="find the pool that guides best among candidates")
     verify = actions.add_parser("verify", help="check that every commit is still there and loads")
     verify.add_argument("pool", help=place)
     for action in (show, verify):
@@ -181,6 +185,17 @@ def pool(arguments: Sequence[str]) -> None:
     else:
         for line in pool_runs.verify(options.pool, options.trusted_teachers):
             print(line, flush=True)
+
+
+def select_pool(arguments: Sequence[str]) -> None:
+    """Find the pool that guides best."""
+    from hf_dd.config import SelectConfig
+    from hf_dd.parsing import parse_config
+
+    config = parse_config(SelectConfig, arguments, command="hf-dd pool select")
+    from hf_dd import pool_selection
+
+    on_main_process(print, pool_selection.select(config))
 
 
 def hub(arguments: Sequence[str]) -> None:

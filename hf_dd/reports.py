@@ -1,7 +1,7 @@
 """Results for people: tables in markdown, and plots."""
 
 import importlib.util
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -82,16 +82,24 @@ def matrix(results: Results) -> str:
     return "\n".join(lines)
 
 
-def teacher_table(specs: Sequence[TeacherSpec]) -> str:
-    """Teachers in markdown, with the options of the paper where they are known."""
-    lines = ["| teacher | revision | sha | architecture | seed | epoch | trained on | accuracy |", "|" + "---|" * 8]
+def table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+    """A table in markdown; a cell that is None is a dash."""
+    texts = [["–" if cell is None else str(cell).replace("|", "\\|") for cell in row] for row in rows]
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in [head, ["---"] * len(head), *texts])
+
+
+def teacher_table(specs: Sequence[TeacherSpec], used_in: Mapping[str, Sequence[str]] | None = None) -> str:
+    """Teachers in markdown, with the paper's options where they are known, and what each is used in, by its sha."""
+    rows = []
     for spec in specs:
         library = "" if spec.library == "hf_dd" else f" ({spec.library})"
         accuracy = None if spec.accuracy is None else f"{100 * spec.accuracy:.2f} %"
-        cells = [spec.repo_id, spec.revision, spec.sha, f"{spec.architecture}{library}", spec.seed, spec.epoch]
-        texts = ("–" if cell is None else str(cell).replace("|", "\\|") for cell in [*cells, spec.dataset, accuracy])
-        lines.append("| " + " | ".join(texts) + " |")
-    return "\n".join(lines)
+        seconds = None if spec.seconds is None else f"{spec.seconds:.0f} s"
+        row = [spec.repo_id, spec.revision, spec.sha, f"{spec.architecture}{library}", spec.seed, spec.epoch]
+        row += [spec.dataset, accuracy, seconds]
+        rows.append([*row, ", ".join(used_in[spec.sha])] if used_in else row)
+    head = ["teacher", "revision", "sha", "architecture", "seed", "epoch", "trained on", "accuracy", "took"]
+    return table([*head, "used in"] if used_in else head, rows)
 
 
 def can_plot() -> bool:

@@ -4,7 +4,7 @@ import dataclasses
 import json
 import logging
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from hf_dd import intervals, records, reports
 from hf_dd.cards import versions
 from hf_dd.errors import RunError
 from hf_dd.publishing import Artefact
+from hf_dd.teachers import TeacherSpec
 
 logger = logging.getLogger(__name__)
 
@@ -148,12 +149,6 @@ def write_report(
     logger.info("The report is %s.", folder / MARKDOWN)
 
 
-def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A table in markdown."""
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
-
-
 def spread(scores: Sequence[float]) -> str:
     """Mean and standard deviation in words."""
     return f"{statistics.fmean(scores):.2f}" + (f" ± {statistics.stdev(scores):.2f}" if len(scores) > 1 else "")
@@ -187,7 +182,7 @@ def cell_table(outcomes: Mapping[str, Outcome]) -> str:
         "points above random real images of the same ipc and protocol, in brackets the sum of both standard "
         f"deviations. Distilled on {'; '.join(hardware)}."
     )
-    return f"{table([*head, 'bytes'], rows)}\n\n{note}"
+    return f"{reports.table([*head, 'bytes'], rows)}\n\n{note}"
 
 
 def baseline_rows(outcomes: Mapping[str, Outcome]) -> dict[tuple[str, str], dict[str, Any]]:
@@ -218,7 +213,7 @@ def architecture_table(outcomes: Mapping[str, Outcome]) -> str:
         own = [spread(outcome.students(each)) if each in outcome.scores else "–" for each in architectures]
         mean = statistics.fmean(statistics.fmean(outcome.students(each)) for each in outcome.scores)
         rows.append([name, *own, f"{mean:.2f}"])
-    return table(["cell", *architectures, "mean"], rows)
+    return reports.table(["cell", *architectures, "mean"], rows)
 
 
 def protocol_of(record: Mapping[str, Any]) -> str:
@@ -233,19 +228,17 @@ def gain_table(gains: Mapping[str, Gain], pairs: Mapping[str, Sequence[tuple[str
     for name, found in gains.items():
         between = ", ".join(f"{first} − {second}" for first, second in pairs[name])
         rows.append([name, str(found.interval), str(found.interval.n), between, ", ".join(found.architectures)])
-    return table(["comparison", "points, 95 % interval", "n", "pairs", "students"], rows)
+    return reports.table(["comparison", "points, 95 % interval", "n", "pairs", "students"], rows)
 
 
 def teacher_table(outcomes: Mapping[str, Outcome]) -> str:
-    """Every cell's teachers in markdown, by their commits or the digests of their weights."""
-    rows = []
+    """All teachers in markdown, by their commits or the digests of their weights, and the cells that use each."""
+    specs, used_in = {}, {}
     for name, outcome in outcomes.items():
-        for spec in outcome.teachers:
-            accuracy = "–" if spec["accuracy"] is None else f"{100 * spec['accuracy']:.2f} %"
-            seconds = "–" if spec.get("seconds") is None else f"{spec['seconds']:.0f} s"
-            described = [str(value) for value in (spec["architecture"], spec["seed"], spec["epoch"], spec["dataset"])]
-            rows.append([name, *described, accuracy, seconds, f"`{spec['sha']}`"])
-    return table(["cell", "teacher", "seed", "epoch", "trained on", "accuracy", "took", "commit or digest"], rows)
+        for found in outcome.teachers:
+            specs[found["sha"]] = TeacherSpec(**found)
+            used_in.setdefault(found["sha"], []).append(name)
+    return reports.teacher_table(list(specs.values()), used_in)
 
 
 def pool_table(outcomes: Mapping[str, Outcome]) -> list[str]:
@@ -257,7 +250,7 @@ def pool_table(outcomes: Mapping[str, Outcome]) -> list[str]:
             cka = "–" if found["cka"] is None else f"{found['cka']:.4f}"
             rows.append([name, str(len(outcome.teachers)), differing, cka, f"{found['images']:,}"])
     head = ["pool of", "teachers", "mean pairwise disagreement (%)", "mean pairwise CKA", "validation images"]
-    return [table(head, rows)] if rows else []
+    return [reports.table(head, rows)] if rows else []
 
 
 def plot(means: Mapping[str, intervals.Interval], path: Path) -> None:
