@@ -223,7 +223,7 @@ def evaluate_sets(config: EvaluateConfig) -> tuple[Results, dict[str, dict[str, 
         compile=config.compile,
         learning_rates=config.eval_learning_rates,
         epochs=config.eval_epochs,
-        teachers=teachers_of(protocol, config.eval_teachers, records_of, config.scores),
+        teachers=teachers_of(protocol, config.eval_teachers, records_of, config.scores, config.trusted_teachers),
     )
     for architecture in config.eval_architectures:  # what is wrong shows now, not after the first students
         evaluation.students(architecture)

@@ -14,7 +14,11 @@ from hf_dd.teachers import TeacherSpec
 
 
 def teachers_of(
-    protocol: Protocol, named: Sequence[str], records: dict[str, dict[str, Any]], scores: Sequence[str] = ()
+    protocol: Protocol,
+    named: Sequence[str],
+    records: dict[str, dict[str, Any]],
+    scores: Sequence[str] = (),
+    trusted: Sequence[str] = (),
 ) -> TeacherPool | None:
     """The teachers that are named, else those that the sets were made with, at the commits (or weights) of then.
 
@@ -23,6 +27,7 @@ def teachers_of(
         named: `--eval_teachers`.
         records: by the name of a set, the `hf_dd.json` of each.
         scores: what else students are trained for: the best protocol of a set may be one with teachers.
+        trusted: `--trusted_teachers`.
 
     Raises ConfigError for teachers without an effect, and where sets were made with none or with different ones;
     TeacherError or HubError where one can't be loaded or isn't what it was.
@@ -33,7 +38,7 @@ def teachers_of(
                 f"--eval_teachers has no effect under the protocol {protocol.name}: add --eval_protocol "
                 "soft-label-online, or leave it out."
             )
-        return TeacherPool.from_references(named)
+        return TeacherPool.from_references(named, trusted=trusted)
     if protocol.labels != "online":
         return None
     found = {name: recorded(name, record) for name, record in records.items()}
@@ -44,7 +49,7 @@ def teachers_of(
                 f"{first} and {name} were made with different teachers: name those that all students of the protocol "
                 f"{protocol.name} are to learn from by --eval_teachers."
             )
-    return reloaded(found[first])
+    return reloaded(found[first], trusted)
 
 
 def recorded(name: str, record: dict[str, Any]) -> list[TeacherSpec]:
@@ -60,9 +65,17 @@ def recorded(name: str, record: dict[str, Any]) -> list[TeacherSpec]:
         raise DataError(f"The record of {name} doesn't say which teachers it was made with: {error}.") from error
 
 
-def reloaded(specs: Sequence[TeacherSpec]) -> TeacherPool:
-    """These very teachers; raises TeacherError for a local one whose weights are others by now."""
-    trusted = [spec.repo_id for spec in specs if spec.trusted]
+def reloaded(specs: Sequence[TeacherSpec], trusted: Sequence[str] = ()) -> TeacherPool:
+    """These very teachers; raises TeacherError for a local one whose weights are others by now.
+
+    And for one that the set's maker let read pickles and run code, unless this user trusts it too.
+    """
+    for spec in specs:
+        if spec.trusted and spec.repo_id not in trusted:
+            raise TeacherError(
+                f"{spec} was let read pickles and run its own code when the set was made. Do the same by "
+                f"--trusted_teachers {spec.repo_id}, or name other teachers by --eval_teachers."
+            )
     try:
         files = [files_of(hub.Pin(spec.repo_id, spec.revision, spec.sha), trusted) for spec in specs]
     except TeacherError as error:
@@ -83,6 +96,7 @@ def require_labels(
         raise ConfigError(
             f"--eval_protocol {protocol.name} needs teachers: give --eval_teachers, or those of the distillation."
         )
-    taught = teachers_of(protocol, config.eval_teachers, {}) if config.eval_teachers else pool
+    named, trusted = config.eval_teachers, config.trusted_teachers
+    taught = teachers_of(protocol, named, {}, trusted=trusted) if named else pool
     if protocol.labels == "online":
         logit_orders(taught, class_names)

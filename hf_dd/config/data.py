@@ -42,3 +42,14 @@ class RunConfig(DataConfig):
     mixed_precision: Literal["no", "bf16"] = option("no", "Autocast of the networks' forward passes.")
     push_to_hub: bool = option(False, "Push the result to the Hub when it is done.")
     hub_private_repo: bool = option(False, "Create the repository as a private one.")
+
+
+@dataclass
+class TrustConfig:
+    """Whose pickles and code are run: nobody's, unless the user names them. No record of a set is believed in this."""
+
+    trusted_teachers: list[str] = option(
+        [],
+        "Hub ids (or folders) of teachers whose pickled weights may be read and whose own code may run; safetensors "
+        "alone and no code if not given.",
+    )

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from hf_dd.config.base import option, require_at_least
-from hf_dd.config.data import DataConfig
+from hf_dd.config.data import DataConfig, TrustConfig
 from hf_dd.errors import ConfigError
 
 BASELINES = ("random", "herding", "k-centers", "full")
@@ -12,7 +12,7 @@ SCORES = ("relative_accuracy", "augmentation_robust_score", "label_robust_score"
 
 
 @dataclass
-class EvaluationConfig:
+class EvaluationConfig(TrustConfig):
     """The protocol that students are trained and tested by, and what is changed of it."""
 
     eval_protocol: str = option(

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from hf_dd.config.base import option, parse_key_values, require_at_least, weight
-from hf_dd.config.data import RunConfig
+from hf_dd.config.data import RunConfig, TrustConfig
 from hf_dd.errors import ConfigError
 
 
@@ -47,7 +47,7 @@ class PretrainConfig(RunConfig):
 
 
 @dataclass
-class TeacherConfig:
+class TeacherConfig(TrustConfig):
     """Which teachers: by reference, by Hub tags, or from a collection; and how they guide (CLoM)."""
 
     teachers: list[str] = option([], "Teachers as owner/name@revision or as local folders.")
@@ -61,11 +61,6 @@ class TeacherConfig:
     teachers_in_memory: int | None = option(
         None,
         "Teachers held in memory at once, the last used ones; the others are loaded when drawn. All if not given.",
-    )
-    trusted_teachers: list[str] = option(
-        [],
-        "Hub ids (or folders) of teachers whose pickled weights may be read and whose own code may run; safetensors "
-        "alone and no code if not given.",
     )
     clom: Literal["none", "ce", "cos"] = option(
         "none", "CLoM guide: 'ce' (teachers of the same label space), 'cos' (any teacher), or 'none'."
