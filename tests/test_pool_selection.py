@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import socket
 
 import pytest
 
@@ -9,6 +10,7 @@ from hf_dd import pool_selection
 from hf_dd.config import SelectConfig
 from hf_dd.distiller import Distiller
 from hf_dd.errors import ConfigError, RunError
+from hf_dd.parsing import as_arguments
 from hf_dd.pool_selection import pools_of, select
 from hf_dd.pools import TeacherPool
 from hf_dd.teachers import TeacherSpec
@@ -158,6 +160,25 @@ def test_no_pool_is_started_after_the_time(found, candidates, tmp_path):
     assert what({"tried": [only]}) == what(trace_of(found.folder))[:1]
     longer = select(output_dir=str(tmp_path), trials=2, **candidates, **SMALL)
     assert what(trace_of(longer.folder)) == what(trace_of(found.folder))[:2]
+
+
+@pytest.mark.multi_process
+def test_two_processes_choose_as_one(found, candidates, tmp_path, run_python):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    launch = ["-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", 2, "--main_process_port", port]
+    options = as_arguments(candidates | SMALL | {"output_dir": str(tmp_path / "out")})
+    variables = {"ACCELERATE_USE_CPU": 1, "OMP_NUM_THREADS": 1, "HF_DATASETS_CACHE": tmp_path / "cache"}
+    done = run_python(*launch, "-m", "hf_dd", "pool", "select", *options, **variables)
+    assert done.returncode == 0, done.stderr[-2000:]
+    two, one = (what(trace_of(folder)) for folder in (tmp_path / "out", found.folder))
+    assert [(pool["pool"], list(pool["scores"])) for pool in two] == [
+        (pool["pool"], list(pool["scores"])) for pool in one
+    ]
+    for first, second in zip(two, one, strict=True):
+        assert first["scores"] == pytest.approx(second["scores"], abs=1.0)  # of sums in another order
+    assert done.stdout.count("% on the validation split") == 1
 
 
 @pytest.mark.parametrize(
