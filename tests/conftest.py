@@ -7,6 +7,7 @@ import atexit
 import itertools
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
@@ -103,6 +104,23 @@ def run_python():
         environment = {name: str(value) for name, value in environment.items() if value is not None}
         command = [sys.executable, *map(str, arguments)]
         return subprocess.run(command, env=environment, cwd=cwd, capture_output=True, text=True, timeout=240)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def launch(run_python):
+    """Runs `accelerate launch ARGUMENTS` on CPU processes of one thread, two unless told; it has to succeed."""
+
+    def run(*arguments, processes=2, **variables):
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        command = ["-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", processes]
+        variables = {"ACCELERATE_USE_CPU": 1, "OMP_NUM_THREADS": 1} | variables
+        done = run_python(*command, "--main_process_port", port, *arguments, **variables)
+        assert done.returncode == 0, done.stderr[-3000:]
+        return done
 
     return run
 

@@ -3,7 +3,6 @@ import os
 import random
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -80,27 +79,12 @@ def require_whole_checkpoints(folder):
 # --- one process and two
 
 
-def launch(*words, processes=2):
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", str(processes)]
-    done = subprocess.run(
-        [*command, "--main_process_port", str(port), *map(str, words)],
-        env=ENVIRONMENT,
-        capture_output=True,
-        text=True,
-        timeout=150,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-
-
 def require_two_processes(folder):
     assert json.loads((folder / "hf_dd.json").read_text())["run"]["hardware"] == "CPU, 2 processes of 1 threads"
 
 
 @pytest.mark.multi_process
-def test_two_processes_give_the_set_of_one(tmp_path, teachers):
+def test_two_processes_give_the_set_of_one(tmp_path, teachers, launch):
     options = {"ipc": 2, "clom": "cos", "teachers": teachers}
     launch("-m", "hf_dd", "distill", *arguments(tmp_path / "two", **options))
     require_two_processes(tmp_path / "two")
@@ -114,7 +98,7 @@ def test_two_processes_give_the_set_of_one(tmp_path, teachers):
 
 
 @pytest.fixture(scope="module")
-def pairs(tmp_path_factory, teachers):
+def pairs(tmp_path_factory, teachers, launch):
     """Folders with each of some runs, by one process and by two; most in float64, where sums in any order agree."""
     root = tmp_path_factory.mktemp("pairs")
     double = {"dtype": "float64"}
@@ -159,7 +143,7 @@ def test_two_processes_agree_with_one_in_float32(pairs):
 
 
 @pytest.mark.multi_process
-def test_more_processes_than_classes_share_a_class(tmp_path):
+def test_more_processes_than_classes_share_a_class(tmp_path, launch):
     digits = read_digits().train
     chosen = (digits.labels < 2).nonzero().flatten()[:40]
     rows = {"image": [to_pil(digits.images[i]) for i in chosen], "label": digits.labels[chosen].tolist()}

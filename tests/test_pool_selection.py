@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import socket
 
 import pytest
 
@@ -163,15 +162,9 @@ def test_no_pool_is_started_after_the_time(found, candidates, tmp_path):
 
 
 @pytest.mark.multi_process
-def test_two_processes_choose_as_one(found, candidates, tmp_path, run_python):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    launch = ["-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", 2, "--main_process_port", port]
+def test_two_processes_choose_as_one(found, candidates, tmp_path, launch):
     options = as_arguments(candidates | SMALL | {"output_dir": str(tmp_path / "out")})
-    variables = {"ACCELERATE_USE_CPU": 1, "OMP_NUM_THREADS": 1, "HF_DATASETS_CACHE": tmp_path / "cache"}
-    done = run_python(*launch, "-m", "hf_dd", "pool", "select", *options, **variables)
-    assert done.returncode == 0, done.stderr[-2000:]
+    done = launch("-m", "hf_dd", "pool", "select", *options, HF_DATASETS_CACHE=tmp_path / "cache")
     two, one = (what(trace_of(folder)) for folder in (tmp_path / "out", found.folder))
     assert [(pool["pool"], list(pool["scores"])) for pool in two] == [
         (pool["pool"], list(pool["scores"])) for pool in one

@@ -1,7 +1,6 @@
 """Evaluations and imports on two real processes under `accelerate launch`: what one process gives, written once."""
 
 import json
-import socket
 
 import pytest
 import torch
@@ -46,7 +45,7 @@ EVALUATIONS = {
 
 
 @pytest.fixture(scope="module")
-def pairs(tmp_path_factory, tiny_teachers, run_python):
+def pairs(tmp_path_factory, tiny_teachers, launch):
     """A folder with what one process gave under `one`, and two under `two`; and what the two printed."""
     root = tmp_path_factory.mktemp("processes")
     options = {"ipc": 2, "iterations": 3, "real_batch_size": 4, "architecture_options": ["width=8"]}
@@ -67,13 +66,7 @@ def pairs(tmp_path_factory, tiny_teachers, run_python):
         for arguments in commands("one"):
             cli.main(arguments)
     (root / "each.py").write_text(EACH)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    launch = ["-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", 2, "--main_process_port", port]
-    variables = {"ACCELERATE_USE_CPU": 1, "OMP_NUM_THREADS": 1, "HF_DATASETS_CACHE": root / "cache-two"}
-    done = run_python(*launch, root / "each.py", json.dumps(list(commands("two"))), root, **variables)
-    assert done.returncode == 0, done.stderr[-3000:]
+    done = launch(root / "each.py", json.dumps(list(commands("two"))), root, HF_DATASETS_CACHE=root / "cache-two")
     return root, done.stdout
 
 

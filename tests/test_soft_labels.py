@@ -4,7 +4,6 @@ import dataclasses
 import json
 import math
 import shutil
-import socket
 
 import datasets
 import pytest
@@ -599,19 +598,14 @@ def test_a_score_of_the_best_protocol_may_be_given_teachers(tiny_teachers):
 
 
 @pytest.mark.multi_process
-def test_two_processes_give_the_labels_and_the_students_of_one(tmp_path, tiny_teachers, run_python):
+def test_two_processes_give_the_labels_and_the_students_of_one(tmp_path, tiny_teachers, launch, run_python):
     arguments = ["--objective", "random", "--ipc", 2, "--factor", 2, "--soft_labels", "each"]
     arguments += ["--teachers", *tiny_teachers.references[:2], "--eval_protocol", "soft-label-online"]
     arguments += ["--eval_architectures", "MLP", "--eval_epochs", 2, "--eval_students", 3]
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    launch = ["-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", 2, "--main_process_port", port]
-    launch += ["-m", "hf_dd"]
     found = {}
-    for name, command in (("one", ["-m", "hf_dd"]), ("two", launch)):
+    for name, run in (("one", run_python), ("two", launch)):
         variables = {"ACCELERATE_USE_CPU": 1, "OMP_NUM_THREADS": 1, "HF_DATASETS_CACHE": tmp_path / f"cache-{name}"}
-        done = run_python(*command, "distill", *arguments, "--output_dir", tmp_path / name, **variables)
+        done = run("-m", "hf_dd", "distill", *arguments, "--output_dir", tmp_path / name, **variables)
         assert done.returncode == 0, done.stderr[-3000:]
         record = hf_dd.Artefact.open(tmp_path / name).record
         assert record.results["hardware"].startswith(f"CPU, {1 if name == 'one' else 2} process")
