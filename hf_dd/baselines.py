@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hf_dd import pixel_cache, selection
+from hf_dd import memory, pixel_cache, selection
 from hf_dd.data import ImageData
 from hf_dd.images import Images
 from hf_dd.seeding import generator
@@ -135,9 +135,11 @@ def remembered(identity: list, compute: Callable[[], Any]) -> Any:
 def recall(identity: list) -> Any:
     """What was remembered for this identity, code and version of torch; None for nothing."""
     try:
-        return json.loads(place_of(identity).read_text())
+        result = json.loads(place_of(identity).read_text())
     except (OSError, ValueError):
         return None
+    memory.mark_used(place_of(identity))
+    return result
 
 
 def remember(identity: list, result: Any) -> None:
@@ -148,18 +150,4 @@ def remember(identity: list, result: Any) -> None:
 
 def place_of(identity: list) -> Path:
     """The file of an identity."""
-    from datasets import config
-
-    text = json.dumps([identity, code_version(), torch.__version__])
-    return Path(config.HF_DATASETS_CACHE) / f"hf_dd/baselines/{hashlib.blake2b(text.encode()).hexdigest()[:32]}.json"
-
-
-@functools.cache
-def code_version() -> str:
-    """A digest of the package's files that a score depends on."""
-    digest = hashlib.blake2b(digest_size=16)
-    for name in DEPENDS_ON:
-        place = Path(__file__).with_name(name)
-        for path in sorted(place.rglob("*.py")) if place.is_dir() else [place.with_suffix(".py")]:
-            digest.update(path.read_bytes())
-    return digest.hexdigest()
+    return memory.place_of("scores", identity, DEPENDS_ON, ".json")

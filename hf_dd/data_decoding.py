@@ -22,7 +22,7 @@ import torch
 from PIL import ExifTags, Image, ImageOps
 from torch import Tensor
 
-from hf_dd import pixel_cache
+from hf_dd import memory, pixel_cache
 from hf_dd.errors import DataError
 from hf_dd.images import Images
 
@@ -37,29 +37,28 @@ ROWS_PER_TASK, TASKS_AHEAD = 256, 8
 
 
 def decode_splits(
-    splits: "dict[str, datasets.Dataset]", column: str, image_size: int | None, memory_limit: float
+    splits: "dict[str, datasets.Dataset]", column: str, image_size: int | None, memory_limit: float, name: str
 ) -> dict[str, Images]:
     """The images of each split as uint8 N×C×H×W; the first split is the training split.
 
     Kept under the cache folder of `datasets`, keyed by the splits' fingerprints, the column and the size. A missing or
-    damaged cache file is built anew. A split that takes more than `memory_limit` bytes stays there. Raises DataError
-    naming the split and row of an image that can't be decoded, and where such a split finds no room.
+    damaged cache file is built anew. A split that takes more than `memory_limit` bytes stays there. `name` is what a
+    listing calls the data set. Raises DataError naming the split and row of an image that can't be decoded, and where
+    such a split finds no room.
     """
-    from datasets import config
-
     identity = [CACHE_VERSION, [split._fingerprint for split in splits.values()], column, image_size]
     key = hashlib.blake2b(json.dumps(identity).encode(), digest_size=16).hexdigest()
-    path = Path(config.HF_DATASETS_CACHE) / "hf_dd" / f"{key}.safetensors"
+    path, about = memory.folder() / f"{key}.safetensors", {"data": name}
     images = pixel_cache.read(path, splits, memory_limit)
     if images is not None:
         return images
     decoded = _decode(splits, column, image_size)
     if all(math.prod(shape) <= memory_limit for shape, _ in decoded.values()):
         images = {name: _in_memory(*split) for name, split in decoded.items()}
-        pixel_cache.write(path, images)
+        pixel_cache.write(path, images, about)
         return images
     try:
-        pixel_cache.write_stream(path, decoded)
+        pixel_cache.write_stream(path, decoded, about)
     except OSError as error:
         size = sum(math.prod(shape) for shape, _ in decoded.values()) / 2**30
         raise DataError(

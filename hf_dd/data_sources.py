@@ -242,7 +242,7 @@ def read_dataset(splits: "datasets.DatasetDict", config: DataConfig, name: str) 
         {split: dataset.with_format("arrow")[label_column][:].to_pylist() for split, dataset in chosen.items()},
         getattr(features[label_column], "names", None),
     )
-    images = decode_splits(chosen, image_column, config.image_size, config.image_memory_gb * 2**30)
+    images = decode_splits(chosen, image_column, config.image_size, config.image_memory_gb * 2**30, name)
     train, test, *_ = *map(Split, images.values(), labels), None
     return Source(name, "unknown", class_names, train, test)
 

@@ -1,4 +1,4 @@
-"""Decoded images in a safetensors file, one uint8 tensor per split: read into memory, or left there to be read from.
+"""Tensors in a safetensors file, decoded images above all: read into memory, or left there to be read from.
 
 A file is written beside its place and moved there, so that a reader or a second writer never sees half of one.
 """
@@ -19,6 +19,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
+from hf_dd import memory
 from hf_dd.images import Images, StoredImages
 
 logger = logging.getLogger(__name__)
@@ -27,9 +28,9 @@ METADATA, DIGEST = "__metadata__", "digest"
 
 
 def read(path: Path, names: Iterable[str], memory_limit: float) -> dict[str, Images] | None:
-    """The splits in a cache file, or None where it is missing or isn't what was written.
+    """The tensors of these names in a cache file, or None where it is missing or isn't what was written.
 
-    A split of more than `memory_limit` bytes stays in the file. The digest of the content is checked where all of it
+    Images of more than `memory_limit` bytes stay in the file. The digest of the content is checked where all of it
     is read, the size of the file else.
     """
     try:
@@ -47,11 +48,12 @@ def read(path: Path, names: Iterable[str], memory_limit: float) -> dict[str, Ima
         in_memory = {name: images for name, images in found.items() if isinstance(images, Tensor)}
         if in_memory.keys() == header.keys() - {METADATA} and digest_of(in_memory) != header[METADATA][DIGEST]:
             raise ValueError("other bytes than were written")
+        memory.mark_used(path)
         return found
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, TypeError, safetensors.SafetensorError) as error:
-        logger.warning("The cache file %s can't be used (%s): decoding again.", path, error)
+        logger.warning("The cache file %s can't be used (%s): it is made anew.", path, error)
         return None
 
 
@@ -64,18 +66,20 @@ def read_header(path: Path) -> tuple[dict, int]:
         return json.loads(file.read(length)), 8 + length
 
 
-def write(path: Path, images: dict[str, Tensor]) -> None:
-    """Keep splits that are in memory. A failure costs only the cache."""
+def write(path: Path, tensors: dict[str, Tensor], about: dict[str, str]) -> None:
+    """Keep contiguous tensors that are in memory, and what a listing says of them. A failure costs only the cache."""
     try:
         with unfinished(path) as temporary:
-            safetensors.torch.save_file(images, temporary, metadata={DIGEST: digest_of(images)})
+            safetensors.torch.save_file(tensors, temporary, metadata=about | {DIGEST: digest_of(tensors)})
     except (OSError, safetensors.SafetensorError) as error:
-        logger.warning("The decoded images can't be cached in %s: %s", path.parent, error)
+        logger.warning("%s can't be cached: %s", path, error)
 
 
-def write_stream(path: Path, splits: dict[str, tuple[tuple[int, ...], Iterable[np.ndarray]]]) -> None:
+def write_stream(
+    path: Path, splits: dict[str, tuple[tuple[int, ...], Iterable[np.ndarray]]], about: dict[str, str]
+) -> None:
     """Write splits (N×C×H×W, its images in order) image by image; raises OSError where there is no room."""
-    header, end = {METADATA: {DIGEST: "0" * 32}}, 0
+    header, end = {METADATA: about | {DIGEST: "0" * 32}}, 0
     for name, (shape, _) in splits.items():
         header[name] = {"dtype": "U8", "shape": shape, "data_offsets": [end, end + math.prod(shape)]}
         end += math.prod(shape)
@@ -103,11 +107,11 @@ def write_header(file: BinaryIO, header: dict) -> None:
     file.write(length.to_bytes(8, "little") + json.dumps(header).ljust(length).encode())
 
 
-def digest_of(images: dict[str, Tensor]) -> str:
-    """32 hex digits over all pixels, split after split in the order of their names."""
+def digest_of(tensors: dict[str, Tensor]) -> str:
+    """32 hex digits over all bytes, tensor after tensor in the order of their names."""
     digest = hashlib.blake2b(digest_size=16)
-    for name in sorted(images):
-        digest.update(images[name].numpy())
+    for name in sorted(tensors):
+        digest.update(tensors[name].numpy())
     return digest.hexdigest()
 
 

@@ -623,7 +623,7 @@ def test_changed_files_are_decoded_again(pets, decodings):
 def test_writers_at_once_leave_one_good_file(tmp_path):
     path, images = tmp_path / "folder" / "x.safetensors", {"train": torch.arange(256, dtype=torch.uint8)}
     with ThreadPoolExecutor(8) as pool:
-        list(pool.map(lambda _: pixel_cache.write(path, images), range(32)))
+        list(pool.map(lambda _: pixel_cache.write(path, images, {}), range(32)))
     assert list(path.parent.iterdir()) == [path]
     assert pixel_cache.read(path, ["train"], 1000)["train"].equal(images["train"])
 
