@@ -80,7 +80,9 @@ def read_ahead(images: Images, parts: Sequence[Tensor]) -> Iterator[Tensor]:
             yield ready
 
 
-def in_chunks(images: Images, chosen: Tensor | None = None, *, whole: bool = False) -> Iterator[tuple[Tensor, Tensor]]:
+def in_chunks(
+    images: Images, chosen: Tensor | None = None, *, whole: bool = False, seen: Sequence[int] = ()
+) -> Iterator[tuple[Tensor, Tensor]]:
     """The chosen images (all if None) in order, as many at a time as a network should see, in chunks of equal length.
 
     Yields the places of a chunk's images in `chosen`, int64 on the CPU, and the images on their device.
@@ -89,10 +91,11 @@ def in_chunks(images: Images, chosen: Tensor | None = None, *, whole: bool = Fal
         images: N×C×H×W.
         chosen: int64 index (n,), on any device.
         whole: give them all at once, as a network wants whose output for an image depends on the batch.
+        seen: the size that the network brings them to, if any.
     """
     chosen = torch.arange(len(images)) if chosen is None else chosen
     if len(chosen):
-        chunks = 1 if whole else chunks_of(len(chosen), images)
+        chunks = 1 if whole else chunks_of(len(chosen), images, seen)
         places, parts = torch.arange(len(chosen)).tensor_split(chunks), chosen.tensor_split(chunks)
         yield from zip(places, read_ahead(images, parts), strict=True)
 

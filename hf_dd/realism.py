@@ -141,7 +141,7 @@ def cross_entropies(
     crops = 1 if boxes is None else boxes.shape[1]
     total = torch.zeros(len(chosen), crops, dtype=dtype)
     for teacher, order in zip(pool, orders, strict=True):  # the outer loop: not all of them may be in memory
-        for places, images in in_chunks(data.train.images, chosen):
+        for places, images in in_chunks(data.train.images, chosen, seen=teacher.image_size):
             images, labels = images.to(dtype) / 255, data.train.labels[chosen[places.to(chosen.device)]]
             for crop in range(crops):
                 patches = images if boxes is None else resized_crop(images, boxes[places, crop], size)

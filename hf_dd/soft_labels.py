@@ -41,9 +41,8 @@ def probabilities(
         temperature: above 0; the higher, the more alike the classes.
         autocast: context of the forward passes.
     """
-    enlarged = images.new_empty(0, 1, *teacher.image_size)  # the teacher may see more pixels
     found = []
-    for chunk in images.tensor_split(max(1, chunks_of(len(images), images), chunks_of(len(images), enlarged))):
+    for chunk in images.tensor_split(max(1, chunks_of(len(images), images, teacher.image_size))):
         with autocast():
             logits = teacher(chunk)
         found.append((logits[:, order].float() / temperature).softmax(1))

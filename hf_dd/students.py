@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from hf_dd import networks
 from hf_dd.data import ImageData
 from hf_dd.errors import ConfigError
-from hf_dd.images import Images, chunks_of, in_chunks
+from hf_dd.images import Images, in_chunks
 from hf_dd.protocols import Protocol
 from hf_dd.seeding import isolated_rng
 from hf_dd.teachers import Teacher, load_teacher, locate
@@ -88,13 +88,11 @@ class LinearProbe:
     def features(self, images: Images) -> Tensor:
         """Features, float32 (N, features) on the data's device, of uint8 images or of floats in [0, 1] space."""
         found = []
-        for _, chunk in in_chunks(images):
+        for _, chunk in in_chunks(images, seen=self.teacher.image_size):
             chunk = chunk.to(self.data.device)
             chunk = chunk if chunk.is_floating_point() else chunk.float() / 255
-            enlarged = chunk.new_empty(0, 1, *self.teacher.image_size)  # the backbone may see more pixels
-            for part in chunk.tensor_split(chunks_of(len(chunk), enlarged)):
-                with self.autocast():
-                    found.append(self.teacher.features(part).float())
+            with self.autocast():
+                found.append(self.teacher.features(chunk).float())
         return torch.cat(found)
 
 

@@ -358,7 +358,12 @@ def test_pickled_weights_on_the_hub_are_named_before_anything_is_read_and_truste
         load_one(repo_id)
     teacher = load_one(repo_id, trusted=[repo_id])
     assert teacher.spec.trusted and teacher.class_names is None
-    options = SMALL | {"clom": "cos", "teachers": [repo_id], "output_dir": str(tmp_path / "set")}
+    options = SMALL | {
+        "clom": "cos",
+        "clom_real_batch": 10,
+        "teachers": [repo_id],
+        "output_dir": str(tmp_path / "set"),
+    }
     hf_dd.distill(trusted_teachers=[repo_id], **options)
     assert "resnet10t (timm, pickles and code allowed)" in (tmp_path / "set/README.md").read_text()
 

@@ -280,6 +280,7 @@ class LinearTeacher:
     """A teacher whose features are a random linear map of the images, and may point anywhere."""
 
     spec = None
+    image_size = (0, 0)
 
     def __init__(self, pixels, size, seed):
         self.weight = torch.randn(pixels, size, generator=generator(seed, "weight"), dtype=torch.float64)

@@ -47,7 +47,7 @@ class ClassificationDistance:
         images, logits = step.synthetic.own_space(step.synthetic.images(rows)), 0
         for index, teacher in members.items():
             with step.autocast():
-                own = by_chunks(teacher, images)
+                own = by_chunks(teacher, images, teacher.image_size)
             order = self.orders[index].to(own.device)
             logits = logits + own[:, order].to(step.synthetic.pixels.dtype) / len(members)
         labels = step.synthetic.image_labels(rows)
@@ -86,7 +86,8 @@ class CosineDistance:
             return ratio_share(step.zero(), step.zero(), step)
         labels = step.synthetic.image_labels(rows)
         with step.autocast():
-            features = by_chunks(teacher.features, step.synthetic.own_space(step.synthetic.images(rows)))
+            own = step.synthetic.own_space(step.synthetic.images(rows))
+            features = by_chunks(teacher.features, own, teacher.image_size)
         features = F.normalize(features.to(step.synthetic.pixels.dtype), dim=1)
         counts = torch.tensor([len(of_class) for of_class in drawn]).to(sums)
         same_class = (counts[labels] - (features * sums[labels]).sum(1)).sum()
@@ -118,7 +119,7 @@ def real_class_sums(step: Step, teacher: Teacher, drawn: Sequence[Tensor]) -> Te
     size = teacher.features(step.synthetic.own_space()[:1]).shape[1]
     sums = pixels.new_zeros(step.data.num_classes, size)
     for label in step.own.classes:
-        for _, images in in_chunks(step.data.train.images, step.own.of_batch(drawn[label])):
+        for _, images in in_chunks(step.data.train.images, step.own.of_batch(drawn[label]), seen=teacher.image_size):
             with step.autocast():
                 features = teacher.features(images.to(pixels.dtype) / 255)
             sums[label] += F.normalize(features.to(pixels.dtype), dim=1).sum(0)
