@@ -23,6 +23,7 @@ Dataset distillation guided by pre-trained models, on the Hugging Face Hub.
   import       make a folder like our own of a distilled set that another tool released
   push         push a finished folder (again): a distilled set, or a teacher
   pool         make, show, compare, verify or select pools of teachers with pinned commits
+  cache        list or remove what is kept of earlier runs: decoded images, features, scores
   hub          serve an embedded Hub, or run a command against one
   quickstart   the whole circle on digits and an embedded Hub, in three minutes
   env          versions and hardware, for a bug report
@@ -198,6 +199,26 @@ def select_pool(arguments: Sequence[str]) -> None:
     on_main_process(print, pool_selection.select(config))
 
 
+def cache(arguments: Sequence[str]) -> None:
+    """List or remove what is kept."""
+    parser = argparse.ArgumentParser(
+        prog="hf-dd cache", description="What hf-dd keeps of earlier runs, below the cache folder of datasets."
+    )
+    actions = parser.add_subparsers(dest="action", required=True)
+    which = "those whose name, kind, teacher or data set is one of these, where * stands for anything"
+    ls = actions.add_parser("ls", help="list what is kept")
+    ls.add_argument("patterns", nargs="*", help=f"List {which}; all if not given.")
+    rm = actions.add_parser("rm", help="remove what is kept: it is computed again when it is needed")
+    rm.add_argument("patterns", nargs="*", help=f"Remove {which}.")
+    rm.add_argument("--all", action="store_true", help="Remove everything.")
+    options = parser.parse_args(arguments)
+    if options.action == "rm" and options.all == bool(options.patterns):
+        parser.error("rm takes either what to remove, as `hf-dd cache ls` lists it, or --all")
+    from hf_dd import caches
+
+    print(caches.listed(options.patterns) if options.action == "ls" else caches.removed(options.patterns))
+
+
 def hub(arguments: Sequence[str]) -> None:
     """Serve an embedded Hub, or run a command against one."""
     parser = argparse.ArgumentParser(prog="hf-dd hub", description="A Hub in a folder of this machine.")
@@ -273,7 +294,7 @@ def env(arguments: Sequence[str]) -> None:
 
 COMMANDS: dict[str, Callable[[Sequence[str]], None]] = {
     function.__name__.removesuffix("_set"): function  # `import` is a word of Python's own
-    for function in (pretrain, distill, evaluate, compare, study, import_set, push, pool, hub, quickstart, env)
+    for function in (pretrain, distill, evaluate, compare, study, import_set, push, pool, cache, hub, quickstart, env)
 }
 
 

@@ -25,6 +25,7 @@ from hf_dd.config import DistillConfig, EvaluationConfig
 from hf_dd.data import ImageData
 from hf_dd.errors import RunError
 from hf_dd.experts import ExpertPool
+from hf_dd.feature_memory import FeatureMemory
 from hf_dd.initialisation import initial_set
 from hf_dd.learned import Learned
 from hf_dd.objectives import Losses, Objective, Ownership, Step, build_objective
@@ -99,6 +100,7 @@ class Distiller:
         self.own = Ownership.of(accelerator.process_index, accelerator.num_processes, data.num_classes)
         self.bytes_exchanged = 0  # by this rank, in the last step
         self.objective: Objective = build_objective(config, self.data, pool, experts)
+        self.memory = FeatureMemory(self.data, config.dtype, accelerator)
         self.settings = self.objective.published.filled_in(config)
         started = time.perf_counter()
         initial = initial_set(config, self.settings["init"], self.data, accelerator.autocast, pool)
@@ -173,6 +175,7 @@ class Distiller:
             data=self.data,
             sum_over_ranks=self.sum_over_ranks,
             autocast=self.accelerator.autocast,
+            remembered=self.memory.remembered,
         )
         terms: Losses = {}
         self.bytes_exchanged = 0

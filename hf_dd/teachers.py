@@ -155,7 +155,10 @@ def locate_locally(folder: Path, revision: str) -> tuple[hub.Pin, Path]:
         folder = folder / (run["final"] if revision in ("", "final") else revision)
         if not folder.is_dir():
             raise TeacherError(f"Teacher {folder.parent} has no {revision!r}; it has {', '.join(run['revisions'])}.")
-    digest = hashlib.sha256(b"".join(path.read_bytes() for path in sorted(folder.glob(adapters.WEIGHTS[0]))))
+    weights = sorted(folder.glob(adapters.WEIGHTS[0])) or sorted(
+        path for kind in adapters.UNSAFE_FILES[:-1] for path in folder.glob(kind)
+    )
+    digest = hashlib.sha256(b"".join(path.read_bytes() for path in weights))
     return hub.Pin(str(folder), revision or folder.name, f"sha256:{digest.hexdigest()}"), folder
 
 

@@ -109,15 +109,19 @@ def run_python():
 
 
 @pytest.fixture(scope="session")
-def launch(run_python):
-    """Runs `accelerate launch ARGUMENTS` on CPU processes of one thread, two unless told; it has to succeed."""
+def launch(run_python, tmp_path_factory):
+    """Runs `accelerate launch ARGUMENTS` on CPU processes of one thread, two unless told; it has to succeed.
+
+    They remember nothing that this process has computed.
+    """
 
     def run(*arguments, processes=2, **variables):
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
         command = ["-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", processes]
-        variables = {"ACCELERATE_USE_CPU": 1, "OMP_NUM_THREADS": 1} | variables
+        variables = {"HF_DATASETS_CACHE": tmp_path_factory.mktemp("cache")} | variables
+        variables |= {"ACCELERATE_USE_CPU": 1, "OMP_NUM_THREADS": 1}
         done = run_python(*command, "--main_process_port", port, *arguments, **variables)
         assert done.returncode == 0, done.stderr[-3000:]
         return done
@@ -127,5 +131,20 @@ def launch(run_python):
 
 @pytest.fixture
 def nothing_remembered(tmp_path, monkeypatch):
-    """No score of a baseline is remembered from other tests."""
+    """Neither a score nor a pass over the real set is remembered from other tests."""
     monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
+
+
+@pytest.fixture
+def seen(monkeypatch):
+    """Counts in `seen[0]` of how many images teachers make features."""
+    from hf_dd.teachers import Teacher
+
+    count, features = [0], Teacher.features
+
+    def counting(self, images):
+        count[0] += len(images)
+        return features(self, images)
+
+    monkeypatch.setattr(Teacher, "features", counting)
+    return count

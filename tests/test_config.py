@@ -369,6 +369,8 @@ HELP = [[command] for command in cli.COMMANDS] + [
     ["pool", "show"],
     ["pool", "diff"],
     ["pool", "verify"],
+    ["cache", "ls"],
+    ["cache", "rm"],
     ["hub", "serve"],
     ["hub", "run"],
 ]

@@ -16,10 +16,10 @@ LAYERS = {
     "synthetic teachers validation views",
     2: "decoded foreign initialisation intervals learned normalisation objectives protocols realism selection "
     "side_by_side soft_labels targets training",
-    3: "baselines checkpoints class_order distiller diversity evaluation importing pretraining results scoring "
-    "students teaching",
+    3: "baselines checkpoints class_order distiller diversity evaluation feature_memory importing pretraining "
+    "results scoring students teaching",
     4: "cards publishing records reports rows study_publishing study_report teacher_repos",
-    5: "__main__ cli parsing pool_runs pool_selection quickstart runs study",
+    5: "__main__ caches cli parsing pool_runs pool_selection quickstart runs study",
 }
 LEVEL_OF = {name: level for level, names in LAYERS.items() for name in names.split()}
 APART = {"__init__", "local_hub"}  # the lazy public names, and the embedded Hub
@@ -141,7 +141,7 @@ def test_the_embedded_hub_is_apart():
 
 @pytest.mark.parametrize("module", [module for module in MODULES if top(module) == "objectives"])
 def test_objectives_see_no_accelerate_no_hub_and_no_disk(module):
-    assert internal_imports(module).isdisjoint({"hub", "publishing", "cards", "checkpoints"})
+    assert internal_imports(module).isdisjoint({"hub", "publishing", "cards", "checkpoints", "memory", "pixel_cache"})
     roots = {top(name) for name in external_imports(module)}
     assert roots.isdisjoint({"accelerate", "huggingface_hub", "datasets", "pathlib", "os", "shutil", "safetensors"})
 

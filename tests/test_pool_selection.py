@@ -164,7 +164,7 @@ def test_no_pool_is_started_after_the_time(found, candidates, tmp_path):
 @pytest.mark.multi_process
 def test_two_processes_choose_as_one(found, candidates, tmp_path, launch):
     options = as_arguments(candidates | SMALL | {"output_dir": str(tmp_path / "out")})
-    done = launch("-m", "hf_dd", "pool", "select", *options, HF_DATASETS_CACHE=tmp_path / "cache")
+    done = launch("-m", "hf_dd", "pool", "select", *options)
     two, one = (what(trace_of(folder)) for folder in (tmp_path / "out", found.folder))
     assert [(pool["pool"], list(pool["scores"])) for pool in two] == [
         (pool["pool"], list(pool["scores"])) for pool in one

@@ -66,7 +66,7 @@ def pairs(tmp_path_factory, tiny_teachers, launch):
         for arguments in commands("one"):
             cli.main(arguments)
     (root / "each.py").write_text(EACH)
-    done = launch(root / "each.py", json.dumps(list(commands("two"))), root, HF_DATASETS_CACHE=root / "cache-two")
+    done = launch(root / "each.py", json.dumps(list(commands("two"))), root)
     return root, done.stdout
 
 

@@ -21,6 +21,7 @@ from hf_dd.errors import ConfigError, nearest_first
 from hf_dd.pools import TeacherPool
 from hf_dd.seeding import generator
 from hf_dd.synthetic import SyntheticSet
+from hf_dd.teachers import Teacher
 
 Losses = dict[str, Tensor]
 
@@ -106,6 +107,8 @@ class Step:
         data: the real set, whole.
         sum_over_ranks: adds a detached tensor up over all ranks; every rank has to call it.
         autocast: context of the networks' forward passes.
+        remembered: gives what is computed of a teacher and the whole real set, by its kind, or what was in an earlier
+            run; every rank has to call it.
     """
 
     index: int
@@ -116,6 +119,7 @@ class Step:
     data: ImageData
     sum_over_ranks: Callable[[Tensor], Tensor] = lambda tensor: tensor
     autocast: Callable[[], AbstractContextManager] = nullcontext
+    remembered: Callable[[str, Teacher, Callable[[], Tensor]], Tensor] = lambda kind, teacher, compute: compute()
 
     def generator(self, purpose: str, *names: str | int) -> torch.Generator:
         """The generator of this iteration's draw `purpose` (of a class, …)."""

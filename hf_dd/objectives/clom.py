@@ -6,6 +6,7 @@ once per optimiser step on the images, on the full and un-augmented synthetic se
 step; the mean over the pool, of losses or of logits, is the alternative.
 """
 
+import functools
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -62,9 +63,9 @@ class CosineDistance:
 
         Σ M∘D = Σ_j (n_{y_j} − s_j·R_{y_j}),   Σ D = Σ_j (n − s_j·R)
 
-    exactly. The class sums cost one pass over the real set for each teacher, at its first use; a step then costs one
-    forward and backward pass of S. With `real_batch`, i runs over as many images, drawn anew for every optimiser step.
-    Chance level is about 1 / C.
+    exactly. The class sums cost one pass over the real set for each teacher, at its first use, unless they are
+    remembered (`Step.remembered`); a step then costs one forward and backward pass of S. With `real_batch`, i runs
+    over as many images, drawn anew for every optimiser step. Chance level is about 1 / C.
     """
 
     def __init__(self, pool: TeacherPool, data: ImageData, real_batch: int | None = None):
@@ -80,7 +81,9 @@ class CosineDistance:
             drawn = by_class(step.data, chosen[: self.real_batch])
         sums = None if self.real_batch else self.class_sums.get(index)
         if sums is None:
-            sums = self.class_sums[index] = real_class_sums(step, teacher, drawn)
+            compute = functools.partial(real_class_sums, step, teacher, drawn)
+            sums = compute() if self.real_batch else step.remembered("class-sums", teacher, compute)
+            self.class_sums[index] = sums
         rows = step.own_rows()
         if not len(rows):
             return ratio_share(step.zero(), step.zero(), step)

@@ -1,0 +1,107 @@
+"""What teachers make of the whole training split: computed once, kept on disk, and the same on all processes.
+
+A pass over the real set for each teacher is the dearest part of CLoM's `cos`. Its result follows
+from the teacher's commit, how its images are made, the data, the precision and the code, but from no seed of a run: so
+it is kept under a name of all these (`memory`). The first process alone looks for it, and tells the others what it
+found: either all of them compute together or none does, and no disk has to be shared. An objective sees none of this:
+it asks `Step.remembered`.
+"""
+
+import dataclasses
+import hashlib
+import importlib.metadata
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import broadcast_object_list
+from torch import Tensor
+
+from hf_dd import memory, pixel_cache
+from hf_dd.data import ImageData
+from hf_dd.teachers import Teacher, TeacherSpec
+
+DEPENDS_ON = "adapters data feature_memory images networks objectives/base objectives/clom teachers transforms".split()
+Value = TypeVar("Value")
+
+
+class FeatureMemory:
+    """The memory of a run.
+
+    Args:
+        data: the real set. Nothing is remembered of one without a fingerprint.
+        dtype: of the images that teachers get, and of the features: 'float32' or 'float64'.
+        accelerator: processes, device, precision.
+    """
+
+    def __init__(self, data: ImageData, dtype: str, accelerator: Accelerator):
+        self.data = data.to(accelerator.device)
+        self.dtype = getattr(torch, dtype)
+        self.accelerator = accelerator
+
+    def remembered(self, kind: str, teacher: Teacher, compute: Callable[[], Tensor]) -> Tensor:
+        """What `compute` gives of a teacher, or gave in an earlier run, on the data's device, as on every process."""
+        return self.kept(kind, teacher, [kind], lambda: {kind: compute()})[kind].to(self.data.device)
+
+    def kept(
+        self,
+        kind: str,
+        teacher: Teacher,
+        names: Sequence[str],
+        compute: Callable[[], dict[str, Tensor]],
+        *settings: Any,
+        everywhere: bool = True,
+    ) -> dict[str, Tensor] | None:
+        """Tensors by their names, as `compute` gives them or as they were kept; every process has to call it.
+
+        Args:
+            kind: what they are.
+            teacher: whose they are.
+            names: theirs.
+            compute: is called on all processes or on none, and gives all of them the same.
+            settings: what else they follow from, JSON-able.
+            everywhere: whether all processes need what was kept; if not, only the first has it, the others None.
+        """
+        first, known = self.accelerator.is_main_process, self.data.fingerprint and teacher.spec.sha
+        path = self.place_of(kind, teacher, settings) if known else None
+        found = pixel_cache.read(path, names, math.inf) if first and known else None
+        if self.from_first(found is not None):
+            return self.from_first(found) if everywhere else found
+        computed = compute()
+        if first and known:
+            about = {"teacher": teacher.spec.repo_id, "sha": teacher.spec.sha, "data": self.data.name}
+            pixel_cache.write(path, {name: value.cpu().contiguous() for name, value in computed.items()}, about)
+        return computed
+
+    def from_first(self, value: Value) -> Value:
+        """What the first process has, on all of them."""
+        values = [value]
+        broadcast_object_list(values)
+        return values[0]
+
+    def place_of(self, kind: str, teacher: Teacher, settings: Sequence[Any]) -> Path:
+        """The file of what is computed of a teacher."""
+        spec = teacher.spec
+        identity = [
+            spec.sha,
+            local_files(spec),
+            [spec.library, importlib.metadata.version(spec.library), spec.trusted],
+            dataclasses.asdict(teacher.transform),
+            self.data.fingerprint,
+            [str(self.dtype), self.accelerator.mixed_precision, self.accelerator.device.type],
+            settings,
+        ]
+        return memory.place_of(kind, identity, DEPENDS_ON, ".safetensors")
+
+
+def local_files(spec: TeacherSpec) -> str:
+    """A digest of a local teacher's configuration and code: its sha is of its weights alone. A commit needs none."""
+    digest = hashlib.blake2b(digest_size=16)
+    if spec.sha.startswith("sha256:"):
+        folder = Path(spec.repo_id)
+        for path in sorted([*folder.glob("config.json"), *folder.glob("*.py")]):
+            digest.update(path.read_bytes())
+    return digest.hexdigest()
