@@ -23,8 +23,8 @@ from hf_dd.images import Images
 from hf_dd.seeding import generator
 
 DEPENDS_ON = (
-    "adapters augment baselines data diversity evaluation images metrics networks protocols selection side_by_side "
-    "soft_labels students targets teachers timm_networks training transforms validation".split()
+    "adapters augment baselines data diversity evaluation feature_memory heads images metrics networks protocols "
+    "selection side_by_side soft_labels students targets teachers timm_networks training transforms validation".split()
 )
 
 

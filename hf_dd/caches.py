@@ -23,7 +23,7 @@ class Entry:
     """Something that is kept.
 
     Attributes:
-        kind: 'images', 'class-sums', 'scores' (one entry for all), or 'unfinished'.
+        kind: 'images', 'class-sums', 'features', 'heads', 'scores' (one entry for all), or 'unfinished'.
         name: what its files' names begin with, or how many scores there are.
         files: all of it.
         bytes: what they take.

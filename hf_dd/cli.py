@@ -23,7 +23,7 @@ Dataset distillation guided by pre-trained models, on the Hugging Face Hub.
   import       make a folder like our own of a distilled set that another tool released
   push         push a finished folder (again): a distilled set, or a teacher
   pool         make, show, compare, verify or select pools of teachers with pinned commits
-  cache        list or remove what is kept of earlier runs: decoded images, features, scores
+  cache        list or remove what is kept of earlier runs: decoded images, features, heads, scores
   hub          serve an embedded Hub, or run a command against one
   quickstart   the whole circle on digits and an embedded Hub, in three minutes
   env          versions and hardware, for a bug report

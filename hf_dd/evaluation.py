@@ -271,6 +271,7 @@ class Evaluation:
             asdict(protocol),
             self.accelerator.mixed_precision,
             self.teaching(candidate, protocol),
+            [spec.head for spec in self.teachers.specs] if protocol.labels == "online" else [],
         ]
         tested_on = "test" if data is self.data else "validation"
         where = [data.fingerprint, tested_on, labelling(data.test.labels.cpu(), data.class_names)]

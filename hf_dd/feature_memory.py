@@ -1,6 +1,6 @@
 """What teachers make of the whole training split: computed once, kept on disk, and the same on all processes.
 
-A pass over the real set for each teacher is the dearest part of CLoM's `cos`. Its result follows
+A pass over the real set for each teacher is the dearest part of CLoM's `cos` and of a fitted head. Its result follows
 from the teacher's commit, how its images are made, the data, the precision and the code, but from no seed of a run: so
 it is kept under a name of all these (`memory`). The first process alone looks for it, and tells the others what it
 found: either all of them compute together or none does, and no disk has to be shared. An objective sees none of this:
@@ -22,9 +22,13 @@ from torch import Tensor
 
 from hf_dd import memory, pixel_cache
 from hf_dd.data import ImageData
+from hf_dd.images import chunks_of, read_ahead
 from hf_dd.teachers import Teacher, TeacherSpec
 
-DEPENDS_ON = "adapters data feature_memory images networks objectives/base objectives/clom teachers transforms".split()
+DEPENDS_ON = (
+    "adapters data feature_memory heads images networks objectives/base objectives/clom seeding teachers transforms "
+    "validation".split()
+)
 Value = TypeVar("Value")
 
 
@@ -95,6 +99,29 @@ class FeatureMemory:
             settings,
         ]
         return memory.place_of(kind, identity, DEPENDS_ON, ".safetensors")
+
+    def features(self, teacher: Teacher) -> Tensor | None:
+        """Of all training images, (N, features): on the first process for certain, on the others perhaps None.
+
+        The chunks that a teacher sees are dealt out to the processes, and are the same for any number of them.
+        """
+        found = self.kept(
+            "features", teacher, ["features"], lambda: {"features": self.compute_features(teacher)}, everywhere=False
+        )
+        return found and found["features"].to(self.data.device)
+
+    @torch.no_grad()
+    def compute_features(self, teacher: Teacher) -> Tensor:
+        """Each process computes those of its chunks, then all are put together; every process has to call it."""
+        images = self.data.train.images
+        chunks = torch.arange(len(images)).tensor_split(chunks_of(len(images), images, teacher.image_size))
+        own = chunks[self.accelerator.process_index :: self.accelerator.num_processes]
+        blank = torch.zeros(1, *images.shape[1:], dtype=self.dtype, device=self.data.device)
+        features = blank.new_zeros(len(images), teacher.features(blank).shape[1])
+        for places, batch in zip(own, read_ahead(images, own), strict=True):
+            with self.accelerator.autocast():
+                features[places] = teacher.features(batch.to(self.dtype) / 255).to(self.dtype)
+        return self.accelerator.reduce(features, reduction="sum")
 
 
 def local_files(spec: TeacherSpec) -> str:

@@ -12,7 +12,7 @@ from hf_dd.config import TeacherConfig
 from hf_dd.errors import TeacherError
 from hf_dd.queries import TeacherQuery
 from hf_dd.seeding import derive_seed
-from hf_dd.teachers import Teacher, TeacherSpec, load_teacher, locate
+from hf_dd.teachers import FittedHead, Teacher, TeacherSpec, load_teacher, locate
 
 logger = logging.getLogger(__name__)
 
@@ -35,6 +35,7 @@ class TeacherPool(Sequence[Teacher]):
         self.source = source
         self._loaded = OrderedDict(enumerate(teachers))
         self._files: list[tuple[hub.Pin, Path]] = []
+        self._heads: dict[int, FittedHead] = {}
         self._trusted: Sequence[str] = ()
         self._limit = len(teachers)
         self._place: tuple[torch.device | None, torch.dtype | None] = (None, None)
@@ -70,8 +71,14 @@ class TeacherPool(Sequence[Teacher]):
         """Load a teacher in the place of the one that was not used for longest."""
         if len(self._loaded) >= self._limit:
             self._loaded.popitem(last=False)  # before the other is there
-        self._loaded[index] = load_teacher(*self._files[index], self._trusted).to(*self._place)
+        teacher = load_teacher(*self._files[index], self._trusted).to(*self._place)
+        self._loaded[index] = teacher.give_head(self._heads[index]) if index in self._heads else teacher
         return self._loaded[index]
+
+    def give_head(self, index: int, head: FittedHead) -> None:
+        """Let a fitted head give a teacher's logits, in place: now, and whenever it is loaded again."""
+        self._heads[index] = head
+        self.specs[index] = self[index].give_head(head).spec
 
     def __len__(self) -> int:
         return len(self.specs)

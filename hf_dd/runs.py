@@ -29,7 +29,9 @@ from hf_dd.distiller import Distiller, prepare_folder, remove_run, tracker_confi
 from hf_dd.errors import ConfigError, DataError, RunError
 from hf_dd.evaluation import Evaluation, candidates_of, hardware
 from hf_dd.experts import ExpertPool
+from hf_dd.feature_memory import FeatureMemory
 from hf_dd.foreign import read_foreign
+from hf_dd.heads import fit_heads
 from hf_dd.importing import import_foreign
 from hf_dd.objectives import check_options
 from hf_dd.pools import TeacherPool
@@ -103,7 +105,7 @@ def distill(config: DistillConfig | None = None, *, pool: TeacherPool | None = N
 
     Args:
         config: the options, or give them by name.
-        pool: teachers that are loaded already, instead of naming them in the options.
+        pool: teachers that are loaded already, instead of naming them; `fit_head` gives heads to them, in place.
         options: fields of DistillConfig.
     """
     if pool is not None:
@@ -117,6 +119,8 @@ def distill(config: DistillConfig | None = None, *, pool: TeacherPool | None = N
     data = load_data(config)
     pool = pool or TeacherPool.from_config(config)
     experts = ExpertPool.from_config(config)
+    if config.fit_head:
+        fit_heads(pool, FeatureMemory(data, config.dtype, accelerator), config.seed)
     if config.soft_labels != "none":
         logit_orders(pool, data.class_names)  # teachers of other classes show now
     distiller = Distiller(config, data, pool, accelerator, folder, experts)
@@ -208,13 +212,14 @@ def evaluate_sets(config: EvaluateConfig) -> tuple[Results, dict[str, dict[str, 
     """The results of the sets and baselines that the options name, and each set's record by its name."""
     accelerator = new_accelerator(config.mixed_precision)
     sets = [publishing.load_distilled(reference) for reference in config.sets]
-    data = load_data(source_of(config, sets[0][2]))
+    data = load_data(source_of(config, sets[0][2])).to(accelerator.device)
     protocol = Protocol.from_config(config)
     scoring.require_sense(config.scores, protocol)
     distilled_sets: list[Candidate] = []
     for name, distilled, record in sets:
         distilled_sets += candidates_of(name, distilled, data, config.eval_copies, own_learning_rate(name, record))
     records_of = {name: record for name, _, record in sets}
+    memory = FeatureMemory(data, "float32", accelerator)
     evaluation = Evaluation(
         data,
         protocol,
@@ -223,7 +228,9 @@ def evaluate_sets(config: EvaluateConfig) -> tuple[Results, dict[str, dict[str, 
         compile=config.compile,
         learning_rates=config.eval_learning_rates,
         epochs=config.eval_epochs,
-        teachers=teachers_of(protocol, config.eval_teachers, records_of, config.scores, config.trusted_teachers),
+        teachers=teachers_of(
+            protocol, config.eval_teachers, records_of, config.scores, config.trusted_teachers, memory
+        ),
     )
     for architecture in config.eval_architectures:  # what is wrong shows now, not after the first students
         evaluation.students(architecture)

@@ -5,11 +5,13 @@ timm or transformers (`adapters`).
 """
 
 import contextlib
+import dataclasses
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -25,7 +27,8 @@ class TeacherSpec:
 
     For a local teacher, `repo_id` is its folder and `sha` is `sha256:` and the digest of its weights. What a model of
     another library doesn't say is None. `trusted` ones were let read pickles and run their own code; `seconds` is what
-    its training took up to this epoch.
+    its training took up to this epoch. `head` says of one that was given a fitted head what it was fitted on, how and
+    how well (`FittedHead.about`).
     """
 
     repo_id: str
@@ -39,6 +42,7 @@ class TeacherSpec:
     library: str = "hf_dd"
     trusted: bool = False
     seconds: float | None = None
+    head: dict[str, Any] | None = None
 
     @property
     def reference(self) -> str:
@@ -49,6 +53,24 @@ class TeacherSpec:
         return f"{self.repo_id}@{self.revision} ({self.sha.removeprefix('sha256:')[:8]})"
 
 
+@dataclass(frozen=True, eq=False)
+class FittedHead:
+    """A linear classifier on a teacher's features that was fitted to a data set (`heads`).
+
+    Attributes:
+        weight: (classes, features).
+        bias: (classes,).
+        class_names: in the order of its logits.
+        about: what a card says of it, JSON-able: `data`, `fingerprint`, `method`, `seed`, how many `images` it was
+            fitted on and how many were `held_out`, and its `accuracy` on these, in [0, 1].
+    """
+
+    weight: Tensor
+    bias: Tensor
+    class_names: list[str]
+    about: dict[str, Any]
+
+
 class Teacher(nn.Module):
     """A frozen network that takes images in [0, 1] space, whatever its own size, channels and statistics are.
 
@@ -57,6 +79,7 @@ class Teacher(nn.Module):
         spec: its place and its options.
         transform: from images in [0, 1] space to what the network takes.
         class_names: names of its classes, in the order of its logits; None where it has no head, or no names.
+        head: on its features, in the place of its own; None where none was fitted.
     """
 
     def __init__(self, adapted: Adapted, spec: TeacherSpec):
@@ -65,6 +88,7 @@ class Teacher(nn.Module):
         self.spec = spec
         self.transform = adapted.transform
         self.class_names = adapted.class_names
+        self.head: nn.Linear | None = None
         self.register_buffer("mean", torch.tensor(self.transform.mean, dtype=torch.float64).view(-1, 1, 1))
         self.register_buffer("std", torch.tensor(self.transform.std, dtype=torch.float64).view(-1, 1, 1))
         self.requires_grad_(False).eval()
@@ -84,7 +108,7 @@ class Teacher(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits, (N, classes of the teacher), of images (N, 1 or 3, height, width) in [0, 1] space."""
-        return self.network(self.adapt(images))
+        return self.network(self.adapt(images)) if self.head is None else self.head(self.features(images))
 
     def features(self, images: Tensor) -> Tensor:
         """Flattened activations before the classifier, (N, features), of images in [0, 1] space."""
@@ -92,23 +116,41 @@ class Teacher(nn.Module):
 
     @property
     def bytes(self) -> int:
-        """What its weights take as they are stored."""
-        return sum(value.numel() * value.element_size() for value in self.network.state_dict().values())
+        """What its weights take as they are stored, a fitted head's too."""
+        parts = [self.network] if self.head is None else [self.network, self.head]
+        values = (value for part in parts for value in part.state_dict().values())
+        return sum(value.numel() * value.element_size() for value in values)
+
+    def give_head(self, head: FittedHead) -> "Teacher":
+        """Let a fitted head give the logits from now on, in place, in the network's dtype and on its device."""
+        place = next(self.network.parameters())
+        classes, size = head.weight.shape
+        self.head = nn.utils.skip_init(nn.Linear, size, classes, device=place.device, dtype=place.dtype)
+        self.head.load_state_dict({"weight": head.weight, "bias": head.bias})
+        self.head.requires_grad_(False)
+        self.class_names = list(head.class_names)
+        self.spec = dataclasses.replace(self.spec, head=head.about)
+        return self
+
+    def knows(self, class_names: list[str]) -> bool:
+        """Whether it gives logits of just these classes, in any order."""
+        return sorted(self.class_names or []) == sorted(class_names)
 
     def logit_order(self, class_names: list[str]) -> list[int]:
         """For each of these classes the index of its logit; raises TeacherError where the label space differs."""
-        if self.class_names is None:
+        if not self.knows(class_names):
+            what = f"{self.spec} gives no logits of named classes."
+            if self.class_names is not None:
+                missing = sorted(set(class_names) - set(self.class_names))
+                extra = sorted(set(self.class_names) - set(class_names))
+                what = (
+                    f"The classes of {self.spec} aren't the data set's: it lacks {missing or 'none'} and has "
+                    f"{extra or 'none'} besides."
+                )
             raise TeacherError(
-                f"{self.spec} gives no logits of named classes. What reads logits (--clom ce, soft labels, rded, "
-                "sre2l) needs the data set's own label space. As a guide there is --clom cos, which takes any teacher."
-            )
-        if sorted(class_names) != sorted(self.class_names):
-            missing = sorted(set(class_names) - set(self.class_names))
-            extra = sorted(set(self.class_names) - set(class_names))
-            raise TeacherError(
-                f"The classes of {self.spec} aren't the data set's: it lacks {missing or 'none'} and has "
-                f"{extra or 'none'} besides. What reads logits (--clom ce, soft labels, rded, sre2l) needs the data "
-                "set's own label space. As a guide there is --clom cos, which takes any teacher."
+                f"{what} What reads logits (--clom ce, soft labels, rded, sre2l) needs the data set's own label "
+                "space: `hf-dd distill --fit_head` fits a head of it on a teacher's features. As a guide there is "
+                "also --clom cos, which takes any teacher."
             )
         return [self.class_names.index(name) for name in class_names]
 

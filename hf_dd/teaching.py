@@ -6,6 +6,8 @@ from typing import Any
 from hf_dd import hub
 from hf_dd.config import DistillConfig
 from hf_dd.errors import ConfigError, DataError, TeacherError
+from hf_dd.feature_memory import FeatureMemory
+from hf_dd.heads import fit_heads
 from hf_dd.locks import files_of, specs_of
 from hf_dd.pools import TeacherPool
 from hf_dd.protocols import Protocol
@@ -19,6 +21,7 @@ def teachers_of(
     records: dict[str, dict[str, Any]],
     scores: Sequence[str] = (),
     trusted: Sequence[str] = (),
+    memory: FeatureMemory | None = None,
 ) -> TeacherPool | None:
     """The teachers that are named, else those that the sets were made with, at the commits (or weights) of then.
 
@@ -28,9 +31,10 @@ def teachers_of(
         records: by the name of a set, the `hf_dd.json` of each.
         scores: what else students are trained for: the best protocol of a set may be one with teachers.
         trusted: `--trusted_teachers`.
+        memory: of the data set of the evaluation, for teachers of records that had fitted heads.
 
     Raises ConfigError for teachers without an effect, and where sets were made with none or with different ones;
-    TeacherError or HubError where one can't be loaded or isn't what it was.
+    TeacherError or HubError where one can't be loaded or isn't what it was, DataError for heads of other data.
     """
     if named:
         if protocol.labels != "online" and "label_robust_score" not in scores:
@@ -49,7 +53,7 @@ def teachers_of(
                 f"{first} and {name} were made with different teachers: name those that all students of the protocol "
                 f"{protocol.name} are to learn from by --eval_teachers."
             )
-    return reloaded(found[first], trusted)
+    return reloaded(found[first], memory, trusted)
 
 
 def recorded(name: str, record: dict[str, Any]) -> list[TeacherSpec]:
@@ -65,10 +69,12 @@ def recorded(name: str, record: dict[str, Any]) -> list[TeacherSpec]:
         raise DataError(f"The record of {name} doesn't say which teachers it was made with: {error}.") from error
 
 
-def reloaded(specs: Sequence[TeacherSpec], trusted: Sequence[str] = ()) -> TeacherPool:
-    """These very teachers; raises TeacherError for a local one whose weights are others by now.
+def reloaded(specs: Sequence[TeacherSpec], memory: FeatureMemory | None, trusted: Sequence[str] = ()) -> TeacherPool:
+    """These very teachers, their fitted heads as well: remembered, or fitted again.
 
-    And for one that the set's maker let read pickles and run code, unless this user trusts it too.
+    Raises TeacherError for a local one whose weights are others by now, and for one that the set's maker let read
+    pickles and run code, unless this user trusts it too; DataError where a head was fitted on other data than the
+    memory's.
     """
     for spec in specs:
         if spec.trusted and spec.repo_id not in trusted:
@@ -80,7 +86,17 @@ def reloaded(specs: Sequence[TeacherSpec], trusted: Sequence[str] = ()) -> Teach
         files = [files_of(hub.Pin(spec.repo_id, spec.revision, spec.sha), trusted) for spec in specs]
     except TeacherError as error:
         raise TeacherError(f"{error} Name a teacher by --eval_teachers.") from error
-    return TeacherPool.from_files(files, trusted=trusted)
+    pool = TeacherPool.from_files(files, trusted=trusted)
+    heads = [spec.head for spec in specs if spec.head]
+    for head in heads:
+        if head["fingerprint"] != memory.data.fingerprint:
+            raise DataError(
+                f"Teachers of the set had heads fitted on {head['data']}, and the evaluation is on other training "
+                f"images, of {memory.data.name}: name that data set by --dataset, or teachers by --eval_teachers."
+            )
+    if heads:  # all by the seed of one run
+        fit_heads(pool, memory, heads[0]["seed"])
+    return pool
 
 
 def require_labels(

@@ -254,7 +254,7 @@ hf_dd.distill(clom="cos", teachers=[teacher], output_dir=str(root / name), ipc=1
 def ranks(tmp_path_factory, tiny_teachers, run_python):
     """What two processes did of each run, whose second rank sees another disk; and the same runs by one process."""
     root = tmp_path_factory.mktemp("ranks")
-    options = {"cos": ["--clom", "cos"]}
+    options = {"cos": ["--clom", "cos"], "head": ["--clom", "ce", "--fit_head"]}
     teacher = root / "other-classes"
     shutil.copytree(tiny_teachers.folders[0] / "epoch-2", teacher)
     config = json.loads((teacher / "config.json").read_text())
@@ -276,12 +276,13 @@ def ranks(tmp_path_factory, tiny_teachers, run_python):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("datasets.config.HF_DATASETS_CACHE", root / "cache-one")
         patch.setattr("hf_dd.images.CHUNK_PIXELS_ON_CPU", 100 * 8 * 8)
-        cli.main([*entries["cos 1"], str(root / "one/cos 1")])
+        for key in ("cos 1", "head 1"):
+            cli.main([*entries[key], str(root / "one" / key)])
     return root
 
 
 @pytest.mark.multi_process
-@pytest.mark.parametrize("name", ["cos"])
+@pytest.mark.parametrize("name", ["cos", "head"])
 def test_processes_share_a_pass_and_what_the_first_one_finds(ranks, name):
     of_ranks = [json.loads((ranks / f"seen-{rank}.json").read_text()) for rank in (0, 1)]
     first, second = ([seen[f"{name} {time}"] for seen in of_ranks] for time in "12")
@@ -292,7 +293,7 @@ def test_processes_share_a_pass_and_what_the_first_one_finds(ranks, name):
 
 
 @pytest.mark.multi_process
-@pytest.mark.parametrize("name", ["cos"])
+@pytest.mark.parametrize("name", ["cos", "head"])
 def test_two_processes_give_what_one_gives(ranks, name):
     one, first, second = (
         json.loads((ranks / place / "hf_dd.json").read_text())
@@ -303,7 +304,7 @@ def test_two_processes_give_what_one_gives(ranks, name):
     assert first["run"]["losses"] == second["run"]["losses"]
     assert first["run"]["losses"] == pytest.approx(one["run"]["losses"], rel=1e-9)
     files = sorted((ranks / "cache-one").rglob("*.safetensors"))
-    assert {path.parent.name for path in files} == {"class-sums"}
+    assert {path.parent.name for path in files} == {"class-sums", "features", "heads"}
     for path in files:  # a process owns whole classes, or whole chunks: no sum has another order
         one, two = load_file(path), load_file(ranks / "cache-0" / path.relative_to(ranks / "cache-one"))
         assert all(torch.equal(one[name], two[name]) for name in one)
@@ -344,7 +345,7 @@ def test_cache_ls_lists_all_that_is_kept(filled, tiny_teachers, capsys):
     assert {row[2].split(" (")[0] for row in cells[:2]} == teachers and {row[3] for row in cells[:2]} == {"digits"}
     shas = [teacher.spec.sha[:8] for teacher in TeacherPool.from_references(tiny_teachers.references[:2])]
     assert sorted(row[2][-9:-1] for row in cells[:2]) == sorted(shas)
-    assert cells[2][2:4] == ["–", "pictures"] and cells[3][1:4] == ["2 files", "–", "–"]
+    assert cells[2][2:4] == ["–", "pictures"] and cells[3][1:4] == [f"{len(kept('scores'))} files", "–", "–"]
     assert cells[4][1] == "killed"
     files = [path for path in filled.rglob("*") if path.is_file() and not path.name.startswith("now")]
     assert total == f"5 entries, {sum(path.stat().st_size for path in files):,} bytes in {filled}"

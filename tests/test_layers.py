@@ -16,7 +16,7 @@ LAYERS = {
     "synthetic teachers validation views",
     2: "decoded foreign initialisation intervals learned normalisation objectives protocols realism selection "
     "side_by_side soft_labels targets training",
-    3: "baselines checkpoints class_order distiller diversity evaluation feature_memory importing pretraining "
+    3: "baselines checkpoints class_order distiller diversity evaluation feature_memory heads importing pretraining "
     "results scoring students teaching",
     4: "cards publishing records reports rows study_publishing study_report teacher_repos",
     5: "__main__ caches cli parsing pool_runs pool_selection quickstart runs study",

@@ -62,6 +62,11 @@ class TeacherConfig(TrustConfig):
         None,
         "Teachers held in memory at once, the last used ones; the others are loaded when drawn. All if not given.",
     )
+    fit_head: bool = option(
+        False,
+        "Give teachers of another label space, or of none, a linear head for the data set's classes, fitted on their "
+        "features of the training images; others keep their own.",
+    )
     clom: Literal["none", "ce", "cos"] = option(
         "none", "CLoM guide: 'ce' (teachers of the same label space), 'cos' (any teacher), or 'none'."
     )
@@ -100,6 +105,8 @@ class TeacherConfig(TrustConfig):
         named = self.named_teachers
         if len(named) > 1:
             raise ConfigError(f"Name the teachers in one way; given are {' and '.join(f'--{n}' for n in named)}.")
+        if self.fit_head and not named:
+            raise ConfigError("--fit_head needs teachers: give --teachers, --teacher_tags or --teacher_pool.")
         if self.clom != "none" and not named:
             raise ConfigError(f"--clom {self.clom} needs teachers: give --teachers, --teacher_tags or --teacher_pool.")
 

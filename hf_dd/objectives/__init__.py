@@ -74,11 +74,19 @@ def check_options(config: DistillConfig) -> None:
             else f"--objective {config.objective} needs expert trajectories: give --experts, the repositories or "
             "folders of teachers' runs (`hf-dd pretrain --keep_epochs 0 1 2 …`)."
         )
-    label = config.soft_labels != "none" or find_protocol(config.eval_protocol).labels == "online"
+    online = find_protocol(config.eval_protocol).labels == "online"
+    label = config.soft_labels != "none" or online
     if config.named_teachers and config.clom == "none" and not (objective.uses_teachers or starts or label):
         raise ConfigError(
             f"--{config.named_teachers[0]} has no effect without a guide: add --clom ce or --clom cos (or "
             "--soft_labels)."
+        )
+    taught = online and config.eval_students and not config.eval_teachers
+    reads_logits = config.clom == "ce" or objective.reads_logits or starts or config.soft_labels != "none" or taught
+    if config.fit_head and not reads_logits:
+        raise ConfigError(
+            "--fit_head has no effect, as nothing reads the teachers' logits: leave it out, or add --clom ce, "
+            "--soft_labels, --objective rded, sre2l or teacher-score, or --eval_protocol soft-label-online."
         )
 
 

@@ -174,6 +174,7 @@ class Objective:
         published: its paper's settings.
         Options: frozen dataclass of what is its own (`--objective_options key=value`), with its paper's defaults.
         uses_teachers: whether it works with a pool itself, without a guide.
+        reads_logits: whether it needs the teachers' logits for that, not their features alone.
         uses_experts: whether it follows expert trajectories; it is then given them, as the argument `experts`.
         guide_only: whether it is nothing without a guide.
         options: those of this run.
@@ -182,6 +183,7 @@ class Objective:
     published: ClassVar[Published]
     Options: ClassVar[type] = NoOptions
     uses_teachers: ClassVar[bool] = False
+    reads_logits: ClassVar[bool] = False
     uses_experts: ClassVar[bool] = False
     guide_only: ClassVar[bool] = False
 

@@ -39,7 +39,7 @@ class TeacherScore(Choice):
     """The whole images that teachers find most typical of their class, see `realism.realistic_images`."""
 
     published = Published(iterations=0, init="teacher-score")
-    uses_teachers = True
+    uses_teachers = reads_logits = True
 
 
 class RealisticPatches(Choice):
@@ -47,4 +47,4 @@ class RealisticPatches(Choice):
 
     published = Published(iterations=0, init="rded")
     Options = PatchOptions
-    uses_teachers = True
+    uses_teachers = reads_logits = True

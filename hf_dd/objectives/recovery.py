@@ -83,7 +83,7 @@ class Recovery(Objective):
         betas=(0.5, 0.9),
     )
     Options = RecoveryOptions
-    uses_teachers = True
+    uses_teachers = reads_logits = True
 
     def __init__(self, config: DistillConfig, data: ImageData, pool: TeacherPool | None = None):
         super().__init__(config, data, pool)
