@@ -28,6 +28,8 @@ from hf_dd.data import ImageData, load_data
 from hf_dd.distiller import Distiller
 from hf_dd.errors import ConfigError, RunError
 from hf_dd.evaluation import Evaluation, Job
+from hf_dd.feature_memory import FeatureMemory
+from hf_dd.heads import fit_heads
 from hf_dd.objectives import check_options, find_objective
 from hf_dd.pools import TeacherPool
 from hf_dd.protocols import Protocol
@@ -114,6 +116,8 @@ def select(config: SelectConfig | None = None, **options: Any) -> Selection:
         raise ConfigError(f"--eval_protocol {protocol.name}: students on hard labels choose a pool: give dsa or dc.")
     data = held_out(load_data(config), config.seed)
     candidates = TeacherPool.from_config(config)
+    if config.fit_head:
+        fit_heads(candidates, FeatureMemory(data, config.dtype, accelerator), config.seed)
     evaluation = Evaluation(data, protocol, seed=config.seed, accelerator=accelerator)
     for architecture in config.eval_architectures:
         evaluation.students(architecture)
@@ -128,6 +132,7 @@ def distillation(config: SelectConfig, references: Sequence[str]) -> DistillConf
     shared |= {"teachers": list(references), "teacher_tags": [], "teacher_pool": None}
     if not references:
         shared |= {"clom": "none", "clom_alphas": [], "clom_pool": "random", "clom_real_batch": None}
+        shared |= {"fit_head": False}
     return DistillConfig(**shared)
 
 

@@ -33,7 +33,7 @@ from tests.test_feature_memory import local_teacher
 pytestmark = pytest.mark.usefixtures("one_thread", "nothing_remembered")
 
 OPTIONS = {"ipc": 1, "iterations": 3, "real_batch_size": 4, "architecture_options": ["width=8"], "eval_students": 0}
-STUDENTS = {"eval_architectures": ["MLP"], "eval_epochs": [2], "eval_students": 1, "copies": ["float"]}
+STUDENTS = {"eval_architectures": ["MLP"], "eval_epochs": [2], "eval_students": 1, "eval_copies": ["float"]}
 
 
 @pytest.fixture(scope="module")
@@ -235,7 +235,7 @@ def test_soft_labels_and_students_that_are_taught_online_by_a_fitted_head(others
 
 def test_students_of_a_distillation_are_taught_by_its_heads(others, tmp_path):
     online = STUDENTS | {"eval_protocol": "soft-label-online"}
-    del online["copies"]
+    del online["eval_copies"]
     options = {"objective": "random", "real_batch_size": None, "iterations": None, "teachers": [others["renamed"]]}
     made = distil(tmp_path / "set", **options, **online)
     head = made.record.results["teachers"][0]["head"]

@@ -13,7 +13,7 @@ from hf_dd.adapters.base import Adapted
 from hf_dd.errors import TeacherError
 from hf_dd.transforms import InputTransform
 
-RECORDED = ("architecture", "seed", "epoch", "dataset", "accuracy", "seconds")
+RECORDED = ("architecture", "seed", "epoch", "dataset", "accuracy")
 
 
 def adapt(folder: Path, config: dict, trusted: bool) -> Adapted:
@@ -27,7 +27,7 @@ def about(folder: Path, config: dict) -> dict[str, Any]:
     """What its record says of it; raises TeacherError."""
     with saying_what_it_is():
         record = json.loads((folder / "hf_dd.json").read_text(encoding="utf-8"))
-        return {key: record[key] for key in RECORDED} | {"library": "hf_dd"}
+        return {key: record[key] for key in RECORDED} | {"library": "hf_dd", "seconds": record.get("seconds")}
 
 
 @contextlib.contextmanager
