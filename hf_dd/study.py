@@ -2,7 +2,8 @@
 
 Its recipe is a YAML file:
 
-    teachers:                      # optional: grids that are pre-trained first, by options of `hf-dd pretrain`
+    teachers:                      # optional: grids that are pre-trained first, by options of `hf-dd pretrain`; one
+                                   # that names a dataset of its own keeps it, whatever --dataset says
       plain: {config: fashion-mnist-teachers}
     base: {config: fashion-mnist-dm}    # options of `hf-dd distill` that all cells share
     cells:                         # what is a cell's own; teachers/GRID/NAME@REVISION are those above, on the Hub
@@ -96,7 +97,7 @@ class Study:
         base, given = content.get("base") or {}, {"dataset": config.dataset} if config.dataset else {}
         grids = {
             name: parsed(
-                PretrainConfig, path, f"teachers: {name}", own | given | {"output_dir": str(folder / TEACHERS / name)}
+                PretrainConfig, path, f"teachers: {name}", given | own | {"output_dir": str(folder / TEACHERS / name)}
             )
             for name, own in (content.get("teachers") or {}).items()
         }

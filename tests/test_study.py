@@ -316,3 +316,11 @@ def test_a_cell_goes_over_the_base_and_both_over_their_recipe(tmp_path):
     assert (own.ipc, own.iterations, own.dataset) == (3, of_recipe["iterations"], "digits")
     assert (published.ipc, published.iterations) == (2, None)  # None takes the recipe's back: the paper's number
     assert (other.ipc, other.objective, other.output_dir) == (2, "dsa", "there/cells/other-seed0")
+
+
+def test_a_grid_of_another_domain_keeps_its_data_set(tmp_path):
+    grids = {"own": {"dataset": "digits", "epochs": 1}, "same": {"config": "digits-teachers"}}
+    path = write(tmp_path, {"teachers": grids, "cells": {"dm": {}}})
+    plan = Study.read(StudyConfig(study=path, dataset="folder", output_dir="there"))
+    assert [config.dataset for config in plan.teachers] == ["digits", "folder"]
+    assert plan.cells[0].config.dataset == "folder"

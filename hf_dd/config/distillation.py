@@ -112,7 +112,10 @@ class StudyConfig:
     """Run a study: distillations that differ in their options, cell by cell, and a report on them."""
 
     study: str = option("", "The study: a YAML file, or the name of a recipe of hf_dd.")
-    dataset: str | None = option(None, "Data set of all cells and teachers, instead of the recipe's, e.g. a folder.")
+    dataset: str | None = option(
+        None,
+        "Data set of all cells, and of teachers without one of their own, instead of the recipe's, e.g. a folder.",
+    )
     output_dir: str | None = option(None, "Folder of the study; named after it if not given.")
     push_to_hub: bool = option(False, "Push the report, and what made it, to the Hub as a data set.")
     hub_dataset_id: str | None = option(None, "Hub id of the report; named after the folder if not given.")
