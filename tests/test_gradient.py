@@ -12,7 +12,7 @@ from hf_dd.objectives.gradient import DISTANCES, loops_of
 from hf_dd.seeding import generator
 from hf_dd.synthetic import SyntheticSet
 from tests.oracles import gradient as oracle
-from tests.test_distiller import arguments, checkpoint_pixels, distil, launch, parquet, require_two_processes
+from tests.test_distiller import arguments, checkpoint_pixels, distil, parquet, require_two_processes
 from tests.test_objectives import (
     ONE_AT_A_TIME,
     assert_close,
@@ -377,7 +377,7 @@ SMALL_LOOPS = {"objective_options": ["outer=2", "inner=2", "network_learning_rat
 
 
 @pytest.mark.multi_process
-def test_two_processes_agree_with_one(tmp_path):
+def test_two_processes_agree_with_one(tmp_path, launch):
     options = SMALL_LOOPS | {"objective": "dsa", "ipc": 2, "dtype": "float64", "architecture": "ConvNetBN"}
     launch("-m", "hf_dd", "distill", *arguments(tmp_path / "two", **options))
     require_two_processes(tmp_path / "two")

@@ -21,7 +21,7 @@ from hf_dd.seeding import generator
 from hf_dd.synthetic import SyntheticSet
 from tests.oracles import rded as rded_oracle
 from tests.oracles import sre2l as sre2l_oracle
-from tests.test_distiller import arguments, checkpoint_pixels, distil, launch, parquet
+from tests.test_distiller import arguments, checkpoint_pixels, distil, parquet
 from tests.test_objectives import (
     NAMES,
     assert_close,
@@ -482,7 +482,7 @@ def test_choices_of_teachers_are_starts_of_any_objective(init, options, factor):
 
 
 @pytest.mark.multi_process
-def test_two_processes_give_what_one_does(tmp_path, teachers):
+def test_two_processes_give_what_one_does(tmp_path, teachers, launch):
     double = {"dtype": "float64", "real_batch_size": None, "save_steps": 100}
     options = {
         "sre2l": double | {"objective": "sre2l", "teachers": teachers[:2], "ipc": 2, "iterations": 10},

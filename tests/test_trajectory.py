@@ -22,7 +22,7 @@ from hf_dd.pools import TeacherPool
 from hf_dd.pretraining import new_teacher
 from hf_dd.synthetic import SyntheticSet
 from tests.oracles import trajectory as oracle
-from tests.test_distiller import launch, parquet
+from tests.test_distiller import parquet
 from tests.test_objectives import (
     ONE_AT_A_TIME,
     assert_close,
@@ -590,7 +590,7 @@ def test_students_learn_at_the_learned_rate(trajectories, tmp_path):
 
 
 @pytest.mark.multi_process
-def test_two_processes_give_the_set_of_one(trajectories, tmp_path):
+def test_two_processes_give_the_set_of_one(trajectories, tmp_path, launch):
     entries = []
     for method in METHODS:
         options = DISTIL | {"objective": method, "experts": trajectories[1], "dtype": "float64"}
