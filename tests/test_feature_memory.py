@@ -238,7 +238,11 @@ hf_dd.distill(clom="cos", teachers=[teacher], output_dir=str(root / name), ipc=1
     runs = [
         subprocess.Popen([sys.executable, "-c", code, tmp_path, name, reference], env=environment) for name in "ab"
     ]
-    assert [run.wait(120) for run in runs] == [0, 0]
+    try:
+        assert [run.wait(120) for run in runs] == [0, 0]
+    finally:
+        for run in runs:
+            run.kill()
     (path,) = kept()
     assert list(memory.folder().rglob("*.tmp")) == []
     sums = class_sums(TeacherPool.from_references([reference])[0], digits)
