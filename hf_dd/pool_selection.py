@@ -248,7 +248,7 @@ class Search:
         members = [self.candidates.specs[member] for member in self.pools[index].members]
         config = distillation(self.config, [spec.reference for spec in members])
         folder = self.folder / f"pools/{index}"
-        if (folder / "checkpoints").is_dir():
+        if self.of_main((folder / "checkpoints").is_dir):  # looked for once, or others would find this run's
             config = dataclasses.replace(config, resume_from_checkpoint="latest")
         chosen = [self.candidates[member] for member in self.pools[index].members]
         pool = TeacherPool(chosen) if chosen else None

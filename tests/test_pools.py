@@ -298,7 +298,7 @@ def test_show_is_a_table_without_the_weights(grid, distilled, capsys, monkeypatc
     specs = TeacherPool.from_collection(made.slug).specs
     expected = [
         f"| {spec.repo_id} | {spec.revision} | {spec.sha} | {spec.architecture} | {spec.seed} | {spec.epoch} | digits "
-        f"| {100 * spec.accuracy:.2f} % |"
+        f"| {100 * spec.accuracy:.2f} % | {spec.seconds:.0f} s |"
         for spec in specs
     ]
     assert tables[0][4:] == expected and [spec.epoch for spec in specs] == [1, 2]
