@@ -103,7 +103,15 @@ def run_python():
         environment = os.environ | {"PYTHONPATH": str(REPOSITORY_ROOT)} | variables
         environment = {name: str(value) for name, value in environment.items() if value is not None}
         command = [sys.executable, *map(str, arguments)]
-        return subprocess.run(command, env=environment, cwd=cwd, capture_output=True, text=True, timeout=240)
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        with subprocess.Popen(command, env=environment, cwd=cwd, **pipes) as process:
+            try:
+                printed = process.communicate(timeout=240)
+            except subprocess.TimeoutExpired:
+                process.terminate()  # and not killed at once: a launcher has to end its processes first
+                printed = process.communicate(timeout=30)
+                pytest.fail(f"{' '.join(command)} took too long:\n{printed[1][-3000:]}")
+        return subprocess.CompletedProcess(command, process.returncode, *printed)
 
     return run
 
