@@ -165,19 +165,25 @@ def study(config: StudyConfig | None = None, **options: Any) -> Path:
         publishing.free_tag(hub.full_repo_id(config.hub_dataset_id or folder.name), config.hub_tag)
     share_out(folder / "locks", teacher_jobs(plan.teachers))
     share_out(folder / "locks", {f"cell-{cell.folder.name}": functools.partial(run_cell, cell) for cell in plan.cells})
-    if PartialState().is_main_process:
-        places: dict[str, list[Path]] = {}
-        for cell in plan.cells:
-            places.setdefault(cell.name, []).append(cell.folder)
-        outcomes = {name: Outcome.of(folders) for name, folders in places.items()}
-        study_report.write_report(folder, outcomes, plan.comparisons)
-        study_publishing.write_study(folder, plan.recipe, outcomes)
-        if config.push_to_hub:
-            how = {"tag": config.hub_tag, "private": config.hub_private_repo}
-            pushed = study_publishing.push_study(folder, outcomes, config.hub_dataset_id or folder.name, **how)
-            logger.info("Pushed %s: %s", pushed.pin, pushed.url)
+    with taken(folder / "locks/report.lock", wait=True):
+        if PartialState().is_main_process:
+            report(plan, config)
     PartialState().wait_for_everyone()
     return folder
+
+
+def report(plan: Study, config: StudyConfig) -> None:
+    """Write the report of a finished study, and push it if asked, unless another run of it has just done so."""
+    folder, places = Path(config.output_dir), {}
+    for cell in plan.cells:
+        places.setdefault(cell.name, []).append(cell.folder)
+    outcomes = {name: Outcome.of(folders) for name, folders in places.items()}
+    study_report.write_report(folder, outcomes, plan.comparisons)
+    study_publishing.write_study(folder, plan.recipe, outcomes)
+    if config.push_to_hub:
+        how = {"tag": config.hub_tag, "private": config.hub_private_repo}
+        pushed = study_publishing.push_study(folder, outcomes, config.hub_dataset_id or folder.name, **how)
+        logger.info("Pushed %s: %s", pushed.pin, pushed.url)
 
 
 def share_out(locks: Path, jobs: Mapping[str, Callable[[], None]]) -> None:

@@ -1,6 +1,8 @@
 """A finished study as a data set of the Hub: a row for each student, the report as its card, and what made it."""
 
+import dataclasses
 import hashlib
+import json
 import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -14,7 +16,7 @@ from hf_dd.errors import HubError
 from hf_dd.study_report import JSON, MARKDOWN, PLOT, Outcome
 
 ROWS = "data/train-00000-of-00001.parquet"
-RECIPE = "study.yaml"
+RECIPE, PUSHED = "study.yaml", "pushed.json"
 STUDY_FILES = ("README.md", RECIPE, ROWS, MARKDOWN, JSON, PLOT, f"cells/*/{records.RECORD}", "cells/*/pool.json")
 
 
@@ -81,6 +83,8 @@ def push_study(
 ) -> hub.Publication:
     """Push a study's files as one commit and tag it; raises HubError, and the folder stays as it was.
 
+    What was pushed from this folder already, to the same place, is not pushed again: the former publication is given.
+
     Args:
         folder: of the study, with its report.
         outcomes: of its cells.
@@ -90,9 +94,14 @@ def push_study(
     """
     try:
         repo_id = hub.full_repo_id(repo_id)
+        rows = hashlib.sha256((folder / ROWS).read_bytes()).hexdigest()
+        former = json.loads((folder / PUSHED).read_text()) if (folder / PUSHED).is_file() else None
+        if former and (former["rows"], former["pin"]["repo_id"]) == (rows, repo_id) and tag in (None, former["tag"]):
+            write_card(folder, outcomes, {"repo_id": repo_id, "tag": former["tag"]})
+            return hub.Publication(hub.Pin(**former["pin"]), former["url"])
         tag = publishing.free_tag(repo_id, tag)
         write_card(folder, outcomes, {"repo_id": repo_id, "tag": tag})
-        return hub.publish(
+        done = hub.publish(
             folder,
             repo_id,
             "dataset",
@@ -101,6 +110,9 @@ def push_study(
             tag=tag,
             private=private,
         )
+        content = {"rows": rows, "pin": dataclasses.asdict(done.pin), "tag": tag, "url": done.url}
+        records.write(folder / PUSHED, lambda path: path.write_text(json.dumps(content)))
+        return done
     except HubError as error:
         write_card(folder, outcomes)  # it doesn't tell of a push that failed
         raise HubError(f"{error} Nothing is lost: {folder} holds the study. Run the same command again.") from error

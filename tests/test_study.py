@@ -144,9 +144,10 @@ def test_an_interrupted_cell_goes_on_from_its_checkpoint(tmp_path, monkeypatch, 
 
 
 def test_a_study_is_pushed_with_the_teachers_that_it_names_by_commit(tmp_path, unique):
+    pushed = {"push_to_hub": True, "hub_namespace": "lab"}
     content = SMALL | {
-        "teachers": {"few": SMALL["teachers"]["few"] | {"push_to_hub": True, "hub_namespace": "lab"}},
-        "cells": {"guided": SMALL["cells"]["guided"]},
+        "teachers": {"few": SMALL["teachers"]["few"] | {"teacher_seeds": [7], **pushed}},
+        "cells": {"guided": SMALL["cells"]["guided"] | {"teachers": ["teachers/few/digits-mlp-seed7@epoch-1"]}},
         "comparisons": {},
         "seeds": [0],
     }
@@ -156,7 +157,7 @@ def test_a_study_is_pushed_with_the_teachers_that_it_names_by_commit(tmp_path, u
     rows = datasets.load_dataset(repo_id, revision="first", split="train")
     record = Artefact.open(folder / "cells/guided-seed0").record
     (spec,) = record.teachers
-    assert hub.resolve("lab/digits-mlp-seed0@epoch-1").sha == spec["sha"]
+    assert hub.resolve("lab/digits-mlp-seed7@epoch-1").sha == spec["sha"]
     own = next(row for row in record.results["rows"] if row["copy"] == "float")
     assert rows["accuracy"][:] == list(own["scores"]) and rows["student"][:] == [0, 1]
     assert rows[0] | {"accuracy": 0, "command": ""} == {
@@ -171,6 +172,9 @@ def test_a_study_is_pushed_with_the_teachers_that_it_names_by_commit(tmp_path, u
     card = (hub.pull(pin, "dataset") / "README.md").read_text()
     assert f'load_dataset("{repo_id}", revision="first"' in card and (folder / "report.md").read_text().strip() in card
     assert "1 cell, 1 distillation, 2 students" in card
+    again = study.study(study=write(tmp_path, content), output_dir=str(folder), **options | {"hub_tag": None})
+    assert list(hub.tags(repo_id, "dataset")) == ["first"]  # as when two runs of a study end together
+    assert 'revision="first"' in (again / "README.md").read_text()
     with pytest.raises(HubError, match=f"{repo_id} has a tag first already"):
         study.study(study=write(tmp_path, content), output_dir=str(tmp_path / "other"), **options)
     assert not (tmp_path / "other").exists()
