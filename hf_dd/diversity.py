@@ -15,7 +15,6 @@ from torch import Tensor
 
 from hf_dd.baselines import remembered
 from hf_dd.data import ImageData
-from hf_dd.errors import TeacherError
 from hf_dd.images import chunks_of, read_ahead
 from hf_dd.pools import TeacherPool
 from hf_dd.seeding import generator
@@ -94,10 +93,7 @@ def measured(pool: TeacherPool, data: ImageData, device: torch.device | str) -> 
 @torch.no_grad()
 def seen(teacher: Teacher, data: ImageData, rows: Tensor, device: torch.device | str) -> tuple[Tensor, Tensor | None]:
     """Features (n, features) of these training images, and the classes (n,) predicted, if it knows the data set's."""
-    try:
-        order = teacher.logit_order(data.class_names)
-    except TeacherError:
-        order = None
+    order = teacher.logit_order(data.class_names) if teacher.knows(data.class_names) else None
     images, features, predicted = data.train.images, [], []
     for block in read_ahead(images, rows.tensor_split(max(1, chunks_of(len(rows), images, teacher.image_size)))):
         block = block.to(device).float() / 255

@@ -30,6 +30,7 @@ from hf_dd.errors import ConfigError, RunError
 from hf_dd.evaluation import Evaluation, Job
 from hf_dd.feature_memory import FeatureMemory
 from hf_dd.heads import fit_heads
+from hf_dd.locks import LOCK
 from hf_dd.objectives import check_options, find_objective
 from hf_dd.pools import TeacherPool
 from hf_dd.protocols import Protocol
@@ -44,7 +45,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-TRACE, POOL = "trace.json", "pool.json"
+TRACE = "trace.json"
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,7 @@ class Selection:
     pool: TeacherPool | None
 
     def __repr__(self) -> str:
-        kept = self.folder / (TRACE if self.pool is None else POOL)
+        kept = self.folder / (TRACE if self.pool is None else LOCK)
         return f"{self.best.name}: {self.score:.2f} % on the validation split; {kept}"
 
 
@@ -326,10 +327,10 @@ class Search:
         pool = TeacherPool(chosen, f"hf-dd pool select: {options.name}") if chosen else None
         if self.accelerator.is_main_process:
             if pool is None:
-                (self.folder / POOL).unlink(missing_ok=True)
+                (self.folder / LOCK).unlink(missing_ok=True)
                 logger.warning("No pool guided better than none on the validation split.")
             else:
                 lock = json.dumps(pool.lock(), indent=2)
-                records.write(self.folder / POOL, lambda path: path.write_text(lock))
+                records.write(self.folder / LOCK, lambda path: path.write_text(lock))
         self.accelerator.wait_for_everyone()
         return Selection(self.folder, options, score, pool)

@@ -131,6 +131,11 @@ def cell_config(
     place = {"output_dir": str(folder / "cells" / f"{name}-seed{options['seed']}")}
     config = parsed(DistillConfig, path, f"cells: {name}", {**options, **own, **place})
     check_options(config)
+    if not config.eval_students or not config.eval_copies:
+        raise ConfigError(
+            f"{path}, cells: {name}: a study compares students, and this cell has none. Give eval_students of 1 or "
+            "more, and eval_copies that name a copy."
+        )
     return config
 
 

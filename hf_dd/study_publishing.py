@@ -1,7 +1,6 @@
 """A finished study as a data set of the Hub: a row for each student, the report as its card, and what made it."""
 
 import dataclasses
-import hashlib
 import json
 import shutil
 from collections.abc import Iterator, Mapping
@@ -13,11 +12,12 @@ from huggingface_hub import DatasetCard, DatasetCardData
 from hf_dd import cards, hub, publishing, records
 from hf_dd.config import slug
 from hf_dd.errors import HubError
+from hf_dd.locks import LOCK
+from hf_dd.rows import PARQUET, digest_of
 from hf_dd.study_report import JSON, MARKDOWN, PLOT, Outcome
 
-ROWS = "data/train-00000-of-00001.parquet"
 RECIPE, PUSHED = "study.yaml", "pushed.json"
-STUDY_FILES = ("README.md", RECIPE, ROWS, MARKDOWN, JSON, PLOT, f"cells/*/{records.RECORD}", "cells/*/pool.json")
+STUDY_FILES = ("README.md", RECIPE, PARQUET, MARKDOWN, JSON, PLOT, f"cells/*/{records.RECORD}", f"cells/*/{LOCK}")
 
 
 def write_study(folder: Path, recipe: Path, outcomes: Mapping[str, Outcome]) -> None:
@@ -28,7 +28,7 @@ def write_study(folder: Path, recipe: Path, outcomes: Mapping[str, Outcome]) -> 
     import datasets
 
     rows = datasets.Dataset.from_list(list(students_of(outcomes)))
-    records.write(folder / ROWS, rows.to_parquet)
+    records.write(folder / PARQUET, rows.to_parquet)
     records.write(folder / RECIPE, lambda path: shutil.copyfile(recipe, path))
     write_card(folder, outcomes)
 
@@ -54,13 +54,12 @@ def students_of(outcomes: Mapping[str, Outcome]) -> Iterator[dict[str, Any]]:
 def write_card(folder: Path, outcomes: Mapping[str, Outcome], pushed: Mapping[str, str | None] | None = None) -> None:
     """Write README.md; `pushed` is where the study lies on the Hub: `repo_id` and `tag`."""
     first = next(iter(outcomes.values())).records[0]
-    digest = hashlib.sha256((folder / ROWS).read_bytes()).hexdigest()
     front = DatasetCardData(
         license=first["data"]["license"],
         pretty_name=f"{folder.name}: a study of dataset distillation",
         source_datasets=[first["data"]["repo_id"] or slug(first["data"]["name"])],
         tags=["dataset-distillation", "hf-dd", "hf-dd-study"],
-        configs=[cards.configuration("default", ROWS, digest)],
+        configs=[cards.configuration("default", PARQUET, digest_of(folder / PARQUET))],
     )
     text = cards.render(
         DatasetCard,
@@ -94,7 +93,7 @@ def push_study(
     """
     try:
         repo_id = hub.full_repo_id(repo_id)
-        rows = hashlib.sha256((folder / ROWS).read_bytes()).hexdigest()
+        rows = digest_of(folder / PARQUET)
         former = json.loads((folder / PUSHED).read_text()) if (folder / PUSHED).is_file() else None
         if former and (former["rows"], former["pin"]["repo_id"]) == (rows, repo_id) and tag in (None, former["tag"]):
             write_card(folder, outcomes, {"repo_id": repo_id, "tag": former["tag"]})

@@ -368,6 +368,7 @@ HELP = [[command] for command in cli.COMMANDS] + [
     ["pool", "create"],
     ["pool", "show"],
     ["pool", "diff"],
+    ["pool", "select"],
     ["pool", "verify"],
     ["cache", "ls"],
     ["cache", "rm"],

@@ -166,7 +166,7 @@ def test_a_study_is_pushed_with_the_teachers_that_it_names_by_commit(tmp_path, u
     }
     pin = hub.resolve(f"{repo_id}@first", "dataset")
     assert set(hub.list_files(pin, "dataset")) - {".gitattributes"} == {
-        *("README.md", "study.yaml", "report.md", "report.json", "report.png", study_publishing.ROWS),
+        *("README.md", "study.yaml", "report.md", "report.json", "report.png", study_publishing.PARQUET),
         *(f"cells/guided-seed0/{name}" for name in ("hf_dd.json", "pool.json")),
     }
     card = (hub.pull(pin, "dataset") / "README.md").read_text()
@@ -285,6 +285,8 @@ def test_random_images_are_what_a_cell_is_held_against():
         ({"cells": {"plain": {"objectiv": "dm"}}}, ["cells: plain", "objectiv"]),
         ({"cells": {"plain": {"objective": "dn"}}}, ["--objective dn isn't known"]),
         ({"base": {"ipc": 0}}, ["cells: plain", "--ipc is 0"]),
+        ({"base": {"eval_students": 0}}, ["cells: plain", "compares students", "eval_students of 1 or more"]),
+        ({"base": {"eval_copies": []}}, ["cells: plain", "compares students", "eval_copies that name a copy"]),
         ({"teachers": {"few": {"epoch": 3}}}, ["teachers: few", "epoch"]),
         ({"comparisons": {"x": [["plain", "guide"]]}}, ["comparison 'x'", "'guide'", "guided"]),
     ],
