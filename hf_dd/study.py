@@ -48,6 +48,7 @@ logger = logging.getLogger(__name__)
 KEYS = ("teachers", "base", "cells", "seeds", "comparisons")
 TEACHERS = "teachers/"  # how a cell names a teacher of the study's own
 NAMING_TEACHERS = ("teachers", "experts", "eval_teachers")
+DECIDING_TEACHERS = ("teachers", "teacher_tags", "teacher_pool", "experts")
 
 
 @dataclass(frozen=True)
@@ -248,12 +249,23 @@ def pretrain_missing(config: PretrainConfig, folder: Path) -> None:
         teacher_repos.push_teacher(folder, config.hub_namespace, config.hub_private_repo)
 
 
+def deciding(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Those options that decide what a cell is; its study's own teachers by name, as its folder may move."""
+    return {
+        key: [reference.rpartition(TEACHERS)[2] for reference in value] if key in NAMING_TEACHERS else value
+        for key, value in options.items()
+        if key not in OPERATIONAL or key in DECIDING_TEACHERS
+    }
+
+
 def run_cell(cell: Cell) -> None:
     """Distil and evaluate what isn't there yet of a cell; raises RunError where it was made with other options."""
     if (cell.folder / records.RECORD).is_file():
         artefact = Artefact.open(cell.folder)
-        made = {key: value for key, value in artefact.record.settings.items() if key not in OPERATIONAL}
-        asked = {key: value for key, value in as_dict(cell.config).items() if key in made and value is not None}
+        made = deciding(artefact.record.settings)
+        asked = {
+            key: value for key, value in deciding(as_dict(cell.config)).items() if key in made and value is not None
+        }
         if differing := [key for key in asked if asked[key] != made[key]]:
             pairs = "; ".join(f"{key}: {made[key]!r} there, {asked[key]!r} here" for key in differing)
             raise RunError(

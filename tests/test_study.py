@@ -122,6 +122,23 @@ def test_a_cell_that_was_made_otherwise_is_refused_and_kept(finished):
     assert (finished / "out/cells/plain-seed0/hf_dd.json").read_bytes() == before
 
 
+def test_a_cell_that_other_teachers_guided_is_refused(finished):
+    others = SMALL["cells"]["guided"] | {"teachers": ["teachers/few/digits-mlp-seed0@epoch-2"]}
+    changed = SMALL | {"cells": SMALL["cells"] | {"guided": others}}
+    with pytest.raises(
+        RunError, match=r"guided-seed0 .* \(teachers: \['few/digits-mlp-seed0@epoch-1'\] there, .*epoch-2"
+    ):
+        run(finished, changed)
+
+
+def test_a_folder_that_moved_is_still_the_same_study(finished, monkeypatch):
+    calls = [counted(monkeypatch, name) for name in ("pretrain", "distill", "evaluate")]
+    (finished / "out").rename(finished / "elsewhere")
+    study.study(study=write(finished), output_dir=str(finished / "elsewhere"))
+    (finished / "elsewhere").rename(finished / "out")
+    assert calls == [[], [], []]
+
+
 def test_an_interrupted_cell_goes_on_from_its_checkpoint(tmp_path, monkeypatch, finished):
     content = {key: value for key, value in SMALL.items() if key in ("base", "cells")}
     content["cells"] = {"plain": SMALL["cells"]["plain"]}
