@@ -31,7 +31,8 @@ def initial_set(
     if init == "teacher-score":
         chosen = realistic_images(data, pool, ipc, dtype, autocast)
     elif init in selection.METHODS:
-        chosen = selection.select(data, init, ipc, config.seed, autocast=autocast)
+        epochs = {} if config.selection_epochs is None else {"epochs": config.selection_epochs}
+        chosen = selection.select(data, init, ipc, config.seed, autocast=autocast, **epochs)
     else:
         return SyntheticSet.initial(data, config.ipc, init, config.seed, dtype, config.factor)
     return SyntheticSet.of_images(data.train.images[chosen.to(data.device)], data, dtype, config.factor)

@@ -117,6 +117,30 @@ def test_rdeds_tiles_are_part_of_the_image(tmp_path, digits, teachers):
     assert json.loads((tmp_path / "hf_dd.json").read_text())["settings"]["factor"] == 1
 
 
+@pytest.mark.parametrize(("method", "init"), [("herding", None), ("dm", "k-centers")])
+def test_images_are_chosen_by_a_network_that_is_trained_as_long_as_asked(tmp_path, digits, method, init):
+    options = {"objective": method, "init": init, "ipc": 3, "selection_epochs": 0, "eval_students": 0}
+    if method == "dm":  # a step on nothing leaves the start as it is
+        options |= {"iterations": 1, "image_learning_rate": 0.0}
+    runs.distill(**options, output_dir=str(tmp_path))
+    chosen = selection.select(digits, init or method, 3, 0, epochs=0)
+    assert not torch.equal(chosen, selection.select(digits, init or method, 3, 0))
+    expected = digits.train.images[chosen] / 255
+    assert torch.allclose(pixel_values(tmp_path), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "options", [{"objective": "dm"}, {"objective": "dm", "init": "noise"}, {"objective": "random"}]
+)
+def test_epochs_of_a_network_that_chooses_nothing_are_refused(tmp_path, options):
+    start = options.get("init", "real")
+    with pytest.raises(ConfigError, match=f"--selection_epochs has no meaning for --init {start}: leave it out, or"):
+        runs.distill(**options, selection_epochs=0, output_dir=str(tmp_path))
+    with pytest.raises(ConfigError, match="--selection_epochs is -1; it has to be at least 0"):
+        runs.distill(objective="herding", selection_epochs=-1, output_dir=str(tmp_path))
+    assert not any(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("method", ["herding", "rded"])
 def test_another_seed_is_another_choice(tmp_path, teachers, method):
     found = []

@@ -50,6 +50,11 @@ class DistillConfig(RunConfig, TeacherConfig, EvaluationConfig):
         "What the synthetic images start from: real images (drawn, selected by their features, or chosen by teachers: "
         "rded's crops, teacher-score's whole images) or noise.",
     )
+    selection_epochs: int | None = option(
+        None,
+        "Epochs of training of the network by whose features herding and k-centers choose; 10 if not given, and 0 "
+        "leaves it random, which takes seconds.",
+    )
     factor: int = option(
         1, "Tiles per side of a stored image, each a training image of its own (multi-formation, IDC)."
     )
@@ -86,7 +91,7 @@ class DistillConfig(RunConfig, TeacherConfig, EvaluationConfig):
             "save_steps",
             "save_total_limit",
         )
-        require_at_least(self, 0, "image_learning_rate", "image_momentum")
+        require_at_least(self, 0, "image_learning_rate", "image_momentum", "selection_epochs")
         if not 0 < self.soft_label_temperature < float("inf"):
             raise ConfigError(
                 f"--soft_label_temperature is {self.soft_label_temperature}; it has to be a finite number above 0."

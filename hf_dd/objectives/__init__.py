@@ -15,6 +15,7 @@ from hf_dd.objectives.trajectory import ConstantMemoryTrajectoryMatching, Trajec
 from hf_dd.pools import TeacherPool
 from hf_dd.protocols import find_protocol
 from hf_dd.realism import METHODS as TEACHER_STARTS
+from hf_dd.selection import METHODS as SELECTIONS
 
 OBJECTIVES: dict[str, type[Objective]] = {
     "dm": DistributionMatching,
@@ -67,6 +68,11 @@ def check_options(config: DistillConfig) -> None:
     if (objective.uses_teachers or starts) and not config.named_teachers:
         asking = f"--objective {config.objective}" if objective.uses_teachers else f"--init {config.init}"
         raise ConfigError(f"{asking} needs teachers: give --teachers, --teacher_tags or --teacher_pool.")
+    if config.selection_epochs is not None and settings["init"] not in SELECTIONS:
+        raise ConfigError(
+            f"--selection_epochs has no meaning for --init {settings['init']}: leave it out, or start from "
+            f"--init {' or '.join(SELECTIONS)}."
+        )
     if objective.uses_experts != bool(config.experts):
         raise ConfigError(
             f"--experts has no meaning for --objective {config.objective}: leave it out."
