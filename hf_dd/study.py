@@ -108,12 +108,23 @@ class Study:
             for seed in content.get("seeds") or [0]
         ]
         comparisons = {name: list(map(tuple, pairs)) for name, pairs in (content.get("comparisons") or {}).items()}
-        for name, pairs in comparisons.items():
-            for cell in (cell for pair in pairs for cell in pair):
-                if cell not in content["cells"]:
-                    known = ", ".join(nearest_first(cell, content["cells"]))
-                    raise ConfigError(f"{path}: the comparison {name!r} names the cell {cell!r}; known are {known}.")
+        named = {f"the comparison {name!r}": sum(pairs, ()) for name, pairs in comparisons.items()}
+        for place, names in ({"--cells": config.cells} | named).items():
+            if unknown := [name for name in names if name not in content["cells"]]:
+                known = ", ".join(nearest_first(unknown[0], content["cells"]))
+                raise ConfigError(f"{path}: {place} names the cell {unknown[0]!r}; known are {known}.")
+        if config.cells:
+            used = set().union(*(grids_of(base | (content["cells"][name] or {})) for name in config.cells))
+            grids = {name: grid for name, grid in grids.items() if name in used}
+            cells = [cell for cell in cells if cell.name in config.cells]
+            comparisons = {name: pairs for name, pairs in comparisons.items() if {*sum(pairs, ())} <= {*config.cells}}
         return cls(path, list(grids.values()), cells, comparisons)
+
+
+def grids_of(options: Mapping[str, Any]) -> set[str]:
+    """The grids of the study's own that a cell's teachers are of."""
+    references = [reference for key in NAMING_TEACHERS for reference in options.get(key) or []]
+    return {name.removeprefix(TEACHERS).partition("/")[0] for name in references if name.startswith(TEACHERS)}
 
 
 def cell_config(

@@ -131,6 +131,20 @@ def test_a_cell_that_other_teachers_guided_is_refused(finished):
         run(finished, changed)
 
 
+def test_some_cells_alone_are_run_with_their_teachers_and_compared_among_themselves(finished, monkeypatch):
+    whole = study.Study.read(StudyConfig(write(finished), output_dir=str(finished / "out")))
+    plain = study.Study.read(StudyConfig(write(finished), cells=["plain"], output_dir=str(finished / "out")))
+    assert [(cell.name, cell.seed) for cell in plain.cells] == [("plain", 0), ("plain", 1)]
+    assert (plain.teachers, plain.comparisons) == ([], {})
+    both = study.Study.read(StudyConfig(write(finished), cells=["guided", "plain"], output_dir=str(finished / "out")))
+    assert both == whole and whole.teachers and whole.comparisons
+    path = study.study(study=write(finished), cells=["plain"], output_dir=str(finished / "out"))
+    assert list(json.loads((path / "report.json").read_text())["cells"]) == ["plain"]
+    run(finished)
+    with pytest.raises(ConfigError, match="--cells names the cell 'plane'; known are plain, guided"):
+        study.Study.read(StudyConfig(write(finished), cells=["plain", "plane"]))
+
+
 def test_a_folder_that_moved_is_still_the_same_study(finished, monkeypatch):
     calls = [counted(monkeypatch, name) for name in ("pretrain", "distill", "evaluate")]
     (finished / "out").rename(finished / "elsewhere")

@@ -121,6 +121,9 @@ class StudyConfig:
         None,
         "Data set of all cells, and of teachers without one of their own, instead of the recipe's, e.g. a folder.",
     )
+    cells: list[str] = option(
+        [], "Only these cells, with the teachers that they name and the comparisons between them; all if not given."
+    )
     output_dir: str | None = option(None, "Folder of the study; named after it if not given.")
     push_to_hub: bool = option(False, "Push the report, and what made it, to the Hub as a data set.")
     hub_dataset_id: str | None = option(None, "Hub id of the report; named after the folder if not given.")
