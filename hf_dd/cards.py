@@ -1,4 +1,4 @@
-"""What is known of a teacher and of a distilled set, captured while it is made, and the cards rendered from it.
+"""What is known of a teacher and of a distilled set, captured while it is made, and the card that says it.
 
 An imported set was made elsewhere: its card says what the import found out, and what stays unknown.
 
@@ -6,32 +6,15 @@ A record is what `hf_dd.json` holds; the card (README.md) is a function of the r
 """
 
 import dataclasses
-import importlib.metadata
-import platform
-import shlex
 from dataclasses import dataclass, field
 from typing import Any
 
-import jinja2
-import yaml
-from huggingface_hub import (
-    DatasetCard,
-    DatasetCardData,
-    EvalResult,
-    EvalResultEntry,
-    ModelCard,
-    ModelCardData,
-    eval_result_entries_to_yaml,
-)
+from huggingface_hub import DatasetCard, EvalResult, ModelCard, ModelCardData
 
 from hf_dd.config import slug
-from hf_dd.data import ImageData
 from hf_dd.diversity import in_words
-from hf_dd.resources import resource
+from hf_dd.hub_metadata import front_matter, render
 
-LIBRARIES = ("hf-dd", "torch", "accelerate", "datasets", "huggingface_hub", "transformers", "timm", "evaluate")
-SIZE_CATEGORIES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
-NOT_PART_OF_A_RECIPE = frozenset({"overwrite_output_dir", "resume_from_checkpoint"})
 OBJECTIVE_NAMES = {
     "dm": "distribution matching (DM)",
     "dc": "gradient matching (DC)",
@@ -53,43 +36,6 @@ PARTS_OF_TEACHERS = {  # by objective or start, where it isn't that they guided
     "teacher-score": "All teachers scored the real images",
     "lgm": "The images were made for a linear probe of their features; one teacher was drawn per step",
 }
-
-
-def data_record(data: ImageData) -> dict[str, Any]:
-    """What a card says of the source data set."""
-    return {
-        "name": data.name,
-        "reference": data.reference if data.sha is None else f"{data.repo_id}@{data.sha}",
-        "repo_id": data.repo_id,
-        "revision": data.revision,
-        "sha": data.sha,
-        "license": data.license,
-        "class_names": list(data.class_names),
-        "channels": data.channels,
-        "image_size": list(data.image_size),
-        "mean": list(data.mean),
-        "std": list(data.std),
-        "train_images": len(data.train),
-        "fingerprint": data.fingerprint,
-    }
-
-
-def versions() -> dict[str, str]:
-    """Versions of Python and of the libraries that a result depends on."""
-    return {"python": platform.python_version(), **{name: importlib.metadata.version(name) for name in LIBRARIES}}
-
-
-def command_line(command: str, config: Any, processes: int = 1) -> str:
-    """The command that repeats a run: every option that isn't its default, whatever recipe or code it came from."""
-    words = ["hf-dd", command]
-    if processes > 1:
-        words = ["accelerate", "launch", "--multi_gpu", "--num_processes", str(processes), "-m", "hf_dd", command]
-    for option in dataclasses.fields(config):
-        value = getattr(config, option.name)
-        default = option.default_factory() if option.default is dataclasses.MISSING else option.default
-        if value != default and option.name not in NOT_PART_OF_A_RECIPE:
-            words += [f"--{option.name}", *map(str, value if isinstance(value, list) else [value])]
-    return shlex.join(words)
 
 
 @dataclass
@@ -250,8 +196,10 @@ class DistilledRecord:
         count = self.settings["ipc"] * len(self.data["class_names"])
         objective, guide = self.settings["objective"], self.settings["clom"]
         front = front_matter(
-            self,
+            self.data,
+            self.dataset_info,
             count,
+            parquet_sha256=self.parquet_sha256,
             license=self.data["license"],
             pretty_name=f"{self.data['name']} distilled, {plural(self.settings['ipc'], 'image')} per class",
             tags=[f"objective:{objective}", *([f"clom:{guide}"] * (guide != "none"))],
@@ -317,8 +265,10 @@ class ImportedRecord:
         """The data set card as text; it links to nothing on the Hub at `endpoint`."""
         method = self.settings["method"]
         front = front_matter(
-            self,
+            self.data,
+            self.dataset_info,
             self.images,
+            parquet_sha256=self.parquet_sha256,
             license=self.settings["license"],
             pretty_name=f"{self.data['name']} distilled{f' by {method}' if method else ''}, {self.images} images",
             tags=["imported", *([f"method:{slug(method)}"] if method else [])],
@@ -333,95 +283,9 @@ class ImportedRecord:
         return render(DatasetCard, front, "imported_card.md.jinja", record=self, count=self.images)
 
 
-def front_matter(
-    record: DistilledRecord | ImportedRecord,
-    count: int,
-    *,
-    license: str,
-    pretty_name: str,
-    tags: list[str],
-    distillation: dict[str, Any],
-    decoded_sha256: str | None = None,
-) -> DatasetCardData:
-    """The front matter that every distilled set has, with what differs."""
-    found = {"default": ("data/train-*", record.parquet_sha256)}
-    found |= {"decoded": ("decoded/train-*", decoded_sha256)} if decoded_sha256 else {}
-    return DatasetCardData(
-        license=license,
-        task_categories=["image-classification"],
-        size_categories=[next((name for limit, name in SIZE_CATEGORIES if count < limit), "1M<n<10M")],
-        source_datasets=[record.data["repo_id"] or slug(record.data["name"])],
-        pretty_name=pretty_name,
-        tags=["dataset-distillation", "hf-dd", *tags],
-        configs=[configuration(name, path, digest) for name, (path, digest) in found.items()],
-        dataset_info=record.dataset_info,
-        distillation=distillation,
-    )
-
-
-def configuration(name: str, path: str, digest: str) -> dict[str, Any]:
-    """A configuration in a card's front matter: the train split in the parquet files `path`, of the sha256 `digest`.
-
-    The digest is a part of it: `load_dataset` would give a folder's former rows from its cache where new ones take
-    exactly as many bytes.
-    """
-    return {
-        "config_name": name,
-        "description": f"Rows with the sha256 {digest}.",
-        "data_files": [{"split": "train", "path": path}],
-    }
-
-
-def eval_results(data: dict[str, Any], results: dict[str, Any]) -> str:
-    """Results in the Hub's own format (`.eval_results/*.yaml`), one entry for each row; no entry without a Hub source.
-
-    An entry's task is the protocol and the student: numbers under different ones aren't comparable.
-    """
-    protocol = results["protocol"]
-    entries = [
-        EvalResultEntry(
-            dataset_id=data["repo_id"],
-            task_id=f"{protocol['name']}-v{protocol['version']}-{student_slug(row)}",
-            value=round(row["mean"], 4),
-            dataset_revision=data["sha"],
-            notes=f"{row['set']}, {row['copy']}: ± {row['std']:.2f} over {row['n']} students, {storage_of(row)}",
-        )
-        for row in results["rows"]
-        if data["repo_id"]
-    ]
-    return yaml.safe_dump(eval_result_entries_to_yaml(entries), sort_keys=False, allow_unicode=True)
-
-
-def storage_of(row: dict[str, Any]) -> str:
-    """The bytes of a row, those of soft labels apart, and what labels its students learned from if not hard ones."""
-    words = [f"{row['bytes']:,} bytes"]
-    if row.get("soft_label_bytes"):
-        words.append(f"soft labels {row['soft_label_bytes']:,} bytes")
-    if row.get("temperature") is not None:
-        by = " ".join(sha.removeprefix("sha256:")[:8] for sha in row["taught_by"])
-        words.append(f"taught at temperature {row['temperature']:g}{f' by {by}' if by else ''}")
-    return ", ".join(words)
-
-
-def student_slug(row: dict[str, Any]) -> str:
-    """The student of a row for an id: its architecture, with the commit of a backbone."""
-    backbone = (row.get("backbone") or "").removeprefix("sha256:")
-    return slug(row["architecture"]) + (f"-{backbone[:8]}" if backbone else "")
-
-
 def plural(count: int, noun: str) -> str:
     """`1 image`, `2 images`."""
     return f"{count} {noun}{'' if count == 1 else 's'}"
-
-
-def render(card: type, front: Any, template: str, **values: Any) -> str:
-    """Fill a template of cards/ with front matter and values; `section(NAME)` in it is another one, filled alike."""
-
-    def section(name: str) -> str:
-        return jinja2.Template(resource("cards", name).read_text()).render(**values)
-
-    path = str(resource("cards", template))
-    return str(card.from_template(front, template_path=path, section=section, **values)).rstrip() + "\n"
 
 
 def as_json(record: TeacherRecord | DistilledRecord | ImportedRecord) -> dict[str, Any]:

@@ -281,8 +281,8 @@ def env(arguments: Sequence[str]) -> None:
     argparse.ArgumentParser(prog="hf-dd env", description="Versions and hardware.").parse_args(arguments)
     import torch
 
-    from hf_dd.cards import LIBRARIES
     from hf_dd.hub import endpoint
+    from hf_dd.provenance import LIBRARIES
 
     for name in LIBRARIES:
         print(f"{name}: {importlib.metadata.version(name)}")

@@ -22,7 +22,6 @@ from accelerate.utils import broadcast_object_list
 
 from hf_dd import records
 from hf_dd.baselines import Candidate
-from hf_dd.cards import command_line, versions
 from hf_dd.config import DistillConfig, SelectConfig
 from hf_dd.data import ImageData, load_data
 from hf_dd.distiller import Distiller
@@ -34,6 +33,7 @@ from hf_dd.locks import LOCK
 from hf_dd.objectives import check_options, find_objective
 from hf_dd.pools import TeacherPool
 from hf_dd.protocols import Protocol
+from hf_dd.provenance import command_line, versions
 from hf_dd.runs import field_names, new_accelerator
 from hf_dd.seeding import generator
 from hf_dd.synthetic import SyntheticSet

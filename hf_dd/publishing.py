@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from hf_dd import cards, hub, teacher_repos
+from hf_dd import hub, hub_metadata, provenance, teacher_repos
 from hf_dd.cards import DistilledRecord, ImportedRecord
 from hf_dd.config import ImportConfig, as_dict
 from hf_dd.data import ImageData
@@ -82,7 +82,7 @@ class Artefact:
         else:
             (self.folder / PLOT).unlink(missing_ok=True)
         write(self.folder / "results.json", lambda path: path.write_text(json.dumps(results, indent=2)))
-        entries = cards.eval_results(record.data, results)
+        entries = hub_metadata.eval_results(record.data, results)
         write(self.folder / EVAL_RESULTS, lambda path: path.write_text(entries, encoding="utf-8"))
         return self._rewritten(dataclasses.replace(record, results=results))
 
@@ -179,7 +179,7 @@ def write_artefact(
         write(folder / LOCK, lambda path: path.write_text(json.dumps(lock, indent=2)))
     record = DistilledRecord(
         name=name,
-        data=cards.data_record(data),
+        data=provenance.data_record(data),
         settings=result.settings,
         teachers=lock["teachers"],
         pool=lock["source"],
@@ -195,7 +195,7 @@ def write_artefact(
         },
         **facts,
         command=command,
-        versions=cards.versions(),
+        versions=provenance.versions(),
     )
     write_record(folder, record, record.card(hub.endpoint()))
     return Artefact(folder, record)
@@ -210,7 +210,7 @@ def write_imported(
     facts = write_images(folder, rows, preview(imported.pixel_values, imported.labels))
     record = ImportedRecord(
         name=name,
-        data=cards.data_record(data),
+        data=provenance.data_record(data),
         settings=as_dict(config),
         origin={
             "name": Path(foreign.name).name,
@@ -235,7 +235,7 @@ def write_imported(
         },
         **facts,
         command=command,
-        versions=cards.versions(),
+        versions=provenance.versions(),
     )
     write_record(folder, record, record.card(hub.endpoint()))
     return Artefact(folder, record)

@@ -13,7 +13,6 @@ from accelerate.state import AcceleratorState
 from hf_dd import diversity, hub, publishing, records, reports, scoring, teacher_repos
 from hf_dd.allocator import keep_freed_memory
 from hf_dd.baselines import Candidate, baseline
-from hf_dd.cards import command_line
 from hf_dd.config import (
     DataConfig,
     DistillConfig,
@@ -37,6 +36,7 @@ from hf_dd.objectives import check_options
 from hf_dd.pools import TeacherPool
 from hf_dd.pretraining import grid, new_teacher, train_teacher
 from hf_dd.protocols import Protocol
+from hf_dd.provenance import command_line
 from hf_dd.publishing import Artefact
 from hf_dd.results import Results
 from hf_dd.soft_labels import logit_orders, relabel

@@ -9,7 +9,7 @@ from typing import Any
 
 from huggingface_hub import DatasetCard, DatasetCardData
 
-from hf_dd import cards, hub, publishing, records
+from hf_dd import hub, hub_metadata, provenance, publishing, records
 from hf_dd.config import slug
 from hf_dd.errors import HubError
 from hf_dd.locks import LOCK
@@ -59,9 +59,9 @@ def write_card(folder: Path, outcomes: Mapping[str, Outcome], pushed: Mapping[st
         pretty_name=f"{folder.name}: a study of dataset distillation",
         source_datasets=[first["data"]["repo_id"] or slug(first["data"]["name"])],
         tags=["dataset-distillation", "hf-dd", "hf-dd-study"],
-        configs=[cards.configuration("default", PARQUET, digest_of(folder / PARQUET))],
+        configs=[hub_metadata.configuration("default", PARQUET, digest_of(folder / PARQUET))],
     )
-    text = cards.render(
+    text = hub_metadata.render(
         DatasetCard,
         front,
         "study_card.md.jinja",
@@ -72,7 +72,7 @@ def write_card(folder: Path, outcomes: Mapping[str, Outcome], pushed: Mapping[st
         report=(folder / MARKDOWN).read_text(),
         plot=PLOT if (folder / PLOT).is_file() else None,
         pushed=pushed,
-        versions=cards.versions(),
+        versions=provenance.versions(),
     )
     records.write(folder / "README.md", lambda path: path.write_text(text))
 

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from hf_dd import intervals, records, reports
-from hf_dd.cards import versions
 from hf_dd.errors import RunError
+from hf_dd.provenance import versions
 from hf_dd.publishing import Artefact
 from hf_dd.teachers import TeacherSpec
 

@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from hf_dd import cards, hub, networks
+from hf_dd import hub, networks, provenance
 from hf_dd.cards import TeacherRecord
 from hf_dd.config import slug
 from hf_dd.data import ImageData
@@ -46,11 +46,11 @@ def write_snapshot(
         accuracy=snapshot.accuracy,
         loss=snapshot.loss,
         seconds=snapshot.seconds,
-        data=cards.data_record(data),
+        data=provenance.data_record(data),
         training=training,
         command=command,
         hardware=hardware,
-        versions=cards.versions(),
+        versions=provenance.versions(),
     )
     write_record(unfinished, record, record.card())
     unfinished.rename(final)

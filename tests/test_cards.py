@@ -13,7 +13,7 @@ import pytest
 import yaml
 from huggingface_hub import DatasetCard, ModelCard, parse_eval_result_entries
 
-from hf_dd import cards
+from hf_dd import cards, hub_metadata
 from hf_dd.cards import DistilledRecord, TeacherRecord
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -387,7 +387,7 @@ def test_a_record_comes_back_from_its_json(distilled, trained):
 
 
 def test_results_in_the_hubs_own_format(distilled):
-    entries = parse_eval_result_entries(yaml.safe_load(cards.eval_results(distilled.data, distilled.results)))
+    entries = parse_eval_result_entries(yaml.safe_load(hub_metadata.eval_results(distilled.data, distilled.results)))
     assert [(entry.dataset_id, entry.dataset_revision) for entry in entries] == [("local/pets", DATA_SHA)] * 2
     assert [(entry.task_id, entry.value) for entry in entries] == [
         ("dsa-v1-convnet", 81.254),
@@ -395,7 +395,7 @@ def test_results_in_the_hubs_own_format(distilled):
     ]
     assert entries[0].notes == "pets-dm-clom-ce-ipc5, float: ± 0.46 over 3 students, 12,345 bytes"
     distilled.results["rows"][0].update(architecture="me/teacher@final", backbone="c" * 40)
-    entries = parse_eval_result_entries(yaml.safe_load(cards.eval_results(distilled.data, distilled.results)))
+    entries = parse_eval_result_entries(yaml.safe_load(hub_metadata.eval_results(distilled.data, distilled.results)))
     assert [entry.task_id for entry in entries] == ["dsa-v1-teacher-cccccccc", "dsa-v1-convnet"]
     nowhere = distilled.data | {"repo_id": None}
-    assert yaml.safe_load(cards.eval_results(nowhere, distilled.results)) == []
+    assert yaml.safe_load(hub_metadata.eval_results(nowhere, distilled.results)) == []

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 import hf_dd
-from hf_dd import cards, cli
+from hf_dd import cli, provenance
 from hf_dd.config import DistillConfig, EvaluateConfig, PretrainConfig, parse_key_values, slug
 from hf_dd.errors import ConfigError, nearest_first
 from hf_dd.objectives import OBJECTIVES
@@ -345,20 +345,20 @@ def test_lists_of_two_configs_are_not_shared():
     ],
 )
 def test_the_command_of_a_card_parses_back_to_the_same_options(config):
-    words = shlex.split(cards.command_line("distill", config))
+    words = shlex.split(provenance.command_line("distill", config))
     assert words[:2] == ["hf-dd", "distill"]
     assert parse(words[2:], type(config)) == config
 
 
 def test_the_command_of_several_processes_launches_them():
-    words = shlex.split(cards.command_line("distill", DistillConfig(ipc=2), processes=2))
+    words = shlex.split(provenance.command_line("distill", DistillConfig(ipc=2), processes=2))
     assert words[:8] == ["accelerate", "launch", "--multi_gpu", "--num_processes", "2", "-m", "hf_dd", "distill"]
     assert parse(words[8:]) == DistillConfig(ipc=2)
 
 
 def test_the_command_repeats_the_recipe_not_the_circumstances():
     config = DistillConfig(ipc=2, overwrite_output_dir=True, resume_from_checkpoint="latest")
-    assert cards.command_line("distill", config) == "hf-dd distill --ipc 2"
+    assert provenance.command_line("distill", config) == "hf-dd distill --ipc 2"
 
 
 # ---------------------------------------------------------------------------------------------- the command line

@@ -18,7 +18,7 @@ LAYERS = {
     "side_by_side soft_labels targets training",
     3: "baselines checkpoints class_order distiller diversity evaluation feature_memory heads importing pretraining "
     "results scoring students teaching",
-    4: "cards publishing records reports rows study_publishing study_report teacher_repos",
+    4: "cards hub_metadata provenance publishing records reports rows study_publishing study_report teacher_repos",
     5: "__main__ caches cli parsing pool_runs pool_selection quickstart runs study",
 }
 LEVEL_OF = {name: level for level, names in LAYERS.items() for name in names.split()}
@@ -28,10 +28,8 @@ MAY_IMPORT_WITHIN_LEVEL_0 = {"seeding", "errors", "__init__"}
 # What may be imported from huggingface_hub outside of hub.py: names that make or read text and files, and no network.
 WITHOUT_NETWORK = {
     "adapters.base": {"ModelCard"},
-    "cards": {
-        *("DatasetCard", "DatasetCardData", "EvalResult", "EvalResultEntry", "ModelCard", "ModelCardData"),
-        "eval_result_entries_to_yaml",
-    },
+    "cards": {"DatasetCard", "EvalResult", "ModelCard", "ModelCardData"},
+    "hub_metadata": {"DatasetCardData", "EvalResultEntry", "eval_result_entries_to_yaml"},
     "study_publishing": {"DatasetCard", "DatasetCardData"},
     "networks": {
         "ModelCard",

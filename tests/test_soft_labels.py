@@ -14,11 +14,11 @@ from torch import nn
 import hf_dd
 from hf_dd import augment, networks
 from hf_dd.baselines import Candidate, random_real
-from hf_dd.cards import eval_results
 from hf_dd.config import DataConfig, DistillConfig
 from hf_dd.data import load_data
 from hf_dd.errors import ConfigError, DataError, TeacherError
 from hf_dd.evaluation import Evaluation
+from hf_dd.hub_metadata import eval_results
 from hf_dd.objectives import check_options
 from hf_dd.pools import TeacherPool
 from hf_dd.protocols import PROTOCOLS, alternatives
