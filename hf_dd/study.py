@@ -33,11 +33,11 @@ from accelerate.utils import broadcast_object_list
 from filelock import FileLock, Timeout
 
 from hf_dd import hub, pretraining, publishing, records, runs, study_publishing, study_report, teacher_repos
-from hf_dd.config import DistillConfig, EvaluationConfig, PretrainConfig, StudyConfig, as_dict
+from hf_dd.config import DistillConfig, EvaluationConfig, PretrainConfig, StudyConfig
 from hf_dd.data import load_data
 from hf_dd.distiller import OPERATIONAL
 from hf_dd.errors import ConfigError, RunError, nearest_first
-from hf_dd.objectives import check_options
+from hf_dd.objectives import check_options, find_objective
 from hf_dd.parsing import as_arguments, parse_config, read_recipe
 from hf_dd.publishing import Artefact
 from hf_dd.resources import recipe
@@ -274,9 +274,8 @@ def run_cell(cell: Cell) -> None:
     if (cell.folder / records.RECORD).is_file():
         artefact = Artefact.open(cell.folder)
         made = deciding(artefact.record.settings)
-        asked = {
-            key: value for key, value in deciding(as_dict(cell.config)).items() if key in made and value is not None
-        }
+        asked = deciding(find_objective(cell.config.objective).published.filled_in(cell.config))
+        asked = {key: value for key, value in asked.items() if key in made and value is not None}
         if differing := [key for key in asked if asked[key] != made[key]]:
             pairs = "; ".join(f"{key}: {made[key]!r} there, {asked[key]!r} here" for key in differing)
             raise RunError(

@@ -104,6 +104,16 @@ def test_what_is_finished_is_kept(finished, monkeypatch):
     assert calls == {"pretrain": [], "distill": [], "evaluate": []}
 
 
+def test_a_cell_of_a_method_that_fills_in_its_own_options_is_kept(tmp_path, monkeypatch):
+    quick = ["outer=1", "inner=1"]
+    cell = {"config": "digits-dc", "iterations": 1, "objective_options": quick, "eval_students": 1, "eval_epochs": 1}
+    content = {"cells": {"dc": cell}}
+    run(tmp_path, content)
+    calls = counted(monkeypatch, "distill")
+    run(tmp_path, content)
+    assert calls == []
+
+
 def test_another_evaluation_is_only_evaluated(finished, monkeypatch):
     calls = {name: counted(monkeypatch, name) for name in ("pretrain", "distill", "evaluate")}
     run(finished, SMALL | {"base": SMALL["base"] | {"eval_students": 3}})
