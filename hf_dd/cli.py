@@ -319,10 +319,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if arguments[0] not in COMMANDS:
             raise HfDdError(f"unknown command {arguments[0]!r}; the commands are {', '.join(COMMANDS)}.")
         COMMANDS[arguments[0]](arguments[1:])
-        sys.stdout.flush()
-    except BrokenPipeError:  # nobody reads on, as in `hf-dd cache ls | head`: what is left goes nowhere, quietly
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
     except HfDdError as error:
         sys.exit(f"hf-dd: error: {error}")
     except KeyboardInterrupt:

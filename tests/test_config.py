@@ -3,8 +3,6 @@
 import dataclasses
 import json
 import shlex
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -447,12 +445,3 @@ def test_every_public_name_is_there():
         assert name == "__version__" or value.__doc__, name
     with pytest.raises(AttributeError, match="'nothing'"):
         _ = hf_dd.nothing
-
-
-def test_a_reader_that_leaves_early_is_no_error():
-    with subprocess.Popen(
-        [sys.executable, "-m", "hf_dd", "env"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as process:
-        process.stdout.close()
-        assert process.wait(120) == 1
-        assert process.stderr.read() == ""

@@ -141,7 +141,7 @@ def test_a_cell_that_other_teachers_guided_is_refused(finished):
         run(finished, changed)
 
 
-def test_some_cells_alone_are_run_with_their_teachers_and_compared_among_themselves(finished, monkeypatch):
+def test_some_cells_alone_are_run_with_their_teachers_and_compared_among_themselves(finished):
     whole = study.Study.read(StudyConfig(write(finished), output_dir=str(finished / "out")))
     plain = study.Study.read(StudyConfig(write(finished), cells=["plain"], output_dir=str(finished / "out")))
     assert [(cell.name, cell.seed) for cell in plain.cells] == [("plain", 0), ("plain", 1)]
