@@ -69,7 +69,7 @@ def train_teacher(
         raise DataError(f"{data.name} has no test split to state a teacher's accuracy on; name it by --test_split.")
     network = new_teacher(config, architecture, seed, data).to(accelerator.device)
     data = data.to(accelerator.device)
-    kept = set(config.keep_epochs or range(1, config.epochs + 1)) | {config.epochs}
+    kept = config.kept_epochs
     training = fit(
         network,
         data.train.images,

@@ -22,7 +22,7 @@ import functools
 import json
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -71,13 +71,15 @@ class Study:
 
     Attributes:
         recipe: the file.
-        teachers: what is trained first.
+        teachers: what is trained first, by the grid's name.
+        named: the study's own teachers that cells name, as teachers/GRID/NAME@REVISION, and one such cell.
         cells: in the order of the recipe, seed by seed.
         comparisons: by their name, pairs of names of cells.
     """
 
     recipe: Path
-    teachers: list[PretrainConfig]
+    teachers: dict[str, PretrainConfig]
+    named: dict[str, str]
     cells: list[Cell]
     comparisons: dict[str, list[tuple[str, str]]]
 
@@ -105,7 +107,7 @@ class Study:
         cells = [
             Cell(name, seed, cell_config(path, name, base | (own or {}) | given | {"seed": seed}, folder, grids))
             for name, own in content["cells"].items()
-            for seed in content.get("seeds") or [0]
+            for seed in config.seeds or content.get("seeds") or [0]
         ]
         comparisons = {name: list(map(tuple, pairs)) for name, pairs in (content.get("comparisons") or {}).items()}
         named = {f"the comparison {name!r}": sum(pairs, ()) for name, pairs in comparisons.items()}
@@ -113,18 +115,27 @@ class Study:
             if unknown := [name for name in names if name not in content["cells"]]:
                 known = ", ".join(nearest_first(unknown[0], content["cells"]))
                 raise ConfigError(f"{path}: {place} names the cell {unknown[0]!r}; known are {known}.")
+        chosen = config.cells or list(content["cells"])
+        named = {own: name for name in chosen for own in own_teachers(base | (content["cells"][name] or {}))}
         if config.cells:
-            used = set().union(*(grids_of(base | (content["cells"][name] or {})) for name in config.cells))
+            used = {parts_of(reference)[0] for reference in named}
             grids = {name: grid for name, grid in grids.items() if name in used}
             cells = [cell for cell in cells if cell.name in config.cells]
             comparisons = {name: pairs for name, pairs in comparisons.items() if {*sum(pairs, ())} <= {*config.cells}}
-        return cls(path, list(grids.values()), cells, comparisons)
+        return cls(path, grids, named, cells, comparisons)
 
 
-def grids_of(options: Mapping[str, Any]) -> set[str]:
-    """The grids of the study's own that a cell's teachers are of."""
+def own_teachers(options: Mapping[str, Any]) -> list[str]:
+    """The teachers of the study's own that a cell names."""
     references = [reference for key in NAMING_TEACHERS for reference in options.get(key) or []]
-    return {name.removeprefix(TEACHERS).partition("/")[0] for name in references if name.startswith(TEACHERS)}
+    return [reference for reference in references if reference.startswith(TEACHERS)]
+
+
+def parts_of(reference: str) -> tuple[str, str, str]:
+    """Grid, name and revision of a teacher of the study's own."""
+    grid, _, place = reference.removeprefix(TEACHERS).partition("/")
+    name, _, revision = place.partition("@")
+    return grid, name, revision
 
 
 def cell_config(
@@ -180,7 +191,9 @@ def study(config: StudyConfig | None = None, **options: Any) -> Path:
     folder = Path(config.output_dir)
     if config.push_to_hub:  # a missing token or a taken tag shows now, not after the study
         publishing.free_tag(hub.full_repo_id(config.hub_dataset_id or folder.name), config.hub_tag)
-    share_out(folder / "locks", teacher_jobs(plan.teachers))
+    jobs = teacher_jobs(plan.teachers)
+    check_named(plan, jobs)
+    share_out(folder / "locks", jobs)
     share_out(folder / "locks", {f"cell-{cell.folder.name}": functools.partial(run_cell, cell) for cell in plan.cells})
     with taken(folder / "locks/report.lock", wait=True):
         if PartialState().is_main_process:
@@ -239,17 +252,33 @@ def taken(path: Path, wait: bool) -> Iterator[bool]:
         lock.release()
 
 
-def teacher_jobs(grids: list[PretrainConfig]) -> dict[str, Callable[[], None]]:
-    """By its name, what trains a teacher if it isn't there yet."""
+def teacher_jobs(grids: Mapping[str, PretrainConfig]) -> dict[str, Callable[[], None]]:
+    """By GRID-NAME, what trains a teacher if it isn't there yet."""
     jobs = {}
-    for config in grids:
+    for grid, config in grids.items():
         data = load_data(config)
         for architecture, seed in pretraining.grid(config):
-            folder = Path(config.output_dir) / teacher_repos.teacher_name(data, architecture, seed)
+            name = teacher_repos.teacher_name(data, architecture, seed)
             only = {"architectures": [architecture], "teacher_seeds": [seed], "overwrite_output_dir": True}
             one = dataclasses.replace(config, **only)
-            jobs[f"{Path(config.output_dir).name}-{folder.name}"] = functools.partial(pretrain_missing, one, folder)
+            jobs[f"{grid}-{name}"] = functools.partial(pretrain_missing, one, Path(config.output_dir) / name)
     return jobs
+
+
+def check_named(plan: Study, jobs: Collection[str]) -> None:
+    """Raise ConfigError for a teacher that a cell names as the study's own and that the study doesn't make."""
+    for reference, cell in plan.named.items():
+        grid, name, revision = parts_of(reference)
+        place = f"{plan.recipe}, cells: {cell}: {reference}"
+        if f"{grid}-{name}" not in jobs:
+            known = nearest_first(reference, [f"{TEACHERS}{job.replace('-', '/', 1)}" for job in jobs])
+            raise ConfigError(
+                f"{place} is no teacher that this study makes: {', '.join(known)}. A teacher's name begins with its "
+                "data set's, which for a folder is the folder's."
+            )
+        tags = ["final", *(f"epoch-{epoch}" for epoch in plan.teachers[grid].kept_epochs)]
+        if revision and revision not in tags:
+            raise ConfigError(f"{place}: of that teacher, the study keeps {', '.join(tags)}.")
 
 
 def pretrain_missing(config: PretrainConfig, folder: Path) -> None:

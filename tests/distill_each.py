@@ -19,6 +19,6 @@ def list_late(folder):
 
 if __name__ == "__main__":
     for entry in json.loads(Path(sys.argv[1]).read_text()):
-        late = entry.get("late_rank") == int(os.environ["RANK"])
+        late = entry.get("late_rank") == int(os.environ.get("RANK", "0"))
         checkpoints.checkpoints = list_late if late else list_checkpoints
         main(["distill", *entry["arguments"]])

@@ -145,7 +145,7 @@ def test_some_cells_alone_are_run_with_their_teachers_and_compared_among_themsel
     whole = study.Study.read(StudyConfig(write(finished), output_dir=str(finished / "out")))
     plain = study.Study.read(StudyConfig(write(finished), cells=["plain"], output_dir=str(finished / "out")))
     assert [(cell.name, cell.seed) for cell in plain.cells] == [("plain", 0), ("plain", 1)]
-    assert (plain.teachers, plain.comparisons) == ([], {})
+    assert (plain.teachers, plain.named, plain.comparisons) == ({}, {}, {})
     both = study.Study.read(StudyConfig(write(finished), cells=["guided", "plain"], output_dir=str(finished / "out")))
     assert both == whole and whole.teachers and whole.comparisons
     path = study.study(study=write(finished), cells=["plain"], output_dir=str(finished / "out"))
@@ -153,6 +153,33 @@ def test_some_cells_alone_are_run_with_their_teachers_and_compared_among_themsel
     run(finished)
     with pytest.raises(ConfigError, match="--cells names the cell 'plane'; known are plain, guided"):
         study.Study.read(StudyConfig(write(finished), cells=["plain", "plane"]))
+
+
+def test_seeds_can_be_given_instead_of_the_recipes(finished):
+    plan = study.Study.read(StudyConfig(write(finished), seeds=[7]))
+    assert [(cell.name, cell.seed, cell.config.seed) for cell in plan.cells] == [("plain", 7, 7), ("guided", 7, 7)]
+
+
+@pytest.mark.parametrize(
+    ("reference", "words"),
+    [
+        (
+            "teachers/few/folder-mlp-seed0@epoch-1",
+            "is no teacher that this study makes: teachers/few/digits-mlp-seed0. A teacher's name begins with",
+        ),
+        ("teachers/many/digits-mlp-seed0@epoch-1", "is no teacher that this study makes: teachers/few/digits-mlp"),
+        ("teachers/few/digits-mlp-seed0@epoch-9", "of that teacher, the study keeps final, epoch-1, epoch-2."),
+    ],
+)
+def test_a_teacher_that_the_study_does_not_make_is_refused_before_any_training(
+    tmp_path, monkeypatch, reference, words
+):
+    calls = [counted(monkeypatch, name) for name in ("pretrain", "distill")]
+    guided = SMALL["cells"]["guided"] | {"teachers": [reference]}
+    with pytest.raises(ConfigError) as error:
+        run(tmp_path, SMALL | {"cells": {"guided": guided}, "comparisons": {}})
+    assert f"small.yaml, cells: guided: {reference}" in str(error.value) and words in str(error.value)
+    assert calls == [[], []]
 
 
 def test_a_folder_that_moved_is_still_the_same_study(finished, monkeypatch):
@@ -369,5 +396,5 @@ def test_a_grid_of_another_domain_keeps_its_data_set(tmp_path):
     grids = {"own": {"dataset": "digits", "epochs": 1}, "same": {"config": "digits-teachers"}}
     path = write(tmp_path, {"teachers": grids, "cells": {"dm": {}}})
     plan = Study.read(StudyConfig(study=path, dataset="folder", output_dir="there"))
-    assert [config.dataset for config in plan.teachers] == ["digits", "folder"]
+    assert [config.dataset for config in plan.teachers.values()] == ["digits", "folder"]
     assert plan.cells[0].config.dataset == "folder"

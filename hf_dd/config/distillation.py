@@ -124,6 +124,7 @@ class StudyConfig:
     cells: list[str] = option(
         [], "Only these cells, with the teachers that they name and the comparisons between them; all if not given."
     )
+    seeds: list[int] = option([], "Seeds of the distillations, one of each cell per seed; the recipe's if not given.")
     output_dir: str | None = option(None, "Folder of the study; named after it if not given.")
     push_to_hub: bool = option(False, "Push the report, and what made it, to the Hub as a data set.")
     hub_dataset_id: str | None = option(None, "Hub id of the report; named after the folder if not given.")

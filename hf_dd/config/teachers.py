@@ -45,6 +45,11 @@ class PretrainConfig(RunConfig):
         if bad := [drop for drop in self.lr_drops if not 0 < drop < 1]:
             raise ConfigError(f"--lr_drops holds {bad}; give fractions of the training between 0 and 1.")
 
+    @property
+    def kept_epochs(self) -> list[int]:
+        """The epochs that are kept, in order; the last always is."""
+        return sorted({*(self.keep_epochs or range(1, self.epochs + 1)), self.epochs})
+
 
 @dataclass
 class TeacherConfig(TrustConfig):

@@ -36,37 +36,39 @@ class DocumentStore:
 
     def get(self, kind: str, key: str) -> dict | None:
         """The document, or None."""
-        rows = self._run("select body from documents where kind = ? and key = ?", kind, key).fetchall()
+        rows = self._select("select body from documents where kind = ? and key = ?", kind, key)
         return json.loads(rows[0][0]) if rows else None
 
     def all(self, kind: str) -> list[dict]:
         """All documents of a kind, oldest first."""
-        rows = self._run("select body from documents where kind = ? order by rowid", kind).fetchall()
+        rows = self._select("select body from documents where kind = ? order by rowid", kind)
         return [json.loads(body) for (body,) in rows]
 
     def add(self, kind: str, key: str, document: dict) -> bool:
         """Store a new document; False, and nothing changed, if the key is taken."""
-        return (
-            self._run("insert or ignore into documents values (?, ?, ?)", kind, key, json.dumps(document)).rowcount > 0
-        )
+        return self._change("insert or ignore into documents values (?, ?, ?)", kind, key, json.dumps(document))
 
     def replace(self, kind: str, key: str, document: dict, new_key: str | None = None) -> bool:
         """Change a document and, if `new_key` is given, its key; False if the new key is taken or the old is gone."""
         sql = "update or ignore documents set body = ?, key = ? where kind = ? and key = ?"
-        return self._run(sql, json.dumps(document), new_key or key, kind, key).rowcount > 0
+        return self._change(sql, json.dumps(document), new_key or key, kind, key)
 
     def delete(self, kind: str, key: str) -> bool:
         """Remove a document; False if there was none."""
-        return self._run("delete from documents where kind = ? and key = ?", kind, key).rowcount > 0
+        return self._change("delete from documents where kind = ? and key = ?", kind, key)
 
     def close(self):
         """Release the folder."""
         with self._lock:
             self._database.close()
 
-    def _run(self, sql, *values):
+    def _select(self, sql, *values) -> list[tuple]:
+        with self._lock:  # also for the rows: another thread's statement would end this one's
+            return self._database.execute(sql, values).fetchall()
+
+    def _change(self, sql, *values) -> bool:
         with self._lock:
-            return self._database.execute(sql, values)
+            return self._database.execute(sql, values).rowcount > 0
 
 
 def sync_folder(folder: Path | str):

@@ -17,6 +17,7 @@ from hf_dd.errors import HubError
 from hf_dd.local_hub import LocalHub
 from hf_dd.local_hub.accounts import Accounts
 from hf_dd.local_hub.calls import Hub
+from hf_dd.local_hub.store import DocumentStore
 from tests.local_hub.conftest import REPOSITORY_ROOT, raw_request, run_python
 
 FILES_PER_COMMIT = 20
@@ -36,6 +37,7 @@ import os, signal, sys, time
 time.time = lambda: 1_800_000_000.0
 from hf_dd.local_hub.accounts import Accounts
 from hf_dd.local_hub.calls import Hub
+from hf_dd.local_hub.store import DocumentStore
 from hf_dd.local_hub.commits import commit_operations
 
 CONTENT = ["", "YWFh", "YmJi", "Y2Nj"]
@@ -237,6 +239,22 @@ def test_concurrent_creation_of_one_repository_and_pull_requests(hub, new_repo):
     with ThreadPoolExecutor(6) as pool:
         assert sorted(pool.map(create, range(6))) == [200] + [409] * 5
         assert sorted(pool.map(offer, range(6))) == [1, 2, 3, 4, 5, 6]
+
+
+def test_documents_that_many_threads_read_at_once_are_whole(tmp_path):
+    """Python 3.12 gave rows without a body where one thread's select met another's, thousands of reads apart."""
+    store = DocumentStore(tmp_path / "hub.sqlite")
+    for number in range(8):
+        store.add("repository", str(number), {"own": number})
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(8) as pool:
+            found = list(pool.map(lambda n: [store.get("repository", str(n)) for _ in range(5_000)], range(8)))
+    finally:
+        sys.setswitchinterval(before)
+        store.close()
+    assert all(document == {"own": number} for number, documents in enumerate(found) for document in documents)
 
 
 def test_a_second_server_on_the_same_folder_is_refused(hub):
