@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import shlex
+import shutil
 import statistics
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -85,6 +86,16 @@ class Artefact:
         entries = hub_metadata.eval_results(record.data, results)
         write(self.folder / EVAL_RESULTS, lambda path: path.write_text(entries, encoding="utf-8"))
         return self._rewritten(dataclasses.replace(record, results=results))
+
+    def copied(self, folder: Path) -> "Artefact":
+        """The same set in a new folder, whole or not at all, and as if it hadn't been evaluated."""
+        unfinished = folder.with_name(f".unfinished-{folder.name}")
+        shutil.rmtree(unfinished, ignore_errors=True)
+        evaluated = shutil.ignore_patterns("checkpoints", "logs", "results.json", PLOT, Path(EVAL_RESULTS).parent.name)
+        shutil.copytree(self.folder, unfinished, ignore=evaluated)
+        copy = Artefact(unfinished, self.record)._rewritten(dataclasses.replace(self.record, results=None))
+        unfinished.rename(folder)
+        return Artefact(folder, copy.record)
 
     def push(
         self,

@@ -19,7 +19,7 @@ LAYERS = {
     3: "baselines checkpoints class_order distiller diversity evaluation feature_memory heads importing pretraining "
     "results scoring students teaching",
     4: "cards hub_metadata provenance publishing records reports rows study_publishing study_report teacher_repos",
-    5: "__main__ caches cli parsing pool_runs pool_selection quickstart runs study",
+    5: "__main__ caches cli parsing pool_runs pool_selection quickstart runs study study_recipe",
 }
 LEVEL_OF = {name: level for level, names in LAYERS.items() for name in names.split()}
 APART = {"__init__", "local_hub"}  # the lazy public names, and the embedded Hub

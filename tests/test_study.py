@@ -10,7 +10,7 @@ import pytest
 import yaml
 from filelock import FileLock
 
-from hf_dd import hub, runs, study, study_publishing, study_report
+from hf_dd import hub, runs, study, study_publishing, study_recipe, study_report
 from hf_dd.config import StudyConfig
 from hf_dd.errors import ConfigError, HubError, RunError
 from hf_dd.publishing import Artefact
@@ -142,21 +142,76 @@ def test_a_cell_that_other_teachers_guided_is_refused(finished):
 
 
 def test_some_cells_alone_are_run_with_their_teachers_and_compared_among_themselves(finished):
-    whole = study.Study.read(StudyConfig(write(finished), output_dir=str(finished / "out")))
-    plain = study.Study.read(StudyConfig(write(finished), cells=["plain"], output_dir=str(finished / "out")))
+    whole = study_recipe.Study.read(StudyConfig(write(finished), output_dir=str(finished / "out")))
+    plain = study_recipe.Study.read(StudyConfig(write(finished), cells=["plain"], output_dir=str(finished / "out")))
     assert [(cell.name, cell.seed) for cell in plain.cells] == [("plain", 0), ("plain", 1)]
     assert (plain.teachers, plain.named, plain.comparisons) == ({}, {}, {})
-    both = study.Study.read(StudyConfig(write(finished), cells=["guided", "plain"], output_dir=str(finished / "out")))
+    both = study_recipe.Study.read(
+        StudyConfig(write(finished), cells=["guided", "plain"], output_dir=str(finished / "out"))
+    )
     assert both == whole and whole.teachers and whole.comparisons
     path = study.study(study=write(finished), cells=["plain"], output_dir=str(finished / "out"))
     assert list(json.loads((path / "report.json").read_text())["cells"]) == ["plain"]
     run(finished)
     with pytest.raises(ConfigError, match="--cells names the cell 'plane'; known are plain, guided"):
-        study.Study.read(StudyConfig(write(finished), cells=["plain", "plane"]))
+        study_recipe.Study.read(StudyConfig(write(finished), cells=["plain", "plane"]))
+
+
+def test_a_cell_may_evaluate_the_set_of_another_one(tmp_path, monkeypatch):
+    content = {
+        "teachers": SMALL["teachers"],
+        "base": SMALL["base"],
+        "cells": {
+            "online": {"set_of": "guided", "eval_protocol": "soft-label-online", "eval_students": 1},
+            "guided": SMALL["cells"]["guided"],
+        },
+        "comparisons": {"labels": [["online", "guided"]]},
+    }
+    evaluate = runs.evaluate
+
+    def interrupted(**options):
+        if "online" in options["sets"][0]:
+            raise KeyboardInterrupt
+        return evaluate(**options)
+
+    monkeypatch.setattr(runs, "evaluate", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path, content)
+    monkeypatch.setattr(runs, "evaluate", evaluate)
+    assert Artefact.open(tmp_path / "out/cells/online-seed0").record.results is None
+    calls = {name: counted(monkeypatch, name) for name in ("distill", "evaluate")}
+    content["cells"]["online"]["eval_students"] = 2
+    folder = run(tmp_path, content)
+    assert (calls["distill"], len(calls["evaluate"])) == ([], 1)
+    online, guided = (Artefact.open(folder / f"cells/{name}-seed0") for name in ("online", "guided"))
+    assert online.record.parquet_sha256 == guided.record.parquet_sha256
+    assert online.load()[:] == guided.load()[:]
+    protocols = [artefact.record.results["protocol"]["name"] for artefact in (online, guided)]
+    assert protocols == ["soft-label-online", "dsa"]
+    assert "soft-label-online v1" in (folder / "report.md").read_text()
+    assert not (online.folder / "checkpoints").exists()
+    before = (folder / "report.json").read_bytes()
+    run(tmp_path, content)
+    assert len(calls["evaluate"]) == 1 and (folder / "report.json").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("own", "words"),
+    [
+        ({"set_of": "guidance"}, "set_of names 'guidance', which distils no set: guided, plain."),
+        ({"set_of": "other"}, "set_of names 'other', which distils no set: "),
+        ({"set_of": "plain", "ipc": 2}, "ipc has no meaning for the set of plain, which is only evaluated"),
+    ],
+)
+def test_a_cell_that_cannot_evaluate_what_it_names_is_refused(tmp_path, own, words):
+    cells = SMALL["cells"] | {"own": own, "other": {"set_of": "plain", "eval_students": 1}}
+    with pytest.raises(ConfigError, match="small.yaml, cells: own: ") as error:
+        run(tmp_path, SMALL | {"cells": cells})
+    assert words in str(error.value)
 
 
 def test_seeds_can_be_given_instead_of_the_recipes(finished):
-    plan = study.Study.read(StudyConfig(write(finished), seeds=[7]))
+    plan = study_recipe.Study.read(StudyConfig(write(finished), seeds=[7]))
     assert [(cell.name, cell.seed, cell.config.seed) for cell in plan.cells] == [("plain", 7, 7), ("guided", 7, 7)]
 
 

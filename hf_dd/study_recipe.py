@@ -1,0 +1,208 @@
+"""What a study is: its recipe, read and checked before anything is trained.
+
+A recipe is a YAML file:
+
+    teachers:                      # optional: grids that are pre-trained first, by options of `hf-dd pretrain`; one
+                                   # that names a dataset of its own keeps it, whatever --dataset says
+      plain: {config: fashion-mnist-teachers}
+    base: {config: fashion-mnist-dm}    # options of `hf-dd distill` that all cells share
+    cells:                         # what is a cell's own; teachers/GRID/NAME@REVISION are those above, on the Hub
+                                   # where their grid has push_to_hub
+      dm: {}
+      dm-clom: {clom: ce, teachers: [teachers/plain/fashion-mnist-convnet-seed0@final]}
+      online: {set_of: dm-clom, eval_protocol: soft-label-online}    # another evaluation of that cell's sets
+    seeds: [0, 1]                  # of the distillations, one of each cell per seed
+    comparisons:                   # mean differences of pairs of cells, paired by seed or by student, over the
+                                   # architectures that all of them were evaluated with
+      CLoM's gain: [[dm-clom, dm]]
+"""
+
+import dataclasses
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from hf_dd import hub
+from hf_dd.config import DistillConfig, EvaluationConfig, PretrainConfig, StudyConfig
+from hf_dd.errors import ConfigError, nearest_first
+from hf_dd.objectives import check_options
+from hf_dd.parsing import as_arguments, parse_config, read_recipe
+from hf_dd.resources import recipe
+
+KEYS = ("teachers", "base", "cells", "seeds", "comparisons")
+TEACHERS = "teachers/"  # how a cell names a teacher of the study's own
+NAMING_TEACHERS = ("teachers", "experts", "eval_teachers")
+SET_OF = "set_of"  # how a cell says that it evaluates another one's set
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One distillation of a study, or another evaluation of that of `source`."""
+
+    name: str
+    seed: int
+    config: DistillConfig
+    source: "Cell | None" = None
+
+    @property
+    def folder(self) -> Path:
+        """Where it lies."""
+        return Path(self.config.output_dir)
+
+
+@dataclass(frozen=True)
+class Study:
+    """A recipe, read and checked.
+
+    Attributes:
+        recipe: the file.
+        teachers: what is trained first, by the grid's name.
+        named: the study's own teachers that cells name, as teachers/GRID/NAME@REVISION, and one such cell.
+        cells: in the order of the recipe, seed by seed.
+        comparisons: by their name, pairs of names of cells.
+    """
+
+    recipe: Path
+    teachers: dict[str, PretrainConfig]
+    named: dict[str, str]
+    cells: list[Cell]
+    comparisons: dict[str, list[tuple[str, str]]]
+
+    @classmethod
+    def read(cls, config: StudyConfig) -> "Study":
+        """Read a recipe; raises ConfigError for whatever is wrong in it, before anything is trained."""
+        path, folder = recipe(config.study, "studies"), Path(config.output_dir)
+        try:
+            content = yaml.safe_load(path.read_text())
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            raise ConfigError(f"{path} isn't YAML: {' '.join(str(error).split())}") from error
+        if not isinstance(content, dict) or not isinstance(content.get("cells"), dict) or not content["cells"]:
+            raise ConfigError(f"{path} is no study: it has to be a mapping with `cells`, a mapping of their options.")
+        if unknown := [key for key in content if key not in KEYS]:
+            raise ConfigError(
+                f"{path}: unknown key {unknown[0]!r}; the nearest is {nearest_first(unknown[0], KEYS)[0]!r}."
+            )
+        base, given = content.get("base") or {}, {"dataset": config.dataset} if config.dataset else {}
+        grids = {
+            name: parsed(
+                PretrainConfig, path, f"teachers: {name}", given | own | {"output_dir": str(folder / TEACHERS / name)}
+            )
+            for name, own in (content.get("teachers") or {}).items()
+        }
+        options = {name: options_of(path, name, base, content["cells"]) for name in content["cells"]}
+        cells = {
+            (name, seed): Cell(name, seed, cell_config(path, name, own | given | {"seed": seed}, folder, grids))
+            for name, own in options.items()
+            for seed in config.seeds or content.get("seeds") or [0]
+        }
+        for (name, seed), cell in cells.items():
+            if source := (content["cells"][name] or {}).get(SET_OF):
+                cells[name, seed] = dataclasses.replace(cell, source=cells[source, seed])
+        comparisons = {name: list(map(tuple, pairs)) for name, pairs in (content.get("comparisons") or {}).items()}
+        named = {f"the comparison {name!r}": sum(pairs, ()) for name, pairs in comparisons.items()}
+        for place, names in ({"--cells": config.cells} | named).items():
+            if unknown := [name for name in names if name not in content["cells"]]:
+                known = ", ".join(nearest_first(unknown[0], content["cells"]))
+                raise ConfigError(f"{path}: {place} names the cell {unknown[0]!r}; known are {known}.")
+        chosen = config.cells or list(content["cells"])
+        named = {own: name for name in chosen for own in own_teachers(options[name])}
+        if config.cells:
+            used = {parts_of(reference)[0] for reference in named}
+            grids = {name: grid for name, grid in grids.items() if name in used}
+            cells = {key: cell for key, cell in cells.items() if cell.name in config.cells}
+            comparisons = {name: pairs for name, pairs in comparisons.items() if {*sum(pairs, ())} <= {*config.cells}}
+        return cls(path, grids, named, list(cells.values()), comparisons)
+
+
+def options_of(path: Path, name: str, base: Mapping[str, Any], cells: Mapping[str, Any]) -> dict[str, Any]:
+    """All options of a cell: those of its own, over those of the cell whose set it evaluates, over those of `base`."""
+    own = cells[name] or {}
+    if SET_OF not in own:
+        return {**base, **own}
+    source = own[SET_OF]
+    if source not in cells or SET_OF in (cells[source] or {}):
+        known = nearest_first(
+            str(source), [other for other, options in cells.items() if SET_OF not in (options or {})]
+        )
+        raise ConfigError(
+            f"{path}, cells: {name}: {SET_OF} names {source!r}, which distils no set: {', '.join(known)}."
+        )
+    evaluation = {field.name for field in dataclasses.fields(EvaluationConfig)}
+    own = {key: value for key, value in own.items() if key != SET_OF}
+    if other := [key for key in own if key not in evaluation]:
+        raise ConfigError(
+            f"{path}, cells: {name}: {other[0]} has no meaning for the set of {source}, which is only evaluated: give "
+            "options of the evaluation."
+        )
+    return {**base, **(cells[source] or {}), **own}
+
+
+def own_teachers(options: Mapping[str, Any]) -> list[str]:
+    """The teachers of the study's own that a cell names."""
+    references = [reference for key in NAMING_TEACHERS for reference in options.get(key) or []]
+    return [reference for reference in references if reference.startswith(TEACHERS)]
+
+
+def parts_of(reference: str) -> tuple[str, str, str]:
+    """Grid, name and revision of a teacher of the study's own."""
+    grid, _, place = reference.removeprefix(TEACHERS).partition("/")
+    name, _, revision = place.partition("@")
+    return grid, name, revision
+
+
+def cell_config(
+    path: Path, name: str, options: Mapping[str, Any], folder: Path, grids: Mapping[str, PretrainConfig]
+) -> DistillConfig:
+    """The options of a cell; teachers of the study's own are looked for in its folder, pushed ones on the Hub."""
+
+    def place_of(reference: str) -> str:
+        grid, _, name = reference.removeprefix(TEACHERS).partition("/")
+        if not reference.startswith(TEACHERS):
+            return reference
+        pushed = grid in grids and grids[grid].push_to_hub
+        return hub.full_repo_id(name, grids[grid].hub_namespace) if pushed else str(folder / reference)
+
+    own = {key: list(map(place_of, options[key])) for key in NAMING_TEACHERS if options.get(key)}
+    place = {"output_dir": str(folder / "cells" / f"{name}-seed{options['seed']}")}
+    config = parsed(DistillConfig, path, f"cells: {name}", {**options, **own, **place})
+    check_options(config)
+    if not config.eval_students or not config.eval_copies:
+        raise ConfigError(
+            f"{path}, cells: {name}: a study compares students, and this cell has none. Give eval_students of 1 or "
+            "more, and eval_copies that name a copy."
+        )
+    return config
+
+
+def parsed(kind: type, path: Path, place: str, options: Mapping[str, Any]) -> Any:
+    """Options, over those of the recipe that `config` names, as a config; None takes one of these back.
+
+    Raises ConfigError, naming the place, for what is wrong with them.
+    """
+    known = [field.name for field in dataclasses.fields(kind)]
+    try:
+        if options.get("config"):
+            options = read_recipe(options["config"], known) | options
+        own = {key: value for key, value in options.items() if key != "config"}
+        return parse_config(kind, as_arguments(own), command="hf-dd study")
+    except ConfigError as error:
+        raise ConfigError(f"{path}, {place}: {error}") from error
+
+
+def check_named(plan: Study, jobs: Collection[str]) -> None:
+    """Raise ConfigError for a teacher that a cell names as the study's own and that the study doesn't make."""
+    for reference, cell in plan.named.items():
+        grid, name, revision = parts_of(reference)
+        place = f"{plan.recipe}, cells: {cell}: {reference}"
+        if f"{grid}-{name}" not in jobs:
+            known = nearest_first(reference, [f"{TEACHERS}{job.replace('-', '/', 1)}" for job in jobs])
+            raise ConfigError(
+                f"{place} is no teacher that this study makes: {', '.join(known)}. A teacher's name begins with its "
+                "data set's, which for a folder is the folder's."
+            )
+        tags = ["final", *(f"epoch-{epoch}" for epoch in plan.teachers[grid].kept_epochs)]
+        if revision and revision not in tags:
+            raise ConfigError(f"{place}: of that teacher, the study keeps {', '.join(tags)}.")
