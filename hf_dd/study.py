@@ -6,7 +6,8 @@ import functools
 import json
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from hf_dd.distiller import OPERATIONAL
 from hf_dd.errors import RunError
 from hf_dd.objectives import find_objective
 from hf_dd.publishing import Artefact
-from hf_dd.study_recipe import NAMING_TEACHERS, TEACHERS, Cell, Study, check_named
+from hf_dd.study_recipe import NAMING_TEACHERS, TEACHERS, Cell, Study, check_named, parts_of
 from hf_dd.study_report import Outcome
 
 logger = logging.getLogger(__name__)
@@ -43,10 +44,9 @@ def study(config: StudyConfig | None = None, **options: Any) -> Path:
     folder = Path(config.output_dir)
     if config.push_to_hub:  # a missing token or a taken tag shows now, not after the study
         publishing.free_tag(hub.full_repo_id(config.hub_dataset_id or folder.name), config.hub_tag)
-    jobs = teacher_jobs(plan.teachers)
-    check_named(plan, jobs)
-    share_out({folder / f"locks/{name}.lock": job for name, job in jobs.items()})
-    share_out({lock_of(cell): functools.partial(run_cell, cell) for cell in plan.cells})
+    teachers = teacher_jobs(plan.teachers)
+    check_named(plan, teachers)
+    share_out([*teachers.values(), *(cell_job(cell, teachers) for cell in plan.cells)])
     with taken(folder / "locks/report.lock", wait=True):
         if PartialState().is_main_process:
             report(plan, config)
@@ -68,17 +68,39 @@ def report(plan: Study, config: StudyConfig) -> None:
         logger.info("Pushed %s: %s", pushed.pin, pushed.url)
 
 
-def share_out(jobs: Mapping[Path, Callable[[], None]]) -> None:
-    """Do all jobs, by their locks: first those that nobody else does, then, having waited, what others left undone.
+@dataclass(frozen=True)
+class Job:
+    """A part of a study; where it is done already, it does nothing.
 
-    A job that is done already has to do nothing.
+    Attributes:
+        lock: the file whose lock whoever does it holds.
+        run: what does it.
+        needs: what has to be done before.
     """
-    for wait in (False, True):
-        for number, (lock, job) in enumerate(jobs.items(), 1):
-            with taken(lock, wait) as own:
-                if own:
-                    logger.info("%d of %d: %s.", number, len(jobs), lock.stem)
-                    job()
+
+    lock: Path
+    run: Callable[[], None]
+    needs: tuple["Job", ...] = ()
+
+    def attempt(self, wait: bool) -> bool:
+        """Do it, unless another run is at it or at what it needs; whether it is done. With `wait`, it will be."""
+        with taken(self.lock, wait) as own:
+            if not own or not all(need.attempt(wait) for need in self.needs):
+                return False
+            self.run()
+            return True
+
+
+def share_out(jobs: Sequence[Job]) -> None:
+    """Do all jobs: those first that no other run of the study is at; wait only where nothing else is left to do."""
+    left = dict(enumerate(jobs, 1))
+    while left:
+        waiting = list(left)
+        for number in waiting:
+            if left[number].attempt(wait=False):
+                logger.info("%d of %d: %s is there.", number, len(jobs), left.pop(number).lock.stem)
+        if len(left) == len(waiting):
+            left.pop(waiting[0]).attempt(wait=True)
 
 
 @contextlib.contextmanager
@@ -104,16 +126,16 @@ def taken(path: Path, wait: bool) -> Iterator[bool]:
         lock.release()
 
 
-def teacher_jobs(grids: Mapping[str, PretrainConfig]) -> dict[str, Callable[[], None]]:
+def teacher_jobs(grids: Mapping[str, PretrainConfig]) -> dict[str, Job]:
     """By GRID-NAME, what trains a teacher if it isn't there yet."""
     jobs = {}
     for grid, config in grids.items():
-        data = load_data(config)
+        data, folder = load_data(config), Path(config.output_dir)
         for architecture, seed in pretraining.grid(config):
             name = teacher_repos.teacher_name(data, architecture, seed)
             only = {"architectures": [architecture], "teacher_seeds": [seed], "overwrite_output_dir": True}
-            one = dataclasses.replace(config, **only)
-            jobs[f"{grid}-{name}"] = functools.partial(pretrain_missing, one, Path(config.output_dir) / name)
+            train = functools.partial(pretrain_missing, dataclasses.replace(config, **only), folder / name)
+            jobs[f"{grid}-{name}"] = Job(folder.parents[1] / f"locks/{grid}-{name}.lock", train)
     return jobs
 
 
@@ -134,11 +156,17 @@ def deciding(options: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def cell_job(cell: Cell, teachers: Mapping[str, Job]) -> Job:
+    """What makes a cell, after its teachers and the cell whose set it evaluates."""
+    needs = [teachers["-".join(parts_of(reference)[:2])] for reference in cell.teachers]
+    needs += [cell_job(cell.source, teachers)] if cell.source else []
+    lock = cell.folder.parents[1] / f"locks/cell-{cell.folder.name}.lock"
+    return Job(lock, functools.partial(run_cell, cell), tuple(needs))
+
+
 def run_cell(cell: Cell) -> None:
     """Distil and evaluate what isn't there yet of a cell; raises RunError where it was made with other options."""
     if cell.source and not (cell.folder / records.RECORD).is_file():
-        with taken(lock_of(cell.source), wait=True):
-            run_cell(cell.source)
         if PartialState().is_main_process:
             Artefact.open(cell.source.folder).copied(cell.folder)
         PartialState().wait_for_everyone()
@@ -163,8 +191,3 @@ def run_cell(cell: Cell) -> None:
         if PartialState().is_main_process:
             records.write(kept, lambda path: path.write_text(json.dumps(evaluation)))
         PartialState().wait_for_everyone()
-
-
-def lock_of(cell: Cell) -> Path:
-    """The file whose lock whoever works on a cell holds."""
-    return cell.folder.parents[1] / f"locks/cell-{cell.folder.name}.lock"

@@ -40,11 +40,16 @@ SET_OF = "set_of"  # how a cell says that it evaluates another one's set
 
 @dataclass(frozen=True)
 class Cell:
-    """One distillation of a study, or another evaluation of that of `source`."""
+    """One distillation of a study, or another evaluation of that of `source`.
+
+    Attributes:
+        teachers: the study's own teachers that it names, as teachers/GRID/NAME@REVISION.
+    """
 
     name: str
     seed: int
     config: DistillConfig
+    teachers: tuple[str, ...] = ()
     source: "Cell | None" = None
 
     @property
@@ -60,14 +65,12 @@ class Study:
     Attributes:
         recipe: the file.
         teachers: what is trained first, by the grid's name.
-        named: the study's own teachers that cells name, as teachers/GRID/NAME@REVISION, and one such cell.
         cells: in the order of the recipe, seed by seed.
         comparisons: by their name, pairs of names of cells.
     """
 
     recipe: Path
     teachers: dict[str, PretrainConfig]
-    named: dict[str, str]
     cells: list[Cell]
     comparisons: dict[str, list[tuple[str, str]]]
 
@@ -94,7 +97,9 @@ class Study:
         }
         options = {name: options_of(path, name, base, content["cells"]) for name in content["cells"]}
         cells = {
-            (name, seed): Cell(name, seed, cell_config(path, name, own | given | {"seed": seed}, folder, grids))
+            (name, seed): Cell(
+                name, seed, cell_config(path, name, own | given | {"seed": seed}, folder, grids), own_teachers(own)
+            )
             for name, own in options.items()
             for seed in config.seeds or content.get("seeds") or [0]
         }
@@ -102,19 +107,17 @@ class Study:
             if source := (content["cells"][name] or {}).get(SET_OF):
                 cells[name, seed] = dataclasses.replace(cell, source=cells[source, seed])
         comparisons = {name: list(map(tuple, pairs)) for name, pairs in (content.get("comparisons") or {}).items()}
-        named = {f"the comparison {name!r}": sum(pairs, ()) for name, pairs in comparisons.items()}
-        for place, names in ({"--cells": config.cells} | named).items():
+        compared = {f"the comparison {name!r}": sum(pairs, ()) for name, pairs in comparisons.items()}
+        for place, names in ({"--cells": config.cells} | compared).items():
             if unknown := [name for name in names if name not in content["cells"]]:
                 known = ", ".join(nearest_first(unknown[0], content["cells"]))
                 raise ConfigError(f"{path}: {place} names the cell {unknown[0]!r}; known are {known}.")
-        chosen = config.cells or list(content["cells"])
-        named = {own: name for name in chosen for own in own_teachers(options[name])}
         if config.cells:
-            used = {parts_of(reference)[0] for reference in named}
-            grids = {name: grid for name, grid in grids.items() if name in used}
             cells = {key: cell for key, cell in cells.items() if cell.name in config.cells}
+            used = {parts_of(reference)[0] for cell in cells.values() for reference in cell.teachers}
+            grids = {name: grid for name, grid in grids.items() if name in used}
             comparisons = {name: pairs for name, pairs in comparisons.items() if {*sum(pairs, ())} <= {*config.cells}}
-        return cls(path, grids, named, list(cells.values()), comparisons)
+        return cls(path, grids, list(cells.values()), comparisons)
 
 
 def options_of(path: Path, name: str, base: Mapping[str, Any], cells: Mapping[str, Any]) -> dict[str, Any]:
@@ -140,10 +143,10 @@ def options_of(path: Path, name: str, base: Mapping[str, Any], cells: Mapping[st
     return {**base, **(cells[source] or {}), **own}
 
 
-def own_teachers(options: Mapping[str, Any]) -> list[str]:
+def own_teachers(options: Mapping[str, Any]) -> tuple[str, ...]:
     """The teachers of the study's own that a cell names."""
     references = [reference for key in NAMING_TEACHERS for reference in options.get(key) or []]
-    return [reference for reference in references if reference.startswith(TEACHERS)]
+    return tuple(reference for reference in references if reference.startswith(TEACHERS))
 
 
 def parts_of(reference: str) -> tuple[str, str, str]:
@@ -194,9 +197,9 @@ def parsed(kind: type, path: Path, place: str, options: Mapping[str, Any]) -> An
 
 def check_named(plan: Study, jobs: Collection[str]) -> None:
     """Raise ConfigError for a teacher that a cell names as the study's own and that the study doesn't make."""
-    for reference, cell in plan.named.items():
+    for cell_name, reference in [(cell.name, own) for cell in plan.cells for own in cell.teachers]:
         grid, name, revision = parts_of(reference)
-        place = f"{plan.recipe}, cells: {cell}: {reference}"
+        place = f"{plan.recipe}, cells: {cell_name}: {reference}"
         if f"{grid}-{name}" not in jobs:
             known = nearest_first(reference, [f"{TEACHERS}{job.replace('-', '/', 1)}" for job in jobs])
             raise ConfigError(

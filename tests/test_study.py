@@ -145,7 +145,7 @@ def test_some_cells_alone_are_run_with_their_teachers_and_compared_among_themsel
     whole = study_recipe.Study.read(StudyConfig(write(finished), output_dir=str(finished / "out")))
     plain = study_recipe.Study.read(StudyConfig(write(finished), cells=["plain"], output_dir=str(finished / "out")))
     assert [(cell.name, cell.seed) for cell in plain.cells] == [("plain", 0), ("plain", 1)]
-    assert (plain.teachers, plain.named, plain.comparisons) == ({}, {}, {})
+    assert (plain.teachers, plain.comparisons) == ({}, {})
     both = study_recipe.Study.read(
         StudyConfig(write(finished), cells=["guided", "plain"], output_dir=str(finished / "out"))
     )
@@ -317,6 +317,19 @@ for name in ("pretrain", "distill"):
     setattr(runs, name, logged)
 main(["study", path, "--output_dir", output])
 """
+
+
+def test_cells_do_not_wait_for_a_teacher_that_they_do_not_need(tmp_path):
+    """Nor do they for another run's cell: what is busy is left for the end."""
+    (tmp_path / "out/locks").mkdir(parents=True)
+    cells = tmp_path / "out/cells"
+    content = SMALL | {"cells": dict(reversed(SMALL["cells"].items()))}
+    with ThreadPoolExecutor() as aside, FileLock(tmp_path / "out/locks/few-digits-mlp-seed0.lock"):
+        running = aside.submit(run, tmp_path, content)
+        while not (cells / "plain-seed1/results.json").is_file() and not running.done():
+            time.sleep(0.2)
+        assert not running.done() and not (cells / "guided-seed0").exists()
+    assert running.result() == tmp_path / "out" and (cells / "guided-seed1/results.json").is_file()
 
 
 @pytest.mark.multi_process
