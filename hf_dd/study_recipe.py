@@ -78,69 +78,72 @@ class Study:
     def read(cls, config: StudyConfig) -> "Study":
         """Read a recipe; raises ConfigError for whatever is wrong in it, before anything is trained."""
         path, folder = recipe(config.study, "studies"), Path(config.output_dir)
-        try:
-            content = yaml.safe_load(path.read_text())
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
-            raise ConfigError(f"{path} isn't YAML: {' '.join(str(error).split())}") from error
-        if not isinstance(content, dict) or not isinstance(content.get("cells"), dict) or not content["cells"]:
-            raise ConfigError(f"{path} is no study: it has to be a mapping with `cells`, a mapping of their options.")
-        if unknown := [key for key in content if key not in KEYS]:
-            raise ConfigError(
-                f"{path}: unknown key {unknown[0]!r}; the nearest is {nearest_first(unknown[0], KEYS)[0]!r}."
-            )
-        base, given = content.get("base") or {}, {"dataset": config.dataset} if config.dataset else {}
+        content = content_of(path)
+        given = {"dataset": config.dataset} if config.dataset else {}
         grids = {
             name: parsed(
                 PretrainConfig, path, f"teachers: {name}", given | own | {"output_dir": str(folder / TEACHERS / name)}
             )
-            for name, own in (content.get("teachers") or {}).items()
+            for name, own in content["teachers"].items()
         }
-        options = {name: options_of(path, name, base, content["cells"]) for name in content["cells"]}
-        cells = {
-            (name, seed): Cell(
-                name, seed, cell_config(path, name, own | given | {"seed": seed}, folder, grids), own_teachers(own)
-            )
-            for name, own in options.items()
-            for seed in config.seeds or content.get("seeds") or [0]
-        }
-        for (name, seed), cell in cells.items():
-            if source := (content["cells"][name] or {}).get(SET_OF):
-                cells[name, seed] = dataclasses.replace(cell, source=cells[source, seed])
-        comparisons = {name: list(map(tuple, pairs)) for name, pairs in (content.get("comparisons") or {}).items()}
+        cells = {}
+        # One that evaluates another one's set comes after it.
+        for name, own in sorted(content["cells"].items(), key=lambda cell: SET_OF in cell[1]):
+            options = options_of(path, name, content) | given
+            for seed in config.seeds or content["seeds"]:
+                distillation = cell_config(path, name, options | {"seed": seed}, folder, grids)
+                source = cells.get((own.get(SET_OF), seed))
+                cells[name, seed] = Cell(name, seed, distillation, own_teachers(options), source)
+        comparisons = {name: list(map(tuple, pairs)) for name, pairs in content["comparisons"].items()}
         compared = {f"the comparison {name!r}": sum(pairs, ()) for name, pairs in comparisons.items()}
         for place, names in ({"--cells": config.cells} | compared).items():
             if unknown := [name for name in names if name not in content["cells"]]:
                 known = ", ".join(nearest_first(unknown[0], content["cells"]))
                 raise ConfigError(f"{path}: {place} names the cell {unknown[0]!r}; known are {known}.")
+        chosen = [cell for name in content["cells"] for (of, _), cell in cells.items() if of == name]
         if config.cells:
-            cells = {key: cell for key, cell in cells.items() if cell.name in config.cells}
-            used = {parts_of(reference)[0] for cell in cells.values() for reference in cell.teachers}
+            chosen = [cell for cell in chosen if cell.name in config.cells]
+            used = {parts_of(reference)[0] for cell in chosen for reference in cell.teachers}
             grids = {name: grid for name, grid in grids.items() if name in used}
             comparisons = {name: pairs for name, pairs in comparisons.items() if {*sum(pairs, ())} <= {*config.cells}}
-        return cls(path, grids, list(cells.values()), comparisons)
+        return cls(path, grids, chosen, comparisons)
 
 
-def options_of(path: Path, name: str, base: Mapping[str, Any], cells: Mapping[str, Any]) -> dict[str, Any]:
-    """All options of a cell: those of its own, over those of the cell whose set it evaluates, over those of `base`."""
-    own = cells[name] or {}
-    if SET_OF not in own:
-        return {**base, **own}
-    source = own[SET_OF]
-    if source not in cells or SET_OF in (cells[source] or {}):
-        known = nearest_first(
-            str(source), [other for other, options in cells.items() if SET_OF not in (options or {})]
-        )
+def content_of(path: Path) -> dict[str, Any]:
+    """What a recipe's file holds, with all keys; raises ConfigError where it is no study."""
+    try:
+        content = yaml.safe_load(path.read_text())
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} isn't YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(content, dict) or not isinstance(content.get("cells"), dict) or not content["cells"]:
+        raise ConfigError(f"{path} is no study: it has to be a mapping with `cells`, a mapping of their options.")
+    if unknown := [key for key in content if key not in KEYS]:
         raise ConfigError(
-            f"{path}, cells: {name}: {SET_OF} names {source!r}, which distils no set: {', '.join(known)}."
+            f"{path}: unknown key {unknown[0]!r}; the nearest is {nearest_first(unknown[0], KEYS)[0]!r}."
         )
-    evaluation = {field.name for field in dataclasses.fields(EvaluationConfig)}
-    own = {key: value for key, value in own.items() if key != SET_OF}
+    cells = {name: own or {} for name, own in content["cells"].items()}
+    filled = {key: content.get(key) or {} for key in KEYS}
+    return filled | {"cells": cells, "seeds": content.get("seeds") or [0]}
+
+
+def options_of(path: Path, name: str, content: Mapping[str, Any]) -> dict[str, Any]:
+    """All options of a cell: those of its own, over those of the cell whose set it evaluates, over those of `base`."""
+    base, cells = content["base"], content["cells"]
+    own = dict(cells[name])
+    if SET_OF not in own:
+        return base | own
+    source = own.pop(SET_OF)
+    distilling = [other for other, options in cells.items() if SET_OF not in options]
+    if source not in distilling:
+        known = ", ".join(nearest_first(str(source), distilling))
+        raise ConfigError(f"{path}, cells: {name}: {SET_OF} names {source!r}, which distils no set; {known} do.")
+    evaluation = [field.name for field in dataclasses.fields(EvaluationConfig)]
     if other := [key for key in own if key not in evaluation]:
         raise ConfigError(
             f"{path}, cells: {name}: {other[0]} has no meaning for the set of {source}, which is only evaluated: give "
             "options of the evaluation."
         )
-    return {**base, **(cells[source] or {}), **own}
+    return base | cells[source] | own
 
 
 def own_teachers(options: Mapping[str, Any]) -> tuple[str, ...]:

@@ -198,8 +198,8 @@ def test_a_cell_may_evaluate_the_set_of_another_one(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("own", "words"),
     [
-        ({"set_of": "guidance"}, "set_of names 'guidance', which distils no set: guided, plain."),
-        ({"set_of": "other"}, "set_of names 'other', which distils no set: "),
+        ({"set_of": "guidance"}, "set_of names 'guidance', which distils no set; guided, plain do."),
+        ({"set_of": "other"}, "set_of names 'other', which distils no set; "),
         ({"set_of": "plain", "ipc": 2}, "ipc has no meaning for the set of plain, which is only evaluated"),
     ],
 )
