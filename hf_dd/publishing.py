@@ -88,7 +88,12 @@ class Artefact:
         return self._rewritten(dataclasses.replace(record, results=results))
 
     def copied(self, folder: Path) -> "Artefact":
-        """The same set in a new folder, whole or not at all, and as if it hadn't been evaluated."""
+        """The same set in a new folder, whole or not at all, and as if it hadn't been evaluated.
+
+        Raises RunError where the folder is there already.
+        """
+        if folder.exists():
+            raise RunError(f"{folder} holds something else, perhaps an unfinished run: remove it.")
         unfinished = folder.with_name(f".unfinished-{folder.name}")
         shutil.rmtree(unfinished, ignore_errors=True)
         evaluated = shutil.ignore_patterns("checkpoints", "logs", "results.json", PLOT, Path(EVAL_RESULTS).parent.name)

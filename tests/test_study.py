@@ -1,6 +1,7 @@
 """`hf-dd study`: what it runs, what it keeps, what it reports; on digits."""
 
 import json
+import shutil
 import statistics
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -174,6 +175,10 @@ def test_a_cell_may_evaluate_the_set_of_another_one(tmp_path, monkeypatch):
             raise KeyboardInterrupt
         return evaluate(**options)
 
+    (tmp_path / "out/cells/online-seed0/checkpoints").mkdir(parents=True)
+    with pytest.raises(RunError, match="online-seed0 holds something else, perhaps an unfinished run: remove it."):
+        run(tmp_path, content)
+    shutil.rmtree(tmp_path / "out/cells/online-seed0")
     monkeypatch.setattr(runs, "evaluate", interrupted)
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path, content)
