@@ -126,8 +126,8 @@ def taken(path: Path, wait: bool) -> Iterator[bool]:
         lock.release()
 
 
-def teacher_jobs(grids: Mapping[str, PretrainConfig]) -> dict[str, Job]:
-    """By GRID-NAME, what trains a teacher if it isn't there yet."""
+def teacher_jobs(grids: Mapping[str, PretrainConfig]) -> dict[tuple[str, str], Job]:
+    """By its grid and name, what trains a teacher if it isn't there yet."""
     jobs = {}
     for grid, config in grids.items():
         data, folder = load_data(config), Path(config.output_dir)
@@ -135,7 +135,7 @@ def teacher_jobs(grids: Mapping[str, PretrainConfig]) -> dict[str, Job]:
             name = teacher_repos.teacher_name(data, architecture, seed)
             only = {"architectures": [architecture], "teacher_seeds": [seed], "overwrite_output_dir": True}
             train = functools.partial(pretrain_missing, dataclasses.replace(config, **only), folder / name)
-            jobs[f"{grid}-{name}"] = Job(folder.parents[1] / f"locks/{grid}-{name}.lock", train)
+            jobs[grid, name] = Job(folder.parents[1] / f"locks/{grid}-{name}.lock", train)
     return jobs
 
 
@@ -156,9 +156,9 @@ def deciding(options: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def cell_job(cell: Cell, teachers: Mapping[str, Job]) -> Job:
+def cell_job(cell: Cell, teachers: Mapping[tuple[str, str], Job]) -> Job:
     """What makes a cell, after its teachers and the cell whose set it evaluates."""
-    needs = [teachers["-".join(parts_of(reference)[:2])] for reference in cell.teachers]
+    needs = [teachers[parts_of(reference)[:2]] for reference in cell.teachers]
     needs += [cell_job(cell.source, teachers)] if cell.source else []
     lock = cell.folder.parents[1] / f"locks/cell-{cell.folder.name}.lock"
     return Job(lock, functools.partial(run_cell, cell), tuple(needs))

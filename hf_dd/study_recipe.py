@@ -49,8 +49,8 @@ class Cell:
     name: str
     seed: int
     config: DistillConfig
-    teachers: tuple[str, ...] = ()
-    source: "Cell | None" = None
+    teachers: tuple[str, ...]
+    source: "Cell | None"
 
     @property
     def folder(self) -> Path:
@@ -86,11 +86,11 @@ class Study:
             )
             for name, own in content["teachers"].items()
         }
-        cells = {}
+        cells, seeds = {}, config.seeds or content["seeds"]
         # One that evaluates another one's set comes after it.
         for name, own in sorted(content["cells"].items(), key=lambda cell: SET_OF in cell[1]):
             options = options_of(path, name, content) | given
-            for seed in config.seeds or content["seeds"]:
+            for seed in seeds:
                 distillation = cell_config(path, name, options | {"seed": seed}, folder, grids)
                 source = cells.get((own.get(SET_OF), seed))
                 cells[name, seed] = Cell(name, seed, distillation, own_teachers(options), source)
@@ -100,7 +100,7 @@ class Study:
             if unknown := [name for name in names if name not in content["cells"]]:
                 known = ", ".join(nearest_first(unknown[0], content["cells"]))
                 raise ConfigError(f"{path}: {place} names the cell {unknown[0]!r}; known are {known}.")
-        chosen = [cell for name in content["cells"] for (of, _), cell in cells.items() if of == name]
+        chosen = [cells[name, seed] for name in content["cells"] for seed in seeds]
         if config.cells:
             chosen = [cell for cell in chosen if cell.name in config.cells]
             used = {parts_of(reference)[0] for cell in chosen for reference in cell.teachers}
@@ -198,15 +198,15 @@ def parsed(kind: type, path: Path, place: str, options: Mapping[str, Any]) -> An
         raise ConfigError(f"{path}, {place}: {error}") from error
 
 
-def check_named(plan: Study, jobs: Collection[str]) -> None:
-    """Raise ConfigError for a teacher that a cell names as the study's own and that the study doesn't make."""
+def check_named(plan: Study, made: Collection[tuple[str, str]]) -> None:
+    """Raise ConfigError for a teacher that a cell names as the study's own and that isn't (GRID, NAME) of it."""
     for cell_name, reference in [(cell.name, own) for cell in plan.cells for own in cell.teachers]:
         grid, name, revision = parts_of(reference)
         place = f"{plan.recipe}, cells: {cell_name}: {reference}"
-        if f"{grid}-{name}" not in jobs:
-            known = nearest_first(reference, [f"{TEACHERS}{job.replace('-', '/', 1)}" for job in jobs])
+        if (grid, name) not in made:
+            known = ", ".join(nearest_first(reference, [f"{TEACHERS}{'/'.join(teacher)}" for teacher in made]))
             raise ConfigError(
-                f"{place} is no teacher that this study makes: {', '.join(known)}. A teacher's name begins with its "
+                f"{place} is no teacher that this study makes: {known or 'none'}. A teacher's name begins with its "
                 "data set's, which for a folder is the folder's."
             )
         tags = ["final", *(f"epoch-{epoch}" for epoch in plan.teachers[grid].kept_epochs)]

@@ -228,6 +228,7 @@ def test_seeds_can_be_given_instead_of_the_recipes(finished):
             "is no teacher that this study makes: teachers/few/digits-mlp-seed0. A teacher's name begins with",
         ),
         ("teachers/many/digits-mlp-seed0@epoch-1", "is no teacher that this study makes: teachers/few/digits-mlp"),
+        ("teachers/fe/w-digits-mlp-seed0@epoch-1", "is no teacher that this study makes: teachers/few/digits-mlp"),
         ("teachers/few/digits-mlp-seed0@epoch-9", "of that teacher, the study keeps final, epoch-1, epoch-2."),
     ],
 )

@@ -37,7 +37,6 @@ import os, signal, sys, time
 time.time = lambda: 1_800_000_000.0
 from hf_dd.local_hub.accounts import Accounts
 from hf_dd.local_hub.calls import Hub
-from hf_dd.local_hub.store import DocumentStore
 from hf_dd.local_hub.commits import commit_operations
 
 CONTENT = ["", "YWFh", "YmJi", "Y2Nj"]
