@@ -5,6 +5,7 @@ import importlib.metadata
 import logging
 import os
 import platform
+import select
 import sys
 from collections.abc import Callable, Sequence
 
@@ -306,7 +307,22 @@ def on_main_process(act: Callable, *arguments: object) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run a command; an error of ours is one line on stderr and exit status 1, without a traceback."""
-    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        dispatch(list(sys.argv[1:] if arguments is None else arguments))
+        sys.stdout.flush()
+    except HfDdError as error:
+        sys.exit(f"hf-dd: error: {error}")
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except BrokenPipeError:
+        if not reader_is_gone():  # a socket's, then
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the interpreter's own flush would fail
+        sys.exit(1)
+
+
+def dispatch(arguments: Sequence[str]) -> None:
+    """What a command line asks for."""
     if not arguments or arguments[0] in ("-h", "--help"):
         print(SUMMARY, end="")
         return
@@ -315,14 +331,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
         return
     logging.basicConfig(format="%(message)s")
     logging.getLogger("hf_dd").setLevel(logging.INFO)
+    if arguments[0] not in COMMANDS:
+        raise HfDdError(f"unknown command {arguments[0]!r}; the commands are {', '.join(COMMANDS)}.")
+    COMMANDS[arguments[0]](arguments[1:])
+
+
+def reader_is_gone() -> bool:
+    """Whether nobody reads what is printed any more, as after `hf-dd … | head`."""
     try:
-        if arguments[0] not in COMMANDS:
-            raise HfDdError(f"unknown command {arguments[0]!r}; the commands are {', '.join(COMMANDS)}.")
-        COMMANDS[arguments[0]](arguments[1:])
-    except HfDdError as error:
-        sys.exit(f"hf-dd: error: {error}")
-    except KeyboardInterrupt:
-        sys.exit(130)
+        poll = select.poll()
+        poll.register(sys.stdout, 0)  # POLLERR is always looked for
+        return any(event & select.POLLERR for _, event in poll.poll(0))
+    except (AttributeError, OSError, ValueError):  # no poll on Windows; no descriptor where output is captured
+        return False
 
 
 if __name__ == "__main__":

@@ -6,6 +6,8 @@ import json
 import re
 import shlex
 import shutil
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -894,3 +896,25 @@ def test_the_functions_raise_what_the_command_line_says(tmp_path, tiny_teachers,
     with pytest.raises(RunError):
         Artefact.open(tmp_path / "run")
     assert traces(tmp_path / "run") == []
+
+
+# --- a reader that goes
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["env"]])
+def test_a_reader_that_has_gone_is_no_error_to_speak_of(arguments):
+    command = [sys.executable, "-m", "hf_dd", *arguments]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process.stdout.close()
+    assert (process.stderr.read(), process.wait()) == ("", 1)
+
+
+def test_the_broken_pipe_of_something_else_is_not_hidden(monkeypatch, tmp_path):
+    def broken(arguments):
+        raise BrokenPipeError("a socket's")
+
+    monkeypatch.setitem(cli.COMMANDS, "env", broken)
+    with (tmp_path / "read").open("w") as file:
+        monkeypatch.setattr(sys, "stdout", file)
+        with pytest.raises(BrokenPipeError, match="a socket's"):
+            cli.main(["env"])
