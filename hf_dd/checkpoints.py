@@ -107,7 +107,7 @@ def load_checkpoint(path: Path, learned: Learned, identity: dict[str, Any]) -> P
     state = read_state(path)
     try:
         tensors = load_file(path / TENSORS)
-        if missing := learned.parameters.keys() - tensors.keys():
+        if missing := learned.kept().keys() - tensors.keys():
             raise KeyError(*missing)
     except (OSError, KeyError, SafetensorError) as error:
         raise unreadable(path, error) from error

@@ -106,9 +106,8 @@ class Distiller:
         initial = initial_set(config, self.settings["init"], self.data, accelerator.autocast, pool)
         self.seconds_of_start = time.perf_counter() - started  # all that a method takes which only chooses
         self.synthetic = self.objective.parameterise(initial).to(accelerator.device)
-        self.learned = Learned(
-            self.synthetic, self.objective.learnables(), self.settings, self.objective.published.betas
-        )
+        learnables, buffers = self.objective.learnables(), self.objective.buffers()
+        self.learned = Learned(self.synthetic, learnables, self.settings, self.objective.published.betas, buffers)
         self.identity = {
             **{key: value for key, value in self.settings.items() if key not in OPERATIONAL},
             "data": data.fingerprint,

@@ -20,6 +20,7 @@ class Learned:
         settings: the run's options with the published values filled in. Without an `image_optimizer` nothing is
             learned.
         betas: of Adam.
+        buffers: of the objective: not learned, but kept.
     """
 
     def __init__(
@@ -28,9 +29,11 @@ class Learned:
         learnables: Mapping[str, Learnable],
         settings: Mapping[str, Any],
         betas: tuple[float, float],
+        buffers: Mapping[str, Tensor],
     ):
         self.synthetic = synthetic
         self.parameters: dict[str, nn.Parameter] = dict(synthetic.named_parameters())
+        self.buffers = {f"buffer.{name}": tensor for name, tensor in buffers.items()}
         self.iterations = settings["iterations"]
         self.cosine = settings["image_schedule"] == "cosine"
         self.rate = settings["image_learning_rate"]
@@ -73,19 +76,23 @@ class Learned:
         """Whether all parameters are finite numbers, a bool on their device."""
         return torch.stack([torch.isfinite(parameter).all() for parameter in self.parameters.values()]).all()
 
+    def kept(self) -> dict[str, Tensor]:
+        """The parameters and the buffers by name: what every checkpoint has to hold."""
+        return {**self.parameters, **self.buffers}
+
     def tensors(self) -> dict[str, Tensor]:
-        """The parameters and the optimisers' states by name, on the CPU."""
-        found = {name: parameter.detach() for name, parameter in self.parameters.items()}
+        """The parameters, the buffers and the optimisers' states by name, on the CPU."""
+        found = {name: value.detach() for name, value in self.kept().items()}
         for name, optimizer in self.optimizers.items():
             state = optimizer.state_dict()["state"].get(0, {})
             found |= {f"optimizer.{name}.{key}": value for key, value in state.items() if isinstance(value, Tensor)}
         return {name: value.cpu().contiguous() for name, value in found.items()}
 
     def load(self, tensors: Mapping[str, Tensor]) -> None:
-        """Restore what `tensors` gave, in place; raises KeyError where a parameter is missing."""
+        """Restore what `tensors` gave, in place; raises KeyError where a parameter or a buffer is missing."""
         with torch.no_grad():
-            for name, parameter in self.parameters.items():
-                parameter.copy_(tensors[name])
+            for name, value in self.kept().items():
+                value.copy_(tensors[name])
         for name, optimizer in self.optimizers.items():
             prefix = f"optimizer.{name}."
             state = {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}

@@ -261,9 +261,9 @@ def test_a_run_that_is_killed_and_resumed_gives_the_bytes_of_an_uninterrupted_on
 
 
 @pytest.mark.parametrize("options", [{}, {"image_momentum": 0.0, "dtype": "float64"}, {"architecture": "ConvNetBN"}])
-@pytest.mark.parametrize("clom", ["none", "cos"])
-def test_resuming_from_any_step_gives_the_same_bytes(tmp_path, teachers, options, clom):
-    guide = {} if clom == "none" else {"clom": clom, "teachers": teachers}
+@pytest.mark.parametrize("guide", [{}, {"clom": "cos"}, {"clom": "ce", "clom_alpha": "auto"}])
+def test_resuming_from_any_step_gives_the_same_bytes(tmp_path, teachers, options, guide):
+    guide = guide and guide | {"teachers": teachers}
     options = options | guide | {"iterations": 8, "save_steps": 1, "save_total_limit": 100}
     distil(tmp_path / "whole", **options)
     assert steps(tmp_path / "whole/checkpoints") == list(range(9))

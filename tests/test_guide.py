@@ -108,22 +108,29 @@ def test_a_weight_per_image_grows_with_the_training_images():
 
 @pytest.mark.parametrize("kind", ["ce", "cos"])
 @pytest.mark.parametrize("balance", [1.0, 0.3])
-def test_auto_gives_clom_the_gradient_of_the_objective_times_the_balance(kind, balance):
+def test_auto_gives_cloms_largest_gradient_the_norm_of_the_objectives_largest_times_the_balance(kind, balance):
     data = make_data()
     pool = mixed_pool(data)
     plain = build_objective(make_config(augment="flip"), data, None)
     auto = build_objective(make_config(kind, augment="flip", clom_alpha="auto", clom_balance=balance), data, pool)
-    for index in range(3):
-        step = make_step(make_set(data), data, index)
+    largest = [0.0, 0.0]
+    for index, scale in enumerate((1.0, 0.2, 3.0, 0.5)):
+        synthetic = make_set(data)
+        with torch.no_grad():
+            synthetic.pixels.mul_(scale)
+        step = make_step(synthetic, data, index)
         base, objective_gradient = value_and_gradient(only_losses(plain, step)["dm"], step.synthetic.pixels)
         term = alone(data, pool, step, kind, pool.draw(0, index * 1_000))
         value, clom_gradient = value_and_gradient(term, step.synthetic.pixels)
-        alpha = balance * objective_gradient.norm() / clom_gradient.norm()
+        norms = [float(gradient.norm()) for gradient in (objective_gradient, clom_gradient)]
+        largest = [max(pair) for pair in zip(largest, norms, strict=True)]
+        alpha = balance * largest[0] / largest[1]
         losses = only_losses(auto, step)
         assert float(losses["dm"]) == pytest.approx(float(base), rel=1e-12)
         assert float(losses["clom"].detach()) == pytest.approx(float(alpha * value), rel=1e-10)
         (found,) = torch.autograd.grad(sum(losses.values()), step.synthetic.pixels)
         torch.testing.assert_close(found, objective_gradient + alpha * clom_gradient, rtol=1e-9, atol=1e-12)
+    assert norms[0] / norms[1] != pytest.approx(largest[0] / largest[1])  # the last step's own balance is another one
 
 
 @pytest.mark.parametrize("ranks", [2, 3, 5])

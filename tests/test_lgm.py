@@ -340,7 +340,7 @@ def test_a_level_that_hasnt_joined_isnt_stepped_and_adam_starts_afresh_when_one_
     data = make_data(size=4)
     objective = objective_of(data, pool_of(data), "pyramid_steps=2")
     pyramid = objective.parameterise(make_set(data))
-    learned = Learned(pyramid, {}, settings_of(objective), objective.published.betas)
+    learned = Learned(pyramid, {}, settings_of(objective), objective.published.betas, {})
     for index in range(6):
         learned.begin(index)
         before = [level.detach().clone() for level in pyramid.levels]
@@ -555,7 +555,7 @@ def test_two_steps_of_a_recipe_on_images_of_its_shape(name, channels, size):
     objective = build_objective(config, data, TeacherPool([make_teacher(data)]))
     settings = objective.published.filled_in(config)
     pyramid = objective.parameterise(initial_set(config, settings["init"], data, torch.no_grad))
-    learned = Learned(pyramid, {}, settings, objective.published.betas)
+    learned = Learned(pyramid, {}, settings, objective.published.betas, {})
     start = pyramid.pixels.detach()
     for index in range(2):
         learned.begin(index)

@@ -83,7 +83,7 @@ class TeacherConfig(TrustConfig):
         "set", "Whether the weight is that of the whole set, as in the paper, or of each training image."
     )
     clom_balance: float = option(
-        1.0, "With --clom_alpha auto: how many times as large as the objective's gradient CLoM's is to be."
+        1.0, "With --clom_alpha auto: how many times as large as the objective's largest gradient CLoM's is to be."
     )
     clom_pool: Literal["random", "mean-loss", "mean-logits"] = option(
         "random", "How a pool guides: one teacher drawn per step, the mean of all losses, or the loss of mean logits."

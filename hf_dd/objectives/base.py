@@ -201,6 +201,10 @@ class Objective:
         """What is learned beside the images, by name; its gradient is added up over the ranks like theirs."""
         return {}
 
+    def buffers(self) -> dict[str, Tensor]:
+        """What goes on from step to step and isn't learned, by name: changed in place, and kept in checkpoints."""
+        return {}
+
     def parameterise(self, initial: SyntheticSet) -> SyntheticSet:
         """The set in the form that is optimised; as it is, unless the method has a form of its own."""
         return initial

@@ -152,10 +152,13 @@ class GuideAlone(Objective):
 class Guided(Objective):
     """An objective with CLoM's term added to every loss that it yields.
 
-    Where α is 'auto', it balances the gradients of the two terms on the images' parameters S, anew at every optimiser
-    step, β being `--clom_balance`:
+    Where α is 'auto', it balances the gradients of the two terms on the images' parameters S: the largest of all
+    optimiser steps s up to this one, t, β being `--clom_balance`:
 
-        α = β · ‖∇_S objective‖₂ / ‖∇_S CLoM‖₂
+        α_t = β · max_{s ≤ t} ‖∇_S objective_s‖₂ / max_{s ≤ t} ‖∇_S CLoM_s‖₂
+
+    Not those of step t alone: once the teachers see their classes, CLoM's gradient falls to a few per cent of the
+    objective's, as it should, and a balance that follows it down would raise it to the objective's for ever.
     """
 
     def __init__(self, objective: Objective, config: DistillConfig, pool: TeacherPool, data: ImageData):
@@ -164,6 +167,7 @@ class Guided(Objective):
         self.pool = pool.to(data.device, getattr(torch, config.dtype))
         self.strategy = config.clom_pool
         self.alpha, self.balance = config.clom_alpha, config.clom_balance
+        self.largest = torch.zeros(2, device=data.device, dtype=getattr(torch, config.dtype))  # objective's, CLoM's
         self.per_image = config.clom_alpha_per == "image"
         self.alphas = parse_key_values(config.clom_alphas)
         architectures = {spec.architecture for spec in pool.specs}
@@ -209,13 +213,10 @@ class Guided(Objective):
         learned = [*images, *(learnable.parameter for learnable in self.learnables().values())]
         own = gradients(sum(losses.values(), start=step.zero()), learned)
         guide = gradients(term, learned)
-        norms = [
-            torch.stack([step.sum_over_ranks(gradient).square().sum() for gradient in of_term[: len(images)]])
-            .sum()
-            .sqrt()
-            for of_term in (own, guide)
-        ]
-        alpha = self.balance * norms[0] / norms[1].clamp_min(torch.finfo(norms[1].dtype).tiny)
+        for index, of_term in enumerate((own, guide)):
+            squares = [step.sum_over_ranks(gradient).square().sum() for gradient in of_term[: len(images)]]
+            self.largest[index] = torch.maximum(self.largest[index], torch.stack(squares).sum().sqrt())
+        alpha = self.balance * self.largest[0] / self.largest[1].clamp_min(torch.finfo(self.largest.dtype).tiny)
         carrier = sum(
             zero_with_gradient(parameter, first + alpha * second)
             for parameter, first, second in zip(learned, own, guide, strict=True)
@@ -226,6 +227,10 @@ class Guided(Objective):
     def learnables(self) -> dict[str, Learnable]:
         """The objective's."""
         return self.objective.learnables()
+
+    def buffers(self) -> dict[str, Tensor]:
+        """The objective's, and the largest norms of both gradients."""
+        return self.objective.buffers() | {"clom_largest_norms": self.largest}
 
     def parameterise(self, initial: SyntheticSet) -> SyntheticSet:
         """As the objective does."""
