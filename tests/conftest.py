@@ -14,6 +14,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from hf_dd.local_hub import LocalHub
@@ -31,6 +32,11 @@ HUB = LocalHub(
 atexit.register(shutil.rmtree, HUB.root, ignore_errors=True)
 os.environ.update(HUB.environment())
 os.environ.update(HF_DATASETS_DISABLE_PROGRESS_BARS="1", HF_HUB_DISABLE_PROGRESS_BARS="1", TQDM_DISABLE="1")
+
+hypothesis.settings.register_profile(  # a machine with other work fails no test
+    "untimed", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("untimed")
 
 REPOSITORY_ROOT = Path(__file__).resolve().parents[1]
 TINY = {"dataset": "digits", "epochs": 2, "batch_size": 128, "learning_rate": 0.05}

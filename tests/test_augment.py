@@ -51,7 +51,7 @@ def test_extreme_magnitudes_agree_with_the_literal_form(operation):
         assert torch.equal(augment.apply(images, parameters), apply_oracle(images, parameters))
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     count=st.integers(1, 8),
     channels=st.sampled_from([1, 3]),

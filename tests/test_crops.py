@@ -19,7 +19,7 @@ def random_images(count, channels, size, seed=0, dtype=torch.float64):
     return torch.rand(count, channels, *size, generator=generator(seed, "images"), dtype=dtype)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     height=st.integers(1, 20),
     width=st.integers(1, 20),

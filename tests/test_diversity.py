@@ -30,7 +30,7 @@ def drawn(images, features, seed, name):
     return torch.randn(images, features, generator=generator(seed, name), dtype=torch.float64)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(sizes)
 def test_cka_is_its_formula(size):
     images, first, second, seed = size
@@ -41,7 +41,7 @@ def test_cka_is_its_formula(size):
             assert float(found[i, j]) == pytest.approx(oracle.linear_cka(one.tolist(), other.tolist()), abs=1e-9)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(sizes, st.floats(1e-3, 1e3), st.floats(-100, 100))
 def test_cka_sees_neither_rotation_nor_scale_nor_shift(size, scale, shift):
     images, first, second, seed = size
@@ -60,7 +60,7 @@ def test_cka_of_what_tells_no_images_apart_is_zero():
     assert diversity.linear_cka([same, x]).tolist() == [[0, 0], [0, pytest.approx(1)]]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), min_size=1, max_size=20))
 def test_disagreement_is_a_distance_of_predictions(pairs):
     first, second = (torch.tensor(classes) for classes in zip(*pairs, strict=True))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import hf_dd
@@ -365,7 +365,6 @@ def test_intervals_of_textbook_numbers():
         intervals.of_difference([1, 2], [1])
 
 
-@settings(deadline=None)
 @given(st.lists(st.floats(0, 100), min_size=2, max_size=8), st.floats(-50, 50))
 def test_pairing_takes_out_what_the_students_share(values, gap):
     paired = intervals.of_difference([value + gap for value in values], values)

@@ -20,7 +20,7 @@ def smooth(count, channels, size, seed=0):
     return torch.nn.functional.interpolate(coarse, (size, size), mode="bilinear", align_corners=True)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(factor=st.integers(1, 3), stored=st.integers(1, 3), channels=st.sampled_from([1, 3]), size=st.integers(8, 25))
 def test_what_is_encoded_decodes_to_nearly_the_same_images(factor, stored, channels, size):
     images = smooth(stored * factor**2, channels, size)

@@ -31,7 +31,6 @@ LABEL, AUGMENTATION, RELATIVE = (
 )
 fractions = st.floats(0, 1)
 shares = st.floats(0, 1)
-without_deadline = settings(deadline=None)
 
 
 def taken(*names, **changes):
@@ -95,14 +94,12 @@ def test_the_ends_of_the_scale_are_zero_and_one():
     assert lrs(1, 0, 0, 1) == ars(0, 1, 0, 1) == 0
 
 
-@without_deadline
 @given(st.lists(fractions, min_size=4, max_size=4), shares)
 def test_scores_are_in_the_unit_interval(accuracies, share):
     assert 0 <= lrs(*accuracies, weight=share) <= 1
     assert 0 <= ars(*accuracies, gamma=share) <= 1
 
 
-@without_deadline
 @given(st.lists(fractions, min_size=4, max_size=4), shares, st.integers(0, 3), fractions)
 def test_scores_never_fall_where_the_distilled_set_does_better(accuracies, share, place, other):
     low, high = (
@@ -113,7 +110,6 @@ def test_scores_never_fall_where_the_distilled_set_does_better(accuracies, share
         assert score(*worse, **{option: share}) <= score(*better, **{option: share})
 
 
-@without_deadline
 @given(st.lists(st.floats(0, 0.9), min_size=4, max_size=4), st.integers(0, 3))
 def test_scores_rise_with_each_accuracy_by_a_visible_amount(accuracies, place):
     higher = [*accuracies[:place], accuracies[place] + 0.1, *accuracies[place + 1 :]]
@@ -123,7 +119,6 @@ def test_scores_rise_with_each_accuracy_by_a_visible_amount(accuracies, place):
         assert sign * (score(*higher) - score(*accuracies)) >= least
 
 
-@without_deadline
 @given(fractions, fractions, st.floats(0.01, 1))
 def test_relative_accuracy_rises_with_the_distilled_set_and_falls_with_the_full_one(distilled, other, full):
     def relative(distilled, full):
@@ -135,7 +130,7 @@ def test_relative_accuracy_rises_with_the_distilled_set_and_falls_with_the_full_
     assert relative(min(low, full), full) <= 1
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.lists(st.tuples(*[fractions] * 4), min_size=1, max_size=5))
 def test_a_score_is_that_of_the_means(rows):
     columns = dict(zip(LRS, zip(*rows, strict=True), strict=True))

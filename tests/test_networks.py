@@ -85,7 +85,7 @@ def test_mnist_images_are_seen_as_32_by_32(architecture, features):
     assert networks.build("ConvNet", **{**MNIST, "in_channels": 3}).feature_size == 128 * 3 * 3
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     depth=st.integers(1, 6),
     width=st.sampled_from([4, 8, 32]),
@@ -109,7 +109,6 @@ def test_any_convnet_works(height, width_of_image, in_channels, **options):
     assert network.config == {"architecture": "ConvNet", **arguments, **options}
 
 
-@settings(deadline=None)
 @given(height=st.integers(2, 9), width=st.sampled_from([2, 3, 7, 32, 64, 65, 66, 67]))
 def test_average_pooling_is_the_librarys(height, width):
     maps = torch.randn(2, 3, height, width, dtype=torch.float64, requires_grad=True)

@@ -299,7 +299,7 @@ def oracle_cosine(step, teacher):
     )
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     counts=st.lists(st.integers(0, 6), min_size=1, max_size=5).filter(any),
     ipc=st.integers(1, 3),
@@ -451,7 +451,7 @@ def test_clom_shares_of_the_ranks_add_up_to_the_single_ranks_loss(distance, rank
 numbers = st.floats(0.1, 10)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(rows=st.lists(st.tuples(numbers, numbers, numbers, numbers), min_size=1, max_size=5))
 def test_shares_of_a_ratio_add_up_in_value_and_gradient(rows):
     x = torch.tensor([1.3, 0.7], dtype=torch.float64, requires_grad=True)

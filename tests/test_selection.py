@@ -26,7 +26,7 @@ def drawn(seed, num_classes, ipc, size):
 
 
 @methods
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(seed=st.integers(0, 10**6), num_classes=st.integers(1, 4), ipc=st.integers(1, 6), size=st.integers(1, 5))
 def test_as_the_literal_loop(method, seed, num_classes, ipc, size):
     features, labels = drawn(seed, num_classes, ipc, size)
@@ -36,7 +36,7 @@ def test_as_the_literal_loop(method, seed, num_classes, ipc, size):
 
 
 @methods
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(rows=st.lists(st.tuples(st.integers(0, 2), st.integers(-1, 1)), min_size=4, max_size=12), ipc=st.integers(1, 4))
 def test_each_pick_is_one_of_the_best_where_images_repeat(method, rows, ipc):
     picks = selection.METHODS[method](torch.tensor(rows).double(), torch.zeros(len(rows)).long(), 1, ipc).tolist()
