@@ -229,8 +229,9 @@ class Guided(Objective):
         return self.objective.learnables()
 
     def buffers(self) -> dict[str, Tensor]:
-        """The objective's, and the largest norms of both gradients."""
-        return self.objective.buffers() | {"clom_largest_norms": self.largest}
+        """The objective's, and where α is 'auto' the largest norms of both gradients."""
+        own = {"clom_largest_norms": self.largest} if self.alpha == "auto" else {}
+        return self.objective.buffers() | own
 
     def parameterise(self, initial: SyntheticSet) -> SyntheticSet:
         """As the objective does."""
