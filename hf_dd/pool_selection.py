@@ -111,6 +111,7 @@ def select(config: SelectConfig | None = None, **options: Any) -> Selection:
     config = dataclasses.replace(config, **options) if config else SelectConfig(**options)
     folder = Path(config.output_dir or f"outputs/select-{config.run_name}")
     accelerator = new_accelerator(config.mixed_precision)
+    config = dataclasses.replace(config, mixed_precision=accelerator.mixed_precision)
     check_options(distillation(config, ["candidates"]))
     protocol = Protocol.from_config(config)
     if protocol.labels != "hard" or protocol.trains != "network":

@@ -34,6 +34,7 @@ from hf_dd.heads import fit_heads
 from hf_dd.importing import import_foreign
 from hf_dd.objectives import check_options
 from hf_dd.pools import TeacherPool
+from hf_dd.precision import worthwhile
 from hf_dd.pretraining import grid, new_teacher, train_teacher
 from hf_dd.protocols import Protocol
 from hf_dd.provenance import command_line
@@ -58,6 +59,7 @@ def pretrain(config: PretrainConfig | None = None, **options: Any) -> list[Path 
     """
     config = dataclasses.replace(config, **options) if config else PretrainConfig(**options)
     accelerator = new_accelerator(config.mixed_precision)
+    config = dataclasses.replace(config, mixed_precision=accelerator.mixed_precision)
     if config.push_to_hub:
         hub.user()  # a missing token shows now, not after the training
     data = load_data(config)
@@ -113,6 +115,7 @@ def distill(config: DistillConfig | None = None, *, pool: TeacherPool | None = N
     config = dataclasses.replace(config, **options) if config else DistillConfig(**options)
     folder = Path(config.output_dir or f"outputs/{config.run_name}")
     accelerator = tracked_accelerator(config, folder)
+    config = dataclasses.replace(config, mixed_precision=accelerator.mixed_precision)
     check_options(config)
     if config.push_to_hub:  # a missing token or a taken tag shows now, not after the distillation
         publishing.free_tag(hub.full_repo_id(config.hub_dataset_id or config.run_name), config.hub_tag)
@@ -287,11 +290,12 @@ def require_free(folder: Path, overwrite: bool) -> None:
 
 
 def new_accelerator(mixed_precision: str, **options: Any) -> Accelerator:
-    """Processes and device as `accelerate` was told, in this precision.
+    """Processes and device as `accelerate` was told, in this precision; its own says which that is, see `worthwhile`.
 
     accelerate keeps the precision of a process's first Accelerator; a notebook may go through several.
     """
     keep_freed_memory()
+    mixed_precision = worthwhile(mixed_precision, PartialState().device)
     if AcceleratorState._shared_state.get("_mixed_precision", mixed_precision) != mixed_precision:
         AcceleratorState._reset_state()
     return Accelerator(mixed_precision=mixed_precision, **options)

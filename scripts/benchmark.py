@@ -3,10 +3,10 @@
     python scripts/benchmark.py                                   # all of it, some minutes
     python scripts/benchmark.py --work dm_step test_pass --output benchmark.json
 
-Each side runs in a process of its own, both are called in turn, and the medians are compared. `ours` is in bf16,
-`ours fp32` in plain fp32 eager mode. Random images in Fashion-MNIST's shape: 60,000 of 28×28 to distil from, 10,000 to
-test on, 10 classes, ipc 10, 256 real images per class and step, ConvNet-D3-W128. Run it from a checkout's root, with
-nothing beside it; `accelerate launch` isn't needed.
+Each side runs in a process of its own, both are called in turn, and the medians are compared. `ours` is in bf16, where
+the CPU has it, and `ours fp32` in plain fp32 eager mode. Random images in Fashion-MNIST's shape: 60,000 of 28×28 to
+distil from, 10,000 to test on, 10 classes, ipc 10, 256 real images per class and step, ConvNet-D3-W128. Run it from a
+checkout's root, with nothing beside it; `accelerate launch` isn't needed.
 """
 
 import argparse
@@ -16,6 +16,7 @@ import multiprocessing
 import platform
 import random
 import resource
+import signal
 import statistics
 import struct
 import sys
@@ -26,6 +27,8 @@ from pathlib import Path
 sys.path[0] = str(Path(__file__).resolve().parents[1])  # not this folder: evaluate.py would hide the library
 
 import torch  # noqa: E402
+
+from hf_dd.precision import has_bf16  # noqa: E402
 
 IPC, CLASSES, BATCH, CLOM_BATCH, EPOCHS = 10, 10, 256, 8_196, 10
 REPETITIONS = {
@@ -357,11 +360,13 @@ def main():
         "--same_allocator", action="store_true", help="Let the literal loops keep freed memory too, as ours do."
     )
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # an exit ends the sides too
     about = {
         "threads": options.threads,
         "processor": f"{platform.machine()}, {multiprocessing.cpu_count()} cores",
         "torch": torch.__version__,
         "python": platform.python_version(),
+        "bf16": "yes" if has_bf16(torch.device("cpu")) else "no, float32 instead",
         "literal_allocator": "as ours" if options.same_allocator else "the C library's default",
     }
     print(", ".join(f"{name}: {value}" for name, value in about.items()), flush=True)

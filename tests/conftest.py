@@ -4,9 +4,11 @@ Accounts: `local` (whose token the session has), `bob`, and the organization `la
 """
 
 import atexit
+import contextlib
 import itertools
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -101,6 +103,20 @@ def unique():
     return lambda owner="local": f"{owner}/repo-{next(numbers)}"
 
 
+def kill_session(process):
+    """End what a process that leads a session has left behind."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+
+
+@pytest.fixture
+def bf16(monkeypatch):
+    """bf16 where it is asked for, on a CPU without it too, for networks so small that they may be slow."""
+    from hf_dd import precision
+
+    monkeypatch.setattr(precision, "has_bf16", lambda device: True)
+
+
 @pytest.fixture(scope="session")
 def run_python():
     """Runs `python ARGUMENTS` on this checkout with changed environment variables (None removes one)."""
@@ -110,13 +126,17 @@ def run_python():
         environment = {name: str(value) for name, value in environment.items() if value is not None}
         command = [sys.executable, *map(str, arguments)]
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-        with subprocess.Popen(command, env=environment, cwd=cwd, **pipes) as process:
+        with subprocess.Popen(command, env=environment, cwd=cwd, start_new_session=True, **pipes) as process:
             try:
                 printed = process.communicate(timeout=240)
             except subprocess.TimeoutExpired:
                 process.terminate()  # and not killed at once: a launcher has to end its processes first
-                printed = process.communicate(timeout=30)
-                pytest.fail(f"{' '.join(command)} took too long:\n{printed[1][-3000:]}")
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    process.wait(timeout=30)
+                kill_session(process)
+                pytest.fail(f"{' '.join(command)} took too long:\n{process.communicate()[1][-3000:]}")
+            finally:
+                kill_session(process)
         return subprocess.CompletedProcess(command, process.returncode, *printed)
 
     return run

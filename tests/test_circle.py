@@ -178,7 +178,7 @@ def test_a_taken_tag_is_refused_before_the_run(pushed, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
-def test_one_process_goes_through_several_precisions(tiny_teachers, tmp_path):
+def test_one_process_goes_through_several_precisions(tiny_teachers, tmp_path, bf16):
     for number, precision in enumerate(("bf16", "no", "bf16")):
         artefact = hf_dd.distill(
             **QUICK | {"eval_students": 1}, mixed_precision=precision, output_dir=f"{tmp_path}/{number}"

@@ -567,7 +567,7 @@ def another_precision():
     AcceleratorState._reset_state()
 
 
-def test_bf16_computes_the_same_losses_but_for_its_precision(tmp_path, teachers, another_precision):
+def test_bf16_computes_the_same_losses_but_for_its_precision(tmp_path, teachers, another_precision, bf16):
     options = {"iterations": 2, "clom": "cos", "teachers": teachers}
     full = distil(tmp_path / "full", **options)
     another_precision()

@@ -73,7 +73,7 @@ def class_sums(teacher, data, dtype="float32", precision="no", known=True):
 
 
 @pytest.mark.parametrize("dtype, precision", [("float32", "no"), ("float64", "no"), ("float32", "bf16")])
-def test_kept_sums_are_the_computed_ones_bit_for_bit(digits, tmp_path, seen, dtype, precision):
+def test_kept_sums_are_the_computed_ones_bit_for_bit(digits, tmp_path, seen, dtype, precision, bf16):
     reference = local_teacher(tmp_path / "teacher", digits)
     found = []
     for known in (False, True, True):
@@ -156,7 +156,7 @@ def test_whatever_the_sums_follow_from_is_in_their_name(digits, tmp_path, seen, 
     assert (seen[0] > 0, len(kept())) == (misses, 1 + misses)
 
 
-def test_precisions_and_code_have_sums_of_their_own(digits, tmp_path, monkeypatch):
+def test_precisions_and_code_have_sums_of_their_own(digits, tmp_path, monkeypatch, bf16):
     reference = local_teacher(tmp_path / "teacher", digits)
     for precision in (("float32", "no"), ("float64", "no"), ("float32", "bf16")):
         class_sums(TeacherPool.from_references([reference])[0], digits, *precision)

@@ -10,8 +10,8 @@ PACKAGE = Path(__file__).resolve().parents[1] / "hf_dd"
 ERRORS = -1  # below everything
 LAYERS = {
     ERRORS: "errors",
-    0: "allocator augment compilation config crops formation hub images networks profiling resources seeding "
-    "timm_networks transforms",
+    0: "allocator augment compilation config crops formation hub images networks precision profiling resources "
+    "seeding timm_networks transforms",
     1: "adapters data data_decoding data_sources experts locks memory metrics pixel_cache pools pyramid queries "
     "synthetic teachers validation views",
     2: "decoded foreign initialisation intervals learned normalisation objectives protocols realism selection "

@@ -596,7 +596,7 @@ def test_two_processes_give_the_set_of_one(tmp_path, teachers, launch):
     ]
 
 
-def test_bf16_computes_the_same_loss_but_for_its_precision(tmp_path, teachers):
+def test_bf16_computes_the_same_loss_but_for_its_precision(tmp_path, teachers, bf16):
     losses = [
         distil(tmp_path / precision, teachers, mixed_precision=precision, iterations=1).record.run["losses"]["lgm"]
         for precision in ("no", "bf16")

@@ -278,7 +278,7 @@ def test_sre2l_resumed_is_sre2l_uninterrupted(tmp_path, teachers, options):
         assert parquet(tmp_path / f"from-{step}") == parquet(tmp_path / "whole")
 
 
-def test_sre2l_in_bf16_is_the_same_but_for_its_precision(tmp_path, teachers):
+def test_sre2l_in_bf16_is_the_same_but_for_its_precision(tmp_path, teachers, bf16):
     options = RECOVERY | {"teachers": teachers[:1], "iterations": 1}
     losses = [
         distil(tmp_path / precision, **options, mixed_precision=precision).record.run["losses"]
