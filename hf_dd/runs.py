@@ -295,10 +295,11 @@ def new_accelerator(mixed_precision: str, **options: Any) -> Accelerator:
     accelerate keeps the precision of a process's first Accelerator; a notebook may go through several.
     """
     keep_freed_memory()
-    mixed_precision = worthwhile(mixed_precision, PartialState().device)
     if AcceleratorState._shared_state.get("_mixed_precision", mixed_precision) != mixed_precision:
         AcceleratorState._reset_state()
-    return Accelerator(mixed_precision=mixed_precision, **options)
+    accelerator = Accelerator(mixed_precision=mixed_precision, **options)
+    supported = worthwhile(mixed_precision, accelerator.device)
+    return accelerator if supported == mixed_precision else new_accelerator(supported, **options)
 
 
 def tracked_accelerator(config: DistillConfig, folder: Path) -> Accelerator:

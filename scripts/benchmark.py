@@ -30,7 +30,7 @@ import torch  # noqa: E402
 
 from hf_dd.precision import has_bf16  # noqa: E402
 
-IPC, CLASSES, BATCH, CLOM_BATCH, EPOCHS = 10, 10, 256, 8_196, 10
+CLASSES, CLOM_BATCH, EPOCHS = 10, 8_196, 10
 REPETITIONS = {
     "dm_step": 5,
     "dc_outer_step": 3,
@@ -62,13 +62,13 @@ def write_idx(folder, images, test_images):
 class Literal:
     """The works as the papers' authors write them."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, ipc, batch):
         from tests.oracles import loops
 
-        self.loops, self.folder = loops, folder
+        self.loops, self.folder, self.batch = loops, folder, batch
         self.images, self.labels, self.indices_of_class = loops.load_idx(folder, "train", 0.5, 0.3)
         self.test = loops.load_idx(folder, "t10k", 0.5, 0.3)[:2]
-        chosen = [index for members in self.indices_of_class for index in members[:IPC]]
+        chosen = [index for members in self.indices_of_class for index in members[:ipc]]
         self.synthetic = self.images[chosen].clone().requires_grad_()
         self.synthetic_labels = self.labels[chosen]
         self.optimizer = torch.optim.SGD([self.synthetic], 0.1, momentum=0.5)
@@ -80,7 +80,7 @@ class Literal:
         self.optimizer.step()
 
     def real_of_class(self, label):
-        return self.loops.random_batch(self.images, self.indices_of_class, label, BATCH)
+        return self.loops.random_batch(self.images, self.indices_of_class, label, self.batch)
 
     def dm_step(self):
         network = self.loops.ConvNet().train().requires_grad_(False)
@@ -118,7 +118,7 @@ class Literal:
 class Ours:
     """The same works by hf_dd, in a precision."""
 
-    def __init__(self, folder, precision):
+    def __init__(self, folder, ipc, batch, precision):
         from hf_dd import networks
         from hf_dd.adapters.own import of_network
         from hf_dd.config import DataConfig, DistillConfig
@@ -137,16 +137,16 @@ class Ours:
         self.network, self.index = network, 0
 
         def distiller(**options):
-            config = DistillConfig(dataset=str(folder), ipc=IPC, **options)
+            config = DistillConfig(dataset=str(folder), ipc=ipc, **options)
             pool = TeacherPool([teacher]) if "clom" in options else None
             return Distiller(config, data, pool, self.accelerator, Path())
 
         guide = {"objective": "clom", "teachers": ["random"]}  # its term alone
         self.ce, self.cos = distiller(clom="ce", **guide), distiller(clom="cos", **guide)
-        self.dm = distiller(real_batch_size=BATCH)
-        one = {"real_batch_size": BATCH, "objective_options": ["outer=1"]}  # no training of the network
+        self.dm = distiller(real_batch_size=batch)
+        one = {"real_batch_size": batch, "objective_options": ["outer=1"]}  # no training of the network
         self.dc, self.dsa = distiller(objective="dc", init="real", **one), distiller(objective="dsa", **one)
-        self.compiled_dm = distiller(real_batch_size=BATCH, compile=True, iterations=100_000)
+        self.compiled_dm = distiller(real_batch_size=batch, compile=True, iterations=100_000)
 
     def step(self, distiller):
         self.index += 1
@@ -228,7 +228,7 @@ SIDES = {
 }
 
 
-def serve(pipe, side, folder, threads, keep_memory):
+def serve(pipe, side, folder, sizes, threads, keep_memory):
     """The loop of a side's process: do the work asked for, answer with its seconds, peak memory in MB and result."""
     torch.set_num_threads(threads)
     torch.manual_seed(0)
@@ -237,7 +237,7 @@ def serve(pipe, side, folder, threads, keep_memory):
         from hf_dd.allocator import keep_freed_memory
 
         keep_freed_memory()
-    works = SIDES[side](folder)
+    works = SIDES[side](folder, *sizes)
     while work := pipe.recv():
         forget_peak()
         started = time.perf_counter()
@@ -268,7 +268,8 @@ class Side:
     def __init__(self, name, folder, options):
         context = multiprocessing.get_context("spawn")
         self.pipe, other = context.Pipe()
-        arguments = (other, name, folder, options.threads, options.same_allocator)
+        sizes = (options.ipc, options.real_batch_size)
+        arguments = (other, name, folder, sizes, options.threads, options.same_allocator)
         self.process = context.Process(target=serve, args=arguments, daemon=True)
         self.process.start()
 
@@ -355,6 +356,8 @@ def main():
     parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="Of each side.")
     parser.add_argument("--images", type=int, default=60_000, help="Real images.")
     parser.add_argument("--test_images", type=int, default=10_000, help="Test images.")
+    parser.add_argument("--ipc", type=int, default=10, help="Synthetic images per class.")
+    parser.add_argument("--real_batch_size", type=int, default=256, help="Real images per class and step.")
     parser.add_argument("--repetitions", type=int, help="Of each work; 3 to 9 if not given.")
     parser.add_argument(
         "--same_allocator", action="store_true", help="Let the literal loops keep freed memory too, as ours do."

@@ -195,8 +195,8 @@ def write_large(folder, count, size, classes):
 
 
 def smaller(point, factor):
-    """The point with fewer real images."""
-    divided = {key: max(1, point[key] // factor) for key in ("real_set", "real_batch_size") if key in point}
+    """The point with fewer real images and steps."""
+    divided = {key: max(1, point[key] // factor) for key in ("real_set", "real_batch_size", "steps") if key in point}
     return point | divided
 
 
@@ -292,7 +292,9 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", nargs="+", choices=SWEEPS, default=list(SWEEPS), help="Only these.")
     parser.add_argument("--output_dir", default="outputs/growth", help="For growth.json and growth.png.")
-    parser.add_argument("--smaller", type=int, default=1, help="Divide the numbers of real images by this.")
+    parser.add_argument(
+        "--smaller", type=int, default=1, help="Divide the numbers of real images and of steps by this."
+    )
     parser.add_argument("--point", help=argparse.SUPPRESS)
     parser.add_argument("--folder", help=argparse.SUPPRESS)
     options = parser.parse_args()

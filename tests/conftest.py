@@ -33,6 +33,8 @@ HUB = LocalHub(
 ).start()
 atexit.register(shutil.rmtree, HUB.root, ignore_errors=True)
 os.environ.update(HUB.environment())
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # the other worker has the other core
 os.environ.update(HF_DATASETS_DISABLE_PROGRESS_BARS="1", HF_HUB_DISABLE_PROGRESS_BARS="1", TQDM_DISABLE="1")
 
 hypothesis.settings.register_profile(  # a machine with other work fails no test

@@ -162,7 +162,7 @@ def test_the_literal_augmentation_is_ours(operation, siamese):
 @pytest.mark.slow
 def test_the_benchmark_writes_its_rows(run_python, tmp_path):
     works = "dm_step dc_outer_step dsa_outer_step clom_ce_step clom_cos_step load_data".split()
-    sizes = ["--images", 300, "--test_images", 50, "--repetitions", 1]
+    sizes = ["--images", 300, "--test_images", 50, "--ipc", 1, "--real_batch_size", 16, "--repetitions", 1]
     done = run_python("scripts/benchmark.py", *sizes, "--work", *works, "--output", tmp_path / "b.json")
     assert done.returncode == 0, done.stderr
     written = json.loads((tmp_path / "b.json").read_text())
@@ -177,11 +177,11 @@ def test_the_benchmark_writes_its_rows(run_python, tmp_path):
 @pytest.mark.multi_process
 def test_growth_is_a_table_and_a_plot(run_python, tmp_path):
     works = ["real_set", "processes"]
-    done = run_python("scripts/growth.py", "--work", *works, "--smaller", 20, "--output_dir", tmp_path)
+    done = run_python("scripts/growth.py", "--work", *works, "--smaller", 50, "--output_dir", tmp_path)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "growth.png").read_bytes().startswith(b"\x89PNG")
     results = json.loads((tmp_path / "growth.json").read_text())
-    assert [point["real_set"] for point, _ in results["real_set"]] == [300, 3_000]
+    assert [point["real_set"] for point, _ in results["real_set"]] == [120, 1_200]
     assert all(found["step_s"] > 0 and found["guide_s"] > 0 for _, found in results["real_set"])
     exchanged = [found["bytes_exchanged"] for _, found in results["processes"]]
     assert exchanged == [0, 100 * 28 * 28 * 4] * 2  # the synthetic set's
