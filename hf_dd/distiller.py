@@ -197,10 +197,9 @@ class Distiller:
 
     def read(self, terms: dict[str, Tensor]) -> dict[str, float]:
         """The terms summed over the ranks, as numbers: the only place where the host waits for the device."""
-        names = sorted(terms)
-        values = self.accelerator.reduce(
-            torch.stack([terms[name].float() for name in names]), reduction="sum"
-        ).tolist()
+        names, dtype = sorted(terms), self.synthetic.pixels.dtype
+        values = torch.stack([terms[name].to(dtype) for name in names])
+        values = self.accelerator.reduce(values, reduction="sum").tolist()
         return {"total": sum(values), **dict(zip(names, values, strict=True))}
 
     def stop_if_diverged(self, first_bad: Tensor, iterations: int) -> None:
