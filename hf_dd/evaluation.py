@@ -331,8 +331,9 @@ def labels_of(candidate: Candidate, protocol: Protocol) -> Tensor:
 
 
 def hardware(accelerator: Accelerator) -> str:
-    """What a run ran on, in words: the devices, how many processes, and their threads on a CPU."""
+    """What a run ran on, in words: the devices, how many processes, their threads on a CPU, bf16 if it was that."""
     processes = f"{accelerator.num_processes} process{'es' if accelerator.num_processes > 1 else ''}"
+    precision = "" if accelerator.mixed_precision == "no" else f", {accelerator.mixed_precision}"
     if accelerator.device.type == "cuda":
-        return f"{torch.cuda.get_device_name(accelerator.device)}, {processes}"
-    return f"{accelerator.device.type.upper()}, {processes} of {torch.get_num_threads()} threads"
+        return f"{torch.cuda.get_device_name(accelerator.device)}, {processes}{precision}"
+    return f"{accelerator.device.type.upper()}, {processes} of {torch.get_num_threads()} threads{precision}"

@@ -178,8 +178,8 @@ def run_cell(cell: Cell) -> None:
     made = deciding(artefact.record.settings)
     asked = deciding(find_objective(cell.config.objective).published.filled_in(cell.config))
     asked = {key: value for key, value in asked.items() if key in made and value is not None}
-    if made["mixed_precision"] == "no":
-        asked.pop("mixed_precision")  # where bf16 was asked for, that machine had none
+    if made.get("mixed_precision") == "no":
+        asked.pop("mixed_precision", None)  # where bf16 was asked for, that machine had none
     if differing := [key for key in asked if asked[key] != made[key]]:
         pairs = "; ".join(f"{key}: {made[key]!r} there, {asked[key]!r} here" for key in differing)
         raise RunError(

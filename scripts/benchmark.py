@@ -305,7 +305,7 @@ def measure(sides, work, repetitions):
 
 def report(rows):
     """The rows as a markdown table."""
-    lines = ["| work | literal | ours (bf16) | ratio | ours (fp32) | ratio | peak memory: literal, ours, fp32 |"]
+    lines = ["| work | literal | ours | ratio | ours, fp32 | ratio | peak memory: literal, ours, fp32 |"]
     lines += ["|---|---|---|---|---|---|---|"]
     for row in rows:
         memory = ", ".join(f"{row[f'{side}_peak_mb']:,.0f}" for side in ("literal", "ours", "ours_fp32"))

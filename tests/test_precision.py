@@ -38,6 +38,13 @@ def test_a_run_in_bf16_without_it_is_one_in_float32_and_says_so(without_bf16, tm
     assert "--mixed_precision" not in (tmp_path / "fallen/README.md").read_text()  # its command repeats what was done
 
 
+@pytest.mark.parametrize("precision, said", [("bf16", "1 threads, bf16"), ("no", "1 threads")])
+def test_records_and_results_say_what_it_was(bf16, tmp_path, precision, said):
+    options = QUICK | {"eval_students": 1, "eval_epochs": 1, "iterations": 1}
+    record = hf_dd.distill(**options, mixed_precision=precision, output_dir=str(tmp_path)).record
+    assert record.run["hardware"].endswith(said) and record.results["hardware"].endswith(said)
+
+
 def test_teachers_too(without_bf16, tmp_path):
     config = {"dataset": "digits", "architectures": ["MLP"], "epochs": 1, "output_dir": str(tmp_path)}
     (folder,) = hf_dd.pretrain(**config, mixed_precision="bf16")
