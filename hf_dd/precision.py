@@ -11,7 +11,7 @@ def has_bf16(device: torch.device) -> bool:
     """Whether the device multiplies in bf16 by itself.
 
     A CPU that doesn't (x86 without AVX-512, for one) takes many times as long for a convolution in bf16 as for one in
-    float32, and a GPU older than Ampere no less than for float32.
+    float32. GPUs older than Ampere imitate it too.
     """
     if device.type == "cpu":  # what torch's own compiler asks too; there is no public name for it
         return torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()

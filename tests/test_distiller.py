@@ -589,6 +589,13 @@ def test_float64_is_float32_with_more_digits(tmp_path, teachers):
     assert (single - double).abs().max() < 1e-4
 
 
+def test_the_losses_of_float64_are_not_rounded_before_they_are_added_up(tmp_path, teachers):
+    """Rounded to float32 on each process, their sum would depend on how many processes there are."""
+    losses = distil(tmp_path, iterations=1, clom="ce", teachers=teachers, dtype="float64").record.run["losses"]
+    for name in ("dm", "clom"):
+        assert losses[name] != torch.tensor(losses[name], dtype=torch.float32).item()
+
+
 def test_float64_and_bf16_contradict_each_other(tmp_path):
     with pytest.raises(ConfigError, match="--dtype float64 and --mixed_precision bf16 contradict each other"):
         distil(tmp_path, dtype="float64", mixed_precision="bf16")

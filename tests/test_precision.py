@@ -38,10 +38,10 @@ def test_a_run_in_bf16_without_it_is_one_in_float32_and_says_so(without_bf16, tm
     assert "--mixed_precision" not in (tmp_path / "fallen/README.md").read_text()  # its command repeats what was done
 
 
-@pytest.mark.parametrize("precision, said", [("bf16", "1 threads, bf16"), ("no", "1 threads")])
-def test_records_and_results_say_what_it_was(bf16, tmp_path, precision, said):
+@pytest.mark.parametrize("asked, said", [("bf16", "1 threads, bf16"), ("no", "1 threads")])
+def test_records_and_results_say_what_it_was(bf16, tmp_path, asked, said):
     options = QUICK | {"eval_students": 1, "eval_epochs": 1, "iterations": 1}
-    record = hf_dd.distill(**options, mixed_precision=precision, output_dir=str(tmp_path)).record
+    record = hf_dd.distill(**options, mixed_precision=asked, output_dir=str(tmp_path)).record
     assert record.run["hardware"].endswith(said) and record.results["hardware"].endswith(said)
 
 
