@@ -1,6 +1,7 @@
 """Images where they are: a tensor on a device, or a file that is read by position, never held in memory whole."""
 
 import dataclasses
+import functools
 import math
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -16,6 +17,8 @@ from hf_dd.errors import DataError
 
 # Pixels per channel that a network sees at once: 128 images of 32×32 on a CPU, where more is no faster.
 CHUNK_PIXELS, CHUNK_PIXELS_ON_CPU = 1 << 21, 1 << 17
+# So many chunks' activations are kept there: some gigabyte by a ConvNet of width 128, for a forward pass less.
+KEPT_CHUNKS_ON_CPU = 3
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,15 +112,16 @@ def chunks_of(count: int, images: Images, seen: Sequence[int] = ()) -> int:
 def by_chunks(function: Callable[[Tensor], Tensor], images: Tensor, seen: Sequence[int] = ()) -> Tensor:
     """`function` of images that need a gradient, whose value for one doesn't depend on the others.
 
-    More images than a chunk go through chunk by chunk, and the backward pass computes the activations of a chunk again
-    instead of keeping those of all: memory doesn't grow with the synthetic set, for one more forward pass of it.
-    `seen` is the size that it brings them to, if any.
+    More images than a chunk go through chunk by chunk. Of more than KEPT_CHUNKS_ON_CPU, one elsewhere, the backward
+    pass computes the activations of a chunk again instead of keeping those of all: memory doesn't grow with the
+    synthetic set, for one more forward pass of it. `seen` is the size that it brings them to, if any.
     """
     chunks = chunks_of(len(images), images, seen)
     if chunks <= 1:
         return function(images)
-    parts = images.tensor_split(chunks)
-    return torch.cat([checkpoint(function, part, use_reentrant=False, preserve_rng_state=False) for part in parts])
+    if chunks > (KEPT_CHUNKS_ON_CPU if images.device.type == "cpu" else 1):
+        function = functools.partial(checkpoint, function, use_reentrant=False, preserve_rng_state=False)
+    return torch.cat([function(part) for part in images.tensor_split(chunks)])
 
 
 def in_blocks(images: Images, size: int = 256) -> Iterator[Tensor]:
