@@ -34,7 +34,7 @@ from hf_dd.resources import recipe
 
 KEYS = ("teachers", "base", "cells", "seeds", "comparisons")
 TEACHERS = "teachers/"  # how a cell names a teacher of the study's own
-NAMING_TEACHERS = ("teachers", "experts", "eval_teachers")
+NAMING_TEACHERS = ("teachers", "experts", "eval_teachers", "eval_architectures")  # the last: linear-probe's
 SET_OF = "set_of"  # how a cell says that it evaluates another one's set
 
 

@@ -158,6 +158,24 @@ def test_some_cells_alone_are_run_with_their_teachers_and_compared_among_themsel
         study_recipe.Study.read(StudyConfig(write(finished), cells=["plain", "plane"]))
 
 
+def test_a_cell_may_probe_a_teacher_of_the_study(tmp_path, monkeypatch):
+    teacher = "teachers/few/digits-mlp-seed0@final"
+    own = {"teachers": [teacher], "eval_architectures": [teacher], "eval_epochs": None, "eval_students": 1}
+    content = {
+        "teachers": SMALL["teachers"],
+        "base": {"eval_epochs": 2},
+        "cells": {"lgm": {"config": "digits-lgm", "iterations": 1} | own},
+    }
+    folder = run(tmp_path, content)
+    report = json.loads((folder / "report.json").read_text())
+    assert "digits-mlp-seed0" in " ".join(report["cells"]["lgm"]["scores"])
+    record = Artefact.open(folder / "cells/lgm-seed0").record
+    assert record.results["protocol"]["name"] == "linear-probe"
+    calls = counted(monkeypatch, "evaluate")
+    run(tmp_path, content)
+    assert calls == []
+
+
 def test_a_cell_may_evaluate_the_set_of_another_one(tmp_path, monkeypatch):
     content = {
         "teachers": SMALL["teachers"],
