@@ -416,6 +416,14 @@ def test_a_model_trained_on_imagenet_knows_a_palace_and_a_daisy(foreign):
     assert (teacher.spec.architecture, teacher.spec.dataset) == ("tf_efficientnet_lite0", "imagenet-1k")
 
 
+def test_the_same_model_may_see_images_at_another_size(tmp_path, run_python):
+    ran = run_python("scripts/convert_efficientnet_lite0.py", tmp_path / "lite0", "--image_size", "160")
+    assert ran.returncode == 0, ran.stderr
+    teacher = TeacherPool.from_references([str(tmp_path / "lite0")])[0]
+    assert teacher.transform.resize == teacher.image_size == (160, 160)  # no border is cropped
+    assert "160×160" in (tmp_path / "lite0/README.md").read_text()
+
+
 def test_a_model_of_another_domain_guides_by_its_features_and_by_no_label(foreign, tmp_path):
     options = SMALL | {"iterations": 1, "teachers": [foreign], "output_dir": str(tmp_path / "set")}
     made = hf_dd.distill(clom="cos", clom_real_batch=10, **options)
