@@ -105,6 +105,15 @@ def write_experts(config, folder, place):
     return str(place)
 
 
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_every_method_has_a_recipe_on_digits_and_one_on_fashion_mnist_at_ipc_10(objective):
+    for place, ipc in (("digits", None), ("fashion-mnist", 10)):
+        needed = ["--teachers", "a/b"] if objective == "clom" else []
+        config = parse_config(DistillConfig, ["--config", f"{place}-{objective}", *needed], command="hf-dd distill")
+        assert config.objective == objective
+        assert ipc is None or config.ipc == (1 if objective == "lgm" else ipc)  # a linear probe takes one per class
+
+
 @pytest.mark.parametrize("recipe", [name for name in FULL if not name.endswith(("-teachers", "-experts"))])
 def test_two_steps_of_a_full_budget_recipe_on_data_of_its_shape(recipe, folder_of, teacher, tmp_path, monkeypatch):
     untrained = selection.embedding_recipe(0)
