@@ -120,7 +120,7 @@ def in_words(found: dict[str, Any]) -> str:
     pairs = sum(pair["disagreement"] is not None for pair in found["pairs"])
     words = ["no two teachers predict the data set's classes"]
     if differing is not None:
-        words = [f"two teachers predict different classes of {100 * differing:.2f} % (mean pairwise disagreement"]
+        words = [f"a pair of teachers disagrees about {100 * differing:.2f} % of them (mean pairwise disagreement"]
         words[0] += f" of {pairs} of {len(found['pairs'])} pairs)" if pairs < len(found["pairs"]) else ")"
     if cka is not None:
         words.append(f"the mean pairwise CKA of their features is {cka:.4f}")

@@ -246,7 +246,7 @@ def test_a_pool_says_of_its_diversity_what_is_known(distilled):
             None,
             "no two teachers predict the data set's classes, and the mean pairwise CKA of their features is 0.5",
         ),
-        (None, 0.25, "two teachers predict different classes of 25.00 % (mean pairwise disagreement).\n"),
+        (None, 0.25, "a pair of teachers disagrees about 25.00 % of them (mean pairwise disagreement).\n"),
     ):
         found.update(cka=cka, disagreement=disagreement)
         found["pairs"][0].update(cka=cka, disagreement=disagreement)
