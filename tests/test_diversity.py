@@ -96,7 +96,7 @@ def test_a_pool_is_measured_on_validation_images_by_the_classes_names():
     assert found["disagreement"] == pytest.approx(sum(known) / 3, abs=1e-6)
     assert found["cka"] == pytest.approx(sum(pair["cka"] for pair in found["pairs"]) / 6, abs=1e-6)
     words = diversity.in_words(found)
-    assert f"{100 * found['disagreement']:.2f} % (mean pairwise disagreement of 3 of 6 pairs)" in words
+    assert f"{100 * found['disagreement']:.2f} % of them (mean pairwise disagreement of 3 of 6 pairs)" in words
     assert words.startswith("On 22 validation images") and f"is {found['cka']:.4f}." in words
 
 
