@@ -32,9 +32,10 @@ from hf_dd.heads import fit_heads
 from hf_dd.locks import LOCK
 from hf_dd.objectives import check_options, find_objective
 from hf_dd.pools import TeacherPool
+from hf_dd.processes import new_accelerator
 from hf_dd.protocols import Protocol
 from hf_dd.provenance import command_line, versions
-from hf_dd.runs import field_names, new_accelerator
+from hf_dd.runs import field_names
 from hf_dd.seeding import generator
 from hf_dd.synthetic import SyntheticSet
 from hf_dd.teachers import TeacherSpec

@@ -7,11 +7,9 @@ import logging
 from pathlib import Path
 from typing import Any
 
-from accelerate import Accelerator, PartialState
-from accelerate.state import AcceleratorState
+from accelerate import Accelerator
 
 from hf_dd import diversity, hub, publishing, records, reports, scoring, teacher_repos
-from hf_dd.allocator import keep_freed_memory
 from hf_dd.baselines import Candidate, baseline
 from hf_dd.config import (
     DataConfig,
@@ -34,8 +32,8 @@ from hf_dd.heads import fit_heads
 from hf_dd.importing import import_foreign
 from hf_dd.objectives import check_options
 from hf_dd.pools import TeacherPool
-from hf_dd.precision import worthwhile
 from hf_dd.pretraining import grid, new_teacher, train_teacher
+from hf_dd.processes import by_main_process, new_accelerator
 from hf_dd.protocols import Protocol
 from hf_dd.provenance import command_line
 from hf_dd.publishing import Artefact
@@ -182,9 +180,7 @@ def evaluate(config: EvaluateConfig | None = None, **options: Any) -> Results:
     """
     config = dataclasses.replace(config, **options) if config else EvaluateConfig(**options)
     results, _ = evaluate_sets(config)
-    if PartialState().is_main_process:
-        keep_results(config, results)
-    PartialState().wait_for_everyone()
+    by_main_process(lambda: keep_results(config, results))
     return results
 
 
@@ -198,7 +194,8 @@ def compare(config: EvaluateConfig | None = None, **options: Any) -> Path:
     folder = Path(config.output_dir or "outputs/comparison")
     reports.require_matplotlib()
     results, records_of = evaluate_sets(config)
-    if PartialState().is_main_process:
+
+    def write() -> None:
         write_results(folder, results)
         about = {  # of an imported set nobody knows its teachers
             name: {"teachers": len(record["teachers"]) if "teachers" in record else "–"}
@@ -207,7 +204,8 @@ def compare(config: EvaluateConfig | None = None, **options: Any) -> Path:
         text = reports.comparison(results, about)
         records.write(folder / "comparison.md", lambda path: path.write_text(text))
         reports.plot(results, folder / "comparison.png")
-    PartialState().wait_for_everyone()
+
+    by_main_process(write)
     return folder
 
 
@@ -287,19 +285,6 @@ def require_free(folder: Path, overwrite: bool) -> None:
         raise RunError(f"{folder} isn't empty, and what it holds is no set of hf-dd: give another --output_dir.")
     if not overwrite:
         raise RunError(f"{folder} holds another set: give --overwrite_output_dir, or another --output_dir.")
-
-
-def new_accelerator(mixed_precision: str, **options: Any) -> Accelerator:
-    """Processes and device as `accelerate` was told, in this precision; its own says which that is, see `worthwhile`.
-
-    accelerate keeps the precision of a process's first Accelerator; a notebook may go through several.
-    """
-    keep_freed_memory()
-    if AcceleratorState._shared_state.get("_mixed_precision", mixed_precision) != mixed_precision:
-        AcceleratorState._reset_state()
-    accelerator = Accelerator(mixed_precision=mixed_precision, **options)
-    supported = worthwhile(mixed_precision, accelerator.device)
-    return accelerator if supported == mixed_precision else new_accelerator(supported, **options)
 
 
 def tracked_accelerator(config: DistillConfig, folder: Path) -> Accelerator:

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from accelerate import PartialState
 from accelerate.utils import broadcast_object_list
 from filelock import FileLock, Timeout
 
@@ -21,6 +20,7 @@ from hf_dd.data import load_data
 from hf_dd.distiller import OPERATIONAL
 from hf_dd.errors import RunError
 from hf_dd.objectives import find_objective
+from hf_dd.processes import by_main_process, processes
 from hf_dd.publishing import Artefact
 from hf_dd.study_recipe import NAMING_TEACHERS, TEACHERS, Cell, Study, check_named, parts_of
 from hf_dd.study_report import Outcome
@@ -48,9 +48,7 @@ def study(config: StudyConfig | None = None, **options: Any) -> Path:
     check_named(plan, teachers)
     share_out([*teachers.values(), *(cell_job(cell, teachers) for cell in plan.cells)])
     with taken(folder / "locks/report.lock", wait=True):
-        if PartialState().is_main_process:
-            report(plan, config)
-    PartialState().wait_for_everyone()
+        by_main_process(lambda: report(plan, config))
     return folder
 
 
@@ -106,7 +104,7 @@ def share_out(jobs: Sequence[Job]) -> None:
 @contextlib.contextmanager
 def taken(path: Path, wait: bool) -> Iterator[bool]:
     """Hold a lock, of this launch against others; gives whether it was to be had, after waiting for it if asked."""
-    state, lock = PartialState(), FileLock(path)
+    state, lock = processes(), FileLock(path)
     own, told = [False], False
     while not own[0]:
         if state.is_main_process:
@@ -167,9 +165,7 @@ def cell_job(cell: Cell, teachers: Mapping[tuple[str, str], Job]) -> Job:
 def run_cell(cell: Cell) -> None:
     """Distil and evaluate what isn't there yet of a cell; raises RunError where it was made with other options."""
     if cell.source and not (cell.folder / records.RECORD).is_file():
-        if PartialState().is_main_process:
-            Artefact.open(cell.source.folder).copied(cell.folder)
-        PartialState().wait_for_everyone()
+        by_main_process(lambda: Artefact.open(cell.source.folder).copied(cell.folder))
     if not (cell.folder / records.RECORD).is_file():
         started = (cell.folder / "checkpoints").is_dir()
         runs.distill(cell.config, resume_from_checkpoint="latest" if started else None)
@@ -190,6 +186,5 @@ def run_cell(cell: Cell) -> None:
     done = json.loads(kept.read_text()) if kept.is_file() else artefact.record.settings
     if artefact.record.results is None or any(done.get(key) != value for key, value in evaluation.items()):
         runs.evaluate(sets=[str(cell.folder)], mixed_precision=cell.config.mixed_precision, **evaluation)
-        if PartialState().is_main_process:
-            records.write(kept, lambda path: path.write_text(json.dumps(evaluation)))
-        PartialState().wait_for_everyone()
+        text = json.dumps(evaluation)
+        by_main_process(lambda: records.write(kept, lambda path: path.write_text(text)))

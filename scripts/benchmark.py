@@ -125,7 +125,7 @@ class Ours:
         from hf_dd.data import load_data
         from hf_dd.distiller import Distiller
         from hf_dd.pools import TeacherPool
-        from hf_dd.runs import new_accelerator
+        from hf_dd.processes import new_accelerator
         from hf_dd.teachers import Teacher, TeacherSpec
 
         self.config = DataConfig(dataset=str(folder))

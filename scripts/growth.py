@@ -49,7 +49,7 @@ def measure(point, folder):
     from hf_dd.distiller import Distiller
     from hf_dd.experts import ExpertPool
     from hf_dd.pools import TeacherPool
-    from hf_dd.runs import new_accelerator
+    from hf_dd.processes import new_accelerator
 
     accelerator = new_accelerator("no")
     size, found = point.get("size", 28), {}

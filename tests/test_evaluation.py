@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import hf_dd
-from hf_dd import baselines, evaluation, intervals, networks, reports, runs, validation
+from hf_dd import baselines, evaluation, intervals, networks, processes, reports, validation
 from hf_dd.baselines import Candidate, baseline
 from hf_dd.config import DataConfig, EvaluationConfig
 from hf_dd.data import Split, load_data
@@ -48,7 +48,7 @@ def short(**changes):
 
 
 def evaluation_of(data, protocol=None, **choices):
-    return Evaluation(data, protocol or short(), seed=0, accelerator=runs.new_accelerator("no"), **choices)
+    return Evaluation(data, protocol or short(), seed=0, accelerator=processes.new_accelerator("no"), **choices)
 
 
 def real(data, ipc=2, **changes):
@@ -297,7 +297,7 @@ def test_baselines_are_remembered(data, kind, monkeypatch):
     )
 
     def candidate():
-        return baseline(kind, data, 2, 0, runs.new_accelerator("no").autocast)
+        return baseline(kind, data, 2, 0, processes.new_accelerator("no").autocast)
 
     first = evaluation_of(data).run([candidate()], ["MLP"], 2)
     monkeypatch.setattr(baselines.selection, "select", None)

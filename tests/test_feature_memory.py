@@ -24,7 +24,7 @@ from hf_dd.feature_memory import DEPENDS_ON, FeatureMemory
 from hf_dd.objectives.base import Ownership, Step
 from hf_dd.objectives.clom import real_class_sums
 from hf_dd.pools import TeacherPool
-from hf_dd.runs import new_accelerator
+from hf_dd.processes import new_accelerator
 from hf_dd.synthetic import SyntheticSet
 from hf_dd.teachers import locate
 

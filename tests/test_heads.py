@@ -21,8 +21,8 @@ from hf_dd.errors import ConfigError, DataError, TeacherError
 from hf_dd.feature_memory import FeatureMemory
 from hf_dd.objectives import check_options
 from hf_dd.pools import TeacherPool
+from hf_dd.processes import new_accelerator
 from hf_dd.publishing import load_distilled
-from hf_dd.runs import new_accelerator
 from hf_dd.seeding import generator
 from hf_dd.synthetic import to_pil
 from hf_dd.teachers import Teacher

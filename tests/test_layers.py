@@ -12,8 +12,8 @@ LAYERS = {
     ERRORS: "errors",
     0: "allocator augment compilation config crops formation hub images networks precision profiling resources "
     "seeding timm_networks transforms",
-    1: "adapters data data_decoding data_sources experts locks memory metrics pixel_cache pools pyramid queries "
-    "synthetic teachers validation views",
+    1: "adapters data data_decoding data_sources experts locks memory metrics pixel_cache pools processes pyramid "
+    "queries synthetic teachers validation views",
     2: "decoded foreign initialisation intervals learned normalisation objectives protocols realism selection "
     "side_by_side soft_labels targets training",
     3: "baselines checkpoints class_order distiller diversity evaluation feature_memory heads importing pretraining "

@@ -7,7 +7,7 @@ import torch
 import yaml
 
 import hf_dd
-from hf_dd import cli, precision, runs, study
+from hf_dd import cli, precision, processes, study
 from hf_dd.precision import worthwhile
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -88,4 +88,4 @@ def test_a_gpu_that_only_imitates_bf16_has_none(monkeypatch):
 
 
 def test_an_accelerator_says_which_precision_it_has(without_bf16):
-    assert runs.new_accelerator("bf16").mixed_precision == "no"
+    assert processes.new_accelerator("bf16").mixed_precision == "no"

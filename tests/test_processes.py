@@ -1,6 +1,7 @@
 """Evaluations and imports on two real processes under `accelerate launch`: what one process gives, written once."""
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -15,7 +16,15 @@ from hf_dd.synthetic import SyntheticSet
 pytestmark = [pytest.mark.usefixtures("one_thread"), pytest.mark.multi_process]
 
 EACH = """
-import json, os, sys
+import atexit, json, os, sys
+from pathlib import Path
+
+def list_threads():
+    names = [path.read_text().strip() for path in Path("/proc/self/task").glob("*/comm")]
+    Path(f"{sys.argv[2]}/threads-{os.environ['RANK']}").write_text(" ".join(names))
+
+atexit.register(list_threads)  # first of all: it is called last
+
 from hf_dd import publishing, runs
 from hf_dd.cli import main
 
@@ -85,6 +94,14 @@ def test_two_processes_give_the_results_of_one(pairs, name):
     assert len(one["rows"]) == 6 and all(row["n"] == 3 for row in one["rows"])
     if name != "probe":
         assert len(one["scores"]) == 4 and len({(row["epochs"], row["learning_rate"]) for row in one["rows"]}) > 1
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="the threads of a process are listed by Linux")
+def test_the_group_is_left_before_python_ends(pairs):
+    """A thread of gloo's that gives up a tensor while the interpreter ends aborts a launch that had succeeded."""
+    for rank in (0, 1):
+        threads = (pairs[0] / f"threads-{rank}").read_text().split()
+        assert threads and not [name for name in threads if "gloo" in name]
 
 
 def test_one_process_writes_an_import_and_says_so_once(pairs):

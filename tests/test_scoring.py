@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import hf_dd
-from hf_dd import baselines, cli, config, reports, runs, scoring
+from hf_dd import baselines, cli, config, processes, reports, scoring
 from hf_dd.baselines import baseline
 from hf_dd.config import DataConfig
 from hf_dd.data import load_data
@@ -42,7 +42,7 @@ def trained(monkeypatch):
 
 def evaluation_of(data, protocol=None, **choices):
     protocol = protocol or PROTOCOLS["dc"].with_changes(epochs=2)
-    return Evaluation(data, protocol, seed=0, accelerator=runs.new_accelerator("no"), **choices)
+    return Evaluation(data, protocol, seed=0, accelerator=processes.new_accelerator("no"), **choices)
 
 
 def real(data, ipc=2, **changes):

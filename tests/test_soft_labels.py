@@ -21,9 +21,9 @@ from hf_dd.evaluation import Evaluation
 from hf_dd.hub_metadata import eval_results
 from hf_dd.objectives import check_options
 from hf_dd.pools import TeacherPool
+from hf_dd.processes import new_accelerator
 from hf_dd.protocols import PROTOCOLS, alternatives
 from hf_dd.publishing import load_distilled
-from hf_dd.runs import new_accelerator
 from hf_dd.seeding import generator
 from hf_dd.side_by_side import fit_side_by_side
 from hf_dd.soft_labels import probabilities, relabel

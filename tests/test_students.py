@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from huggingface_hub import HfApi
 
 import hf_dd
-from hf_dd import baselines, cli, runs
+from hf_dd import baselines, cli, processes
 from hf_dd.baselines import baseline
 from hf_dd.config import DataConfig, EvaluationConfig
 from hf_dd.data import load_data
@@ -57,7 +57,7 @@ def probe(**changes):
 
 
 def evaluation_of(data, protocol=None, **choices):
-    return Evaluation(data, protocol or probe(), seed=0, accelerator=runs.new_accelerator("no"), **choices)
+    return Evaluation(data, protocol or probe(), seed=0, accelerator=processes.new_accelerator("no"), **choices)
 
 
 def real(data, ipc=2, **changes):
