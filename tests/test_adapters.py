@@ -1,6 +1,7 @@
 """Models of timm and transformers as teachers: pushed by their own libraries, pulled by tag from the embedded Hub."""
 
 import json
+import logging
 import shutil
 
 import numpy as np
@@ -206,6 +207,16 @@ def test_an_image_tower_gives_its_projected_features_and_no_logits(tmp_path, hub
     assert teacher.class_names is None
     with pytest.raises(TeacherError, match="no logits of named classes.*--clom cos"):
         teacher.logit_order(DIGITS)
+
+
+def test_weights_that_a_tower_leaves_over_are_not_reported(tmp_path, caplog, monkeypatch):
+    monkeypatch.setattr(logging.getLogger("transformers"), "propagate", True)
+    settings = transformers.CLIPVisionConfig(**CLIP_VISION)
+    transformers.CLIPVisionModelWithProjection(settings).save_pretrained(tmp_path)
+    transformers.CLIPImageProcessor(size={"shortest_edge": 32}, crop_size=32).save_pretrained(tmp_path)
+    before = transformers.logging.get_verbosity()
+    load_one(str(tmp_path))
+    assert not caplog.messages and transformers.logging.get_verbosity() == before
 
 
 @pytest.mark.parametrize("kind", ["vision", "encoder", "unpooled", "backbone"])

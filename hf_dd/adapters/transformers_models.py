@@ -1,5 +1,7 @@
 """transformers' image models: classifiers, bare encoders, backbones, and the image towers of CLIP and its kind."""
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -114,7 +116,10 @@ def load_whole(auto: type, folder: Path, options: dict[str, Any]) -> nn.Module:
 
     def load(**more: Any) -> tuple[nn.Module, dict[str, Any]]:
         try:
-            return auto.from_pretrained(str(folder), output_loading_info=True, dtype=torch.float32, **options, **more)
+            with only_errors():  # what is left over, such as a projection, is no fault; what lacks is looked at below
+                return auto.from_pretrained(
+                    str(folder), output_loading_info=True, dtype=torch.float32, **options, **more
+                )
         except (OSError, ValueError, RuntimeError, TypeError, ImportError) as error:
             raise TeacherError(f"transformers can't load it: {' '.join(str(error).split())[:400]}") from error
 
@@ -129,6 +134,19 @@ def load_whole(auto: type, folder: Path, options: dict[str, Any]) -> nn.Module:
             f"its weights don't fit its config.json: {', '.join(wrong[:5])} missing or of another shape."
         )
     return model
+
+
+@contextlib.contextmanager
+def only_errors() -> Iterator[None]:
+    """Without what transformers says that is less than an error."""
+    import transformers
+
+    before = transformers.logging.get_verbosity()
+    transformers.logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        transformers.logging.set_verbosity(before)
 
 
 def take_head(model: nn.Module, classes: int) -> nn.Module:
