@@ -59,16 +59,22 @@ class Options:
 
 @dataclass(frozen=True)
 class Selection:
-    """What was found: the folder with the trace, and the pool, or None where no pool guided better than none."""
+    """What was found: the folder with the trace, and the pool, or None where no pool guided better than none.
+
+    `score` is in %, on the validation split; `tried` counts the pools that were tried, of the `pools` that there are.
+    """
 
     folder: Path
     best: Options
     score: float
     pool: TeacherPool | None
+    tried: int
+    pools: int
 
     def __repr__(self) -> str:
         kept = self.folder / (TRACE if self.pool is None else LOCK)
-        return f"{self.best.name}: {self.score:.2f} % on the validation split; {kept}"
+        among = f"the best of {self.tried} tried out of {self.pools}"
+        return f"{self.best.name}: {self.score:.2f} % on the validation split, {among}; {kept}"
 
 
 def pools_of(specs: Sequence[TeacherSpec]) -> list[Options]:
@@ -318,8 +324,8 @@ class Search:
     def finish(self) -> Selection:
         """The best of the pools that went through, and its lock; of equals the one that was tried first."""
         ended = self.finished().items()
-        went_through = self.of_main(
-            lambda: {index: trial.value for index, trial in ended if trial.state.name == "COMPLETE"}
+        went_through, tried = self.of_main(
+            lambda: ({index: trial.value for index, trial in ended if trial.state.name == "COMPLETE"}, len(ended))
         )
         best = max(went_through, key=lambda index: went_through[index], default=None)
         if best is None:
@@ -335,4 +341,4 @@ class Search:
                 lock = json.dumps(pool.lock(), indent=2)
                 records.write(self.folder / LOCK, lambda path: path.write_text(lock))
         self.accelerator.wait_for_everyone()
-        return Selection(self.folder, options, score, pool)
+        return Selection(self.folder, options, score, pool, tried, len(self.pools))

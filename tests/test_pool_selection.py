@@ -157,6 +157,7 @@ def test_no_pool_is_started_after_the_time(found, candidates, tmp_path):
     short = select(output_dir=str(tmp_path), minutes=0, **candidates, **SMALL)
     (only,) = trace_of(short.folder)["tried"]
     assert what({"tried": [only]}) == what(trace_of(found.folder))[:1]
+    assert "the best of 5 tried out of 5;" in repr(found) and "the best of 1 tried out of 5;" in repr(short)
     longer = select(output_dir=str(tmp_path), trials=2, **candidates, **SMALL)
     assert what(trace_of(longer.folder)) == what(trace_of(found.folder))[:2]
 
