@@ -10,6 +10,7 @@ it asks `Step.remembered`.
 import dataclasses
 import hashlib
 import importlib.metadata
+import logging
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -24,6 +25,8 @@ from hf_dd import memory, pixel_cache
 from hf_dd.data import ImageData
 from hf_dd.images import chunks_of, read_ahead
 from hf_dd.teachers import Teacher, TeacherSpec
+
+logger = logging.getLogger(__name__)
 
 DEPENDS_ON = (
     "adapters data feature_memory heads images networks objectives/base objectives/clom seeding teachers transforms "
@@ -74,6 +77,8 @@ class FeatureMemory:
         found = pixel_cache.read(path, names, math.inf) if first and known else None
         if self.from_first(found is not None):
             return self.from_first(found) if everywhere else found
+        if first:  # minutes without a word, for a large teacher on a CPU
+            logger.info("Computing %s of %s on %s.", kind, teacher.spec, self.data.name)
         computed = compute()
         if first and known:
             about = {"teacher": teacher.spec.repo_id, "sha": teacher.spec.sha, "data": self.data.name}

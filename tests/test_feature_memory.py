@@ -104,6 +104,14 @@ def test_a_second_run_and_a_resumed_one_take_no_pass_over_the_real_set(tiny_teac
     assert resumed.load()["pixel_values"] == first.load()["pixel_values"]
 
 
+def test_a_pass_is_announced_once(digits, tmp_path, caplog):
+    reference = local_teacher(tmp_path / "teacher", digits)
+    caplog.set_level("INFO", "hf_dd")
+    for _ in range(2):
+        class_sums(TeacherPool.from_references([reference])[0], digits)
+    assert [f"Computing class-sums of {reference}" in message for message in caplog.messages] == [True]
+
+
 def test_drawn_real_images_are_not_remembered(tiny_teachers, tmp_path):
     distil(tmp_path / "set", teachers=tiny_teachers.references[:1], clom_real_batch=20)
     assert kept() == []
