@@ -42,6 +42,9 @@ OPERATIONAL = frozenset(
     "teachers teacher_tags teacher_revision teacher_pool teachers_in_memory experts image_memory_gb profile".split()
 ) | {field.name for field in dataclasses.fields(EvaluationConfig)}
 
+# Of [0, 1], root mean square: DM's images are at 0.1 (Fashion-MNIST) to 0.5 (digits), those torn off by a guide at 8.
+FAR_OUTSIDE = 1.0
+
 # Everything that a run writes into its folder: its working state, then the artefact.
 RUN_ENTRIES = tuple(
     "checkpoints logs profile hf_dd.json data decoded README.md preview.png pool.json results.json results.png "
@@ -120,9 +123,22 @@ class Distiller:
         progress = self.iterate(self.begin())
         if self.bytes_exchanged:
             logger.info("Each process exchanged %s bytes per step.", f"{self.bytes_exchanged:,}")
+        if (count := runaways(self.synthetic)) and self.accelerator.is_main_process:
+            logger.warning(
+                "%d of %d images have run far out of the range of pixels, and are noise to look at. Try %sa smaller "
+                "--image_learning_rate.",
+                *(count, len(self.synthetic.pixels), self.weaker_guide()),
+            )
         return Distillation(
             self.synthetic.cpu(), progress, self.settings, self.bytes_exchanged, self.objective.outcome()
         )
+
+    def weaker_guide(self) -> str:
+        """What to try first where a guide may be too strong; nothing without one."""
+        if self.config.clom == "none":
+            return ""
+        balanced = self.config.clom_alpha == "auto"
+        return f"{'a smaller --clom_balance' if balanced else '--clom_alpha auto or smaller'}, or "
 
     def begin(self) -> Progress:
         """Where the run starts: at the checkpoint that the options name, or at the first step, which is kept too."""
@@ -233,6 +249,13 @@ class Distiller:
         progress = checkpoints.load_checkpoint(path, self.learned, self.identity)
         logger.info("Resuming from %s.", path)
         return progress
+
+
+def runaways(synthetic: SyntheticSet) -> int:
+    """How many images have run off: their pixels leave [0, 1] by more than FAR_OUTSIDE, root mean square."""
+    pixels = synthetic.own_space().detach()
+    outside = pixels - pixels.clamp(0, 1)
+    return int((outside.square().flatten(1).mean(1) > FAR_OUTSIDE**2).sum())
 
 
 def prepare_folder(config: DistillConfig, folder: Path, accelerator: Accelerator) -> None:

@@ -76,6 +76,25 @@ def require_whole_checkpoints(folder):
         assert {"step", "seconds", "losses", "identity"} <= json.loads((path / "state.json").read_text()).keys()
 
 
+@pytest.mark.parametrize(
+    "options, advice",
+    [
+        ({}, None),
+        ({"image_learning_rate": 3000.0}, "Try a smaller --image_learning_rate."),
+        ({"clom": "ce", "clom_alpha": 1e6}, "Try --clom_alpha auto or smaller, or a smaller --image_"),
+        ({"clom": "ce", "clom_alpha": "auto", "clom_balance": 1e5}, "Try a smaller --clom_balance, or a smaller"),
+    ],
+)
+def test_images_that_run_off_are_a_warning_with_a_way_out(tmp_path, teachers, caplog, options, advice):
+    options |= {"teachers": teachers} if "clom" in options else {}
+    distil(tmp_path / "set", **options)
+    warned = [message for message in caplog.messages if "run far out of the range of pixels" in message]
+    outside = pixel_values(tmp_path / "set")
+    outside = (outside - outside.clamp(0, 1)).square().mean((1, 2, 3)).sqrt()
+    assert [message.split()[0] for message in warned] == ([str(int((outside > 1).sum()))] if advice else [])
+    assert all("of 10 images" in message and advice in message for message in warned)
+
+
 # --- one process and two
 
 
