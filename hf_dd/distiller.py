@@ -123,10 +123,10 @@ class Distiller:
         progress = self.iterate(self.begin())
         if self.bytes_exchanged:
             logger.info("Each process exchanged %s bytes per step.", f"{self.bytes_exchanged:,}")
-        if (count := runaways(self.synthetic)) and self.accelerator.is_main_process:
+        if self.accelerator.is_main_process and (count := runaways(self.synthetic)):
             logger.warning(
-                "%d of %d images have run far out of the range of pixels, and are noise to look at. Try %sa smaller "
-                "--image_learning_rate.",
+                "%d of %d images have run far out of the range of pixels, to which their 8-bit copies are clipped. "
+                "Try %sa smaller --image_learning_rate.",
                 *(count, len(self.synthetic.pixels), self.weaker_guide()),
             )
         return Distillation(
