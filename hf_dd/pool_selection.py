@@ -213,11 +213,16 @@ class Search:
         while (trial := self.next_trial()) is not None:
             number, index, reported = trial
             pool = self.pools[index]
-            logger.info("Pool %d of %d: %s.", len(self.finished()) + 1, len(self.order), pool.name)
+            self.say("Pool %d of %d: %s.", len(self.finished()) + 1, len(self.order), pool.name)
             for rung, score, seconds in self.scores(index, reported):
-                logger.info("%s: %.2f %% after %d iterations", pool.name, score, rung)
+                self.say("%s: %.2f %% after %d iterations", pool.name, score, rung)
                 if self.of_main(self.ends, number, rung, score, seconds):
                     break
+
+    def say(self, *message: Any) -> None:
+        """Log it, once for all processes: all have the same to tell, and only the main one counts the pools."""
+        if self.accelerator.is_main_process:
+            logger.info(*message)
 
     def of_main(self, compute: Callable[..., Any], *arguments: Any) -> Any:
         """What the main process computes, on every process."""

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 
 import pytest
 
@@ -173,6 +174,8 @@ def test_two_processes_choose_as_one(found, candidates, tmp_path, launch):
     for first, second in zip(two, one, strict=True):
         assert first["scores"] == pytest.approx(second["scores"], abs=1.0)  # of sums in another order
     assert done.stdout.count("% on the validation split") == 1
+    told = re.findall(r"Pool (\d+) of \d+:", done.stdout + done.stderr)
+    assert told == [str(number) for number in range(1, len(two) + 1)]
 
 
 @pytest.mark.parametrize(
