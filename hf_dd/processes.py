@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from accelerate import Accelerator, PartialState
 from accelerate.state import AcceleratorState
+from accelerate.utils import parse_flag_from_env
 
 from hf_dd.allocator import keep_freed_memory
 from hf_dd.precision import worthwhile
@@ -28,9 +29,9 @@ def new_accelerator(mixed_precision: str, **options: Any) -> Accelerator:
 
 
 def processes() -> PartialState:
-    """The processes, where no accelerator is at hand."""
+    """The processes, where no accelerator is at hand; a launch on the CPU is told by a variable, as to accelerate's."""
     leave_group_at_exit()
-    return PartialState()
+    return PartialState(cpu=parse_flag_from_env("ACCELERATE_USE_CPU"))
 
 
 def by_main_process(act: Callable[[], object]) -> None:
