@@ -29,8 +29,8 @@ def new_accelerator(mixed_precision: str, **options: Any) -> Accelerator:
 
 
 def processes() -> PartialState:
-    """The processes, where no accelerator is at hand; a launch on the CPU is told by a variable, as to accelerate's."""
-    leave_group_at_exit()
+    """The processes, where no accelerator is at hand."""
+    leave_group_at_exit()  # an Accelerator reads the variable itself, a PartialState doesn't
     return PartialState(cpu=parse_flag_from_env("ACCELERATE_USE_CPU"))
 
 

@@ -184,7 +184,8 @@ def run_cell(cell: Cell) -> None:
     evaluation = {key: getattr(cell.config, key) for key in runs.field_names(EvaluationConfig)}
     kept = cell.folder.with_name(f"{cell.folder.name}.evaluation.json")  # of a later evaluation than the run's own
     done = json.loads(kept.read_text()) if kept.is_file() else artefact.record.settings
-    if artefact.record.results is None or any(done.get(key) != value for key, value in evaluation.items()):
+    done = dataclasses.asdict(EvaluationConfig()) | done  # of a record that is older than an option
+    if artefact.record.results is None or any(done[key] != value for key, value in evaluation.items()):
         runs.evaluate(sets=[str(cell.folder)], mixed_precision=cell.config.mixed_precision, **evaluation)
         text = json.dumps(evaluation)
         by_main_process(lambda: records.write(kept, lambda path: path.write_text(text)))

@@ -125,6 +125,21 @@ def test_another_evaluation_is_only_evaluated(finished, monkeypatch):
     run(finished)
 
 
+def test_a_record_that_is_older_than_an_option_is_one_of_its_default(finished, tmp_path, monkeypatch):
+    shutil.copytree(finished / "out", tmp_path / "out")
+    path = tmp_path / "out/cells/plain-seed0/hf_dd.json"
+    record = json.loads(path.read_text())
+    assert record["settings"].pop("baselines") == ["random"]
+    path.write_text(json.dumps(record))
+    evaluated = counted(monkeypatch, "evaluate")
+    run(tmp_path)
+    assert not evaluated
+    run(tmp_path, SMALL | {"base": SMALL["base"] | {"baselines": ["none"]}})
+    assert len(evaluated) == 4
+    rows = Artefact.open(tmp_path / "out/cells/plain-seed0").record.results["rows"]
+    assert rows and not [row for row in rows if row["baseline"]]
+
+
 def test_a_cell_that_was_made_otherwise_is_refused_and_kept(finished):
     changed = SMALL | {"base": SMALL["base"] | {"iterations": 4}}
     before = (finished / "out/cells/plain-seed0/hf_dd.json").read_bytes()

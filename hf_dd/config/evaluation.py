@@ -43,11 +43,19 @@ class EvaluationConfig(TrustConfig):
     eval_copies: list[str] = option(
         ["float", "8bit"], "Which copies of a set to evaluate: the exact float, the 8-bit PNG; none if empty."
     )
+    baselines: list[str] = option(
+        ["random"],
+        "Real images to evaluate too: random, herding, k-centers at the same ipc; full, the whole set; or none.",
+    )
 
     def __post_init__(self) -> None:
         require_at_least(self, 0, "eval_students")
         if unknown := [copy for copy in self.eval_copies if copy not in ("float", "8bit")]:
             raise ConfigError(f"--eval_copies doesn't know {unknown}; it takes float and 8bit.")
+        if self.baselines == ["none"]:
+            self.baselines = []
+        if unknown := [name for name in self.baselines if name not in BASELINES]:
+            raise ConfigError(f"--baselines doesn't know {unknown}; it takes {', '.join(BASELINES)}.")
         if not isinstance(self.eval_epochs, list):  # a single number, as Python takes it
             self.eval_epochs = [] if self.eval_epochs is None else [self.eval_epochs]
         if bad := [epochs for epochs in self.eval_epochs if not 1 <= epochs < float("inf")]:
@@ -64,10 +72,6 @@ class EvaluateConfig(DataConfig, EvaluationConfig):
 
     sets: list[str] = option([], "Distilled sets: Hub ids (owner/name, owner/name@revision) or folders.")
     dataset: str = option("", "Data set to test on; the one that the first distilled set was made from if not given.")
-    baselines: list[str] = option(
-        ["random"],
-        "Real images to evaluate too: random, herding, k-centers at the same ipc; full, the whole set; or none.",
-    )
     scores: list[str] = option(
         [],
         "Scores of the sets beside their accuracies: relative_accuracy, augmentation_robust_score, "
@@ -85,9 +89,5 @@ class EvaluateConfig(DataConfig, EvaluationConfig):
             raise ConfigError("Name at least one distilled set: hf-dd evaluate FOLDER_OR_HUB_ID.")
         if self.eval_students < 1:
             raise ConfigError(f"--eval_students is {self.eval_students}; an evaluation needs at least 1.")
-        if self.baselines == ["none"]:
-            self.baselines = []
-        if unknown := [name for name in self.baselines if name not in BASELINES]:
-            raise ConfigError(f"--baselines doesn't know {unknown}; it takes {', '.join(BASELINES)}.")
         if unknown := [name for name in self.scores if name not in SCORES]:
             raise ConfigError(f"--scores doesn't know {unknown}; it takes {', '.join(SCORES)}.")
