@@ -30,8 +30,8 @@ def new_accelerator(mixed_precision: str, **options: Any) -> Accelerator:
 
 def processes() -> PartialState:
     """The processes, where no accelerator is at hand."""
-    leave_group_at_exit()  # an Accelerator reads the variable itself, a PartialState doesn't
-    return PartialState(cpu=parse_flag_from_env("ACCELERATE_USE_CPU"))
+    leave_group_at_exit()
+    return PartialState(cpu=parse_flag_from_env("ACCELERATE_USE_CPU"))  # which only an Accelerator reads by itself
 
 
 def by_main_process(act: Callable[[], object]) -> None:
