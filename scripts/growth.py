@@ -30,11 +30,13 @@ SWEEPS = {
     "real_set": [{"real_set": count} for count in (6_000, 60_000)],
     "pool": [{"pool": count, "clom": "ce", "teachers_in_memory": 1} for count in (1, 5, 20)]
     + [{"pool": 20, "clom": "ce"}],
-    "processes": [{"processes": count, "clom": "none", "real_batch_size": 256, "steps": 9} for count in (1, 2) * 2],
+    "processes": [{"processes": count, "clom": "none", "real_batch_size": 256, "steps": 9} for count in (1, 2)],
     "tesla": [{"tesla": count, "clom": "none", "ipc": 1, "steps": 2} for count in (5, 20, 40)],
     "mtt": [{"mtt": count, "clom": "none", "ipc": 1, "steps": 2} for count in (5, 20, 40)],
     "large": [{"classes": 10, "real_set": 50_000, "size": 224, "ipc": 1, "clom": "none", "real_batch_size": 16}],
 }
+
+TWICE = {"processes"}  # in turns: the machine's load weighs on the comparison
 
 
 # --- one point: a process of its own
@@ -293,7 +295,7 @@ def main():
     parser.add_argument("--work", nargs="+", choices=SWEEPS, default=list(SWEEPS), help="Only these.")
     parser.add_argument("--output_dir", default="outputs/growth", help="For growth.json and growth.png.")
     parser.add_argument(
-        "--smaller", type=int, default=1, help="Divide the numbers of real images and of steps by this."
+        "--smaller", type=int, default=1, help="Divide real images and steps by this, and run nothing twice."
     )
     parser.add_argument("--point", help=argparse.SUPPRESS)
     parser.add_argument("--folder", help=argparse.SUPPRESS)
@@ -310,7 +312,7 @@ def main():
             write_large(Path(folder), large["real_set"], large["size"], large["classes"])
         for sweep in options.work:
             results[sweep] = []
-            for changed in SWEEPS[sweep]:
+            for changed in SWEEPS[sweep] * (2 if sweep in TWICE and options.smaller == 1 else 1):
                 point = smaller(BASE | changed, options.smaller)
                 results[sweep].append((point, run_point(point, Path(folder))))
                 print(f"{sweep} {changed}: {results[sweep][-1][1]}", flush=True)
