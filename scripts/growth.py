@@ -36,8 +36,6 @@ SWEEPS = {
     "large": [{"classes": 10, "real_set": 50_000, "size": 224, "ipc": 1, "clom": "none", "real_batch_size": 16}],
 }
 
-TWICE = {"processes"}  # in turns: the machine's load weighs on the comparison
-
 
 # --- one point: a process of its own
 
@@ -312,7 +310,8 @@ def main():
             write_large(Path(folder), large["real_set"], large["size"], large["classes"])
         for sweep in options.work:
             results[sweep] = []
-            for changed in SWEEPS[sweep] * (2 if sweep in TWICE and options.smaller == 1 else 1):
+            again = sweep == "processes" and options.smaller == 1  # in turns, as the machine's load weighs on both
+            for changed in SWEEPS[sweep] * (2 if again else 1):
                 point = smaller(BASE | changed, options.smaller)
                 results[sweep].append((point, run_point(point, Path(folder))))
                 print(f"{sweep} {changed}: {results[sweep][-1][1]}", flush=True)
