@@ -15,7 +15,7 @@ from hf_dd import adapters, hub
 from hf_dd.errors import HfDdError, HubError, TeacherError
 from hf_dd.teachers import TeacherSpec, load_teacher, locate_locally, naming, pulled
 
-LOCK = "pool.json"
+LOCK, TRACE = "pool.json", "trace.json"  # the second says how the first was chosen, if it was
 PIN_IN_NOTE = re.compile(r"(?P<revision>[^\s=]+)=(?P<sha>[0-9a-f]{40})")
 SLUG = re.compile(r"[^/@]+/[^/@]+-[0-9a-f]{24}")  # of a collection
 SHA = re.compile(r"[0-9a-f]{40}|sha256:[0-9a-f]{64}")

@@ -29,7 +29,7 @@ from hf_dd.errors import ConfigError, RunError
 from hf_dd.evaluation import Evaluation, Job
 from hf_dd.feature_memory import FeatureMemory
 from hf_dd.heads import fit_heads
-from hf_dd.locks import LOCK
+from hf_dd.locks import LOCK, TRACE
 from hf_dd.objectives import check_options, find_objective
 from hf_dd.pools import TeacherPool
 from hf_dd.processes import new_accelerator
@@ -45,8 +45,6 @@ if TYPE_CHECKING:
     import optuna
 
 logger = logging.getLogger(__name__)
-
-TRACE = "trace.json"
 
 
 @dataclass(frozen=True)
@@ -119,10 +117,7 @@ def select(config: SelectConfig | None = None, **options: Any) -> Selection:
     folder = Path(config.output_dir or f"outputs/select-{config.run_name}")
     accelerator = new_accelerator(config.mixed_precision)
     config = dataclasses.replace(config, mixed_precision=accelerator.mixed_precision)
-    check_options(distillation(config, ["candidates"]))
-    protocol = Protocol.from_config(config)
-    if protocol.labels != "hard" or protocol.trains != "network":
-        raise ConfigError(f"--eval_protocol {protocol.name}: students on hard labels choose a pool: give dsa or dc.")
+    protocol = checked(config)
     data = held_out(load_data(config), config.seed)
     candidates = TeacherPool.from_config(config)
     if config.fit_head:
@@ -133,6 +128,15 @@ def select(config: SelectConfig | None = None, **options: Any) -> Selection:
     search = Search(config, folder, data, candidates, evaluation, accelerator)
     search.run()
     return search.finish()
+
+
+def checked(config: SelectConfig) -> Protocol:
+    """The protocol of a search's students; raises ConfigError for options that don't fit together."""
+    check_options(distillation(config, ["candidates"]))
+    protocol = Protocol.from_config(config)
+    if protocol.labels != "hard" or protocol.trains != "network":
+        raise ConfigError(f"--eval_protocol {protocol.name}: students on hard labels choose a pool: give dsa or dc.")
+    return protocol
 
 
 def distillation(config: SelectConfig, references: Sequence[str]) -> DistillConfig:
@@ -307,7 +311,7 @@ class Search:
         return True
 
     def write_trace(self) -> None:
-        """Every pool that was tried: its options, teachers, scores by iterations, whether it went through, seconds."""
+        """The best pool so far, and all that were tried: options, teachers, scores by iterations, seconds."""
         tried = [
             {
                 "pool": self.pools[index].name,
@@ -318,24 +322,27 @@ class Search:
             }
             for index, trial in self.finished().items()
         ]
+        best = self.best()
         content = {
             "command": command_line("pool select", self.config, self.accelerator.num_processes),
             "pools": len(self.pools),
+            "best": best and {"pool": self.pools[best[0]].name, "score": best[1]},
             "tried": tried,
             "versions": versions(),
         }
         records.write(self.folder / TRACE, lambda path: path.write_text(json.dumps(content, indent=2)))
 
+    def best(self) -> tuple[int, float] | None:
+        """Of the pools that went through all rungs the best, and its score; of equals the one that was tried first."""
+        through = {index: trial.value for index, trial in self.finished().items() if trial.state.name == "COMPLETE"}
+        return max(through.items(), key=lambda scored: scored[1], default=None)
+
     def finish(self) -> Selection:
-        """The best of the pools that went through, and its lock; of equals the one that was tried first."""
-        ended = self.finished().items()
-        went_through, tried = self.of_main(
-            lambda: ({index: trial.value for index, trial in ended if trial.state.name == "COMPLETE"}, len(ended))
-        )
-        best = max(went_through, key=lambda index: went_through[index], default=None)
+        """The best pool and its lock, on every process."""
+        best, tried = self.of_main(lambda: (self.best(), len(self.finished())))
         if best is None:
             raise RunError(f"{self.folder}: no pool went through all rungs: raise --trials or --minutes.")
-        options, score = self.pools[best], went_through[best]
+        options, score = self.pools[best[0]], best[1]
         chosen = [self.candidates[member] for member in options.members]
         pool = TeacherPool(chosen, f"hf-dd pool select: {options.name}") if chosen else None
         if self.accelerator.is_main_process:

@@ -14,7 +14,18 @@ from typing import Any
 from accelerate.utils import broadcast_object_list
 from filelock import FileLock, Timeout
 
-from hf_dd import hub, pretraining, publishing, records, runs, study_publishing, study_report, teacher_repos
+from hf_dd import (
+    hub,
+    locks,
+    pool_selection,
+    pretraining,
+    publishing,
+    records,
+    runs,
+    study_publishing,
+    study_report,
+    teacher_repos,
+)
 from hf_dd.config import EvaluationConfig, PretrainConfig, StudyConfig
 from hf_dd.data import load_data
 from hf_dd.distiller import OPERATIONAL
@@ -22,7 +33,7 @@ from hf_dd.errors import RunError
 from hf_dd.objectives import find_objective
 from hf_dd.processes import by_main_process, processes
 from hf_dd.publishing import Artefact
-from hf_dd.study_recipe import NAMING_TEACHERS, TEACHERS, Cell, Study, check_named, parts_of
+from hf_dd.study_recipe import NAMING_TEACHERS, TEACHERS, Cell, Pool, Study, check_named, parts_of
 from hf_dd.study_report import Outcome
 
 logger = logging.getLogger(__name__)
@@ -33,11 +44,12 @@ DECIDING_TEACHERS = ("teachers", "teacher_tags", "teacher_pool", "experts")
 def study(config: StudyConfig | None = None, **options: Any) -> Path:
     """Run what isn't there yet of a study, and write its report; returns the folder.
 
-    The folder holds `teachers/`, `cells/NAME-seedN/` (a distilled set each), `report.md`, `report.json`, where
-    matplotlib is installed `report.png`, and a card and rows, with which it is a data set that can be pushed. A cell
-    that is finished is kept, one that was interrupted goes on from its last checkpoint, one whose evaluation alone was
-    changed is only evaluated again, and one that evaluates another one's set waits for that. A study that is started
-    several times at once, on machines that share the folder too, is shared out: each takes what no other has begun.
+    The folder holds `teachers/`, `pools/`, `cells/NAME-seedN/` (a distilled set each), `report.md`, `report.json`,
+    where matplotlib is installed `report.png`, and a card and rows, with which it is a data set that can be pushed.
+    A cell that is finished is kept, one that was interrupted goes on from its last checkpoint, one whose evaluation
+    alone was changed is only evaluated again, and one that evaluates another one's set waits for that. A study that is
+    started several times at once, on machines that share the folder too, is shared out: each takes what no other has
+    begun.
     """
     config = dataclasses.replace(config, **options) if config else StudyConfig(**options)
     plan = Study.read(config)
@@ -46,7 +58,8 @@ def study(config: StudyConfig | None = None, **options: Any) -> Path:
         publishing.free_tag(hub.full_repo_id(config.hub_dataset_id or folder.name), config.hub_tag)
     teachers = teacher_jobs(plan.teachers)
     check_named(plan, teachers)
-    share_out([*teachers.values(), *(cell_job(cell, teachers) for cell in plan.cells)])
+    pools = pool_jobs(plan.pools, teachers)
+    share_out([*teachers.values(), *pools.values(), *(cell_job(cell, teachers, pools) for cell in plan.cells)])
     with taken(folder / "locks/report.lock", wait=True):
         by_main_process(lambda: report(plan, config))
     return folder
@@ -58,7 +71,8 @@ def report(plan: Study, config: StudyConfig) -> None:
     for cell in plan.cells:
         places.setdefault(cell.name, []).append(cell.folder)
     outcomes = {name: Outcome.of(folders) for name, folders in places.items()}
-    study_report.write_report(folder, outcomes, plan.comparisons)
+    traces = {name: Path(pool.config.output_dir) / locks.TRACE for name, pool in plan.pools.items()}
+    study_report.write_report(folder, outcomes, plan.comparisons, traces)
     study_publishing.write_study(folder, plan.recipe, outcomes)
     if config.push_to_hub:
         how = {"tag": config.hub_tag, "private": config.hub_private_repo}
@@ -145,6 +159,27 @@ def pretrain_missing(config: PretrainConfig, folder: Path) -> None:
         teacher_repos.push_teacher(folder, config.hub_namespace, config.hub_private_repo)
 
 
+def pool_jobs(pools: Mapping[str, Pool], teachers: Mapping[tuple[str, str], Job]) -> dict[str, Job]:
+    """By its name, what chooses a pool among its candidates if that isn't done yet."""
+    jobs = {}
+    for name, pool in pools.items():
+        needs = tuple(teachers[parts_of(reference)[:2]] for reference in pool.teachers)
+        lock = Path(pool.config.output_dir).parents[1] / f"locks/pool-{name}.lock"
+        jobs[name] = Job(lock, functools.partial(choose, name, pool), needs)
+    return jobs
+
+
+def choose(name: str, pool: Pool) -> None:
+    """Search for a pool, or go on; raises RunError where none guides better than none."""
+    found = pool_selection.select(pool.config)
+    logger.info("pools: %s: %s", name, found)
+    if found.pool is None:
+        raise RunError(
+            f"pools: {name}: no pool guides better than none ({found.folder / locks.TRACE} has the scores), so "
+            "there is nothing for its cells to be guided by: run the others by --cells, or give other candidates."
+        )
+
+
 def deciding(options: Mapping[str, Any]) -> dict[str, Any]:
     """Those options that decide what a cell is; its study's own teachers by name, as its folder may move."""
     return {
@@ -154,10 +189,11 @@ def deciding(options: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def cell_job(cell: Cell, teachers: Mapping[tuple[str, str], Job]) -> Job:
-    """What makes a cell, after its teachers and the cell whose set it evaluates."""
+def cell_job(cell: Cell, teachers: Mapping[tuple[str, str], Job], pools: Mapping[str, Job]) -> Job:
+    """What makes a cell, after its teachers, its pool and the cell whose set it evaluates."""
     needs = [teachers[parts_of(reference)[:2]] for reference in cell.teachers]
-    needs += [cell_job(cell.source, teachers)] if cell.source else []
+    needs += [pools[cell.pool]] if cell.pool else []
+    needs += [cell_job(cell.source, teachers, pools)] if cell.source else []
     lock = cell.folder.parents[1] / f"locks/cell-{cell.folder.name}.lock"
     return Job(lock, functools.partial(run_cell, cell), tuple(needs))
 
@@ -173,6 +209,9 @@ def run_cell(cell: Cell) -> None:
     artefact = Artefact.open(cell.folder)
     made = deciding(artefact.record.settings)
     asked = deciding(find_objective(cell.config.objective).published.filled_in(cell.config))
+    if cell.pool:  # chosen anew, it may hold others
+        made["teacher_pool"] = [spec["sha"] for spec in artefact.record.teachers]
+        asked["teacher_pool"] = [pin.sha for pin in locks.read(cell.config.teacher_pool).pins]
     asked = {key: value for key, value in asked.items() if key in made and value is not None}
     if made.get("mixed_precision") == "no":
         asked.pop("mixed_precision", None)  # where bf16 was asked for, that machine had none

@@ -12,12 +12,15 @@ from huggingface_hub import DatasetCard, DatasetCardData
 from hf_dd import hub, hub_metadata, provenance, publishing, records
 from hf_dd.config import slug
 from hf_dd.errors import HubError
-from hf_dd.locks import LOCK
+from hf_dd.locks import LOCK, TRACE
 from hf_dd.rows import PARQUET, digest_of
 from hf_dd.study_report import JSON, MARKDOWN, PLOT, Outcome
 
 RECIPE, PUSHED = "study.yaml", "pushed.json"
-STUDY_FILES = ("README.md", RECIPE, PARQUET, MARKDOWN, JSON, PLOT, f"cells/*/{records.RECORD}", f"cells/*/{LOCK}")
+STUDY_FILES = (
+    *("README.md", RECIPE, PARQUET, MARKDOWN, JSON, PLOT),
+    *(f"cells/*/{records.RECORD}", f"cells/*/{LOCK}", f"pools/*/{TRACE}", f"pools/*/{LOCK}"),
+)
 
 
 def write_study(folder: Path, recipe: Path, outcomes: Mapping[str, Outcome]) -> None:

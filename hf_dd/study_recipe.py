@@ -5,11 +5,14 @@ A recipe is a YAML file:
     teachers:                      # optional: grids that are pre-trained first, by options of `hf-dd pretrain`; one
                                    # that names a dataset of its own keeps it, whatever --dataset says
       plain: {config: fashion-mnist-teachers}
+    pools:                         # optional: chosen after that, by options of `hf-dd pool select`
+      best: {config: fashion-mnist-dm-clom, teachers: [teachers/plain/fashion-mnist-convnet-seed0@epoch-1]}
     base: {config: fashion-mnist-dm}    # options of `hf-dd distill` that all cells share
     cells:                         # what is a cell's own; teachers/GRID/NAME@REVISION are those above, on the Hub
                                    # where their grid has push_to_hub
       dm: {}
       dm-clom: {clom: ce, teachers: [teachers/plain/fashion-mnist-convnet-seed0@final]}
+      chosen: {clom: ce, teacher_pool: pools/best}    # guided by the pool that was chosen
       online: {set_of: dm-clom, eval_protocol: soft-label-online}    # another evaluation of that cell's sets
     seeds: [0, 1]                  # of the distillations, one of each cell per seed
     comparisons:                   # mean differences of pairs of cells, paired by seed or by student, over the
@@ -25,15 +28,15 @@ from typing import Any
 
 import yaml
 
-from hf_dd import hub
-from hf_dd.config import DistillConfig, EvaluationConfig, PretrainConfig, StudyConfig
+from hf_dd import hub, pool_selection
+from hf_dd.config import DistillConfig, EvaluationConfig, PretrainConfig, SelectConfig, StudyConfig
 from hf_dd.errors import ConfigError, nearest_first
 from hf_dd.objectives import check_options
 from hf_dd.parsing import as_arguments, parse_config, read_recipe
 from hf_dd.resources import recipe
 
-KEYS = ("teachers", "base", "cells", "seeds", "comparisons")
-TEACHERS = "teachers/"  # how a cell names a teacher of the study's own
+KEYS = ("teachers", "pools", "base", "cells", "seeds", "comparisons")
+TEACHERS, POOLS = "teachers/", "pools/"  # how a cell names a teacher or a pool of the study's own
 NAMING_TEACHERS = ("teachers", "experts", "eval_teachers", "eval_architectures")  # the last: linear-probe's
 SET_OF = "set_of"  # how a cell says that it evaluates another one's set
 
@@ -44,12 +47,14 @@ class Cell:
 
     Attributes:
         teachers: the study's own teachers that it names, as teachers/GRID/NAME@REVISION.
+        pool: the study's own pool that it names, or None.
     """
 
     name: str
     seed: int
     config: DistillConfig
     teachers: tuple[str, ...]
+    pool: str | None
     source: "Cell | None"
 
     @property
@@ -59,18 +64,28 @@ class Cell:
 
 
 @dataclass(frozen=True)
+class Pool:
+    """A pool that a study chooses: the options of the search, and the study's own teachers among its candidates."""
+
+    config: SelectConfig
+    teachers: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Study:
     """A recipe, read and checked.
 
     Attributes:
         recipe: the file.
         teachers: what is trained first, by the grid's name.
+        pools: what is chosen then, by the pool's name.
         cells: in the order of the recipe, seed by seed.
         comparisons: by their name, pairs of names of cells.
     """
 
     recipe: Path
     teachers: dict[str, PretrainConfig]
+    pools: dict[str, Pool]
     cells: list[Cell]
     comparisons: dict[str, list[tuple[str, str]]]
 
@@ -86,6 +101,10 @@ class Study:
             )
             for name, own in content["teachers"].items()
         }
+        pools = {}
+        for name, own in content["pools"].items():
+            options = located(own, folder, grids) | given | {"output_dir": str(folder / POOLS / name)}
+            pools[name] = Pool(pool_config(path, name, options), own_teachers(own))
         cells, seeds = {}, config.seeds or content["seeds"]
         # One that evaluates another one's set comes after it.
         for name, own in sorted(content["cells"].items(), key=lambda cell: SET_OF in cell[1]):
@@ -93,7 +112,8 @@ class Study:
             for seed in seeds:
                 distillation = cell_config(path, name, options | {"seed": seed}, folder, grids)
                 source = cells.get((own.get(SET_OF), seed))
-                cells[name, seed] = Cell(name, seed, distillation, own_teachers(options), source)
+                pool = own_pool(path, name, options, pools)
+                cells[name, seed] = Cell(name, seed, distillation, own_teachers(options), pool, source)
         comparisons = {name: list(map(tuple, pairs)) for name, pairs in content["comparisons"].items()}
         compared = {f"the comparison {name!r}": sum(pairs, ()) for name, pairs in comparisons.items()}
         for place, names in ({"--cells": config.cells} | compared).items():
@@ -103,10 +123,12 @@ class Study:
         chosen = [cells[name, seed] for name in content["cells"] for seed in seeds]
         if config.cells:
             chosen = [cell for cell in chosen if cell.name in config.cells]
-            used = {parts_of(reference)[0] for cell in chosen for reference in cell.teachers}
+            named = {cell.pool for cell in chosen}
+            pools = {name: pool for name, pool in pools.items() if name in named}
+            used = {parts_of(reference)[0] for each in (*chosen, *pools.values()) for reference in each.teachers}
             grids = {name: grid for name, grid in grids.items() if name in used}
             comparisons = {name: pairs for name, pairs in comparisons.items() if {*sum(pairs, ())} <= {*config.cells}}
-        return cls(path, grids, chosen, comparisons)
+        return cls(path, grids, pools, chosen, comparisons)
 
 
 def content_of(path: Path) -> dict[str, Any]:
@@ -147,9 +169,21 @@ def options_of(path: Path, name: str, content: Mapping[str, Any]) -> dict[str, A
 
 
 def own_teachers(options: Mapping[str, Any]) -> tuple[str, ...]:
-    """The teachers of the study's own that a cell names."""
+    """The teachers of the study's own that a cell or a pool names."""
     references = [reference for key in NAMING_TEACHERS for reference in options.get(key) or []]
     return tuple(reference for reference in references if reference.startswith(TEACHERS))
+
+
+def own_pool(path: Path, name: str, options: Mapping[str, Any], pools: Collection[str]) -> str | None:
+    """The pool of the study's own that a cell names; raises ConfigError for one that the study doesn't choose."""
+    place = options.get("teacher_pool") or ""
+    pool = place.removeprefix(POOLS)
+    if pool == place:
+        return None
+    if pool not in pools:
+        known = ", ".join(nearest_first(pool, pools)) or "none"
+        raise ConfigError(f"{path}, cells: {name}: {place} is no pool that this study chooses: {known}.")
+    return pool
 
 
 def parts_of(reference: str) -> tuple[str, str, str]:
@@ -159,21 +193,37 @@ def parts_of(reference: str) -> tuple[str, str, str]:
     return grid, name, revision
 
 
-def cell_config(
-    path: Path, name: str, options: Mapping[str, Any], folder: Path, grids: Mapping[str, PretrainConfig]
-) -> DistillConfig:
-    """The options of a cell; teachers of the study's own are looked for in its folder, pushed ones on the Hub."""
+def located(options: Mapping[str, Any], folder: Path, grids: Mapping[str, PretrainConfig]) -> dict[str, Any]:
+    """Options with the study's own teachers and pools where they will lie: in its folder; pushed ones on the Hub."""
 
     def place_of(reference: str) -> str:
         grid, _, name = reference.removeprefix(TEACHERS).partition("/")
-        if not reference.startswith(TEACHERS):
+        if not reference.startswith((TEACHERS, POOLS)):
             return reference
-        pushed = grid in grids and grids[grid].push_to_hub
+        pushed = reference.startswith(TEACHERS) and grid in grids and grids[grid].push_to_hub
         return hub.full_repo_id(name, grids[grid].hub_namespace) if pushed else str(folder / reference)
 
-    own = {key: list(map(place_of, options[key])) for key in NAMING_TEACHERS if options.get(key)}
+    named = {key: list(map(place_of, options[key])) for key in NAMING_TEACHERS if options.get(key)}
+    pool = {"teacher_pool": place_of(options["teacher_pool"])} if options.get("teacher_pool") else {}
+    return {**options, **named, **pool}
+
+
+def pool_config(path: Path, name: str, options: Mapping[str, Any]) -> SelectConfig:
+    """The options of a search for a pool; raises ConfigError for what is wrong with them."""
+    config = parsed(SelectConfig, path, f"pools: {name}", options)
+    try:
+        pool_selection.checked(config)
+    except ConfigError as error:
+        raise ConfigError(f"{path}, pools: {name}: {error}") from error
+    return config
+
+
+def cell_config(
+    path: Path, name: str, options: Mapping[str, Any], folder: Path, grids: Mapping[str, PretrainConfig]
+) -> DistillConfig:
+    """The options of a cell, with the study's own teachers and pools where they will lie."""
     place = {"output_dir": str(folder / "cells" / f"{name}-seed{options['seed']}")}
-    config = parsed(DistillConfig, path, f"cells: {name}", {**options, **own, **place})
+    config = parsed(DistillConfig, path, f"cells: {name}", located(options, folder, grids) | place)
     check_options(config)
     if not config.eval_students or not config.eval_copies:
         raise ConfigError(
@@ -199,10 +249,12 @@ def parsed(kind: type, path: Path, place: str, options: Mapping[str, Any]) -> An
 
 
 def check_named(plan: Study, made: Collection[tuple[str, str]]) -> None:
-    """Raise ConfigError for a teacher that a cell names as the study's own and that isn't (GRID, NAME) of it."""
-    for cell_name, reference in [(cell.name, own) for cell in plan.cells for own in cell.teachers]:
+    """Raise ConfigError for a teacher that a recipe names as the study's own and that isn't (GRID, NAME) of it."""
+    naming = [(f"pools: {name}", own) for name, pool in plan.pools.items() for own in pool.teachers]
+    naming += [(f"cells: {cell.name}", own) for cell in plan.cells for own in cell.teachers]
+    for where, reference in naming:
         grid, name, revision = parts_of(reference)
-        place = f"{plan.recipe}, cells: {cell_name}: {reference}"
+        place = f"{plan.recipe}, {where}: {reference}"
         if (grid, name) not in made:
             known = ", ".join(nearest_first(reference, [f"{TEACHERS}{'/'.join(teacher)}" for teacher in made]))
             raise ConfigError(

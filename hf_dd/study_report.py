@@ -106,7 +106,10 @@ def gain(outcomes: Mapping[str, Outcome], pairs: Sequence[tuple[str, str]]) -> G
 
 
 def write_report(
-    folder: Path, outcomes: Mapping[str, Outcome], comparisons: Mapping[str, Sequence[tuple[str, str]]]
+    folder: Path,
+    outcomes: Mapping[str, Outcome],
+    comparisons: Mapping[str, Sequence[tuple[str, str]]],
+    traces: Mapping[str, Path],
 ) -> None:
     """Write `report.md`, `report.json` and, where matplotlib is installed, `report.png` into a folder.
 
@@ -114,7 +117,9 @@ def write_report(
         folder: of the report.
         outcomes: by a cell's name.
         comparisons: by a comparison's name the pairs of cells whose mean difference it is.
+        traces: by a pool's name the trace of the search that chose it.
     """
+    searches = {name: json.loads(path.read_text()) for name, path in traces.items()}
     gains = {name: gain(outcomes, pairs) for name, pairs in comparisons.items()}
     parts = [cell_table(outcomes)]
     if any(len(outcome.scores) > 1 for outcome in outcomes.values()):
@@ -123,6 +128,8 @@ def write_report(
         parts.append(gain_table(gains, comparisons))
     if any(outcome.teachers for outcome in outcomes.values()):
         parts += [teacher_table(outcomes), *pool_table(outcomes)]
+    if searches:
+        parts.append(search_table(searches))
     records.write(folder / MARKDOWN, lambda path: path.write_text("\n\n".join(parts) + "\n"))
     content = {
         "cells": {
@@ -141,6 +148,7 @@ def write_report(
             name: dataclasses.asdict(found.interval) | {"architectures": found.architectures}
             for name, found in gains.items()
         },
+        "pools": searches,
         "versions": versions(),
     }
     records.write(folder / JSON, lambda path: path.write_text(json.dumps(content, indent=2)))
@@ -251,6 +259,16 @@ def pool_table(outcomes: Mapping[str, Outcome]) -> list[str]:
             rows.append([name, str(len(outcome.teachers)), differing, cka, f"{found['images']:,}"])
     head = ["pool of", "teachers", "mean pairwise disagreement (%)", "mean pairwise CKA", "validation images"]
     return [reports.table(head, rows)] if rows else []
+
+
+def search_table(searches: Mapping[str, Mapping[str, Any]]) -> str:
+    """The pools that were chosen among others on validation images, by what their traces say, in markdown."""
+    rows = []
+    for name, search in searches.items():
+        best, tried = search["best"], f"{len(search['tried'])} of {search['pools']}"
+        seconds = sum(pool["seconds"] for pool in search["tried"])
+        rows.append([name, best["pool"], f"{best['score']:.2f}", tried, f"{seconds:.0f} s"])
+    return reports.table(["pool", "chosen", "validation accuracy (%)", "pools tried", "search took"], rows)
 
 
 def plot(means: Mapping[str, intervals.Interval], path: Path) -> None:

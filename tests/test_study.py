@@ -11,7 +11,7 @@ import pytest
 import yaml
 from filelock import FileLock
 
-from hf_dd import hub, runs, study, study_publishing, study_recipe, study_report
+from hf_dd import hub, pool_selection, runs, study, study_publishing, study_recipe, study_report
 from hf_dd.config import StudyConfig
 from hf_dd.errors import ConfigError, HubError, RunError
 from hf_dd.publishing import Artefact
@@ -41,6 +41,23 @@ SMALL = {
     },
     "seeds": [0, 1],
     "comparisons": {"gain": [["guided", "plain"]]},
+}
+
+
+CHOOSING = SMALL | {
+    "pools": {
+        "best": {
+            **{"config": "digits-dm-clom", "ipc": 1, "iterations": 2, "first_rung": 1, "eval_epochs": [2]},
+            "architecture_options": ["width=8", "depth=1"],
+            "teachers": [f"teachers/few/digits-mlp-seed0@epoch-{epoch}" for epoch in (1, 2)],
+        }
+    },
+    "cells": {
+        "plain": SMALL["cells"]["plain"],
+        "chosen": SMALL["cells"]["plain"] | {"clom": "ce", "teacher_pool": "pools/best"},
+    },
+    "seeds": [0],
+    "comparisons": {"gain": [["chosen", "plain"]]},
 }
 
 
@@ -155,6 +172,90 @@ def test_a_cell_that_other_teachers_guided_is_refused(finished):
         RunError, match=r"guided-seed0 .* \(teachers: \['few/digits-mlp-seed0@epoch-1'\] there, .*epoch-2"
     ):
         run(finished, changed)
+
+
+@pytest.fixture(scope="module")
+def chosen(tmp_path_factory):
+    """A study that chose a pool."""
+    folder = tmp_path_factory.mktemp("chosen")
+    run(folder, CHOOSING)
+    return folder
+
+
+def test_a_study_chooses_a_pool_and_a_cell_is_guided_by_it(chosen, monkeypatch):
+    trace = json.loads((chosen / "out/pools/best/trace.json").read_text())
+    assert sorted(pool["pool"] for pool in trace["tried"]) == [
+        *("1 × MLP, digits, epoch 1", "1 × MLP, digits, epoch 2", "no teacher"),
+    ]
+    best = max((pool for pool in trace["tried"] if pool["finished"]), key=lambda pool: pool["scores"]["2"])
+    assert trace["best"] == {"pool": best["pool"], "score": best["scores"]["2"]}
+    record = Artefact.open(chosen / "out/cells/chosen-seed0").record
+    assert [spec["sha"] for spec in record.teachers] == [spec["sha"] for spec in best["teachers"]] != []
+    text, report = ((chosen / f"out/report.{kind}").read_text() for kind in ("md", "json"))
+    assert f"| best | {best['pool']} | {best['scores']['2']:.2f} | 3 of 3 |" in text
+    assert json.loads(report)["pools"] == {"best": trace}
+    published = {
+        str(path.relative_to(chosen / "out"))
+        for kind in study_publishing.STUDY_FILES
+        for path in (chosen / "out").glob(kind)
+    }
+    assert {"pools/best/trace.json", "pools/best/pool.json", "cells/chosen-seed0/pool.json"} <= published
+    calls = [counted(monkeypatch, name) for name in ("pretrain", "distill", "evaluate")]
+    (chosen / "out").rename(chosen / "elsewhere")
+    study.study(study=write(chosen, CHOOSING), output_dir=str(chosen / "elsewhere"))
+    (chosen / "elsewhere").rename(chosen / "out")
+    assert calls == [[], [], []] and json.loads((chosen / "out/pools/best/trace.json").read_text()) == trace
+
+
+def test_a_cell_of_another_pool_than_was_chosen_is_refused(chosen, tmp_path):
+    shutil.copytree(chosen / "out", tmp_path / "out")
+    path = tmp_path / "out/cells/chosen-seed0/hf_dd.json"
+    record = json.loads(path.read_text())
+    record["teachers"][0]["sha"] = "sha256:" + "0" * 64
+    path.write_text(json.dumps(record))
+    with pytest.raises(RunError, match=r"chosen-seed0 was made with other options \(teacher_pool: \['sha256:000"):
+        run(tmp_path, CHOOSING)
+
+
+def test_cells_alone_need_no_pool_but_their_own(tmp_path):
+    whole = Study.read(StudyConfig(write(tmp_path, CHOOSING), output_dir=str(tmp_path)))
+    assert [cell.pool for cell in whole.cells] == [None, "best"] and list(whole.pools) == ["best"]
+    chosen = Study.read(StudyConfig(write(tmp_path, CHOOSING), output_dir=str(tmp_path), cells=["chosen"]))
+    assert (chosen.pools, chosen.teachers) == (whole.pools, whole.teachers)
+    plain = Study.read(StudyConfig(write(tmp_path, CHOOSING), output_dir=str(tmp_path), cells=["plain"]))
+    assert (plain.pools, plain.teachers) == ({}, {})
+
+
+def test_where_no_pool_guides_better_than_none_its_cells_cannot_be_made(tmp_path, monkeypatch):
+    none = pool_selection.Selection(tmp_path, pool_selection.Options("no teacher", ()), 50.0, None, 3, 3)
+    monkeypatch.setattr(pool_selection, "select", lambda config: none)
+    with pytest.raises(RunError, match=r"pools: best: no pool guides better than none \(.*trace.json has the scores"):
+        run(tmp_path, CHOOSING)
+    assert not (tmp_path / "out/cells").exists()
+    study.study(study=write(tmp_path, CHOOSING), output_dir=str(tmp_path / "out"), cells=["plain"])
+    assert list(json.loads((tmp_path / "out/report.json").read_text())["cells"]) == ["plain"]
+
+
+@pytest.mark.parametrize(
+    ("pool", "words"),
+    [
+        (
+            {"teachers": ["teachers/few/digits-mlp-seed9@final"]},
+            "pools: best: teachers/few/digits-mlp-seed9@final is no",
+        ),
+        ({"teachers": []}, "pools: best: Name the candidates by --teachers"),
+        ({"first_rung": 2}, "pools: best: --first_rung 2 isn't below --iterations 2"),
+        ({"eval_protocol": "soft-label"}, "pools: best: --eval_protocol soft-label: students on hard labels"),
+        ({"objective": "dn"}, "pools: best: --objective dn isn't known"),
+    ],
+)
+def test_a_wrong_pool_is_refused_before_any_training(tmp_path, monkeypatch, pool, words):
+    calls = [counted(monkeypatch, name) for name in ("pretrain", "distill")]
+    with pytest.raises(ConfigError) as error:
+        run(tmp_path, CHOOSING | {"pools": {"best": CHOOSING["pools"]["best"] | pool}})
+    assert words in str(error.value) and calls == [[], []]
+    with pytest.raises(ConfigError, match="cells: chosen: pools/best is no pool that this study chooses: bset"):
+        run(tmp_path, CHOOSING | {"pools": {"bset": CHOOSING["pools"]["best"]}})
 
 
 def test_some_cells_alone_are_run_with_their_teachers_and_compared_among_themselves(finished):
