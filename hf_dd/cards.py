@@ -157,7 +157,7 @@ class DistilledRecord:
     def guide(self) -> dict[str, Any]:
         """CLoM's options, but for those at their defaults: distance, alpha, pool strategy, …"""
         defaults = {"clom_alphas": [], "clom_alpha_per": "set", "clom_balance": 1.0, "clom_pool": "random"}
-        defaults |= {"clom_real_batch": None}
+        defaults |= {"clom_augment": "none", "clom_real_batch": None}
         changed = {
             key.removeprefix("clom_"): self.settings[key]
             for key, default in defaults.items()

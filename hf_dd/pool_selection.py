@@ -145,6 +145,7 @@ def distillation(config: SelectConfig, references: Sequence[str]) -> DistillConf
     shared |= {"teachers": list(references), "teacher_tags": [], "teacher_pool": None}
     if not references:
         shared |= {"clom": "none", "clom_alphas": [], "clom_pool": "random", "clom_real_batch": None}
+        shared |= {"clom_augment": "none"}
         shared |= {"fit_head": False}
     return DistillConfig(**shared)
 

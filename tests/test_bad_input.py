@@ -569,6 +569,8 @@ def test_teachers_need_a_test_split(pets, tmp_path):
         ("--architecture_options width=0", ["width", "at least 1"]),
         ("--architecture_options width", ["'width'", "key=value"]),
         ("--augment color_flap", ["'flap'", "flip, "]),
+        ("--clom_augment crop", ["--clom_augment", "add --clom ce or --clom cos"]),
+        ("--clom ce --teachers a/b --clom_augment flap", ["'flap'", "flip, "]),
         ("--eval_students 1 --eval_architectures ConvNt", ["'ConvNt'", "ConvNet, "]),
         ("--eval_students 1 --eval_augment flap", ["'flap'", "flip, "]),
         ("--dtype float64 --mixed_precision bf16", ["float64", "bf16", "contradict"]),

@@ -4,6 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from hf_dd import augment
 from hf_dd.config import DistillConfig
 from hf_dd.errors import ConfigError
 from hf_dd.objectives import build_objective
@@ -101,6 +102,39 @@ def test_a_weight_per_image_grows_with_the_training_images():
         assert float(per_image) == pytest.approx(3 * ipc * factor**2 * float(per_set), rel=1e-12)
         total = F.cross_entropy(pool[0](synthetic.own_space(synthetic.images())), synthetic.image_labels())
         assert float(per_set) == pytest.approx(2 * float(total.detach()), rel=1e-12)
+
+
+# --- augmentation
+
+
+def augmented(step, strategy):
+    """All images of S in own space, each transformed by its own draw of this step."""
+    images = step.synthetic.images()
+    draws = augment.draw(len(images), strategy, step.generator("clom-augment", 0))
+    assert len({tuple(row.tolist()) for row in draws.magnitudes}) == len(images)
+    return step.synthetic.own_space(augment.apply(images, draws))
+
+
+@pytest.mark.parametrize("kind", ["ce", "cos"])
+def test_teachers_may_see_each_image_by_a_draw_of_its_own(kind):
+    """A set that was augmented beforehand, seen as it is, has the same CLoM; another step has other draws."""
+    data = make_data()
+    pool = TeacherPool([make_teacher(data).double()])
+    guide = guide_alone(data, pool, kind, clom_alpha=1.0, clom_augment="color_crop_scale", augment="none")
+    terms = []
+    for index in (0, 1):
+        step = make_step(make_set(data), data, index)
+        value, gradient = value_and_gradient(only_losses(guide, step)["clom"], step.synthetic.pixels)
+        images = augmented(step, ("color", "crop", "scale"))
+        before = make_set(data)
+        with torch.no_grad():
+            before.pixels.copy_(data.normalise(images))
+        expected = alone(data, pool, make_step(before, data, index), kind, 0)
+        assert float(value) == pytest.approx(float(expected.detach()), rel=1e-10)
+        assert float(gradient.norm()) > 0
+        terms.append(float(value))
+    plain = guide_alone(data, pool, kind, clom_alpha=1.0)
+    assert len({*terms, float(only_losses(plain, make_step(make_set(data), data))["clom"].detach())}) == 3
 
 
 # --- auto
@@ -224,6 +258,7 @@ def test_a_real_batch_as_large_as_the_set_is_the_whole_set():
         ({"clom_real_batch": 10}, "--clom_real_batch goes with --clom cos"),
         ({"clom": "cos", "clom_real_batch": 0}, "--clom_real_batch is 0"),
         ({"clom_balance": -1.0}, "--clom_balance is -1.0"),
+        ({"clom": "none", "teachers": [], "clom_augment": "crop"}, "--clom_augment is of what guiding teachers see"),
     ],
 )
 def test_options_of_the_guide_that_make_no_sense(options, message):

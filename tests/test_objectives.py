@@ -428,9 +428,10 @@ def test_dm_shares_of_the_ranks_add_up_to_the_single_ranks_loss(architecture, ra
     assert_close([sum(parts) for parts in shares], single, 1e-10)
 
 
+@pytest.mark.parametrize("strategy", [(), ("color", "crop", "flip")])
 @pytest.mark.parametrize("distance", [ClassificationDistance, CosineDistance])
 @pytest.mark.parametrize("ranks", [2, 3, 5, 13])
-def test_clom_shares_of_the_ranks_add_up_to_the_single_ranks_loss(distance, ranks):
+def test_clom_shares_of_the_ranks_add_up_to_the_single_ranks_loss(distance, ranks, strategy):
     data = make_data((4, 9, 6, 7))
     pool = TeacherPool([make_teacher(data).double(), make_teacher(data, "MLP").double()])
     start = make_set(data).pixels.detach()
@@ -438,7 +439,7 @@ def test_clom_shares_of_the_ranks_add_up_to_the_single_ranks_loss(distance, rank
     def work(rank, sum_over_ranks, ranks=ranks):
         synthetic = SyntheticSet(start.clone(), data.class_names, data.mean, data.std)
         step = make_step(synthetic, data, rank=rank, ranks=ranks, sum_over_ranks=sum_over_ranks)
-        term = distance(pool, data)
+        term = distance(pool, data, strategy)
         return [value_and_gradient(term(step, 0, {i: pool[i]}), synthetic.pixels) for i in (0, 1, 0)]
 
     single = work(0, lambda tensor: tensor, ranks=1)

@@ -88,6 +88,11 @@ class TeacherConfig(TrustConfig):
     clom_pool: Literal["random", "mean-loss", "mean-logits"] = option(
         "random", "How a pool guides: one teacher drawn per step, the mean of all losses, or the loss of mean logits."
     )
+    clom_augment: str = option(
+        "none",
+        "Augmentation of the distilled images before the teachers see them, each by its own draw, named as for "
+        "--augment; the paper has none.",
+    )
     clom_real_batch: int | None = option(
         None, "With --clom cos: real images drawn per step, as in the paper's code (8196), instead of all at once."
     )
@@ -107,6 +112,8 @@ class TeacherConfig(TrustConfig):
             raise ConfigError("--clom_pool mean-logits goes with --clom ce: features of teachers have no mean.")
         if self.clom_real_batch and self.clom != "cos":
             raise ConfigError("--clom_real_batch goes with --clom cos, which alone looks at real images.")
+        if self.clom_augment != "none" and self.clom == "none":
+            raise ConfigError("--clom_augment is of what guiding teachers see: add --clom ce or --clom cos.")
         named = self.named_teachers
         if len(named) > 1:
             raise ConfigError(f"Name the teachers in one way; given are {' and '.join(f'--{n}' for n in named)}.")

@@ -1,5 +1,6 @@
 """The registry of objectives: one line per method, one file per family."""
 
+from hf_dd import augment
 from hf_dd.config import DistillConfig
 from hf_dd.data import ImageData
 from hf_dd.errors import ConfigError, nearest_first
@@ -60,6 +61,7 @@ def check_options(config: DistillConfig) -> None:
     objective = find_objective(config.objective)
     settings = objective.published.filled_in(config)
     options_of(objective, config)
+    augment.parse_strategy(config.clom_augment)
     if objective.guide_only and config.clom == "none":
         raise ConfigError(f"--objective {config.objective} is CLoM alone: add --clom ce or --clom cos, and teachers.")
     if config.clom != "none" and settings["iterations"] == 0:

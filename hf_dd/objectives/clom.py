@@ -2,8 +2,9 @@
 
     total = objective(S, T) + α · CLoM(S)
 
-once per optimiser step on the images, on the full and un-augmented synthetic set S. The paper draws one teacher per
-step; the mean over the pool, of losses or of logits, is the alternative.
+once per optimiser step on the images, on the full synthetic set S: un-augmented in the paper, or, with
+`--clom_augment`, each image by a draw of its own. The paper draws one teacher per step; the mean over the pool, of
+losses or of logits, is the alternative.
 """
 
 import functools
@@ -14,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from hf_dd import augment
 from hf_dd.config import DistillConfig, parse_key_values
 from hf_dd.data import ImageData
 from hf_dd.errors import ConfigError
@@ -31,7 +33,8 @@ class ClassificationDistance:
     isn't the data set's.
     """
 
-    def __init__(self, pool: TeacherPool, data: ImageData):
+    def __init__(self, pool: TeacherPool, data: ImageData, strategy: Sequence[str] = ()):
+        self.strategy = strategy
         self.orders = [torch.tensor(teacher.logit_order(data.class_names)) for teacher in pool]
 
     def __call__(self, step: Step, inner: int, members: Mapping[int, Teacher]) -> Tensor:
@@ -45,7 +48,7 @@ class ClassificationDistance:
         rows = step.own_rows()
         if not len(rows):
             return step.zero()
-        images, logits = step.synthetic.own_space(step.synthetic.images(rows)), 0
+        images, logits = seen(step, inner, rows, self.strategy), 0
         for index, teacher in members.items():
             with step.autocast():
                 own = by_chunks(teacher, images, teacher.image_size)
@@ -68,7 +71,10 @@ class CosineDistance:
     over as many images, drawn anew for every optimiser step. Chance level is about 1 / C.
     """
 
-    def __init__(self, pool: TeacherPool, data: ImageData, real_batch: int | None = None):
+    def __init__(
+        self, pool: TeacherPool, data: ImageData, strategy: Sequence[str] = (), real_batch: int | None = None
+    ):
+        self.strategy = strategy
         self.real_batch = real_batch and min(real_batch, len(data.train))
         self.class_sums: dict[int, Tensor] = {}
 
@@ -89,13 +95,26 @@ class CosineDistance:
             return ratio_share(step.zero(), step.zero(), step)
         labels = step.synthetic.image_labels(rows)
         with step.autocast():
-            own = step.synthetic.own_space(step.synthetic.images(rows))
+            own = seen(step, inner, rows, self.strategy)
             features = by_chunks(teacher.features, own, teacher.image_size)
         features = F.normalize(features.to(step.synthetic.pixels.dtype), dim=1)
         counts = torch.tensor([len(of_class) for of_class in drawn]).to(sums)
         same_class = (counts[labels] - (features * sums[labels]).sum(1)).sum()
         every_class = (counts.sum() - features @ sums.sum(0)).sum()
         return ratio_share(same_class, every_class, step)
+
+
+def seen(step: Step, inner: int, rows: Tensor, strategy: Sequence[str]) -> Tensor:
+    """These images of S as the teachers see them, (rows, C, H, W) in [0, 1] space, augmented if asked.
+
+    An image's draw depends on its place in S, the seed and the step alone, not on the processes.
+    """
+    images = step.synthetic.images(rows)
+    if strategy:
+        count = len(step.synthetic.image_labels())
+        draws = augment.draw(count, strategy, step.generator("clom-augment", inner))
+        images = augment.apply(images, draws.expand(rows))
+    return step.synthetic.own_space(images)
 
 
 def ratio_share(numerator: Tensor, denominator: Tensor, step: Step) -> Tensor:
@@ -175,7 +194,8 @@ class Guided(Objective):
             known = ", ".join(sorted(architectures))
             raise ConfigError(f"--clom_alphas names {', '.join(unknown)}, but the pool's teachers are {known}.")
         options = {"real_batch": config.clom_real_batch} if config.clom_real_batch else {}
-        self.distance = DISTANCES[config.clom](pool, data, **options)
+        strategy = augment.parse_strategy(config.clom_augment)
+        self.distance = DISTANCES[config.clom](pool, data, strategy, **options)
 
     def losses(self, step: Step) -> Iterator[Losses]:
         """The objective's losses, each with α · CLoM of the pool."""
