@@ -32,7 +32,7 @@ from hf_dd.heads import fit_heads
 from hf_dd.locks import LOCK, TRACE
 from hf_dd.objectives import check_options, find_objective
 from hf_dd.pools import TeacherPool
-from hf_dd.processes import new_accelerator
+from hf_dd.processes import new_accelerator, say
 from hf_dd.protocols import Protocol
 from hf_dd.provenance import command_line, versions
 from hf_dd.runs import field_names
@@ -218,16 +218,11 @@ class Search:
         while (trial := self.next_trial()) is not None:
             number, index, reported = trial
             pool = self.pools[index]
-            self.say("Pool %d of %d: %s.", len(self.finished()) + 1, len(self.order), pool.name)
+            say(logger, "Pool %d of %d: %s.", len(self.finished()) + 1, len(self.order), pool.name)
             for rung, score, seconds in self.scores(index, reported):
-                self.say("%s: %.2f %% after %d iterations", pool.name, score, rung)
+                say(logger, "%s: %.2f %% after %d iterations", pool.name, score, rung)
                 if self.of_main(self.ends, number, rung, score, seconds):
                     break
-
-    def say(self, *message: Any) -> None:
-        """Log it, once for all processes: all have the same to tell, and only the main one counts the pools."""
-        if self.accelerator.is_main_process:
-            logger.info(*message)
 
     def of_main(self, compute: Callable[..., Any], *arguments: Any) -> Any:
         """What the main process computes, on every process."""

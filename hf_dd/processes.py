@@ -2,6 +2,7 @@
 
 import atexit
 import functools
+import logging
 from collections.abc import Callable
 from typing import Any
 
@@ -40,6 +41,12 @@ def by_main_process(act: Callable[[], object]) -> None:
     if state.is_main_process:
         act()
     state.wait_for_everyone()
+
+
+def say(logger: logging.Logger, *message: Any) -> None:
+    """Log, once for all processes, what all of them have to tell."""
+    if processes().is_main_process:
+        logger.info(*message)
 
 
 @functools.cache

@@ -31,7 +31,7 @@ from hf_dd.data import load_data
 from hf_dd.distiller import OPERATIONAL
 from hf_dd.errors import RunError
 from hf_dd.objectives import find_objective
-from hf_dd.processes import by_main_process, processes
+from hf_dd.processes import by_main_process, processes, say
 from hf_dd.publishing import Artefact
 from hf_dd.study_recipe import NAMING_TEACHERS, TEACHERS, Cell, Pool, Study, check_named, parts_of
 from hf_dd.study_report import Outcome
@@ -110,7 +110,7 @@ def share_out(jobs: Sequence[Job]) -> None:
         waiting = list(left)
         for number in waiting:
             if left[number].attempt(wait=False):
-                logger.info("%d of %d: %s is there.", number, len(jobs), left.pop(number).lock.stem)
+                say(logger, "%d of %d: %s is there.", number, len(jobs), left.pop(number).lock.stem)
         if len(left) == len(waiting):
             left.pop(waiting[0]).attempt(wait=True)
 
@@ -129,7 +129,7 @@ def taken(path: Path, wait: bool) -> Iterator[bool]:
         if own[0] or not wait:
             break
         if not told:
-            logger.info("Waiting for another run of this study to finish %s.", path.stem)
+            say(logger, "Waiting for another run of this study to finish %s.", path.stem)
             told = True
         time.sleep(1)
     try:
@@ -172,7 +172,7 @@ def pool_jobs(pools: Mapping[str, Pool], teachers: Mapping[tuple[str, str], Job]
 def choose(name: str, pool: Pool) -> None:
     """Search for a pool, or go on; raises RunError where none guides better than none."""
     found = pool_selection.select(pool.config)
-    logger.info("pools: %s: %s", name, found)
+    say(logger, "pools: %s: %s", name, found)
     if found.pool is None:
         raise RunError(
             f"pools: {name}: no pool guides better than none ({found.folder / locks.TRACE} has the scores), so "
