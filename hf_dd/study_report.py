@@ -82,10 +82,15 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Gain:
-    """A mean difference of pairs of cells, and the architectures that it is the mean over."""
+    """A mean difference of pairs of cells, over architectures and of each of them."""
 
     interval: intervals.Interval
-    architectures: list[str]
+    of_each: dict[str, intervals.Interval]
+
+    @property
+    def architectures(self) -> list[str]:
+        """What it is the mean over."""
+        return list(self.of_each)
 
 
 def gain(outcomes: Mapping[str, Outcome], pairs: Sequence[tuple[str, str]]) -> Gain:
@@ -98,11 +103,18 @@ def gain(outcomes: Mapping[str, Outcome], pairs: Sequence[tuple[str, str]]) -> G
     shared = [name for name in cells[0].scores if all(name in cell.scores for cell in cells)]
     if not shared:
         raise RunError(f"The cells of {pairs} share no architecture: give them the same --eval_architectures.")
-    units = [(outcomes[first].units(shared), outcomes[second].units(shared)) for first, second in pairs]
+    return Gain(difference(outcomes, pairs, shared), {name: difference(outcomes, pairs, [name]) for name in shared})
+
+
+def difference(
+    outcomes: Mapping[str, Outcome], pairs: Sequence[tuple[str, str]], architectures: Sequence[str]
+) -> intervals.Interval:
+    """The mean over pairs and architectures of first - second, with its interval over seeds (or students)."""
+    units = [[outcomes[name].units(architectures) for name in pair] for pair in pairs]
     if len({len(side) for pair in units for side in pair}) > 1:
         raise RunError(f"The cells of {pairs} have different numbers of seeds or students: they can't be paired.")
     differences = [[a - b for a, b in zip(*pair, strict=True)] for pair in units]
-    return Gain(intervals.of_mean(list(map(statistics.fmean, zip(*differences, strict=True)))), shared)
+    return intervals.of_mean(list(map(statistics.fmean, zip(*differences, strict=True))))
 
 
 def write_report(
@@ -126,6 +138,8 @@ def write_report(
         parts.append(architecture_table(outcomes))
     if gains:
         parts.append(gain_table(gains, comparisons))
+    if several := {name: found for name, found in gains.items() if len(found.of_each) > 1}:
+        parts.append(gains_of_each(several))
     if any(outcome.teachers for outcome in outcomes.values()):
         parts += [teacher_table(outcomes), *pool_table(outcomes)]
     if searches:
@@ -145,7 +159,8 @@ def write_report(
             for name, outcome in outcomes.items()
         },
         "comparisons": {
-            name: dataclasses.asdict(found.interval) | {"architectures": found.architectures}
+            name: dataclasses.asdict(found.interval)
+            | {"architectures": {each: dataclasses.asdict(own) for each, own in found.of_each.items()}}
             for name, found in gains.items()
         },
         "pools": searches,
@@ -237,6 +252,13 @@ def gain_table(gains: Mapping[str, Gain], pairs: Mapping[str, Sequence[tuple[str
         between = ", ".join(f"{first} − {second}" for first, second in pairs[name])
         rows.append([name, str(found.interval), str(found.interval.n), between, ", ".join(found.architectures)])
     return reports.table(["comparison", "points, 95 % interval", "n", "pairs", "students"], rows)
+
+
+def gains_of_each(gains: Mapping[str, Gain]) -> str:
+    """Comparisons over several architectures, by each of these, in markdown."""
+    architectures = list(dict.fromkeys(each for found in gains.values() for each in found.of_each))
+    rows = [[name, *(str(found.of_each.get(each, "–")) for each in architectures)] for name, found in gains.items()]
+    return reports.table(["comparison, points", *architectures], rows)
 
 
 def teacher_table(outcomes: Mapping[str, Outcome]) -> str:

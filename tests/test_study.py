@@ -533,6 +533,12 @@ def test_cells_are_compared_over_the_architectures_that_they_share():
     found = study_report.gain(outcomes, [("wide", "other")])
     assert found.architectures == ["ConvNet", "MLP"]
     assert found.interval.mean == pytest.approx(statistics.fmean([(1 + 4) / 2, (2 + 3) / 2]))
+    assert {name: (own.mean, own.n) for name, own in found.of_each.items()} == {"ConvNet": (1.5, 2), "MLP": (3.5, 2)}
+    alone = study_report.gain(outcomes, [("wide", "narrow")])
+    table = study_report.gains_of_each({"over other": found, "over narrow": alone}).splitlines()
+    assert table[0] == "| comparison, points | ConvNet | MLP |"
+    assert table[2] == f"| over other | {found.of_each['ConvNet']} | {found.of_each['MLP']} |"
+    assert table[3] == f"| over narrow | {alone.interval} | – |"
     assert study_report.gain(outcomes, [("wide", "narrow")]).architectures == ["ConvNet"]
     apart = {"vgg": study_report.Outcome([], {"VGG11": [(1.0, 2.0)]})}
     with pytest.raises(RunError, match="share no architecture"):
