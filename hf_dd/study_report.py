@@ -290,7 +290,7 @@ def search_table(searches: Mapping[str, Mapping[str, Any]]) -> str:
         best, tried = search["best"], f"{len(search['tried'])} of {search['pools']}"
         seconds = sum(pool["seconds"] for pool in search["tried"])
         rows.append([name, best["pool"], f"{best['score']:.2f}", tried, f"{seconds:.0f} s"])
-    return reports.table(["pool", "chosen", "validation accuracy (%)", "pools tried", "search took"], rows)
+    return reports.table(["pool", "chosen", "validation accuracy (%)", "pools tried", "all their runs took"], rows)
 
 
 def plot(means: Mapping[str, intervals.Interval], path: Path) -> None:
