@@ -165,7 +165,8 @@ def pool_jobs(pools: Mapping[str, Pool], teachers: Mapping[tuple[str, str], Job]
     for name, pool in pools.items():
         needs = tuple(teachers[parts_of(reference)[:2]] for reference in pool.teachers)
         lock = Path(pool.config.output_dir).parents[1] / f"locks/pool-{name}.lock"
-        jobs[name] = Job(lock, functools.partial(choose, name, pool), needs)
+        once = functools.cache(functools.partial(choose, name, pool))  # asked by its cells too, and never for nothing
+        jobs[name] = Job(lock, once, needs)
     return jobs
 
 
