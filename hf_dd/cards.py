@@ -11,7 +11,7 @@ from typing import Any
 
 from huggingface_hub import DatasetCard, EvalResult, ModelCard, ModelCardData
 
-from hf_dd.config import slug
+from hf_dd.config import TeacherConfig, slug
 from hf_dd.diversity import in_words
 from hf_dd.hub_metadata import front_matter, render
 
@@ -156,12 +156,10 @@ class DistilledRecord:
 
     def guide(self) -> dict[str, Any]:
         """CLoM's options, but for those at their defaults: distance, alpha, pool strategy, …"""
-        defaults = {"clom_alphas": [], "clom_alpha_per": "set", "clom_balance": 1.0, "clom_pool": "random"}
-        defaults |= {"clom_augment": "none", "clom_real_batch": None}
         changed = {
             key.removeprefix("clom_"): self.settings[key]
-            for key, default in defaults.items()
-            if self.settings.get(key, default) != default
+            for key, default in TeacherConfig.unguided().items()
+            if key not in ("clom", "clom_alpha") and self.settings.get(key, default) != default
         }
         return {"distance": self.settings["clom"], "alpha": self.settings["clom_alpha"], **changed}
 

@@ -7,7 +7,6 @@ other tenth, and successive halving (Jamieson & Talwalkar, AISTATS 2016, in the 
 """
 
 import dataclasses
-import itertools
 import json
 import logging
 import statistics
@@ -31,6 +30,7 @@ from hf_dd.feature_memory import FeatureMemory
 from hf_dd.heads import fit_heads
 from hf_dd.locks import LOCK, TRACE
 from hf_dd.objectives import check_options, find_objective
+from hf_dd.pool_options import Options, pools_of
 from hf_dd.pools import TeacherPool
 from hf_dd.processes import new_accelerator, say
 from hf_dd.protocols import Protocol
@@ -38,21 +38,12 @@ from hf_dd.provenance import command_line, versions
 from hf_dd.runs import field_names
 from hf_dd.seeding import generator
 from hf_dd.synthetic import SyntheticSet
-from hf_dd.teachers import TeacherSpec
 from hf_dd.validation import held_out
 
 if TYPE_CHECKING:
     import optuna
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Options:
-    """A pool by the options of its teachers, in words, and which of the candidates they are; none for no guide."""
-
-    name: str
-    members: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -73,37 +64,6 @@ class Selection:
         kept = self.folder / (TRACE if self.pool is None else LOCK)
         among = f"the best of {self.tried} tried out of {self.pools}"
         return f"{self.best.name}: {self.score:.2f} % on the validation split, {among}; {kept}"
-
-
-def pools_of(specs: Sequence[TeacherSpec]) -> list[Options]:
-    """Every different pool that the options of these teachers make, after the one of no teacher.
-
-    A pool's teachers share a domain and an epoch, are of one of the sets of architectures, and for each of these as
-    many initialisations: the first ones by their seeds.
-    """
-    found = {(): Options("no teacher", ())}
-    for domain, epoch in sorted({(spec.dataset, spec.epoch) for spec in specs}, key=str):
-        of_both = [i for i, spec in enumerate(specs) if (spec.dataset, spec.epoch) == (domain, epoch)]
-        architectures = sorted({specs[i].architecture for i in of_both})
-        for count in range(1, len(architectures) + 1):
-            for chosen in itertools.combinations(architectures, count):
-                for members in initialisations(specs, of_both, chosen):
-                    words = [f"{len(members)} × {' + '.join(chosen)}", domain or "domain unknown"]
-                    words += [] if epoch is None else [f"epoch {epoch}"]
-                    found.setdefault(members, Options(", ".join(words), members))
-    return list(found.values())
-
-
-def initialisations(
-    specs: Sequence[TeacherSpec], of_both: Sequence[int], architectures: Sequence[str]
-) -> Iterator[tuple[int, ...]]:
-    """Pools of these architectures with one initialisation of each, with two, and so on, as long as all have them."""
-    groups = [
-        sorted((i for i in of_both if specs[i].architecture == name), key=lambda i: (specs[i].seed or 0, i))
-        for name in architectures
-    ]
-    for count in range(1, min(map(len, groups)) + 1):
-        yield tuple(sorted(itertools.chain.from_iterable(group[:count] for group in groups)))
 
 
 def select(config: SelectConfig | None = None, **options: Any) -> Selection:
@@ -144,9 +104,7 @@ def distillation(config: SelectConfig, references: Sequence[str]) -> DistillConf
     shared = {name: getattr(config, name) for name in field_names(DistillConfig)}
     shared |= {"teachers": list(references), "teacher_tags": [], "teacher_pool": None}
     if not references:
-        shared |= {"clom": "none", "clom_alphas": [], "clom_pool": "random", "clom_real_batch": None}
-        shared |= {"clom_augment": "none"}
-        shared |= {"fit_head": False}
+        shared |= {**DistillConfig.unguided(), "fit_head": False}
     return DistillConfig(**shared)
 
 

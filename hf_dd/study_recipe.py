@@ -177,9 +177,9 @@ def own_teachers(options: Mapping[str, Any]) -> tuple[str, ...]:
 def own_pool(path: Path, name: str, options: Mapping[str, Any], pools: Collection[str]) -> str | None:
     """The pool of the study's own that a cell names; raises ConfigError for one that the study doesn't choose."""
     place = options.get("teacher_pool") or ""
-    pool = place.removeprefix(POOLS)
-    if pool == place:
+    if not place.startswith(POOLS):
         return None
+    pool = place.removeprefix(POOLS)
     if pool not in pools:
         known = ", ".join(nearest_first(pool, pools)) or "none"
         raise ConfigError(f"{path}, cells: {name}: {place} is no pool that this study chooses: {known}.")
@@ -198,14 +198,14 @@ def located(options: Mapping[str, Any], folder: Path, grids: Mapping[str, Pretra
 
     def place_of(reference: str) -> str:
         grid, _, name = reference.removeprefix(TEACHERS).partition("/")
-        if not reference.startswith((TEACHERS, POOLS)):
+        if not reference.startswith(TEACHERS):
             return reference
-        pushed = reference.startswith(TEACHERS) and grid in grids and grids[grid].push_to_hub
+        pushed = grid in grids and grids[grid].push_to_hub
         return hub.full_repo_id(name, grids[grid].hub_namespace) if pushed else str(folder / reference)
 
     named = {key: list(map(place_of, options[key])) for key in NAMING_TEACHERS if options.get(key)}
-    pool = {"teacher_pool": place_of(options["teacher_pool"])} if options.get("teacher_pool") else {}
-    return {**options, **named, **pool}
+    pool = options.get("teacher_pool") or ""
+    return {**options, **named, **({"teacher_pool": str(folder / pool)} if pool.startswith(POOLS) else {})}
 
 
 def pool_config(path: Path, name: str, options: Mapping[str, Any]) -> SelectConfig:

@@ -14,8 +14,8 @@ LAYERS = {
     "seeding timm_networks transforms",
     1: "adapters data data_decoding data_sources experts locks memory metrics pixel_cache pools processes pyramid "
     "queries synthetic teachers validation views",
-    2: "decoded foreign initialisation intervals learned normalisation objectives protocols realism selection "
-    "side_by_side soft_labels targets training",
+    2: "decoded foreign initialisation intervals learned normalisation objectives pool_options protocols realism "
+    "selection side_by_side soft_labels targets training",
     3: "baselines checkpoints class_order distiller diversity evaluation feature_memory heads importing pretraining "
     "results scoring students teaching",
     4: "cards hub_metadata provenance publishing records reports rows study_publishing study_report teacher_repos",

@@ -11,7 +11,8 @@ from hf_dd.config import SelectConfig
 from hf_dd.distiller import Distiller
 from hf_dd.errors import ConfigError, RunError
 from hf_dd.parsing import as_arguments
-from hf_dd.pool_selection import pools_of, select
+from hf_dd.pool_options import pools_of
+from hf_dd.pool_selection import select
 from hf_dd.pools import TeacherPool
 from hf_dd.teachers import TeacherSpec
 

@@ -1,7 +1,8 @@
 """Options of teachers: how they are trained, which ones are taken, how they guide."""
 
+import dataclasses
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from hf_dd.config.base import option, parse_key_values, require_at_least, weight
 from hf_dd.config.data import RunConfig, TrustConfig
@@ -121,6 +122,11 @@ class TeacherConfig(TrustConfig):
             raise ConfigError("--fit_head needs teachers: give --teachers, --teacher_tags or --teacher_pool.")
         if self.clom != "none" and not named:
             raise ConfigError(f"--clom {self.clom} needs teachers: give --teachers, --teacher_tags or --teacher_pool.")
+
+    @classmethod
+    def unguided(cls) -> dict[str, Any]:
+        """CLoM's options at their defaults, which are those of no guide."""
+        return {key: value for key, value in dataclasses.asdict(TeacherConfig()).items() if key.startswith("clom")}
 
     @property
     def named_teachers(self) -> list[str]:

@@ -61,7 +61,7 @@ def check_options(config: DistillConfig) -> None:
     objective = find_objective(config.objective)
     settings = objective.published.filled_in(config)
     options_of(objective, config)
-    augment.parse_strategy(config.clom_augment)
+    augment.parse_strategy(config.clom_augment)  # raises for what it doesn't know
     if objective.guide_only and config.clom == "none":
         raise ConfigError(f"--objective {config.objective} is CLoM alone: add --clom ce or --clom cos, and teachers.")
     if config.clom != "none" and settings["iterations"] == 0:
