@@ -9,8 +9,8 @@ import select
 import sys
 from collections.abc import Callable, Sequence
 
-from hf_dd import __version__
 from hf_dd.errors import HfDdError
+from hf_dd.version import __version__
 
 SUMMARY = """usage: hf-dd COMMAND [options]
 
@@ -36,57 +36,57 @@ Dataset distillation guided by pre-trained models, on the Hugging Face Hub.
 def pretrain(arguments: Sequence[str]) -> None:
     """Train teachers."""
     from hf_dd.config import PretrainConfig
-    from hf_dd.parsing import parse_config
+    from hf_dd.config.parsing import parse_config
 
     config = parse_config(PretrainConfig, arguments, command="hf-dd pretrain", default="digits-teachers")
-    from hf_dd import runs
+    from hf_dd.runs import pretrain as run
 
-    for result in runs.pretrain(config):
+    for result in run.pretrain(config):
         print(f"teacher: {result}")
 
 
 def distill(arguments: Sequence[str]) -> None:
     """Distil a data set."""
     from hf_dd.config import DistillConfig
-    from hf_dd.parsing import parse_config
+    from hf_dd.config.parsing import parse_config
 
     config = parse_config(DistillConfig, arguments, command="hf-dd distill", default="digits-dm")
-    from hf_dd import runs
+    from hf_dd.runs import distill as run
 
-    artefact = runs.distill(config)
+    artefact = run.distill(config)
     on_main_process(print, artefact)
 
 
 def evaluate(arguments: Sequence[str]) -> None:
     """Evaluate distilled sets."""
     from hf_dd.config import EvaluateConfig
-    from hf_dd.parsing import parse_config
+    from hf_dd.config.parsing import parse_config
 
     config = parse_config(EvaluateConfig, arguments, command="hf-dd evaluate", positional="sets")
-    from hf_dd import runs
+    from hf_dd.runs import evaluate as run
 
-    on_main_process(print, runs.evaluate(config))
+    on_main_process(print, run.evaluate(config))
 
 
 def compare(arguments: Sequence[str]) -> None:
     """Compare distilled sets."""
     from hf_dd.config import EvaluateConfig
-    from hf_dd.parsing import parse_config
+    from hf_dd.config.parsing import parse_config
 
     config = parse_config(EvaluateConfig, arguments, command="hf-dd compare", positional="sets")
-    from hf_dd import runs
+    from hf_dd.runs import evaluate as run
 
-    folder = runs.compare(config)
+    folder = run.compare(config)
     on_main_process(print, (folder / "comparison.md").read_text())
 
 
 def study(arguments: Sequence[str]) -> None:
     """Run a study."""
     from hf_dd.config import StudyConfig
-    from hf_dd.parsing import parse_config
+    from hf_dd.config.parsing import parse_config
 
     config = parse_config(StudyConfig, arguments, command="hf-dd study", positional="study")
-    from hf_dd.study import study as run
+    from hf_dd.studies.study import study as run
 
     folder = run(config)
     on_main_process(print, (folder / "report.md").read_text())
@@ -95,12 +95,12 @@ def study(arguments: Sequence[str]) -> None:
 def import_set(arguments: Sequence[str]) -> None:
     """Import a foreign distilled set."""
     from hf_dd.config import ImportConfig
-    from hf_dd.parsing import parse_config
+    from hf_dd.config.parsing import parse_config
 
     config = parse_config(ImportConfig, arguments, command="hf-dd import", positional="foreign_set")
-    from hf_dd import runs
+    from hf_dd.runs import import_set as run
 
-    on_main_process(print, runs.import_set(config))
+    on_main_process(print, run.import_set(config))
 
 
 def push(arguments: Sequence[str]) -> None:
@@ -113,9 +113,9 @@ def push(arguments: Sequence[str]) -> None:
     parser.add_argument("--hub_private_repo", action="store_true", help="Create the repository as a private one.")
     parser.add_argument("--create_pr", action="store_true", help="Push as a pull request.")
     options = parser.parse_args(arguments)
-    from hf_dd import publishing
+    from hf_dd.artefacts import distilled_folder
 
-    done = publishing.push(
+    done = distilled_folder.push(
         options.folder,
         options.hub_dataset_id,
         tag=options.hub_tag,
@@ -163,41 +163,42 @@ def pool(arguments: Sequence[str]) -> None:
     options, more = parser.parse_known_args(arguments)
     if more and (options.action != "create" or any(word.startswith("-") for word in more)):
         parser.error(f"unrecognized arguments: {' '.join(more)}")
-    from hf_dd import locks, pool_runs
-    from hf_dd.queries import TeacherQuery
+    from hf_dd.runs import pools
+    from hf_dd.teachers import pins
+    from hf_dd.teachers.query import TeacherQuery
 
     if options.action == "create":
         query = TeacherQuery(options.architectures, options.seeds, options.epochs, options.domain, options.owner)
         named = options.teachers + more  # those after an option: argparse sees them from Python 3.13 on
-        made = pool_runs.create_pool(
+        made = pools.create_pool(
             options.title,
-            pool_runs.find(named, options.teacher_tags, options.teacher_revision, query),
+            pools.find(named, options.teacher_tags, options.teacher_revision, query),
             namespace=options.namespace,
             private=options.private,
             output=options.output,
             **({"description": options.description} if options.description else {}),
         )
         print(f"{made.title}: {made.slug}\n{made.url}")
-        for pin in locks.pins_of(made):
+        for pin in pins.pins_of(made):
             print(f"  {pin.repo_id}@{pin.revision} = {pin.sha}")
     elif options.action == "show":
-        print(pool_runs.show(options.pool, options.dataset, options.trusted_teachers))
+        print(pools.show(options.pool, options.dataset, options.trusted_teachers))
     elif options.action == "diff":
-        print(pool_runs.diff(*options.pools))
+        print(pools.diff(*options.pools))
     else:
-        for line in pool_runs.verify(options.pool, options.trusted_teachers):
+        for line in pools.verify(options.pool, options.trusted_teachers):
             print(line, flush=True)
 
 
 def select_pool(arguments: Sequence[str]) -> None:
     """Find the pool that guides best."""
     from hf_dd.config import SelectConfig
-    from hf_dd.parsing import parse_config
+    from hf_dd.config.parsing import parse_config
 
     config = parse_config(SelectConfig, arguments, command="hf-dd pool select")
-    from hf_dd import pool_selection
+    from hf_dd.studies import pool_search
 
-    on_main_process(print, pool_selection.select(config))
+    on_main_process(print, pool_search.select(config))
 
 
 def cache(arguments: Sequence[str]) -> None:
@@ -215,7 +216,7 @@ def cache(arguments: Sequence[str]) -> None:
     options = parser.parse_args(arguments)
     if options.action == "rm" and options.all == bool(options.patterns):
         parser.error("rm takes either what to remove, as `hf-dd cache ls` lists it, or --all")
-    from hf_dd import caches
+    from hf_dd.runs import cache as caches
 
     print(caches.listed(options.patterns) if options.action == "ls" else caches.removed(options.patterns))
 
@@ -272,7 +273,7 @@ def quickstart(arguments: Sequence[str]) -> None:
     parser = argparse.ArgumentParser(prog="hf-dd quickstart", description="The whole circle on digits, offline.")
     parser.add_argument("--output_dir", default="outputs", help="Folder for everything that it makes.")
     options = parser.parse_args(arguments)
-    from hf_dd.quickstart import run
+    from hf_dd.runs.quickstart import run
 
     run(options.output_dir)
 
@@ -282,8 +283,8 @@ def env(arguments: Sequence[str]) -> None:
     argparse.ArgumentParser(prog="hf-dd env", description="Versions and hardware.").parse_args(arguments)
     import torch
 
+    from hf_dd.artefacts.provenance import LIBRARIES
     from hf_dd.hub import endpoint
-    from hf_dd.provenance import LIBRARIES
 
     for name in LIBRARIES:
         print(f"{name}: {importlib.metadata.version(name)}")

@@ -24,8 +24,8 @@ from huggingface_hub.errors import (
     RevisionResolutionError,
 )
 
-from hf_dd import __version__
 from hf_dd.errors import HubError
+from hf_dd.version import __version__
 
 RepoType = Literal["model", "dataset"]
 DESCRIPTION_LIMIT, NOTE_LIMIT = 150, 500  # characters of a collection's description and of an item's note

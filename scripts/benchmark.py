@@ -28,7 +28,7 @@ sys.path[0] = str(Path(__file__).resolve().parents[1])  # not this folder: evalu
 
 import torch  # noqa: E402
 
-from hf_dd.precision import has_bf16  # noqa: E402
+from hf_dd.core.precision import has_bf16  # noqa: E402
 
 CLASSES, CLOM_BATCH, EPOCHS = 10, 8_196, 10
 REPETITIONS = {
@@ -119,14 +119,14 @@ class Ours:
     """The same works by hf_dd, in a precision."""
 
     def __init__(self, folder, ipc, batch, precision):
-        from hf_dd import networks
-        from hf_dd.adapters.own import of_network
         from hf_dd.config import DataConfig, DistillConfig
-        from hf_dd.data import load_data
-        from hf_dd.distiller import Distiller
-        from hf_dd.pools import TeacherPool
-        from hf_dd.processes import new_accelerator
-        from hf_dd.teachers import Teacher, TeacherSpec
+        from hf_dd.core.processes import new_accelerator
+        from hf_dd.data.image_data import load_data
+        from hf_dd.distillation.distiller import Distiller
+        from hf_dd.nn import networks
+        from hf_dd.teachers.adapters.own import of_network
+        from hf_dd.teachers.pool import TeacherPool
+        from hf_dd.teachers.teacher import Teacher, TeacherSpec
 
         self.config = DataConfig(dataset=str(folder))
         self.data = data = load_data(self.config)
@@ -163,9 +163,9 @@ class Ours:
         return {"compile_s": first - compiled, "eager_s": eager, "compiled_s": compiled, "earned_back_after": earned}
 
     def side_by_side(self):
-        from hf_dd import networks
-        from hf_dd.side_by_side import fit_side_by_side
-        from hf_dd.training import fit
+        from hf_dd.nn import networks
+        from hf_dd.training.loop import fit
+        from hf_dd.training.side_by_side import fit_side_by_side
 
         synthetic, recipe = self.dm.synthetic, self.recipe(2)
         images, labels = synthetic.pixels.detach(), synthetic.labels
@@ -198,25 +198,25 @@ class Ours:
         self.step(self.cos)
 
     def recipe(self, epochs):
-        from hf_dd.protocols import PROTOCOLS
+        from hf_dd.evaluation.protocols import PROTOCOLS
 
         return PROTOCOLS["dsa"].with_changes(epochs=epochs).recipe()
 
     def student_epoch(self):
-        from hf_dd import networks
-        from hf_dd.training import fit
+        from hf_dd.nn import networks
+        from hf_dd.training.loop import fit
 
         network, synthetic = networks.build("ConvNet", **self.data.network_shape, seed=0), self.dm.synthetic
         how = {"seed": 0, "purpose": "student", "autocast": self.accelerator.autocast}
         list(fit(network, synthetic.pixels.detach(), synthetic.labels, self.recipe(EPOCHS), **how))
 
     def test_pass(self):
-        from hf_dd.training import predict
+        from hf_dd.training.loop import predict
 
         predict(self.network, self.data.test.images, prepare=self.data.normalise, autocast=self.accelerator.autocast)
 
     def load_data(self):
-        from hf_dd.data import load_data
+        from hf_dd.data.image_data import load_data
 
         load_data(self.config)
 
@@ -234,7 +234,7 @@ def serve(pipe, side, folder, sizes, threads, keep_memory):
     torch.manual_seed(0)
     random.seed(0)
     if keep_memory:
-        from hf_dd.allocator import keep_freed_memory
+        from hf_dd.core.allocator import keep_freed_memory
 
         keep_freed_memory()
     works = SIDES[side](folder, *sizes)

@@ -45,11 +45,11 @@ def measure(point, folder):
     import resource
 
     from hf_dd.config import DistillConfig
-    from hf_dd.data import load_data
-    from hf_dd.distiller import Distiller
-    from hf_dd.experts import ExpertPool
-    from hf_dd.pools import TeacherPool
-    from hf_dd.processes import new_accelerator
+    from hf_dd.core.processes import new_accelerator
+    from hf_dd.data.image_data import load_data
+    from hf_dd.distillation.distiller import Distiller
+    from hf_dd.teachers.experts import ExpertPool
+    from hf_dd.teachers.pool import TeacherPool
 
     accelerator = new_accelerator("no")
     size, found = point.get("size", 28), {}
@@ -108,7 +108,7 @@ def random_data(classes, count):
     """Random images of 28×28 in memory, as many of each class."""
     import torch
 
-    from hf_dd.data import ImageData, Split
+    from hf_dd.data.image_data import ImageData, Split
 
     draws = torch.Generator().manual_seed(0)
     images = torch.randint(256, (count, 1, 28, 28), dtype=torch.uint8, generator=draws)
@@ -128,7 +128,7 @@ def random_data(classes, count):
 
 def write_teacher(folder, data, architecture, seed):
     """A teacher that was never trained, as a local folder."""
-    from hf_dd import networks
+    from hf_dd.nn import networks
 
     place = folder / f"{architecture}-{seed}"
     if not place.exists():
@@ -152,9 +152,9 @@ def write_expert(folder, data):
 
 def watch_reader():
     """Add up the seconds that steps wait for images: the first element of the list that this returns."""
-    from hf_dd.objectives import distribution
+    from hf_dd.objectives import dm
 
-    original, waited = distribution.in_chunks, [0.0]
+    original, waited = dm.in_chunks, [0.0]
 
     def in_chunks(*arguments, **options):
         chunks = original(*arguments, **options)
@@ -166,7 +166,7 @@ def watch_reader():
                 return
             yield chunk
 
-    distribution.in_chunks = in_chunks
+    dm.in_chunks = in_chunks
     return waited
 
 

@@ -82,16 +82,16 @@ def tiny_teachers(tmp_path_factory):
     """ConvNet (width 16, depth 2) of seeds 0 and 1, and MLP of seed 0, as `local/digits-convnet-seed0@final`, …"""
     import torch
 
-    from hf_dd import runs
+    import hf_dd
 
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # these networks are so small that threads only wait for each other
     root = tmp_path_factory.mktemp("teachers")
     options = TINY | {"output_dir": str(root), "push_to_hub": True}
-    pins = runs.pretrain(
+    pins = hf_dd.pretrain(
         architectures=["ConvNet"], architecture_options=["width=16", "depth=2"], teacher_seeds=[0, 1], **options
     )
-    pins += runs.pretrain(architectures=["MLP"], **options)
+    pins += hf_dd.pretrain(architectures=["MLP"], **options)
     torch.set_num_threads(threads)
     return TinyTeachers(
         [f"{pin.repo_id}@{pin.revision}" for pin in pins], [root / pin.repo_id.split("/")[1] for pin in pins]
@@ -114,7 +114,7 @@ def kill_session(process):
 @pytest.fixture
 def bf16(monkeypatch):
     """bf16 where it is asked for, on a CPU without it too, for networks so small that they may be slow."""
-    from hf_dd import precision
+    from hf_dd.core import precision
 
     monkeypatch.setattr(precision, "has_bf16", lambda device: True)
 
@@ -174,7 +174,7 @@ def nothing_remembered(tmp_path, monkeypatch):
 @pytest.fixture
 def seen(monkeypatch):
     """Counts in `seen[0]` of how many images teachers make features."""
-    from hf_dd.teachers import Teacher
+    from hf_dd.teachers.teacher import Teacher
 
     count, features = [0], Teacher.features
 

@@ -6,8 +6,8 @@ import sys
 import time
 from pathlib import Path
 
-from hf_dd import checkpoints
 from hf_dd.cli import main
+from hf_dd.distillation import checkpoints
 
 list_checkpoints = checkpoints.checkpoints
 

@@ -11,21 +11,21 @@ from pathlib import Path
 root, rank = Path(sys.argv[1]), os.environ["RANK"]
 os.environ["HF_DATASETS_CACHE"] = str(root / f"cache-{rank}")
 
-from hf_dd import images  # noqa: E402
 from hf_dd.cli import main  # noqa: E402
-from hf_dd.teachers import Teacher  # noqa: E402
+from hf_dd.data import batches  # noqa: E402
+from hf_dd.teachers.teacher import Teacher  # noqa: E402
 
 features, count = Teacher.features, [0]
 
 
 def counting(self, images):
-    count[0] += len(images)
-    return features(self, images)
+    count[0] += len(batches)
+    return features(self, batches)
 
 
 if __name__ == "__main__":
     Teacher.features, seen = counting, {}
-    images.CHUNK_PIXELS_ON_CPU = 100 * 8 * 8  # digits are more than one chunk
+    batches.CHUNK_PIXELS_ON_CPU = 100 * 8 * 8  # digits are more than one chunk
     for name, arguments in json.loads((root / "runs.json").read_text()).items():
         count[0] = 0
         main(arguments)

@@ -20,28 +20,16 @@ from safetensors.torch import load_file, save_file
 
 import hf_dd
 import hf_dd.hub
-from hf_dd import cli, publishing, runs, teacher_repos
+from hf_dd import cli
+from hf_dd.artefacts import distilled_folder, teacher_folder
+from hf_dd.artefacts.distilled_folder import Artefact
 from hf_dd.config import DistillConfig
 from hf_dd.errors import ConfigError, DataError, HubError, RunError, TeacherError, nearest_first
-from hf_dd.protocols import PROTOCOLS
-from hf_dd.publishing import Artefact
+from hf_dd.evaluation.protocols import PROTOCOLS
+from tests.factories import message_of, says
 
 SMALL = "--ipc 1 --iterations 2 --real_batch_size 4 --architecture_options width=8 depth=1 --eval_students 0".split()
 BY_A_GUIDE = ["--clom", "ce", "--teachers"]
-
-
-def message_of(*arguments):
-    """The one line with which the command line ends."""
-    with pytest.raises(SystemExit) as end:
-        cli.main([str(argument) for argument in arguments])
-    message = end.value.code
-    assert isinstance(message, str) and message.startswith("hf-dd: error: ") and "\n" not in message, message
-    return message
-
-
-def says(message, *words):
-    for word in words:
-        assert word in message, message
 
 
 def traces(folder):
@@ -75,7 +63,7 @@ def bob(hub):
 def finished(tmp_path_factory):
     """A finished distillation's folder; copy it before changing it."""
     folder = tmp_path_factory.mktemp("finished") / "run"
-    runs.distill(
+    hf_dd.distill(
         ipc=1,
         iterations=2,
         real_batch_size=4,
@@ -781,7 +769,7 @@ def test_a_pull_request_promises_no_tag(folder, unique, api):
 
 def test_a_push_keeps_what_an_evaluation_has_written_since(folder, unique):
     early = Artefact.open(folder)
-    runs.evaluate(sets=[str(folder)], eval_students=1, eval_epochs=1, baselines=[])
+    hf_dd.evaluate(sets=[str(folder)], eval_students=1, eval_epochs=1, baselines=[])
     repo = unique()
     early.push(repo)
     message_of("push", folder, "--hub_dataset_id", repo, "--hub_tag", "v1")  # a push that fails keeps it, too
@@ -824,7 +812,7 @@ def test_an_interrupted_push_of_a_teacher_goes_on(run_folder, api, tag):
     first = hf_dd.hub.publish(
         folder / "epoch-1", repo, "model", files=["*.json", "*.safetensors", "*.md"], message="Epoch 1", tag=tag
     )
-    final = teacher_repos.push_teacher(folder)
+    final = teacher_folder.push_teacher(folder)
     tags = {ref.name: ref.target_commit for ref in api.list_repo_refs(repo).tags}
     assert tags == {"epoch-1": first.pin.sha, "epoch-2": final.sha, "final": final.sha}
     assert len(api.list_repo_commits(repo)) == 3  # the initial one and two epochs: nothing was pushed twice
@@ -837,14 +825,14 @@ def test_an_interrupted_push_of_a_teacher_goes_on(run_folder, api, tag):
 def test_pushing_a_teacher_again_changes_nothing(tiny_teachers, api):
     repo = tiny_teachers.references[0].split("@")[0]
     before = [commit.commit_id for commit in api.list_repo_commits(repo)]
-    assert publishing.push(tiny_teachers.folders[0]).sha == before[0]
+    assert distilled_folder.push(tiny_teachers.folders[0]).sha == before[0]
     assert [commit.commit_id for commit in api.list_repo_commits(repo)] == before
 
 
 def test_a_repository_with_the_weights_of_another_run(run_folder, api):
     first = run_folder(teacher=0)
     other = run_folder(name=first.name, teacher=1)
-    publishing.push(first)
+    distilled_folder.push(first)
     before = api.list_repo_refs(f"local/{first.name}").tags
     message = message_of("push", other)
     says(message, f"local/{first.name}@epoch-1", "another run's weights", "delete that repository", str(other))
@@ -858,13 +846,13 @@ def test_a_teacher_under_another_name(run_folder, unique, capsys):
     cli.main(["push", str(folder), "--hub_dataset_id", repo])
     assert capsys.readouterr().out.startswith(f"pushed: {repo}@final (")
     name = unique().split("/")[1]
-    assert publishing.push(folder, name).repo_id == f"local/{name}"
+    assert distilled_folder.push(folder, name).repo_id == f"local/{name}"
 
 
 def test_a_teacher_for_a_namespace_one_cannot_write_to(run_folder, api, capsys):
     folder = run_folder()
     with pytest.raises(HubError) as error:
-        teacher_repos.push_teacher(folder, "bob", private=True)
+        teacher_folder.push_teacher(folder, "bob", private=True)
     says(str(error.value), f"model bob/{folder.name}", "write access", "Nothing is lost", str(folder))
     words = retry_of(str(error.value))
     assert f"bob/{folder.name}" in words and "--hub_private_repo" in words
@@ -880,8 +868,8 @@ def test_options_beside_a_config_replace_its_own(tmp_path, tiny_teachers):
     config = DistillConfig(iterations=1, real_batch_size=4, eval_students=0, output_dir=str(tmp_path / "run"))
     pool = hf_dd.TeacherPool.from_references(tiny_teachers.references[:1])
     with pytest.raises(ConfigError, match="add --clom ce or --clom cos"):
-        runs.distill(config, pool=pool)
-    settings = runs.distill(config, pool=pool, clom="ce", ipc=2).record.settings
+        hf_dd.distill(config, pool=pool)
+    settings = hf_dd.distill(config, pool=pool, clom="ce", ipc=2).record.settings
     assert (settings["clom"], settings["ipc"], settings["iterations"]) == ("ce", 2, 1)
 
 
@@ -894,7 +882,7 @@ def test_the_functions_raise_what_the_command_line_says(tmp_path, tiny_teachers,
         (ConfigError, {"objective": "dn"}),
     ):
         with pytest.raises(error):
-            runs.distill(**place | options)
+            hf_dd.distill(**place | options)
     with pytest.raises(RunError):
         Artefact.open(tmp_path / "run")
     assert traces(tmp_path / "run") == []

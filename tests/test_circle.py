@@ -12,7 +12,7 @@ from huggingface_hub import DatasetCard, HfApi, ModelCard
 import hf_dd
 from hf_dd import hub as hub_module
 from hf_dd.config import DataConfig
-from hf_dd.resources import resource
+from hf_dd.core.resources import resource
 
 QUICK = {
     "dataset": "digits",
@@ -119,7 +119,7 @@ def test_card_names_every_teacher_by_commit(pushed, collection):
     front = card.data.to_dict()
     block = front["distillation"]
     assert (block["objective"], block["ipc"], block["clom"]) == ("dm", 2, {"distance": "cos", "alpha": 100.0})
-    pins = {(pin.repo_id, pin.revision): pin.sha for pin in hf_dd.locks.pins_of(collection)}
+    pins = {(pin.repo_id, pin.revision): pin.sha for pin in hf_dd.teachers.pins.pins_of(collection)}
     assert {(t["repo_id"], t["revision"]): t["sha"] for t in block["teachers"]} == pins
     for teacher in block["teachers"]:
         assert {"architecture", "seed", "epoch", "dataset", "accuracy"} <= set(teacher)

@@ -6,12 +6,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from hf_dd import networks, publishing, runs
+import hf_dd
+from hf_dd.artefacts import distilled_folder
 from hf_dd.config import DataConfig
-from hf_dd.data import load_data
-from hf_dd.protocols import PROTOCOLS
-from hf_dd.side_by_side import fit_side_by_side
-from hf_dd.training import fit, predict
+from hf_dd.data.image_data import load_data
+from hf_dd.evaluation.protocols import PROTOCOLS
+from hf_dd.nn import networks
+from hf_dd.training.loop import fit, predict
+from hf_dd.training.side_by_side import fit_side_by_side
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 
@@ -53,7 +55,9 @@ def both(tmp_path_factory, run_python):
     def teachers(architecture, **options):
         place = {"output_dir": str(root / architecture), "epochs": 2, "batch_size": 128, "learning_rate": 0.05}
         own = [] if architecture == "MLP" else ["width=8", "depth=2"]
-        return list(map(str, runs.pretrain(architectures=[architecture], architecture_options=own, **place | options)))
+        return list(
+            map(str, hf_dd.pretrain(architectures=[architecture], architecture_options=own, **place | options))
+        )
 
     convnets = teachers("ConvNet", keep_epochs=[0, 1, 2])
     named = {
@@ -85,7 +89,7 @@ def both(tmp_path_factory, run_python):
 def test_a_gpu_distils_what_the_cpu_distils(both, name):
     pixels = {}
     for device, words in {"cpu": "CPU", "gpu": torch.cuda.get_device_name()}.items():
-        _, found, record = publishing.load_distilled(str(both / device / name))
+        _, found, record = distilled_folder.load_distilled(str(both / device / name))
         assert record["run"]["hardware"].startswith(words)
         pixels[device] = found.pixel_values
     torch.testing.assert_close(pixels["gpu"], pixels["cpu"], rtol=0, atol=1e-5)
@@ -120,7 +124,7 @@ def test_students_on_a_gpu_alone_and_side_by_side_are_those_of_the_cpu():
 
 def test_bf16_students_on_a_gpu_learn(tmp_path):
     """An evaluation as a user runs it, on whatever `accelerate` finds."""
-    made = runs.distill(
+    made = hf_dd.distill(
         ipc=5,
         objective="random",
         output_dir=str(tmp_path),
@@ -129,6 +133,6 @@ def test_bf16_students_on_a_gpu_learn(tmp_path):
         mixed_precision="bf16",
         eval_copies=["float"],
     )
-    results = json.loads((made.folder / publishing.RECORD).read_text())["results"]
+    results = json.loads((made.folder / distilled_folder.RECORD).read_text())["results"]
     assert results["hardware"].startswith(torch.cuda.get_device_name())
     assert results["rows"][0]["mean"] > 50

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from hf_dd import __version__
-from hf_dd.resources import PACKAGE, recipe, resource
+from hf_dd.core.resources import PACKAGE, recipe, resource
 
 ROOT = Path(__file__).resolve().parents[1]
 CARDS = sorted(path.name for path in (ROOT / "cards").glob("*.jinja"))
@@ -48,12 +48,12 @@ def test_what_the_wheel_holds(wheel):
 SCRIPT = """
 import sys
 import hf_dd
-from hf_dd import resources
+from hf_dd.core import resources
 print(resources.PACKAGE)
 print(*sorted(path.name for path in resources.resource("cards").glob("*.jinja")))
 print(*sorted(path.name for path in resources.resource("scripts", "recipes").glob("*.yaml")))
 from hf_dd.config import DistillConfig
-from hf_dd.parsing import parse_config
+from hf_dd.config.parsing import parse_config
 print(parse_config(DistillConfig, [], command="hf-dd distill", default="digits-dm").dataset)
 """
 

@@ -60,3 +60,8 @@ def parse_key_values(pairs: list[str]) -> dict[str, int | float | str]:
 def as_dict(config: Any) -> dict[str, Any]:
     """A config as plain JSON-able values, in the order of its fields."""
     return dataclasses.asdict(config)
+
+
+def field_names(config: type) -> list[str]:
+    """Names of a dataclass's fields."""
+    return [field.name for field in dataclasses.fields(config)]

@@ -14,14 +14,14 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from hf_dd import networks
 from hf_dd.config import DistillConfig, parse_key_values
-from hf_dd.data import ImageData
+from hf_dd.core.seeding import generator
+from hf_dd.data.image_data import ImageData
 from hf_dd.errors import ConfigError, nearest_first
-from hf_dd.pools import TeacherPool
-from hf_dd.seeding import generator
-from hf_dd.synthetic import SyntheticSet
-from hf_dd.teachers import Teacher
+from hf_dd.nn import networks
+from hf_dd.synthetic.synthetic_set import SyntheticSet
+from hf_dd.teachers.pool import TeacherPool
+from hf_dd.teachers.teacher import Teacher
 
 Losses = dict[str, Tensor]
 

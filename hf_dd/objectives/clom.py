@@ -15,15 +15,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from hf_dd import augment
 from hf_dd.config import DistillConfig, parse_key_values
-from hf_dd.data import ImageData
+from hf_dd.data.batches import by_chunks, in_chunks
+from hf_dd.data.image_data import ImageData
 from hf_dd.errors import ConfigError
-from hf_dd.images import by_chunks, in_chunks
+from hf_dd.nn import augment
 from hf_dd.objectives.base import Learnable, Losses, Objective, Published, Step, zero_with_gradient
-from hf_dd.pools import TeacherPool
-from hf_dd.synthetic import SyntheticSet
-from hf_dd.teachers import Teacher
+from hf_dd.synthetic.synthetic_set import SyntheticSet
+from hf_dd.teachers.pool import TeacherPool
+from hf_dd.teachers.teacher import Teacher
 
 
 class ClassificationDistance:

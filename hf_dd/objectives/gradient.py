@@ -17,15 +17,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from hf_dd import augment
-from hf_dd.compilation import compiled
 from hf_dd.config import DistillConfig
-from hf_dd.data import ImageData
+from hf_dd.core.compile import compiled
+from hf_dd.data.batches import chunks_of, in_chunks
+from hf_dd.data.image_data import ImageData
 from hf_dd.errors import ConfigError, nearest_first
-from hf_dd.images import chunks_of, in_chunks
+from hf_dd.nn import augment
 from hf_dd.objectives.base import Losses, Objective, Published, Step, student, zero_with_gradient
-from hf_dd.pools import TeacherPool
-from hf_dd.training import TrainingRecipe, fit
+from hf_dd.teachers.pool import TeacherPool
+from hf_dd.training.loop import TrainingRecipe, fit
 
 OF_THE_PAPER = -1
 INNER = ((1, 1), (10, 50), (20, 25), (30, 20), (40, 15), (50, 10))  # ipc → inner epochs in the papers' code

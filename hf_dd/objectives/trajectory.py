@@ -19,13 +19,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from hf_dd import augment
 from hf_dd.config import DistillConfig
-from hf_dd.data import ImageData
+from hf_dd.data.image_data import ImageData
 from hf_dd.errors import ConfigError
-from hf_dd.experts import ExpertPool, Parameters
+from hf_dd.nn import augment
 from hf_dd.objectives.base import Learnable, Losses, Objective, Published, Step, student, zero_with_gradient
-from hf_dd.pools import TeacherPool
+from hf_dd.teachers.experts import ExpertPool, Parameters
+from hf_dd.teachers.pool import TeacherPool
 
 logger = logging.getLogger(__name__)
 

@@ -1,4 +1,4 @@
-"""Each operation of hf_dd.augment for one image, in plain loops over float64, written from the paper and its sums."""
+"""Each operation of hf_dd.nn.augment for one image, in plain loops over float64, from the paper and its sums."""
 
 import math
 

@@ -1,0 +1,1 @@
+"""What a run leaves: rows, record, card, folder, push."""

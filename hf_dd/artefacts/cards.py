@@ -1,0 +1,291 @@
+"""What is known of a teacher and of a distilled set, captured while it is made, and the card that says it.
+
+An imported set was made elsewhere: its card says what the import found out, and what stays unknown.
+
+A record is what `hf_dd.json` holds; the card (README.md) is a function of the record alone.
+"""
+
+import dataclasses
+from dataclasses import dataclass, field
+from typing import Any
+
+from huggingface_hub import DatasetCard, EvalResult, ModelCard, ModelCardData
+
+from hf_dd.artefacts.hub_metadata import front_matter, render
+from hf_dd.config import TeacherConfig, slug
+from hf_dd.teachers.diversity import in_words
+
+OBJECTIVE_NAMES = {
+    "dm": "distribution matching (DM)",
+    "dc": "gradient matching (DC)",
+    "dsa": "gradient matching with Siamese augmentation (DSA)",
+    "clom": "the guide alone",
+    "mtt": "trajectory matching (MTT)",
+    "tesla": "trajectory matching in constant memory (TESLA)",
+    "sre2l": "recovery from BatchNorm statistics (SRe2L)",
+    "rded": "the choice of realistic patches (RDED)",
+    "lgm": "linear gradient matching (LGM)",
+    "teacher-score": "a choice of real images by the scores of teachers",
+    "random": "a random choice of real images",
+    "herding": "a choice of real images (herding)",
+    "kcenter": "a choice of real images (k-center)",
+}
+PARTS_OF_TEACHERS = {  # by objective or start, where it isn't that they guided
+    "sre2l": "One teacher was drawn per step",
+    "rded": "All teachers scored the crops of real images",
+    "teacher-score": "All teachers scored the real images",
+    "lgm": "The images were made for a linear probe of their features; one teacher was drawn per step",
+}
+
+
+@dataclass
+class TeacherRecord:
+    """`hf_dd.json` of a teacher at one epoch.
+
+    Attributes:
+        dataset: name of the data set that it was trained on, with its commit if it has one.
+        accuracy: on the test split, in [0, 1].
+        loss: mean over the epoch's images; None at epoch 0, the network as it was drawn.
+        data: see `data_record`.
+        training: the options that it was trained with.
+        seconds: of training up to this epoch.
+    """
+
+    name: str
+    architecture: str
+    seed: int
+    epoch: int
+    dataset: str
+    accuracy: float
+    loss: float | None
+    seconds: float
+    data: dict[str, Any]
+    training: dict[str, Any]
+    command: str
+    hardware: str
+    versions: dict[str, str]
+    kind: str = "teacher"
+    format: int = 1
+
+    def card(self) -> str:
+        """The model card as text, valid front matter included."""
+        source = self.data["repo_id"] or slug(self.data["name"])
+        result = EvalResult(
+            task_type="image-classification",
+            dataset_type=source,
+            dataset_name=self.data["name"],
+            dataset_revision=self.data["sha"],
+            dataset_split="test",
+            metric_type="accuracy",
+            metric_value=round(self.accuracy, 6),
+            metric_name="Accuracy",
+        )
+        front = ModelCardData(
+            model_name=self.name,
+            library_name="hf-dd",
+            license=self.data["license"],
+            pipeline_tag="image-classification",
+            datasets=[source],
+            tags=["hf-dd-teacher", f"arch:{self.architecture}", f"seed:{self.seed}", "dataset-distillation"],
+            eval_results=[result],
+            metrics=["accuracy"],
+        )
+        return render(ModelCard, front, "teacher_card.md.jinja", record=self, source=source)
+
+
+@dataclass
+class DistilledRecord:
+    """`hf_dd.json` of a distilled set: everything that made it.
+
+    Attributes:
+        data: see `data_record`.
+        settings: every option, with the objective's published values filled in.
+        teachers: one `TeacherSpec` each, as mappings.
+        pool: what the pool was named by, if not by references.
+        experts: one mapping each, see `ExpertPool.lock`.
+        learning_rate: the one learned with the images, or None.
+        run: iterations, seconds, losses, processes, hardware.
+        dataset_info: features and splits, as in the card's front matter.
+        results: an evaluation's `Results.as_dict()`, or None.
+        pushed: repo_id and tag (None for a pull request) of the last push, or None.
+        parquet_sha256: of the rows' file.
+        storage: bytes of the images as `float` and `8bit`, and of the `soft_labels` beside them.
+        decoded: `factor`, `images` and `parquet_sha256` of the configuration `decoded`; None where the rows aren't
+            compact.
+        soft_labels: their `kind`, `temperature`, and the shas of the `teachers`; None where there are none.
+        diversity: of several teachers, see `diversity.measure`; None else.
+    """
+
+    name: str
+    data: dict[str, Any]
+    settings: dict[str, Any]
+    teachers: list[dict[str, Any]]
+    pool: str | None
+    run: dict[str, Any]
+    dataset_info: dict[str, Any]
+    command: str
+    versions: dict[str, str]
+    results: dict[str, Any] | None = None
+    pushed: dict[str, str | None] | None = None
+    parquet_sha256: str = ""
+    experts: list[dict[str, Any]] = field(default_factory=list)
+    learning_rate: float | None = None
+    storage: dict[str, int] = field(default_factory=dict)
+    decoded: dict[str, Any] | None = None
+    soft_labels: dict[str, Any] | None = None
+    diversity: dict[str, Any] | None = None
+    kind: str = field(default="distilled-set")
+    format: int = 1
+
+    def distillation(self) -> dict[str, Any]:
+        """The `distillation:` block of the front matter: the options of the paper, for machines to read."""
+        guided = self.settings["clom"] != "none"
+        return {
+            "objective": self.settings["objective"],
+            "ipc": self.settings["ipc"],
+            "iterations": self.settings["iterations"],
+            "architecture": self.settings["architecture"],
+            "seed": self.settings["seed"],
+            "clom": self.guide() if guided else None,
+            "teachers": self.teachers,
+            **({"experts": [expert["repo_id"] for expert in self.experts]} if self.experts else {}),
+            **({"learning_rate": self.learning_rate} if self.learning_rate else {}),
+            **({"factor": self.decoded["factor"]} if self.decoded else {}),
+            **({"soft_labels": self.soft_labels} if self.soft_labels else {}),
+        }
+
+    def guide(self) -> dict[str, Any]:
+        """CLoM's options, but for those at their defaults: distance, alpha, pool strategy, …"""
+        changed = {
+            key.removeprefix("clom_"): self.settings[key]
+            for key, default in TeacherConfig.unguided().items()
+            if key not in ("clom", "clom_alpha") and self.settings.get(key, default) != default
+        }
+        return {"distance": self.settings["clom"], "alpha": self.settings["clom_alpha"], **changed}
+
+    @property
+    def alpha(self) -> str:
+        """CLoM's weight in words."""
+        words = [f"{name} {value}" for name, value in self.guide().items() if name not in ("distance", "alpha")]
+        alpha = self.settings["clom_alpha"]
+        return ", ".join([alpha if isinstance(alpha, str) else f"{alpha:g}", *words])
+
+    @property
+    def part_of_teachers(self) -> str:
+        """What they did, as a sentence without its end."""
+        if self.settings["clom"] != "none" and self.settings.get("clom_pool", "random") != "random":
+            return "All teachers guided every step"
+        start = PARTS_OF_TEACHERS.get(
+            self.settings.get("init"), "They took no part in the distillation, but label its images for the students"
+        )
+        guided = self.settings["clom"] != "none"
+        return PARTS_OF_TEACHERS.get(self.settings["objective"], "One teacher was drawn per step" if guided else start)
+
+    @property
+    def summary(self) -> str:
+        """What made the set, in a few words."""
+        guided = f" + CLoM {self.settings['clom']} of" if self.settings["clom"] != "none" else " with"
+        guide = f"{guided} {plural(len(self.teachers), 'teacher')}" if self.teachers else ""
+        experts = f" of {plural(len(self.experts), 'expert')}" if self.experts else ""
+        return f"{self.settings['objective']}{experts}{guide}, ipc {self.settings['ipc']}"
+
+    def card(self, endpoint: str) -> str:
+        """The data set card as text; `endpoint` is the Hub that the links to the teachers' commits lead to."""
+        count = self.settings["ipc"] * len(self.data["class_names"])
+        objective, guide = self.settings["objective"], self.settings["clom"]
+        front = front_matter(
+            self.data,
+            self.dataset_info,
+            count,
+            parquet_sha256=self.parquet_sha256,
+            license=self.data["license"],
+            pretty_name=f"{self.data['name']} distilled, {plural(self.settings['ipc'], 'image')} per class",
+            tags=[f"objective:{objective}", *([f"clom:{guide}"] * (guide != "none"))],
+            distillation=self.distillation(),
+            decoded_sha256=self.decoded and self.decoded["parquet_sha256"],
+        )
+        return render(
+            DatasetCard,
+            front,
+            "dataset_card.md.jinja",
+            record=self,
+            count=count,
+            endpoint=endpoint,
+            objective=OBJECTIVE_NAMES.get(objective, objective),
+            diversity=in_words(self.diversity) if self.diversity else None,
+        )
+
+
+@dataclass
+class ImportedRecord:
+    """`hf_dd.json` of a distilled set that another tool made: what was stated, what was found out.
+
+    Attributes:
+        data: of the source, see `data_record`.
+        settings: every option of the import.
+        origin: `name`, `format`, `files` (name → sha256), `pin` and number of `images` of what was read.
+        images: how many images the set has now.
+        normalisation: what was undone, see `Normalisation.as_dict`.
+        classes: the check of their order, see `ClassCheck.as_dict`, with `order` (how it is known), `class_map` and
+            `moved` (the classes that look like others, in words).
+        soft_labels: whether it has them.
+        learning_rate: the one learned with the images, or None.
+        accuracies: per architecture, `mean`, `std` and `n` of those that its authors stored, in [0, 1].
+        dataset_info, command, versions, results, pushed, parquet_sha256, storage: as of a `DistilledRecord`.
+    """
+
+    name: str
+    data: dict[str, Any]
+    settings: dict[str, Any]
+    origin: dict[str, Any]
+    images: int
+    normalisation: dict[str, Any]
+    classes: dict[str, Any]
+    soft_labels: bool
+    learning_rate: float | None
+    accuracies: dict[str, dict[str, float]]
+    dataset_info: dict[str, Any]
+    command: str
+    versions: dict[str, str]
+    results: dict[str, Any] | None = None
+    pushed: dict[str, str | None] | None = None
+    parquet_sha256: str = ""
+    storage: dict[str, int] = field(default_factory=dict)
+    kind: str = field(default="imported-set")
+    format: int = 1
+
+    @property
+    def summary(self) -> str:
+        """What made the set, in a few words."""
+        return f"{self.settings['method'] or 'unknown method'}, {self.images} images, imported"
+
+    def card(self, endpoint: str) -> str:
+        """The data set card as text; it links to nothing on the Hub at `endpoint`."""
+        method = self.settings["method"]
+        front = front_matter(
+            self.data,
+            self.dataset_info,
+            self.images,
+            parquet_sha256=self.parquet_sha256,
+            license=self.settings["license"],
+            pretty_name=f"{self.data['name']} distilled{f' by {method}' if method else ''}, {self.images} images",
+            tags=["imported", *([f"method:{slug(method)}"] if method else [])],
+            distillation={
+                "method": method,
+                "paper": self.settings["paper"],
+                "format": self.origin["format"],
+                "normalisation": self.normalisation["name"],
+                "learning_rate": self.learning_rate,
+            },
+        )
+        return render(DatasetCard, front, "imported_card.md.jinja", record=self, count=self.images)
+
+
+def plural(count: int, noun: str) -> str:
+    """`1 image`, `2 images`."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
+def as_json(record: TeacherRecord | DistilledRecord | ImportedRecord) -> dict[str, Any]:
+    """A record as the JSON-able mapping that `hf_dd.json` holds."""
+    return dataclasses.asdict(record)

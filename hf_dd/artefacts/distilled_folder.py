@@ -1,0 +1,287 @@
+"""A distilled set, run → folder → Hub: the folder is written whole first, and a push that fails loses nothing."""
+
+import dataclasses
+import json
+import shlex
+import shutil
+import statistics
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor
+
+from hf_dd import hub
+from hf_dd.artefacts import hub_metadata, provenance, teacher_folder
+from hf_dd.artefacts.cards import DistilledRecord, ImportedRecord
+from hf_dd.artefacts.decoded import decoded_rows
+from hf_dd.artefacts.records import RECORD, read_record, write_record
+from hf_dd.artefacts.rows import DECODED, PARQUET, read_rows, write_rows
+from hf_dd.config import ImportConfig, as_dict
+from hf_dd.core import files
+from hf_dd.data.image_data import ImageData
+from hf_dd.distillation.distiller import Distillation
+from hf_dd.errors import ConfigError, HubError, RunError
+from hf_dd.importing.import_set import ImportedSet
+from hf_dd.synthetic.synthetic_set import DistilledSet, preview, to_dataset, to_rows
+from hf_dd.teachers.pins import LOCK
+from hf_dd.teachers.pool import TeacherPool
+
+if TYPE_CHECKING:
+    import datasets
+
+EVAL_RESULTS = ".eval_results/hf-dd.yaml"
+PLOT = "results.png"
+RECORDS = {"distilled-set": DistilledRecord, "imported-set": ImportedRecord}
+DISTILLED_FILES = ("README.md", RECORD, "preview.png", LOCK, "results.json", PLOT, EVAL_RESULTS)
+DISTILLED_FILES += tuple(f"{Path(place).parent}/*" for place in (PARQUET, DECODED))
+
+
+@dataclass(frozen=True)
+class Artefact:
+    """A distilled set in its folder.
+
+    Attributes:
+        folder: what `load_dataset` reads, and what a push uploads.
+        record: the content of its `hf_dd.json`.
+    """
+
+    folder: Path
+    record: DistilledRecord | ImportedRecord
+
+    @classmethod
+    def open(cls, folder: str | Path) -> "Artefact":
+        """The artefact in a folder; raises RunError where there is none, or only a part of one."""
+        content = read_record(Path(folder))
+        if content.get("kind") not in RECORDS:
+            raise RunError(f"{folder} holds a {content.get('kind')}, not a distilled set.")
+        try:
+            return cls(Path(folder), RECORDS[content["kind"]](**content))
+        except TypeError as error:
+            raise RunError(f"{Path(folder) / RECORD} isn't a record of this version of hf-dd: {error}.") from error
+
+    def __repr__(self) -> str:
+        lines = [f"{self.record.data['name']}: {self.record.summary}, in {self.folder}"]
+        for row in (self.record.results or {}).get("rows", []):
+            lines.append(f"  {row['set']} [{row['copy']}]: {row['mean']:.2f} ± {row['std']:.2f} (n={row['n']})")
+        return "\n".join(lines)
+
+    def load(self, configuration: str | None = None) -> "datasets.Dataset":
+        """The rows, as any user of `datasets` gets them: as they are stored, or 'decoded' where there are such."""
+        import datasets
+
+        return datasets.load_dataset(str(self.folder), configuration, split="train")
+
+    def with_results(self, results: dict[str, Any], plot: Callable[[Path], Any] | None = None) -> "Artefact":
+        """The same set with an evaluation's results in the record, the card, `results.json` and the Hub's format.
+
+        `plot` draws them into a PNG file; without it a plot of former results is removed.
+        """
+        record = Artefact.open(self.folder).record
+        results = results | {"plot": PLOT if plot else None}
+        if plot:
+            files.write(self.folder / PLOT, plot)
+        else:
+            (self.folder / PLOT).unlink(missing_ok=True)
+        files.write_json(self.folder / "results.json", results)
+        entries = hub_metadata.eval_results(record.data, results)
+        files.write_text(self.folder / EVAL_RESULTS, entries)
+        return self._rewritten(dataclasses.replace(record, results=results))
+
+    def copied(self, folder: Path) -> "Artefact":
+        """The same set in a new folder, whole or not at all, and as if it hadn't been evaluated.
+
+        Raises RunError where the folder is there already.
+        """
+        if folder.exists():
+            raise RunError(f"{folder} holds something else, perhaps an unfinished run: remove it.")
+        unfinished = folder.with_name(f".unfinished-{folder.name}")
+        shutil.rmtree(unfinished, ignore_errors=True)
+        evaluated = shutil.ignore_patterns("checkpoints", "logs", "results.json", PLOT, Path(EVAL_RESULTS).parent.name)
+        shutil.copytree(self.folder, unfinished, ignore=evaluated)
+        copy = Artefact(unfinished, self.record)._rewritten(dataclasses.replace(self.record, results=None))
+        unfinished.rename(folder)
+        return Artefact(folder, copy.record)
+
+    def push(
+        self,
+        repo_id: str | None = None,
+        *,
+        tag: str | None = None,
+        private: bool = False,
+        branch: str | None = None,
+        create_pr: bool = False,
+    ) -> hub.Publication:
+        """Push the folder as one commit and tag it; raises HubError, with the command that tries again.
+
+        Args:
+            repo_id: of the data set repository; named after the run if None, under the token's user if without owner.
+            tag: of the commit; the next free of v1, v2, … if None. One that another commit has is refused.
+            private: whether a new repository is private.
+            branch: to push to; main if None.
+            create_pr: push as a pull request, without a tag.
+        """
+        record = Artefact.open(self.folder).record  # an evaluation may have completed it since
+        repo_id = repo_id or (record.pushed or {}).get("repo_id") or record.name
+        retry = ["hf-dd", "push", str(self.folder), "--hub_dataset_id", repo_id]
+        retry += ["--hub_tag", tag] if tag else []
+        retry += ["--hub_private_repo"] if private else []
+        retry += ["--hub_revision", branch] if branch else []
+        retry += ["--create_pr"] if create_pr else []
+        try:
+            repo_id = hub.full_repo_id(repo_id)
+            tag = free_tag(repo_id, tag)
+            place = {"repo_id": repo_id, "tag": None if create_pr else tag}
+            self._rewritten(dataclasses.replace(record, pushed=place))
+            return hub.publish(
+                self.folder,
+                repo_id,
+                "dataset",
+                files=DISTILLED_FILES,
+                message=f"{record.name}: {record.summary}",
+                tag=tag,
+                private=private,
+                branch=branch,
+                create_pr=create_pr,
+            )
+        except HubError as error:
+            self._rewritten(record)  # its card doesn't tell of a push that failed
+            raise HubError(
+                f"{error} Nothing is lost: {self.folder} holds the set. Retry: {shlex.join(retry)}"
+            ) from error
+
+    def _rewritten(self, record: DistilledRecord | ImportedRecord) -> "Artefact":
+        write_record(self.folder, record, record.card(hub.endpoint()))
+        return Artefact(self.folder, record)
+
+
+def free_tag(repo_id: str, asked: str | None) -> str:
+    """The tag that a push puts: the one asked for, or the next free of v1, v2, …; raises HubError if it is taken."""
+    taken = hub.tags(repo_id, "dataset")
+    if asked in taken:
+        raise HubError(f"{repo_id} has a tag {asked} already (commit {taken[asked][:8]}): choose another --hub_tag.")
+    return asked or next(name for number in range(1, len(taken) + 2) if (name := f"v{number}") not in taken)
+
+
+def write_artefact(
+    folder: Path,
+    name: str,
+    result: Distillation,
+    data: ImageData,
+    pool: TeacherPool | None,
+    soft_labels: Tensor | None = None,
+    *,
+    experts: list[dict[str, Any]] | None = None,
+    diversity: dict[str, Any] | None = None,
+    command: str,
+    hardware: str,
+) -> Artefact:
+    """Write a finished distillation as an artefact folder: parquet, preview, teachers' lock, card, record.
+
+    `soft_labels` are those of the training images, and stored with these: where a factor makes several of each stored
+    image, in the configuration `decoded`.
+    """
+    synthetic, decodes = result.synthetic, result.synthetic.factor > 1
+    rows = to_dataset(synthetic, None if decodes else soft_labels)
+    decoded = decoded_rows(synthetic, soft_labels) if decodes else None
+    facts = write_images(folder, rows, preview(synthetic.own_space(), synthetic.labels), decoded)
+    lock = pool.lock() if pool else {"source": None, "teachers": []}
+    if soft_labels is not None:
+        facts["soft_labels"] = {
+            "kind": result.settings["soft_labels"],
+            "temperature": result.settings["soft_label_temperature"],
+            "teachers": [teacher["sha"] for teacher in lock["teachers"]],
+        }
+    if pool:
+        files.write_json(folder / LOCK, lock)
+    record = DistilledRecord(
+        name=name,
+        data=provenance.data_record(data),
+        settings=result.settings,
+        teachers=lock["teachers"],
+        pool=lock["source"],
+        experts=experts or [],
+        learning_rate=result.outcome.get("learning_rate"),
+        diversity=diversity,
+        run={
+            "iterations": result.progress.step,
+            "seconds": round(result.progress.seconds, 2),
+            "losses": result.progress.losses,
+            "hardware": hardware,
+            "bytes_exchanged": result.bytes_exchanged,
+        },
+        **facts,
+        command=command,
+        versions=provenance.versions(),
+    )
+    write_record(folder, record, record.card(hub.endpoint()))
+    return Artefact(folder, record)
+
+
+def write_imported(
+    folder: Path, name: str, imported: ImportedSet, data: ImageData, config: ImportConfig, *, command: str
+) -> Artefact:
+    """Write an imported set as an artefact folder like that of a distillation of ours."""
+    foreign = imported.foreign
+    rows = to_rows(imported.pixel_values, imported.labels, data.class_names, imported.soft_labels)
+    facts = write_images(folder, rows, preview(imported.pixel_values, imported.labels))
+    record = ImportedRecord(
+        name=name,
+        data=provenance.data_record(data),
+        settings=as_dict(config),
+        origin={
+            "name": Path(foreign.name).name,
+            "format": foreign.format,
+            "files": foreign.files,
+            "pin": foreign.pin,
+            "images": len(foreign.pixels),
+        },
+        images=len(rows),
+        normalisation=imported.normalisation.as_dict(),
+        classes={
+            **imported.classes.as_dict(),
+            "order": imported.order,
+            "class_map": imported.class_map,
+            "moved": imported.classes.moved(data.class_names),
+        },
+        soft_labels=imported.soft_labels is not None,
+        learning_rate=foreign.learning_rate,
+        accuracies={
+            architecture: {"mean": statistics.fmean(found), "std": statistics.pstdev(found), "n": len(found)}
+            for architecture, found in foreign.accuracies.items()
+        },
+        **facts,
+        command=command,
+        versions=provenance.versions(),
+    )
+    write_record(folder, record, record.card(hub.endpoint()))
+    return Artefact(folder, record)
+
+
+def write_images(
+    folder: Path, rows: "datasets.Dataset", image: Any, decoded: "datasets.Dataset | None" = None
+) -> dict[str, Any]:
+    """Write the rows and the preview of a set whose record is still to come; returns what it says of the rows."""
+    (folder / RECORD).unlink(missing_ok=True)
+    files.write(folder / "preview.png", lambda path: image.save(path, format="PNG"))
+    return write_rows(folder, rows, decoded)
+
+
+def load_distilled(reference: str) -> tuple[str, DistilledSet, dict[str, Any]]:
+    """A distilled set by folder or Hub reference: its name, what students train on, and its record (maybe empty)."""
+    pin = None if Path(reference).is_dir() else hub.resolve(reference, "dataset")
+    folder = hub.pull(pin, "dataset", files=[RECORD]) if pin else Path(reference)
+    name = f"{pin.repo_id}@{pin.revision}" if pin else folder.resolve().name
+    record = json.loads((folder / RECORD).read_text()) if (folder / RECORD).is_file() else {}
+    return name, read_rows(pin.repo_id if pin else reference, pin, name, record), record
+
+
+def push(folder: str | Path, repo_id: str | None = None, **options: Any) -> hub.Publication | hub.Pin:
+    """Push whatever a folder holds: a distilled set, or a teacher's run. Options as in `Artefact.push`."""
+    content = read_record(Path(folder))
+    if content.get("kind") == "teacher-run":
+        if given := [name for name in ("tag", "branch", "create_pr") if options.get(name)]:
+            raise ConfigError(f"A teacher goes to main, with the tags of its epochs: leave out {', '.join(given)}.")
+        return teacher_folder.push_teacher(Path(folder), private=bool(options.get("private")), repo_id=repo_id)
+    return Artefact.open(folder).push(repo_id, **options)

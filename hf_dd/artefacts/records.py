@@ -1,0 +1,35 @@
+"""`hf_dd.json`: what a folder of ours says of itself.
+
+The record is written last: its presence says that the rest of the folder is there.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from hf_dd.artefacts import cards
+from hf_dd.artefacts.cards import DistilledRecord, ImportedRecord, TeacherRecord
+from hf_dd.core import files
+from hf_dd.errors import RunError
+
+RECORD = "hf_dd.json"
+
+
+def read_record(folder: Path) -> dict[str, Any]:
+    """The content of a folder's `hf_dd.json`; raises RunError where it is missing or broken."""
+    path = folder / RECORD
+    if not path.is_file():
+        raise RunError(f"{folder} holds no finished run: it has no {RECORD}.")
+    try:
+        content = json.loads(path.read_text())
+    except ValueError as error:
+        raise RunError(f"{path} isn't valid JSON ({error}).") from error
+    if not isinstance(content, dict):
+        raise RunError(f"{path} isn't a record of hf-dd: it holds {type(content).__name__}, not a mapping.")
+    return content
+
+
+def write_record(folder: Path, record: DistilledRecord | ImportedRecord | TeacherRecord, card: str) -> None:
+    """Write the card, then the record that says that all is there."""
+    files.write_text(folder / "README.md", card)
+    files.write_json(folder / RECORD, cards.as_json(record))

@@ -1,0 +1,119 @@
+"""The rows of a distilled set in its folder: as they are stored and, where that is compact, decoded beside it.
+
+`default` is what a plain `load_dataset` gives. A set whose stored images hold several training images each has them in
+a second configuration, `decoded`.
+"""
+
+import dataclasses
+import hashlib
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hf_dd import hub
+from hf_dd.config import DataConfig
+from hf_dd.core import files
+from hf_dd.data.sources import load_splits
+from hf_dd.errors import DataError
+from hf_dd.synthetic.synthetic_set import DistilledSet, from_dataset
+
+if TYPE_CHECKING:
+    import datasets
+
+PARQUET = "data/train-00000-of-00001.parquet"
+DECODED = "decoded/train-00000-of-00001.parquet"
+
+
+def write_rows(folder: Path, rows: "datasets.Dataset", decoded: "datasets.Dataset | None" = None) -> dict[str, Any]:
+    """Write the rows, and the training images where they aren't these; returns what a record says of them."""
+    (folder / DECODED).unlink(missing_ok=True)
+    files.write(folder / PARQUET, rows.to_parquet)
+    configurations = {"default": (rows, folder / PARQUET)}
+    facts: dict[str, Any] = {"parquet_sha256": digest_of(folder / PARQUET), "storage": storage(rows, decoded)}
+    if decoded is not None:
+        files.write(folder / DECODED, decoded.to_parquet)
+        configurations["decoded"] = decoded, folder / DECODED
+        factor = math.isqrt(len(decoded) // len(rows))
+        facts["decoded"] = {
+            "factor": factor,
+            "images": len(decoded),
+            "parquet_sha256": digest_of(folder / DECODED),
+        }
+    return facts | {"dataset_info": dataset_info(configurations)}
+
+
+def digest_of(path: Path) -> str:
+    """The sha256 of a file."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def storage(rows: "datasets.Dataset", decoded: "datasets.Dataset | None") -> dict[str, int]:
+    """Bytes of the stored images as `float` and as `8bit`, and of the `soft_labels` beside them."""
+    stored = from_dataset(rows, "The set")
+    trained_on = stored if decoded is None else from_dataset(decoded, "The set")
+    return {copy: stored.bytes(copy) for copy in ("float", "8bit")} | {"soft_labels": trained_on.soft_label_bytes}
+
+
+def dataset_info(configurations: dict[str, tuple["datasets.Dataset", Path]]) -> dict[str, Any] | list[dict[str, Any]]:
+    """Features, splits and sizes in the form of a card's `dataset_info`; a list where there are two configurations."""
+    from datasets.info import DatasetInfosDict
+    from datasets.splits import SplitDict, SplitInfo
+    from huggingface_hub import DatasetCardData
+
+    infos = DatasetInfosDict()
+    for name, (rows, parquet) in configurations.items():
+        info = infos[name] = rows.info.copy()
+        info.splits = SplitDict()
+        info.splits.add(SplitInfo("train", num_bytes=rows.data.nbytes, num_examples=len(rows)))
+        info.dataset_size, info.download_size = rows.data.nbytes, parquet.stat().st_size
+    front = DatasetCardData()
+    infos.to_dataset_card_data(front)
+    return front.to_dict()["dataset_info"]
+
+
+def read_rows(path: str, pin: hub.Pin | None, name: str, record: dict[str, Any]) -> DistilledSet:
+    """What students train on of a set in a folder or a pinned repository; raises DataError where it is no such set.
+
+    Args:
+        path: the folder, or the repository's id.
+        pin: the repository's commit, or None for a folder.
+        name: of the set, for errors.
+        record: its `hf_dd.json`, empty if it has none.
+    """
+    found = from_dataset(_train(path, pin, name), name)
+    if record.get("decoded"):
+        found = found.decoded(from_dataset(_train(path, pin, name, "decoded"), name), name)
+    about = record.get("soft_labels")
+    if not isinstance(about, dict):  # of an imported set it is only known whether it has any
+        return found
+    temperature = about.get("temperature")
+    if not isinstance(temperature, (int, float)) or not 0 < temperature < float("inf"):
+        raise DataError(
+            f"The record of {name} gives its soft labels a temperature of {temperature!r}; it has to be a finite "
+            "number above 0."
+        )
+    return dataclasses.replace(found, temperature=temperature, taught_by=tuple(about.get("teachers", ())))
+
+
+def _train(path: str, pin: hub.Pin | None, name: str, configuration: str | None = None) -> "datasets.Dataset":
+    splits = load_splits(path, DataConfig(dataset_config=configuration), pin)
+    if "train" not in splits:
+        raise DataError(f"{name} isn't a distilled set of hf_dd: it has no split 'train', but {', '.join(splits)}.")
+    require_labels(splits["train"], name)
+    return splits["train"]
+
+
+def require_labels(rows: "datasets.Dataset", name: str) -> None:
+    """Raise DataError where the labels of a distilled set aren't classes with names, or some image has none."""
+    import datasets
+
+    if "label" not in rows.column_names:
+        return  # from_dataset names all columns that are missing
+    if not isinstance(rows.features["label"], datasets.ClassLabel):
+        raise DataError(
+            f"{name} isn't a distilled set of hf_dd: its labels are {rows.features['label']}, not classes with names "
+            "(ClassLabel)."
+        )
+    labels = rows.with_format("arrow")["label"][:].to_pylist()
+    if missing := sum(label is None or label < 0 for label in labels):
+        raise DataError(f"{missing} of the {len(rows)} images of {name} have no label.")

@@ -1,0 +1,122 @@
+"""A teacher's run as a folder and as a repository: an epoch is a snapshot, a commit and a tag."""
+
+import shlex
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from hf_dd import hub
+from hf_dd.artefacts import provenance
+from hf_dd.artefacts.cards import TeacherRecord
+from hf_dd.artefacts.records import RECORD, read_record, write_record
+from hf_dd.config import slug
+from hf_dd.core import files
+from hf_dd.data.image_data import ImageData
+from hf_dd.errors import HubError
+from hf_dd.nn import networks
+from hf_dd.training.pretraining import Snapshot
+
+FILES = ("config.json", "model.safetensors", RECORD, "README.md")  # of a commit
+
+
+def teacher_name(data: ImageData, architecture: str, seed: int) -> str:
+    """The name of a teacher's folder and repository."""
+    return f"{slug(data.name)}-{architecture.lower()}-seed{seed}"
+
+
+def write_snapshot(
+    folder: Path, snapshot: Snapshot, data: ImageData, training: dict, *, command: str, hardware: str
+) -> Path:
+    """Write one epoch of a teacher as `folder/epoch-N`, whole or not at all."""
+    final = folder / f"epoch-{snapshot.epoch}"
+    unfinished = folder / f".unfinished-epoch-{snapshot.epoch}"
+    networks.save(
+        snapshot.network,
+        unfinished,
+        {
+            "class_names": data.class_names,
+            "mean": list(data.mean),
+            "std": list(data.std),
+        },
+    )
+    record = TeacherRecord(
+        name=folder.name,
+        architecture=snapshot.architecture,
+        seed=snapshot.seed,
+        epoch=snapshot.epoch,
+        dataset=data.name if data.sha is None else f"{data.repo_id}@{data.sha}",
+        accuracy=snapshot.accuracy,
+        loss=snapshot.loss,
+        seconds=snapshot.seconds,
+        data=provenance.data_record(data),
+        training=training,
+        command=command,
+        hardware=hardware,
+        versions=provenance.versions(),
+    )
+    write_record(unfinished, record, record.card())
+    unfinished.rename(final)
+    return final
+
+
+def remove_teacher(folder: Path) -> None:
+    """Remove an earlier run's epochs and record, and nothing else that may lie in the folder."""
+    (folder / RECORD).unlink(missing_ok=True)
+    for path in [*folder.glob("epoch-*"), *folder.glob(".unfinished-*")]:
+        shutil.rmtree(path)
+
+
+def write_run(folder: Path, epochs: Sequence[int]) -> None:
+    """Close a teacher's run folder: which revisions it holds, and which one is the final."""
+    revisions = [f"epoch-{epoch}" for epoch in epochs]
+    content = {"kind": "teacher-run", "name": folder.name, "revisions": revisions, "final": revisions[-1]}
+    files.write_json(folder / RECORD, content)
+
+
+def push_teacher(
+    folder: Path, namespace: str | None = None, private: bool = False, repo_id: str | None = None
+) -> hub.Pin:
+    """Push a teacher's run: one commit and one tag per kept epoch, then `final`; returns the final's pin.
+
+    The repository is `repo_id`, or called as the run is, under `namespace` or the token's user.
+    A push that was interrupted goes on where it stopped. Raises HubError where the repository holds another run.
+    """
+    run = read_record(folder)
+    repo_id = repo_id or (f"{namespace}/{run['name']}" if namespace else None)
+    retry = ["hf-dd", "push", str(folder)]
+    retry += ["--hub_dataset_id", repo_id] if repo_id else []
+    retry += ["--hub_private_repo"] if private else []
+    try:
+        repo_id = hub.full_repo_id(repo_id or run["name"])
+        present = hub.tags(repo_id, "model")
+        for revision in run["revisions"]:
+            if revision in present:
+                require_same_weights(hub.Pin(repo_id, revision, present[revision]), folder / revision)
+                sha = present[revision]
+                continue
+            message = f"Epoch {revision.removeprefix('epoch-')} of {run['name']}"
+            done = hub.publish(
+                folder / revision,
+                repo_id,
+                "model",
+                files=FILES,
+                message=message,
+                tag=revision,
+                private=private,
+            )
+            sha = done.pin.sha
+        if present.get("final") not in (None, sha):
+            raise HubError(f"{repo_id} has a tag final on another commit ({present['final'][:8]}).")
+        hub.create_tag(repo_id, "model", "final", sha)
+    except HubError as error:
+        raise HubError(f"{error} Nothing is lost: {folder} holds the teacher. Retry: {shlex.join(retry)}") from error
+    return hub.Pin(repo_id, "final", sha)
+
+
+def require_same_weights(pin: hub.Pin, folder: Path) -> None:
+    """Raise HubError unless the weights at the pin are those of the folder."""
+    pulled = hub.pull(pin, files=["model.safetensors"]) / "model.safetensors"
+    if not pulled.is_file() or pulled.read_bytes() != (folder / "model.safetensors").read_bytes():
+        raise HubError(
+            f"{pin} holds another run's weights: delete that repository, or push under another --hub_dataset_id."
+        )

@@ -1,0 +1,201 @@
+"""A pinned image-classification data set as device tensors: statistics, class index, normalisation, sampling."""
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from hf_dd.config import DataConfig
+from hf_dd.core import files
+from hf_dd.data.batches import Images, in_blocks
+from hf_dd.data.sources import Split, fingerprint, labelling, read_source
+from hf_dd.errors import DataError
+
+__all__ = ["ImageData", "Split", "load_data"]
+
+STD_FLOOR = 1 / 255  # one grey level: what a constant channel is divided by
+
+
+@dataclass(frozen=True, eq=False)
+class ImageData:
+    """An image-classification data set, with what a card has to say about where it came from.
+
+    Attributes:
+        name: what to call it: "digits", "Fashion-MNIST", the repository id or the folder's name.
+        reference: what was asked for, as in `DataConfig.dataset`.
+        repo_id, revision, sha: the pin of a data set from the Hub; None for every other.
+        license: an SPDX-like id as the Hub writes it, or "unknown".
+        class_names: the name of class i at place i.
+        train, test: the splits; `test` is None where there is none.
+        mean, std: per channel, of the training pixels in [0, 1]; std is at least 1/255.
+        fingerprint: 32 hex digits over the training pixels, labels and class names.
+        class_index: per class, the int64 indices of its training images, ascending.
+
+    """
+
+    name: str
+    reference: str
+    repo_id: str | None
+    revision: str | None
+    sha: str | None
+    license: str
+    class_names: list[str]
+    train: Split
+    test: Split | None
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    fingerprint: str
+    class_index: list[Tensor]
+
+    @property
+    def channels(self) -> int:
+        """1 (grey) or 3 (RGB)."""
+        return self.train.images.shape[1]
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """(height, width) in pixels."""
+        height, width = self.train.images.shape[2:]
+        return height, width
+
+    @property
+    def num_classes(self) -> int:
+        """How many classes there are; labels are 0 … num_classes - 1."""
+        return len(self.class_names)
+
+    @property
+    def network_shape(self) -> dict[str, int | list[int]]:
+        """What `networks.build` has to know of the data: channels, classes, image size."""
+        return {"in_channels": self.channels, "num_classes": self.num_classes, "image_size": list(self.image_size)}
+
+    @property
+    def device(self) -> torch.device:
+        """Where the images are."""
+        return self.train.images.device
+
+    def normalise(self, images: Tensor) -> Tensor:
+        """(images - mean) / std of N×C×H×W (or C×H×W) images, on the images' device, differentiable.
+
+        Whole numbers are read as 0 … 255 and become float32; floats are read as [0, 1] and keep their dtype.
+        """
+        if not images.is_floating_point():
+            images = images.float() / 255
+        mean, std = self._mean_and_std(images.dtype, images.device)
+        return (images - mean) / std
+
+    def own_space(self, images: Tensor) -> Tensor:
+        """Normalised floating images (N×C×H×W) in their own [0, 1] space again, not clipped."""
+        mean, std = self._mean_and_std(images.dtype, images.device)
+        return images * std + mean
+
+    def _mean_and_std(self, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
+        """Both as C×1×1, copied to a device once: a copy in every step would wait for it."""
+        if (dtype, device) not in self._statistics:
+            both = (torch.tensor(values, dtype=torch.float64).view(-1, 1, 1) for values in (self.mean, self.std))
+            self._statistics[dtype, device] = tuple(values.to(dtype).to(device) for values in both)
+        return self._statistics[dtype, device]
+
+    @cached_property
+    def _statistics(self) -> dict[tuple[torch.dtype, torch.device], tuple[Tensor, Tensor]]:
+        return {}
+
+    def sample_class(self, label: int, count: int, generator: torch.Generator) -> Tensor:
+        """Indices into `train` of `count` images of a class: int64, on the data's device.
+
+        Without replacement while the class has as many; beyond that, all of the class in one random order, cycled, so
+        that no image comes twice more often than another.
+        """
+        members = self.class_index[label]
+        order = torch.randperm(len(members), generator=generator, device=generator.device)
+        places = order[torch.arange(count, device=order.device) % len(members)]
+        return members[places.to(members.device)]
+
+    def require_ipc(self, ipc: int) -> None:
+        """Raise DataError if a class has fewer than `ipc` training images."""
+        sizes = [len(members) for members in self.class_index]
+        smallest = min(range(self.num_classes), key=sizes.__getitem__)
+        if sizes[smallest] < ipc:
+            raise DataError(
+                f"Class {self.class_names[smallest]!r} of {self.name} has {sizes[smallest]} training images, and ipc "
+                f"is {ipc}: the largest ipc possible is {sizes[smallest]}."
+            )
+
+    def to(self, device: torch.device | str) -> "ImageData":
+        """The same data set with its splits and class index on `device`."""
+        return dataclasses.replace(
+            self,
+            train=_on(self.train, device),
+            test=None if self.test is None else _on(self.test, device),
+            class_index=[members.to(device) for members in self.class_index],
+        )
+
+
+def load_data(config: DataConfig) -> ImageData:
+    """Read the data set that `config` names, onto the CPU.
+
+    Raises DataError where it can't be read or isn't a labelled image set, HubError where the Hub can't serve it,
+    ConfigError where an option doesn't apply to it.
+    """
+    source = read_source(config)
+    facts = facts_of(source.train, source.class_names)
+    return ImageData(
+        name=source.name,
+        reference=config.dataset,
+        repo_id=source.pin and source.pin.repo_id,
+        revision=source.pin and source.pin.revision,
+        sha=source.pin and source.pin.sha,
+        license=source.license,
+        class_names=source.class_names,
+        train=source.train,
+        test=source.test,
+        mean=tuple(facts["mean"]),
+        std=tuple(facts["std"]),
+        fingerprint=facts["fingerprint"],
+        class_index=[(source.train.labels == label).nonzero().flatten() for label in range(len(source.class_names))],
+    )
+
+
+def facts_of(train: Split, class_names: list[str]) -> dict[str, Any]:
+    """`mean`, `std` and `fingerprint` of a training split.
+
+    They take a pass over all pixels: for a split that is too large for memory they are kept beside its file.
+    """
+    if isinstance(train.images, Tensor):
+        mean, std = channel_statistics(train.images)
+        return {"mean": mean, "std": std, "fingerprint": fingerprint(train, class_names)}
+    path = train.images.path.with_suffix(f".{labelling(train.labels, class_names)}.json")
+    try:
+        return json.loads(path.read_text())
+    except (OSError, ValueError):
+        mean, std = channel_statistics(train.images)
+        facts = {"mean": mean, "std": std, "fingerprint": fingerprint(train, class_names)}
+        with files.unfinished(path) as temporary:
+            temporary.write_text(json.dumps(facts))
+        return facts
+
+
+def channel_statistics(images: Images) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and (population) standard deviation per channel of uint8 N×C×H×W images, in [0, 1]; std ≥ 1/255.
+
+    A channel is a histogram of 256 values, so its moments are sums of whole numbers: exact, whatever the size.
+    """
+    histograms = torch.zeros(images.shape[1], 256, dtype=torch.int64)
+    for block in in_blocks(images):
+        for channel, histogram in zip(block.unbind(1), histograms, strict=True):
+            histogram += torch.bincount(channel.flatten(), minlength=256).cpu()
+    means, stds = [], []
+    for histogram in histograms.tolist():
+        count = sum(histogram)
+        total = sum(value * times for value, times in enumerate(histogram))
+        squares = sum(value**2 * times for value, times in enumerate(histogram))
+        means.append(total / count / 255)
+        stds.append(max((count * squares - total**2) ** 0.5 / count / 255, STD_FLOOR))
+    return tuple(means), tuple(stds)
+
+
+def _on(split: Split, device: torch.device | str) -> Split:
+    return Split(split.images.to(device), split.labels.to(device))

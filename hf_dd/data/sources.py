@@ -1,0 +1,312 @@
+"""Where a data set comes from: scikit-learn's digits, IDX files, and whatever `datasets.load_dataset` reads."""
+
+import dataclasses
+import difflib
+import gzip
+import hashlib
+import json
+import math
+import re
+import zlib
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from hf_dd import hub
+from hf_dd.config import DataConfig
+from hf_dd.core import seeding
+from hf_dd.data.batches import Images, in_blocks
+from hf_dd.data.decoding import decode_splits, resize
+from hf_dd.errors import ConfigError, DataError, HubError
+
+if TYPE_CHECKING:
+    import datasets
+
+HUB_REFERENCE = re.compile(r"\w[\w.-]*/\w[\w.-]*(@.+)?")
+LABEL_NAMES = ("label", "labels", "target", "targets", "class", "category", "fine_label")
+TEST_SPLITS = ("test", "validation", "valid", "val")
+FASHION_MNIST = "514d52e504140973c60ce7ce8a69e801"  # fingerprint of the original files, classes unnamed
+FASHION_MNIST_CLASSES = "T-shirt/top,Trouser,Pullover,Dress,Coat,Sandal,Shirt,Sneaker,Bag,Ankle boot".split(",")
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """One split: `images` uint8 N×C×H×W, contiguous in memory or in a file, C = 1 or 3; `labels` int64 N."""
+
+    images: Images
+    labels: Tensor
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+
+@dataclass(frozen=True, eq=False)
+class Source:
+    """A data set as it was read: what it is called, where it is pinned, what its classes are, and its splits."""
+
+    name: str
+    license: str
+    class_names: list[str]
+    train: Split
+    test: Split | None
+    pin: hub.Pin | None = None
+
+
+def read_source(config: DataConfig) -> Source:
+    """Read the data set that `config` names; raises DataError, HubError or ConfigError, each with the way out."""
+    folder = Path(config.dataset).expanduser()
+    if config.dataset == "digits":
+        return _at_size(read_digits(), config)
+    if config.dataset and folder.is_dir():
+        if _find_idx(folder, "train-images", 3):
+            return _at_size(read_idx_folder(folder), config)
+        return read_dataset(load_splits(str(folder), config), config, folder.resolve().name)
+    if HUB_REFERENCE.fullmatch(config.dataset):
+        try:
+            pin = hub.resolve(config.dataset, repo_type="dataset")
+        except HubError as error:
+            raise HubError(f"{error} (There is no folder of this name either.)") from error
+        source = read_dataset(load_splits(pin.repo_id, config, pin), config, pin.repo_id)
+        return dataclasses.replace(source, pin=pin, license=hub.dataset_license(pin) or "unknown")
+    hint = " Did you mean 'digits'?" if difflib.get_close_matches(config.dataset.lower(), ["digits"]) else ""
+    raise DataError(
+        f"There is no data set {config.dataset!r}.{hint} --dataset takes a Hub id (owner/name, owner/name@revision), "
+        "a folder that load_dataset reads, a folder of IDX files, or 'digits'."
+    )
+
+
+def fingerprint(split: Split, class_names: Sequence[str]) -> str:
+    """32 hex digits over shape, pixels, labels and class names; equal data give equal digits on every machine."""
+    digest = hashlib.blake2b(json.dumps([list(split.images.shape), list(class_names)]).encode(), digest_size=16)
+    for block in in_blocks(split.images):
+        digest.update(block.contiguous().numpy())
+    digest.update(split.labels.numpy().astype("<i8"))
+    return digest.hexdigest()
+
+
+def labelling(labels: Tensor, class_names: Sequence[str]) -> str:
+    """32 hex digits over the labels and class names alone."""
+    digest = hashlib.blake2b(json.dumps(list(class_names)).encode(), digest_size=16)
+    digest.update(labels.numpy().astype("<i8"))
+    return digest.hexdigest()
+
+
+def index_classes(
+    values: dict[str, Sequence[Any]], names: Sequence[str] | None = None
+) -> tuple[list[str], list[Tensor]]:
+    """Labels as they are stored (numbers or texts), per split, as class names and int64 class indices.
+
+    The first split is the training split. With `names`, the stored label i is the class names[i]; without, the sorted
+    labels of the training split are the classes. Raises DataError for an empty split, for labels that are missing
+    (None or -1) or unknown, and for a class without a training image.
+    """
+    train = next(iter(values.values()))
+    known = range(len(names)) if names is not None else sorted({value for value in train if value is not None})
+    class_names = [str(name) for name in names or known]
+    index = {value: i for i, value in enumerate(known)}
+    labels = [_index_labels(split, index, name) for name, split in values.items()]
+    counts = torch.bincount(labels[0], minlength=len(class_names)).tolist()
+    if empty := [name for name, count in zip(class_names, counts, strict=True) if count == 0]:
+        raise DataError(f"{len(empty)} of the {len(class_names)} classes have no training image: {_some(empty)}.")
+    return class_names, labels
+
+
+def _index_labels(values: Sequence[Any], index: dict[Any, int], split: str) -> Tensor:
+    if not values:
+        raise DataError(f"Split {split!r} holds no image.")
+    if missing := sum(value is None or value == -1 for value in values):
+        raise DataError(
+            f"{missing} of the {len(values)} images of split {split!r} have no label (None or -1). Choose a labelled "
+            "split with --train_split or --test_split."
+        )
+    if unknown := Counter(value for value in values if value not in index):
+        raise DataError(
+            f"{unknown.total()} labels of split {split!r} ({_some(sorted(unknown))}) are none of the {len(index)} "
+            "classes of the training split."
+        )
+    return torch.tensor([index[value] for value in values], dtype=torch.int64)
+
+
+def _some(items: Sequence[Any]) -> str:
+    return ", ".join(map(str, items[:10])) + (", …" if len(items) > 10 else "")
+
+
+def _at_size(source: Source, config: DataConfig) -> Source:
+    """A source that has no columns or splits to choose, at the size asked for; such a choice raises ConfigError."""
+    fixed = DataConfig(dataset=config.dataset, test_split=config.test_split and "test")
+    for name in ("dataset_config", "image_column", "label_column", "train_split", "test_split"):
+        if getattr(config, name) != getattr(fixed, name):
+            raise ConfigError(f"--{name} has no meaning for {config.dataset}, which has one form only; leave it out.")
+    if config.image_size is None:
+        return source
+    train, test = (
+        split and Split(resize(split.images, config.image_size), split.labels) for split in (source.train, source.test)
+    )
+    return dataclasses.replace(source, train=train, test=test)
+
+
+# --- scikit-learn's digits
+
+
+def read_digits() -> Source:
+    """The 1,797 handwritten 8×8 digits of scikit-learn, 0…16 scaled to 0…255, each class split 80/20, always alike.
+
+    The permutation is our own, so that the split doesn't depend on the version of scikit-learn.
+    """
+    from sklearn.datasets import load_digits
+
+    bunch = load_digits()
+    images = torch.from_numpy(np.rint(bunch.images * (255 / 16)).astype(np.uint8)).unsqueeze(1)
+    labels = torch.from_numpy(bunch.target.astype(np.int64))
+    in_test = torch.zeros(len(labels), dtype=torch.bool)
+    for label in range(10):
+        members = (labels == label).nonzero().flatten()
+        order = torch.randperm(len(members), generator=seeding.generator(0, "digits split", label))
+        in_test[members[order[: round(len(members) / 5)]]] = True
+    train, test = (Split(images[chosen], labels[chosen]) for chosen in (~in_test, in_test))
+    return Source("digits", "cc-by-4.0", [str(label) for label in range(10)], train, test)
+
+
+# --- IDX files, the format of MNIST
+
+
+def read_idx_folder(folder: Path) -> Source:
+    """MNIST's four files, gzipped or not (both t10k ones may be absent); Fashion-MNIST is recognised by its pixels."""
+    prefixes = ["train", "t10k"] if any(folder.glob("t10k-*[-.]idx*")) else ["train"]
+    images, values = zip(*(_read_idx_pair(folder, prefix) for prefix in prefixes), strict=True)
+    class_names, labels = index_classes(dict(zip(prefixes, values, strict=True)))
+    train, test, *_ = *map(Split, images, labels), None
+    if fingerprint(train, class_names) == FASHION_MNIST:
+        return Source("Fashion-MNIST", "mit", list(FASHION_MNIST_CLASSES), train, test)
+    return Source(folder.resolve().name, "unknown", class_names, train, test)
+
+
+def read_idx(path: Path, dimensions: int) -> np.ndarray:
+    """The uint8 array in an IDX file of this many dimensions; raises DataError where the file isn't one.
+
+    The header: two zero bytes, the type (8: unsigned byte), the number of dimensions, each length as big-endian
+    uint32.
+    """
+    try:
+        content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+    except (OSError, EOFError, zlib.error) as error:
+        raise DataError(f"{path} can't be read: {error}") from error
+    magic, start = bytes((0, 0, 8, dimensions)), 4 + 4 * dimensions
+    if content[:4] != magic or len(content) < start:
+        raise DataError(
+            f"{path} isn't an IDX file of {dimensions}-dimensional unsigned bytes: it begins with "
+            f"{content[:4].hex()!r}, not {magic.hex()!r}, or ends in its header."
+        )
+    shape = tuple(np.frombuffer(content, ">u4", dimensions, offset=4).tolist())
+    if len(content) - start != math.prod(shape) or 0 in shape:
+        raise DataError(f"{path} declares {shape}, but {len(content) - start} bytes follow its header.")
+    return np.frombuffer(bytearray(content), np.uint8, offset=start).reshape(shape)
+
+
+def _find_idx(folder: Path, stem: str, dimensions: int) -> Path | None:
+    """The file of this stem, written with '-' or '.' before idx; unpacked rather than gzipped."""
+    found = sorted(folder.glob(f"{stem}[-.]idx{dimensions}-ubyte*"))
+    return next((path for ending in ("-ubyte", ".gz") for path in found if path.name.endswith(ending)), None)
+
+
+def _read_idx_pair(folder: Path, prefix: str) -> tuple[Tensor, list[int]]:
+    arrays = []
+    for kind, dimensions in (("images", 3), ("labels", 1)):
+        path = _find_idx(folder, f"{prefix}-{kind}", dimensions)
+        if path is None:
+            raise DataError(f"{folder} lacks {prefix}-{kind}-idx{dimensions}-ubyte(.gz).")
+        arrays.append(read_idx(path, dimensions))
+    images, labels = arrays
+    if len(images) != len(labels):
+        raise DataError(f"{folder} has {len(images)} images in {prefix}-images, but {len(labels)} labels.")
+    return torch.from_numpy(images).unsqueeze(1), labels.tolist()
+
+
+# --- whatever `datasets` reads
+
+
+def read_dataset(splits: "datasets.DatasetDict", config: DataConfig, name: str) -> Source:
+    """The training and test split of a loaded data set as tensors; columns and splits are found where not named."""
+    chosen = _choose_splits(splits, config)
+    features = chosen[config.train_split].features
+    image_column, label_column = find_columns(features, config)
+    for split, dataset in chosen.items():
+        if any(dataset.features.get(column) != features[column] for column in (image_column, label_column)):
+            raise DataError(f"Split {split!r} has other columns or classes than {config.train_split!r}.")
+    class_names, labels = index_classes(  # before the images: they take longer
+        {split: dataset.with_format("arrow")[label_column][:].to_pylist() for split, dataset in chosen.items()},
+        getattr(features[label_column], "names", None),
+    )
+    images = decode_splits(chosen, image_column, config.image_size, config.image_memory_gb * 2**30, name)
+    train, test, *_ = *map(Split, images.values(), labels), None
+    return Source(name, "unknown", class_names, train, test)
+
+
+def find_columns(features: "datasets.Features", config: DataConfig) -> tuple[str, str]:
+    """The image and the label column: those named, else found by type, the label else by name; raises DataError."""
+    import datasets
+
+    def is_image(feature: Any) -> bool:  # a parquet file written without datasets has the bare struct
+        return isinstance(feature, datasets.Image) or (isinstance(feature, dict) and set(feature) == {"bytes", "path"})
+
+    def is_discrete(feature: Any) -> bool:
+        kind = feature.dtype if isinstance(feature, datasets.Value) else ""
+        return isinstance(feature, datasets.ClassLabel) or "int" in kind or "string" in kind or kind == "bool"
+
+    images = [name for name, feature in features.items() if is_image(feature)]
+    discrete = [name for name, feature in features.items() if is_discrete(feature)]
+    labels = [name for name in discrete if isinstance(features[name], datasets.ClassLabel)]
+    labels = labels or [name for name in discrete if name in LABEL_NAMES]
+    return (
+        _one_column("image", config.image_column, images, images, features),
+        _one_column("label", config.label_column, labels, discrete, features),
+    )
+
+
+def _one_column(kind: str, asked: str | None, found: list[str], allowed: list[str], features: dict[str, Any]) -> str:
+    if asked is None and len(found) == 1:
+        return found[0]
+    if asked in allowed:
+        return asked
+    if asked is None:
+        problem = f"{len(found) or 'No'} columns look like {kind}s"
+    else:
+        problem = f"Column {asked!r} doesn't hold {kind}s" if asked in features else f"There is no column {asked!r}"
+    columns = ", ".join(f"{name} ({getattr(f, 'dtype', type(f).__name__)})" for name, f in features.items())
+    raise DataError(f"{problem}; the columns are {columns}. Name one with --{kind}_column.")
+
+
+def _choose_splits(splits: "datasets.DatasetDict", config: DataConfig) -> "dict[str, datasets.Dataset]":
+    """The training split, then the test split if there is one."""
+    test_split = config.test_split
+    if test_split is None:
+        test_split = next((name for name in TEST_SPLITS if name in splits and name != config.train_split), None)
+    chosen = {"train_split": config.train_split, "test_split": test_split}
+    for option, name in chosen.items():
+        if name is not None and name not in splits:
+            raise DataError(f"There is no split {name!r}; there are: {', '.join(splits)}. Name one with --{option}.")
+    return {name: splits[name] for name in chosen.values() if name is not None}
+
+
+def load_splits(path: str, config: DataConfig, pin: hub.Pin | None = None) -> "datasets.DatasetDict":
+    """All splits of a folder or of a pinned repository; every error of `datasets` becomes one clear line."""
+    import datasets
+
+    what = f"Data set {pin or path}"
+    try:
+        if pin is None and any((Path(path) / name).is_file() for name in ("dataset_dict.json", "state.json")):
+            saved = datasets.load_from_disk(path)
+            return saved if isinstance(saved, dict) else datasets.DatasetDict({str(saved.split or "train"): saved})
+        with hub.clear_errors(what):
+            return datasets.load_dataset(path, config.dataset_config, revision=pin and pin.sha)
+    except (ConnectionError, datasets.exceptions.DatasetNotFoundError) as error:
+        raise HubError(f"{what} can't be reached: {hub.first_line(error)}") from error
+    except (datasets.exceptions.DatasetsError, OSError, ValueError, RuntimeError, IndexError) as error:
+        hint = " Name one with --dataset_config." if "config" in str(error).lower() else ""
+        raise DataError(f"{what} can't be read: {' '.join(str(error).split())[:400]}{hint}") from error

@@ -1,0 +1,52 @@
+"""A tenth of the training images, held out for whatever is to be chosen: the test split never is."""
+
+import dataclasses
+
+import torch
+from torch import Tensor
+
+from hf_dd.core.seeding import generator
+from hf_dd.data.image_data import ImageData, facts_of
+from hf_dd.data.sources import Split
+
+VALIDATION_SHARE = 0.1
+
+
+def validation_rows(data: ImageData, seed: int) -> Tensor:
+    """Indices of a tenth of each class's training images (at least one), int64, on the data's device."""
+    held = [
+        data.sample_class(label, max(1, round(VALIDATION_SHARE * len(members))), generator(seed, "validation", label))
+        for label, members in enumerate(data.class_index)
+    ]
+    return torch.cat(held).to(data.device)
+
+
+def validation_of(data: ImageData, seed: int) -> ImageData:
+    """The data set with a tenth of each class's training images (at least one) where its test split was."""
+    chosen = validation_rows(data, seed)
+    return dataclasses.replace(data, test=Split(data.train.images[chosen], data.train.labels[chosen]))
+
+
+def rest_of(data: ImageData, seed: int) -> Split:
+    """The training images that `validation_of` leaves."""
+    kept = torch.ones(len(data.train), dtype=torch.bool, device=data.device)
+    kept[validation_rows(data, seed)] = False
+    rest, images = kept.nonzero().flatten(), data.train.images
+    return Split(images[rest] if isinstance(images, Tensor) else images.taken(rest), data.train.labels[rest])
+
+
+def held_out(data: ImageData, seed: int) -> ImageData:
+    """A data set to distil and to choose on: a tenth of the training images as its test split, the rest to train on.
+
+    Statistics and fingerprint are those of the rest, so nothing that is remembered of the whole set is taken for it.
+    """
+    train = rest_of(data, seed)
+    facts = facts_of(train, data.class_names)
+    return dataclasses.replace(
+        validation_of(data, seed),
+        train=train,
+        mean=tuple(facts["mean"]),
+        std=tuple(facts["std"]),
+        fingerprint=facts["fingerprint"],
+        class_index=[(train.labels == label).nonzero().flatten() for label in range(data.num_classes)],
+    )

@@ -1,0 +1,1 @@
+"""The loop over an objective: step, log, checkpoint, resume."""

@@ -1,0 +1,304 @@
+"""The accelerate loop of a distillation: step, log, checkpoint, resume.
+
+Ranks own classes, or parts of them: each asks the objective for the loss of its own, the gradients on the pixels are
+added up, and every rank takes the same optimiser step on the whole set. So the number of processes changes no result
+beyond the order of float sums, and what is exchanged is as large as the synthetic set, whatever the data's size.
+"""
+
+import dataclasses
+import logging
+import shutil
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import broadcast_object_list
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from hf_dd.config import DistillConfig, EvaluationConfig
+from hf_dd.data.image_data import ImageData
+from hf_dd.distillation import checkpoints
+from hf_dd.distillation.checkpoints import Progress
+from hf_dd.distillation.checks import check_options
+from hf_dd.distillation.optimisers import Learned
+from hf_dd.distillation.profiling import profiled
+from hf_dd.errors import RunError
+from hf_dd.objectives import Losses, Objective, Ownership, Step, build_objective, find_objective
+from hf_dd.objectives.base import options_of
+from hf_dd.synthetic.patches import PatchOptions
+from hf_dd.synthetic.start import initial_set
+from hf_dd.synthetic.synthetic_set import SyntheticSet
+from hf_dd.teachers.experts import ExpertPool
+from hf_dd.teachers.feature_cache import FeatureMemory
+from hf_dd.teachers.pool import TeacherPool
+
+logger = logging.getLogger(__name__)
+
+# Options that change what is written, pushed or evaluated, but no pixel.
+OPERATIONAL = frozenset(
+    "output_dir overwrite_output_dir push_to_hub hub_private_repo report_to logging_steps save_steps save_total_limit "
+    "resume_from_checkpoint hub_dataset_id hub_revision hub_tag create_pr soft_labels soft_label_temperature dataset "
+    "teachers teacher_tags teacher_revision teacher_pool teachers_in_memory experts image_memory_gb profile".split()
+) | {field.name for field in dataclasses.fields(EvaluationConfig)}
+
+# Of [0, 1], root mean square: DM's images are at 0.1 (Fashion-MNIST) to 0.5 (digits), those torn off by a guide at 8.
+FAR_OUTSIDE = 1.0
+
+# Everything that a run writes into its folder: its working state, then the artefact.
+RUN_ENTRIES = tuple(
+    "checkpoints logs profile hf_dd.json data decoded README.md preview.png pool.json results.json results.png "
+    ".eval_results".split()
+)
+
+
+@dataclass(frozen=True)
+class Distillation:
+    """A finished distillation.
+
+    Attributes:
+        synthetic: the set, on the CPU.
+        progress: its iterations, seconds, and last logged losses.
+        settings: the objective's options with the published values filled in.
+        bytes_exchanged: by each process in the last step; 0 for a single process.
+        outcome: what the objective found beside the images.
+    """
+
+    synthetic: SyntheticSet
+    progress: Progress
+    settings: dict[str, Any]
+    bytes_exchanged: int
+    outcome: dict[str, Any]
+
+
+class Distiller:
+    """One distillation from its options to a synthetic set.
+
+    Args:
+        config: the options.
+        data: the real set; moved to the accelerator's device.
+        pool: the teachers of the objective, its start or its guide, or None.
+        accelerator: processes, device, precision, trackers.
+        folder: the run's folder; checkpoints go into its `checkpoints`.
+        experts: the trajectories that the objective follows, or None.
+
+    Raises ConfigError, DataError or TeacherError for whatever can be seen to be wrong before the first step.
+    """
+
+    def __init__(
+        self,
+        config: DistillConfig,
+        data: ImageData,
+        pool: TeacherPool | None,
+        accelerator: Accelerator,
+        folder: Path,
+        experts: ExpertPool | None = None,
+    ):
+        check_options(config)
+        data.require_ipc(config.ipc)  # the evaluation's random baseline needs as many, whatever the start
+        self.config = config
+        self.accelerator = accelerator
+        self.folder = folder / "checkpoints"
+        self.trace = folder / f"profile/rank-{accelerator.process_index}.json" if config.profile else None
+        self.data = data.to(accelerator.device)
+        self.own = Ownership.of(accelerator.process_index, accelerator.num_processes, data.num_classes)
+        self.bytes_exchanged = 0  # by this rank, in the last step
+        self.objective: Objective = build_objective(config, self.data, pool, experts)
+        self.memory = FeatureMemory(self.data, config.dtype, accelerator)
+        self.settings = self.objective.published.filled_in(config)
+        started = time.perf_counter()
+        options = options_of(find_objective(config.objective), config)
+        patches = options if isinstance(options, PatchOptions) else None
+        initial = initial_set(config, self.settings["init"], self.data, accelerator.autocast, pool, patches)
+        self.seconds_of_start = time.perf_counter() - started  # all that a method takes which only chooses
+        self.synthetic = self.objective.parameterise(initial).to(accelerator.device)
+        learnables, buffers = self.objective.learnables(), self.objective.buffers()
+        self.learned = Learned(self.synthetic, learnables, self.settings, self.objective.published.betas, buffers)
+        self.identity = {
+            **{key: value for key, value in self.settings.items() if key not in OPERATIONAL},
+            "data": data.fingerprint,
+            "teacher_shas": [spec.sha for spec in pool.specs] if pool else [],
+            "expert_shas": [expert["shas"] for expert in experts.lock()] if experts else [],
+        }
+
+    def run(self) -> Distillation:
+        """Distil from the start, or from the checkpoint that the options name, to the last iteration."""
+        progress = self.iterate(self.begin())
+        if self.bytes_exchanged:
+            logger.info("Each process exchanged %s bytes per step.", f"{self.bytes_exchanged:,}")
+        if self.accelerator.is_main_process and (count := runaways(self.synthetic)):
+            logger.warning(
+                "%d of %d images have run far out of the range of pixels, to which their 8-bit copies are clipped. "
+                "Try %sa smaller --image_learning_rate.",
+                *(count, len(self.synthetic.pixels), self.weaker_guide()),
+            )
+        return Distillation(
+            self.synthetic.cpu(), progress, self.settings, self.bytes_exchanged, self.objective.outcome()
+        )
+
+    def weaker_guide(self) -> str:
+        """What to try first where a guide may be too strong; nothing without one."""
+        if self.config.clom == "none":
+            return ""
+        balanced = self.config.clom_alpha == "auto"
+        return f"{'a smaller --clom_balance' if balanced else '--clom_alpha auto or smaller'}, or "
+
+    def begin(self) -> Progress:
+        """Where the run starts: at the checkpoint that the options name, or at the first step, which is kept too."""
+        progress = self.resume() if self.config.resume_from_checkpoint else None
+        if progress is None:
+            progress = Progress(0, self.seconds_of_start, {})
+            self.save(progress)
+        return progress
+
+    def iterate(self, progress: Progress, until: int | None = None) -> Progress:
+        """The loop, to the last iteration or a former one, where it keeps a checkpoint.
+
+        Losses stay on the device between log lines; a loss that is no number stops the run.
+        """
+        iterations = max(progress.step, self.settings["iterations"] if until is None else until)
+        bar = tqdm(
+            total=iterations,
+            initial=progress.step,
+            desc=self.config.run_name,
+            disable=not self.accelerator.is_local_main_process,
+        )
+        spent, started, losses = progress.seconds, time.perf_counter(), progress.losses
+        first_bad = torch.full((), iterations, device=self.accelerator.device)
+        for index in profiled(range(progress.step, iterations), self.trace):
+            terms = self.step(index)
+            healthy = torch.isfinite(sum(terms.values())) & self.learned.all_finite()
+            first_bad = torch.where(healthy, first_bad, torch.clamp(first_bad, max=index))
+            done = index + 1
+            bar.update()
+            logs, saves = done % self.config.logging_steps == 0, done % self.config.save_steps == 0
+            if logs or saves or done == iterations:
+                self.stop_if_diverged(first_bad, iterations)
+                losses = self.read(terms)
+                bar.set_postfix({name: f"{value:.4g}" for name, value in losses.items()})
+                self.accelerator.log({f"loss/{name}": value for name, value in losses.items()}, step=done)
+            if saves or done == iterations:
+                self.save(Progress(done, spent + time.perf_counter() - started, losses))
+        bar.close()
+        return Progress(iterations, spent + time.perf_counter() - started, losses)
+
+    def step(self, index: int) -> Losses:
+        """One iteration: an optimiser step for each set of losses that the objective yields; returns the last ones."""
+        view = Step(
+            index=index,
+            seed=self.config.seed,
+            own=self.own,
+            all_ranks=self.accelerator.num_processes,
+            synthetic=self.synthetic,
+            data=self.data,
+            sum_over_ranks=self.sum_over_ranks,
+            autocast=self.accelerator.autocast,
+            remembered=self.memory.remembered,
+        )
+        terms: Losses = {}
+        self.bytes_exchanged = 0
+        self.learned.begin(index)
+        for losses in self.objective.losses(view):
+            self.learned.zero_grad()
+            self.accelerator.backward(sum(losses.values()))
+            for parameter in self.learned.parameters.values():
+                if parameter.grad is not None:
+                    parameter.grad = self.sum_over_ranks(parameter.grad)
+            self.learned.step()
+            terms = {name: value.detach() for name, value in losses.items()}
+        return terms
+
+    def sum_over_ranks(self, tensor: Tensor) -> Tensor:
+        """Add a tensor up over all ranks, and count what that exchanges: the tensor's bytes, once for each rank."""
+        if self.accelerator.num_processes > 1:
+            self.bytes_exchanged += tensor.numel() * tensor.element_size()
+        return self.accelerator.reduce(tensor, reduction="sum")
+
+    def read(self, terms: dict[str, Tensor]) -> dict[str, float]:
+        """The terms summed over the ranks, as numbers: the only place where the host waits for the device."""
+        names, dtype = sorted(terms), self.synthetic.pixels.dtype
+        values = torch.stack([terms[name].to(dtype) for name in names])
+        values = self.accelerator.reduce(values, reduction="sum").tolist()
+        return {"total": sum(values), **dict(zip(names, values, strict=True))}
+
+    def stop_if_diverged(self, first_bad: Tensor, iterations: int) -> None:
+        """Raise RunError on every rank if any of them saw a loss or a pixel that is no finite number."""
+        worst = int(self.accelerator.gather(first_bad.view(1)).min())
+        if worst < iterations:
+            kept = checkpoints.checkpoints(self.folder)
+            raise RunError(
+                f"The loss is no finite number any more at step {worst + 1}. The last good checkpoint is "
+                f"{kept[-1] if kept else 'none'}. Try a smaller --image_learning_rate or --clom_alpha."
+            )
+
+    def save(self, progress: Progress) -> None:
+        """Checkpoint on the main process; the others wait, so that none runs ahead of a failed write."""
+        if self.accelerator.is_main_process:
+            checkpoints.save_checkpoint(
+                self.folder, self.synthetic, self.learned, progress, self.identity, self.config.save_total_limit
+            )
+        self.accelerator.wait_for_everyone()
+
+    def resume(self) -> Progress | None:
+        """Restore the checkpoint that the options name; None where 'latest' finds none, as in a run killed early."""
+        path = Path(self.config.resume_from_checkpoint)
+        if self.config.resume_from_checkpoint == "latest":
+            found = checkpoints.checkpoints(self.folder)
+            self.accelerator.wait_for_everyone()  # a rank that looks late would find the first one of this very run
+            if not found:
+                logger.warning("%s holds no checkpoint yet: starting from the first step.", self.folder)
+                return None
+            path = found[-1]
+        progress = checkpoints.load_checkpoint(path, self.learned, self.identity)
+        logger.info("Resuming from %s.", path)
+        return progress
+
+
+def runaways(synthetic: SyntheticSet) -> int:
+    """How many images have run off: their pixels leave [0, 1] by more than FAR_OUTSIDE, root mean square."""
+    pixels = synthetic.own_space().detach()
+    outside = pixels - pixels.clamp(0, 1)
+    return int((outside.square().flatten(1).mean(1) > FAR_OUTSIDE**2).sum())
+
+
+def prepare_folder(config: DistillConfig, folder: Path, accelerator: Accelerator) -> None:
+    """Make the run's folder, or raise RunError (on every rank) if it holds another run's files."""
+    problem = [None]
+    if accelerator.is_main_process:
+        holds_run = (folder / "checkpoints").is_dir() or (folder / "hf_dd.json").is_file()
+        if config.resume_from_checkpoint is None and folder.is_dir() and any(folder.iterdir()):
+            if not holds_run:
+                problem = [f"{folder} isn't empty, and what it holds is no run of hf-dd: give another --output_dir."]
+            elif config.overwrite_output_dir:
+                remove_run(folder)
+            else:
+                problem = [
+                    f"{folder} holds another run. Go on with it by --resume_from_checkpoint latest, replace it by "
+                    "--overwrite_output_dir, or give another --output_dir."
+                ]
+        if not problem[0]:
+            folder.mkdir(parents=True, exist_ok=True)
+    broadcast_object_list(problem)
+    if problem[0]:
+        raise RunError(problem[0])
+
+
+def remove_run(folder: Path) -> None:
+    """Remove what a run writes into its folder, and nothing else that may lie there."""
+    for name in RUN_ENTRIES:
+        path = folder / name
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def tracker_config(config: DistillConfig) -> dict[str, int | float | str | bool]:
+    """The options as trackers take them: numbers and text only."""
+    return {
+        key: value if isinstance(value, (int, float, str, bool)) else str(value)
+        for key, value in dataclasses.asdict(config).items()
+    }

@@ -1,0 +1,101 @@
+"""What a run learns (the synthetic set's parameters, whatever the objective learns beside them), each optimised."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from hf_dd.objectives import Learnable
+from hf_dd.synthetic.synthetic_set import SyntheticSet
+
+
+class Learned:
+    """Named parameters, each with its own optimiser.
+
+    Args:
+        synthetic: the set; its parameters take the image options of `settings`.
+        learnables: of the objective; each takes SGD steps at its own rate, with the images' momentum.
+        settings: the run's options with the published values filled in. Without an `image_optimizer` nothing is
+            learned.
+        betas: of Adam.
+        buffers: of the objective: not learned, but kept.
+    """
+
+    def __init__(
+        self,
+        synthetic: SyntheticSet,
+        learnables: Mapping[str, Learnable],
+        settings: Mapping[str, Any],
+        betas: tuple[float, float],
+        buffers: Mapping[str, Tensor],
+    ):
+        self.synthetic = synthetic
+        self.parameters: dict[str, nn.Parameter] = dict(synthetic.named_parameters())
+        self.buffers = {f"buffer.{name}": tensor for name, tensor in buffers.items()}
+        self.iterations = settings["iterations"]
+        self.cosine = settings["image_schedule"] == "cosine"
+        self.rate = settings["image_learning_rate"]
+        momentum = settings["image_momentum"] or 0.0
+        self.optimizers: dict[str, torch.optim.Optimizer] = {}
+        if settings["image_optimizer"] == "adam":
+            self.optimizers = {
+                name: torch.optim.Adam([value], self.rate, betas) for name, value in self.parameters.items()
+            }
+        elif settings["image_optimizer"] == "sgd":
+            self.optimizers = {
+                name: torch.optim.SGD([value], self.rate, momentum) for name, value in self.parameters.items()
+            }
+        self.of_images = tuple(self.optimizers)
+        for name, learnable in learnables.items():
+            self.parameters[name] = learnable.parameter
+            self.optimizers[name] = torch.optim.SGD([learnable.parameter], learnable.learning_rate, momentum)
+
+    def begin(self, index: int) -> None:
+        """Prepare the set for an iteration, and set its learning rate."""
+        if self.synthetic.begin(index):  # what an optimiser remembers is of parameters that are no more
+            for name in self.of_images:
+                self.optimizers[name].state.clear()
+        if self.cosine:
+            for name in self.of_images:
+                share = (1 + math.cos(math.pi * index / self.iterations)) / 2
+                self.optimizers[name].param_groups[0]["lr"] = self.rate * share
+
+    def zero_grad(self) -> None:
+        """Drop all gradients."""
+        for parameter in self.parameters.values():
+            parameter.grad = None
+
+    def step(self) -> None:
+        """One step of every optimiser whose parameter has a gradient."""
+        for optimizer in self.optimizers.values():
+            optimizer.step()
+
+    def all_finite(self) -> Tensor:
+        """Whether all parameters are finite numbers, a bool on their device."""
+        return torch.stack([torch.isfinite(parameter).all() for parameter in self.parameters.values()]).all()
+
+    def kept(self) -> dict[str, Tensor]:
+        """The parameters and the buffers by name: what every checkpoint has to hold."""
+        return {**self.parameters, **self.buffers}
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The parameters, the buffers and the optimisers' states by name, on the CPU."""
+        found = {name: value.detach() for name, value in self.kept().items()}
+        for name, optimizer in self.optimizers.items():
+            state = optimizer.state_dict()["state"].get(0, {})
+            found |= {f"optimizer.{name}.{key}": value for key, value in state.items() if isinstance(value, Tensor)}
+        return {name: value.cpu().contiguous() for name, value in found.items()}
+
+    def load(self, tensors: Mapping[str, Tensor]) -> None:
+        """Restore what `tensors` gave, in place; raises KeyError where a parameter or a buffer is missing."""
+        with torch.no_grad():
+            for name, value in self.kept().items():
+                value.copy_(tensors[name])
+        for name, optimizer in self.optimizers.items():
+            prefix = f"optimizer.{name}."
+            state = {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
+            current = optimizer.state_dict()
+            current["state"] = {0: state} if state else {}
+            optimizer.load_state_dict(current)

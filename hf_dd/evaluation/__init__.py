@@ -1,0 +1,1 @@
+"""Students under a protocol: rows, intervals, scores, tables."""

@@ -1,0 +1,127 @@
+"""Real images under the same protocol as the distilled sets, and the memory of what either scored.
+
+A baseline costs as much as the set that it is compared with, and is the same for every set of a data set; an
+evaluation of many students takes hours and may be interrupted. So scores are kept under the cache of `datasets`,
+keyed by what was trained on, the data's fingerprint, the protocol, the student, the precision, and the version SCORES
+of the code that they depend on.
+"""
+
+import functools
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from hf_dd.core import cache
+from hf_dd.core.seeding import generator
+from hf_dd.data.batches import Images
+from hf_dd.data.image_data import ImageData
+from hf_dd.synthetic import coresets
+
+SCORES = 1  # the version of what students score: raise it with any change that changes an accuracy
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """Images to train students on, what to call them, and the bytes that they take.
+
+    Attributes:
+        images: (N, channels, height, width): floats in [0, 1] space, or uint8.
+        labels: int64, (N,).
+        bytes: of this copy's images as they are stored.
+        soft_labels: probabilities (N, classes), or (N, teachers, classes), or None.
+        baseline: what kind of real images these are ('random', …), or None for a distilled set.
+        learning_rate: of SGD, learned with the images, or None.
+        factor: tiles per side of a stored image, of which these images were decoded.
+        temperature, taught_by: of the soft labels, see `DistilledSet`.
+    """
+
+    name: str
+    copy: str
+    images: Images
+    labels: Tensor
+    bytes: int
+    soft_labels: Tensor | None = None
+    baseline: str | None = None
+    learning_rate: float | None = None
+    factor: int = 1
+    temperature: float = 1.0
+    taught_by: tuple[str, ...] = ()
+
+    def of_student(self, student: int) -> "Candidate":
+        """What this student trains on: the same for all, but for baselines that are drawn."""
+        return self
+
+    @functools.cached_property
+    def identity(self) -> list:
+        """What students are trained on, JSON-able: how real images were chosen, or a digest of a distilled set."""
+        if self.baseline:
+            return [self.baseline, self.ipc]
+        digest = hashlib.blake2b(digest_size=16)
+        for values in (self.images, self.labels, self.soft_labels):
+            if values is not None:
+                digest.update(json.dumps([str(values.dtype), list(values.shape)]).encode())
+                digest.update(values.contiguous().cpu().numpy())
+        return ["set", digest.hexdigest(), self.factor, self.temperature]
+
+    @property
+    def ipc(self) -> int:
+        """Stored images of the first class."""
+        return int((self.labels == 0).sum()) // self.factor**2
+
+    @property
+    def soft_label_bytes(self) -> int:
+        """What the soft labels take beside the images, in float32."""
+        return 0 if self.soft_labels is None else self.soft_labels.numel() * 4
+
+
+@dataclass(frozen=True)
+class RandomReal(Candidate):
+    """Random real images, drawn anew for each student, so that the spread is that of draws and students."""
+
+    draw: Callable[[int], Candidate] | None = None
+
+    def of_student(self, student: int) -> Candidate:
+        """The draw of this student."""
+        return self.draw(student)
+
+
+def baseline(kind: str, data: ImageData, ipc: int | None, seed: int, autocast: coresets.Autocast) -> Candidate:
+    """`ipc` real images per class, chosen as `kind` says, or all of them for 'full'; on the data's device.
+
+    Raises DataError where a class has fewer, and ConfigError for an unknown kind.
+    """
+    if kind == "full":
+        size = data.train.images.shape.numel()
+        return Candidate("full set", "8bit", data.train.images, data.train.labels, size, baseline=kind)
+    data.require_ipc(ipc)
+    if kind == "random":
+        first, draw = random_real(data, ipc, seed, 0), functools.partial(random_real, data, ipc, seed)
+        return RandomReal(first.name, first.copy, first.images, first.labels, first.bytes, baseline=kind, draw=draw)
+    identity = ["selection", kind, ipc, seed, data.fingerprint]
+    chosen = cache.remembered(
+        score_file(identity), lambda: coresets.select(data, kind, ipc, seed, autocast=autocast).tolist()
+    )
+    return real_images(data, torch.tensor(chosen), kind, f"{kind}, ipc {ipc}")
+
+
+def random_real(data: ImageData, ipc: int, seed: int, student: int) -> Candidate:
+    """`ipc` real images of each class, drawn without replacement for a student."""
+    draws = [data.sample_class(c, ipc, generator(seed, "random-real", student, c)) for c in range(data.num_classes)]
+    return real_images(data, torch.cat(draws), "random", f"random real, ipc {ipc}")
+
+
+def real_images(data: ImageData, chosen: Tensor, kind: str, name: str) -> Candidate:
+    """The real training images of these indices."""
+    chosen = chosen.to(data.device)
+    images = data.train.images[chosen]
+    return Candidate(name, "8bit", images, data.train.labels[chosen], images.numel(), baseline=kind)
+
+
+def score_file(identity: list) -> Path:
+    """Where the score of a student is kept that follows from all of this."""
+    return cache.place_of("scores", SCORES, identity)

@@ -1,0 +1,340 @@
+"""Students on synthetic sets: trained over several seeds, tested on the real test split."""
+
+import dataclasses
+import functools
+import logging
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from typing import Any, NamedTuple
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import gather_object
+from torch import Tensor
+
+from hf_dd.core import cache, files
+from hf_dd.data.image_data import ImageData
+from hf_dd.data.sources import labelling
+from hf_dd.data.validation import rest_of, validation_of
+from hf_dd.errors import DataError
+from hf_dd.evaluation.candidates import Candidate, score_file
+from hf_dd.evaluation.protocols import Protocol
+from hf_dd.evaluation.results import Results, Row, row_of
+from hf_dd.evaluation.students import Students, students_of
+from hf_dd.synthetic.synthetic_set import DistilledSet
+from hf_dd.teachers.pool import TeacherPool
+from hf_dd.training.loop import accuracy, fit, predict
+from hf_dd.training.side_by_side import fit_side_by_side
+from hf_dd.training.targets import StoredTargets, Targets, TaughtTargets
+
+logger = logging.getLogger(__name__)
+
+
+class Choice(NamedTuple):
+    """What students are trained on, which, and the protocols that theirs is one of."""
+
+    candidate: Candidate
+    architecture: str
+    options: list[Protocol]
+
+
+class Job(NamedTuple):
+    """What students are trained on, which, and how."""
+
+    candidate: Candidate
+    architecture: str
+    protocol: Protocol
+
+
+def candidates_of(
+    name: str, distilled: DistilledSet, data: ImageData, copies: Sequence[str], learning_rate: float | None = None
+) -> list[Candidate]:
+    """The copies of a distilled set; raises DataError where it doesn't fit the data set that it is tested on."""
+    if distilled.class_names != data.class_names:
+        raise DataError(
+            f"{name} has the classes {distilled.class_names}, but {data.name} has {data.class_names}: an evaluation "
+            "needs the same classes in the same order. Name the right data set by --dataset."
+        )
+    images = {copy: distilled.copy(copy) for copy in copies}
+    for own in images.values():
+        if tuple(own.shape[1:]) != (data.channels, *data.image_size):
+            raise DataError(
+                f"{name} has images of {tuple(own.shape[1:])} (channels, height, width), but {data.name} of "
+                f"{(data.channels, *data.image_size)}. Name the right data set by --dataset, or its --image_size."
+            )
+    present = set(distilled.labels.tolist())
+    if missing := [class_name for label, class_name in enumerate(data.class_names) if label not in present]:
+        listed = ", ".join(missing[:10]) + (", …" if len(missing) > 10 else "")
+        raise DataError(
+            f"{name} has no image of {len(missing)} of the {data.num_classes} classes of {data.name}: {listed}. A set "
+            "of some of the classes needs a source of just those: name it by --dataset."
+        )
+    return [
+        Candidate(
+            name,
+            copy,
+            own,
+            distilled.labels,
+            distilled.bytes(copy),
+            distilled.soft_labels,
+            learning_rate=learning_rate,
+            factor=distilled.factor,
+            temperature=distilled.temperature,
+            taught_by=distilled.taught_by,
+        )
+        for copy, own in images.items()
+    ]
+
+
+class Evaluation:
+    """Students under one protocol, on one data set, spread over the processes.
+
+    Student i starts from the same parameters on every candidate, and its accuracy doesn't depend on the processes.
+
+    Args:
+        data: the real set, with a test split; DataError is raised without one.
+        protocol: how students are trained.
+        seed: student i's is seed + i.
+        accelerator: processes, device, precision.
+        compile: torch.compile the students, where they train for long enough.
+        learning_rates, epochs: what to choose from, for each candidate and architecture, on a validation split of the
+            real training images; the protocol's own where there is none. A set that comes with a learning rate is
+            trained at that if no rate is named and the protocol's optimiser is SGD, which it was learned for.
+        teachers: for a protocol whose labels are made online, those of every student, on whatever images it trains.
+    """
+
+    def __init__(
+        self,
+        data: ImageData,
+        protocol: Protocol,
+        *,
+        seed: int,
+        accelerator: Accelerator,
+        compile: bool = False,
+        learning_rates: Sequence[float] = (),
+        epochs: Sequence[int] = (),
+        teachers: TeacherPool | None = None,
+    ):
+        if data.test is None:
+            raise DataError(f"{data.name} has no test split to evaluate on; name it by --test_split.")
+        self.data = data.to(accelerator.device)
+        self.protocol = protocol
+        self.seed = seed
+        self.accelerator = accelerator
+        self.compile = compile
+        self.learning_rates = learning_rates
+        self.epochs = epochs
+        self.teachers = teachers and teachers.to(accelerator.device, torch.float32)
+        self._students: dict[str, Students] = {}
+        self._rows: dict[tuple, tuple[Candidate, Row]] = {}
+
+    def students(self, architecture: str) -> Students:
+        """What is trained by this name; raises ConfigError, TeacherError or HubError, see `students_of`."""
+        if architecture not in self._students:
+            autocast = self.accelerator.autocast
+            self._students[architecture] = students_of(architecture, self.protocol, self.data, autocast)
+        return self._students[architecture]
+
+    @functools.cached_property
+    def held_out(self) -> ImageData:
+        """The data set with validation images where its test split was."""
+        return validation_of(self.data, self.seed)
+
+    def run(self, candidates: Sequence[Candidate], architectures: Sequence[str], students: int) -> Results:
+        """Train `students` of each architecture on each candidate and test them; every process returns all results.
+
+        Whatever is to be chosen, each candidate and architecture takes what does best on the validation split.
+        """
+        for architecture in architectures:
+            self.students(architecture)
+        for candidate in candidates:
+            self.targets(candidate, self.protocol)
+        choices = [
+            Choice(candidate, architecture, self.options(candidate, self.protocol))
+            for architecture in architectures
+            for candidate in candidates
+        ]
+        rows = self.rows(self.choose(choices), students)
+        taught_by = tuple(asdict(teacher.spec) | {"bytes": teacher.bytes} for teacher in self.teachers or ())
+        return Results(self.protocol, tuple(rows), hardware(self.accelerator), teachers=taught_by)
+
+    def targets(self, candidate: Candidate, protocol: Protocol) -> Targets:
+        """What the protocol compares the logits of students on a candidate with, on the data's device.
+
+        Real images have hard labels only where nobody teaches online, and are trained on those. Raises DataError where
+        the protocol wants soft labels and a distilled set has none, TeacherError for teachers of other classes.
+        """
+        if protocol.labels == "online":
+            own_space, autocast = self.data.own_space, self.accelerator.autocast
+            return TaughtTargets(self.teachers, self.data.class_names, own_space, protocol.temperature, autocast)
+        labels = labels_of(candidate, protocol).to(self.data.device)
+        return StoredTargets(labels, candidate.temperature if labels.is_floating_point() else 1.0)
+
+    def teaching(self, candidate: Candidate, protocol: Protocol) -> dict[str, Any]:
+        """Temperature and teachers of the soft labels that students of a candidate learn from, if any."""
+        if protocol.labels == "online":
+            taught_by = [spec.sha for spec in self.teachers.specs]
+            return {"temperature": protocol.temperature, "taught_by": taught_by}
+        if protocol.labels == "soft" and candidate.soft_labels is not None:
+            return {"temperature": candidate.temperature, "taught_by": list(candidate.taught_by)}
+        return {}
+
+    def options(self, candidate: Candidate, protocol: Protocol) -> list[Protocol]:
+        """A protocol with each of the epochs and learning rates that may be chosen for a candidate.
+
+        The rates that were named are those of the evaluation's optimiser; under another one the protocol's own stands.
+        """
+        rates: Sequence[float] = self.learning_rates if protocol.optimizer == self.protocol.optimizer else ()
+        if not rates:
+            own = candidate.learning_rate if protocol.optimizer == "sgd" else None
+            rates = [protocol.learning_rate if own is None else own]
+        return [
+            protocol.with_changes(epochs=epochs, learning_rate=rate)
+            for epochs in self.epochs or [protocol.epochs]
+            for rate in rates
+        ]
+
+    def choose(self, choices: Sequence[Choice]) -> list[Job]:
+        """For each choice the option that does best on a validation split of the real training images.
+
+        The test split isn't even looked at: `held_out` has the validation images in its place. Ties go to the option
+        that comes first. Every process returns all.
+        """
+        keys = [(id(candidate), architecture, tuple(options)) for candidate, architecture, options in choices]
+        several = {key: choice for key, choice in zip(keys, choices, strict=True) if len(choice.options) > 1}
+        best = self.over_processes(list(several), lambda key: self.best(several[key]))
+        return [
+            Job(candidate, architecture, options[best.get(key, 0)])
+            for key, (candidate, architecture, options) in zip(keys, choices, strict=True)
+        ]
+
+    def over_processes(self, keys: Sequence[Any], compute: Callable[[Any], Any]) -> dict[Any, Any]:
+        """`compute` of every key, each on one process, all known to all; the keys needn't be alike on them."""
+        places = range(self.accelerator.process_index, len(keys), self.accelerator.num_processes)
+        found = dict(gather_object([(place, compute(keys[place])) for place in places]))
+        return {key: found[place] for place, key in enumerate(keys)}
+
+    def best(self, choice: Choice) -> int:
+        """Index of the option whose student does best on the validation split."""
+        candidate, architecture, options = choice
+        if candidate.baseline == "full":  # it holds the validation images themselves
+            rest = rest_of(self.data, self.seed)
+            candidate = dataclasses.replace(candidate, images=rest.images, labels=rest.labels)
+        jobs = [Job(candidate, architecture, protocol) for protocol in options]
+        scores = [self.accuracies(job, [0], self.held_out)[0][0] for job in jobs]
+        best = scores.index(max(scores))
+        logger.info(
+            "%s [%s] %s: %s, the best of %d on the validation split",
+            *(candidate.name, candidate.copy, architecture, options[best], len(options)),
+        )
+        return best
+
+    def rows(self, jobs: Sequence[Job], students: int) -> list[Row]:
+        """The row of each job, trained once in this evaluation; every process returns all."""
+
+        def key_of(job: Job) -> tuple:
+            return id(job.candidate), job.architecture, job.protocol, students
+
+        missing = list({key_of(job): job for job in jobs if key_of(job) not in self._rows}.values())
+        pairs = [(place, student) for place in range(len(missing)) for student in range(students)]
+        own = pairs[self.accelerator.process_index :: self.accelerator.num_processes]
+        done = {}
+        for place, job in enumerate(missing):
+            mine = [student for of_place, student in own if of_place == place]
+            found = self.accuracies(job, mine, self.data)
+            done |= {(place, student): scored for student, scored in found.items()}
+        done = dict(gather_object(list(done.items())))
+        for place, job in enumerate(missing):
+            candidate, _, protocol = job
+            has_own = protocol.optimizer == "sgd" and candidate.learning_rate is not None
+            row = row_of(
+                *job,
+                [done[place, student] for student in range(students)],
+                own_learning_rate=has_own and protocol.learning_rate == candidate.learning_rate,
+                backbone=self.students(job.architecture).backbone,
+                **self.teaching(candidate, protocol),
+            )
+            self._rows[key_of(job)] = candidate, row  # the candidate as well: no other gets its id meanwhile
+        return [self._rows[key_of(job)][1] for job in jobs]
+
+    def accuracies(self, job: Job, students: Sequence[int], data: ImageData) -> dict[int, tuple[float, float]]:
+        """For each student its accuracy on the test split of `data`, in [0, 1], and its share of the seconds.
+
+        They are remembered, each as soon as it is there: what was interrupted goes on. On a GPU students train side by
+        side, unless under autocast; on a CPU one after another, which is faster there (`scripts/benchmark.py --work
+        side_by_side`).
+        """
+        candidate, architecture, protocol = job
+        what = [
+            candidate.identity,
+            self.students(architecture).identity,
+            asdict(protocol),
+            self.accelerator.mixed_precision,
+            self.teaching(candidate, protocol),
+            [spec.head for spec in self.teachers.specs] if protocol.labels == "online" else [],
+        ]
+        tested_on = "test" if data is self.data else "validation"
+        where = [data.fingerprint, tested_on, labelling(data.test.labels.cpu(), data.class_names)]
+        identities = {student: [*what, *where, str(data.device.type), self.seed, student] for student in students}
+        known = {student: cache.recall(score_file(identity)) for student, identity in identities.items()}
+        missing = [student for student in students if known.get(student) is None]
+        together = self.accelerator.device.type == "cuda" and self.accelerator.mixed_precision == "no"
+        for group in [missing] if together and missing else [[student] for student in missing]:
+            for student, scored in self.train(job, group, data).items():
+                known[student] = scored
+                files.write_json(score_file(identities[student]), scored)
+        return {student: tuple(scored) for student, scored in known.items()}
+
+    def train(self, job: Job, students: Sequence[int], data: ImageData) -> dict[int, tuple[float, float]]:
+        """Train students, side by side where there are several, and test them; see `accuracies`."""
+        candidate, architecture, protocol = job
+        started, device = time.perf_counter(), self.accelerator.device
+        kind, seeds = self.students(architecture), [self.seed + student for student in students]
+        learners = [kind.new(seed).to(device) for seed in seeds]
+        sets = [candidate.of_student(student) for student in students]
+        images = [kind.inputs(own.images, keep=own is candidate) for own in sets]
+        labels = [self.targets(own, protocol) for own in sets]
+        shared, autocast = {"purpose": "student", "prepare": kind.prepare}, self.accelerator.autocast
+        if len(students) > 1:
+            fit_side_by_side(learners, images, labels, protocol.recipe(), seeds=seeds, **shared)
+        else:
+            own = {"seed": seeds[0], "autocast": autocast, "compile": self.compile and kind.backbone is None}
+            for _ in fit(*learners, *images, *labels, protocol.recipe(), **own, **shared):
+                pass
+        tested = kind.inputs(data.test.images, keep=True)
+        scores = []
+        for network in learners:
+            predictions = predict(network, tested, prepare=kind.prepare, autocast=autocast)
+            scores.append(accuracy(predictions, data.test.labels))
+        seconds = (time.perf_counter() - started) / len(students)
+        for student, score in zip(students, scores, strict=True):
+            logger.info(
+                "%s [%s] %s student %d: %.2f %% in %.0f s",
+                *(candidate.name, candidate.copy, architecture, student, 100 * score, seconds),
+            )
+        return {student: (score, seconds) for student, score in zip(students, scores, strict=True)}
+
+
+def labels_of(candidate: Candidate, protocol: Protocol) -> Tensor:
+    """The labels that the protocol trains on; real images have hard ones only, and are trained on those.
+
+    Raises DataError where the protocol wants soft labels and a distilled set has none.
+    """
+    if protocol.labels == "hard":
+        return candidate.labels
+    if candidate.soft_labels is None and candidate.baseline is None:
+        raise DataError(
+            f"{candidate.name} has no soft labels, which the protocol {protocol.name!r} trains on: choose another "
+            "--eval_protocol."
+        )
+    return candidate.labels if candidate.soft_labels is None else candidate.soft_labels
+
+
+def hardware(accelerator: Accelerator) -> str:
+    """What a run ran on, in words: the devices, how many processes, their threads on a CPU, bf16 if it was that."""
+    processes = f"{accelerator.num_processes} process{'es' if accelerator.num_processes > 1 else ''}"
+    precision = "" if accelerator.mixed_precision == "no" else f", {accelerator.mixed_precision}"
+    if accelerator.device.type == "cuda":
+        return f"{torch.cuda.get_device_name(accelerator.device)}, {processes}{precision}"
+    return f"{accelerator.device.type.upper()}, {processes} of {torch.get_num_threads()} threads{precision}"

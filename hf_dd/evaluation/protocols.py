@@ -1,0 +1,165 @@
+"""How the students of an evaluation are trained: named and versioned, so that numbers can be compared.
+
+A protocol's name and version go into every result, and whatever was changed of it. A change of a protocol here raises
+its version.
+"""
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any
+
+from hf_dd.config import EvaluationConfig
+from hf_dd.errors import ConfigError, nearest_first
+from hf_dd.nn import augment
+from hf_dd.training.loop import TrainingRecipe
+
+SIAMESE = "_".join(augment.STRATEGY)
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """How every student is trained; its accuracy is that after the last epoch.
+
+    Attributes:
+        name, version: what to quote beside a number.
+        epochs, learning_rate, momentum, weight_decay, batch_size: of the optimiser.
+        optimizer: 'sgd' or 'adamw'.
+        schedule: of the learning rate: 'step' (a tenth after epochs // 2 + 1) or 'cosine' (to zero).
+        augment: operations, one independent draw per image; 'none' for none.
+        labels: 'hard'; 'soft', those that the set has, at their own temperature (of several teachers', those of one
+            that is drawn for each batch); or 'online', the mean of teachers' probabilities for each augmented batch.
+        temperature: of the labels 'online', and of the students that learn from them.
+        normalisation: of the images: 'source', by the channel mean and std of its training split, or 'backbone', by
+            those that the backbone was trained with.
+        trains: 'network', all of it, from scratch; or 'head', a linear layer on the frozen features of a backbone.
+        changed: the fields that the options changed.
+    """
+
+    name: str
+    version: int
+    epochs: int
+    learning_rate: float
+    augment: str
+    optimizer: str = "sgd"
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+    batch_size: int = 256
+    schedule: str = "step"
+    labels: str = "hard"
+    temperature: float | None = None
+    normalisation: str = "source"
+    trains: str = "network"
+    changed: tuple[str, ...] = ()
+
+    @classmethod
+    def from_config(cls, config: EvaluationConfig) -> "Protocol":
+        """The protocol that the options name, with what they change; several rates or epochs are left to a choice.
+
+        Raises ConfigError for an unknown protocol, and for an augmentation of features that are computed once.
+        """
+        protocol = find_protocol(config.eval_protocol)
+        options = {"augment": config.eval_augment}
+        for name, values in (("epochs", config.eval_epochs), ("learning_rate", config.eval_learning_rates)):
+            options[name] = values[0] if len(values) == 1 else None
+        if options["augment"] is not None and augment.parse_strategy(options["augment"]) and protocol.trains == "head":
+            raise ConfigError(
+                f"--eval_augment {config.eval_augment} has no place in the protocol {protocol.name}, which computes a "
+                "set's features once: leave it out."
+            )
+        return protocol.with_changes(**{key: value for key, value in options.items() if value is not None})
+
+    def with_changes(self, **options: Any) -> "Protocol":
+        """The protocol with other values, which it names in `changed`."""
+        differing = {key for key, value in options.items() if value != getattr(self, key)}
+        return dataclasses.replace(self, **options, changed=tuple(sorted(differing | set(self.changed))))
+
+    def recipe(self) -> TrainingRecipe:
+        """The protocol as the training loop takes it."""
+        return TrainingRecipe(
+            epochs=self.epochs,
+            learning_rate=self.learning_rate,
+            momentum=self.momentum,
+            weight_decay=self.weight_decay,
+            batch_size=self.batch_size,
+            drops=(self.epochs // 2 + 1,) if self.schedule == "step" else (),
+            strategy=augment.parse_strategy(self.augment),
+            optimizer=self.optimizer,
+            cosine=self.schedule == "cosine",
+        )
+
+    def __str__(self) -> str:
+        changed = f", changed: {', '.join(f'{name} {getattr(self, name)}' for name in self.changed)}"
+        return f"{self.name} v{self.version}{changed if self.changed else ''}"
+
+
+PROTOCOLS = {
+    # Zhao, Mopuri & Bilen, ICLR 2021: no augmentation.
+    "dc": Protocol("dc", 1, epochs=300, learning_rate=0.01, augment="none"),
+    # Zhao & Bilen, ICML 2021 and WACV 2023: Siamese augmentation's operations.
+    "dsa": Protocol("dsa", 1, epochs=1000, learning_rate=0.01, augment=SIAMESE),
+    # Yin et al., NeurIPS 2023, and Sun et al., CVPR 2024, train on soft labels with AdamW and a cosine schedule.
+    "soft-label": Protocol(
+        "soft-label",
+        1,
+        epochs=300,
+        learning_rate=0.001,
+        augment=SIAMESE,
+        optimizer="adamw",
+        weight_decay=0.01,
+        schedule="cosine",
+        labels="soft",
+    ),
+    # The same with the teachers asked in every step (Hinton, Vinyals & Dean, 2015): those papers store labels of every
+    # epoch's crops instead, for the same effect.
+    "soft-label-online": Protocol(
+        "soft-label-online",
+        1,
+        epochs=300,
+        learning_rate=0.001,
+        augment=SIAMESE,
+        optimizer="adamw",
+        weight_decay=0.01,
+        schedule="cosine",
+        labels="online",
+        temperature=4.0,
+    ),
+    # Cazenavette, Torralba & Sitzmann, NeurIPS 2025 (Linear Gradient Matching): Adam (AdamW without decay) at 0.001
+    # for 256 images, 1,000 epochs along a cosine. Their code crops at random and quotes the best epoch; here neither.
+    "linear-probe": Protocol(
+        "linear-probe",
+        1,
+        epochs=1000,
+        learning_rate=0.001,
+        augment="none",
+        optimizer="adamw",
+        weight_decay=0.0,
+        schedule="cosine",
+        normalisation="backbone",
+        trains="head",
+    ),
+}
+
+
+def find_protocol(name: str) -> Protocol:
+    """The protocol of this name; raises ConfigError with the known ones, the nearest first."""
+    if name not in PROTOCOLS:
+        raise ConfigError(
+            f"--eval_protocol {name} isn't known; known are: {', '.join(nearest_first(name, PROTOCOLS))}."
+        )
+    return PROTOCOLS[name]
+
+
+def alternatives(protocol: Protocol, soft_labels: bool, teachers: bool = False) -> list[Protocol]:
+    """The protocol itself, then every other that trains the same: what the best one for a set is chosen from.
+
+    Those on soft labels only where there are such, or teachers for them. An augmentation that the options changed is
+    changed in all that augment.
+    """
+    possible = {"hard": True, "soft": soft_labels, "online": teachers}
+    found = [protocol]
+    for other in PROTOCOLS.values():
+        if other.name == protocol.name or other.trains != protocol.trains or not possible[other.labels]:
+            continue
+        changes = "augment" in protocol.changed and other.augment != "none"
+        found.append(other.with_changes(augment=protocol.augment) if changes else other)
+    return found

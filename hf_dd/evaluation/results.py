@@ -1,0 +1,176 @@
+"""The results of an evaluation: a row for each set, copy and architecture, and the scores made of them."""
+
+import statistics
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from hf_dd.evaluation import intervals
+from hf_dd.evaluation.candidates import Candidate
+from hf_dd.evaluation.protocols import Protocol
+
+
+@dataclass(frozen=True)
+class Row:
+    """The result of one copy of one set with one architecture: accuracies in percent.
+
+    Attributes:
+        set, copy, architecture: what was trained on, and what was trained.
+        n: students.
+        mean, std: over the students; the sample standard deviation.
+        half_width: of the mean's 95 % confidence interval; None for a single student.
+        scores: of the students, in the order of their seeds.
+        protocol: what they were trained by, in words, with what was changed or chosen.
+        learning_rate, epochs: of the students.
+        own_learning_rate: whether the rate is the one that comes with the set, learned with its images.
+        bytes: of the set's images as this copy of them is stored.
+        baseline: what kind of real images these are ('random', …), or None for a distilled set.
+        backbone: commit of the pre-trained backbone, or `sha256:` and the digest of a local one's weights, under a
+            linear head; None for networks that were trained from scratch.
+        soft_label_bytes: of the soft labels that are stored with the set, used or not.
+        temperature: of the soft labels that the students learned from; None for hard labels.
+        taught_by: commits (or digests) of the teachers whose labels they are, where that is known.
+    """
+
+    set: str
+    architecture: str
+    copy: str
+    n: int
+    mean: float
+    std: float
+    half_width: float | None
+    scores: tuple[float, ...]
+    protocol: str
+    learning_rate: float
+    epochs: int
+    seconds: float
+    ipc: int
+    bytes: int
+    own_learning_rate: bool = False
+    baseline: str | None = None
+    backbone: str | None = None
+    soft_label_bytes: int = 0
+    temperature: float | None = None
+    taught_by: tuple[str, ...] = ()
+
+    @property
+    def storage(self) -> str:
+        """The bytes in words."""
+        return f"{self.bytes:,}" + (f" + {self.soft_label_bytes:,} of soft labels" if self.soft_label_bytes else "")
+
+    @property
+    def teaching(self) -> str:
+        """The soft labels in words; empty for hard ones."""
+        if self.temperature is None:
+            return ""
+        digests = ", ".join(sha.removeprefix("sha256:")[:8] for sha in self.taught_by)
+        return f"soft labels at temperature {self.temperature:g}" + (f" by {digests}" if digests else "")
+
+    def __str__(self) -> str:
+        own = " (the set's own)" if self.own_learning_rate else ""
+        return (
+            f"{self.set} [{self.copy}] {self.architecture}: {self.mean:.2f} ± {self.std:.2f} (n={self.n}), "
+            f"{self.epochs} epochs at {self.learning_rate:g}{own}, {self.storage} bytes"
+            f"{', ' + self.teaching if self.teaching else ''}"
+        )
+
+
+@dataclass(frozen=True)
+class Score:
+    """A score of one copy of one set with one architecture, and the rows that it was computed from.
+
+    Attributes:
+        name: of the `evaluate` module in hf_dd.metrics.
+        value: of the score.
+        parts: the differences of accuracies (fractions) that the module gives beside it.
+        inputs: the row of each accuracy, by its name in `metrics.scores.ACCURACIES`.
+    """
+
+    name: str
+    set: str
+    architecture: str
+    copy: str
+    value: float
+    parts: dict[str, float]
+    inputs: dict[str, Row]
+
+    def __str__(self) -> str:
+        made_of = ", ".join(f"{name} {row.mean:.2f} ({row.protocol})" for name, row in self.inputs.items())
+        return f"{self.set} [{self.copy}] {self.architecture}: {self.name} {self.value:.4f}, of {made_of}"
+
+
+@dataclass(frozen=True)
+class Results:
+    """An evaluation: its protocol, its rows, where it ran, and the scores that were asked for.
+
+    Attributes:
+        teachers: that taught the students online: their `TeacherSpec`s as mappings, each with the `bytes` of its
+            weights in float32, which are no part of any set.
+    """
+
+    protocol: Protocol
+    rows: tuple[Row, ...]
+    hardware: str
+    scores: tuple[Score, ...] = ()
+    teachers: tuple[dict[str, Any], ...] = ()
+
+    def as_dict(self) -> dict:
+        """JSON-able values: `protocol`, `rows`, `hardware`, `scores`, `teachers`."""
+        return {
+            "protocol": asdict(self.protocol),
+            "rows": [asdict(row) for row in self.rows],
+            "hardware": self.hardware,
+            "scores": [asdict(score) for score in self.scores],
+            "teachers": list(self.teachers),
+        }
+
+    @property
+    def architectures(self) -> list[str]:
+        """What was trained, each once, in the order of the rows."""
+        return list(dict.fromkeys(row.architecture for row in self.rows))
+
+    def difference(self, first: int, second: int) -> intervals.Interval:
+        """Of the means of two rows, paired by the student's seed; raises ValueError where the students differ."""
+        return intervals.of_difference(self.rows[first].scores, self.rows[second].scores)
+
+    def __repr__(self) -> str:
+        head = f"Results under {self.protocol}, on {self.hardware}"
+        return "\n".join([head, *(f"  {line}" for line in (*self.rows, *self.scores))])
+
+
+def row_of(
+    candidate: Candidate,
+    architecture: str,
+    protocol: Protocol,
+    scored: Sequence[tuple[float, float]],
+    *,
+    own_learning_rate: bool = False,
+    backbone: str | None = None,
+    temperature: float | None = None,
+    taught_by: Sequence[str] = (),
+) -> Row:
+    """The row of a candidate's students: their accuracies in [0, 1], and seconds."""
+    scores = tuple(100 * score for score, _ in scored)
+    interval = intervals.of_mean(scores)
+    return Row(
+        set=candidate.name,
+        architecture=architecture,
+        copy=candidate.copy,
+        n=len(scores),
+        mean=interval.mean,
+        std=statistics.stdev(scores) if len(scores) > 1 else 0.0,
+        half_width=interval.half_width if len(scores) > 1 else None,
+        scores=scores,
+        protocol=str(protocol),
+        learning_rate=protocol.learning_rate,
+        epochs=protocol.epochs,
+        seconds=sum(seconds for _, seconds in scored),
+        ipc=candidate.ipc,
+        bytes=candidate.bytes,
+        own_learning_rate=own_learning_rate,
+        baseline=candidate.baseline,
+        backbone=backbone,
+        soft_label_bytes=candidate.soft_label_bytes,
+        temperature=temperature,
+        taught_by=tuple(taught_by),
+    )

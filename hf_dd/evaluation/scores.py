@@ -1,0 +1,112 @@
+"""The scores that are asked for beside accuracies: which students each needs, and the metric of `hf_dd.metrics`.
+
+Students of a score are trained like those of an evaluation, what an evaluation trained already is used, and baselines
+are remembered. Whatever is chosen (rate, epochs, the best protocol of a set) is chosen on the validation split.
+"""
+
+from collections.abc import Callable, Sequence
+
+from hf_dd import metrics
+from hf_dd.errors import ConfigError
+from hf_dd.evaluation.candidates import Candidate
+from hf_dd.evaluation.evaluation import Choice, Evaluation, Job
+from hf_dd.evaluation.protocols import SIAMESE, Protocol, alternatives
+from hf_dd.evaluation.results import Score
+
+RealImages = Callable[[str, int | None], Candidate]
+METRICS = {
+    "relative_accuracy": metrics.RelativeAccuracy,
+    "augmentation_robust_score": metrics.AugmentationRobustScore,
+    "label_robust_score": metrics.LabelRobustScore,
+}
+SAME_PROTOCOL = {"random_best": "distilled_best"}  # inputs that are trained by what was chosen for another one
+
+
+def require_sense(names: Sequence[str], protocol: Protocol) -> None:
+    """Raise ConfigError for a score that the protocol gives no meaning."""
+    if "augmentation_robust_score" in names and protocol.trains == "head":
+        raise ConfigError(
+            "--scores augmentation_robust_score compares students with and without augmentation, and the protocol "
+            f"{protocol.name} has none: leave that score out, or choose another --eval_protocol."
+        )
+
+
+def score_sets(
+    evaluation: Evaluation,
+    names: Sequence[str],
+    sets: Sequence[Candidate],
+    real_images: RealImages,
+    architectures: Sequence[str],
+    students: int,
+) -> tuple[Score, ...]:
+    """The scores of each set with each architecture; every process returns all.
+
+    Args:
+        evaluation: trains the students.
+        names: keys of METRICS.
+        sets: the copies of distilled sets.
+        real_images: the baseline 'random' at an ipc, or 'full' at None; the same object whenever it is asked again.
+        architectures: what is trained, by name.
+        students: how many of each.
+    """
+    asked = [
+        (name, own, architecture, inputs_of(name, evaluation, own, real_images))
+        for architecture in architectures
+        for own in sets
+        for name in dict.fromkeys(names)
+    ]
+    choices = [
+        Choice(candidate, architecture, options)
+        for _, _, architecture, inputs in asked
+        for candidate, options in inputs.values()
+        if options
+    ]
+    chosen = iter(evaluation.choose(choices))
+    jobs: list[dict[str, Job]] = []
+    for _, _, architecture, inputs in asked:
+        found = {key: next(chosen) for key, (_, options) in inputs.items() if options}
+        rest = inputs.keys() - found.keys()
+        found |= {key: Job(inputs[key][0], architecture, found[SAME_PROTOCOL[key]].protocol) for key in rest}
+        jobs.append(found)
+    rows = iter(evaluation.rows([job for found in jobs for job in found.values()], students))
+    scores = []
+    for (name, own, architecture, _), found in zip(asked, jobs, strict=True):
+        inputs = {key: next(rows) for key in found}
+        fractions = {key: [score / 100 for score in row.scores] for key, row in inputs.items()}
+        values = METRICS[name](keep_in_memory=True).compute(**fractions)
+        scores.append(Score(name, own.name, architecture, own.copy, values.pop(name), values, inputs))
+    return tuple(scores)
+
+
+def inputs_of(
+    name: str, evaluation: Evaluation, own: Candidate, real_images: RealImages
+) -> dict[str, tuple[Candidate, list[Protocol]]]:
+    """For each input of a metric what students are trained on, and the protocols that theirs is the best of.
+
+    No protocols stand for those of the input that SAME_PROTOCOL names.
+    """
+    protocol = evaluation.protocol
+
+    def under(candidate: Candidate, protocol: Protocol) -> tuple[Candidate, list[Protocol]]:
+        return candidate, evaluation.options(candidate, protocol)
+
+    if name == "relative_accuracy":
+        return {"distilled": under(own, protocol), "full": under(real_images("full", None), protocol)}
+    random = real_images("random", own.ipc)
+    if name == "augmentation_robust_score":
+        augmented = protocol if protocol.augment != "none" else protocol.with_changes(augment=SIAMESE)
+        plain = protocol.with_changes(augment="none")
+        return {
+            "distilled_augmented": under(own, augmented),
+            "random_augmented": under(random, augmented),
+            "distilled_plain": under(own, plain),
+            "random_plain": under(random, plain),
+        }
+    hard = protocol.with_changes(labels="hard")
+    every = alternatives(protocol, own.soft_labels is not None, evaluation.teachers is not None)
+    return {
+        "full": under(real_images("full", None), hard),
+        "distilled": under(own, hard),
+        "distilled_best": (own, [option for other in every for option in evaluation.options(own, other)]),
+        "random_best": (random, []),
+    }

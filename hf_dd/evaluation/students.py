@@ -1,0 +1,133 @@
+"""What an evaluation trains: networks from scratch, or linear heads on the frozen features of a backbone."""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from hf_dd.core.seeding import isolated_rng
+from hf_dd.data.batches import Images, in_chunks
+from hf_dd.data.image_data import ImageData
+from hf_dd.errors import ConfigError
+from hf_dd.evaluation.protocols import Protocol
+from hf_dd.nn import networks
+from hf_dd.nn.timm_networks import PREFIX, build_timm
+from hf_dd.teachers.teacher import Teacher, load_teacher, locate
+
+Autocast = Callable[[], AbstractContextManager]
+
+
+class FromScratch:
+    """Networks of one architecture, each drawn on its own seed: ours by name, or timm's as `timm/NAME`.
+
+    Raises ConfigError for an unknown architecture, and for one that can't take the data's images.
+    """
+
+    backbone = None
+
+    def __init__(self, architecture: str, data: ImageData):
+        self.identity = architecture
+        self.data = data
+        new_student(architecture, data, 0)
+
+    def new(self, seed: int) -> nn.Module:
+        """A student on the CPU."""
+        return new_student(self.identity, self.data, seed)
+
+    def inputs(self, images: Images, keep: bool = False) -> Images:
+        """What a student trains on and is tested on: the images, on the data's device."""
+        return images.to(self.data.device)
+
+    def prepare(self, images: Tensor) -> Tensor:
+        """A batch of `inputs` as the student takes it."""
+        return self.data.normalise(images)
+
+
+class LinearProbe:
+    """Linear heads on the features of a pre-trained backbone, which stays as it is and normalises by itself.
+
+    Args:
+        teacher: the backbone; moved to the data's device.
+        data: the real set.
+        autocast: context of the backbone's forward passes.
+
+    Attributes:
+        backbone: its commit, or the digest of a local one's weights.
+    """
+
+    def __init__(self, teacher: Teacher, data: ImageData, autocast: Autocast = nullcontext):
+        self.teacher = teacher.to(data.device)
+        self.data = data
+        self.autocast = autocast
+        self.identity = self.backbone = teacher.spec.sha
+        blank = torch.zeros(1, data.channels, *data.image_size, device=data.device)
+        self.size = self.features(blank).shape[1]
+        self._kept: dict[int, tuple[Images, Tensor]] = {}
+
+    def new(self, seed: int) -> nn.Module:
+        """A linear head on the CPU, with torch's own initialisation."""
+        with isolated_rng(seed, "init"):
+            return nn.Linear(self.size, self.data.num_classes)
+
+    def inputs(self, images: Images, keep: bool = False) -> Tensor:
+        """The images' features, computed once for images that are to be kept for other students."""
+        if id(images) in self._kept:
+            return self._kept[id(images)][1]
+        features = self.features(images)
+        if keep:
+            self._kept[id(images)] = images, features  # the images as well: no others get their id meanwhile
+        return features
+
+    def prepare(self, features: Tensor) -> Tensor:
+        """A batch of features as the head takes it."""
+        return features
+
+    @torch.no_grad()
+    def features(self, images: Images) -> Tensor:
+        """Features, float32 (N, features) on the data's device, of uint8 images or of floats in [0, 1] space."""
+        found = []
+        for _, chunk in in_chunks(images, seen=self.teacher.image_size):
+            chunk = chunk.to(self.data.device)
+            chunk = chunk if chunk.is_floating_point() else chunk.float() / 255
+            with self.autocast():
+                found.append(self.teacher.features(chunk).float())
+        return torch.cat(found)
+
+
+Students = FromScratch | LinearProbe
+
+
+def students_of(architecture: str, protocol: Protocol, data: ImageData, autocast: Autocast = nullcontext) -> Students:
+    """What a protocol trains by this name: an architecture, or for a probe a reference of a teacher.
+
+    Raises ConfigError where the name is of the other kind, unknown, or of a network that can't take the images;
+    TeacherError or HubError where the backbone can't be loaded.
+    """
+    folder = Path(architecture.rpartition("@")[0] or architecture)
+    known = architecture in networks.ARCHITECTURES or architecture.startswith(PREFIX)
+    names_teacher = not known and ("/" in architecture or "@" in architecture or folder.is_dir())
+    if protocol.trains == "head":
+        if not names_teacher:
+            raise ConfigError(
+                f"--eval_architectures {architecture}: the protocol {protocol.name} needs a pre-trained backbone. "
+                "Name a teacher as owner/name@revision or by its local folder."
+            )
+        return LinearProbe(load_teacher(*locate(architecture)), data, autocast)
+    if names_teacher:
+        raise ConfigError(
+            f"--eval_architectures {architecture} names a pre-trained teacher, but the protocol {protocol.name} "
+            "trains networks from scratch. Name an architecture, such as ConvNet or timm/resnet10t, or choose "
+            "--eval_protocol linear-probe."
+        )
+    return FromScratch(architecture, data)
+
+
+def new_student(architecture: str, data: ImageData, seed: int) -> nn.Module:
+    """A freshly drawn student for this data set, on the CPU: a network of ours, or timm's as `timm/NAME`.
+
+    Raises ConfigError for an unknown architecture, and for one that can't take the images.
+    """
+    build = build_timm if architecture.startswith(PREFIX) else networks.build
+    return build(architecture, **data.network_shape, seed=seed)

@@ -1,0 +1,1 @@
+"""Sets that other tools released, read and checked against their source."""

@@ -1,0 +1,216 @@
+"""Whether a set's labels mean the source's classes in the source's order: by names, and by what real images teach.
+
+A small network learns the source's real images for a few epochs and then looks at the distilled ones. What it takes
+the images of each label for gives the likeliest order of the classes, by the best one-to-one assignment.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from hf_dd.core.seeding import generator
+from hf_dd.data.image_data import ImageData
+from hf_dd.errors import ConfigError, DataError
+from hf_dd.nn import networks
+from hf_dd.training.loop import TrainingRecipe, accuracy, fit, predict
+
+REAL_IMAGES, PER_CLASS = 10_000, 500  # at most, for the classifier
+SIDE = 32  # larger images are shrunk to this for the classifier
+EPOCHS = 8
+CHANCE_DRAWS = 50
+MINIMUM_WINS, ODDS = 10, 3  # a moved order needs 10 images, and 3 more for each that speaks against it
+
+
+@dataclass(frozen=True)
+class ClassCheck:
+    """What the classifier says of the order of a set's classes.
+
+    Attributes:
+        verdict: 'confirmed', 'mismatch' or 'weak'.
+        accuracy: of the classifier on real images that it wasn't trained on, in [0, 1].
+        agreement: share of the distilled images that it takes for their label.
+        best_agreement: the same under `mapping`.
+        chance: the best agreement of any mapping, had it guessed where it doesn't see the label.
+        mapping: the source's class that the images of each label look most like.
+    """
+
+    verdict: str
+    accuracy: float
+    agreement: float
+    best_agreement: float
+    chance: float
+    mapping: tuple[int, ...]
+
+    def moved(self, class_names: Sequence[str], limit: int = 10) -> str:
+        """The classes that look like others, in words: `cat looks like dog, …`."""
+        pairs = [
+            f"{class_names[label]} looks like {class_names[like]}"
+            for label, like in enumerate(self.mapping)
+            if label != like
+        ]
+        return ", ".join(pairs[:limit]) + (f", and {len(pairs) - limit} more" if len(pairs) > limit else "")
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON-able values."""
+        return asdict(self) | {"mapping": list(self.mapping)}
+
+
+def known_order(own_names: list[str] | None, data: ImageData, stated: list[str]) -> tuple[list[int], str]:
+    """The source's class of each of a set's labels, and how that is known: 'stated', 'by name' or 'by position'.
+
+    Args:
+        own_names: the set's own names of its labels, or None.
+        data: the source.
+        stated: the source's class of each label, by name or index, or empty.
+
+    Raises ConfigError for a stated order that isn't one, DataError for names that aren't the source's.
+    """
+    if stated:
+        return _stated_order(stated, data), "stated"
+    if own_names is None:
+        return list(range(data.num_classes)), "by position"
+    if len(own_names) != data.num_classes:
+        raise DataError(
+            f"The set has {len(own_names)} classes ({_some(own_names)}), but {data.name} has {data.num_classes} "
+            f"({_some(data.class_names)}): name the data set that it was distilled from by --dataset."
+        )
+    if set(own_names) == set(data.class_names):
+        return [data.class_names.index(name) for name in own_names], "by name"
+    if shared := set(own_names) & set(data.class_names):
+        unknown = [name for name in own_names if name not in shared]
+        raise DataError(
+            f"{len(unknown)} of the set's classes ({_some(unknown)}) aren't classes of {data.name} "
+            f"({_some(data.class_names)}). State the source's class of each, in the set's order, by --class_map."
+        )
+    return list(range(data.num_classes)), "by position"
+
+
+def _stated_order(stated: list[str], data: ImageData) -> list[int]:
+    index = {str(number): number for number in range(data.num_classes)}
+    index |= {name: number for number, name in enumerate(data.class_names)}  # a name wins
+    if unknown := [name for name in stated if name not in index]:
+        raise ConfigError(
+            f"--class_map names {_some(unknown)}, which {data.name} doesn't have: {_some(data.class_names)}."
+        )
+    order = [index[name] for name in stated]
+    if sorted(order) != list(range(data.num_classes)):
+        raise ConfigError(
+            f"--class_map has {len(order)} entries of {len(set(order))} classes; it takes each of the "
+            f"{data.num_classes} classes of {data.name} once, in the order of the set's labels."
+        )
+    return order
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:10]) + (", …" if len(names) > 10 else "")
+
+
+def check_classes(own: Tensor, labels: Tensor, data: ImageData, *, seed: int, device: torch.device) -> ClassCheck:
+    """Train the classifier on real images and ask it about the distilled ones.
+
+    Args:
+        own: floating, (N, channels, height, width), in [0, 1] space.
+        labels: int64, (N,), classes of the source.
+        data: the source; its training split alone is used.
+        seed: of the real images, the classifier and its training.
+        device: to train on.
+    """
+    training, held_out = _real_images(data, seed)
+    side = tuple(min(SIDE, length) for length in data.image_size)
+
+    def prepare(images: Tensor) -> Tensor:
+        images = data.normalise(images)
+        return F.interpolate(images, side, mode="bilinear", antialias=True) if side != data.image_size else images
+
+    network = networks.build(
+        "ConvNet", in_channels=data.channels, num_classes=data.num_classes, image_size=list(side), seed=seed, width=64
+    ).to(device)
+    recipe = TrainingRecipe(
+        epochs=EPOCHS,
+        learning_rate=0.02,
+        momentum=0.9,
+        weight_decay=5e-4,
+        batch_size=64,
+        drops=(EPOCHS * 3 // 4,),
+        strategy=(),
+    )
+    real, classes = _taken(data, training, device)
+    for _ in fit(network, real, classes, recipe, seed=seed, purpose="class order", prepare=prepare):
+        pass
+    real, classes = _taken(data, held_out, device)
+    score = accuracy(predict(network, real, prepare=prepare), classes)
+    predictions = predict(network, own.float().to(device), prepare=prepare).cpu()
+    return judge(labels.cpu(), predictions, data.num_classes, score, seed)
+
+
+def _real_images(data: ImageData, seed: int) -> tuple[Tensor, Tensor]:
+    """Indices of training images to learn from, and of every tenth of a class's to test on."""
+    most = min(PER_CLASS, math.ceil(REAL_IMAGES / data.num_classes))
+    training, held_out = [], []
+    for label, members in enumerate(data.class_index):
+        chosen = data.sample_class(label, min(most, len(members)), generator(seed, "class order", label)).cpu()
+        held = len(chosen) // 10
+        held_out.append(chosen[:held])
+        training.append(chosen[held:])
+    return torch.cat(training), torch.cat(held_out if any(map(len, held_out)) else training)
+
+
+def _taken(data: ImageData, chosen: Tensor, device: torch.device) -> tuple[Tensor, Tensor]:
+    images = data.train.images[chosen.to(data.device)].to(device)
+    return images, data.train.labels[chosen.to(data.train.labels.device)].to(device)
+
+
+def judge(labels: Tensor, predictions: Tensor, num_classes: int, score: float, seed: int) -> ClassCheck:
+    """The verdict on predictions, int64 (N,), for images of these labels, int64 (N,).
+
+    'mismatch' needs a mapping that more images speak for than if the errors were guesses, and of the images of the
+    classes that it moves 10 and three times as many as speak against it. 'confirmed' are labels that the classifier
+    meets beyond chance (p < 0.001), with errors like guesses.
+    """
+    from scipy.stats import binom
+
+    confusion = _confusion(labels, predictions, num_classes)
+    mapping = _assignment(confusion)
+    rows = torch.arange(num_classes)
+    moved = mapping != rows
+    met, best = int(confusion.diagonal().sum()), int(confusion[rows, mapping].sum())
+    wins, losses = int(confusion[rows, mapping][moved].sum()), int(confusion.diagonal()[moved].sum())
+    chance = _chance(labels, predictions, num_classes, seed)
+    if wins >= MINIMUM_WINS + ODDS * losses and best > chance:
+        verdict = "mismatch"
+    elif binom.sf(met - 1, len(labels), 1 / num_classes) < 0.001 and best <= chance:
+        verdict = "confirmed"
+    else:
+        verdict = "weak"
+    shares = (count / len(labels) for count in (met, best, chance))
+    return ClassCheck(verdict, score, *shares, mapping=tuple(mapping.tolist()))
+
+
+def _confusion(labels: Tensor, predictions: Tensor, num_classes: int) -> Tensor:
+    """Counts, int64 (num_classes, num_classes): images of label i that were taken for class j."""
+    return torch.bincount(labels * num_classes + predictions, minlength=num_classes**2).view(num_classes, num_classes)
+
+
+def _assignment(confusion: Tensor) -> Tensor:
+    """The class of each label, one to one, that most images speak for; of equally good ones that nearest to theirs."""
+    from scipy.optimize import linear_sum_assignment
+
+    size = len(confusion)
+    weights = confusion * (size + 1) + torch.eye(size, dtype=confusion.dtype)
+    return torch.from_numpy(linear_sum_assignment(weights.numpy(), maximize=True)[1])
+
+
+def _chance(labels: Tensor, predictions: Tensor, num_classes: int, seed: int) -> int:
+    """The most images that speak for the best mapping, over draws of guesses instead of the wrong predictions."""
+    draws = generator(seed, "class order", "chance")
+    best = 0
+    for _ in range(CHANCE_DRAWS):
+        guesses = torch.randint(num_classes, (len(labels),), generator=draws)
+        confusion = _confusion(labels, torch.where(predictions == labels, labels, guesses), num_classes)
+        best = max(best, int(confusion[torch.arange(num_classes), _assignment(confusion)].sum()))
+    return best

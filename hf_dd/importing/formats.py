@@ -1,0 +1,324 @@
+"""Distilled sets as other tools release them: every format becomes one set in memory, its pixels as they were stored.
+
+    dc       DC, DSA, DM (Zhao & Bilen): a dict with `data`, one [images, labels] for each experiment
+    mtt      MTT, TESLA, DATM: images_X.pt and labels_X.pt (hard or soft), maybe lr_X.pt
+    idc      IDC (Kim et al.): [images, labels], or a dict of both
+    images   SRe2L, RDED: a folder of image files for each class
+    dataset  whatever `load_dataset` reads
+
+A .pt file is a pickle. It is read without ever running what it says: tensors, containers and numbers come out, and a
+file that asks for more is refused.
+"""
+
+import hashlib
+import pickle
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from hf_dd.config import DataConfig, ImportConfig
+from hf_dd.data.batches import Images
+from hf_dd.data.sources import HUB_REFERENCE, read_dataset, read_source
+from hf_dd.errors import ConfigError, DataError
+
+IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff"}
+IMAGE_KEYS, LABEL_KEYS = ("data", "images", "image"), ("targets", "target", "labels", "label")
+
+
+@dataclass(frozen=True)
+class ForeignSet:
+    """A distilled set as another tool stored it.
+
+    Attributes:
+        name: the file, folder or repository that it was read from.
+        format: one of the names above.
+        pixels: (N, channels, height, width), as stored: whole numbers 0 … 255 of image files, or floats.
+        labels: int64, (N,), the set's own numbers.
+        soft_labels: float32, (N, classes): probabilities, or None.
+        class_names: the set's own names of its labels, or None where it has only numbers.
+        learning_rate: the one that was learned with the images, or None.
+        accuracies: per architecture, those that its authors stored with it, in [0, 1].
+        files: name and sha256 of every tensor file that was read.
+        pin: `owner/name@sha` of a set from the Hub, or None.
+    """
+
+    name: str
+    format: str
+    pixels: Tensor
+    labels: Tensor
+    soft_labels: Tensor | None = None
+    class_names: list[str] | None = None
+    learning_rate: float | None = None
+    accuracies: dict[str, list[float]] = field(default_factory=dict)
+    files: dict[str, str] = field(default_factory=dict)
+    pin: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.pixels.ndim != 4 or 0 in self.pixels.shape:
+            raise DataError(
+                f"{self.name} holds images of the shape {tuple(self.pixels.shape)}; an import needs (images, "
+                "channels, height, width), none of them 0."
+            )
+        if len(self.labels) != len(self.pixels):
+            raise DataError(f"{self.name} holds {len(self.pixels)} images, but {len(self.labels)} labels.")
+        if not torch.isfinite(self.pixels).all():
+            bad = int((~torch.isfinite(self.pixels)).flatten(1).any(1).sum())
+            raise DataError(f"{self.name} holds NaN or infinite pixels, in {bad} of its {len(self.pixels)} images.")
+
+
+def read_foreign(config: ImportConfig) -> ForeignSet:
+    """The set that `config.foreign_set` names; raises DataError, HubError or ConfigError, each with the way out."""
+    path = Path(config.foreign_set).expanduser()
+    form = config.format
+    if path.is_file():
+        return _read_file(path, config)
+    if path.is_dir():
+        if form == "mtt" or (form == "auto" and any(path.glob("images_*.pt"))):
+            return _read_file(_images_file(path), config)
+        if form == "images" or (form == "auto" and _class_folders(path)):
+            return _read_image_folder(path, config)
+    elif not HUB_REFERENCE.fullmatch(config.foreign_set):
+        raise DataError(
+            f"There is no distilled set {config.foreign_set!r}: give a .pt file, a folder of .pt files or of images, "
+            "or a data set that load_dataset reads."
+        )
+    if form not in ("auto", "dataset"):
+        raise ConfigError(f"--format {form} doesn't go with {config.foreign_set}, which is no file of tensors.")
+    return _read_rows(config)
+
+
+# --- files of tensors
+
+
+def _read_file(path: Path, config: ImportConfig) -> ForeignSet:
+    content = load_tensors(path)
+    form = _format_of(content, path) if config.format == "auto" else config.format
+    if form not in ("dc", "mtt", "idc"):
+        raise ConfigError(f"--format {form} doesn't go with {path}, which is a file.")
+    try:
+        return {"dc": _read_dc, "mtt": _read_mtt, "idc": _read_idc}[form](content, path, config)
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+        raise DataError(
+            f"{path} isn't laid out like the format '{form}' ({type(error).__name__}: {error}): name another --format."
+        ) from error
+
+
+def _format_of(content: Any, path: Path) -> str:
+    if isinstance(content, Tensor):
+        return "mtt"
+    if isinstance(content, Mapping) and isinstance(content.get("data"), (list, tuple)):
+        return "dc"
+    if isinstance(content, Mapping) and any(isinstance(content.get(key), Tensor) for key in IMAGE_KEYS):
+        return "idc"
+    if isinstance(content, (list, tuple)) and len(content) == 2 and all(isinstance(x, Tensor) for x in content):
+        return "idc"
+    raise DataError(
+        f"{path} holds {_shape_of(content)}, which is none of the known formats: a dict with `data` (DC, DSA, DM), a "
+        "tensor of images (MTT, TESLA, DATM), or [images, labels] (IDC)."
+    )
+
+
+def _shape_of(content: Any) -> str:
+    if isinstance(content, Mapping):
+        return f"a dict of {', '.join(map(repr, list(content)[:8])) or 'nothing'}"
+    if isinstance(content, (list, tuple)):
+        return f"a {type(content).__name__} of {len(content)}"
+    return f"a {type(content).__name__}"
+
+
+def _read_dc(content: Any, path: Path, config: ImportConfig) -> ForeignSet:
+    """{'data': [[images, labels], …], 'accs_all_exps': {architecture: [accuracy, …]}}, a pair for each experiment."""
+    experiments = content["data"]
+    if config.experiment >= len(experiments):
+        raise ConfigError(f"--experiment is {config.experiment}, and {path} holds {len(experiments)}, counted from 0.")
+    images, labels = experiments[config.experiment][:2]
+    recorded = content.get("accs_all_exps") or {}
+    accuracies = {str(key): [float(value) for value in values] for key, values in recorded.items() if values}
+    return _tensor_set("dc", {path: images}, labels, config, accuracies=accuracies)
+
+
+def _read_idc(content: Any, path: Path, config: ImportConfig) -> ForeignSet:
+    """[images, labels], or a dict that names them."""
+    if not isinstance(content, Mapping):
+        images, labels = content
+        return _tensor_set("idc", {path: images}, labels, config)
+    found = [next((content[key] for key in keys if key in content), None) for keys in (IMAGE_KEYS, LABEL_KEYS)]
+    for entry, keys in zip(found, (IMAGE_KEYS, LABEL_KEYS), strict=True):
+        if entry is None:
+            raise DataError(f"{path} holds {_shape_of(content)}; an import needs one of {', '.join(keys)}.")
+    return _tensor_set("idc", {path: found[0]}, found[1], config)
+
+
+def _read_mtt(images: Any, path: Path, config: ImportConfig) -> ForeignSet:
+    """A tensor of images; labels and learning rate lie beside it, under the names that the authors' code gives."""
+    number = re.sub(r"^images_(zca_)?", "", path.name)
+    beside = {kind: path.with_name(f"{kind}_{number}") for kind in ("labels", "lr")}
+    labels_file = Path(config.labels_file).expanduser() if config.labels_file else beside["labels"]
+    if not labels_file.is_file():
+        raise DataError(f"{path} holds images alone, and there is no {labels_file}: name its labels by --labels_file.")
+    rate_file = Path(config.learning_rate_file).expanduser() if config.learning_rate_file else beside["lr"]
+    files = {path: images, labels_file: load_tensors(labels_file)}
+    rate = config.learned_learning_rate
+    if rate is None and (config.learning_rate_file or rate_file.is_file()):
+        files[rate_file] = load_tensors(rate_file)
+        rate = float(files[rate_file])
+    return _tensor_set("mtt", files, files[labels_file], config, learning_rate=rate)
+
+
+def _images_file(folder: Path) -> Path:
+    """images_best.pt, else the images of the last iteration."""
+    numbered = {
+        int(found[1]): path for path in folder.iterdir() if (found := re.fullmatch(r"images_(\d+)\.pt", path.name))
+    }
+    if (best := folder / "images_best.pt").is_file():
+        return best
+    if not numbered:
+        raise DataError(f"{folder} holds no images_best.pt and no images_N.pt: name the file of the images itself.")
+    return numbered[max(numbered)]
+
+
+def _tensor_set(
+    form: str,
+    files: dict[Path, Any],
+    labels: Any,
+    config: ImportConfig,
+    learning_rate: float | None = None,
+    accuracies: dict[str, list[float]] | None = None,
+) -> ForeignSet:
+    """A set of tensors; the first of the files holds the images."""
+    path, images = next(iter(files.items()))
+    hard, soft = _labels(torch.as_tensor(labels).detach(), config.soft_labels, path)
+    images = images.detach()
+    return ForeignSet(
+        name=str(path),
+        format=form,
+        pixels=images.float() if images.dtype in (torch.float16, torch.bfloat16) else images,
+        labels=hard,
+        soft_labels=soft,
+        learning_rate=config.learned_learning_rate if learning_rate is None else learning_rate,
+        accuracies=accuracies or {},
+        files={file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in files},
+    )
+
+
+def _labels(labels: Tensor, kind: str, path: Path) -> tuple[Tensor, Tensor | None]:
+    """Stored labels as int64 numbers and, where they are soft, as probabilities; the hard label is the likeliest."""
+    if not torch.isfinite(labels).all():
+        raise DataError(f"The labels of {path} hold NaN or infinite values.")
+    if labels.ndim == 2 and labels.shape[1] > 1:
+        soft = _probabilities(labels.double(), kind).float()
+        return soft.argmax(1), soft
+    labels = labels.flatten()
+    if labels.is_floating_point() and not torch.equal(labels, labels.round()):
+        raise DataError(f"The labels of {path} are fractions, such as {labels[labels != labels.round()][0]:g}.")
+    return labels.to(torch.int64), None
+
+
+def _probabilities(labels: Tensor, kind: str) -> Tensor:
+    """Soft labels as rows that sum to 1: as they are if they do already, else the softmax of logits."""
+    if kind == "auto":
+        sums_to_one = bool((labels.sum(1) - 1).abs().max() < 1e-3)
+        kind = "probabilities" if labels.min() >= 0 and sums_to_one else "logits"
+    return labels.softmax(1) if kind == "logits" else labels
+
+
+# --- folders of images, and data sets
+
+
+def _class_folders(folder: Path) -> list[Path]:
+    """The subfolders that hold image files, sorted by name as torchvision sorts them."""
+    return [
+        entry
+        for entry in sorted(folder.iterdir(), key=lambda entry: entry.name)
+        if entry.is_dir() and any(path.suffix.lower() in IMAGE_SUFFIXES for path in entry.iterdir())
+    ]
+
+
+def _read_image_folder(folder: Path, config: ImportConfig) -> ForeignSet:
+    """The images of each class folder; `load_dataset` would take a class called 'test' or 'train' for a split."""
+    import datasets
+
+    classes = _class_folders(folder)
+    if not classes:
+        raise DataError(f"{folder} has no folder of images for each class.")
+    files = [
+        (str(path), label)
+        for label, entry in enumerate(classes)
+        for path in sorted(entry.iterdir())
+        if path.suffix.lower() in IMAGE_SUFFIXES
+    ]
+    paths, labels = zip(*files, strict=True)
+    names = datasets.ClassLabel(names=[entry.name for entry in classes])
+    rows = datasets.Dataset.from_dict(
+        {"image": list(paths), "label": list(labels)},
+        features=datasets.Features({"image": datasets.Image(), "label": names}),
+    )
+    try:
+        source = read_dataset(datasets.DatasetDict(train=rows), DataConfig(), folder.name)
+    except DataError as error:
+        raise DataError(f"{folder}: {error}") from error
+    pixels = _in_memory(source.train.images)
+    return ForeignSet(str(folder), "images", pixels, source.train.labels, class_names=source.class_names)
+
+
+def _read_rows(config: ImportConfig) -> ForeignSet:
+    """Images and labels of a data set's one split."""
+    options = {"image_column": config.set_image_column, "label_column": config.set_label_column}
+    try:
+        source = read_source(DataConfig(config.foreign_set, train_split=config.set_split, **options))
+    except DataError as error:  # it speaks of the options of a source
+        text = re.sub(r"--(image_column|label_column)", r"--set_\1", str(error))
+        raise DataError(text.replace("--train_split", "--set_split")) from error
+    pin = f"{source.pin.repo_id}@{source.pin.sha}" if source.pin else None
+    pixels, labels = _in_memory(source.train.images), source.train.labels
+    return ForeignSet(config.foreign_set, "dataset", pixels, labels, class_names=source.class_names, pin=pin)
+
+
+def _in_memory(images: Images) -> Tensor:
+    return images if isinstance(images, Tensor) else images[torch.arange(len(images))]
+
+
+# --- pickles, without their code
+
+
+def load_tensors(path: Path) -> Any:
+    """The tensors, containers and numbers of a .pt file; raises DataError where it can't be read without its code."""
+    numbers = [(_Dtype, "numpy.dtype")]
+    numbers += [(_number, f"numpy.{module}.multiarray.scalar") for module in ("core", "_core")]
+    try:
+        with torch.serialization.safe_globals(numbers):
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        found = re.search(r"GLOBAL (\S+)", str(error))
+        what = f"it calls {found[1]}" if found else "it holds more than tensors, containers and numbers"
+        raise DataError(
+            f"{path} only loads by running pickle code ({what}), which hf-dd never does: save its images and labels "
+            "as plain tensors where you trust the file, as in torch.save([images, labels], 'plain.pt')."
+        ) from error
+    except Exception as error:  # a damaged file raises nearly anything
+        reason = " ".join(str(error).split()).split(". ")[0].rstrip(".")
+        raise DataError(f"{path} can't be read as a .pt file: {reason or type(error).__name__}.") from error
+
+
+class _Dtype:
+    """Stands in for numpy's dtype in a pickle: a name, of which `_number` takes those of plain numbers."""
+
+    def __init__(self, name: str, *flags: bool):
+        self.name, self.order = name, "="
+
+    def __setstate__(self, state: Sequence[Any]) -> None:
+        self.order = state[1]
+
+
+def _number(dtype: _Dtype, content: bytes) -> float:
+    """Stands in for numpy's scalar in a pickle, as DC's files hold for their accuracies."""
+    if not re.fullmatch(r"[fiu][1248]", dtype.name):
+        raise pickle.UnpicklingError(f"numpy's {dtype.name!r} is no plain number")
+    order = dtype.order if dtype.order in "<>" else "="
+    return np.frombuffer(content, np.dtype(dtype.name).newbyteorder(order))[0].item()

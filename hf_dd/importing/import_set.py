@@ -1,0 +1,132 @@
+"""A foreign set made ours: checked against its source, in [0, 1] space, decoded, in the source's order of classes."""
+
+import logging
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from hf_dd.config import ImportConfig
+from hf_dd.data.image_data import ImageData
+from hf_dd.errors import DataError
+from hf_dd.importing.class_order import ClassCheck, check_classes, known_order
+from hf_dd.importing.formats import ForeignSet
+from hf_dd.importing.normalisation import NOTHING_FITS, Normalisation, to_own_space
+from hf_dd.nn.tiles import decode_tiles
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, eq=False)
+class ImportedSet:
+    """A foreign set as rows of ours, and what was found out on the way.
+
+    Attributes:
+        pixel_values: floating, (N, channels, height, width), in [0, 1] space, unclipped.
+        labels: int64, (N,), classes of the source.
+        soft_labels: float32, (N, num_classes), in the source's order, or None.
+        foreign: the set as it was stored.
+        normalisation: what was undone.
+        classes: what the classifier says of the order of the classes.
+        order: how the order is known: 'stated', 'by name' or 'by position'.
+        class_map: the source's class of each of the set's own labels.
+    """
+
+    pixel_values: Tensor
+    labels: Tensor
+    soft_labels: Tensor | None
+    foreign: ForeignSet
+    normalisation: Normalisation
+    classes: ClassCheck
+    order: str
+    class_map: list[int]
+
+
+def import_foreign(foreign: ForeignSet, data: ImageData, config: ImportConfig, device: torch.device) -> ImportedSet:
+    """Check a foreign set against its source and bring it into our form.
+
+    Raises DataError where shape, labels or classes aren't the source's, where the normalisation can't be told, and
+    where the images clearly show other classes than their labels say and no order was stated; ConfigError for options
+    that don't fit the set.
+    """
+    _require_shape(foreign, data)
+    class_map, order = known_order(foreign.class_names, data, config.class_map)
+    labels, soft_labels = _in_order(foreign, data, class_map)
+    own, normalisation = to_own_space(foreign.pixels, data, config.normalisation, config.mean, config.std)
+    if normalisation.stated and normalisation.distance > NOTHING_FITS:
+        logger.warning(
+            "The normalisation '%s' was stated, but leaves the images %.2f away from the statistics of %s.",
+            *(normalisation.name, normalisation.distance, data.name),
+        )
+    if config.factor > 1:
+        own = decode_tiles(own, config.factor)
+        labels = labels.repeat_interleave(config.factor**2)
+        soft_labels = None if soft_labels is None else soft_labels.repeat_interleave(config.factor**2, 0)
+    classes = check_classes(own, labels, data, seed=config.seed, device=device)
+    _judge_order(classes, foreign, data, class_map, order)
+    return ImportedSet(own, labels, soft_labels, foreign, normalisation, classes, order, class_map)
+
+
+def _require_shape(foreign: ForeignSet, data: ImageData) -> None:
+    channels, *size = foreign.pixels.shape[1:]
+    if channels != data.channels:
+        last = " Channels come last in it, it seems: save it as (N, C, H, W)." if size[-1] == data.channels else ""
+        raise DataError(
+            f"{foreign.name} has images of {channels} channels, but {data.name} of {data.channels}.{last} "
+            "Name the data set that it was distilled from by --dataset."
+        )
+    if tuple(size) != data.image_size:
+        asked = f" or bring it to that size by --image_size {size[0]}" if size[0] == size[1] else ""
+        raise DataError(
+            f"{foreign.name} has images of {size[0]}×{size[1]} pixels, but {data.name} of {data.image_size[0]}×"
+            f"{data.image_size[1]}. Name the data set that it was distilled from by --dataset{asked}."
+        )
+
+
+def _in_order(foreign: ForeignSet, data: ImageData, class_map: list[int]) -> tuple[Tensor, Tensor | None]:
+    """Labels and soft labels in the source's numbers; raises DataError where they aren't labels of all its classes."""
+    count, labels, soft = data.num_classes, foreign.labels, foreign.soft_labels
+    if soft is not None and soft.shape[1] != count:
+        raise DataError(
+            f"{foreign.name} has soft labels of {soft.shape[1]} classes, but {data.name} has {count}: name the data "
+            "set that it was distilled from by --dataset."
+        )
+    if labels.min() < 0 or labels.max() >= count:
+        raise DataError(
+            f"{foreign.name} has labels from {int(labels.min())} to {int(labels.max())}, but {data.name} has the "
+            f"classes 0 to {count - 1}: name the data set that it was distilled from by --dataset."
+        )
+    order = torch.tensor(class_map)
+    labels = order[labels]
+    if missing := [data.class_names[c] for c in range(count) if not (labels == c).any()]:
+        listed = ", ".join(missing[:10]) + (", …" if len(missing) > 10 else "")
+        raise DataError(
+            f"{foreign.name} has no image of {len(missing)} of the {count} classes of {data.name}: {listed}. A set of "
+            "some of the classes needs a source of just those."
+        )
+    return labels, None if soft is None else soft[:, order.argsort()]
+
+
+def _judge_order(classes: ClassCheck, foreign: ForeignSet, data: ImageData, class_map: list[int], order: str) -> None:
+    """Refuse a clear mismatch that nobody stated; warn of what is weak, or stated against the evidence."""
+    seen = (
+        f"a classifier of {100 * classes.accuracy:.0f} % on real images takes {100 * classes.agreement:.0f} % of the "
+        f"images of {foreign.name} for their label"
+    )
+    if classes.verdict == "mismatch":
+        found = (
+            f"The classes of {foreign.name} aren't in the order of {data.name}: {seen}, but "
+            f"{100 * classes.best_agreement:.0f} % in another order: {classes.moved(data.class_names)}."
+        )
+        if order != "stated":
+            names = [str(classes.mapping[label]) for label in class_map]
+            raise DataError(
+                f"{found} If that is right, import it with --class_map {' '.join(names)}; to keep the order as it is, "
+                f"state that: --class_map {' '.join(map(str, class_map))}."
+            )
+        logger.warning("%s The order was stated, so it stays.", found)
+    elif classes.verdict == "weak":
+        doubt = classes.moved(data.class_names)
+        logger.warning(
+            "The order of the classes is not confirmed: %s%s.", seen, f" (by guess, {doubt})" if doubt else ""
+        )

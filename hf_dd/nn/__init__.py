@@ -1,0 +1,1 @@
+"""Differentiable building blocks: networks, augmentation, crops, tiles; no data and no disk."""

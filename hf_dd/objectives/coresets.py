@@ -1,0 +1,50 @@
+"""Methods that choose real images instead of optimising synthetic ones: what they start from is their result.
+
+They have no iterations and yield no loss; `initialisation` makes the start that each names.
+"""
+
+from collections.abc import Iterator
+
+from hf_dd.objectives.base import Losses, Objective, Published, Step
+from hf_dd.synthetic.patches import PatchOptions
+
+
+class Choice(Objective):
+    """A set that is done when it is initialised."""
+
+    def losses(self, step: Step) -> Iterator[Losses]:
+        """Yield nothing."""
+        yield from ()
+
+
+class RandomImages(Choice):
+    """Real images drawn at random: what every method has to beat."""
+
+    published = Published(iterations=0, init="real")
+
+
+class Herding(Choice):
+    """Herding (Welling, ICML 2009) of the features of a trained network, see `selection.herding`."""
+
+    published = Published(iterations=0, init="herding")
+
+
+class KCenter(Choice):
+    """Greedy k-center (Sener & Savarese, ICLR 2018) of such features, see `selection.k_centers`."""
+
+    published = Published(iterations=0, init="k-centers")
+
+
+class TeacherScore(Choice):
+    """The whole images that teachers find most typical of their class, see `realism.realistic_images`."""
+
+    published = Published(iterations=0, init="teacher-score")
+    uses_teachers = reads_logits = True
+
+
+class RealisticPatches(Choice):
+    """RDED (Sun, Shi, Yu & Lin, CVPR 2024): the most typical crops, tiled, see `realism.realistic_patches`."""
+
+    published = Published(iterations=0, init="rded")
+    Options = PatchOptions
+    uses_teachers = reads_logits = True

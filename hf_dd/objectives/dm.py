@@ -1,0 +1,89 @@
+"""Distribution matching: DM (Zhao & Bilen, WACV 2023)."""
+
+import dataclasses
+import functools
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from hf_dd.config import DistillConfig
+from hf_dd.core.compile import compiled
+from hf_dd.data.batches import by_chunks, in_chunks
+from hf_dd.data.image_data import ImageData
+from hf_dd.nn import augment
+from hf_dd.objectives.base import Losses, Objective, Ownership, Published, Step, student
+from hf_dd.teachers.pool import TeacherPool
+
+
+class DistributionMatching(Objective):
+    """Match the class means of a freshly drawn network's features.
+
+    Per iteration, with ψ the flattened features of a random network and A one Siamese augmentation per class:
+    loss = Σ_c ‖ mean ψ(A(T_c)) − mean ψ(A(S_c)) ‖² (the paper's eq. 5 and 6).
+
+    A BatchNorm network has to see all classes together, as its statistics are the batch's: every rank then embeds
+    everything, and takes its equal share of the loss.
+    """
+
+    published = Published(
+        iterations=20_000,
+        real_batch_size=256,
+        image_learning_rate=1.0,
+        image_momentum=0.5,
+        image_optimizer="sgd",
+        image_schedule="constant",
+    )
+
+    def __init__(self, config: DistillConfig, data: ImageData, pool: TeacherPool | None = None):
+        super().__init__(config, data, pool)
+        self.batch_size = config.real_batch_size or self.published.real_batch_size
+        self.strategy = augment.parse_strategy(config.augment)
+        self.network = student(config, data).requires_grad_(False).train()
+        self.replicated = self.network.has_batch_norm
+        self.embed = self.network.features
+        if config.compile:
+            self.embed = compiled(self.embed, config.iterations or self.published.iterations)
+
+    def losses(self, step: Step) -> Iterator[Losses]:
+        """Yield one loss: the terms of this rank's classes, or its share of them."""
+        self.network.reinitialise(step.seed, "student", step.index)
+        draws = augment.draw(step.data.num_classes, self.strategy, step.generator("augment"))
+        if self.replicated:
+            step = dataclasses.replace(step, own=Ownership.of(0, 1, step.data.num_classes))
+        with step.autocast():
+            with torch.no_grad():
+                real = self.real_means(step, draws)
+            synthetic = self.synthetic_means(step, draws)
+        loss = (real - synthetic).square().sum()
+        yield {"dm": loss / step.all_ranks if self.replicated else step.share(loss)}
+
+    def real_means(self, step: Step, draws: augment.AugmentParameters) -> Tensor:
+        """Mean features, (classes, features), of `batch_size` normalised, augmented real images of each own class."""
+        batches = [step.data.sample_class(c, self.batch_size, step.generator("real", c)) for c in step.own.classes]
+        batches = [step.own.of_batch(batch) for batch in batches]
+        parameters = draws.expand(torch.tensor(step.own.classes).repeat_interleave(len(batches[0])))
+        features = []
+        for places, images in in_chunks(step.data.train.images, torch.cat(batches), whole=self.replicated):
+            images = step.data.normalise(images.to(step.synthetic.pixels.dtype) / 255)
+            features.append(self.embed(augment.apply(images, parameters.expand(places))))
+        return self.means(step, features, self.batch_size)
+
+    def synthetic_means(self, step: Step, draws: augment.AugmentParameters) -> Tensor:
+        """The same of the synthetic images, with the augmentation of their class's real ones."""
+        rows = step.own_rows()
+        images = step.synthetic.images(rows)
+        per_class = len(images) // len(step.own.classes)
+        parameters = draws.expand(torch.tensor(step.own.classes).repeat_interleave(per_class))
+        embed = self.embed if self.replicated else functools.partial(by_chunks, self.embed)
+        features = [embed(augment.apply(images, parameters))] if len(rows) else []
+        return self.means(step, features, step.synthetic.per_class)
+
+    def means(self, step: Step, features: list[Tensor], per_class: int) -> Tensor:
+        """Class means of features that come class after class, as many of each."""
+        if not features:  # this rank's part of a small class
+            sums = step.synthetic.pixels.new_zeros(len(step.own.classes), self.network.feature_size)
+        else:
+            of_class = torch.cat(features).unflatten(0, (len(step.own.classes), -1))
+            sums = (of_class.float() if of_class.dtype is torch.bfloat16 else of_class).sum(1)
+        return step.whole_classes(sums) / per_class

@@ -1,0 +1,228 @@
+"""Linear Gradient Matching (Cazenavette, Torralba & Sitzmann, NeurIPS 2025): images that train a linear probe."""
+
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from hf_dd.config import DistillConfig
+from hf_dd.data.batches import by_chunks, in_chunks
+from hf_dd.data.image_data import ImageData
+from hf_dd.errors import ConfigError
+from hf_dd.nn import augment
+from hf_dd.nn import random_views as views
+from hf_dd.nn.augment import AugmentParameters
+from hf_dd.nn.random_views import ViewParameters
+from hf_dd.objectives.base import Losses, Objective, Published, Step
+from hf_dd.synthetic.pyramid import PyramidSet, level_sizes
+from hf_dd.synthetic.synthetic_set import SyntheticSet
+from hf_dd.teachers.pool import TeacherPool
+from hf_dd.teachers.teacher import Teacher
+
+logger = logging.getLogger(__name__)
+
+SIAMESE = "siamese"
+
+
+@dataclass(frozen=True)
+class LinearOptions:
+    """What Linear Gradient Matching has of its own.
+
+    Attributes:
+        copies: of each synthetic image in a step, each with its own augmentation; the paper takes 3 for ImageNet-1k.
+        views: operations of the augmentation, joined by '_' (`hf_dd.nn.random_views`), or 'siamese' for those of
+            `--augment`.
+        smallest_crop: of a view, as a share of the image's area.
+        head_std: standard deviation of the head's weights.
+        pyramid_steps: iterations from one level of the pyramid to the next.
+    """
+
+    copies: int = 10
+    views: str = "flip_crop_noise"
+    smallest_crop: float = 0.08
+    head_std: float = 0.01
+    pyramid_steps: int = 200
+
+    def __post_init__(self) -> None:
+        for name in ("copies", "pyramid_steps"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"--objective_options {name}={getattr(self, name)}: it has to be at least 1.")
+        if not 0 < self.smallest_crop <= 1:
+            raise ConfigError(f"--objective_options smallest_crop={self.smallest_crop}: it has to be in (0, 1].")
+        if not 0 <= self.head_std < float("inf"):
+            raise ConfigError(f"--objective_options head_std={self.head_std}: it has to be finite and at least 0.")
+        if self.views != SIAMESE:
+            try:
+                views.parse_operations(self.views)
+            except ConfigError as error:
+                raise ConfigError(f"--objective_options views={self.views}: {error}, or {SIAMESE}.") from error
+
+
+class LinearGradientMatching(Objective):
+    """Match the gradient that a random linear head on a frozen backbone gets from real and from synthetic images.
+
+    Per iteration one teacher φ of the pool is drawn, and a head with W ~ N(0, 0.01²) and b = 0. With g the gradient of
+    the head's mean cross-entropy by W and b, over augmented images, as one vector (section 3 of the paper):
+
+        loss = 1 − cos(g_real, g_synthetic)
+
+    "N(0, 0.01)" is read as the standard deviation, as the authors' code has it. The head has the data set's classes,
+    whatever those of the teacher are. Its gradient has a closed form, see `head_gradient`, so that nothing is
+    differentiated twice. Every real image is augmented once, every synthetic one `copies` times, each time by its own
+    draw; `--augment none` leaves augmentation out, on both sides. The images are a pyramid, see `PyramidSet`, unless
+    `--init` asks for real ones: then all levels are there from the start.
+
+    The paper's real batch has as many images as all copies, drawn from the whole training split: 10 for each class at
+    ipc 1, which is what it distils. Here as many are drawn from each class.
+
+    g is a sum over images: each rank sums over those that it owns, the sums are added up, and the gradient flows into
+    its own images only. So each has the whole loss, and yields the equal share of its value.
+    """
+
+    published = Published(
+        iterations=5_000,
+        real_batch_size=10,
+        image_learning_rate=2e-3,
+        image_optimizer="adam",
+        image_schedule="constant",
+        init="noise",
+    )
+    Options = LinearOptions
+    uses_teachers = True
+
+    def __init__(self, config: DistillConfig, data: ImageData, pool: TeacherPool | None = None):
+        super().__init__(config, data, pool)
+        self.augmentation = Augmentation(config, self.options, data)
+        self.batch_size = config.real_batch_size or self.published.real_batch_size
+        self.pool = pool.to(data.device, getattr(torch, config.dtype))
+        self.feature_sizes: dict[int, int] = {}
+        self.data, self.seed = data, config.seed
+        self.growth_steps = self.options.pyramid_steps if (config.init or self.published.init) == "noise" else None
+        levels = len(level_sizes(*data.image_size))
+        iterations = config.iterations or self.published.iterations
+        if self.growth_steps and iterations <= (levels - 1) * self.growth_steps:
+            logger.warning(
+                "The pyramid has %d levels, and the last joins after %d iterations, but the run ends after %d: its "
+                "images will be coarse. Give a smaller pyramid_steps by --objective_options.",
+                *(levels, (levels - 1) * self.growth_steps, iterations),
+            )
+
+    def parameterise(self, initial: SyntheticSet) -> SyntheticSet:
+        """The pyramid."""
+        return PyramidSet.of_data(initial, self.data, self.seed, self.growth_steps)
+
+    def losses(self, step: Step) -> Iterator[Losses]:
+        """Yield one loss."""
+        index = self.pool.draw(step.seed, step.index)
+        teacher = self.pool[index]
+        if index not in self.feature_sizes:
+            self.feature_sizes[index] = feature_size(teacher, step)
+        shape = (step.data.num_classes, self.feature_sizes[index])
+        weight = torch.randn(shape, generator=step.generator("head"), dtype=torch.float64) * self.options.head_std
+        weight = weight.to(step.synthetic.mean)
+        with torch.no_grad():
+            real = self.real_gradient(step, teacher, weight)
+        synthetic = self.synthetic_gradient(step, teacher, weight)
+        whole_real, whole = step.sum_over_ranks(torch.stack([real, synthetic.detach()]))
+        whole = synthetic + (whole - synthetic.detach())
+        loss = 1 - F.cosine_similarity(whole_real.flatten(), whole.flatten(), dim=0)
+        yield {"lgm": loss - loss.detach() * (1 - 1 / step.all_ranks)}
+
+    def real_gradient(self, step: Step, teacher: Teacher, weight: Tensor) -> Tensor:
+        """This rank's part of g of `batch_size` real images of each class, (classes, features + 1)."""
+        own = torch.tensor(step.own.classes)
+        batches = [step.data.sample_class(c, self.batch_size, step.generator("real", c)) for c in step.own.classes]
+        batches = torch.cat([step.own.of_batch(batch) for batch in batches])
+        part = step.own.of_batch(torch.arange(self.batch_size))
+        draws = self.augmentation.draw(step.data.num_classes * self.batch_size, step.generator("real-views"))
+        draws = draws.expand((own[:, None] * self.batch_size + part).flatten())
+        labels = own.repeat_interleave(len(part)).to(weight.device)
+        total = weight.new_zeros(len(weight), weight.shape[1] + 1)
+        for places, images in in_chunks(step.data.train.images, batches):
+            images = step.data.normalise(images.to(weight.dtype) / 255)
+            images = self.augmentation.apply(images, draws.expand(places), step.synthetic)
+            total += head_gradient(features_of(teacher, images, step, weight), labels[places], weight)
+        return total / (step.data.num_classes * self.batch_size)
+
+    def synthetic_gradient(self, step: Step, teacher: Teacher, weight: Tensor) -> Tensor:
+        """The same of all copies of this rank's synthetic images."""
+        rows, synthetic = step.own_rows(), step.synthetic
+        copies = synthetic.factor**2 * self.augmentation.copies  # of a stored image
+        count = len(synthetic.labels) * copies
+        draws = self.augmentation.draw(count, step.generator("views"))  # of all images, so that ranks agree
+        if not len(rows):
+            return step.zero() + weight.new_zeros(len(weight), weight.shape[1] + 1)
+        draws = draws.expand((rows.cpu()[:, None] * copies + torch.arange(copies)).flatten())
+        images = synthetic.images(rows).repeat_interleave(self.augmentation.copies, 0)
+        labels = synthetic.image_labels(rows).repeat_interleave(self.augmentation.copies)
+        images = self.augmentation.apply(images, draws, synthetic)
+        return head_gradient(features_of(teacher, images, step, weight), labels, weight) / count
+
+
+class Augmentation:
+    """The differentiable augmentation of a run.
+
+    Attributes:
+        copies: of each synthetic image.
+
+    Raises ConfigError where `--augment` names operations that wouldn't be used.
+    """
+
+    def __init__(self, config: DistillConfig, options: LinearOptions, data: ImageData):
+        self.strategy = augment.parse_strategy(config.augment)
+        self.siamese = options.views == SIAMESE or not self.strategy
+        if not self.siamese and config.augment != DistillConfig.augment:
+            raise ConfigError(
+                f"--augment {config.augment} isn't what lgm augments by: choose its views by --objective_options "
+                f"views=…, or take yours by views={SIAMESE}."
+            )
+        self.operations = () if self.siamese else views.parse_operations(options.views)
+        self.image_size, self.smallest_crop = data.image_size, options.smallest_crop
+        self.copies = options.copies if self.strategy else 1  # equal copies would be of no use
+
+    def draw(self, count: int, generator: torch.Generator) -> AugmentParameters | ViewParameters:
+        """`count` independent draws."""
+        if self.siamese:
+            return augment.draw(count, self.strategy, generator)
+        return views.draw(count, self.operations, self.image_size, generator, self.smallest_crop)
+
+    def apply(self, images: Tensor, draws: AugmentParameters | ViewParameters, synthetic: SyntheticSet) -> Tensor:
+        """Augmented images in [0, 1] space of normalised ones, each by its own draw."""
+        if self.siamese:
+            return synthetic.own_space(augment.apply(images, draws))
+        return views.apply(synthetic.own_space(images), draws)
+
+
+def head_gradient(features: Tensor, labels: Tensor, weight: Tensor) -> Tensor:
+    """The gradient of a linear head's cross-entropy by [W, b] at b = 0, summed over images, (classes, features + 1).
+
+    In closed form: Σ_i (softmax(W φ_i) − y_i) [φ_i, 1]ᵀ, with y_i the label as a unit vector.
+
+    Args:
+        features: (N, features).
+        labels: int64, (N,).
+        weight: W, (classes, features).
+    """
+    errors = F.softmax(features @ weight.T, dim=1) - F.one_hot(labels, len(weight))
+    return errors.T @ F.pad(features, (0, 1), value=1.0)
+
+
+def features_of(teacher: Teacher, images: Tensor, step: Step, like: Tensor) -> Tensor:
+    """Features of images in [0, 1] space, in the dtype of `like`, as many at a time as the teacher's size allows."""
+
+    def features(images: Tensor) -> Tensor:
+        with step.autocast():
+            return teacher.features(images).to(like.dtype)
+
+    return by_chunks(features, images, teacher.image_size)
+
+
+@torch.no_grad()
+def feature_size(teacher: Teacher, step: Step) -> int:
+    """How many features a teacher has: seen by one blank image, as a rank may own no image at all."""
+    blank = torch.zeros_like(step.synthetic.own_space()[:1])
+    with step.autocast():
+        return teacher.features(blank).shape[1]

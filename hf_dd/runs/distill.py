@@ -1,0 +1,121 @@
+"""Distil a data set into a folder, evaluate it, push it."""
+
+import dataclasses
+import logging
+from pathlib import Path
+from typing import Any
+
+from accelerate import Accelerator
+
+from hf_dd import hub
+from hf_dd.artefacts import distilled_folder
+from hf_dd.artefacts.decoded import training_images
+from hf_dd.artefacts.distilled_folder import Artefact
+from hf_dd.artefacts.provenance import command_line
+from hf_dd.config import (
+    DistillConfig,
+    EvaluationConfig,
+)
+from hf_dd.config.base import field_names
+from hf_dd.core.processes import new_accelerator
+from hf_dd.data.image_data import load_data
+from hf_dd.distillation.checks import check_options
+from hf_dd.distillation.distiller import Distiller, prepare_folder, tracker_config
+from hf_dd.errors import ConfigError
+from hf_dd.evaluation.evaluation import hardware
+from hf_dd.evaluation.online_teachers import require_labels
+from hf_dd.evaluation.protocols import Protocol
+from hf_dd.evaluation.students import students_of
+from hf_dd.runs.evaluate import evaluate
+from hf_dd.teachers import diversity
+from hf_dd.teachers.experts import ExpertPool
+from hf_dd.teachers.feature_cache import FeatureMemory
+from hf_dd.teachers.fitted_head import fit_heads
+from hf_dd.teachers.pool import TeacherPool
+from hf_dd.teachers.soft_labels import logit_orders, relabel
+
+logger = logging.getLogger(__name__)
+
+
+def distill(config: DistillConfig | None = None, *, pool: TeacherPool | None = None, **options: Any) -> Artefact:
+    """Distil a data set into a folder, evaluate it, and push it if asked; every process returns the artefact.
+
+    Args:
+        config: the options, or give them by name.
+        pool: teachers that are loaded already, instead of naming them; `fit_head` gives heads to them, in place.
+        options: fields of DistillConfig.
+    """
+    if pool is not None:
+        options["teachers"] = [spec.reference for spec in pool.specs]
+    config = dataclasses.replace(config, **options) if config else DistillConfig(**options)
+    folder = Path(config.output_dir or f"outputs/{config.run_name}")
+    accelerator = tracked_accelerator(config, folder)
+    config = dataclasses.replace(config, mixed_precision=accelerator.mixed_precision)
+    check_options(config)
+    if config.push_to_hub:  # a missing token or a taken tag shows now, not after the distillation
+        distilled_folder.free_tag(hub.full_repo_id(config.hub_dataset_id or config.run_name), config.hub_tag)
+    data = load_data(config)
+    pool = pool or TeacherPool.from_config(config)
+    experts = ExpertPool.from_config(config)
+    if config.fit_head:
+        fit_heads(pool, FeatureMemory(data, config.dtype, accelerator), config.seed)
+    if config.soft_labels != "none":
+        logit_orders(pool, data.class_names)  # teachers of other classes show now
+    distiller = Distiller(config, data, pool, accelerator, folder, experts)
+    if config.eval_students:  # a wrong name shows now, not after the distillation
+        protocol = Protocol.from_config(config)
+        require_labels(config, protocol, pool, data.class_names)
+        for architecture in config.eval_architectures:
+            students_of(architecture, protocol, data)
+    prepare_folder(config, folder, accelerator)  # only now: a slip costs no earlier run that was to be overwritten
+    accelerator.init_trackers("hf-dd", config=tracker_config(config))
+    result = distiller.run()
+    for tracker in accelerator.trackers:  # end_training() would close the process group too
+        tracker.finish()
+    if accelerator.is_main_process:
+        soft_labels = None
+        if config.soft_labels != "none":
+            images, how = training_images(result.synthetic), (config.soft_labels, config.soft_label_temperature)
+            soft_labels = relabel(pool, data.class_names, images, *how, accelerator.device)
+        distilled_folder.write_artefact(
+            folder,
+            config.run_name,
+            result,
+            data,
+            pool,
+            soft_labels,
+            experts=experts.lock() if experts else [],
+            diversity=diversity.measure(pool, data, accelerator.device) if pool and len(pool) > 1 else None,
+            command=command_line("distill", config, accelerator.num_processes),
+            hardware=hardware(accelerator),
+        )
+    accelerator.wait_for_everyone()
+    if config.eval_students and data.test is not None:
+        evaluate(
+            sets=[str(folder)],
+            mixed_precision=config.mixed_precision,
+            **{key: getattr(config, key) for key in field_names(EvaluationConfig)},
+        )
+    if config.push_to_hub and accelerator.is_main_process:
+        pushed = Artefact.open(folder).push(
+            config.hub_dataset_id,
+            tag=config.hub_tag,
+            private=config.hub_private_repo,
+            branch=config.hub_revision,
+            create_pr=config.create_pr,
+        )
+        logger.info("Pushed %s: %s", pushed.pin, pushed.pull_request or pushed.url)
+    accelerator.wait_for_everyone()
+    return Artefact.open(folder)
+
+
+def tracked_accelerator(config: DistillConfig, folder: Path) -> Accelerator:
+    """An accelerator with the trackers of `--report_to`; raises ConfigError where one isn't installed."""
+    try:
+        return new_accelerator(config.mixed_precision, log_with=config.report_to or None, project_dir=folder / "logs")
+    except (ImportError, ValueError) as error:
+        if not config.report_to:
+            raise
+        raise ConfigError(
+            f"--report_to {' '.join(config.report_to)}: {error} `pip install hf-dd[tracking]`."
+        ) from error

@@ -1,0 +1,145 @@
+"""Train students on distilled sets, beside real images: one set's results, or how several differ."""
+
+import dataclasses
+import functools
+import logging
+from pathlib import Path
+from typing import Any
+
+from hf_dd.artefacts import distilled_folder, records
+from hf_dd.artefacts.distilled_folder import Artefact
+from hf_dd.config import (
+    DataConfig,
+    EvaluateConfig,
+    slug,
+)
+from hf_dd.config.base import field_names
+from hf_dd.core import files
+from hf_dd.core.processes import by_main_process, new_accelerator
+from hf_dd.data.image_data import load_data
+from hf_dd.errors import ConfigError, DataError
+from hf_dd.evaluation import report
+from hf_dd.evaluation import scores as scoring
+from hf_dd.evaluation.candidates import Candidate, baseline
+from hf_dd.evaluation.evaluation import Evaluation, candidates_of
+from hf_dd.evaluation.online_teachers import teachers_of
+from hf_dd.evaluation.protocols import Protocol
+from hf_dd.evaluation.results import Results
+from hf_dd.teachers.feature_cache import FeatureMemory
+
+logger = logging.getLogger(__name__)
+
+
+def evaluate(config: EvaluateConfig | None = None, **options: Any) -> Results:
+    """Train students on distilled sets and on real images of the same ipc; returns and writes the results.
+
+    `results.json` goes into `output_dir`; without one, a single local set gets it into its own folder, its record and
+    its card, and with several architectures a plot of them as `results.png` (where matplotlib is installed).
+    """
+    config = dataclasses.replace(config, **options) if config else EvaluateConfig(**options)
+    results, _ = evaluate_sets(config)
+    by_main_process(lambda: keep_results(config, results))
+    return results
+
+
+def compare(config: EvaluateConfig | None = None, **options: Any) -> Path:
+    """Evaluate several sets under one protocol with the same students, and write how they differ; returns the folder.
+
+    It holds `comparison.md` (accuracies, intervals, paired differences from the first, bytes, teachers),
+    `comparison.png` and `results.json`.
+    """
+    config = dataclasses.replace(config, **options) if config else EvaluateConfig(**options)
+    folder = Path(config.output_dir or "outputs/comparison")
+    report.require_matplotlib()
+    results, records_of = evaluate_sets(config)
+
+    def write() -> None:
+        write_results(folder, results)
+        about = {  # of an imported set nobody knows its teachers
+            name: {"teachers": len(record["teachers"]) if "teachers" in record else "–"}
+            for name, record in records_of.items()
+        }
+        text = report.comparison(results, about)
+        files.write_text(folder / "comparison.md", text)
+        report.plot(results, folder / "comparison.png")
+
+    by_main_process(write)
+    return folder
+
+
+def evaluate_sets(config: EvaluateConfig) -> tuple[Results, dict[str, dict[str, Any]]]:
+    """The results of the sets and baselines that the options name, and each set's record by its name."""
+    accelerator = new_accelerator(config.mixed_precision)
+    sets = [distilled_folder.load_distilled(reference) for reference in config.sets]
+    data = load_data(source_of(config, sets[0][2])).to(accelerator.device)
+    protocol = Protocol.from_config(config)
+    scoring.require_sense(config.scores, protocol)
+    distilled_sets: list[Candidate] = []
+    for name, distilled, record in sets:
+        distilled_sets += candidates_of(name, distilled, data, config.eval_copies, own_learning_rate(name, record))
+    records_of = {name: record for name, _, record in sets}
+    memory = FeatureMemory(data, "float32", accelerator)
+    evaluation = Evaluation(
+        data,
+        protocol,
+        seed=config.seed,
+        accelerator=accelerator,
+        compile=config.compile,
+        learning_rates=config.eval_learning_rates,
+        epochs=config.eval_epochs,
+        teachers=teachers_of(
+            protocol, config.eval_teachers, records_of, config.scores, config.trusted_teachers, memory
+        ),
+    )
+    for architecture in config.eval_architectures:  # what is wrong shows now, not after the first students
+        evaluation.students(architecture)
+    for candidate in distilled_sets:
+        evaluation.targets(candidate, protocol)
+
+    @functools.cache
+    def real_images(kind: str, ipc: int | None = None) -> Candidate:
+        return baseline(kind, evaluation.data, ipc, config.seed, accelerator.autocast)
+
+    sizes = sorted({distilled.ipc for _, distilled, _ in sets})
+    every = [real_images(kind, ipc) for kind in config.baselines for ipc in ([None] if kind == "full" else sizes)]
+    shared = {"architectures": config.eval_architectures, "students": config.eval_students}
+    results = evaluation.run([*distilled_sets, *every], **shared)
+    scores = scoring.score_sets(evaluation, config.scores, distilled_sets, real_images, **shared)
+    return dataclasses.replace(results, scores=scores), records_of
+
+
+def own_learning_rate(name: str, record: dict[str, Any]) -> float | None:
+    """The learning rate that a set's record gives, learned with its images; raises DataError for what is none."""
+    rate = record.get("learning_rate")
+    if rate is None or (isinstance(rate, (int, float)) and 0 < rate < float("inf")):
+        return rate
+    raise DataError(f"The record of {name} gives a learning rate of {rate!r}; it has to be a finite number above 0.")
+
+
+def source_of(config: EvaluateConfig, record: dict[str, Any]) -> DataConfig:
+    """The data set to test on: the one the options name, else the one that the set's record names, at its commit."""
+    own = {key: getattr(config, key) for key in field_names(DataConfig)}
+    if own["dataset"]:
+        return DataConfig(**own)
+    if not record:
+        raise ConfigError(f"{config.sets[0]} doesn't say what it was made from: name its data set by --dataset.")
+    made_from = {key: record["settings"].get(key, value) for key, value in own.items()}
+    of_this_machine = {"dataset": record["data"]["reference"], "image_memory_gb": config.image_memory_gb}
+    return DataConfig(**made_from | of_this_machine)
+
+
+def keep_results(config: EvaluateConfig, results: Results) -> None:
+    """Write results.json, and complete a local set's card where the evaluation was of that set alone."""
+    single = config.sets[0] if len(config.sets) == 1 and Path(config.sets[0]).is_dir() else None
+    if single and config.output_dir is None and (Path(single) / records.RECORD).is_file():
+        plotted = len(results.architectures) > 1 and report.can_plot()
+        plot = functools.partial(report.plot, results) if plotted else None
+        Artefact.open(single).with_results(results.as_dict(), plot)
+        return
+    write_results(Path(config.output_dir or f"outputs/evaluate-{'-'.join(map(slug, config.sets))}"), results)
+
+
+def write_results(folder: Path, results: Results) -> None:
+    """Write `results.json` into a folder."""
+    files.write_json(folder / "results.json", results.as_dict())
+    logger.info("Results are in %s.", folder / "results.json")

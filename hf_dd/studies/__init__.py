@@ -1,0 +1,1 @@
+"""Many runs as one: a recipe, a search for a pool, cells shared out, a report."""

@@ -1,0 +1,122 @@
+"""A finished study as a data set of the Hub: a row for each student, the report as its card, and what made it."""
+
+import dataclasses
+import json
+import shutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import DatasetCard, DatasetCardData
+
+from hf_dd import hub
+from hf_dd.artefacts import distilled_folder, hub_metadata, provenance, records
+from hf_dd.artefacts.rows import PARQUET, digest_of
+from hf_dd.config import slug
+from hf_dd.core import files
+from hf_dd.errors import HubError
+from hf_dd.studies.report import JSON, MARKDOWN, PLOT, Outcome
+from hf_dd.teachers.pins import LOCK, TRACE
+
+RECIPE, PUSHED = "study.yaml", "pushed.json"
+STUDY_FILES = (
+    *("README.md", RECIPE, PARQUET, MARKDOWN, JSON, PLOT),
+    *(f"cells/*/{records.RECORD}", f"cells/*/{LOCK}", f"pools/*/{TRACE}", f"pools/*/{LOCK}"),
+)
+
+
+def write_study(folder: Path, recipe: Path, outcomes: Mapping[str, Outcome]) -> None:
+    """Write the rows, the recipe and the card beside a study's report: what a push uploads, and `load_dataset` reads.
+
+    Columns: cell, seed, architecture, student, accuracy (%), protocol, teachers (commits or digests), command.
+    """
+    import datasets
+
+    rows = datasets.Dataset.from_list(list(students_of(outcomes)))
+    files.write(folder / PARQUET, rows.to_parquet)
+    files.write(folder / RECIPE, lambda path: shutil.copyfile(recipe, path))
+    write_card(folder, outcomes)
+
+
+def students_of(outcomes: Mapping[str, Outcome]) -> Iterator[dict[str, Any]]:
+    """A row for each student of each distillation."""
+    for name, outcome in outcomes.items():
+        for architecture, seeds in outcome.scores.items():
+            for record, scores in zip(outcome.records, seeds, strict=True):
+                for student, accuracy in enumerate(scores):
+                    yield {
+                        "cell": name,
+                        "seed": record["settings"]["seed"],
+                        "architecture": architecture,
+                        "student": student,
+                        "accuracy": accuracy,
+                        "protocol": record["results"]["protocol"]["name"],
+                        "teachers": [spec["sha"] for spec in record["teachers"]],
+                        "command": record["command"],
+                    }
+
+
+def write_card(folder: Path, outcomes: Mapping[str, Outcome], pushed: Mapping[str, str | None] | None = None) -> None:
+    """Write README.md; `pushed` is where the study lies on the Hub: `repo_id` and `tag`."""
+    first = next(iter(outcomes.values())).records[0]
+    front = DatasetCardData(
+        license=first["data"]["license"],
+        pretty_name=f"{folder.name}: a study of dataset distillation",
+        source_datasets=[first["data"]["repo_id"] or slug(first["data"]["name"])],
+        tags=["dataset-distillation", "hf-dd", "hf-dd-study"],
+        configs=[hub_metadata.configuration("default", PARQUET, digest_of(folder / PARQUET))],
+    )
+    text = hub_metadata.render(
+        DatasetCard,
+        front,
+        "study_card.md.jinja",
+        title=folder.name,
+        cells=len(outcomes),
+        distillations=sum(len(outcome.records) for outcome in outcomes.values()),
+        students=sum(1 for _ in students_of(outcomes)),
+        report=(folder / MARKDOWN).read_text(),
+        plot=PLOT if (folder / PLOT).is_file() else None,
+        pushed=pushed,
+        versions=provenance.versions(),
+    )
+    files.write_text(folder / "README.md", text)
+
+
+def push_study(
+    folder: Path, outcomes: Mapping[str, Outcome], repo_id: str, *, tag: str | None = None, private: bool = False
+) -> hub.Publication:
+    """Push a study's files as one commit and tag it; raises HubError, and the folder stays as it was.
+
+    What was pushed from this folder already, to the same place, is not pushed again: the former publication is given.
+
+    Args:
+        folder: of the study, with its report.
+        outcomes: of its cells.
+        repo_id: of the data set repository, under the token's user if without owner.
+        tag: of the commit; the next free of v1, v2, … if None.
+        private: whether a new repository is private.
+    """
+    try:
+        repo_id = hub.full_repo_id(repo_id)
+        rows = digest_of(folder / PARQUET)
+        former = json.loads((folder / PUSHED).read_text()) if (folder / PUSHED).is_file() else None
+        if former and (former["rows"], former["pin"]["repo_id"]) == (rows, repo_id) and tag in (None, former["tag"]):
+            write_card(folder, outcomes, {"repo_id": repo_id, "tag": former["tag"]})
+            return hub.Publication(hub.Pin(**former["pin"]), former["url"])
+        tag = distilled_folder.free_tag(repo_id, tag)
+        write_card(folder, outcomes, {"repo_id": repo_id, "tag": tag})
+        done = hub.publish(
+            folder,
+            repo_id,
+            "dataset",
+            files=STUDY_FILES,
+            message=f"A study of {len(outcomes)} cells: {folder.name}",
+            tag=tag,
+            private=private,
+        )
+        content = {"rows": rows, "pin": dataclasses.asdict(done.pin), "tag": tag, "url": done.url}
+        files.write_text(folder / PUSHED, json.dumps(content))
+        return done
+    except HubError as error:
+        write_card(folder, outcomes)  # it doesn't tell of a push that failed
+        raise HubError(f"{error} Nothing is lost: {folder} holds the study. Run the same command again.") from error

@@ -1,0 +1,267 @@
+"""What a study is: its recipe, read and checked before anything is trained.
+
+A recipe is a YAML file:
+
+    teachers:                      # optional: grids that are pre-trained first, by options of `hf-dd pretrain`; one
+                                   # that names a dataset of its own keeps it, whatever --dataset says
+      plain: {config: fashion-mnist-teachers}
+    pools:                         # optional: chosen after that, by options of `hf-dd pool select`
+      best: {config: fashion-mnist-dm-clom, teachers: [teachers/plain/fashion-mnist-convnet-seed0@epoch-1]}
+    base: {config: fashion-mnist-dm}    # options of `hf-dd distill` that all cells share
+    cells:                         # what is a cell's own; teachers/GRID/NAME@REVISION are those above, on the Hub
+                                   # where their grid has push_to_hub
+      dm: {}
+      dm-clom: {clom: ce, teachers: [teachers/plain/fashion-mnist-convnet-seed0@final]}
+      chosen: {clom: ce, teacher_pool: pools/best}    # guided by the pool that was chosen
+      online: {set_of: dm-clom, eval_protocol: soft-label-online}    # another evaluation of that cell's sets
+    seeds: [0, 1]                  # of the distillations, one of each cell per seed
+    comparisons:                   # mean differences of pairs of cells, paired by seed or by student, over the
+                                   # architectures that all of them were evaluated with
+      CLoM's gain: [[dm-clom, dm]]
+"""
+
+import dataclasses
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from hf_dd import hub
+from hf_dd.config import DistillConfig, EvaluationConfig, PretrainConfig, SelectConfig, StudyConfig
+from hf_dd.config.parsing import as_arguments, parse_config, read_recipe
+from hf_dd.core.resources import recipe
+from hf_dd.distillation.checks import check_options
+from hf_dd.errors import ConfigError, nearest_first
+from hf_dd.studies import pool_search
+
+KEYS = ("teachers", "pools", "base", "cells", "seeds", "comparisons")
+TEACHERS, POOLS = "teachers/", "pools/"  # how a cell names a teacher or a pool of the study's own
+NAMING_TEACHERS = ("teachers", "experts", "eval_teachers", "eval_architectures")  # the last: linear-probe's
+SET_OF = "set_of"  # how a cell says that it evaluates another one's set
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One distillation of a study, or another evaluation of that of `source`.
+
+    Attributes:
+        teachers: the study's own teachers that it names, as teachers/GRID/NAME@REVISION.
+        pool: the study's own pool that it names, or None.
+    """
+
+    name: str
+    seed: int
+    config: DistillConfig
+    teachers: tuple[str, ...]
+    pool: str | None
+    source: "Cell | None"
+
+    @property
+    def folder(self) -> Path:
+        """Where it lies."""
+        return Path(self.config.output_dir)
+
+
+@dataclass(frozen=True)
+class Pool:
+    """A pool that a study chooses: the options of the search, and the study's own teachers among its candidates."""
+
+    config: SelectConfig
+    teachers: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Study:
+    """A recipe, read and checked.
+
+    Attributes:
+        recipe: the file.
+        teachers: what is trained first, by the grid's name.
+        pools: what is chosen then, by the pool's name.
+        cells: in the order of the recipe, seed by seed.
+        comparisons: by their name, pairs of names of cells.
+    """
+
+    recipe: Path
+    teachers: dict[str, PretrainConfig]
+    pools: dict[str, Pool]
+    cells: list[Cell]
+    comparisons: dict[str, list[tuple[str, str]]]
+
+    @classmethod
+    def read(cls, config: StudyConfig) -> "Study":
+        """Read a recipe; raises ConfigError for whatever is wrong in it, before anything is trained."""
+        path, folder = recipe(config.study, "studies"), Path(config.output_dir)
+        content = content_of(path)
+        given = {"dataset": config.dataset} if config.dataset else {}
+        grids = {
+            name: parsed(
+                PretrainConfig, path, f"teachers: {name}", given | own | {"output_dir": str(folder / TEACHERS / name)}
+            )
+            for name, own in content["teachers"].items()
+        }
+        pools = {}
+        for name, own in content["pools"].items():
+            options = located(own, folder, grids) | given | {"output_dir": str(folder / POOLS / name)}
+            pools[name] = Pool(pool_config(path, name, options), own_teachers(own))
+        cells, seeds = {}, config.seeds or content["seeds"]
+        # One that evaluates another one's set comes after it.
+        for name, own in sorted(content["cells"].items(), key=lambda cell: SET_OF in cell[1]):
+            options = options_of(path, name, content) | given
+            for seed in seeds:
+                distillation = cell_config(path, name, options | {"seed": seed}, folder, grids)
+                source = cells.get((own.get(SET_OF), seed))
+                pool = own_pool(path, name, options, pools)
+                cells[name, seed] = Cell(name, seed, distillation, own_teachers(options), pool, source)
+        comparisons = {name: list(map(tuple, pairs)) for name, pairs in content["comparisons"].items()}
+        compared = {f"the comparison {name!r}": sum(pairs, ()) for name, pairs in comparisons.items()}
+        for place, names in ({"--cells": config.cells} | compared).items():
+            if unknown := [name for name in names if name not in content["cells"]]:
+                known = ", ".join(nearest_first(unknown[0], content["cells"]))
+                raise ConfigError(f"{path}: {place} names the cell {unknown[0]!r}; known are {known}.")
+        chosen = [cells[name, seed] for name in content["cells"] for seed in seeds]
+        if config.cells:
+            chosen = [cell for cell in chosen if cell.name in config.cells]
+            named = {cell.pool for cell in chosen}
+            pools = {name: pool for name, pool in pools.items() if name in named}
+            used = {parts_of(reference)[0] for each in (*chosen, *pools.values()) for reference in each.teachers}
+            grids = {name: grid for name, grid in grids.items() if name in used}
+            comparisons = {name: pairs for name, pairs in comparisons.items() if {*sum(pairs, ())} <= {*config.cells}}
+        return cls(path, grids, pools, chosen, comparisons)
+
+
+def content_of(path: Path) -> dict[str, Any]:
+    """What a recipe's file holds, with all keys; raises ConfigError where it is no study."""
+    try:
+        content = yaml.safe_load(path.read_text())
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} isn't YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(content, dict) or not isinstance(content.get("cells"), dict) or not content["cells"]:
+        raise ConfigError(f"{path} is no study: it has to be a mapping with `cells`, a mapping of their options.")
+    if unknown := [key for key in content if key not in KEYS]:
+        raise ConfigError(
+            f"{path}: unknown key {unknown[0]!r}; the nearest is {nearest_first(unknown[0], KEYS)[0]!r}."
+        )
+    cells = {name: own or {} for name, own in content["cells"].items()}
+    filled = {key: content.get(key) or {} for key in KEYS}
+    return filled | {"cells": cells, "seeds": content.get("seeds") or [0]}
+
+
+def options_of(path: Path, name: str, content: Mapping[str, Any]) -> dict[str, Any]:
+    """All options of a cell: those of its own, over those of the cell whose set it evaluates, over those of `base`."""
+    base, cells = content["base"], content["cells"]
+    own = dict(cells[name])
+    if SET_OF not in own:
+        return base | own
+    source = own.pop(SET_OF)
+    distilling = [other for other, options in cells.items() if SET_OF not in options]
+    if source not in distilling:
+        known = ", ".join(nearest_first(str(source), distilling))
+        raise ConfigError(f"{path}, cells: {name}: {SET_OF} names {source!r}, which distils no set; {known} do.")
+    evaluation = [field.name for field in dataclasses.fields(EvaluationConfig)]
+    if other := [key for key in own if key not in evaluation]:
+        raise ConfigError(
+            f"{path}, cells: {name}: {other[0]} has no meaning for the set of {source}, which is only evaluated: give "
+            "options of the evaluation."
+        )
+    return base | cells[source] | own
+
+
+def own_teachers(options: Mapping[str, Any]) -> tuple[str, ...]:
+    """The teachers of the study's own that a cell or a pool names."""
+    references = [reference for key in NAMING_TEACHERS for reference in options.get(key) or []]
+    return tuple(reference for reference in references if reference.startswith(TEACHERS))
+
+
+def own_pool(path: Path, name: str, options: Mapping[str, Any], pools: Collection[str]) -> str | None:
+    """The pool of the study's own that a cell names; raises ConfigError for one that the study doesn't choose."""
+    place = options.get("teacher_pool") or ""
+    if not place.startswith(POOLS):
+        return None
+    pool = place.removeprefix(POOLS)
+    if pool not in pools:
+        known = ", ".join(nearest_first(pool, pools)) or "none"
+        raise ConfigError(f"{path}, cells: {name}: {place} is no pool that this study chooses: {known}.")
+    return pool
+
+
+def parts_of(reference: str) -> tuple[str, str, str]:
+    """Grid, name and revision of a teacher of the study's own."""
+    grid, _, place = reference.removeprefix(TEACHERS).partition("/")
+    name, _, revision = place.partition("@")
+    return grid, name, revision
+
+
+def located(options: Mapping[str, Any], folder: Path, grids: Mapping[str, PretrainConfig]) -> dict[str, Any]:
+    """Options with the study's own teachers and pools where they will lie: in its folder; pushed ones on the Hub."""
+
+    def place_of(reference: str) -> str:
+        grid, _, name = reference.removeprefix(TEACHERS).partition("/")
+        if not reference.startswith(TEACHERS):
+            return reference
+        pushed = grid in grids and grids[grid].push_to_hub
+        return hub.full_repo_id(name, grids[grid].hub_namespace) if pushed else str(folder / reference)
+
+    named = {key: list(map(place_of, options[key])) for key in NAMING_TEACHERS if options.get(key)}
+    pool = options.get("teacher_pool") or ""
+    return {**options, **named, **({"teacher_pool": str(folder / pool)} if pool.startswith(POOLS) else {})}
+
+
+def pool_config(path: Path, name: str, options: Mapping[str, Any]) -> SelectConfig:
+    """The options of a search for a pool; raises ConfigError for what is wrong with them."""
+    config = parsed(SelectConfig, path, f"pools: {name}", options)
+    try:
+        pool_search.checked(config)
+    except ConfigError as error:
+        raise ConfigError(f"{path}, pools: {name}: {error}") from error
+    return config
+
+
+def cell_config(
+    path: Path, name: str, options: Mapping[str, Any], folder: Path, grids: Mapping[str, PretrainConfig]
+) -> DistillConfig:
+    """The options of a cell, with the study's own teachers and pools where they will lie."""
+    place = {"output_dir": str(folder / "cells" / f"{name}-seed{options['seed']}")}
+    config = parsed(DistillConfig, path, f"cells: {name}", located(options, folder, grids) | place)
+    check_options(config)
+    if not config.eval_students or not config.eval_copies:
+        raise ConfigError(
+            f"{path}, cells: {name}: a study compares students, and this cell has none. Give eval_students of 1 or "
+            "more, and eval_copies that name a copy."
+        )
+    return config
+
+
+def parsed(kind: type, path: Path, place: str, options: Mapping[str, Any]) -> Any:
+    """Options, over those of the recipe that `config` names, as a config; None takes one of these back.
+
+    Raises ConfigError, naming the place, for what is wrong with them.
+    """
+    known = [field.name for field in dataclasses.fields(kind)]
+    try:
+        if options.get("config"):
+            options = read_recipe(options["config"], known) | options
+        own = {key: value for key, value in options.items() if key != "config"}
+        return parse_config(kind, as_arguments(own), command="hf-dd study")
+    except ConfigError as error:
+        raise ConfigError(f"{path}, {place}: {error}") from error
+
+
+def check_named(plan: Study, made: Collection[tuple[str, str]]) -> None:
+    """Raise ConfigError for a teacher that a recipe names as the study's own and that isn't (GRID, NAME) of it."""
+    naming = [(f"pools: {name}", own) for name, pool in plan.pools.items() for own in pool.teachers]
+    naming += [(f"cells: {cell.name}", own) for cell in plan.cells for own in cell.teachers]
+    for where, reference in naming:
+        grid, name, revision = parts_of(reference)
+        place = f"{plan.recipe}, {where}: {reference}"
+        if (grid, name) not in made:
+            known = ", ".join(nearest_first(reference, [f"{TEACHERS}{'/'.join(teacher)}" for teacher in made]))
+            raise ConfigError(
+                f"{place} is no teacher that this study makes: {known or 'none'}. A teacher's name begins with its "
+                "data set's, which for a folder is the folder's."
+            )
+        tags = ["final", *(f"epoch-{epoch}" for epoch in plan.teachers[grid].kept_epochs)]
+        if revision and revision not in tags:
+            raise ConfigError(f"{place}: of that teacher, the study keeps {', '.join(tags)}.")

@@ -1,0 +1,310 @@
+"""What a study found: a table of its cells, the differences between them with intervals, a plot."""
+
+import dataclasses
+import json
+import logging
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hf_dd.artefacts.distilled_folder import Artefact
+from hf_dd.artefacts.provenance import versions
+from hf_dd.core import files
+from hf_dd.errors import RunError
+from hf_dd.evaluation import intervals, report
+from hf_dd.teachers.teacher import TeacherSpec
+
+logger = logging.getLogger(__name__)
+
+MARKDOWN, JSON, PLOT = "report.md", "report.json", "report.png"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What the distillations of a cell reached, one for each seed: the float copy's accuracies in percent.
+
+    Attributes:
+        records: of each seed, the content of `hf_dd.json`.
+        scores: by architecture, for each seed its students.
+    """
+
+    records: list[dict[str, Any]]
+    scores: dict[str, list[tuple[float, ...]]]
+
+    @classmethod
+    def of(cls, folders: Sequence[Path]) -> "Outcome":
+        """Read the cells of one name."""
+        found = [dataclasses.asdict(Artefact.open(folder).record) for folder in folders]
+        scores: dict[str, list[tuple[float, ...]]] = {}
+        for record in found:
+            rows = [row for row in record["results"]["rows"] if row["baseline"] is None]
+            for row in rows:
+                if row["copy"] == rows[0]["copy"]:
+                    scores.setdefault(row["architecture"], []).append(tuple(row["scores"]))
+        return cls(found, scores)
+
+    @property
+    def first(self) -> str:
+        """The architecture that the cell's accuracy is of."""
+        return next(iter(self.scores))
+
+    def units(self, architectures: Sequence[str] | None = None) -> list[float]:
+        """What counts as independent: the mean of each distillation; of a single one, its students.
+
+        Each is the mean over these architectures, or of the first.
+        """
+        of_each = []
+        for architecture in architectures or [self.first]:
+            seeds = self.scores[architecture]
+            of_each.append(list(map(statistics.fmean, seeds)) if len(seeds) > 1 else list(seeds[0]))
+        return list(map(statistics.fmean, zip(*of_each, strict=True)))
+
+    def students(self, architecture: str | None = None) -> list[float]:
+        """All students of all seeds, of an architecture or of the first."""
+        return [score for scores in self.scores[architecture or self.first] for score in scores]
+
+    @property
+    def teachers(self) -> list[dict[str, Any]]:
+        """The teachers that made the sets, each once."""
+        return list({spec["sha"]: spec for record in self.records for spec in record["teachers"]}.values())
+
+    @property
+    def teaching_seconds(self) -> float | None:
+        """What it took to train them, each training run counted once, to its last epoch here; None if unknown."""
+        runs: dict[str, list[float | None]] = {}
+        for spec in self.teachers:
+            runs.setdefault(spec["repo_id"].partition("/epoch-")[0], []).append(spec.get("seconds"))
+        if any(None in seconds for seconds in runs.values()):
+            return None
+        return sum(map(max, runs.values()))
+
+
+@dataclass(frozen=True)
+class Gain:
+    """A mean difference of pairs of cells, over architectures and of each of them."""
+
+    interval: intervals.Interval
+    of_each: dict[str, intervals.Interval]
+
+    @property
+    def architectures(self) -> list[str]:
+        """What it is the mean over."""
+        return list(self.of_each)
+
+
+def gain(outcomes: Mapping[str, Outcome], pairs: Sequence[tuple[str, str]]) -> Gain:
+    """The mean over the pairs of first - second, paired by seed (or student), with its interval over those.
+
+    It is over the architectures that all of these cells have. Raises RunError where there is none, or where the cells
+    have different numbers of seeds or students.
+    """
+    cells = [outcomes[name] for pair in pairs for name in pair]
+    shared = [name for name in cells[0].scores if all(name in cell.scores for cell in cells)]
+    if not shared:
+        raise RunError(f"The cells of {pairs} share no architecture: give them the same --eval_architectures.")
+    return Gain(difference(outcomes, pairs, shared), {name: difference(outcomes, pairs, [name]) for name in shared})
+
+
+def difference(
+    outcomes: Mapping[str, Outcome], pairs: Sequence[tuple[str, str]], architectures: Sequence[str]
+) -> intervals.Interval:
+    """The mean over pairs and architectures of first - second, with its interval over seeds (or students)."""
+    units = [[outcomes[name].units(architectures) for name in pair] for pair in pairs]
+    if len({len(side) for pair in units for side in pair}) > 1:
+        raise RunError(f"The cells of {pairs} have different numbers of seeds or students: they can't be paired.")
+    differences = [[a - b for a, b in zip(*pair, strict=True)] for pair in units]
+    return intervals.of_mean(list(map(statistics.fmean, zip(*differences, strict=True))))
+
+
+def write_report(
+    folder: Path,
+    outcomes: Mapping[str, Outcome],
+    comparisons: Mapping[str, Sequence[tuple[str, str]]],
+    traces: Mapping[str, Path],
+) -> None:
+    """Write `report.md`, `report.json` and, where matplotlib is installed, `report.png` into a folder.
+
+    Args:
+        folder: of the report.
+        outcomes: by a cell's name.
+        comparisons: by a comparison's name the pairs of cells whose mean difference it is.
+        traces: by a pool's name the trace of the search that chose it.
+    """
+    searches = {name: json.loads(path.read_text()) for name, path in traces.items()}
+    gains = {name: gain(outcomes, pairs) for name, pairs in comparisons.items()}
+    parts = [cell_table(outcomes)]
+    if any(len(outcome.scores) > 1 for outcome in outcomes.values()):
+        parts.append(architecture_table(outcomes))
+    if gains:
+        parts.append(gain_table(gains, comparisons))
+    if several := {name: found for name, found in gains.items() if len(found.of_each) > 1}:
+        parts.append(gains_of_each(several))
+    if any(outcome.teachers for outcome in outcomes.values()):
+        parts += [teacher_table(outcomes), *pool_table(outcomes)]
+    if searches:
+        parts.append(search_table(searches))
+    files.write_text(folder / MARKDOWN, "\n\n".join(parts) + "\n")
+    content = {
+        "cells": {
+            name: {
+                "scores": outcome.scores,
+                "commands": [record["command"] for record in outcome.records],
+                "parquet_sha256": [record["parquet_sha256"] for record in outcome.records],
+                "teachers": outcome.teachers,
+                "teaching_seconds": outcome.teaching_seconds,
+                "diversity": outcome.records[0]["diversity"],
+                "seconds": [record["run"]["seconds"] for record in outcome.records],
+            }
+            for name, outcome in outcomes.items()
+        },
+        "comparisons": {
+            name: dataclasses.asdict(found.interval)
+            | {"architectures": {each: dataclasses.asdict(own) for each, own in found.of_each.items()}}
+            for name, found in gains.items()
+        },
+        "pools": searches,
+        "versions": versions(),
+    }
+    files.write_json(folder / JSON, content)
+    if report.can_plot():
+        plot({name: intervals.of_mean(outcome.units()) for name, outcome in outcomes.items()}, folder / PLOT)
+    logger.info("The report is %s.", folder / MARKDOWN)
+
+
+def spread(scores: Sequence[float]) -> str:
+    """Mean and standard deviation in words."""
+    return f"{statistics.fmean(scores):.2f}" + (f" ± {statistics.stdev(scores):.2f}" if len(scores) > 1 else "")
+
+
+def cell_table(outcomes: Mapping[str, Outcome]) -> str:
+    """The cells in markdown, and what real images reach under the same protocol."""
+    rows, real = [], baseline_rows(outcomes)
+    for name, outcome in outcomes.items():
+        students, interval, record = outcome.students(), intervals.of_mean(outcome.units()), outcome.records[0]
+        between = "–" if interval.n < 2 else str(interval).partition(" ")[2]
+        count = f"{len(outcome.records)} × {len(students) // len(outcome.records)}"
+        seconds = statistics.fmean(record["run"]["seconds"] for record in outcome.records)
+        own = next(row for row in record["results"]["rows"] if row["baseline"] is None)
+        cost = outcome.teaching_seconds
+        rows.append(
+            [
+                *(name, protocol_of(record), spread(students), between, over_random(students, record), count),
+                *(f"{seconds:.0f} s", "–" if cost is None else f"{cost:.0f} s", f"{own['bytes']:,}"),
+            ]
+        )
+    for (name, protocol), row in real.items():
+        figures = f"{row['mean']:.2f} ± {row['std']:.2f}"
+        rows.append([f"*{name}*", protocol, figures, "–", "–", str(row["n"]), "–", "–", f"{row['bytes']:,}"])
+    head = ["cell", "protocol", "accuracy (%)", "95 % interval", "over random", "n", "distilled in", "teachers took"]
+    students = " and ".join(sorted({outcome.first for outcome in outcomes.values()}))
+    hardware = sorted({record["run"]["hardware"] for outcome in outcomes.values() for record in outcome.records})
+    note = (
+        f"Accuracy of {students} students on the float copy: mean ± standard deviation over n = distillations × "
+        "students; intervals at 95 % over distillations where there are several, else over students. Over random: "
+        "points above random real images of the same ipc and protocol, in brackets the sum of both standard "
+        f"deviations. Distilled on {'; '.join(hardware)}."
+    )
+    return f"{report.table([*head, 'bytes'], rows)}\n\n{note}"
+
+
+def baseline_rows(outcomes: Mapping[str, Outcome]) -> dict[tuple[str, str], dict[str, Any]]:
+    """What real images reach, by their name and the protocol, with each cell's first architecture."""
+    found = {}
+    for outcome in outcomes.values():
+        for record in outcome.records:
+            for row in record["results"]["rows"]:
+                if row["baseline"] and row["architecture"] == outcome.first:
+                    found[row["set"], protocol_of(record)] = row
+    return found
+
+
+def over_random(students: Sequence[float], record: Mapping[str, Any]) -> str:
+    """How much better students are than those on random real images, beside the sum of both standard deviations."""
+    found = [row for row in record["results"]["rows"] if row["baseline"] == "random"]
+    if not found or len(students) < 2:
+        return "–"
+    return f"{statistics.fmean(students) - found[0]['mean']:+.2f} ({statistics.stdev(students) + found[0]['std']:.2f})"
+
+
+def architecture_table(outcomes: Mapping[str, Outcome]) -> str:
+    """Cells that were evaluated with several architectures, in markdown, with the mean over these."""
+    several = {name: outcome for name, outcome in outcomes.items() if len(outcome.scores) > 1}
+    architectures = list(dict.fromkeys(name for outcome in several.values() for name in outcome.scores))
+    rows = []
+    for name, outcome in several.items():
+        own = [spread(outcome.students(each)) if each in outcome.scores else "–" for each in architectures]
+        mean = statistics.fmean(statistics.fmean(outcome.students(each)) for each in outcome.scores)
+        rows.append([name, *own, f"{mean:.2f}"])
+    return report.table(["cell", *architectures, "mean"], rows)
+
+
+def protocol_of(record: Mapping[str, Any]) -> str:
+    """Name, version and epochs of the protocol that a record's results are under."""
+    protocol = record["results"]["protocol"]
+    return f"{protocol['name']} v{protocol['version']}, {protocol['epochs']} epochs"
+
+
+def gain_table(gains: Mapping[str, Gain], pairs: Mapping[str, Sequence[tuple[str, str]]]) -> str:
+    """The comparisons in markdown."""
+    rows = []
+    for name, found in gains.items():
+        between = ", ".join(f"{first} − {second}" for first, second in pairs[name])
+        rows.append([name, str(found.interval), str(found.interval.n), between, ", ".join(found.architectures)])
+    return report.table(["comparison", "points, 95 % interval", "n", "pairs", "students"], rows)
+
+
+def gains_of_each(gains: Mapping[str, Gain]) -> str:
+    """Comparisons over several architectures, by each of these, in markdown."""
+    architectures = list(dict.fromkeys(each for found in gains.values() for each in found.of_each))
+    rows = [[name, *(str(found.of_each.get(each, "–")) for each in architectures)] for name, found in gains.items()]
+    return report.table(["comparison, points", *architectures], rows)
+
+
+def teacher_table(outcomes: Mapping[str, Outcome]) -> str:
+    """All teachers in markdown, by their commits or the digests of their weights, and the cells that use each."""
+    specs, used_in = {}, {}
+    for name, outcome in outcomes.items():
+        for found in outcome.teachers:
+            specs[found["sha"]] = TeacherSpec(**found)
+            used_in.setdefault(found["sha"], []).append(name)
+    return report.teacher_table(list(specs.values()), used_in)
+
+
+def pool_table(outcomes: Mapping[str, Outcome]) -> list[str]:
+    """How diverse the pools of several teachers are, in markdown; nothing where there is none."""
+    rows = []
+    for name, outcome in outcomes.items():
+        if found := outcome.records[0]["diversity"]:
+            differing = "–" if found["disagreement"] is None else f"{100 * found['disagreement']:.2f}"
+            cka = "–" if found["cka"] is None else f"{found['cka']:.4f}"
+            rows.append([name, str(len(outcome.teachers)), differing, cka, f"{found['images']:,}"])
+    head = ["pool of", "teachers", "mean pairwise disagreement (%)", "mean pairwise CKA", "validation images"]
+    return [report.table(head, rows)] if rows else []
+
+
+def search_table(searches: Mapping[str, Mapping[str, Any]]) -> str:
+    """The pools that were chosen among others on validation images, by what their traces say, in markdown."""
+    rows = []
+    for name, search in searches.items():
+        best, tried = search["best"], f"{len(search['tried'])} of {search['pools']}"
+        seconds = sum(pool["seconds"] for pool in search["tried"])
+        rows.append([name, best["pool"], f"{best['score']:.2f}", tried, f"{seconds:.0f} s"])
+    return report.table(["pool", "chosen", "validation accuracy (%)", "pools tried", "all their runs took"], rows)
+
+
+def plot(means: Mapping[str, intervals.Interval], path: Path) -> None:
+    """The cells' accuracies with their intervals as a PNG."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 1 + 0.32 * len(means)))
+    axis = figure.subplots()
+    names = list(means)[::-1]
+    errors = [means[name].half_width if means[name].n > 1 else 0 for name in names]
+    axis.barh(names, [means[name].mean for name in names], xerr=errors, capsize=3, height=0.7)
+    axis.set_xlim(left=max(0, min(interval.mean for interval in means.values()) - 5))
+    axis.set_xlabel("test accuracy (%), 95 % intervals of means", fontsize=9)
+    axis.tick_params(labelsize=8)
+    figure.tight_layout()
+    files.write(path, lambda place: figure.savefig(place, format="png", dpi=120))

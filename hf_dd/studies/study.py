@@ -1,0 +1,230 @@
+"""A study: distillations that differ in their options, cell by cell, resumable, and one report on all of them."""
+
+import contextlib
+import dataclasses
+import functools
+import json
+import logging
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from accelerate.utils import broadcast_object_list
+from filelock import FileLock, Timeout
+
+from hf_dd import hub
+from hf_dd.artefacts import distilled_folder, records, teacher_folder
+from hf_dd.artefacts.distilled_folder import Artefact
+from hf_dd.config import EvaluationConfig, PretrainConfig, StudyConfig
+from hf_dd.config.base import field_names
+from hf_dd.core import files
+from hf_dd.core.processes import by_main_process, processes, say
+from hf_dd.data.image_data import load_data
+from hf_dd.distillation.distiller import OPERATIONAL
+from hf_dd.errors import RunError
+from hf_dd.objectives import find_objective
+from hf_dd.runs.distill import distill
+from hf_dd.runs.evaluate import evaluate
+from hf_dd.runs.pretrain import pretrain
+from hf_dd.studies import pool_search, publish
+from hf_dd.studies import report as study_report
+from hf_dd.studies.recipe import NAMING_TEACHERS, TEACHERS, Cell, Pool, Study, check_named, parts_of
+from hf_dd.studies.report import Outcome
+from hf_dd.teachers import pins
+from hf_dd.training import pretraining
+
+logger = logging.getLogger(__name__)
+
+DECIDING_TEACHERS = ("teachers", "teacher_tags", "teacher_pool", "experts")
+
+
+def study(config: StudyConfig | None = None, **options: Any) -> Path:
+    """Run what isn't there yet of a study, and write its report; returns the folder.
+
+    The folder holds `teachers/`, `pools/`, `cells/NAME-seedN/` (a distilled set each), `report.md`, `report.json`,
+    where matplotlib is installed `report.png`, and a card and rows, with which it is a data set that can be pushed.
+    A cell that is finished is kept, one that was interrupted goes on from its last checkpoint, one whose evaluation
+    alone was changed is only evaluated again, and one that evaluates another one's set waits for that. A study that is
+    started several times at once, on machines that share the folder too, is shared out: each takes what no other has
+    begun.
+    """
+    config = dataclasses.replace(config, **options) if config else StudyConfig(**options)
+    plan = Study.read(config)
+    folder = Path(config.output_dir)
+    if config.push_to_hub:  # a missing token or a taken tag shows now, not after the study
+        distilled_folder.free_tag(hub.full_repo_id(config.hub_dataset_id or folder.name), config.hub_tag)
+    teachers = teacher_jobs(plan.teachers)
+    check_named(plan, teachers)
+    pools = pool_jobs(plan.pools, teachers)
+    share_out([*teachers.values(), *pools.values(), *(cell_job(cell, teachers, pools) for cell in plan.cells)])
+    with taken(folder / "locks/report.lock", wait=True):
+        by_main_process(lambda: report(plan, config))
+    return folder
+
+
+def report(plan: Study, config: StudyConfig) -> None:
+    """Write the report of a finished study, and push it if asked, unless another run of it has just done so."""
+    folder, places = Path(config.output_dir), {}
+    for cell in plan.cells:
+        places.setdefault(cell.name, []).append(cell.folder)
+    outcomes = {name: Outcome.of(folders) for name, folders in places.items()}
+    traces = {name: Path(pool.config.output_dir) / pins.TRACE for name, pool in plan.pools.items()}
+    study_report.write_report(folder, outcomes, plan.comparisons, traces)
+    publish.write_study(folder, plan.recipe, outcomes)
+    if config.push_to_hub:
+        how = {"tag": config.hub_tag, "private": config.hub_private_repo}
+        pushed = publish.push_study(folder, outcomes, config.hub_dataset_id or folder.name, **how)
+        logger.info("Pushed %s: %s", pushed.pin, pushed.url)
+
+
+@dataclass(frozen=True)
+class Job:
+    """A part of a study; where it is done already, it does nothing.
+
+    Attributes:
+        lock: the file whose lock whoever does it holds.
+        run: what does it.
+        needs: what has to be done before.
+    """
+
+    lock: Path
+    run: Callable[[], None]
+    needs: tuple["Job", ...] = ()
+
+    def attempt(self, wait: bool) -> bool:
+        """Do it, unless another run is at it or at what it needs; whether it is done. With `wait`, it will be."""
+        with taken(self.lock, wait) as own:
+            if not own or not all(need.attempt(wait) for need in self.needs):
+                return False
+            self.run()
+            return True
+
+
+def share_out(jobs: Sequence[Job]) -> None:
+    """Do all jobs: those first that no other run of the study is at; wait only where nothing else is left to do."""
+    left = dict(enumerate(jobs, 1))
+    while left:
+        waiting = list(left)
+        for number in waiting:
+            if left[number].attempt(wait=False):
+                say(logger, "%d of %d: %s is there.", number, len(jobs), left.pop(number).lock.stem)
+        if len(left) == len(waiting):
+            left.pop(waiting[0]).attempt(wait=True)
+
+
+@contextlib.contextmanager
+def taken(path: Path, wait: bool) -> Iterator[bool]:
+    """Hold a lock, of this launch against others; gives whether it was to be had, after waiting for it if asked."""
+    state, lock = processes(), FileLock(path)
+    own, told = [False], False
+    while not own[0]:
+        if state.is_main_process:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with contextlib.suppress(Timeout):
+                own = [bool(lock.acquire(blocking=False))]
+        broadcast_object_list(own)
+        if own[0] or not wait:
+            break
+        if not told:
+            say(logger, "Waiting for another run of this study to finish %s.", path.stem)
+            told = True
+        time.sleep(1)
+    try:
+        yield own[0]
+    finally:
+        lock.release()
+
+
+def teacher_jobs(grids: Mapping[str, PretrainConfig]) -> dict[tuple[str, str], Job]:
+    """By its grid and name, what trains a teacher if it isn't there yet."""
+    jobs = {}
+    for grid, config in grids.items():
+        data, folder = load_data(config), Path(config.output_dir)
+        for architecture, seed in pretraining.grid(config):
+            name = teacher_folder.teacher_name(data, architecture, seed)
+            only = {"architectures": [architecture], "teacher_seeds": [seed], "overwrite_output_dir": True}
+            train = functools.partial(pretrain_missing, dataclasses.replace(config, **only), folder / name)
+            jobs[grid, name] = Job(folder.parents[1] / f"locks/{grid}-{name}.lock", train)
+    return jobs
+
+
+def pretrain_missing(config: PretrainConfig, folder: Path) -> None:
+    """Train a teacher whose folder isn't finished; push it where an earlier push failed."""
+    if not (folder / records.RECORD).is_file():
+        pretrain(config)
+    elif config.push_to_hub and not hub.tags(hub.full_repo_id(folder.name, config.hub_namespace), "model"):
+        teacher_folder.push_teacher(folder, config.hub_namespace, config.hub_private_repo)
+
+
+def pool_jobs(pools: Mapping[str, Pool], teachers: Mapping[tuple[str, str], Job]) -> dict[str, Job]:
+    """By its name, what chooses a pool among its candidates if that isn't done yet."""
+    jobs = {}
+    for name, pool in pools.items():
+        needs = tuple(teachers[parts_of(reference)[:2]] for reference in pool.teachers)
+        lock = Path(pool.config.output_dir).parents[1] / f"locks/pool-{name}.lock"
+        once = functools.cache(functools.partial(choose, name, pool))  # asked by its cells too, and never for nothing
+        jobs[name] = Job(lock, once, needs)
+    return jobs
+
+
+def choose(name: str, pool: Pool) -> None:
+    """Search for a pool, or go on; raises RunError where none guides better than none."""
+    found = pool_search.select(pool.config)
+    say(logger, "pools: %s: %s", name, found)
+    if found.pool is None:
+        raise RunError(
+            f"pools: {name}: no pool guides better than none ({found.folder / pins.TRACE} has the scores), so "
+            "there is nothing for its cells to be guided by: run the others by --cells, or give other candidates."
+        )
+
+
+def deciding(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Those options that decide what a cell is; its study's own teachers by name, as its folder may move."""
+    return {
+        key: [reference.rpartition(TEACHERS)[2] for reference in value] if key in NAMING_TEACHERS else value
+        for key, value in options.items()
+        if key not in OPERATIONAL or key in DECIDING_TEACHERS
+    }
+
+
+def cell_job(cell: Cell, teachers: Mapping[tuple[str, str], Job], pools: Mapping[str, Job]) -> Job:
+    """What makes a cell, after its teachers, its pool and the cell whose set it evaluates."""
+    needs = [teachers[parts_of(reference)[:2]] for reference in cell.teachers]
+    needs += [pools[cell.pool]] if cell.pool else []
+    needs += [cell_job(cell.source, teachers, pools)] if cell.source else []
+    lock = cell.folder.parents[1] / f"locks/cell-{cell.folder.name}.lock"
+    return Job(lock, functools.partial(run_cell, cell), tuple(needs))
+
+
+def run_cell(cell: Cell) -> None:
+    """Distil and evaluate what isn't there yet of a cell; raises RunError where it was made with other options."""
+    if cell.source and not (cell.folder / records.RECORD).is_file():
+        by_main_process(lambda: Artefact.open(cell.source.folder).copied(cell.folder))
+    if not (cell.folder / records.RECORD).is_file():
+        started = (cell.folder / "checkpoints").is_dir()
+        distill(cell.config, resume_from_checkpoint="latest" if started else None)
+        return
+    artefact = Artefact.open(cell.folder)
+    made = deciding(artefact.record.settings)
+    asked = deciding(find_objective(cell.config.objective).published.filled_in(cell.config))
+    if cell.pool:  # chosen anew, it may hold others
+        made["teacher_pool"] = [spec["sha"] for spec in artefact.record.teachers]
+        asked["teacher_pool"] = [pin.sha for pin in pins.read(cell.config.teacher_pool).pins]
+    asked = {key: value for key, value in asked.items() if key in made and value is not None}
+    if made.get("mixed_precision") == "no":
+        asked.pop("mixed_precision", None)  # where bf16 was asked for, that machine had none
+    if differing := [key for key in asked if asked[key] != made[key]]:
+        pairs = "; ".join(f"{key}: {made[key]!r} there, {asked[key]!r} here" for key in differing)
+        raise RunError(
+            f"{cell.folder} was made with other options ({pairs}). Remove it, or give another --output_dir."
+        )
+    evaluation = {key: getattr(cell.config, key) for key in field_names(EvaluationConfig)}
+    kept = cell.folder.with_name(f"{cell.folder.name}.evaluation.json")  # of a later evaluation than the run's own
+    done = json.loads(kept.read_text()) if kept.is_file() else artefact.record.settings
+    done = dataclasses.asdict(EvaluationConfig()) | done  # of a record that is older than an option
+    if artefact.record.results is None or any(done[key] != value for key, value in evaluation.items()):
+        evaluate(sets=[str(cell.folder)], mixed_precision=cell.config.mixed_precision, **evaluation)
+        text = json.dumps(evaluation)
+        by_main_process(lambda: files.write_text(kept, text))

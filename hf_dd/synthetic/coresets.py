@@ -1,0 +1,166 @@
+"""Coresets: real images chosen by their features, the baselines that every distilled set is measured against."""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
+from torch import Tensor
+
+from hf_dd.data.batches import in_chunks
+from hf_dd.data.image_data import ImageData
+from hf_dd.errors import ConfigError, DataError, nearest_first
+from hf_dd.nn import networks
+from hf_dd.training.loop import TrainingRecipe, fit
+
+Autocast = Callable[[], AbstractContextManager]
+
+
+def herding(features: Tensor, labels: Tensor, num_classes: int, ipc: int) -> Tensor:
+    """Welling's herding (ICML 2009), as iCaRL (Rebuffi et al., CVPR 2017, algorithm 4) takes its exemplars.
+
+    Each pick of a class brings the mean of the picked features as close to the mean of the class as one image can.
+
+    Args:
+        features: floating, (N, F), on any device; finite. For iCaRL's own form, of unit length.
+        labels: int64, (N,).
+        num_classes: labels are 0 … num_classes − 1.
+        ipc: images per class.
+
+    Returns:
+        Indices into `features`, int64, (num_classes · ipc,), on the CPU: class after class, in the order of the picks,
+        no index twice.
+
+    Raises:
+        DataError: where a class has fewer than `ipc` images, or a feature is no finite number.
+        ConfigError: for an ipc below 1.
+    """
+    return _for_each_class(_herd, features, labels, num_classes, ipc)
+
+
+def k_centers(features: Tensor, labels: Tensor, num_classes: int, ipc: int) -> Tensor:
+    """Greedy k-center (Sener & Savarese, ICLR 2018, algorithm 1) in each class, from the image nearest to its mean.
+
+    Every further pick is the image that is farthest from all picked ones. Arguments, result and errors are those of
+    `herding`.
+    """
+    return _for_each_class(_spread, features, labels, num_classes, ipc)
+
+
+METHODS: dict[str, Callable[[Tensor, Tensor, int, int], Tensor]] = {"herding": herding, "k-centers": k_centers}
+
+
+@torch.no_grad()
+def real_features(data: ImageData, network: networks.Network, autocast: Autocast = nullcontext) -> Tensor:
+    """Features of all training images, float32, (N, F), on the CPU; the network is on the data's device."""
+    network.eval()
+    features = torch.empty(len(data.train), network.feature_size)
+    for places, images in in_chunks(data.train.images):
+        with autocast():
+            features[places] = network.features(data.normalise(images)).float().cpu()
+    return features
+
+
+def select(
+    data: ImageData,
+    method: str,
+    ipc: int,
+    seed: int,
+    *,
+    architecture: str = "ConvNet",
+    epochs: int = 10,
+    autocast: Autocast = nullcontext,
+) -> Tensor:
+    """Choose `ipc` training images per class by their features under a network trained on the whole training split.
+
+    Args:
+        data: on the device to train on.
+        method: of METHODS.
+        ipc: images per class.
+        seed: of the network's parameters and of the order of its training images.
+        architecture: of the network, by its name in `networks.ARCHITECTURES`.
+        epochs: of its training; 0 leaves it as it was drawn.
+        autocast: context of its forward passes.
+
+    Returns:
+        Indices into `data.train`, int64, (num_classes · ipc,), on the CPU, as `herding` orders them.
+
+    Raises:
+        ConfigError: for an unknown method or architecture.
+        DataError: where a class has fewer than `ipc` images, or where the training diverged.
+    """
+    if method not in METHODS:
+        raise ConfigError(
+            f"No selection is called {method!r}; known, nearest first: {', '.join(nearest_first(method, METHODS))}."
+        )
+    data.require_ipc(ipc)
+    network = networks.build(architecture, **data.network_shape, seed=seed).to(data.device)
+    training = fit(
+        network,
+        data.train.images,
+        data.train.labels,
+        embedding_recipe(epochs),
+        seed=seed,
+        purpose="selection",
+        prepare=data.normalise,
+        autocast=autocast,
+    )
+    for _ in training:
+        pass
+    return METHODS[method](real_features(data, network, autocast), data.train.labels, data.num_classes, ipc)
+
+
+def embedding_recipe(epochs: int) -> TrainingRecipe:
+    """How the network is trained that features are taken from: as a student is, on the real images as they are."""
+    return TrainingRecipe(
+        epochs=epochs,
+        learning_rate=0.01,
+        momentum=0.9,
+        weight_decay=5e-4,
+        batch_size=256,
+        drops=(epochs // 2 + 1,),
+        strategy=(),
+    )
+
+
+def _for_each_class(
+    choose: Callable[[Tensor, int], Tensor], features: Tensor, labels: Tensor, num_classes: int, ipc: int
+) -> Tensor:
+    """`choose` gets a class's features around their mean, in float64 on the CPU: equal picks on every device."""
+    if ipc < 1:
+        raise ConfigError(f"ipc must be at least 1, not {ipc}.")
+    labels, chosen = labels.cpu(), []
+    for label in range(num_classes):
+        members = (labels == label).nonzero().flatten()
+        if len(members) < ipc:
+            raise DataError(f"Class {label} has {len(members)} images to choose {ipc} from: ask for a smaller ipc.")
+        own = features[members.to(features.device)].cpu().double()
+        if not own.isfinite().all():
+            raise DataError(
+                f"Features of class {label} hold infinities or NaN: was the network trained until it diverged?"
+            )
+        chosen.append(members[choose(own - own.mean(0), ipc)])
+    return torch.cat(chosen)
+
+
+def _herd(centred: Tensor, ipc: int) -> Tensor:
+    """After k picks with the sum s, ‖(s + x) / (k + 1)‖ is smallest where ‖x‖² + 2 x·s is."""
+    norms, total = centred.square().sum(1), torch.zeros_like(centred[0])
+    taken, picks = torch.zeros_like(norms), []
+    for _ in range(ipc):
+        picks.append(int((norms + 2 * (centred @ total) + taken).argmin()))
+        total += centred[picks[-1]]
+        taken[picks[-1]] = torch.inf
+    return torch.tensor(picks, dtype=torch.int64)
+
+
+def _spread(centred: Tensor, ipc: int) -> Tensor:
+    """`distances` are ‖x − pick‖² to the nearest pick; a pick's own is below all others, so that none comes twice."""
+    norms = centred.square().sum(1)
+    picks = [int(norms.argmin())]
+    distances = torch.full_like(norms, torch.inf)
+    while len(picks) < ipc:
+        last = picks[-1]
+        distances = distances.minimum(norms + norms[last] - 2 * (centred @ centred[last]))
+        distances[last] = -torch.inf
+        picks.append(int(distances.argmax()))
+    return torch.tensor(picks, dtype=torch.int64)

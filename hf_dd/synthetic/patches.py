@@ -1,0 +1,153 @@
+"""Real images that teachers find typical of their class: RDED's patches, and whole images scored in the same way.
+
+The score of an image is the cross-entropy of a teacher's logits against its class, averaged over the pool: the lower,
+the more realistic (Sun, Shi, Yu & Lin, CVPR 2024, whose V-information comes down to it). Nothing is optimised. Every
+draw is named by (seed, purpose, class), so that no number of processes changes the choice.
+"""
+
+from contextlib import nullcontext
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from hf_dd.core.seeding import generator
+from hf_dd.data.batches import in_chunks
+from hf_dd.data.image_data import ImageData
+from hf_dd.errors import ConfigError, TeacherError
+from hf_dd.nn.crops import draw_boxes, resized_crop
+from hf_dd.nn.tiles import lay_out, tile_size
+from hf_dd.synthetic.coresets import Autocast
+from hf_dd.teachers.pool import TeacherPool
+
+METHODS = ("rded", "teacher-score")
+
+
+@dataclass(frozen=True)
+class PatchOptions:
+    """RDED's settings; the defaults are the paper's, with its patches per side (`factor` there) for CIFAR.
+
+    Attributes:
+        images: real images per class that are drawn as candidates (or as many as are needed, or as there are).
+        crops: random crops of each, of which the best one counts.
+        tiles: patches per side of a made image: 1 at CIFAR's size, 2 for ImageNet.
+        scale: the least share of an image's area that a crop takes; torchvision's default, as the paper's code has it.
+    """
+
+    images: int = 300
+    crops: int = 5
+    tiles: int = 1
+    scale: float = 0.08
+
+    def __post_init__(self) -> None:
+        for name in ("images", "crops", "tiles"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"--objective_options {name}={getattr(self, name)}: it has to be at least 1.")
+        if not 0 < self.scale <= 1:
+            raise ConfigError(f"--objective_options scale={self.scale}: it has to be above 0, and 1 at most.")
+
+
+def realistic_patches(
+    data: ImageData,
+    pool: TeacherPool,
+    ipc: int,
+    seed: int,
+    options: PatchOptions,
+    dtype: torch.dtype = torch.float32,
+    autocast: Autocast = nullcontext,
+) -> Tensor:
+    """RDED's images: of each class `ipc` · tiles² crops, each the best of its image, the best of all, tiled.
+
+    A crop is a square of the image, of a random area and place, brought to the size of a tile. Teachers see it
+    enlarged to what they take, where the paper's code surrounds it by zeros; with one tile that is the same. Crops
+    are dealt out to the images of a class in the order of their scores, so that every image gets one of the best.
+
+    Args:
+        data: on the device to compute on.
+        pool: its teachers have the data set's label space.
+        ipc: images per class.
+        seed: of the candidates and of their crops.
+        options: how many of each.
+        dtype: of the result.
+        autocast: context of the teachers' forward passes.
+
+    Returns images in [0, 1] space, (num_classes · ipc, channels, height, width), class after class, on the data's
+    device. Raises DataError where a class has fewer than ipc · tiles² images, TeacherError where a teacher has other
+    classes or gives no finite numbers, ConfigError where a tile would be smaller than a pixel.
+    """
+    needed = ipc * options.tiles**2
+    data.require_ipc(needed)
+    size = tile_size(data.image_size, options.tiles)
+    candidates, boxes = [], []
+    for label in range(data.num_classes):
+        count = min(max(options.images, needed), len(data.class_index[label]))
+        candidates.append(data.sample_class(label, count, generator(seed, "rded-images", label)))
+        draws = generator(seed, "rded-crops", label)
+        drawn = draw_boxes(count * options.crops, data.image_size, draws, scale=(options.scale, 1.0), ratio=(1.0, 1.0))
+        boxes.append(drawn.unflatten(0, (count, options.crops)))
+    scores = cross_entropies(data, pool, torch.cat(candidates), torch.cat(boxes), size, dtype, autocast)
+    made = []
+    for chosen, drawn, losses in zip(candidates, boxes, scores.split([len(part) for part in candidates]), strict=True):
+        lowest, best_crop = losses.min(1)
+        best = lowest.sort(stable=True).indices[:needed]
+        best = best.view(options.tiles**2, ipc).T.flatten()
+        images = data.train.images[chosen[best.to(chosen.device)]].to(dtype) / 255
+        patches = resized_crop(images, drawn[best, best_crop[best]], size)
+        made.append(lay_out(patches, options.tiles, data.image_size))
+    return torch.cat(made)
+
+
+def realistic_images(
+    data: ImageData,
+    pool: TeacherPool,
+    ipc: int,
+    dtype: torch.dtype = torch.float32,
+    autocast: Autocast = nullcontext,
+) -> Tensor:
+    """The `ipc` whole training images of each class that the pool finds most typical, as indices into `data.train`.
+
+    Arguments and errors are those of `realistic_patches`. Returns int64, (num_classes · ipc,), on the data's device:
+    class after class, the best first.
+    """
+    data.require_ipc(ipc)
+    scores = cross_entropies(data, pool, torch.cat(data.class_index), None, data.image_size, dtype, autocast)
+    sizes = [len(members) for members in data.class_index]
+    return torch.cat(
+        [
+            members[losses[:, 0].sort(stable=True).indices[:ipc].to(members.device)]
+            for members, losses in zip(data.class_index, scores.split(sizes), strict=True)
+        ]
+    )
+
+
+@torch.no_grad()
+def cross_entropies(
+    data: ImageData,
+    pool: TeacherPool,
+    chosen: Tensor,
+    boxes: Tensor | None,
+    size: tuple[int, int],
+    dtype: torch.dtype,
+    autocast: Autocast,
+) -> Tensor:
+    """The mean over the pool's teachers of the cross-entropy of each crop's logits against its image's class.
+
+    `chosen`, int64 (N,), says which images, `boxes`, int64 (N, crops, 4), which crops of each, brought to `size`
+    (height, width); where it is None the whole image is the only crop. Returns (N, crops), of `dtype`, on the CPU.
+    """
+    orders = [torch.tensor(teacher.logit_order(data.class_names), device=data.device) for teacher in pool]
+    pool.to(data.device, dtype)
+    crops = 1 if boxes is None else boxes.shape[1]
+    total = torch.zeros(len(chosen), crops, dtype=dtype)
+    for teacher, order in zip(pool, orders, strict=True):  # the outer loop: not all of them may be in memory
+        for places, images in in_chunks(data.train.images, chosen, seen=teacher.image_size):
+            images, labels = images.to(dtype) / 255, data.train.labels[chosen[places.to(chosen.device)]]
+            for crop in range(crops):
+                patches = images if boxes is None else resized_crop(images, boxes[places, crop], size)
+                with autocast():
+                    logits = teacher(patches)[:, order]
+                total[places, crop] += F.cross_entropy(logits.to(dtype), labels, reduction="none").cpu()
+        if not total.isfinite().all():
+            raise TeacherError(f"{teacher.spec} gives logits that are no finite numbers: did its training diverge?")
+    return total / len(orders)

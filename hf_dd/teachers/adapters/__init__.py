@@ -1,0 +1,80 @@
+"""Pre-trained models of any library as one thing: a network with logits and features, and how its images are made.
+
+Which library a folder of weights is of is told from its files: `hf_dd.json` is ours, a `config.json` with an
+`architecture` is timm's, one with a `model_type` is transformers'.
+"""
+
+import json
+from collections.abc import Iterable
+from fnmatch import fnmatch
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from hf_dd.errors import TeacherError
+from hf_dd.nn import networks
+from hf_dd.teachers.adapters import own, timm_models, transformers_models
+from hf_dd.teachers.adapters.base import Adapted
+
+WEIGHTS = ("*.safetensors", "*.safetensors.index.json")
+DESCRIPTION = ("config.json", "hf_dd.json", "README.md")
+FILES = (*DESCRIPTION, "preprocessor_config.json", "processor_config.json", *WEIGHTS)
+UNSAFE_FILES = ("*.bin", "*.pth", "*.pt", "*.py")  # pickles and code: read where the user trusts the repository
+
+
+def adapt(folder: Path, trusted: bool = False) -> Adapted:
+    """The model in a folder, built by its own library; raises TeacherError.
+
+    Args:
+        folder: its files.
+        trusted: whether pickled weights may be read and the repository's own code may run.
+    """
+    config = read_config(folder)
+    adapter = adapter_of(folder, config)
+    if not trusted:
+        require_safetensors([path.name for path in folder.iterdir()])
+    return adapter.adapt(folder, config, trusted)
+
+
+def about(folder: Path) -> dict[str, Any]:
+    """What the `DESCRIPTION` of a model says of it, as fields of a `TeacherSpec`; raises TeacherError."""
+    config = read_config(folder)
+    return adapter_of(folder, config).about(folder, config)
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """A model's `config.json`; raises TeacherError where there is none."""
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        if not isinstance(config, dict):
+            raise ValueError("it is no mapping")
+        return config
+    except (OSError, ValueError) as error:
+        raise TeacherError(f"it doesn't say what it is: config.json can't be read ({error})") from error
+
+
+def require_safetensors(files: Iterable[str]) -> None:
+    """Raise TeacherError where none of a repository's files holds weights that are read without running code."""
+    if any(fnmatch(name, WEIGHTS[0]) for name in files):
+        return
+    pickled = sorted(name for name in files if any(fnmatch(name, kind) for kind in UNSAFE_FILES[:-1]))
+    there = f"its weights are pickled ({', '.join(pickled)})" if pickled else "it holds no weights as safetensors"
+    raise TeacherError(
+        f"{there}. Only safetensors (model.safetensors) are read, never pickles, which can run code: convert them "
+        "(`save_pretrained` of transformers and `push_to_hf_hub` of timm do), or name the repository by "
+        "--trusted_teachers."
+    )
+
+
+def adapter_of(folder: Path, config: dict) -> ModuleType:
+    """What knows the library of a folder's model; raises TeacherError where that is none of ours."""
+    if (folder / "hf_dd.json").is_file():
+        return own
+    if "model_type" in config:
+        return transformers_models
+    if "architecture" in config and config["architecture"] not in networks.ARCHITECTURES:
+        return timm_models
+    raise TeacherError(
+        "it doesn't say what it is: hf_dd.json (as `hf-dd pretrain` writes it) is missing, and config.json names "
+        "neither an `architecture` of timm nor a `model_type` of transformers."
+    )

@@ -1,0 +1,255 @@
+"""Expert trajectories: what trajectory matching follows (Cazenavette et al., CVPR 2022).
+
+An expert is a teacher's training run: a repository whose git tags `epoch-0`, `epoch-1`, … are its trajectory, or a
+local run folder with a subfolder for each. Epoch 0 is the network as it was drawn. The tags are resolved to commits
+once; the weights of a commit are pulled when a step asks for them.
+"""
+
+import json
+import re
+from collections import OrderedDict
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from hf_dd import hub
+from hf_dd.config import DistillConfig
+from hf_dd.data.image_data import ImageData
+from hf_dd.errors import TeacherError
+from hf_dd.nn import networks
+from hf_dd.nn.networks import Network
+from hf_dd.teachers.teacher import locate_locally
+
+Parameters = dict[str, Tensor]
+
+TAG = re.compile(r"epoch-(0|[1-9]\d*)")
+DESCRIPTION = ("config.json", "hf_dd.json")
+FILES = (*DESCRIPTION, "model.safetensors")
+BYTES_IN_MEMORY = 1 << 30  # of the parameters that stay, over all experts
+STATISTICS_TOLERANCE = 1e-3  # of a channel's mean and std in [0, 1]: a quarter of a grey level
+SHAPE = ("in_channels", "image_size", "num_classes")
+
+
+class Expert:
+    """One trajectory.
+
+    Attributes:
+        name: the repository's id, or the run's folder.
+        revisions: for each epoch that there is, its commit; "" in a local folder.
+        pins: the epochs that a run may draw, see `select`; those of a local folder by the digest of their weights.
+    """
+
+    def __init__(self, reference: str):
+        """Resolve the tags of `owner/name`, or list a local run's epochs; raises TeacherError or HubError."""
+        self.name = reference
+        self.local = Path(reference).is_dir()
+        found = local_revisions(Path(reference)) if self.local else hub_tags(reference)
+        self.revisions = {int(match[1]): sha for tag, sha in found.items() if (match := TAG.fullmatch(tag))}
+        self.pins: dict[int, hub.Pin] = {}
+        if not self.revisions:
+            raise TeacherError(
+                f"Expert {reference} has no {'epochs' if self.local else 'tags'} epoch-0, epoch-1, …: it is no "
+                "trajectory. `hf-dd pretrain --keep_epochs 0 1 2 …` makes one."
+            )
+
+    def select(self, epochs: Iterable[int]) -> None:
+        """Take the epochs that a run may draw; raises TeacherError for those that aren't there."""
+        if missing := [epoch for epoch in epochs if epoch not in self.revisions]:
+            raise TeacherError(
+                f"Expert {self.name} lacks epochs {ranges(missing)}; it has {ranges(self.revisions)}. Take an expert "
+                "that kept them all (`hf-dd pretrain --keep_epochs 0 1 2 …`), or ask for fewer by "
+                "--objective_options max_start_epoch=… expert_epochs=…."
+            )
+        self.pins = {epoch: self.pin(epoch) for epoch in epochs}
+
+    def pin(self, epoch: int) -> hub.Pin:
+        """The commit of an epoch, or the digest of its weights in a local folder; raises TeacherError without them."""
+        revision = f"epoch-{epoch}"
+        if self.local:
+            weights = Path(self.name) / revision / "model.safetensors"
+            if not weights.is_file():
+                raise TeacherError(f"Expert {self.name} lists {revision}, but there is no {weights}.")
+            return locate_locally(Path(self.name), revision)[0]
+        return hub.Pin(self.name, revision, self.revisions[epoch])
+
+    def pull(self, epoch: int, files: Sequence[str] = FILES) -> Path:
+        """The folder with the files of an epoch; raises HubError, or TeacherError where a local one has changed."""
+        pin = self.pins[epoch]
+        if not self.local:
+            return hub.pull(pin, files=files)
+        if self.pin(epoch) != pin:
+            raise TeacherError(f"Expert {pin} changed while it was in use.")
+        return Path(self.name) / pin.revision
+
+    def describe(self) -> dict[str, Any]:
+        """What the first selected epoch's files say: the network, `class_names`, `mean`, `std`, and the `origin`."""
+        epoch = min(self.pins)
+        folder = self.pull(epoch, DESCRIPTION)
+        try:
+            config, record = (json.loads((folder / name).read_text()) for name in DESCRIPTION)
+            named = {key: config[key] for key in ("class_names", "mean", "std")}
+            return {**config, **named, "origin": {key: record[key] for key in ("architecture", "seed", "dataset")}}
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise TeacherError(
+                f"Expert {self.pins[epoch]} doesn't say what it is: config.json and hf_dd.json have to give its "
+                f"classes, statistics and origin ({type(error).__name__}: {error}). `hf-dd pretrain` writes both."
+            ) from error
+
+    def require_fit(self, network: Network, data: ImageData) -> dict[str, Any]:
+        """What `describe` says; raises TeacherError where a student can't follow it with this network and data."""
+        found = self.describe()
+        if tuple(found["class_names"]) != tuple(data.class_names):
+            raise TeacherError(
+                f"Expert {self.name} has another label space than {data.name}: its classes are, in order, "
+                f"{listed(found['class_names'])}, and those of the data set {listed(data.class_names)}."
+            )
+        differing = [key for key, value in network.config.items() if found.get(key) != value]
+        differing = ["architecture"] if "architecture" in differing else differing
+        shape = [key for key in differing if key in SHAPE]
+        kind = "takes another image shape" if shape else "is another network"
+        if differing:
+            there, here = (
+                ", ".join(f"{key} {of.get(key)}" for key in shape or differing) for of in (found, network.config)
+            )
+            way_out = (
+                f"Take an expert that was trained on {data.name}."
+                if shape
+                else "Choose --architecture and --architecture_options as the expert's."
+            )
+            raise TeacherError(f"Expert {self.name} {kind}: it has {there}, this run {here}. {way_out}")
+        for key, ours in (("mean", data.mean), ("std", data.std)):
+            near = [abs(a - b) <= STATISTICS_TOLERANCE for a, b in zip(found[key], ours, strict=False)]
+            if not all(near) or len(found[key]) != len(ours):
+                raise TeacherError(
+                    f"Expert {self.name} was trained on images normalised by a {key} of {found[key]}, those of "
+                    f"{data.name} have {list(ours)}: take an expert that was trained on this data set."
+                )
+        return found
+
+    def load(self, epoch: int, network: Network) -> Parameters:
+        """The parameters at a selected epoch, on the CPU; raises TeacherError unless they are those of the network."""
+        try:
+            found = networks.load(self.pull(epoch))
+        except TeacherError as error:
+            raise TeacherError(f"Expert {self.pins[epoch]}: {error}") from error
+        if found.config != network.config:
+            raise TeacherError(
+                f"Expert {self.pins[epoch]} is another network than at its first epoch: {found.config}, not "
+                f"{network.config}."
+            )
+        return {name: parameter.detach() for name, parameter in found.named_parameters()}
+
+
+class ExpertPool:
+    """Experts, and those of their parameters that were used last, in memory.
+
+    Args:
+        references: `owner/name` of repositories, or local run folders; at least one.
+
+    Attributes:
+        experts: in the order of the references.
+    """
+
+    def __init__(self, references: Sequence[str]):
+        self.experts = [Expert(reference) for reference in references]
+        self._origins: list[dict[str, Any]] = []
+        self._network: Network | None = None
+        self._loaded: OrderedDict[tuple[int, int], Parameters] = OrderedDict()
+        self._limit = 1
+
+    @classmethod
+    def from_config(cls, config: DistillConfig) -> "ExpertPool | None":
+        """The experts that the options name, or None where they name none."""
+        return cls(config.experts) if config.experts else None
+
+    def __len__(self) -> int:
+        return len(self.experts)
+
+    def first_epoch(self) -> int:
+        """The earliest epoch that all experts have; raises TeacherError where they have none in common."""
+        common = set.intersection(*(set(expert.revisions) for expert in self.experts))
+        if not common:
+            each = "; ".join(f"{expert.name} has {ranges(expert.revisions)}" for expert in self.experts)
+            raise TeacherError(f"The experts have no epoch in common: {each}.")
+        return min(common)
+
+    def prepare(self, network: Network, data: ImageData, epochs: Iterable[int]) -> None:
+        """Take these epochs of every expert, to be loaded into the place and the precision of the student's network.
+
+        Raises TeacherError, naming the expert, for a missing epoch, another architecture, label space, image shape or
+        normalisation. No weights are pulled yet.
+        """
+        epochs = sorted(epochs)
+        for expert in self.experts:
+            expert.select(epochs)
+        self._origins = [expert.require_fit(network, data)["origin"] for expert in self.experts]
+        self._network = network
+        size = sum(value.numel() * value.element_size() for value in network.parameters())
+        self._limit = max(1, BYTES_IN_MEMORY // size)
+
+    def parameters(self, index: int, epoch: int) -> Parameters:
+        """The parameters of an expert at an epoch by name, as the student's are placed; not to be changed in place."""
+        key = (index, epoch)
+        if key not in self._loaded:
+            parameters = self.experts[index].load(epoch, self._network)
+            if len(self._loaded) >= self._limit:
+                self._loaded.popitem(last=False)
+            own = self._network.classifier.weight
+            self._loaded[key] = {name: value.to(own.device, own.dtype) for name, value in parameters.items()}
+        self._loaded.move_to_end(key)
+        return self._loaded[key]
+
+    def lock(self) -> list[dict[str, Any]]:
+        """Each expert for the record: `repo_id`, its origin, and the `epochs` in use with their `shas`."""
+        return [
+            {
+                "repo_id": expert.name,
+                **origin,
+                "epochs": list(expert.pins),
+                "shas": [pin.sha for pin in expert.pins.values()],
+            }
+            for expert, origin in zip(self.experts, self._origins, strict=True)
+        ]
+
+
+def hub_tags(reference: str) -> dict[str, str]:
+    """The tags of a repository with their commits; raises TeacherError for what is no name, HubError where none is."""
+    if reference.count("/") != 1 or reference.startswith((".", "/", "~")) or "@" in reference:
+        raise TeacherError(
+            f"Expert {reference}: there is no such folder, and it isn't of the form owner/name. An expert is named "
+            "without a revision: its tags epoch-0, epoch-1, … are its trajectory."
+        )
+    found = hub.tags(reference, "model")
+    if not found:
+        hub.resolve(reference)  # tells whether there is such a repository at all
+    return found
+
+
+def local_revisions(folder: Path) -> dict[str, str]:
+    """The epochs of a finished local run, without commits; raises TeacherError for a folder that holds none."""
+    try:
+        run = json.loads((folder / "hf_dd.json").read_text())
+        return {revision: "" for revision in run["revisions"]}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise TeacherError(
+            f"Expert {folder} is no folder of a finished run of `hf-dd pretrain`, with its epochs as subfolders "
+            f"({type(error).__name__}: {error})."
+        ) from error
+
+
+def ranges(numbers: Iterable[int]) -> str:
+    """`0 to 3, 5` for 0, 1, 2, 3, 5."""
+    runs: list[list[int]] = []
+    for number in sorted(numbers):
+        if runs and number == runs[-1][1] + 1:
+            runs[-1][1] = number
+        else:
+            runs.append([number, number])
+    return ", ".join(str(first) if first == last else f"{first} to {last}" for first, last in runs)
+
+
+def listed(names: Sequence[str], most: int = 12) -> str:
+    """Names for a message, cut where they are many."""
+    return ", ".join(names[:most]) + (f", … ({len(names)} in all)" if len(names) > most else "")

@@ -1,0 +1,137 @@
+"""What teachers make of the whole training split: computed once, kept on disk, and the same on all processes.
+
+A pass over the real set for each teacher is the dearest part of CLoM's `cos` and of a fitted head. Its result follows
+from the teacher's commit, how its images are made, the data, the precision and the code, but from no seed of a run: so
+it is kept under a name of all these (`memory`). The first process alone looks for it, and tells the others what it
+found: either all of them compute together or none does, and no disk has to be shared. An objective sees none of this:
+it asks `Step.remembered`.
+"""
+
+import dataclasses
+import hashlib
+import importlib.metadata
+import logging
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import broadcast_object_list
+from torch import Tensor
+
+from hf_dd.core import cache
+from hf_dd.data import stored_images
+from hf_dd.data.batches import chunks_of, read_ahead
+from hf_dd.data.image_data import ImageData
+from hf_dd.teachers.teacher import Teacher, TeacherSpec
+
+logger = logging.getLogger(__name__)
+
+VERSION = 1  # of what is computed of teachers, class sums and fitted heads too: raise it with any change of those
+Value = TypeVar("Value")
+
+
+class FeatureMemory:
+    """The memory of a run.
+
+    Args:
+        data: the real set. Nothing is remembered of one without a fingerprint.
+        dtype: of the images that teachers get, and of the features: 'float32' or 'float64'.
+        accelerator: processes, device, precision.
+    """
+
+    def __init__(self, data: ImageData, dtype: str, accelerator: Accelerator):
+        self.data = data.to(accelerator.device)
+        self.dtype = getattr(torch, dtype)
+        self.accelerator = accelerator
+
+    def remembered(self, kind: str, teacher: Teacher, compute: Callable[[], Tensor]) -> Tensor:
+        """What `compute` gives of a teacher, or gave in an earlier run, on the data's device, as on every process."""
+        return self.kept(kind, teacher, [kind], lambda: {kind: compute()})[kind].to(self.data.device)
+
+    def kept(
+        self,
+        kind: str,
+        teacher: Teacher,
+        names: Sequence[str],
+        compute: Callable[[], dict[str, Tensor]],
+        *settings: Any,
+        everywhere: bool = True,
+    ) -> dict[str, Tensor] | None:
+        """Tensors by their names, as `compute` gives them or as they were kept; every process has to call it.
+
+        Args:
+            kind: what they are.
+            teacher: whose they are.
+            names: theirs.
+            compute: is called on all processes or on none, and gives all of them the same.
+            settings: what else they follow from, JSON-able.
+            everywhere: whether all processes need what was kept; if not, only the first has it, the others None.
+        """
+        first, known = self.accelerator.is_main_process, self.data.fingerprint and teacher.spec.sha
+        path = self.place_of(kind, teacher, settings) if known else None
+        found = stored_images.read(path, names, math.inf) if first and known else None
+        if self.from_first(found is not None):
+            return self.from_first(found) if everywhere else found
+        if first:  # minutes without a word, for a large teacher on a CPU
+            logger.info("Computing %s of %s on %s.", kind, teacher.spec, self.data.name)
+        computed = compute()
+        if first and known:
+            about = {"teacher": teacher.spec.repo_id, "sha": teacher.spec.sha, "data": self.data.name}
+            stored_images.write(path, {name: value.cpu().contiguous() for name, value in computed.items()}, about)
+        return computed
+
+    def from_first(self, value: Value) -> Value:
+        """What the first process has, on all of them."""
+        values = [value]
+        broadcast_object_list(values)
+        return values[0]
+
+    def place_of(self, kind: str, teacher: Teacher, settings: Sequence[Any]) -> Path:
+        """The file of what is computed of a teacher."""
+        spec = teacher.spec
+        identity = [
+            spec.sha,
+            local_files(spec),
+            [spec.library, importlib.metadata.version(spec.library), spec.trusted],
+            dataclasses.asdict(teacher.transform),
+            self.data.fingerprint,
+            [str(self.dtype), self.accelerator.mixed_precision, self.accelerator.device.type],
+            settings,
+        ]
+        return cache.place_of(kind, VERSION, identity, ".safetensors")
+
+    def features(self, teacher: Teacher) -> Tensor | None:
+        """Of all training images, (N, features): on the first process for certain, on the others perhaps None.
+
+        The chunks that a teacher sees are dealt out to the processes, and are the same for any number of them.
+        """
+        found = self.kept(
+            "features", teacher, ["features"], lambda: {"features": self.compute_features(teacher)}, everywhere=False
+        )
+        return found and found["features"].to(self.data.device)
+
+    @torch.no_grad()
+    def compute_features(self, teacher: Teacher) -> Tensor:
+        """Each process computes those of its chunks, then all are put together; every process has to call it."""
+        images = self.data.train.images
+        chunks = torch.arange(len(images)).tensor_split(chunks_of(len(images), images, teacher.image_size))
+        own = chunks[self.accelerator.process_index :: self.accelerator.num_processes]
+        blank = torch.zeros(1, *images.shape[1:], dtype=self.dtype, device=self.data.device)
+        features = blank.new_zeros(len(images), teacher.features(blank).shape[1])
+        for places, batch in zip(own, read_ahead(images, own), strict=True):
+            with self.accelerator.autocast():
+                features[places] = teacher.features(batch.to(self.dtype) / 255).to(self.dtype)
+        return self.accelerator.reduce(features, reduction="sum")
+
+
+def local_files(spec: TeacherSpec) -> str:
+    """A digest of a local teacher's configuration and code: its sha is of its weights alone. A commit needs none."""
+    digest = hashlib.blake2b(digest_size=16)
+    if spec.sha.startswith("sha256:"):
+        folder = Path(spec.repo_id)
+        for path in sorted([*folder.glob("config.json"), *folder.glob("*.py")]):
+            digest.update(path.read_bytes())
+    return digest.hexdigest()

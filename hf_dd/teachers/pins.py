@@ -1,0 +1,204 @@
+"""A pool as commits: the notes of a collection, or `pool.json`, which is also written beside a distilled set.
+
+A revision may mean another commit by now: what was locked is what counts, and what is used.
+"""
+
+import dataclasses
+import json
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hf_dd import hub
+from hf_dd.errors import HfDdError, HubError, TeacherError
+from hf_dd.teachers import adapters
+from hf_dd.teachers.teacher import TeacherSpec, load_teacher, locate_locally, naming, pulled
+
+LOCK, TRACE = "pool.json", "trace.json"  # the second says how the first was chosen, if it was
+PIN_IN_NOTE = re.compile(r"(?P<revision>[^\s=]+)=(?P<sha>[0-9a-f]{40})")
+SLUG = re.compile(r"[^/@]+/[^/@]+-[0-9a-f]{24}")  # of a collection
+SHA = re.compile(r"[0-9a-f]{40}|sha256:[0-9a-f]{64}")
+
+
+@dataclass(frozen=True)
+class Lock:
+    """What a pool is made of, read from wherever it was kept.
+
+    Attributes:
+        source: a collection's slug, a file or folder, or the `owner/name@sha` of a distilled set.
+        pins: at least one; a local teacher's is its folder and `sha256:` and the digest of its weights.
+        written: what `pool.json` says of each; None of a collection, whose notes give the commits alone.
+    """
+
+    source: str
+    pins: list[hub.Pin]
+    written: list[TeacherSpec] | None = None
+
+    def specs(self) -> list[TeacherSpec]:
+        """What is known of each teacher: as it was written, else as its files say; raises TeacherError or HubError."""
+        return self.written or [described(pin) for pin in self.pins]
+
+
+def read(place: str) -> Lock:
+    """A pool by a collection's slug, a `pool.json`, or a distilled set that holds one (its folder or Hub reference).
+
+    Raises TeacherError or HubError, naming the place, where there is none.
+    """
+    path = Path(place)
+    if path.exists():
+        return of_file(path / LOCK if path.is_dir() else path, place)
+    if SLUG.fullmatch(place):
+        return of_collection(place)
+    try:
+        pin = hub.resolve(place, "dataset")
+        folder = hub.pull(pin, "dataset", files=[LOCK])
+    except HubError as error:
+        raise HubError(
+            f"Pool {place}: there is no such file or folder, and it isn't a collection's slug (owner/title-<24 hex "
+            f"digits>). As a distilled set: {error}"
+        ) from error
+    return of_file(folder / LOCK, f"{pin.repo_id}@{pin.sha}")
+
+
+def of_file(path: Path, source: str) -> Lock:
+    """The lock in a `pool.json`; raises TeacherError, naming the source, where it is none."""
+    try:
+        specs = specs_of(json.loads(path.read_text(encoding="utf-8"))["teachers"])
+    except FileNotFoundError as error:
+        raise TeacherError(
+            f"{source} holds no {LOCK}: it was made without teachers, or isn't a distilled set."
+        ) from error
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise TeacherError(
+            f"{source} isn't a pool's lock ({type(error).__name__}: {error}). `hf-dd pool create --output {LOCK}` "
+            "writes one, and so does `hf-dd distill`."
+        ) from error
+    if not specs:
+        raise TeacherError(f"{source} names no teacher: a pool holds at least one.")
+    return Lock(source, [hub.Pin(spec.repo_id, spec.revision, spec.sha) for spec in specs], specs)
+
+
+def specs_of(entries: Iterable[dict[str, Any]]) -> list[TeacherSpec]:
+    """Teachers as a lock or a record lists them; raises ValueError or TypeError for what isn't a pinned teacher."""
+    specs = [TeacherSpec(**entry) for entry in entries]
+    for spec in specs:
+        place = (spec.repo_id, spec.revision, spec.sha)
+        if not all(isinstance(part, str) and part for part in place) or not SHA.fullmatch(spec.sha):
+            raise ValueError(f"{spec.repo_id!r} at {spec.revision!r} and {spec.sha!r} is no commit of a teacher")
+    return specs
+
+
+def content(source: str | None, specs: Sequence[TeacherSpec]) -> dict[str, Any]:
+    """What `pool.json` holds, JSON-able."""
+    return {"source": source, "teachers": [dataclasses.asdict(spec) for spec in specs]}
+
+
+def of_collection(slug: str) -> Lock:
+    """The commits that the notes of a collection pin; raises TeacherError where an item isn't a pinned model."""
+    pins = list(pins_of(hub.read_collection(slug)))
+    if not pins:
+        raise TeacherError(f"Collection {slug} is empty: a pool holds at least one teacher.")
+    return Lock(slug, pins)
+
+
+def notes_of(pins: Iterable[hub.Pin]) -> list[hub.CollectionItem]:
+    """One item per repository, its note pinning each of its revisions: what `pins_of` reads back."""
+    notes: dict[str, list[str]] = {}
+    for pin in pins:
+        words = notes.setdefault(pin.repo_id, [])
+        word = f"{pin.revision}={pin.sha}"
+        if word in words:
+            raise TeacherError(f"{pin.repo_id}@{pin.revision} is named twice: leave one out.")
+        words.append(word)
+    return [hub.CollectionItem(repo_id, "model", " ".join(words)) for repo_id, words in notes.items()]
+
+
+def pins_of(collection: hub.Collection) -> Iterator[hub.Pin]:
+    """The commits that a collection's notes pin: `epoch-10=<sha> …` for each of its models."""
+    for item in collection.items:
+        if item.kind != "model":
+            raise TeacherError(
+                f"Collection {collection.slug} holds the {item.kind} {item.repo_id}; a pool holds models."
+            )
+        matches = [PIN_IN_NOTE.fullmatch(word) for word in item.note.split()]
+        if not matches or None in matches:
+            raise TeacherError(
+                f"The note of {item.repo_id} in {collection.slug} pins no commits: it reads {item.note!r}, not "
+                "'epoch-10=<40 hex digits> …'. Make the pool anew with `hf-dd pool create`."
+            )
+        yield from (hub.Pin(item.repo_id, match["revision"], match["sha"]) for match in matches)
+
+
+def is_local(pin: hub.Pin) -> bool:
+    """Whether a teacher was a folder of this machine."""
+    return pin.sha.startswith("sha256:")
+
+
+def files_of(pin: hub.Pin, trusted: Sequence[str] = ()) -> tuple[hub.Pin, Path]:
+    """The files of a teacher at a pin; raises HubError, or TeacherError where a local one isn't what it was."""
+    if not is_local(pin):
+        return pulled(pin, trusted)
+    if not Path(pin.repo_id).is_dir():
+        raise TeacherError(f"Teacher {pin} was a local folder, which isn't there.")
+    now, folder = locate_locally(Path(pin.repo_id), "")
+    if now.sha != pin.sha:
+        raise TeacherError(
+            f"Teacher {pin.repo_id} isn't what it was when it was locked: its weights were {pin.sha[:19]} and are "
+            f"{now.sha[:19]}."
+        )
+    return pin, folder
+
+
+def described(pin: hub.Pin) -> TeacherSpec:
+    """What the files of a teacher say of it, its weights aside; raises TeacherError or HubError."""
+    folder = files_of(pin)[1] if is_local(pin) else hub.pull(pin, files=adapters.DESCRIPTION)
+    with naming(pin):
+        return TeacherSpec(pin.repo_id, pin.revision, pin.sha, **adapters.about(folder))
+
+
+def moved(pin: hub.Pin) -> str | None:
+    """What there is to warn of where a revision doesn't mean its locked commit any more; None where it does."""
+    if is_local(pin):
+        return None
+    try:
+        now = hub.resolve(f"{pin.repo_id}@{pin.revision}")
+    except HubError as error:
+        return f"{error} The locked commit {pin.sha} is what counts."
+    if now.sha == pin.sha:
+        return None
+    return (
+        f"{pin.repo_id}@{pin.revision} moved since the pool was locked: it was {pin.sha} and is {now.sha}. The locked "
+        "commit is what counts."
+    )
+
+
+def difference(first: Lock, second: Lock) -> tuple[list[hub.Pin], list[hub.Pin], list[tuple[hub.Pin, hub.Pin]]]:
+    """What is in the first pool alone, in the second alone, and what moved: a revision at two commits."""
+
+    def by_revision(pins: Sequence[hub.Pin], others: Sequence[hub.Pin]) -> dict[tuple[str, str], hub.Pin]:
+        return {(pin.repo_id, pin.revision): pin for pin in pins if pin not in others}
+
+    before, after = by_revision(first.pins, second.pins), by_revision(second.pins, first.pins)
+    return (
+        [pin for place, pin in before.items() if place not in after],
+        [pin for place, pin in after.items() if place not in before],
+        [(pin, after[place]) for place, pin in before.items() if place in after],
+    )
+
+
+def verify(lock: Lock, trusted: Sequence[str] = ()) -> Iterator[tuple[hub.Pin, HfDdError | None]]:
+    """Whether each teacher is still there at its commit and loads, strictly and frozen: its pin, and what is wrong.
+
+    The Hub is asked even for what lies in the cache. `trusted` names repositories whose pickles may be read.
+    """
+    for pin in lock.pins:
+        try:
+            if not is_local(pin):
+                hub.list_files(pin)
+            load_teacher(*files_of(pin, trusted), trusted)
+        except HfDdError as error:
+            yield pin, error
+        else:
+            yield pin, None

@@ -1,0 +1,189 @@
+"""Pools of teachers: named by reference, by Hub tags, by a query, or by where their commits are locked."""
+
+import logging
+from collections import Counter, OrderedDict
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import torch
+
+from hf_dd import hub
+from hf_dd.config import TeacherConfig
+from hf_dd.core.seeding import derive_seed
+from hf_dd.errors import TeacherError
+from hf_dd.teachers import pins as locks
+from hf_dd.teachers import query as queries
+from hf_dd.teachers.query import TeacherQuery
+from hf_dd.teachers.teacher import FittedHead, Teacher, TeacherSpec, load_teacher, locate
+
+logger = logging.getLogger(__name__)
+
+
+class TeacherPool(Sequence[Teacher]):
+    """Teachers, grouped by architecture; `draw` picks one as the paper does.
+
+    Args:
+        teachers: at least one.
+        source: what the pool was made from, for the record: a collection's slug, Hub tags, a query, or nothing.
+
+    Attributes:
+        specs: what each teacher is, whether its weights are in memory or not.
+    """
+
+    def __init__(self, teachers: Sequence[Teacher], source: str | None = None):
+        if not teachers:
+            raise TeacherError("The pool holds no teacher.")
+        self.specs = [teacher.spec for teacher in teachers]
+        self.source = source
+        self._loaded = OrderedDict(enumerate(teachers))
+        self._files: list[tuple[hub.Pin, Path]] = []
+        self._heads: dict[int, FittedHead] = {}
+        self._trusted: Sequence[str] = ()
+        self._limit = len(teachers)
+        self._place: tuple[torch.device | None, torch.dtype | None] = (None, None)
+
+    @classmethod
+    def from_files(
+        cls,
+        files: Iterable[tuple[hub.Pin, Path]],
+        source: str | None = None,
+        in_memory: int | None = None,
+        trusted: Sequence[str] = (),
+    ) -> "TeacherPool":
+        """Load teachers from their files, each once, so that a bad one shows now; raises TeacherError.
+
+        `in_memory` is how many stay, those used last; the others are loaded again when they are asked for. `trusted`
+        names the repositories whose pickles may be read and whose code may run.
+        """
+        files = list(files)
+        limit = in_memory or len(files)
+        pool = cls([load_teacher(*place, trusted) for place in files[:limit]], source)
+        pool._files, pool._limit, pool._trusted = files, limit, trusted
+        pool.specs += [pool._load(index).spec for index in range(limit, len(files))]
+        return pool
+
+    def __getitem__(self, index: int) -> Teacher:
+        index = range(len(self))[index]
+        if index not in self._loaded:
+            return self._load(index)
+        self._loaded.move_to_end(index)
+        return self._loaded[index]
+
+    def _load(self, index: int) -> Teacher:
+        """Load a teacher in the place of the one that was not used for longest."""
+        if len(self._loaded) >= self._limit:
+            self._loaded.popitem(last=False)  # before the other is there
+        teacher = load_teacher(*self._files[index], self._trusted).to(*self._place)
+        self._loaded[index] = teacher.give_head(self._heads[index]) if index in self._heads else teacher
+        return self._loaded[index]
+
+    def give_head(self, index: int, head: FittedHead) -> None:
+        """Let a fitted head give a teacher's logits, in place: now, and whenever it is loaded again."""
+        self._heads[index] = head
+        self.specs[index] = self[index].give_head(head).spec
+
+    def __len__(self) -> int:
+        return len(self.specs)
+
+    def __repr__(self) -> str:
+        lines = [f"  {spec}  {described(spec)}" for spec in self.specs]
+        return "\n".join([f"TeacherPool of {len(self)}{f' from {self.source}' if self.source else ''}", *lines])
+
+    def to(self, device: torch.device, dtype: torch.dtype) -> "TeacherPool":
+        """Put all teachers there, in place: those in memory now, the others when they are loaded."""
+        self._place = (device, dtype)
+        for teacher in self._loaded.values():
+            teacher.to(device, dtype)
+        return self
+
+    @classmethod
+    def from_references(
+        cls,
+        references: Sequence[str],
+        source: str | None = None,
+        in_memory: int | None = None,
+        trusted: Sequence[str] = (),
+    ) -> "TeacherPool":
+        """Load teachers named as `owner/name@revision` or as local folders; raises TeacherError or HubError."""
+        files = [locate(reference, trusted) for reference in references]
+        return cls.from_files(files, source, in_memory, trusted)
+
+    @classmethod
+    def from_tags(
+        cls,
+        filters: Sequence[str],
+        revision: str = "final",
+        in_memory: int | None = None,
+        trusted: Sequence[str] = (),
+    ) -> "TeacherPool":
+        """Load `revision` of every Hub model that carries all of these Hub tags, in the order of their ids."""
+        return cls._from_pins(queries.tagged(filters, revision), " ".join(filters), in_memory, trusted)
+
+    @classmethod
+    def from_query(
+        cls, query: TeacherQuery, in_memory: int | None = None, trusted: Sequence[str] = ()
+    ) -> "TeacherPool":
+        """Load what a query over the paper's four options finds; raises TeacherError, naming what is missing."""
+        return cls._from_pins(query.find(), str(query), in_memory, trusted)
+
+    @classmethod
+    def from_collection(cls, slug: str, in_memory: int | None = None, trusted: Sequence[str] = ()) -> "TeacherPool":
+        """Load the commits that a collection's notes pin; raises TeacherError where an item isn't a pinned model."""
+        return cls._from_locked(locks.of_collection(slug), in_memory, trusted)
+
+    @classmethod
+    def from_lock(cls, place: str, in_memory: int | None = None, trusted: Sequence[str] = ()) -> "TeacherPool":
+        """Load the locked commits of a collection, a `pool.json`, or a distilled set that holds one.
+
+        A tag that moved since is a warning; the locked commit is loaded. Raises TeacherError or HubError.
+        """
+        return cls._from_locked(locks.read(place), in_memory, trusted)
+
+    @classmethod
+    def _from_locked(cls, lock: locks.Lock, in_memory: int | None, trusted: Sequence[str]) -> "TeacherPool":
+        pool = cls._from_pins(lock.pins, lock.source, in_memory, trusted)
+        for warning in filter(None, map(locks.moved, lock.pins)):
+            logger.warning(warning)
+        return pool
+
+    @classmethod
+    def _from_pins(
+        cls, pins: Sequence[hub.Pin], source: str, in_memory: int | None, trusted: Sequence[str]
+    ) -> "TeacherPool":
+        return cls.from_files([locks.files_of(pin, trusted) for pin in pins], source, in_memory, trusted)
+
+    @classmethod
+    def from_config(cls, config: TeacherConfig) -> "TeacherPool | None":
+        """The pool that the options name, or None where they name none."""
+        how = {"in_memory": config.teachers_in_memory, "trusted": config.trusted_teachers}
+        if config.teachers:
+            return cls.from_references(config.teachers, **how)
+        if config.teacher_tags:
+            return cls.from_tags(config.teacher_tags, config.teacher_revision, **how)
+        return cls.from_lock(config.teacher_pool, **how) if config.teacher_pool else None
+
+    def draw(self, seed: int, step: int) -> int:
+        """Index of the teacher of a step: first an architecture, then one of its teachers, both uniformly."""
+        architectures = sorted({spec.architecture for spec in self.specs})
+        architecture = architectures[derive_seed(seed, "teacher-architecture", step) % len(architectures)]
+        members = [index for index, spec in enumerate(self.specs) if spec.architecture == architecture]
+        return members[derive_seed(seed, "teacher", step) % len(members)]
+
+    def shares(self) -> dict[int, float]:
+        """How often `draw` picks each teacher, by its index: the weights of a mean over the pool."""
+        of_architecture = Counter(spec.architecture for spec in self.specs)
+        return {
+            index: 1 / len(of_architecture) / of_architecture[spec.architecture]
+            for index, spec in enumerate(self.specs)
+        }
+
+    def lock(self) -> dict:
+        """The resolved pool as JSON-able values: a collection has no revision of its own, this is its snapshot."""
+        return locks.content(self.source, self.specs)
+
+
+def described(spec: TeacherSpec) -> str:
+    """A teacher's options in words."""
+    if spec.library != "hf_dd":
+        return f"{spec.architecture} of {spec.library}"
+    return f"{spec.architecture} seed {spec.seed} epoch {spec.epoch}"

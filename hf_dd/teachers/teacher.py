@@ -1,0 +1,216 @@
+"""Pre-trained teachers: named by reference, by Hub tags or by a collection, resolved once to commits, loaded frozen.
+
+A teacher's folder is a commit of its repository, or a local copy of one: what `hf-dd pretrain` writes, or a model of
+timm or transformers (`adapters`).
+"""
+
+import contextlib
+import dataclasses
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from hf_dd import hub
+from hf_dd.errors import TeacherError
+from hf_dd.teachers import adapters
+from hf_dd.teachers.adapters import Adapted
+
+
+@dataclass(frozen=True)
+class TeacherSpec:
+    """What a card says of a teacher: where it lies, at which commit, and the four options of the paper.
+
+    For a local teacher, `repo_id` is its folder and `sha` is `sha256:` and the digest of its weights. What a model of
+    another library doesn't say is None. `trusted` ones were let read pickles and run their own code; `seconds` is what
+    its training took up to this epoch. `head` says of one that was given a fitted head what it was fitted on, how and
+    how well (`FittedHead.about`).
+    """
+
+    repo_id: str
+    revision: str
+    sha: str
+    architecture: str
+    seed: int | None
+    epoch: int | None
+    dataset: str | None
+    accuracy: float | None
+    library: str = "hf_dd"
+    trusted: bool = False
+    seconds: float | None = None
+    head: dict[str, Any] | None = None
+
+    @property
+    def reference(self) -> str:
+        """What names exactly this teacher again: the repository at its commit, or the local folder."""
+        return self.repo_id if self.sha.startswith("sha256:") else f"{self.repo_id}@{self.sha}"
+
+    def __str__(self) -> str:
+        return f"{self.repo_id}@{self.revision} ({self.sha.removeprefix('sha256:')[:8]})"
+
+
+@dataclass(frozen=True, eq=False)
+class FittedHead:
+    """A linear classifier on a teacher's features that was fitted to a data set (`heads`).
+
+    Attributes:
+        weight: (classes, features).
+        bias: (classes,).
+        class_names: in the order of its logits.
+        about: what a card says of it, JSON-able: `data`, `fingerprint`, `method`, `seed`, how many `images` it was
+            fitted on and how many were `held_out`, and its `accuracy` on these, in [0, 1].
+    """
+
+    weight: Tensor
+    bias: Tensor
+    class_names: list[str]
+    about: dict[str, Any]
+
+
+class Teacher(nn.Module):
+    """A frozen network that takes images in [0, 1] space, whatever its own size, channels and statistics are.
+
+    Attributes:
+        network: images as it takes them → logits, with `features`.
+        spec: its place and its options.
+        transform: from images in [0, 1] space to what the network takes.
+        class_names: names of its classes, in the order of its logits; None where it has no head, or no names.
+        head: on its features, in the place of its own; None where none was fitted.
+    """
+
+    def __init__(self, adapted: Adapted, spec: TeacherSpec):
+        super().__init__()
+        self.network = adapted.network
+        self.spec = spec
+        self.transform = adapted.transform
+        self.class_names = adapted.class_names
+        self.head: nn.Linear | None = None
+        self.register_buffer("mean", torch.tensor(self.transform.mean, dtype=torch.float64).view(-1, 1, 1))
+        self.register_buffer("std", torch.tensor(self.transform.std, dtype=torch.float64).view(-1, 1, 1))
+        self.requires_grad_(False).eval()
+
+    def train(self, mode: bool = True) -> "Teacher":
+        """Stay in eval mode: a teacher's BatchNorm never follows the images it is shown."""
+        return super().train(False)
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """(height, width) that the network sees: (0, 0) where that depends on the image."""
+        return self.transform.image_size or (0, 0)
+
+    def adapt(self, images: Tensor) -> Tensor:
+        """Bring images in [0, 1] space to the network's channels, size and statistics, differentiably."""
+        return (self.transform.place(images) - self.mean.to(images.dtype)) / self.std.to(images.dtype)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits, (N, classes of the teacher), of images (N, 1 or 3, height, width) in [0, 1] space."""
+        return self.network(self.adapt(images)) if self.head is None else self.head(self.features(images))
+
+    def features(self, images: Tensor) -> Tensor:
+        """Flattened activations before the classifier, (N, features), of images in [0, 1] space."""
+        return self.network.features(self.adapt(images))
+
+    @property
+    def bytes(self) -> int:
+        """What its weights take as they are stored, a fitted head's too."""
+        parts = [self.network] if self.head is None else [self.network, self.head]
+        values = (value for part in parts for value in part.state_dict().values())
+        return sum(value.numel() * value.element_size() for value in values)
+
+    def give_head(self, head: FittedHead) -> "Teacher":
+        """Let a fitted head give the logits from now on, in place, in the network's dtype and on its device."""
+        place = next(self.network.parameters())
+        classes, size = head.weight.shape
+        self.head = nn.utils.skip_init(nn.Linear, size, classes, device=place.device, dtype=place.dtype)
+        self.head.load_state_dict({"weight": head.weight, "bias": head.bias})
+        self.head.requires_grad_(False)
+        self.class_names = list(head.class_names)
+        self.spec = dataclasses.replace(self.spec, head=head.about)
+        return self
+
+    def knows(self, class_names: list[str]) -> bool:
+        """Whether it gives logits of just these classes, in any order."""
+        return sorted(self.class_names or []) == sorted(class_names)
+
+    def logit_order(self, class_names: list[str]) -> list[int]:
+        """For each of these classes the index of its logit; raises TeacherError where the label space differs."""
+        if not self.knows(class_names):
+            what = f"{self.spec} gives no logits of named classes."
+            if self.class_names is not None:
+                missing = sorted(set(class_names) - set(self.class_names))
+                extra = sorted(set(self.class_names) - set(class_names))
+                what = (
+                    f"The classes of {self.spec} aren't the data set's: it lacks {missing or 'none'} and has "
+                    f"{extra or 'none'} besides."
+                )
+            raise TeacherError(
+                f"{what} What reads logits (--clom ce, soft labels, rded, sre2l) needs the data set's own label "
+                "space: `hf-dd distill --fit_head` fits a head of it on a teacher's features. As a guide there is "
+                "also --clom cos, which takes any teacher."
+            )
+        return [self.class_names.index(name) for name in class_names]
+
+
+def locate(reference: str, trusted: Sequence[str] = ()) -> tuple[hub.Pin, Path]:
+    """Find a teacher's files: a local folder where one is there by that name, else a commit of the Hub, pulled.
+
+    Of the repositories in `trusted` pickled weights and code are pulled as well.
+    """
+    path, _, revision = reference.rpartition("@") if "@" in reference else (reference, "", "")
+    if Path(path).is_dir():
+        return locate_locally(Path(path), revision)
+    if reference.count("/") != 1 or reference.startswith((".", "/", "~")):
+        raise TeacherError(
+            f"Teacher {reference}: there is no such folder, and it isn't of the form owner/name@revision."
+        )
+    return pulled(hub.resolve(reference), trusted)
+
+
+def pulled(pin: hub.Pin, trusted: Sequence[str] = ()) -> tuple[hub.Pin, Path]:
+    """The files of a teacher at a commit, in the cache; raises TeacherError where it has only pickled weights."""
+    if pin.repo_id in trusted:
+        return pin, hub.pull(pin, files=(*adapters.FILES, *adapters.UNSAFE_FILES))
+    folder = hub.pull(pin, files=adapters.FILES)
+    if not any(folder.glob(adapters.WEIGHTS[0])):
+        with naming(pin):
+            adapters.require_safetensors(hub.list_files(pin))
+    return pin, folder
+
+
+@contextlib.contextmanager
+def naming(pin: hub.Pin) -> Iterator[None]:
+    """Put a teacher's name before what is said of it."""
+    try:
+        yield
+    except TeacherError as error:
+        raise TeacherError(f"Teacher {pin}: {error}") from error
+
+
+def locate_locally(folder: Path, revision: str) -> tuple[hub.Pin, Path]:
+    """A snapshot's own folder, or the revision (its last epoch by default) of a teacher's run folder."""
+    if not (folder / "config.json").is_file() and (folder / "hf_dd.json").is_file():
+        run = json.loads((folder / "hf_dd.json").read_text())
+        folder = folder / (run["final"] if revision in ("", "final") else revision)
+        if not folder.is_dir():
+            raise TeacherError(f"Teacher {folder.parent} has no {revision!r}; it has {', '.join(run['revisions'])}.")
+    weights = sorted(folder.glob(adapters.WEIGHTS[0])) or sorted(
+        path for kind in adapters.UNSAFE_FILES[:-1] for path in folder.glob(kind)
+    )
+    digest = hashlib.sha256(b"".join(path.read_bytes() for path in weights))
+    return hub.Pin(str(folder), revision or folder.name, f"sha256:{digest.hexdigest()}"), folder
+
+
+def load_teacher(pin: hub.Pin, folder: Path, trusted: Sequence[str] = ()) -> Teacher:
+    """Build a teacher from its files, strictly; raises TeacherError.
+
+    Without pickle or remote code, but for the repositories in `trusted`.
+    """
+    opted_in = pin.repo_id in trusted
+    with naming(pin):
+        adapted = adapters.adapt(folder, opted_in)
+    return Teacher(adapted, TeacherSpec(pin.repo_id, pin.revision, pin.sha, trusted=opted_in, **adapted.about))

@@ -1,0 +1,153 @@
+"""One training loop on tensors, for teachers and students alike, and the test pass beside it."""
+
+import math
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler, MultiStepLR
+
+from hf_dd.core.compile import compiled
+from hf_dd.core.seeding import generator
+from hf_dd.data.batches import Images, in_chunks, read_ahead
+from hf_dd.nn import augment
+from hf_dd.training.targets import Targets, as_targets, distillation_loss
+
+Prepare = Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class TrainingRecipe:
+    """How a network is trained: cross-entropy, SGD with momentum or AdamW, a learning rate that drops or fades.
+
+    Attributes:
+        momentum: of SGD.
+        drops: epochs after which the learning rate is multiplied by 0.1.
+        strategy: operations of the augmentation, one independent draw per image.
+        optimizer: 'sgd' or 'adamw'.
+        cosine: whether the learning rate falls to zero along a cosine, after every epoch, instead.
+    """
+
+    epochs: int
+    learning_rate: float
+    momentum: float
+    weight_decay: float
+    batch_size: int
+    drops: tuple[int, ...]
+    strategy: tuple[str, ...]
+    optimizer: str = "sgd"
+    cosine: bool = False
+
+    def optimise(self, parameters: Iterable[Tensor]) -> tuple[torch.optim.Optimizer, LRScheduler]:
+        """The optimiser of these parameters, and the schedule to step after every epoch."""
+        if self.optimizer == "adamw":
+            optimizer = torch.optim.AdamW(parameters, self.learning_rate, weight_decay=self.weight_decay)
+        else:
+            optimizer = torch.optim.SGD(
+                parameters, self.learning_rate, momentum=self.momentum, weight_decay=self.weight_decay
+            )
+        if self.cosine:
+            return optimizer, CosineAnnealingLR(optimizer, self.epochs)
+        return optimizer, MultiStepLR(optimizer, self.drops, gamma=0.1)
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """One finished epoch, counted from 1."""
+
+    number: int
+    total_loss: Tensor
+    images: int
+
+    @property
+    def loss(self) -> float:
+        """The mean over its images; reading it waits for the device."""
+        return self.total_loss.item() / self.images
+
+
+def fit(
+    network: nn.Module,
+    images: Images,
+    labels: Tensor | Targets,
+    recipe: TrainingRecipe,
+    *,
+    seed: int,
+    purpose: str,
+    prepare: Prepare = lambda images: images,
+    autocast: Callable[[], AbstractContextManager] = nullcontext,
+    compile: bool = False,
+) -> Iterator[Epoch]:
+    """Train a network in place, yielding after every epoch.
+
+    Args:
+        network: in any state; it is put into train mode at the start of every epoch.
+        images: (N, channels, height, width), on the network's device, of any type that `prepare` takes.
+        labels: int64 (N,), probabilities (N, classes), or whatever else the logits of a batch are compared with.
+        recipe: how.
+        seed: of the order of the images and of their augmentation, together with `purpose`.
+        purpose: names the draws, so that two networks of one seed don't share them unless they should.
+        prepare: makes normalised floating images of a batch.
+        autocast: context of the forward passes.
+        compile: torch.compile the network, if the training is long enough.
+    """
+    targets = as_targets(labels)
+    optimizer, schedule = recipe.optimise(network.parameters())
+    forward: Callable[[Tensor], Tensor] = network
+    if compile:
+        forward = compiled(network, recipe.epochs * math.ceil(len(images) / recipe.batch_size))
+    for number in range(1, recipe.epochs + 1):
+        network.train()
+        total = torch.zeros((), device=images.device)
+        draws = generator(seed, purpose, "targets", number)
+        for chosen, batch in epoch_batches(images, recipe, generator(seed, purpose, "epoch", number), prepare):
+            wanted = targets.of_batch(chosen, batch, draws)
+            optimizer.zero_grad(set_to_none=True)
+            with autocast():
+                logits = forward(batch)
+            loss = distillation_loss(at_least_single(logits), wanted, targets.temperature)
+            loss.backward()
+            total += loss.detach() * len(chosen)
+            optimizer.step()
+        schedule.step()
+        yield Epoch(number, total, len(images))
+
+
+def epoch_batches(
+    images: Images, recipe: TrainingRecipe, draws: torch.Generator, prepare: Prepare
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """The batches of an epoch in a new order, prepared and augmented, each with the indices (on the CPU) it is of."""
+    batches = torch.randperm(len(images), generator=draws).split(recipe.batch_size)
+    for chosen, batch in zip(batches, read_ahead(images, batches), strict=True):
+        batch = prepare(batch)
+        if recipe.strategy:
+            batch = augment.apply(batch, augment.draw(len(chosen), recipe.strategy, draws))
+        yield chosen, batch
+
+
+def at_least_single(logits: Tensor) -> Tensor:
+    """Logits in float32, or in float64 where they are so already."""
+    return logits.to(torch.promote_types(logits.dtype, torch.float32))
+
+
+@torch.no_grad()
+def predict(
+    network: nn.Module,
+    images: Images,
+    *,
+    prepare: Prepare = lambda images: images,
+    autocast: Callable[[], AbstractContextManager] = nullcontext,
+) -> Tensor:
+    """Predicted classes, int64, (N,), of a network in eval mode."""
+    network.eval()
+    predictions = []
+    for _, chunk in in_chunks(images):
+        with autocast():
+            predictions.append(network(prepare(chunk)).argmax(1))
+    return torch.cat(predictions)
+
+
+def accuracy(predictions: Tensor, labels: Tensor) -> float:
+    """Share of right predictions, in [0, 1], as `hf_dd.metrics.Accuracy` computes it."""
+    return (predictions == labels).double().mean().item()

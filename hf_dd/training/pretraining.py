@@ -1,0 +1,101 @@
+"""Train teachers: one network of the grid at a time, a snapshot per kept epoch."""
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from accelerate import Accelerator
+
+from hf_dd.config import PretrainConfig, parse_key_values
+from hf_dd.data.image_data import ImageData
+from hf_dd.errors import DataError, RunError
+from hf_dd.nn import augment, networks
+from hf_dd.training.loop import TrainingRecipe, accuracy, fit, predict
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A teacher after one of its epochs; `network` goes on training once the next snapshot is asked for.
+
+    Attributes:
+        epoch: 0 for the network as it was drawn.
+        loss: mean over the epoch's images; None at epoch 0.
+        accuracy: on the test split, in [0, 1].
+        seconds: of training so far, the test passes not counted.
+    """
+
+    network: networks.Network
+    architecture: str
+    seed: int
+    epoch: int
+    loss: float | None
+    accuracy: float
+    seconds: float
+
+
+def grid(config: PretrainConfig) -> list[tuple[str, int]]:
+    """The (architecture, seed) pairs to train, in order."""
+    return [(architecture, seed) for architecture in config.architectures for seed in config.teacher_seeds]
+
+
+def training_recipe(config: PretrainConfig) -> TrainingRecipe:
+    """The options as a recipe; drops are given as fractions so that a short training decays as well."""
+    return TrainingRecipe(
+        epochs=config.epochs,
+        learning_rate=config.learning_rate,
+        momentum=config.momentum,
+        weight_decay=config.weight_decay,
+        batch_size=config.batch_size,
+        drops=tuple(round(fraction * config.epochs) for fraction in config.lr_drops),
+        strategy=augment.parse_strategy(config.augment),
+    )
+
+
+def new_teacher(config: PretrainConfig, architecture: str, seed: int, data: ImageData) -> networks.Network:
+    """A freshly drawn network of the grid, on the CPU; raises ConfigError for options that it doesn't have."""
+    return networks.build(
+        architecture, **data.network_shape, seed=seed, **parse_key_values(config.architecture_options)
+    )
+
+
+def train_teacher(
+    config: PretrainConfig, architecture: str, seed: int, data: ImageData, accelerator: Accelerator
+) -> Iterator[Snapshot]:
+    """Train one teacher, yielding a snapshot for every kept epoch (always the last; the first, 0, only if asked for).
+
+    Raises DataError without a test split, and RunError when the loss is no number any more.
+    """
+    if data.test is None:
+        raise DataError(f"{data.name} has no test split to state a teacher's accuracy on; name it by --test_split.")
+    network = new_teacher(config, architecture, seed, data).to(accelerator.device)
+    data = data.to(accelerator.device)
+    kept = config.kept_epochs
+    training = fit(
+        network,
+        data.train.images,
+        data.train.labels,
+        training_recipe(config),
+        seed=seed,
+        purpose=f"teacher-{architecture}",
+        prepare=data.normalise,
+        autocast=accelerator.autocast,
+        compile=config.compile,
+    )
+
+    def tested() -> float:
+        predictions = predict(network, data.test.images, prepare=data.normalise, autocast=accelerator.autocast)
+        return accuracy(predictions, data.test.labels)
+
+    if 0 in kept:
+        yield Snapshot(network, architecture, seed, 0, None, tested(), 0.0)
+    seconds, started = 0.0, time.perf_counter()
+    for epoch in training:
+        seconds += time.perf_counter() - started
+        if epoch.loss != epoch.loss or epoch.loss == float("inf"):
+            raise RunError(
+                f"{architecture} seed {seed} diverged in epoch {epoch.number} (loss {epoch.loss}). The epochs before "
+                "it are kept; try a smaller --learning_rate."
+            )
+        if epoch.number in kept:
+            yield Snapshot(network, architecture, seed, epoch.number, epoch.loss, tested(), seconds)
+        started = time.perf_counter()

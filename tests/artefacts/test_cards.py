@@ -1,0 +1,379 @@
+"""The cards: fixed records render exactly the golden files, and their front matter says what machines look for.
+
+After a wanted change of a template: HF_DD_WRITE_GOLDEN=1 pytest
+tests/artefacts/test_cards.py, then read the difference.
+"""
+
+import copy
+import json
+import os
+from pathlib import Path
+
+import pytest
+import yaml
+from huggingface_hub import DatasetCard, ModelCard, parse_eval_result_entries
+
+from hf_dd.artefacts import cards, hub_metadata
+from hf_dd.artefacts.cards import DistilledRecord, TeacherRecord
+from tests.factories import assert_clean
+
+GOLDEN = Path(__file__).parents[1] / "golden"
+ENDPOINT = "https://hub.example"
+DATA_SHA, TEACHER_SHAS = "d" * 40, ("a" * 40, "b" * 40)
+VERSIONS = {"python": "3.11.7", "hf-dd": "0.1.0", "torch": "2.9.0"}
+DATA = {
+    "name": "local/pets",
+    "reference": f"local/pets@{DATA_SHA}",
+    "repo_id": "local/pets",
+    "revision": "v1",
+    "sha": DATA_SHA,
+    "license": "cc-by-4.0",
+    "class_names": ["cat", "dog"],
+    "channels": 3,
+    "image_size": [8, 12],
+    "mean": [0.5, 0.25, 0.125],
+    "std": [0.2, 0.2, 0.1],
+    "train_images": 400,
+    "fingerprint": "f" * 32,
+}
+DATASET_INFO = {
+    "features": [
+        {"name": "image", "dtype": "image"},
+        {"name": "label", "dtype": {"class_label": {"names": {"0": "cat", "1": "dog"}}}},
+        {"name": "pixel_values", "dtype": {"array3_d": {"shape": [3, 8, 12], "dtype": "float32"}}},
+    ],
+    "splits": [{"name": "train", "num_bytes": 5000, "num_examples": 10}],
+    "download_size": 4000,
+    "dataset_size": 5000,
+}
+
+
+def teacher(architecture, seed, sha, revision, epoch, accuracy):
+    return {
+        "repo_id": f"local/pets-{architecture.lower()}-seed{seed}",
+        "revision": revision,
+        "sha": sha,
+        "architecture": architecture,
+        "seed": seed,
+        "epoch": epoch,
+        "dataset": f"local/pets@{DATA_SHA}",
+        "accuracy": accuracy,
+    }
+
+
+def row(name, copy, mean, std):
+    return {
+        "set": name,
+        "architecture": "ConvNet",
+        "copy": copy,
+        "n": 3,
+        "mean": mean,
+        "std": std,
+        "half_width": 2.5 * std,
+        "scores": [mean - std, mean, mean + std],
+        "protocol": "dsa v1, changed: epochs 300",
+        "learning_rate": 0.01,
+        "epochs": 300,
+        "seconds": 12.5,
+        "ipc": 5,
+        "bytes": 12_345,
+        "own_learning_rate": False,
+        "baseline": None,
+        "backbone": None,
+    }
+
+
+RESULTS = {
+    "protocol": {
+        "name": "dsa",
+        "version": 1,
+        "changed": ["epochs"],
+        "epochs": 300,
+        "learning_rate": 0.01,
+        "augment": "color_crop",
+        "momentum": 0.9,
+        "weight_decay": 0.0005,
+        "batch_size": 256,
+    },
+    "rows": [row("pets-dm-clom-ce-ipc5", "float", 81.254, 0.456), row("random real, ipc 5", "8bit", 60.0, 1.0)],
+    "hardware": "CPU, 1 process of 2 threads",
+    "scores": [],
+    "plot": None,
+}
+
+
+@pytest.fixture
+def distilled():
+    """Two Hub teachers, two rows of results, pushed."""
+    return DistilledRecord(
+        name="pets-dm-clom-ce-ipc5",
+        data=copy.deepcopy(DATA),
+        settings={
+            "objective": "dm",
+            "ipc": 5,
+            "iterations": 1000,
+            "architecture": "ConvNet",
+            "seed": 0,
+            "clom": "ce",
+            "clom_alpha": 100.0,
+        },
+        teachers=[
+            teacher("ConvNet", 0, TEACHER_SHAS[0], "epoch-4", 4, 0.87),
+            teacher("MLP", 1, TEACHER_SHAS[1], "final", 12, 0.9),
+        ],
+        pool="local/pets-teachers-0123456789abcdef01234567",
+        diversity={
+            "images": 40,
+            "cka": 0.81234,
+            "disagreement": 0.125,
+            "pairs": [{"teachers": [0, 1], "cka": 0.81234, "disagreement": 0.125}],
+        },
+        run={
+            "iterations": 1000,
+            "seconds": 123.4,
+            "losses": {"total": 1.5, "dm": 1.0, "clom": 0.5},
+            "hardware": "CPU, 1 process of 2 threads",
+        },
+        dataset_info=copy.deepcopy(DATASET_INFO),
+        parquet_sha256="e" * 64,
+        command="hf-dd distill --dataset local/pets --ipc 5",
+        versions=dict(VERSIONS),
+        results=copy.deepcopy(RESULTS),
+        pushed={"repo_id": "local/pets-distilled", "tag": "v1"},
+    )
+
+
+@pytest.fixture
+def trained():
+    return TeacherRecord(
+        name="pets-convnet-seed0",
+        architecture="ConvNet",
+        seed=0,
+        epoch=4,
+        dataset=f"local/pets@{DATA_SHA}",
+        accuracy=0.87125,
+        loss=0.34567,
+        seconds=61.4,
+        data=copy.deepcopy(DATA),
+        training={
+            "epochs": 12,
+            "learning_rate": 0.01,
+            "momentum": 0.9,
+            "weight_decay": 0.005,
+            "batch_size": 256,
+            "lr_drops": [1 / 3, 2 / 3],
+            "augment": "none",
+            "architecture_options": ["width=16"],
+            "mixed_precision": "no",
+            "seed": 0,
+        },
+        command="hf-dd pretrain --dataset local/pets --epochs 12",
+        hardware="CPU, 1 process of 2 threads",
+        versions=dict(VERSIONS),
+    )
+
+
+def compare_with_golden(name, card):
+    path = GOLDEN / name
+    if os.environ.get("HF_DD_WRITE_GOLDEN"):
+        path.write_text(card)
+    assert card == path.read_text()
+
+
+def test_the_dataset_card(distilled):
+    compare_with_golden("dataset_card.md", distilled.card(ENDPOINT))
+
+
+def test_the_teacher_card(trained):
+    compare_with_golden("teacher_card.md", trained.card())
+
+
+@pytest.mark.parametrize("guided", [True, False])
+@pytest.mark.parametrize("evaluated", [True, False])
+@pytest.mark.parametrize("pushed", [True, False])
+@pytest.mark.parametrize("on_the_hub", [True, False])
+def test_every_form_of_the_dataset_card_is_clean(distilled, guided, evaluated, pushed, on_the_hub):
+    if not guided:
+        distilled.teachers, distilled.pool = [], None
+        distilled.settings["clom"] = "none"
+    if not evaluated:
+        distilled.results = None
+    if not pushed:
+        distilled.pushed = None
+    if not on_the_hub:
+        distilled.data.update(repo_id=None, revision=None, sha=None, name="digits", reference="digits")
+        for one in distilled.teachers:
+            one.update(repo_id="outputs/teachers/x/epoch-4", sha="sha256:" + "c" * 64, dataset="digits")
+    card = distilled.card(ENDPOINT)
+    tables = assert_clean(card)
+    assert len(tables) == guided + evaluated
+    assert ("CLoM `ce`, α = 100" in card) == guided
+    assert ("81.25 ± 0.46" in card) == evaluated
+    assert ('load_dataset("local/pets-distilled", revision="v1", split="train")' in card) == pushed
+    assert ("PATH_OF_THIS_FOLDER" in card) == (not pushed)
+    link = f"[`aaaaaaaa`]({ENDPOINT}/local/pets-convnet-seed0/tree/{TEACHER_SHAS[0]})"
+    assert (link in card) == (guided and on_the_hub)
+    assert ("`sha256:cccccccccccc`" in card) == (guided and not on_the_hub)
+
+
+def test_a_pool_says_of_its_diversity_what_is_known(distilled):
+    found = distilled.diversity
+    for cka, disagreement, words in (
+        (
+            0.5,
+            None,
+            "no two teachers predict the data set's classes, and the mean pairwise CKA of their features is 0.5",
+        ),
+        (None, 0.25, "a pair of teachers disagrees about 25.00 % of them (mean pairwise disagreement).\n"),
+    ):
+        found.update(cka=cka, disagreement=disagreement)
+        found["pairs"][0].update(cka=cka, disagreement=disagreement)
+        card = distilled.card(ENDPOINT)
+        assert_clean(card)
+        assert f"On 40 validation images of the training split, {words}" in card
+    distilled.diversity = None
+    assert "validation images of the training split" not in distilled.card(ENDPOINT)
+
+
+def test_a_pull_request_has_no_tag_to_load(distilled):
+    distilled.pushed["tag"] = None
+    card = distilled.card(ENDPOINT)
+    assert_clean(card)
+    assert 'load_dataset("local/pets-distilled", split="train")' in card
+
+
+def test_one_image_per_class_is_not_many(distilled):
+    distilled.settings["ipc"] = 1
+    card = distilled.card(ENDPOINT)
+    assert "distilled to 1 image per class" in card and "distilled, 1 image per class" in card
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_the_teacher_card_is_clean(trained, seed):
+    trained.seed = seed
+    trained.training["architecture_options"] = []
+    tables = assert_clean(trained.card())
+    assert (
+        "| architecture_options | none |" in tables[0] and "| lr_drops | 0.3333333333333333, 0.6666" in trained.card()
+    )
+    assert len(tables) == 1
+    trained.data.update(repo_id=None, revision=None, sha=None, name="digits", channels=1)
+    assert_clean(trained.card())
+
+
+@pytest.mark.parametrize("plotted", [False, True])
+@pytest.mark.parametrize("scored", [False, True])
+def test_several_architectures_are_a_matrix_and_a_plot(distilled, plotted, scored):
+    rows = distilled.results["rows"]
+    rows += [one | {"architecture": "timm/a|b", "mean": one["mean"] - 5} for one in rows]
+    distilled.results["plot"] = "results.png" if plotted else None
+    inputs = {"distilled": rows[0], "full": rows[1] | {"protocol": "dc v1", "mean": 93.456}}
+    score = {"name": "relative_accuracy", "set": "a|b", "copy": "float", "architecture": "ConvNet", "parts": {}}
+    distilled.results["scores"] = [score | {"value": 0.87654, "inputs": inputs}] * 2 if scored else []
+    card = distilled.card(ENDPOINT)
+    tables = assert_clean(card)
+    assert len(tables) == 3 + scored
+    assert tables[1] == [
+        "| set | copy | ConvNet | timm/a\\|b |",
+        "|---|---|---|---|",
+        "| pets-dm-clom-ce-ipc5 | float | 81.25 ± 0.46 | 76.25 ± 0.46 |",
+        "| random real, ipc 5 | 8bit | 60.00 ± 1.00 | 55.00 ± 1.00 |",
+    ]
+    assert ("![Accuracies by architecture](results.png)" in card) == plotted
+    of = "distilled 81.25 (dsa v1, changed: epochs 300); full 93.46 (dc v1)"
+    assert (f"| a\\|b | float | ConvNet | relative_accuracy | 0.8765 | {of} |" in card) == scored
+
+
+def test_a_row_says_its_rate_its_epochs_and_its_backbone(distilled):
+    first, second = distilled.results["rows"]
+    for one in (first, second):
+        one.update(backbone="c" * 40, architecture="me/teacher@final")
+    first.update(learning_rate=0.02, own_learning_rate=True, epochs=100)
+    card = distilled.card(ENDPOINT)
+    assert_clean(card)
+    assert "| 3 | 100 | 0.02 (the set's own) |" in card and "the set's own rate was learned with its images" in card
+    assert "| me/teacher@final (`cccccccc`) |" in card and "| 3 | 300 | 0.01 |" in card
+    first["backbone"] = "sha256:" + "d" * 64
+    assert "(`sha256:dddddddd`)" in distilled.card(ENDPOINT)
+    del first["epochs"], first["own_learning_rate"], first["backbone"], distilled.results["plot"]  # an older record
+    assert_clean(distilled.card(ENDPOINT))
+
+
+def test_names_that_markdown_or_yaml_would_take_for_syntax(distilled):
+    distilled.data["class_names"] = ["yes", "1", "a: b", "- c", "| d", "ü"]
+    distilled.results["rows"][0]["set"] = "a|b"
+    distilled.teachers[0].update(repo_id="outputs/a|b", sha="sha256:" + "c" * 64)
+    card = distilled.card(ENDPOINT)
+    assert_clean(card)
+    assert DatasetCard(card).data.to_dict()["license"] == "cc-by-4.0"
+
+
+def test_the_front_matter_of_a_dataset(distilled):
+    front = DatasetCard(distilled.card(ENDPOINT)).data.to_dict()
+    assert front["license"] == "cc-by-4.0"
+    assert front["task_categories"] == ["image-classification"]
+    assert front["size_categories"] == ["n<1K"]
+    assert front["source_datasets"] == ["local/pets"]
+    assert front["pretty_name"] == "local/pets distilled, 5 images per class"
+    assert front["configs"] == [
+        {
+            "config_name": "default",
+            "description": f"Rows with the sha256 {'e' * 64}.",
+            "data_files": [{"split": "train", "path": "data/train-*"}],
+        }
+    ]
+    assert front["dataset_info"] == DATASET_INFO
+    assert set(front["tags"]) == {"dataset-distillation", "hf-dd", "objective:dm", "clom:ce"}
+    distillation = front["distillation"]
+    assert distillation["objective"] == "dm" and distillation["ipc"] == 5 and distillation["iterations"] == 1000
+    assert distillation["clom"] == {"distance": "ce", "alpha": 100.0}
+    assert distillation["teachers"] == distilled.teachers
+    assert set(distillation["teachers"][0]) == set(
+        "repo_id revision sha architecture seed epoch dataset accuracy".split()
+    )
+
+
+@pytest.mark.parametrize("ipc, category", [(499, "n<1K"), (500, "1K<n<10K"), (5_000, "10K<n<100K")])
+def test_the_size_category(distilled, ipc, category):
+    distilled.settings["ipc"] = ipc
+    assert DatasetCard(distilled.card(ENDPOINT)).data.to_dict()["size_categories"] == [category]
+
+
+def test_the_front_matter_without_a_guide(distilled):
+    distilled.teachers, distilled.pool = [], None
+    distilled.settings["clom"] = "none"
+    front = DatasetCard(distilled.card(ENDPOINT)).data.to_dict()
+    assert not any(tag.startswith("clom") for tag in front["tags"])
+    assert front["distillation"]["teachers"] == [] and front["distillation"].get("clom") is None
+
+
+def test_the_front_matter_of_a_teacher(trained):
+    card = trained.card()
+    front = yaml.safe_load(card.split("---\n")[1])
+    assert front["library_name"] == "hf-dd" and front["license"] == "cc-by-4.0"
+    assert front["pipeline_tag"] == "image-classification" and front["datasets"] == ["local/pets"]
+    assert set(front["tags"]) >= {"hf-dd-teacher", "arch:ConvNet", "seed:0"}
+    (result,) = ModelCard(card).data.eval_results
+    assert (result.metric_type, result.metric_value, result.dataset_split) == ("accuracy", 0.87125, "test")
+    assert (result.dataset_type, result.dataset_revision) == ("local/pets", DATA_SHA)
+
+
+def test_a_record_comes_back_from_its_json(distilled, trained):
+    for record in (distilled, trained):
+        again = type(record)(**json.loads(json.dumps(cards.as_json(record))))
+        assert again == record and again is not record
+
+
+def test_results_in_the_hubs_own_format(distilled):
+    entries = parse_eval_result_entries(yaml.safe_load(hub_metadata.eval_results(distilled.data, distilled.results)))
+    assert [(entry.dataset_id, entry.dataset_revision) for entry in entries] == [("local/pets", DATA_SHA)] * 2
+    assert [(entry.task_id, entry.value) for entry in entries] == [
+        ("dsa-v1-convnet", 81.254),
+        ("dsa-v1-convnet", 60.0),
+    ]
+    assert entries[0].notes == "pets-dm-clom-ce-ipc5, float: ± 0.46 over 3 students, 12,345 bytes"
+    distilled.results["rows"][0].update(architecture="me/teacher@final", backbone="c" * 40)
+    entries = parse_eval_result_entries(yaml.safe_load(hub_metadata.eval_results(distilled.data, distilled.results)))
+    assert [entry.task_id for entry in entries] == ["dsa-v1-teacher-cccccccc", "dsa-v1-convnet"]
+    nowhere = distilled.data | {"repo_id": None}
+    assert yaml.safe_load(hub_metadata.eval_results(nowhere, distilled.results)) == []

@@ -1,0 +1,448 @@
+"""Options: defaults, YAML, the command line, and what an error about them says."""
+
+import dataclasses
+import json
+import shlex
+from pathlib import Path
+
+import pytest
+import yaml
+
+import hf_dd
+from hf_dd import cli
+from hf_dd.artefacts import provenance
+from hf_dd.config import DistillConfig, EvaluateConfig, PretrainConfig, parse_key_values, slug
+from hf_dd.config.parsing import parse_config
+from hf_dd.core.resources import recipe, resource
+from hf_dd.errors import ConfigError, nearest_first
+from hf_dd.objectives import OBJECTIVES
+
+RECIPES = sorted(Path(__file__).resolve().parents[2].glob("scripts/recipes/*.yaml"))
+
+
+def parse(arguments, config=DistillConfig, **options):
+    words = shlex.split(arguments) if isinstance(arguments, str) else arguments
+    return parse_config(config, words, command="hf-dd test", **options)
+
+
+@pytest.fixture
+def yaml_file(tmp_path):
+    def write(text):
+        path = tmp_path / "options.yaml"
+        path.write_text(text)
+        return path
+
+    return write
+
+
+# ----------------------------------------------------------------------------------------- YAML and command line
+
+
+def test_yaml_replaces_defaults_and_the_command_line_wins(yaml_file):
+    path = yaml_file("ipc: 7\nseed: 3\ninit: noise\narchitecture_options: [width=8, depth=1]\npush_to_hub: true\n")
+    config = parse(f"--config {path} --seed 4")
+    expected = DistillConfig(
+        ipc=7, seed=4, init="noise", architecture_options=["width=8", "depth=1"], push_to_hub=True
+    )
+    assert config == expected
+
+
+def test_the_command_line_wins_wherever_config_stands(yaml_file):
+    path = yaml_file("ipc: 7\narchitecture_options: [width=8, depth=1]\n")
+    config = parse(f"--ipc 2 --architecture_options norm=none --config {path}")
+    assert config.ipc == 2 and config.architecture_options == ["norm=none"]
+
+
+def test_null_in_yaml_leaves_the_default(yaml_file):
+    assert parse(f"--config {yaml_file('iterations: null')}").iterations is None
+
+
+def test_an_empty_list_in_yaml_is_an_empty_list(yaml_file):
+    path = yaml_file("lr_drops: []\nkeep_epochs: []\n")
+    assert parse(f"--config {path}", PretrainConfig).lr_drops == []
+    assert PretrainConfig().lr_drops == [1 / 3, 2 / 3]
+
+
+@pytest.mark.parametrize(
+    "text, words",
+    [
+        ("clom_alfa: 3", ["'clom_alfa'", "'clom_alpha'"]),
+        ("iteration: 3", ["'iteration'", "'iterations'"]),
+        ("ipc: many", ["--ipc", "invalid int value", "'many'", "--help"]),
+        ("ipc: {a: 1}", ["--ipc", "invalid int value"]),
+        ("ipc: [1, 2]", ["'2'", "--NAME VALUE"]),
+        ("ipc: []", ["--ipc", "expected one argument"]),
+        ("clom: sin", ["--clom", "'sin'", "none", "ce", "cos"]),
+        ("ipc: 0", ["--ipc is 0", "at least 1"]),
+        ("ipc: [1", ["options.yaml", "isn't YAML", "line 1"]),
+        ("\x00", ["options.yaml", "isn't YAML"]),
+        ("- ipc\n- 3", ["options.yaml", "has to be a mapping"]),
+        ("", ["options.yaml", "has to be a mapping"]),
+    ],
+)
+def test_a_wrong_yaml_file(yaml_file, text, words):
+    with pytest.raises(ConfigError) as error:
+        parse(["--config", str(yaml_file(text))])
+    assert_says(error, words)
+
+
+@pytest.mark.parametrize(
+    "arguments, words",
+    [
+        ("--clom_alfa 3", ["option 'clom_alfa'", "'clom_alpha'"]),
+        ("--clom-alfa=3", ["option 'clom-alfa'", "'clom_alpha'"]),
+        ("--ip 3", ["option 'ip'", "'ipc'"]),  # no abbreviations
+        ("--ipc 1.5", ["--ipc", "invalid int value: '1.5'"]),
+        ("--ipc", ["--ipc", "expected one argument"]),
+        ("--push_to_hub perhaps", ["--push_to_hub", "perhaps"]),
+        ("--dtype float16", ["--dtype", "float16", "float32"]),
+        ("digits", ["'digits'", "--NAME VALUE"]),
+        ("--config nothing-dm", ["nothing-dm", "no such file or recipe", "digits-dm"]),
+        ("--report_to wandb", ["--report_to", "wandb", "tensorboard", "trackio"]),
+    ],
+)
+def test_a_wrong_command_line(arguments, words):
+    with pytest.raises(ConfigError) as error:
+        parse(arguments)
+    assert_says(error, words)
+
+
+@pytest.mark.parametrize(
+    "config, options, words",
+    [
+        (DistillConfig, {"ipc": 0}, ["--ipc is 0", "at least 1"]),
+        (DistillConfig, {"ipc": -2}, ["--ipc is -2", "at least 1"]),
+        (DistillConfig, {"iterations": 0}, ["--iterations is 0", "at least 1"]),
+        (DistillConfig, {"real_batch_size": 0}, ["--real_batch_size is 0"]),
+        (DistillConfig, {"save_steps": 0}, ["--save_steps is 0"]),
+        (DistillConfig, {"clom_alpha": float("nan")}, ["--clom_alpha is nan", "finite"]),
+        (DistillConfig, {"clom_alpha": float("inf")}, ["--clom_alpha is inf", "finite"]),
+        (DistillConfig, {"clom_alpha": -1.0}, ["--clom_alpha is -1.0", "0 or more"]),
+        (DistillConfig, {"image_learning_rate": float("nan")}, ["--image_learning_rate is nan"]),
+        (DistillConfig, {"image_learning_rate": float("inf")}, ["--image_learning_rate is inf", "finite"]),
+        (DistillConfig, {"image_momentum": -0.1}, ["--image_momentum is -0.1", "at least 0"]),
+        (DistillConfig, {"eval_epochs": 0}, ["--eval_epochs holds [0]", "1 or more"]),
+        (EvaluateConfig, {"sets": ["a/b"], "eval_epochs": [300, -1]}, ["--eval_epochs holds [-1]"]),
+        (EvaluateConfig, {"sets": ["a/b"], "scores": ["lrs"]}, ["--scores", "['lrs']", "label_robust_score"]),
+        (DistillConfig, {"eval_learning_rates": [0.1, float("inf")]}, ["--eval_learning_rates holds [inf]", "finite"]),
+        (EvaluateConfig, {"sets": ["a/b"], "baselines": ["rnd"]}, ["['rnd']", "random, herding, k-centers, full"]),
+        (DistillConfig, {"image_size": 0}, ["--image_size is 0"]),
+        (DistillConfig, {"clom": "ce"}, ["--clom ce needs teachers", "--teacher_pool"]),
+        (
+            DistillConfig,
+            {"clom": "ce", "teachers": ["a/b"], "teacher_pool": "local/x"},
+            ["one way", "--teachers", "--teacher_pool"],
+        ),
+        (PretrainConfig, {"epochs": 0}, ["--epochs is 0"]),
+        (PretrainConfig, {"epochs": 5, "keep_epochs": [6]}, ["--keep_epochs", "[6]", "from 0, as drawn, to 5"]),
+        (PretrainConfig, {"lr_drops": [1.0]}, ["--lr_drops", "[1.0]"]),
+        (PretrainConfig, {"architectures": []}, ["--architectures"]),
+        (PretrainConfig, {"learning_rate": float("nan")}, ["--learning_rate is nan"]),
+        (EvaluateConfig, {}, ["at least one distilled set", "hf-dd evaluate"]),
+        (EvaluateConfig, {"sets": ["a"], "eval_students": 0}, ["--eval_students is 0"]),
+        (EvaluateConfig, {"sets": ["a"], "eval_copies": ["4bit"]}, ["--eval_copies", "4bit", "8bit"]),
+    ],
+)
+def test_values_out_of_range(config, options, words):
+    with pytest.raises(ConfigError) as error:
+        config(**options)
+    assert_says(error, words)
+
+
+def test_the_smallest_values_that_make_sense_are_taken():
+    config = DistillConfig(ipc=1, iterations=1, clom_alpha=0.0, eval_students=0, image_momentum=0.0)
+    assert (config.ipc, config.iterations, config.clom_alpha) == (1, 1, 0.0)
+
+
+def assert_says(error, words):
+    message = str(error.value)
+    assert "\n" not in message
+    for word in words:
+        assert word in message
+
+
+def test_sets_of_evaluate_are_positional():
+    config = parse("a/b@v1 outputs/c --eval_students 2", EvaluateConfig, positional="sets")
+    assert config.sets == ["a/b@v1", "outputs/c"] and config.eval_students == 2
+    assert parse("--sets a/b --dataset digits", EvaluateConfig, positional="sets").sets == ["a/b"]
+
+
+@pytest.mark.parametrize("text, expected", [("width=64", 64), ("width=0.5", 0.5), ("width=x=y", "x=y")])
+def test_key_values(text, expected):
+    assert parse_key_values([text]) == {"width": expected}
+
+
+@pytest.mark.parametrize("text", ["width", "=3", "width="])
+def test_key_values_of_another_form(text):
+    with pytest.raises(ConfigError, match="key=value"):
+        parse_key_values([text])
+
+
+@pytest.mark.parametrize(
+    "text, expected",
+    [("Fashion-MNIST", "fashion-mnist"), ("owner/My_Set@v1", "my-set"), ("/data/x y/", "x-y"), ("@", "data")],
+)
+def test_slug(text, expected):
+    assert slug(text) == expected
+
+
+def test_nearest_first():
+    assert nearest_first("convnet", ["MLP", "ConvNetBN", "ConvNet"])[0] == "ConvNet"
+
+
+# ------------------------------------------------------------------------------------------------------- recipes
+
+
+def whole(path):
+    """What a recipe says, over what its bases say."""
+    own = yaml.safe_load(path.read_text())
+    base = own.pop("config", None)
+    return (whole(path.with_name(f"{base}.yaml")) if base else {}) | own
+
+
+def config_of(path):
+    """The config that a recipe is for: the one that has all of its keys."""
+    keys = whole(path).keys()
+    fitting = [
+        config
+        for config in (DistillConfig, PretrainConfig, EvaluateConfig)
+        if keys <= {field.name for field in dataclasses.fields(config)}
+    ]
+    assert fitting, f"no command takes all of {sorted(keys)}"
+    return fitting[0]
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+def test_every_recipe_parses_into_what_it_says(path):
+    content = whole(path)
+    config = config_of(path)
+    needed = []
+    if content.get("clom", "none") != "none" and not {"teachers", "teacher_tags", "teacher_pool"} & content.keys():
+        needed = ["--teachers", "owner/name@final"]  # a guide's teachers may be left to the user
+    if config is EvaluateConfig and "sets" not in content:
+        needed = ["--sets", "owner/name"]
+    parsed = parse(["--config", path.stem, *needed], config)
+    for key, value in content.items():
+        found = getattr(parsed, key)
+        assert found == value or found == [value]  # a single value of a list may stand alone
+
+
+def test_epochs_of_students_are_one_number_or_several(yaml_file):
+    assert parse("--eval_epochs 300").eval_epochs == [300] == DistillConfig(eval_epochs=300).eval_epochs
+    assert parse("--eval_epochs 100 300").eval_epochs == [100, 300]
+    assert parse(f"--config {yaml_file('eval_epochs: 5')}").eval_epochs == [5]
+    assert DistillConfig(eval_epochs=None).eval_epochs == DistillConfig().eval_epochs == []
+    assert dataclasses.replace(DistillConfig(), eval_epochs=7).eval_epochs == [7]
+
+
+def test_a_recipe_goes_over_its_base_and_the_command_line_over_both(yaml_file, tmp_path):
+    base = yaml_file("ipc: 3\niterations: 7\nseed: 5")
+    derived = tmp_path / "derived.yaml"
+    derived.write_text(f"config: {base}\niterations: 8\nseed: 6")
+    parsed = parse(f"--config {derived} --seed 9")
+    assert (parsed.ipc, parsed.iterations, parsed.seed) == (3, 8, 9)
+    derived.write_text("config: digits-dm\nipc: 4")
+    assert parse(f"--config {derived}") == dataclasses.replace(parse("--config digits-dm"), ipc=4)
+
+
+def test_a_recipe_that_is_its_own_base_is_named(tmp_path):
+    for first, second in (("a", "b"), ("b", "a")):
+        (tmp_path / f"{first}.yaml").write_text(f"config: {tmp_path / second}.yaml\nipc: 1")
+    with pytest.raises(ConfigError, match=r"a.yaml is its own base: .*a.yaml → .*b.yaml → .*a.yaml"):
+        parse(f"--config {tmp_path / 'a.yaml'}")
+
+
+def test_recipes_are_found_by_name_with_and_without_their_ending():
+    assert recipe("digits-dm") == recipe("digits-dm.yaml") == resource("scripts", "recipes", "digits-dm.yaml")
+    assert parse("--config digits-dm") == parse(f"--config {recipe('digits-dm')}")
+
+
+def test_a_file_goes_before_a_recipe_of_its_name(tmp_path, monkeypatch):
+    (tmp_path / "digits-dm").write_text("ipc: 23")
+    monkeypatch.chdir(tmp_path)
+    assert parse("--config digits-dm").ipc == 23
+
+
+def test_no_option_at_all_runs_the_default_recipe():
+    assert parse([], default="digits-dm") == parse("--config digits-dm")
+    assert parse([], PretrainConfig, default="digits-teachers") == parse("--config digits-teachers", PretrainConfig)
+    assert parse("--ipc 3", default="digits-dm") == DistillConfig(ipc=3)
+
+
+# ------------------------------------------------------------------------------------------------------ defaults
+
+
+def test_defaults_are_the_published_ones():
+    published = OBJECTIVES["dm"].published
+    settings = {
+        "iterations": 20_000,
+        "real_batch_size": 256,
+        "image_learning_rate": 1.0,
+        "image_momentum": 0.5,
+        "image_optimizer": "sgd",
+        "image_schedule": "constant",
+        "init": "real",
+    }
+    assert dataclasses.asdict(published) == settings | {"betas": (0.9, 0.999), "augments": True}
+    distil = DistillConfig()
+    for name in settings:
+        assert getattr(distil, name) is None  # the objective's own value is used
+    assert (distil.clom_alpha, distil.ipc, distil.factor, distil.objective) == (100.0, 10, 1, "dm")
+    assert distil.augment == "color_crop_cutout_flip_scale_rotate"
+    assert (distil.eval_protocol, distil.eval_epochs, distil.eval_learning_rates) == ("dsa", [], [])
+    teacher = PretrainConfig()
+    assert (teacher.learning_rate, teacher.momentum, teacher.weight_decay) == (0.01, 0.9, 5e-3)
+    assert (teacher.batch_size, teacher.epochs, teacher.augment) == (256, 150, "none")
+
+
+def test_a_teachers_learning_rate_drops_at_the_published_epochs():
+    from hf_dd.training.pretraining import training_recipe
+
+    assert training_recipe(PretrainConfig()).drops == (50, 100)
+    assert training_recipe(PretrainConfig(epochs=12)).drops == (4, 8)
+
+
+@pytest.mark.parametrize("config", [DistillConfig, PretrainConfig, EvaluateConfig])
+def test_every_option_says_what_it_is(config):
+    for field in dataclasses.fields(config):
+        assert field.metadata["help"].endswith("."), field.name
+
+
+def test_lists_of_two_configs_are_not_shared():
+    first, second = PretrainConfig(), PretrainConfig()
+    first.architectures.append("MLP")
+    assert second.architectures == ["ConvNet"]
+
+
+# -------------------------------------------------------------------------------------- the command that repeats
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        DistillConfig(),
+        DistillConfig(
+            dataset="owner/some set@v1",
+            ipc=3,
+            iterations=7,
+            seed=-2,
+            clom="cos",
+            clom_alpha=1e-05,
+            teachers=["a/b@final", "models/it's here"],
+            image_learning_rate=0.1 + 0.2,
+            architecture_options=["width=8", "norm=none"],
+            report_to=["tensorboard"],
+            push_to_hub=True,
+            compile=True,
+            dtype="float64",
+            augment="none",
+            hub_tag="v7",
+        ),
+        DistillConfig(clom="ce", teacher_tags=["hf-dd-teacher", "arch:MLP"], eval_students=0),
+        PretrainConfig(),
+        PretrainConfig(architectures=["ConvNet", "MLP"], teacher_seeds=[0, 1, -3], keep_epochs=[1, 150], lr_drops=[]),
+        PretrainConfig(lr_drops=[0.1, 2 / 3], hub_namespace="lab", hub_private_repo=True, mixed_precision="bf16"),
+        EvaluateConfig(sets=["a/b", "c d"], baselines=[], eval_copies=["8bit"], dataset="digits"),
+    ],
+)
+def test_the_command_of_a_card_parses_back_to_the_same_options(config):
+    words = shlex.split(provenance.command_line("distill", config))
+    assert words[:2] == ["hf-dd", "distill"]
+    assert parse(words[2:], type(config)) == config
+
+
+def test_the_command_of_several_processes_launches_them():
+    words = shlex.split(provenance.command_line("distill", DistillConfig(ipc=2), processes=2))
+    assert words[:8] == ["accelerate", "launch", "--multi_gpu", "--num_processes", "2", "-m", "hf_dd", "distill"]
+    assert parse(words[8:]) == DistillConfig(ipc=2)
+
+
+def test_the_command_repeats_the_recipe_not_the_circumstances():
+    config = DistillConfig(ipc=2, overwrite_output_dir=True, resume_from_checkpoint="latest")
+    assert provenance.command_line("distill", config) == "hf-dd distill --ipc 2"
+
+
+# ---------------------------------------------------------------------------------------------- the command line
+
+
+HELP = [[command] for command in cli.COMMANDS] + [
+    ["pool", "create"],
+    ["pool", "show"],
+    ["pool", "diff"],
+    ["pool", "select"],
+    ["pool", "verify"],
+    ["cache", "ls"],
+    ["cache", "rm"],
+    ["hub", "serve"],
+    ["hub", "run"],
+]
+
+
+@pytest.mark.parametrize("command", HELP, ids=" ".join)
+def test_help(command, capsys):
+    with pytest.raises(SystemExit) as end:
+        cli.main([*command, "--help"])
+    assert end.value.code == 0
+    assert capsys.readouterr().out.startswith(f"usage: hf-dd {command[0]}")
+
+
+def test_the_help_of_distill_lists_every_option(capsys):
+    with pytest.raises(SystemExit):
+        cli.main(["distill", "--help"])
+    printed = capsys.readouterr().out
+    for field in dataclasses.fields(DistillConfig):
+        assert f"--{field.name}" in printed
+
+
+@pytest.mark.parametrize("arguments", [[], ["--help"], ["-h"]])
+def test_the_summary_names_every_command(arguments, capsys):
+    cli.main(arguments)
+    printed = capsys.readouterr().out
+    assert {line.split()[0] for line in printed.splitlines() if line.startswith("  ")} >= cli.COMMANDS.keys()
+
+
+def test_version(capsys):
+    cli.main(["--version"])
+    assert capsys.readouterr().out == f"{hf_dd.__version__}\n"
+
+
+def test_an_unknown_command_lists_the_commands():
+    with pytest.raises(SystemExit) as end:
+        cli.main(["distil"])
+    assert str(end.value).startswith("hf-dd: error: unknown command 'distil'") and "distill" in str(end.value)
+
+
+def test_an_error_is_one_line_and_a_status(run_python, tmp_path):
+    done = run_python("-m", "hf_dd", "distill", "--ipc", "0", cwd=tmp_path)
+    assert done.returncode == 1 and done.stdout == ""
+    assert done.stderr == "hf-dd: error: --ipc is 0; it has to be at least 1.\n"
+    assert list(tmp_path.iterdir()) == []
+
+
+HEAVY = ("torch", "transformers", "datasets", "accelerate", "timm", "sklearn", "huggingface_hub")
+
+
+@pytest.mark.parametrize(
+    "code, allowed",
+    [
+        ("from hf_dd import cli; cli.main(['--help'])", []),
+        ("import hf_dd", []),
+        ("import hf_dd; hf_dd.DistillConfig(ipc=1); hf_dd.HfDdError", []),
+        ("import hf_dd.hub", ["huggingface_hub"]),
+        ("import hf_dd.config.parsing", ["transformers", "huggingface_hub"]),
+    ],
+)
+def test_what_is_light_stays_light(run_python, code, allowed):
+    script = f"import sys, json; {code}; print(json.dumps([m for m in {HEAVY} if m in sys.modules]))"
+    done = run_python("-c", script)
+    assert done.returncode == 0, done.stderr
+    assert set(json.loads(done.stdout.splitlines()[-1])) <= set(allowed)
+
+
+def test_every_public_name_is_there():
+    assert len(dir(hf_dd)) == len(set(dir(hf_dd))) >= 13
+    for name in dir(hf_dd):
+        value = getattr(hf_dd, name)
+        assert name == "__version__" or value.__doc__, name
+    with pytest.raises(AttributeError, match="'nothing'"):
+        _ = hf_dd.nothing

@@ -1,0 +1,93 @@
+"""bf16 on devices that haven't got it: the run is in float32, and says so."""
+
+import json
+
+import pytest
+import torch
+import yaml
+
+import hf_dd
+from hf_dd import cli
+from hf_dd.core import precision, processes
+from hf_dd.core.precision import worthwhile
+from hf_dd.studies import study
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+TINY_NET = ["width=8", "depth=1"]
+QUICK = {"dataset": "digits", "ipc": 1, "iterations": 2, "real_batch_size": 8, "architecture_options": TINY_NET}
+
+
+@pytest.fixture
+def without_bf16(monkeypatch):
+    monkeypatch.setattr(precision, "has_bf16", lambda device: False)
+
+
+def test_what_is_asked_for_is_used_where_it_is_there(bf16, caplog):
+    assert [worthwhile(name, torch.device("cpu")) for name in ("bf16", "no")] == ["bf16", "no"]
+    assert caplog.text == ""
+
+
+def test_a_run_in_bf16_without_it_is_one_in_float32_and_says_so(without_bf16, tmp_path, caplog):
+    options = QUICK | {"eval_students": 1, "eval_epochs": 1}
+    fallen = hf_dd.distill(**options, mixed_precision="bf16", output_dir=str(tmp_path / "fallen"))
+    assert "This CPU has no instructions for bf16: computing in float32 instead." in caplog.text
+    plain = hf_dd.distill(**options, output_dir=str(tmp_path / "plain"))
+    assert fallen.record.settings["mixed_precision"] == plain.record.settings["mixed_precision"] == "no"
+    assert fallen.record.parquet_sha256 == plain.record.parquet_sha256
+    scores = [[row["scores"] for row in artefact.record.results["rows"]] for artefact in (fallen, plain)]
+    assert scores[0] == scores[1]
+    assert "--mixed_precision" not in (tmp_path / "fallen/README.md").read_text()  # its command repeats what was done
+
+
+@pytest.mark.parametrize("asked, said", [("bf16", "1 threads, bf16"), ("no", "1 threads")])
+def test_records_and_results_say_what_it_was(bf16, tmp_path, asked, said):
+    options = QUICK | {"eval_students": 1, "eval_epochs": 1, "iterations": 1}
+    record = hf_dd.distill(**options, mixed_precision=asked, output_dir=str(tmp_path)).record
+    assert record.run["hardware"].endswith(said) and record.results["hardware"].endswith(said)
+
+
+def test_teachers_too(without_bf16, tmp_path):
+    config = {"dataset": "digits", "architectures": ["MLP"], "epochs": 1, "output_dir": str(tmp_path)}
+    (folder,) = hf_dd.pretrain(**config, mixed_precision="bf16")
+    record = json.loads((folder / "epoch-1/hf_dd.json").read_text())
+    assert record["training"]["mixed_precision"] == "no"
+
+
+def test_a_study_keeps_a_cell_that_fell_back_but_none_of_another_precision(monkeypatch, tmp_path):
+    cell = {key: value for key, value in QUICK.items() if key != "dataset"} | {"eval_students": 1, "eval_epochs": 1}
+    path = tmp_path / "precise.yaml"
+
+    def run(asked, had):
+        monkeypatch.setattr(precision, "has_bf16", lambda device: had)
+        path.write_text(yaml.safe_dump({"base": {"dataset": "digits"}, "cells": {"one": cell | asked}}))
+        study.study(study=str(path), output_dir=str(tmp_path / "out"))
+
+    made = tmp_path / "out/cells/one-seed0"
+    run({"mixed_precision": "bf16"}, had=False)
+    kept = (made / "hf_dd.json").read_bytes()
+    run({"mixed_precision": "bf16"}, had=True)
+    assert (made / "hf_dd.json").read_bytes() == kept
+    hf_dd.distill(**QUICK, mixed_precision="bf16", eval_students=0, output_dir=str(made), overwrite_output_dir=True)
+    with pytest.raises(hf_dd.HfDdError, match="mixed_precision: 'bf16' there, 'no' here"):
+        run({}, had=True)
+
+
+def test_float64_and_bf16_still_contradict_each_other(without_bf16, tmp_path):
+    with pytest.raises(SystemExit, match="contradict each other"):
+        cli.main(["distill", "--dtype", "float64", "--mixed_precision", "bf16", "--output_dir", str(tmp_path / "run")])
+
+
+def test_a_gpu_that_only_imitates_bf16_has_none(monkeypatch):
+    asked = {}
+
+    def is_bf16_supported(including_emulation=True):
+        asked["including_emulation"] = including_emulation
+        return including_emulation
+
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", is_bf16_supported)
+    assert worthwhile("bf16", torch.device("cuda")) == "no" and asked == {"including_emulation": False}
+
+
+def test_an_accelerator_says_which_precision_it_has(without_bf16):
+    assert processes.new_accelerator("bf16").mixed_precision == "no"

@@ -1,0 +1,700 @@
+import gzip
+import io
+import os
+import struct
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import datasets
+import numpy as np
+import pytest
+import safetensors
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from hf_dd import hub
+from hf_dd.config import DataConfig
+from hf_dd.core.seeding import generator
+from hf_dd.data import decoding, stored_images
+from hf_dd.data.batches import CHUNK_PIXELS_ON_CPU, StoredImages, in_blocks, in_chunks
+from hf_dd.data.image_data import channel_statistics, load_data
+from hf_dd.data.sources import read_dataset
+from hf_dd.errors import ConfigError, DataError, HubError
+
+
+@pytest.fixture(autouse=True)
+def datasets_cache(tmp_path, monkeypatch):
+    folder = tmp_path / "datasets_cache"
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return load_data(DataConfig())
+
+
+def load(folder, **options):
+    return load_data(DataConfig(dataset=str(folder), **options))
+
+
+def encode(pixels, format="PNG", **options):
+    image = pixels if isinstance(pixels, Image.Image) else Image.fromarray(np.asarray(pixels, np.uint8))
+    stream = io.BytesIO()
+    image.save(stream, format, **options)
+    return stream.getvalue()
+
+
+def grey(value, height=4, width=4):
+    return np.full((height, width), value, np.uint8)
+
+
+def colour(value, height=4, width=4):
+    return np.broadcast_to(np.uint8(value), (height, width, 3))
+
+
+NAMES = ["cat", "dog"]
+
+
+def table(contents, labels, label=None, column="image", **columns):
+    label = label or datasets.ClassLabel(names=NAMES)
+    features = datasets.Features({column: datasets.Image(), "label": label})
+    rows = [content if content is None else {"bytes": content, "path": None} for content in contents]
+    made = datasets.Dataset.from_dict({column: rows, "label": labels}, features=features)
+    for name, values in columns.items():
+        made = made.add_column(name, values)
+    return made
+
+
+def write_parquet(folder, **splits):
+    (folder / "data").mkdir(parents=True, exist_ok=True)
+    for name, split in splits.items():
+        split.to_parquet(folder / "data" / f"{name}-00000-of-00001.parquet")
+    return folder
+
+
+def write_idx(path, array, magic=None):
+    header = magic or bytes((0, 0, 8, array.ndim))
+    content = header + struct.pack(f">{array.ndim}I", *array.shape) + array.astype(np.uint8).tobytes()
+    path.write_bytes(gzip.compress(content) if path.suffix == ".gz" else content)
+
+
+def write_mnist(folder, ending="-ubyte.gz", prefixes=("train", "t10k")):
+    folder.mkdir(exist_ok=True)
+    random = np.random.default_rng(0)
+    for prefix in prefixes:
+        write_idx(folder / f"{prefix}-images-idx3{ending}", random.integers(0, 256, (12, 5, 6)))
+        write_idx(folder / f"{prefix}-labels-idx1{ending}", np.arange(12) % 3 + 1)
+    return folder
+
+
+# --- digits
+
+
+def test_digits_are_these_numbers(digits):
+    assert digits.name == digits.reference == "digits"
+    assert (digits.repo_id, digits.revision, digits.sha, digits.license) == (None, None, None, "cc-by-4.0")
+    assert digits.class_names == list("0123456789")
+    assert digits.train.images.shape == (1438, 1, 8, 8) and digits.test.images.shape == (359, 1, 8, 8)
+    assert digits.train.images.dtype == torch.uint8 and digits.train.labels.dtype == torch.int64
+    assert digits.train.images.is_contiguous()
+    assert (digits.channels, digits.image_size, digits.num_classes) == (1, (8, 8), 10)
+    assert torch.bincount(digits.train.labels).tolist() == [142, 146, 142, 146, 145, 146, 145, 143, 139, 144]
+    assert torch.bincount(digits.test.labels).tolist() == [36, 36, 35, 37, 36, 36, 36, 36, 35, 36]
+    assert digits.train.images.flatten(1).sum(1, dtype=torch.int64)[:4].tolist() == [4687, 4989, 4256, 4114]
+    assert digits.train.images.max() == 255
+    assert digits.fingerprint == "17d41300d1b19efd3a0eb339b546cd69"
+
+
+def test_digits_splits_are_a_partition_of_scikit_learns(digits):
+    from sklearn.datasets import load_digits
+
+    everything = torch.cat([digits.train.images, digits.test.images]).flatten(1)
+    original = np.rint(load_digits().data * 255 / 16)
+    assert sorted(map(tuple, everything.tolist())) == sorted(map(tuple, original.astype(int).tolist()))
+
+
+def test_statistics_agree_with_numpy_in_float64(digits):
+    pixels = digits.train.images.numpy().astype(np.float64) / 255
+    assert digits.mean == pytest.approx([pixels.mean()], rel=1e-13)
+    assert digits.std == pytest.approx([pixels.std()], rel=1e-13)
+    images = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (7, 3, 5, 4), dtype=np.uint8))
+    mean, std = channel_statistics(images)
+    assert mean == pytest.approx((images.numpy() / 255).mean((0, 2, 3)), rel=1e-13)
+    assert std == pytest.approx((images.numpy() / 255).std((0, 2, 3)), rel=1e-13)
+
+
+def test_a_constant_channel_has_the_std_of_one_grey_level():
+    assert channel_statistics(torch.full((3, 1, 2, 2), 51, dtype=torch.uint8)) == ((0.2,), (1 / 255,))
+
+
+def test_normalise_standardises_and_can_be_undone(digits):
+    normalised = digits.normalise(digits.train.images)
+    assert normalised.dtype == torch.float32
+    assert normalised.mean().item() == pytest.approx(0, abs=1e-5)
+    assert normalised.std(correction=0).item() == pytest.approx(1, abs=1e-5)
+    undone = normalised * digits.std[0] + digits.mean[0]
+    torch.testing.assert_close(undone, digits.train.images / 255, atol=1e-6, rtol=0)
+    floats = (digits.train.images[:3].double() / 255).requires_grad_()
+    assert digits.normalise(floats).dtype == torch.float64
+    digits.normalise(floats).sum().backward()
+    torch.testing.assert_close(floats.grad, torch.full_like(floats, 1 / digits.std[0]))
+
+
+def test_class_index_is_ascending_and_complete(digits):
+    for label, members in enumerate(digits.class_index):
+        assert (digits.train.labels[members] == label).all() and (members.diff() > 0).all()
+    assert torch.cat(digits.class_index).sort().values.tolist() == list(range(1438))
+
+
+@given(label=st.integers(0, 9), count=st.integers(0, 500), seed=st.integers(0, 2**32))
+def test_sample_class(digits, label, count, seed):
+    members = digits.class_index[label].tolist()
+    sample = digits.sample_class(label, count, generator(seed, "sample", label)).tolist()
+    assert sample == digits.sample_class(label, count, generator(seed, "sample", label)).tolist()
+    assert len(sample) == count and set(sample) <= set(members)
+    times = [sample.count(member) for member in members]
+    assert max(times) - min(times) <= 1  # without replacement, then whole rounds
+    assert all(sample[place] == sample[place % len(members)] for place in range(count))
+
+
+def test_sample_class_draws_every_image_equally_often(digits):
+    counts = torch.zeros(1438)
+    for step in range(2000):
+        counts[digits.sample_class(3, 10, generator(0, step))] += 1
+    drawn = counts[digits.class_index[3]]
+    assert counts.sum() == drawn.sum() == 20_000
+    expected = 20_000 / 146
+    assert ((drawn - expected).abs() < 5 * expected**0.5).all()
+
+
+def test_require_ipc_names_the_smallest_class(digits):
+    digits.require_ipc(139)
+    with pytest.raises(DataError, match=r"Class '8' of digits has 139 .* ipc is 140: the largest ipc possible is 139"):
+        digits.require_ipc(140)
+
+
+def test_to_moves_everything(digits):
+    moved = digits.to("meta")
+    tensors = [moved.train.images, moved.train.labels, moved.test.images, moved.test.labels, *moved.class_index]
+    assert {tensor.device.type for tensor in tensors} == {moved.device.type} == {"meta"}
+    assert digits.device.type == "cpu" and moved.fingerprint == digits.fingerprint
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
+def test_a_gpu_gives_the_same_samples_and_pixels(digits):
+    moved = digits.to("cuda")
+    sample = moved.sample_class(3, 200, generator(0, "x"))
+    assert sample.device.type == "cuda"
+    assert sample.cpu().equal(digits.sample_class(3, 200, generator(0, "x")))
+    torch.testing.assert_close(moved.normalise(moved.train.images).cpu(), digits.normalise(digits.train.images))
+
+
+def test_digits_resized():
+    data = load_data(DataConfig(image_size=16))
+    assert data.image_size == (16, 16) and data.test.images.shape == (359, 1, 16, 16)
+    first = Image.fromarray(load_data(DataConfig()).train.images[0, 0].numpy())
+    small = load_data(DataConfig(image_size=4)).train.images[0, 0]
+    assert small.tolist() == np.asarray(first.resize((4, 4), Image.Resampling.BILINEAR)).tolist()
+
+
+@pytest.mark.parametrize(
+    "option", [{"train_split": "all"}, {"test_split": "val"}, {"image_column": "x"}, {"dataset_config": "y"}]
+)
+def test_options_without_meaning_for_digits_are_refused(option):
+    with pytest.raises(ConfigError, match=f"--{next(iter(option))} has no meaning for digits"):
+        load_data(DataConfig(**option))
+
+
+def test_importing_the_module_is_light():
+    code = (
+        "import sys, hf_dd.data.image_data; print([m for m in ('datasets', 'sklearn', 'pandas') if m in sys.modules])"
+    )
+    root = Path(__file__).parents[2]
+    done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+# --- names that mean nothing
+
+
+@pytest.mark.parametrize("name", ["digitz", "Digits", "digit"])
+def test_a_near_miss_is_pointed_to_digits(name):
+    with pytest.raises(DataError, match="Did you mean 'digits'?"):
+        load_data(DataConfig(dataset=name))
+
+
+@pytest.mark.parametrize("name", ["", "mnist", "./nowhere", "/no/such/folder", "a/b/c"])
+def test_an_unknown_name_lists_the_forms(name):
+    with pytest.raises(DataError, match="a folder of IDX files, or 'digits'") as raised:
+        load_data(DataConfig(dataset=name))
+    assert "mean" not in str(raised.value)
+
+
+def test_a_missing_repository_mentions_that_there_is_no_folder(monkeypatch):
+    def resolve(reference, repo_type="model"):
+        raise HubError(f"{repo_type} {reference} doesn't exist.")
+
+    monkeypatch.setattr(hub, "resolve", resolve)
+    with pytest.raises(HubError, match=r"dataset owner/name@v1 doesn't exist. \(There is no folder"):
+        load_data(DataConfig(dataset="owner/name@v1"))
+
+
+def test_a_repository_is_read_at_its_commit(monkeypatch):
+    pin, asked = hub.Pin("owner/pets", "v1", "a" * 40), []
+
+    def load_dataset(*args, **options):
+        asked.append((args, options))
+        return datasets.DatasetDict(train=table([encode(grey(1))] * 2, [0, 1]))
+
+    monkeypatch.setattr(hub, "resolve", lambda reference, repo_type: pin)
+    monkeypatch.setattr(hub, "dataset_license", lambda pin: None)
+    monkeypatch.setattr(datasets, "load_dataset", load_dataset)
+    data = load_data(DataConfig(dataset="owner/pets@v1", dataset_config="small"))
+    assert asked == [(("owner/pets", "small"), {"revision": "a" * 40})]
+    assert (data.name, data.reference, data.license) == ("owner/pets", "owner/pets@v1", "unknown")
+    assert (data.repo_id, data.revision, data.sha) == ("owner/pets", "v1", "a" * 40)
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "message"),
+    [
+        (ConnectionError("Couldn't reach it"), HubError, "can't be reached: Couldn't reach it"),
+        (datasets.exceptions.DatasetNotFoundError("Gone"), HubError, "can't be reached: Gone"),
+        (
+            ValueError("Config name is missing.\nPick: a, b"),
+            DataError,
+            "missing. Pick: a, b Name one with --dataset_conf",
+        ),
+        (RuntimeError("Dataset scripts are no longer supported"), DataError, "can't be read: Dataset scripts are no"),
+    ],
+)
+def test_errors_of_datasets_become_one_line(monkeypatch, error, kind, message):
+    def load_dataset(*args, **options):
+        raise error
+
+    monkeypatch.setattr(hub, "resolve", lambda reference, repo_type: hub.Pin("owner/pets", "v1", "a" * 40))
+    monkeypatch.setattr(datasets, "load_dataset", load_dataset)
+    with pytest.raises(kind, match=message) as raised:
+        load_data(DataConfig(dataset="owner/pets@v1"))
+    assert "\n" not in str(raised.value) and "owner/pets@v1" in str(raised.value)
+
+
+# --- IDX
+
+
+@pytest.mark.parametrize("ending", ["-ubyte", "-ubyte.gz"])
+def test_idx_folder(tmp_path, ending):
+    data = load(write_mnist(tmp_path / "mine", ending))
+    expected = np.random.default_rng(0).integers(0, 256, (12, 5, 6))
+    assert data.train.images[:, 0].tolist() == expected.tolist()
+    assert data.class_names == ["1", "2", "3"] and data.train.labels[:4].tolist() == [0, 1, 2, 0]
+    assert (data.name, data.license, data.image_size, len(data.test)) == ("mine", "unknown", (5, 6), 12)
+    assert load(tmp_path / "mine", image_size=3).image_size == (3, 3)
+
+
+def test_idx_without_a_test_pair(tmp_path):
+    assert load(write_mnist(tmp_path / "mine", prefixes=("train",))).test is None
+
+
+@pytest.mark.parametrize("prefix", ["train", "t10k"])
+def test_idx_with_a_missing_file(tmp_path, prefix):
+    folder = write_mnist(tmp_path / "mine")
+    (folder / f"{prefix}-labels-idx1-ubyte.gz").unlink()
+    with pytest.raises(DataError, match=f"lacks {prefix}-labels-idx1-ubyte"):
+        load(folder)
+
+
+def idx_bytes(shape, size, magic=b"\0\0\x08"):
+    return magic + bytes((len(shape),)) + struct.pack(f">{len(shape)}I", *shape) + bytes(size)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "isn't an IDX file"),
+        (idx_bytes((2, 3, 4), 24, b"\0\0\x0d"), "begins with '00000d03', not '00000803'"),
+        (idx_bytes((24,), 24), "begins with '00000801', not '00000803'"),
+        (idx_bytes((2, 3, 4), 24)[:9], "ends in its header"),
+        (idx_bytes((2, 3, 4), 23), r"declares \(2, 3, 4\), but 23 bytes"),
+        (idx_bytes((2, 3, 4), 25), r"declares \(2, 3, 4\), but 25 bytes"),
+        (idx_bytes((0, 3, 4), 0), r"declares \(0, 3, 4\)"),
+        (idx_bytes((11, 5, 6), 330), "has 11 images in train-images, but 12 labels"),
+    ],
+)
+def test_damaged_idx(tmp_path, content, message):
+    folder = write_mnist(tmp_path / "mine", "-ubyte")
+    (folder / "train-images-idx3-ubyte").write_bytes(content)
+    with pytest.raises(DataError, match=message) as raised:
+        load(folder)
+    assert str(folder) in str(raised.value)
+
+
+def test_cut_gzip(tmp_path):
+    folder = write_mnist(tmp_path / "mine")
+    path = folder / "train-images-idx3-ubyte.gz"
+    path.write_bytes(path.read_bytes()[:-20])
+    with pytest.raises(DataError, match="train-images-idx3-ubyte.gz can't be read"):
+        load(folder)
+
+
+@pytest.mark.skipif("HF_DD_FASHION_MNIST" not in os.environ, reason="HF_DD_FASHION_MNIST names no folder")
+def test_fashion_mnist_is_recognised():
+    data = load(os.environ["HF_DD_FASHION_MNIST"])
+    assert (data.name, data.license, data.repo_id) == ("Fashion-MNIST", "mit", None)
+    assert data.class_names[0] == "T-shirt/top" and data.class_names[9] == "Ankle boot"
+    assert data.train.images.shape == (60_000, 1, 28, 28) and data.test.images.shape == (10_000, 1, 28, 28)
+    assert [len(members) for members in data.class_index] == [6000] * 10
+    assert data.mean == pytest.approx([0.2860405969887955], rel=1e-13)
+    assert data.std == pytest.approx([0.3530242445149226], rel=1e-13)
+    assert data.fingerprint == "f2a4f9f8267726f6ad45b56244787022"
+
+
+# --- folders that datasets reads
+
+
+@pytest.fixture
+def pets(tmp_path):
+    train = table([encode(grey(v)) for v in (10, 20, 30)], [0, 1, 0])
+    test = table([encode(grey(v)) for v in (40, 50)], [1, 0])
+    return write_parquet(tmp_path / "pets", train=train, test=test)
+
+
+def test_parquet_folder(pets):
+    data = load(pets)
+    assert (data.name, data.license, data.repo_id, data.class_names) == ("pets", "unknown", None, NAMES)
+    assert data.train.images.shape == (3, 1, 4, 4) and data.test.images.shape == (2, 1, 4, 4)
+    assert data.train.images[:, 0, 0, 0].tolist() == [10, 20, 30] and data.train.labels.tolist() == [0, 1, 0]
+    assert data.test.images[:, 0, 0, 0].tolist() == [40, 50] and data.test.labels.tolist() == [1, 0]
+
+
+def test_imagefolder(tmp_path):
+    for split, name, value in (("train", "cat", 1), ("train", "dog", 2), ("validation", "dog", 3)):
+        path = tmp_path / "animals" / split / name / "0.png"
+        path.parent.mkdir(parents=True)
+        path.write_bytes(encode(colour(value)))
+    data = load(tmp_path / "animals")
+    assert data.class_names == NAMES and data.train.images[:, :, 0, 0].tolist() == [[1, 1, 1], [2, 2, 2]]
+    assert data.test.labels.tolist() == [1] and data.test.images.unique().tolist() == [3]
+
+
+@pytest.mark.parametrize("single", [True, False])
+def test_a_saved_dataset(tmp_path, single):
+    train = table([encode(grey(v)) for v in (10, 20, 30)], [0, 1, 0]).select([2, 1])  # with an indices mapping
+    (train if single else datasets.DatasetDict({"train": train})).save_to_disk(tmp_path / "saved")
+    data = load(tmp_path / "saved")
+    assert data.train.images[:, 0, 0, 0].tolist() == [30, 20] and data.test is None
+
+
+def test_the_test_split_is_found_or_named(tmp_path):
+    def split(value):
+        return table([encode(grey(value)), encode(grey(value))], [0, 1])
+
+    folder = write_parquet(tmp_path / "many", train=split(1), validation=split(2), test=split(3))
+    assert load(folder).test.images.unique().tolist() == [3]
+    assert load(folder, test_split="validation").test.images.unique().tolist() == [2]
+    assert load(folder, train_split="test").test.images.unique().tolist() == [2]
+    with pytest.raises(DataError, match="no split 'extra'; there are: train, validation, test. Name one with --train"):
+        load(folder, train_split="extra")
+    with pytest.raises(DataError, match="no split 'extra'.*--test_split"):
+        load(folder, test_split="extra")
+
+
+def test_one_image_in_colour_makes_all_of_them_rgb(tmp_path):
+    palette = Image.fromarray(grey(0)).convert("P")
+    palette.putpalette([7, 8, 9] * 256)
+    images = [encode(grey(5)), encode(colour((1, 2, 3))), encode(palette)]
+    images.append(encode(Image.new("RGBA", (4, 4), (4, 5, 6, 0))))
+    data = load(write_parquet(tmp_path / "mixed", train=table(images, [0, 1, 0, 1])))
+    assert data.train.images[:, :, 2, 2].tolist() == [[5, 5, 5], [1, 2, 3], [7, 8, 9], [4, 5, 6]]
+
+
+def test_all_grey_stays_one_channel_and_the_test_split_follows(tmp_path):
+    black_and_white = encode(Image.new("1", (4, 4), 1))
+    sixteen_bits = encode(Image.fromarray(np.full((4, 4), 257 * 100, np.uint16)))
+    train = table([encode(grey(5)), black_and_white, sixteen_bits], [0, 1, 0])
+    folder = write_parquet(tmp_path / "grey", train=train, test=table([encode(colour((9, 9, 9)))], [0]))
+    data = load(folder)
+    assert data.train.images[:, 0, 1, 1].tolist() == [5, 255, 100]  # PIL alone would clip 16 bits to 255
+    assert data.test.images.shape == (1, 1, 4, 4) and data.test.images.unique().tolist() == [9]
+
+
+def test_the_commonest_size_is_the_target_and_others_are_covered_and_cropped(tmp_path):
+    stripes = grey(0, 4, 8)
+    stripes[:, 2:6] = 200  # the centre square of a 4×8 image
+    images = [encode(grey(1)), encode(grey(2)), encode(stripes), encode(grey(3, 8, 8))]
+    folder = write_parquet(tmp_path / "sizes", train=table(images, [0, 1, 0, 1]))
+    data = load(folder)
+    assert data.image_size == (4, 4)
+    assert data.train.images[2].unique().tolist() == [200] and data.train.images[3].unique().tolist() == [3]
+    halved = Image.fromarray(stripes).resize((4, 2), Image.Resampling.BILINEAR).crop((1, 0, 3, 2))
+    assert load(folder, image_size=2).train.images[2, 0].tolist() == np.asarray(halved).tolist()
+
+
+def test_heights_and_widths_are_not_confused(tmp_path):
+    pixels = np.arange(15, dtype=np.uint8).reshape(3, 5)
+    data = load(write_parquet(tmp_path / "oblong", train=table([encode(pixels)] * 2, [0, 1])))
+    assert data.image_size == (3, 5) and data.train.images[0, 0].tolist() == pixels.tolist()
+
+
+def test_exif_orientation_is_applied(tmp_path):
+    pixels = np.arange(6, dtype=np.uint8).reshape(2, 3)
+    exif = Image.Exif()
+    exif[274] = 6  # to be turned clockwise
+    folder = write_parquet(tmp_path / "turned", train=table([encode(pixels, exif=exif)] * 2, [0, 1]))
+    assert load(folder).train.images[0, 0].tolist() == np.rot90(pixels, -1).tolist()
+
+
+@pytest.mark.parametrize(
+    ("split", "content", "reason"),
+    [
+        ("train", b"no image", "cannot identify"),
+        ("test", encode(np.random.default_rng(0).integers(0, 256, (32, 32)))[:400], ""),
+        ("train", encode(Image.fromarray(np.ones((4, 4), np.float32)), "TIFF"), "which value is white"),
+        ("train", None, "there is none"),
+    ],
+)
+def test_a_damaged_image_is_named(tmp_path, split, content, reason):
+    good = encode(grey(1))
+    splits = {"train": table([good] * 3, [0, 1, 0]), "test": table([good] * 3, [0, 1, 0])}
+    splits[split] = table([good, good, content], [0, 1, 0])
+    with pytest.raises(DataError, match=f"Split '{split}', row 2: the image can't be decoded .*{reason}"):
+        load(write_parquet(tmp_path / "damaged", **splits))
+
+
+@pytest.mark.parametrize(
+    ("kind", "labels", "names"),
+    [
+        ("string", ["b", "a", "b"], ["a", "b"]),
+        ("int32", [10, 9, 10], ["9", "10"]),
+        ("bool", [True, False, True], None),
+    ],
+)
+def test_plain_labels_are_the_sorted_values(tmp_path, kind, labels, names):
+    split = table([encode(grey(1))] * 3, labels, datasets.Value(kind))
+    data = load(write_parquet(tmp_path / "plain", train=split, test=split))
+    assert data.class_names == (names or ["False", "True"]) and data.test.labels.tolist() == [1, 0, 1]
+
+
+def test_a_test_label_that_training_lacks(tmp_path):
+    train, test = (
+        table([encode(grey(1))] * 3, x, datasets.Value("string")) for x in (["a", "b", "a"], ["a", "c", "d"])
+    )
+    with pytest.raises(DataError, match=r"2 labels of split 'test' \(c, d\) are none of the 2 classes"):
+        load(write_parquet(tmp_path / "unknown", train=train, test=test))
+
+
+@pytest.mark.parametrize("missing", [-1, None])
+def test_unlabelled_images_are_counted(tmp_path, missing):
+    images = [encode(grey(1))] * 3
+    splits = {"train": table(images, [0, 1, 0]), "test": table(images, [0, missing, missing])}
+    with pytest.raises(DataError, match="2 of the 3 images of split 'test' have no label"):
+        load(write_parquet(tmp_path / "unlabelled", **splits))
+
+
+def test_a_label_out_of_range(tmp_path):
+    numbers = table([encode(grey(1))] * 3, [0, 1, 5], datasets.Value("int64"))
+    names = {"label": datasets.ClassLabel(names=NAMES), "image": datasets.Image()}
+    folder = write_parquet(tmp_path / "range", train=numbers)
+    (folder / "README.md").write_text(
+        "---\ndataset_info:\n  features:\n  - name: image\n    dtype: image\n  - name: label\n    dtype:\n"
+        "      class_label:\n        names:\n          '0': cat\n          '1': dog\n---\n"
+    )
+    assert datasets.load_dataset(str(folder))["train"].features == names
+    with pytest.raises(DataError, match=r"1 labels of split 'train' \(5\) are none of the 2 classes"):
+        load(folder)
+
+
+def test_a_class_without_images(tmp_path):
+    with pytest.raises(DataError, match="1 of the 2 classes have no training image: dog"):
+        load(write_parquet(tmp_path / "empty", train=table([encode(grey(1))], [0])))
+
+
+def test_splits_that_name_their_classes_differently():
+    train, test = (
+        table([encode(grey(1))] * 2, [0, 1], datasets.ClassLabel(names=names)) for names in (NAMES, NAMES[::-1])
+    )
+    with pytest.raises(DataError, match="Split 'test' has other columns or classes than 'train'"):
+        read_dataset(datasets.DatasetDict(train=train, test=test), DataConfig(), "swapped")
+
+
+def test_an_empty_split(tmp_path):
+    splits = {"train": table([encode(grey(1))] * 2, [0, 1]), "test": table([], [])}
+    with pytest.raises(DataError, match="Split 'test' holds no image"):
+        read_dataset(datasets.DatasetDict(splits), DataConfig(), "empty")
+    with pytest.raises(DataError, match='empty can\'t be read: Instruction "test" corresponds to no data'):
+        load(write_parquet(tmp_path / "empty", **splits))
+    splits["test"].save_to_disk(tmp_path / "saved")
+    with pytest.raises(DataError, match="saved can't be read"):
+        load(tmp_path / "saved")
+
+
+def test_columns_have_to_be_unambiguous(tmp_path):
+    split = table([encode(grey(1)), encode(grey(2))], [0, 1], mass=[1.5, 2.5], breed=["x", "y"])
+    rows = [{"bytes": encode(grey(v)), "path": None} for v in (8, 9)]
+    split = split.add_column("mask", rows, feature=datasets.Image())
+    folder = write_parquet(tmp_path / "columns", train=split)
+    with pytest.raises(DataError, match=r"2 columns look like images; .*mask .*--image_column"):
+        load(folder)
+    data = load(folder, image_column="mask", label_column="breed")
+    assert data.class_names == ["x", "y"] and data.train.images[:, 0, 0, 0].tolist() == [8, 9]
+    with pytest.raises(DataError, match=r"no column 'picture'; the columns are image .*label \(int64\), mass \(float"):
+        load(folder, image_column="picture")
+    with pytest.raises(DataError, match=r"Column 'label' doesn't hold images"):
+        load(folder, image_column="label")
+    with pytest.raises(DataError, match=r"Column 'mass' doesn't hold labels; .*--label_column"):
+        load(folder, image_column="image", label_column="mass")
+
+
+def test_no_label_column_and_no_image_column(tmp_path):
+    split = table([encode(grey(1))], [0])
+    with pytest.raises(DataError, match="No columns look like labels"):
+        load(write_parquet(tmp_path / "a", train=split.remove_columns("label")))
+    with pytest.raises(DataError, match="No columns look like images"):
+        load(write_parquet(tmp_path / "b", train=split.remove_columns("image")))
+
+
+def test_parquet_written_without_datasets(tmp_path):
+    import pandas
+
+    rows = {"image": [{"bytes": encode(grey(v)), "path": f"{v}.png"} for v in (1, 2)], "target": ["a", "b"]}
+    (tmp_path / "bare").mkdir()
+    pandas.DataFrame(rows).to_parquet(tmp_path / "bare" / "train.parquet")
+    data = load(tmp_path / "bare")
+    assert data.class_names == ["a", "b"] and data.train.images[:, 0, 0, 0].tolist() == [1, 2]
+
+
+def test_folders_that_datasets_cannot_read(tmp_path):
+    (tmp_path / "void").mkdir()
+    with pytest.raises(DataError, match="void can't be read"):
+        load(tmp_path / "void")
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "train.parquet").write_bytes(b"PAR1 no parquet")
+    with pytest.raises(DataError, match="broken can't be read"):
+        load(tmp_path / "broken")
+    with pytest.raises(DataError, match="pets can't be read.*--dataset_config"):
+        folder = write_parquet(tmp_path / "pets", train=table([encode(grey(1))] * 2, [0, 1]))
+        load(folder, dataset_config="large")
+
+
+# --- the cache of decoded images
+
+
+@pytest.fixture
+def decodings(monkeypatch):
+    calls = []
+    original = decoding._decode
+    monkeypatch.setattr(decoding, "_decode", lambda *args: calls.append(args[1:]) or original(*args))
+    return calls
+
+
+def test_images_are_decoded_once_per_size(pets, decodings, datasets_cache):
+    first, again = load(pets), load(pets)
+    assert decodings == [("image", None)] and again.fingerprint == first.fingerprint
+    assert again.train.images.equal(first.train.images) and again.test.images.equal(first.test.images)
+    assert again.train.images.is_contiguous()
+    assert load(pets, image_size=2).image_size == (2, 2) and load(pets).image_size == (4, 4)
+    assert decodings == [("image", None), ("image", 2)]
+    assert [path.suffix for path in (datasets_cache / "hf_dd").iterdir()] == [".safetensors"] * 2
+
+
+@pytest.mark.parametrize("damage", ["cut", "flipped", "empty", "nonsense"])
+def test_a_damaged_cache_file_is_rebuilt(pets, decodings, datasets_cache, damage, caplog):
+    first = load(pets)
+    (path,) = (datasets_cache / "hf_dd").iterdir()
+    good = path.read_bytes()
+    bad = {"cut": good[:-5], "flipped": good[:-1] + b"\xff", "empty": b"", "nonsense": b"x" * 100}[damage]
+    path.unlink()  # `first` may be mapped from the file
+    path.write_bytes(bad)
+    assert load(pets).train.images.equal(first.train.images)
+    assert len(decodings) == 2 and "can't be used" in caplog.text
+    load(pets)
+    assert len(decodings) == 2
+
+
+def test_changed_files_are_decoded_again(pets, decodings):
+    load(pets)
+    write_parquet(pets, train=table([encode(grey(v)) for v in (11, 20, 30)], [0, 1, 0]))
+    assert load(pets).train.images[0, 0, 0, 0] == 11 and len(decodings) == 2
+
+
+def test_writers_at_once_leave_one_good_file(tmp_path):
+    path, images = tmp_path / "folder" / "x.safetensors", {"train": torch.arange(256, dtype=torch.uint8)}
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda _: stored_images.write(path, images, {}), range(32)))
+    assert list(path.parent.iterdir()) == [path]
+    assert stored_images.read(path, ["train"], 1000)["train"].equal(images["train"])
+
+
+def test_a_cache_that_cannot_be_written_is_only_a_warning(pets, datasets_cache, caplog):
+    datasets_cache.mkdir()
+    (datasets_cache / "hf_dd").write_text("a file where the folder should be")
+    assert len(load(pets).train) == 3
+    assert "can't be cached" in caplog.text
+
+
+# --- splits that are too large for memory
+
+
+def test_a_split_over_the_limit_stays_in_the_file(pets, decodings, datasets_cache, monkeypatch):
+    in_memory, stored = load(pets), load(pets, image_memory_gb=0)
+    assert decodings == [("image", None)]  # one file serves both
+    assert isinstance(stored.train.images, StoredImages) and stored.train.images.shape == in_memory.train.images.shape
+    for name in ("fingerprint", "mean", "std", "image_size", "channels", "class_names"):
+        assert getattr(stored, name) == getattr(in_memory, name)
+    index = torch.tensor([2, 0, 2])
+    assert stored.train.images[index].equal(in_memory.train.images[index])
+    monkeypatch.setattr("hf_dd.data.image_data.channel_statistics", None)  # kept beside the file
+    assert load(pets, image_memory_gb=0).std == in_memory.std
+
+
+def test_a_large_split_is_decoded_into_the_file(pets, datasets_cache):
+    stored = load(pets, image_memory_gb=0)
+    (path,) = (datasets_cache / "hf_dd").glob("*.safetensors")
+    expected = load(pets)
+    for split, other in ((stored.train, expected.train), (stored.test, expected.test)):
+        assert torch.cat(list(in_blocks(split.images, 2))).equal(other.images)
+    with safetensors.safe_open(path, "pt") as file:
+        assert file.get_tensor("train").equal(expected.train.images)
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+    assert stored_images.read(path, ["train", "test"], 1e9) is None  # the digest was written too
+
+
+def test_a_stored_split_that_goes_away_is_one_clear_error(pets, datasets_cache):
+    images = load(pets, image_memory_gb=0).train.images
+    path = images.path
+    content = path.read_bytes()
+    path.write_bytes(content[: images.offset + 1])
+    with pytest.raises(DataError, match="changed while they were in use"):
+        images[torch.tensor([0])]
+    path.unlink()
+    with pytest.raises(DataError, match=str(path)):
+        list(in_chunks(images))
+
+
+def test_a_large_split_without_room_is_one_clear_error(pets, datasets_cache):
+    datasets_cache.mkdir()
+    (datasets_cache / "hf_dd").write_text("a file where the folder should be")
+    with pytest.raises(DataError, match="no room.*HF_DATASETS_CACHE.*--image_memory_gb"):
+        load(pets, image_memory_gb=0)
+
+
+@given(count=st.integers(0, 40), side=st.sampled_from([1, 300, 400]), whole=st.booleans())
+def test_chunks_hold_every_chosen_image_once_and_in_order(count, side, whole):
+    images = torch.arange(7, dtype=torch.uint8).view(7, 1, 1, 1).expand(7, 1, side, side)
+    chosen = torch.randint(7, (count,))
+    chunks = list(in_chunks(images, chosen, whole=whole))
+    assert torch.cat([places for places, _ in chunks] or [torch.arange(0)]).tolist() == list(range(count))
+    assert [value for _, chunk in chunks for value in chunk[:, 0, 0, 0].tolist()] == chosen.tolist()
+    lengths = [len(chunk) for _, chunk in chunks]
+    if whole:
+        assert len(lengths) <= 1
+    elif lengths:
+        assert max(lengths) - min(lengths) <= 1 and max(lengths) * side * side <= max(CHUNK_PIXELS_ON_CPU, side * side)

@@ -1,0 +1,207 @@
+"""`hf-dd pool select`: which pools are tried, how they are judged, and what is kept; on digits."""
+
+import dataclasses
+import json
+import re
+
+import pytest
+
+from hf_dd.config import SelectConfig
+from hf_dd.config.parsing import as_arguments
+from hf_dd.distillation.distiller import Distiller
+from hf_dd.errors import ConfigError, RunError
+from hf_dd.studies import pool_search
+from hf_dd.studies.pool_options import pools_of
+from hf_dd.studies.pool_search import select
+from hf_dd.teachers.pool import TeacherPool
+from hf_dd.teachers.teacher import TeacherSpec
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+SMALL = {
+    **{
+        "ipc": 1,
+        "iterations": 4,
+        "first_rung": 1,
+        "real_batch_size": 4,
+        "architecture_options": ["width=8", "depth=1"],
+    },
+    **{"clom_alpha": 10, "eval_architectures": ["MLP"], "eval_students": 2, "eval_epochs": [5], "save_steps": 3},
+}
+
+
+def spec(architecture, seed, epoch, dataset="digits"):
+    return TeacherSpec("a/b", "r", f"{architecture}{seed}{epoch}{dataset}", architecture, seed, epoch, dataset, 0.9)
+
+
+def test_pools_are_spanned_by_the_four_options():
+    specs = [spec("VGG11", 1, 4), spec("ConvNet", 0, 1), spec("ConvNet", 0, 4), spec("VGG11", 0, 4)]
+    specs += [spec("ConvNet", 1, 4), spec("ConvNet", 0, 4, "other"), spec("ConvNet", 2, 4)]
+    found = {pool.name: pool.members for pool in pools_of(specs)}
+    assert found == {
+        "no teacher": (),
+        "1 × ConvNet, digits, epoch 1": (1,),
+        "1 × ConvNet, digits, epoch 4": (2,),
+        "2 × ConvNet, digits, epoch 4": (2, 4),
+        "3 × ConvNet, digits, epoch 4": (2, 4, 6),
+        "1 × VGG11, digits, epoch 4": (3,),
+        "2 × VGG11, digits, epoch 4": (0, 3),
+        "2 × ConvNet + VGG11, digits, epoch 4": (2, 3),
+        "4 × ConvNet + VGG11, digits, epoch 4": (0, 2, 3, 4),
+        "1 × ConvNet, other, epoch 4": (5,),
+    }
+
+
+def test_models_that_say_nothing_of_seeds_and_epochs_are_pools_too():
+    unknown = {"seed": None, "epoch": None, "dataset": None, "library": "timm"}
+    found = pools_of([dataclasses.replace(spec("efficientnet_lite0", 0, 0), **unknown)])
+    assert [pool.name for pool in found] == ["no teacher", "1 × efficientnet_lite0, domain unknown"]
+
+
+@pytest.fixture(scope="module")
+def candidates(tiny_teachers):
+    return {"teachers": tiny_teachers.references}
+
+
+def what(trace):
+    """What a search tried, without how long it took."""
+    return [{key: value for key, value in pool.items() if key != "seconds"} for pool in trace["tried"]]
+
+
+def trace_of(folder):
+    return json.loads((folder / "trace.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory, candidates):
+    return select(output_dir=str(tmp_path_factory.mktemp("select")), **candidates, **SMALL)
+
+
+def test_every_pool_is_tried_and_the_best_that_went_through_is_kept(found, tiny_teachers):
+    tried = trace_of(found.folder)["tried"]
+    assert sorted(pool["pool"] for pool in tried) == sorted(
+        [
+            *("no teacher", "1 × ConvNet, digits, epoch 2", "2 × ConvNet, digits, epoch 2"),
+            *("1 × MLP, digits, epoch 2", "2 × ConvNet + MLP, digits, epoch 2"),
+        ]
+    )
+    through = {pool["pool"]: pool["scores"]["4"] for pool in tried if pool["finished"]}
+    assert 1 <= len(through) < 5
+    assert found.score == max(through.values()) == through[found.best.name]
+    for pool in tried:
+        rungs = list(pool["scores"])
+        assert rungs == ["1", "2", "4"][: len(rungs)] and (len(rungs) == 3) == pool["finished"]
+        assert all(0 < score < 100 for score in pool["scores"].values()) and pool["seconds"] > 0
+    best = next(pool for pool in tried if pool["pool"] == found.best.name)
+    if found.pool is not None:
+        lock = json.loads((found.folder / "pool.json").read_text())
+        assert lock["teachers"] == best["teachers"] == [dataclasses.asdict(spec) for spec in found.pool.specs]
+        assert len(TeacherPool.from_references([f"{t['repo_id']}@{t['sha']}" for t in lock["teachers"]]))
+
+
+def test_successive_halving_gives_up_the_lower_half(found):
+    seen = {"1": [], "2": []}
+    for pool in trace_of(found.folder)["tried"]:
+        for rung, scores in seen.items():
+            if rung not in pool["scores"]:
+                break
+            scores.append(pool["scores"][rung])
+            goes_on = sorted(scores, reverse=True)[: max(1, len(scores) // 2)]  # Li et al. (2020), with η = 2
+            assert (len(pool["scores"]) > list(seen).index(rung) + 1) == (pool["scores"][rung] >= goes_on[-1])
+
+
+def test_the_test_split_has_no_part_in_it(found, candidates, tmp_path, monkeypatch, nothing_remembered):
+    loaded = pool_search.load_data
+
+    def poisoned(config):
+        data = loaded(config)
+        wrong = dataclasses.replace(data.test, labels=(data.test.labels + 1) % 10, images=255 - data.test.images)
+        return dataclasses.replace(data, test=wrong)
+
+    monkeypatch.setattr(pool_search, "load_data", poisoned)
+    again = select(output_dir=str(tmp_path), **candidates, **SMALL)
+    assert what(trace_of(again.folder)) == what(trace_of(found.folder))
+    assert (again.best, again.score) == (found.best, found.score)
+
+
+@pytest.mark.parametrize("steps", [3, 9])
+def test_an_interrupted_search_goes_on(found, candidates, tmp_path, monkeypatch, nothing_remembered, steps):
+    step, done = Distiller.step, []
+
+    def interrupted(self, index):
+        if len(done) == steps:
+            raise KeyboardInterrupt
+        done.append(index)
+        return step(self, index)
+
+    monkeypatch.setattr(Distiller, "step", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        select(output_dir=str(tmp_path), **candidates, **SMALL)
+    monkeypatch.setattr(Distiller, "step", step)
+    again = select(output_dir=str(tmp_path), **candidates, **SMALL)
+    assert what(trace_of(again.folder)) == what(trace_of(found.folder))
+
+
+def test_a_finished_search_only_answers(found, candidates, monkeypatch):
+    monkeypatch.setattr(Distiller, "step", None)
+    again = select(output_dir=str(found.folder), **candidates, **SMALL)
+    assert (again.best, again.score) == (found.best, found.score)
+
+
+def test_another_search_in_its_folder_is_refused(found, candidates):
+    before = (found.folder / "trace.json").read_bytes()
+    with pytest.raises(RunError, match=r"holds another search \(clom_alpha differ\)"):
+        select(output_dir=str(found.folder), **candidates, **SMALL | {"clom_alpha": 11})
+    assert (found.folder / "trace.json").read_bytes() == before
+
+
+def test_no_pool_is_started_after_the_time(found, candidates, tmp_path):
+    short = select(output_dir=str(tmp_path), minutes=0, **candidates, **SMALL)
+    (only,) = trace_of(short.folder)["tried"]
+    assert what({"tried": [only]}) == what(trace_of(found.folder))[:1]
+    assert "the best of 5 tried out of 5;" in repr(found) and "the best of 1 tried out of 5;" in repr(short)
+    longer = select(output_dir=str(tmp_path), trials=2, **candidates, **SMALL)
+    assert what(trace_of(longer.folder)) == what(trace_of(found.folder))[:2]
+
+
+@pytest.mark.multi_process
+def test_two_processes_choose_as_one(found, candidates, tmp_path, launch):
+    options = as_arguments(candidates | SMALL | {"output_dir": str(tmp_path / "out")})
+    done = launch("-m", "hf_dd", "pool", "select", *options)
+    two, one = (what(trace_of(folder)) for folder in (tmp_path / "out", found.folder))
+    assert [(pool["pool"], list(pool["scores"])) for pool in two] == [
+        (pool["pool"], list(pool["scores"])) for pool in one
+    ]
+    for first, second in zip(two, one, strict=True):
+        assert first["scores"] == pytest.approx(second["scores"], abs=1.0)  # of sums in another order
+    assert done.stdout.count("% on the validation split") == 1
+    told = re.findall(r"Pool (\d+) of \d+:", done.stdout + done.stderr)
+    assert told == [str(number) for number in range(1, len(two) + 1)]
+
+
+@pytest.mark.parametrize(
+    "options, words",
+    [
+        ({}, "Name the candidates by --teachers, --teacher_tags or --teacher_pool"),
+        ({"teachers": ["a/b"], "clom": "none"}, "--clom none: a pool is chosen by how it guides"),
+        ({"teachers": ["a/b"], "first_rung": 100}, "--first_rung 100 isn't below --iterations 100"),
+        ({"teachers": ["a/b"], "reduction": 1}, "--reduction is 1"),
+        ({"teachers": ["a/b"], "eval_students": 0}, "--eval_students is 0"),
+        ({"teachers": ["a/b"], "eval_epochs": [1, 2]}, "give one number of epochs"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(options, words):
+    with pytest.raises(ConfigError, match=words):
+        SelectConfig(**options)
+
+
+def test_soft_labels_choose_no_pool(candidates, tmp_path):
+    with pytest.raises(ConfigError, match="--eval_protocol soft-label: students on hard labels choose a pool"):
+        select(output_dir=str(tmp_path / "out"), **candidates, **SMALL | {"eval_protocol": "soft-label"})
+    assert not (tmp_path / "out").exists()
+
+
+def test_rungs_double_up_to_the_last():
+    assert SelectConfig(teachers=["a/b"]).rungs == [25, 50, 100]
+    assert SelectConfig(teachers=["a/b"], iterations=90, first_rung=10, reduction=3).rungs == [10, 30, 90]
+    assert SelectConfig(teachers=["a/b"], iterations=60, first_rung=25).rungs == [25, 50, 60]

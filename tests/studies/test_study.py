@@ -1,0 +1,627 @@
+"""`hf-dd study`: what it runs, what it keeps, what it reports; on digits."""
+
+import json
+import shutil
+import statistics
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import datasets
+import pytest
+import yaml
+from filelock import FileLock
+
+import hf_dd
+from hf_dd import hub
+from hf_dd.artefacts.distilled_folder import Artefact
+from hf_dd.config import StudyConfig
+from hf_dd.core.resources import resource
+from hf_dd.distillation.distiller import Distiller
+from hf_dd.errors import ConfigError, HubError, RunError
+from hf_dd.studies import pool_options, pool_search, publish, recipe, study
+from hf_dd.studies import report as study_report
+from hf_dd.studies.study import Study
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+SMALL = {
+    "teachers": {
+        "few": {
+            "dataset": "digits",
+            "architectures": ["MLP"],
+            "epochs": 2,
+            "keep_epochs": [1, 2],
+            "learning_rate": 0.1,
+        }
+    },
+    "base": {"config": "digits-dm", "ipc": 1, "iterations": 3, "save_steps": 1, "eval_students": 2, "eval_epochs": 2},
+    "cells": {
+        "plain": {"architecture_options": ["width=8", "depth=1"]},
+        "guided": {
+            "architecture_options": ["width=8", "depth=1"],
+            "clom": "ce",
+            "teachers": ["teachers/few/digits-mlp-seed0@epoch-1"],
+        },
+    },
+    "seeds": [0, 1],
+    "comparisons": {"gain": [["guided", "plain"]]},
+}
+
+
+CHOOSING = SMALL | {
+    "pools": {
+        "best": {
+            "objective": "clom",  # which can't do without a teacher: so some pool is chosen on any machine
+            **{"dataset": "digits", "ipc": 1, "iterations": 2, "first_rung": 1, "eval_epochs": [2]},
+            "teachers": [f"teachers/few/digits-mlp-seed0@epoch-{epoch}" for epoch in (1, 2)],
+        }
+    },
+    "cells": {
+        "plain": SMALL["cells"]["plain"],
+        "chosen": SMALL["cells"]["plain"] | {"clom": "ce", "teacher_pool": "pools/best"},
+    },
+    "seeds": [0],
+    "comparisons": {"gain": [["chosen", "plain"]]},
+}
+
+
+def write(folder, content=SMALL):
+    folder.mkdir(exist_ok=True)
+    path = folder / "small.yaml"
+    path.write_text(yaml.safe_dump(content, sort_keys=False))
+    return str(path)
+
+
+def run(folder, content=SMALL):
+    return study.study(study=write(folder, content), output_dir=str(folder / "out"))
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("study")
+    run(folder)
+    return folder
+
+
+def counted(monkeypatch, name, module=study):
+    """How often a use case is called from now on."""
+    calls, function = [], getattr(module, name)
+    monkeypatch.setattr(
+        module, name, lambda *args, **options: calls.append((args, options)) or function(*args, **options)
+    )
+    return calls
+
+
+def test_the_report_says_what_the_cells_reached(finished):
+    report = json.loads((finished / "out/report.json").read_text())
+    assert list(report["cells"]) == ["plain", "guided"]
+    means = {}
+    for name, cell in report["cells"].items():
+        assert list(cell["scores"]) == ["ConvNet"]
+        for seed, scores in enumerate(cell["scores"]["ConvNet"]):
+            record = Artefact.open(finished / f"out/cells/{name}-seed{seed}").record
+            row = next(row for row in record.results["rows"] if row["baseline"] is None)
+            assert (row["copy"], list(scores)) == ("float", list(row["scores"]))
+            assert record.settings["seed"] == seed
+            assert cell["parquet_sha256"][seed] == record.parquet_sha256
+        means[name] = [statistics.fmean(scores) for scores in cell["scores"]["ConvNet"]]
+    differences = [a - b for a, b in zip(means["guided"], means["plain"], strict=True)]
+    found = report["comparisons"]["gain"]
+    assert (found["mean"], found["n"]) == (pytest.approx(statistics.fmean(differences)), 2)
+    # t(0.975, 1 degree of freedom) = 12.706
+    assert found["half_width"] == pytest.approx(12.7062 * statistics.stdev(differences) / 2**0.5, rel=1e-4)
+    (teacher,) = report["cells"]["guided"]["teachers"]
+    assert (teacher["epoch"], teacher["sha"][:7]) == (1, "sha256:")
+    text = (finished / "out/report.md").read_text()
+    assert f"{statistics.fmean(s for c in report['cells']['plain']['scores']['ConvNet'] for s in c):.2f} ±" in text
+    assert "| guided − plain |" in text and "random real, ipc 1" in text and teacher["sha"] in text
+    assert (finished / "out/report.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_what_is_finished_is_kept(finished, monkeypatch):
+    calls = {name: counted(monkeypatch, name) for name in ("pretrain", "distill", "evaluate")}
+    before = (finished / "out/report.json").read_bytes()
+    run(finished)
+    assert (finished / "out/report.json").read_bytes() == before
+    assert calls == {"pretrain": [], "distill": [], "evaluate": []}
+
+
+def test_a_cell_of_a_method_that_fills_in_its_own_options_is_kept(tmp_path, monkeypatch):
+    quick = ["outer=1", "inner=1"]
+    cell = {"config": "digits-dc", "iterations": 1, "objective_options": quick, "eval_students": 1, "eval_epochs": 1}
+    content = {"cells": {"dc": cell}}
+    run(tmp_path, content)
+    calls = counted(monkeypatch, "distill")
+    run(tmp_path, content)
+    assert calls == []
+
+
+def test_another_evaluation_is_only_evaluated(finished, monkeypatch):
+    calls = {name: counted(monkeypatch, name) for name in ("pretrain", "distill", "evaluate")}
+    run(finished, SMALL | {"base": SMALL["base"] | {"eval_students": 3}})
+    assert (len(calls["pretrain"]), len(calls["distill"]), len(calls["evaluate"])) == (0, 0, 4)
+    assert len(json.loads((finished / "out/report.json").read_text())["cells"]["plain"]["scores"]["ConvNet"][0]) == 3
+    run(finished, SMALL | {"base": SMALL["base"] | {"eval_students": 3}})
+    assert len(calls["evaluate"]) == 4  # what was evaluated again is kept as well
+    run(finished)
+
+
+def test_a_record_that_is_older_than_an_option_is_one_of_its_default(finished, tmp_path, monkeypatch):
+    shutil.copytree(finished / "out", tmp_path / "out")
+    path = tmp_path / "out/cells/plain-seed0/hf_dd.json"
+    record = json.loads(path.read_text())
+    assert record["settings"].pop("baselines") == ["random"]
+    path.write_text(json.dumps(record))
+    evaluated = counted(monkeypatch, "evaluate")
+    run(tmp_path)
+    assert not evaluated
+    run(tmp_path, SMALL | {"base": SMALL["base"] | {"baselines": ["none"]}})
+    assert len(evaluated) == 4
+    rows = Artefact.open(tmp_path / "out/cells/plain-seed0").record.results["rows"]
+    assert rows and not [row for row in rows if row["baseline"]]
+
+
+def test_a_cell_that_was_made_otherwise_is_refused_and_kept(finished):
+    changed = SMALL | {"base": SMALL["base"] | {"iterations": 4}}
+    before = (finished / "out/cells/plain-seed0/hf_dd.json").read_bytes()
+    with pytest.raises(RunError, match=r"plain-seed0 was made with other options \(iterations: 3 there, 4 here\)"):
+        run(finished, changed)
+    assert (finished / "out/cells/plain-seed0/hf_dd.json").read_bytes() == before
+
+
+def test_a_cell_that_other_teachers_guided_is_refused(finished):
+    others = SMALL["cells"]["guided"] | {"teachers": ["teachers/few/digits-mlp-seed0@epoch-2"]}
+    changed = SMALL | {"cells": SMALL["cells"] | {"guided": others}}
+    with pytest.raises(
+        RunError, match=r"guided-seed0 .* \(teachers: \['few/digits-mlp-seed0@epoch-1'\] there, .*epoch-2"
+    ):
+        run(finished, changed)
+
+
+@pytest.fixture(scope="module")
+def chosen(tmp_path_factory):
+    """A study that chose a pool."""
+    folder = tmp_path_factory.mktemp("chosen")
+    run(folder, CHOOSING)
+    return folder
+
+
+def test_a_study_chooses_a_pool_and_a_cell_is_guided_by_it(chosen, monkeypatch):
+    trace = json.loads((chosen / "out/pools/best/trace.json").read_text())
+    assert sorted(pool["pool"] for pool in trace["tried"]) == [
+        *("1 × MLP, digits, epoch 1", "1 × MLP, digits, epoch 2"),
+    ]
+    best = max((pool for pool in trace["tried"] if pool["finished"]), key=lambda pool: pool["scores"]["2"])
+    assert trace["best"] == {"pool": best["pool"], "score": best["scores"]["2"]}
+    record = Artefact.open(chosen / "out/cells/chosen-seed0").record
+    assert [spec["sha"] for spec in record.teachers] == [spec["sha"] for spec in best["teachers"]] != []
+    text, report = ((chosen / f"out/report.{kind}").read_text() for kind in ("md", "json"))
+    assert f"| best | {best['pool']} | {best['scores']['2']:.2f} | 2 of 2 |" in text
+    assert json.loads(report)["pools"] == {"best": trace}
+    published = {
+        str(path.relative_to(chosen / "out")) for kind in publish.STUDY_FILES for path in (chosen / "out").glob(kind)
+    }
+    assert {"pools/best/trace.json", "pools/best/pool.json", "cells/chosen-seed0/pool.json"} <= published
+    calls = [counted(monkeypatch, name) for name in ("pretrain", "distill", "evaluate")]
+    searches = counted(monkeypatch, "select", pool_search)
+    (chosen / "out").rename(chosen / "elsewhere")
+    study.study(study=write(chosen, CHOOSING), output_dir=str(chosen / "elsewhere"))
+    (chosen / "elsewhere").rename(chosen / "out")
+    assert calls == [[], [], []] and len(searches) == 1  # though the pool is a part of its own, and the cell needs it
+    assert json.loads((chosen / "out/pools/best/trace.json").read_text()) == trace
+
+
+def test_a_cell_of_another_pool_than_was_chosen_is_refused(chosen, tmp_path):
+    shutil.copytree(chosen / "out", tmp_path / "out")
+    path = tmp_path / "out/cells/chosen-seed0/hf_dd.json"
+    record = json.loads(path.read_text())
+    record["teachers"][0]["sha"] = "sha256:" + "0" * 64
+    path.write_text(json.dumps(record))
+    with pytest.raises(RunError, match=r"chosen-seed0 was made with other options \(teacher_pool: \['sha256:000"):
+        run(tmp_path, CHOOSING)
+
+
+def test_cells_alone_need_no_pool_but_their_own(tmp_path):
+    whole = Study.read(StudyConfig(write(tmp_path, CHOOSING), output_dir=str(tmp_path)))
+    assert [cell.pool for cell in whole.cells] == [None, "best"] and list(whole.pools) == ["best"]
+    chosen = Study.read(StudyConfig(write(tmp_path, CHOOSING), output_dir=str(tmp_path), cells=["chosen"]))
+    assert (chosen.pools, chosen.teachers) == (whole.pools, whole.teachers)
+    plain = Study.read(StudyConfig(write(tmp_path, CHOOSING), output_dir=str(tmp_path), cells=["plain"]))
+    assert (plain.pools, plain.teachers) == ({}, {})
+
+
+def test_where_no_pool_guides_better_than_none_its_cells_cannot_be_made(tmp_path, monkeypatch):
+    none = pool_search.Selection(tmp_path, pool_options.Options("no teacher", ()), 50.0, None, 3, 3)
+    monkeypatch.setattr(pool_search, "select", lambda config: none)
+    with pytest.raises(RunError, match=r"pools: best: no pool guides better than none \(.*trace.json has the scores"):
+        run(tmp_path, CHOOSING)
+    assert not (tmp_path / "out/cells").exists()
+    study.study(study=write(tmp_path, CHOOSING), output_dir=str(tmp_path / "out"), cells=["plain"])
+    assert list(json.loads((tmp_path / "out/report.json").read_text())["cells"]) == ["plain"]
+
+
+@pytest.mark.parametrize(
+    ("pool", "words"),
+    [
+        (
+            {"teachers": ["teachers/few/digits-mlp-seed9@final"]},
+            "pools: best: teachers/few/digits-mlp-seed9@final is no",
+        ),
+        ({"teachers": []}, "pools: best: Name the candidates by --teachers"),
+        ({"first_rung": 2}, "pools: best: --first_rung 2 isn't below --iterations 2"),
+        ({"eval_protocol": "soft-label"}, "pools: best: --eval_protocol soft-label: students on hard labels"),
+        ({"objective": "dn"}, "pools: best: --objective dn isn't known"),
+    ],
+)
+def test_a_wrong_pool_is_refused_before_any_training(tmp_path, monkeypatch, pool, words):
+    calls = [counted(monkeypatch, name) for name in ("pretrain", "distill")]
+    with pytest.raises(ConfigError) as error:
+        run(tmp_path, CHOOSING | {"pools": {"best": CHOOSING["pools"]["best"] | pool}})
+    assert words in str(error.value) and calls == [[], []]
+    with pytest.raises(ConfigError, match="cells: chosen: pools/best is no pool that this study chooses: bset"):
+        run(tmp_path, CHOOSING | {"pools": {"bset": CHOOSING["pools"]["best"]}})
+
+
+def test_some_cells_alone_are_run_with_their_teachers_and_compared_among_themselves(finished):
+    whole = recipe.Study.read(StudyConfig(write(finished), output_dir=str(finished / "out")))
+    plain = recipe.Study.read(StudyConfig(write(finished), cells=["plain"], output_dir=str(finished / "out")))
+    assert [(cell.name, cell.seed) for cell in plain.cells] == [("plain", 0), ("plain", 1)]
+    assert (plain.teachers, plain.comparisons) == ({}, {})
+    both = recipe.Study.read(StudyConfig(write(finished), cells=["guided", "plain"], output_dir=str(finished / "out")))
+    assert both == whole and whole.teachers and whole.comparisons
+    path = study.study(study=write(finished), cells=["plain"], output_dir=str(finished / "out"))
+    assert list(json.loads((path / "report.json").read_text())["cells"]) == ["plain"]
+    run(finished)
+    with pytest.raises(ConfigError, match="--cells names the cell 'plane'; known are plain, guided"):
+        recipe.Study.read(StudyConfig(write(finished), cells=["plain", "plane"]))
+
+
+def test_a_cell_may_probe_a_teacher_of_the_study(tmp_path, monkeypatch):
+    teacher = "teachers/few/digits-mlp-seed0@final"
+    own = {"teachers": [teacher], "eval_architectures": [teacher], "eval_epochs": None, "eval_students": 1}
+    content = {
+        "teachers": SMALL["teachers"],
+        "base": {"eval_epochs": 2},
+        "cells": {"lgm": {"config": "digits-lgm", "iterations": 1} | own},
+    }
+    folder = run(tmp_path, content)
+    report = json.loads((folder / "report.json").read_text())
+    assert "digits-mlp-seed0" in " ".join(report["cells"]["lgm"]["scores"])
+    record = Artefact.open(folder / "cells/lgm-seed0").record
+    assert record.results["protocol"]["name"] == "linear-probe"
+    calls = counted(monkeypatch, "evaluate")
+    run(tmp_path, content)
+    assert calls == []
+
+
+def test_a_cell_may_evaluate_the_set_of_another_one(tmp_path, monkeypatch):
+    content = {
+        "teachers": SMALL["teachers"],
+        "base": SMALL["base"],
+        "cells": {
+            "online": {"set_of": "guided", "eval_protocol": "soft-label-online", "eval_students": 1},
+            "guided": SMALL["cells"]["guided"],
+        },
+        "comparisons": {"labels": [["online", "guided"]]},
+    }
+    evaluate = hf_dd.evaluate
+
+    def interrupted(**options):
+        if "online" in options["sets"][0]:
+            raise KeyboardInterrupt
+        return evaluate(**options)
+
+    (tmp_path / "out/cells/online-seed0/checkpoints").mkdir(parents=True)
+    with pytest.raises(RunError, match="online-seed0 holds something else, perhaps an unfinished run: remove it."):
+        run(tmp_path, content)
+    shutil.rmtree(tmp_path / "out/cells/online-seed0")
+    monkeypatch.setattr(study, "evaluate", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path, content)
+    monkeypatch.setattr(study, "evaluate", evaluate)
+    assert Artefact.open(tmp_path / "out/cells/online-seed0").record.results is None
+    calls = {name: counted(monkeypatch, name) for name in ("distill", "evaluate")}
+    content["cells"]["online"]["eval_students"] = 2
+    folder = run(tmp_path, content)
+    assert (calls["distill"], len(calls["evaluate"])) == ([], 1)
+    online, guided = (Artefact.open(folder / f"cells/{name}-seed0") for name in ("online", "guided"))
+    assert online.record.parquet_sha256 == guided.record.parquet_sha256
+    assert online.load()[:] == guided.load()[:]
+    protocols = [artefact.record.results["protocol"]["name"] for artefact in (online, guided)]
+    assert protocols == ["soft-label-online", "dsa"]
+    assert "soft-label-online v1" in (folder / "report.md").read_text()
+    assert not (online.folder / "checkpoints").exists()
+    before = (folder / "report.json").read_bytes()
+    run(tmp_path, content)
+    assert len(calls["evaluate"]) == 1 and (folder / "report.json").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("own", "words"),
+    [
+        ({"set_of": "guidance"}, "set_of names 'guidance', which distils no set; guided, plain do."),
+        ({"set_of": "other"}, "set_of names 'other', which distils no set; "),
+        ({"set_of": "plain", "ipc": 2}, "ipc has no meaning for the set of plain, which is only evaluated"),
+    ],
+)
+def test_a_cell_that_cannot_evaluate_what_it_names_is_refused(tmp_path, own, words):
+    cells = SMALL["cells"] | {"own": own, "other": {"set_of": "plain", "eval_students": 1}}
+    with pytest.raises(ConfigError, match="small.yaml, cells: own: ") as error:
+        run(tmp_path, SMALL | {"cells": cells})
+    assert words in str(error.value)
+
+
+def test_seeds_can_be_given_instead_of_the_recipes(finished):
+    plan = recipe.Study.read(StudyConfig(write(finished), seeds=[7]))
+    assert [(cell.name, cell.seed, cell.config.seed) for cell in plan.cells] == [("plain", 7, 7), ("guided", 7, 7)]
+
+
+@pytest.mark.parametrize(
+    ("reference", "words"),
+    [
+        (
+            "teachers/few/folder-mlp-seed0@epoch-1",
+            "is no teacher that this study makes: teachers/few/digits-mlp-seed0. A teacher's name begins with",
+        ),
+        ("teachers/many/digits-mlp-seed0@epoch-1", "is no teacher that this study makes: teachers/few/digits-mlp"),
+        ("teachers/fe/w-digits-mlp-seed0@epoch-1", "is no teacher that this study makes: teachers/few/digits-mlp"),
+        ("teachers/few/digits-mlp-seed0@epoch-9", "of that teacher, the study keeps final, epoch-1, epoch-2."),
+    ],
+)
+def test_a_teacher_that_the_study_does_not_make_is_refused_before_any_training(
+    tmp_path, monkeypatch, reference, words
+):
+    calls = [counted(monkeypatch, name) for name in ("pretrain", "distill")]
+    guided = SMALL["cells"]["guided"] | {"teachers": [reference]}
+    with pytest.raises(ConfigError) as error:
+        run(tmp_path, SMALL | {"cells": {"guided": guided}, "comparisons": {}})
+    assert f"small.yaml, cells: guided: {reference}" in str(error.value) and words in str(error.value)
+    assert calls == [[], []]
+
+
+def test_a_folder_that_moved_is_still_the_same_study(finished, monkeypatch):
+    calls = [counted(monkeypatch, name) for name in ("pretrain", "distill", "evaluate")]
+    (finished / "out").rename(finished / "elsewhere")
+    study.study(study=write(finished), output_dir=str(finished / "elsewhere"))
+    (finished / "elsewhere").rename(finished / "out")
+    assert calls == [[], [], []]
+
+
+def test_an_interrupted_cell_goes_on_from_its_checkpoint(tmp_path, monkeypatch, finished):
+    content = {key: value for key, value in SMALL.items() if key in ("base", "cells")}
+    content["cells"] = {"plain": SMALL["cells"]["plain"]}
+    step, calls = Distiller.step, []
+
+    def interrupted(self, index):
+        if index == 2:
+            raise KeyboardInterrupt
+        return step(self, index)
+
+    monkeypatch.setattr(Distiller, "step", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path, content)
+    assert not (tmp_path / "out/report.md").exists()
+    monkeypatch.setattr(Distiller, "step", lambda self, index: calls.append(index) or step(self, index))
+    run(tmp_path, content)
+    assert calls == [2]
+    shas = [Artefact.open(place / "out/cells/plain-seed0").record.parquet_sha256 for place in (tmp_path, finished)]
+    assert shas[0] == shas[1]
+
+
+def test_a_study_is_pushed_with_the_teachers_that_it_names_by_commit(tmp_path, unique):
+    pushed = {"push_to_hub": True, "hub_namespace": "lab"}
+    content = SMALL | {
+        "teachers": {"few": SMALL["teachers"]["few"] | {"teacher_seeds": [7], **pushed}},
+        "cells": {"guided": SMALL["cells"]["guided"] | {"teachers": ["teachers/few/digits-mlp-seed7@epoch-1"]}},
+        "comparisons": {},
+        "seeds": [0],
+    }
+    repo_id = unique()
+    options = {"push_to_hub": True, "hub_dataset_id": repo_id, "hub_tag": "first"}
+    folder = study.study(study=write(tmp_path, content), output_dir=str(tmp_path / "out"), **options)
+    rows = datasets.load_dataset(repo_id, revision="first", split="train")
+    record = Artefact.open(folder / "cells/guided-seed0").record
+    (spec,) = record.teachers
+    assert hub.resolve("lab/digits-mlp-seed7@epoch-1").sha == spec["sha"]
+    own = next(row for row in record.results["rows"] if row["copy"] == "float")
+    assert rows["accuracy"][:] == list(own["scores"]) and rows["student"][:] == [0, 1]
+    assert rows[0] | {"accuracy": 0, "command": ""} == {
+        **{"cell": "guided", "seed": 0, "architecture": "ConvNet", "student": 0, "accuracy": 0, "protocol": "dsa"},
+        **{"teachers": [spec["sha"]], "command": ""},
+    }
+    pin = hub.resolve(f"{repo_id}@first", "dataset")
+    assert set(hub.list_files(pin, "dataset")) - {".gitattributes"} == {
+        *("README.md", "study.yaml", "report.md", "report.json", "report.png", publish.PARQUET),
+        *(f"cells/guided-seed0/{name}" for name in ("hf_dd.json", "pool.json")),
+    }
+    card = (hub.pull(pin, "dataset") / "README.md").read_text()
+    assert f'load_dataset("{repo_id}", revision="first"' in card and (folder / "report.md").read_text().strip() in card
+    assert "1 cell, 1 distillation, 2 students" in card
+    again = study.study(study=write(tmp_path, content), output_dir=str(folder), **options | {"hub_tag": None})
+    assert list(hub.tags(repo_id, "dataset")) == ["first"]  # as when two runs of a study end together
+    assert 'revision="first"' in (again / "README.md").read_text()
+    with pytest.raises(HubError, match=f"{repo_id} has a tag first already"):
+        study.study(study=write(tmp_path, content), output_dir=str(tmp_path / "other"), **options)
+    assert not (tmp_path / "other").exists()
+
+
+EACH = """
+import os, sys, time
+from hf_dd.studies import study
+from hf_dd.cli import main
+
+path, output = sys.argv[1:]
+for name in ("pretrain", "distill"):
+    def logged(config, name=name, function=getattr(study, name), **options):
+        with open(f"{output}.log", "a") as file:
+            file.write(f"{os.getpid()} {name} {config.output_dir} {config.dataset}\\n")
+        return function(config, **options)
+    setattr(study, name, logged)
+main(["study", path, "--output_dir", output])
+"""
+
+
+def test_cells_do_not_wait_for_a_teacher_that_they_do_not_need(tmp_path):
+    """Nor do they for another run's cell: what is busy is left for the end."""
+    (tmp_path / "out/locks").mkdir(parents=True)
+    cells = tmp_path / "out/cells"
+    content = SMALL | {"cells": dict(reversed(SMALL["cells"].items()))}
+    with ThreadPoolExecutor() as aside, FileLock(tmp_path / "out/locks/few-digits-mlp-seed0.lock"):
+        running = aside.submit(run, tmp_path, content)
+        while not (cells / "plain-seed1/results.json").is_file() and not running.done():
+            time.sleep(0.2)
+        assert not running.done() and not (cells / "guided-seed0").exists()
+    assert running.result() == tmp_path / "out" and (cells / "guided-seed1/results.json").is_file()
+
+
+@pytest.mark.multi_process
+def test_a_study_that_is_started_twice_is_shared_out(tmp_path, run_python, finished):
+    (tmp_path / "each.py").write_text(EACH)
+    path, output = write(tmp_path), tmp_path / "out"
+    held = FileLock(tmp_path / "out/locks/cell-plain-seed0.lock")
+    (tmp_path / "out/locks").mkdir(parents=True)
+    with ThreadPoolExecutor() as both:
+        with held:  # a third run, which leaves the first cell undone
+            waiting = [
+                both.submit(run_python, tmp_path / "each.py", path, output, OMP_NUM_THREADS=1) for _ in range(2)
+            ]
+            while not (output / "cells/guided-seed1/hf_dd.json").is_file() and not any(w.done() for w in waiting):
+                time.sleep(0.2)
+        done = [future.result() for future in waiting]
+    assert [run.returncode for run in done] == [0, 0], done[0].stderr[-2000:] + done[1].stderr[-2000:]
+    lines = (tmp_path / "out.log").read_text().splitlines()
+    jobs = [line.split()[1:3] for line in lines]
+    cells = [["distill", str(output / f"cells/{name}-seed{seed}")] for name in ("plain", "guided") for seed in (0, 1)]
+    assert sorted(jobs) == sorted([*cells, ["pretrain", str(output / "teachers/few")]])  # each once
+    assert jobs[-1] == cells[0]
+    first, second = (json.loads((place / "report.json").read_text()) for place in (output, finished / "out"))
+    assert [cell["parquet_sha256"] for cell in first["cells"].values()] == [
+        cell["parquet_sha256"] for cell in second["cells"].values()
+    ]
+
+
+@pytest.mark.multi_process
+def test_the_processes_of_a_launch_work_on_each_cell_together(tmp_path, launch, finished):
+    done = launch("-m", "hf_dd", "study", write(tmp_path, SMALL | {"seeds": [0]}), "--output_dir", tmp_path / "out")
+    assert done.stdout.count("guided − plain") == 1
+    assert done.stderr.count("is there.") == 3, "one teacher, two cells"
+    for name in ("plain", "guided"):
+        two, one = (Artefact.open(folder / f"out/cells/{name}-seed0").record for folder in (tmp_path, finished))
+        assert two.run["hardware"] == "CPU, 2 processes of 1 threads" and two.run["bytes_exchanged"] > 0
+        assert two.run["losses"] == pytest.approx(one.run["losses"], rel=1e-3)
+
+
+def outcome(*students, **others):
+    """Of one distillation, with other architectures' students by their names."""
+    return study_report.Outcome([], {"ConvNet": [students]} | {name: [scores] for name, scores in others.items()})
+
+
+def test_a_single_distillation_is_compared_by_its_students():
+    outcomes = {"a": outcome(80.0, 81.0, 82.0), "b": outcome(79.0, 80.5, 80.0), "c": outcome(70.0, 70.0, 71.0)}
+    one = study_report.gain(outcomes, [("a", "b")]).interval
+    assert (one.mean, one.n) == (pytest.approx((1 + 0.5 + 2) / 3), 3)
+    both = study_report.gain(outcomes, [("a", "b"), ("a", "c")]).interval
+    assert both.mean == pytest.approx(statistics.fmean([(1 + 10) / 2, (0.5 + 11) / 2, (2 + 11) / 2]))
+    with pytest.raises(RunError, match="can't be paired"):
+        study_report.gain(outcomes | {"d": outcome(1.0, 2.0)}, [("a", "d")])
+
+
+def test_cells_are_compared_over_the_architectures_that_they_share():
+    outcomes = {
+        "wide": outcome(80.0, 82.0, MLP=(70.0, 71.0), LeNet=(60.0, 60.0)),
+        "other": outcome(79.0, 80.0, MLP=(66.0, 68.0)),
+        "narrow": outcome(70.0, 71.0),
+    }
+    found = study_report.gain(outcomes, [("wide", "other")])
+    assert found.architectures == ["ConvNet", "MLP"]
+    assert found.interval.mean == pytest.approx(statistics.fmean([(1 + 4) / 2, (2 + 3) / 2]))
+    assert {name: (own.mean, own.n) for name, own in found.of_each.items()} == {"ConvNet": (1.5, 2), "MLP": (3.5, 2)}
+    alone = study_report.gain(outcomes, [("wide", "narrow")])
+    table = study_report.gains_of_each({"over other": found, "over narrow": alone}).splitlines()
+    assert table[0] == "| comparison, points | ConvNet | MLP |"
+    assert table[2] == f"| over other | {found.of_each['ConvNet']} | {found.of_each['MLP']} |"
+    assert table[3] == f"| over narrow | {alone.interval} | – |"
+    assert study_report.gain(outcomes, [("wide", "narrow")]).architectures == ["ConvNet"]
+    apart = {"vgg": study_report.Outcome([], {"VGG11": [(1.0, 2.0)]})}
+    with pytest.raises(RunError, match="share no architecture"):
+        study_report.gain(outcomes | apart, [("wide", "vgg")])
+    table = study_report.architecture_table(outcomes).splitlines()
+    assert table[0] == "| cell | ConvNet | MLP | LeNet | mean |"
+    assert table[2] == "| wide | 81.00 ± 1.41 | 70.50 ± 0.71 | 60.00 ± 0.00 | 70.50 |"
+    assert table[3] == "| other | 79.50 ± 0.71 | 67.00 ± 1.41 | – | 73.25 |"
+    assert len(table) == 4
+
+
+def test_what_teachers_took_counts_each_training_run_once():
+    def spec(repo, sha, seconds):
+        return {"repo_id": repo, "sha": sha, "seconds": seconds}
+
+    def took(*teachers):
+        return study_report.Outcome([{"teachers": list(teachers)}] * 2, {}).teaching_seconds
+
+    assert took() == 0
+    hub = [spec("me/a", "1", 10.0), spec("me/a", "2", 40.0), spec("me/b", "3", 5.0)]
+    assert took(*hub) == 45.0
+    assert took(spec("t/a/epoch-1", "1", 10.0), spec("t/a/epoch-4", "2", 40.0)) == 40.0
+    assert took(*hub, spec("timm/x", "4", None)) is None
+
+
+def test_random_images_are_what_a_cell_is_held_against():
+    rows = [{"baseline": None}, {"baseline": "random", "mean": 70.0, "std": 1.5}]
+    assert study_report.over_random((80.0, 82.0), {"results": {"rows": rows}}) == "+11.00 (2.91)"
+    assert study_report.over_random((80.0, 82.0), {"results": {"rows": rows[:1]}}) == "–"
+
+
+@pytest.mark.parametrize(
+    "change, words",
+    [
+        ({"cells": {}}, ["is no study", "`cells`"]),
+        ({"cell": {}}, ["unknown key 'cell'", "'cells'"]),
+        ({"cells": {"plain": {"objectiv": "dm"}}}, ["cells: plain", "objectiv"]),
+        ({"cells": {"plain": {"objective": "dn"}}}, ["--objective dn isn't known"]),
+        ({"base": {"ipc": 0}}, ["cells: plain", "--ipc is 0"]),
+        ({"base": {"eval_students": 0}}, ["cells: plain", "compares students", "eval_students of 1 or more"]),
+        ({"base": {"eval_copies": []}}, ["cells: plain", "compares students", "eval_copies that name a copy"]),
+        ({"teachers": {"few": {"epoch": 3}}}, ["teachers: few", "epoch"]),
+        ({"comparisons": {"x": [["plain", "guide"]]}}, ["comparison 'x'", "'guide'", "guided"]),
+    ],
+)
+def test_a_wrong_study_is_refused_before_anything_is_trained(tmp_path, monkeypatch, change, words):
+    monkeypatch.setattr(study, "pretrain", None)
+    with pytest.raises(ConfigError) as error:
+        run(tmp_path, SMALL | change)
+    assert all(word in str(error.value) for word in words), error.value
+    assert not (tmp_path / "out").exists()
+
+
+def test_no_name_and_an_unknown_one():
+    with pytest.raises(ConfigError, match="Name the study: hf-dd study RECIPE."):
+        StudyConfig()
+    with pytest.raises(ConfigError, match="--study digits-clam: no such file or study; studies: digits-clom"):
+        study.study(study="digits-clam")
+
+
+@pytest.mark.parametrize("path", sorted(resource("scripts", "studies").glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_study_can_be_read(path, tmp_path):
+    assert Study.read(StudyConfig(study=str(path), output_dir=str(tmp_path))).cells
+
+
+def test_a_cell_goes_over_the_base_and_both_over_their_recipe(tmp_path):
+    content = {
+        "base": {"config": "digits-dm", "ipc": 2},
+        "cells": {"own": {"ipc": 3}, "published": {"iterations": None}, "other": {"config": "digits-dsa"}},
+    }
+    plan = Study.read(StudyConfig(study=write(tmp_path, content), dataset="digits", output_dir="there"))
+    own, published, other = (cell.config for cell in plan.cells)
+    of_recipe = yaml.safe_load(resource("scripts", "recipes", "digits-dm.yaml").read_text())
+    assert (own.ipc, own.iterations, own.dataset) == (3, of_recipe["iterations"], "digits")
+    assert (published.ipc, published.iterations) == (2, None)  # None takes the recipe's back: the paper's number
+    assert (other.ipc, other.objective, other.output_dir) == (2, "dsa", "there/cells/other-seed0")
+
+
+def test_a_grid_of_another_domain_keeps_its_data_set(tmp_path):
+    grids = {"own": {"dataset": "digits", "epochs": 1}, "same": {"config": "digits-teachers"}}
+    path = write(tmp_path, {"teachers": grids, "cells": {"dm": {}}})
+    plan = Study.read(StudyConfig(study=path, dataset="folder", output_dir="there"))
+    assert [config.dataset for config in plan.teachers.values()] == ["digits", "folder"]
+    assert plan.cells[0].config.dataset == "folder"
