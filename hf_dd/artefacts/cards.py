@@ -13,29 +13,8 @@ from huggingface_hub import DatasetCard, EvalResult, ModelCard, ModelCardData
 
 from hf_dd.artefacts.hub_metadata import front_matter, render
 from hf_dd.config import TeacherConfig, slug
+from hf_dd.core.registry import OBJECTIVES, STARTS
 from hf_dd.teachers.diversity import in_words
-
-OBJECTIVE_NAMES = {
-    "dm": "distribution matching (DM)",
-    "dc": "gradient matching (DC)",
-    "dsa": "gradient matching with Siamese augmentation (DSA)",
-    "clom": "the guide alone",
-    "mtt": "trajectory matching (MTT)",
-    "tesla": "trajectory matching in constant memory (TESLA)",
-    "sre2l": "recovery from BatchNorm statistics (SRe2L)",
-    "rded": "the choice of realistic patches (RDED)",
-    "lgm": "linear gradient matching (LGM)",
-    "teacher-score": "a choice of real images by the scores of teachers",
-    "random": "a random choice of real images",
-    "herding": "a choice of real images (herding)",
-    "kcenter": "a choice of real images (k-center)",
-}
-PARTS_OF_TEACHERS = {  # by objective or start, where it isn't that they guided
-    "sre2l": "One teacher was drawn per step",
-    "rded": "All teachers scored the crops of real images",
-    "teacher-score": "All teachers scored the real images",
-    "lgm": "The images were made for a linear probe of their features; one teacher was drawn per step",
-}
 
 
 @dataclass
@@ -173,13 +152,16 @@ class DistilledRecord:
     @property
     def part_of_teachers(self) -> str:
         """What they did, as a sentence without its end."""
-        if self.settings["clom"] != "none" and self.settings.get("clom_pool", "random") != "random":
+        objective, guided = self.settings["objective"], self.settings["clom"] != "none"
+        if guided and self.settings.get("clom_pool", "random") != "random":
             return "All teachers guided every step"
-        start = PARTS_OF_TEACHERS.get(
-            self.settings.get("init"), "They took no part in the distillation, but label its images for the students"
-        )
-        guided = self.settings["clom"] != "none"
-        return PARTS_OF_TEACHERS.get(self.settings["objective"], "One teacher was drawn per step" if guided else start)
+        said = OBJECTIVES.said(objective, "teachers")
+        if not said and guided:
+            return "One teacher was drawn per step"
+        said = said or STARTS.said(self.settings.get("init"), "teachers")
+        if not said and objective in OBJECTIVES.declared:
+            return "They took no part in the distillation, but label its images for the students"
+        return said or "The method doesn't say what part they took"
 
     @property
     def summary(self) -> str:
@@ -211,7 +193,7 @@ class DistilledRecord:
             record=self,
             count=count,
             endpoint=endpoint,
-            objective=OBJECTIVE_NAMES.get(objective, objective),
+            objective=OBJECTIVES.title(objective),
             diversity=in_words(self.diversity) if self.diversity else None,
         )
 

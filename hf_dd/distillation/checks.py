@@ -1,18 +1,15 @@
 """What contradicts itself in the options of a distillation, said before anything is read or trained."""
 
 from hf_dd.config import DistillConfig
+from hf_dd.core.registry import OBJECTIVES, PROTOCOLS, STARTS
 from hf_dd.errors import ConfigError
-from hf_dd.evaluation.protocols import find_protocol
 from hf_dd.nn import augment
-from hf_dd.objectives import find_objective
 from hf_dd.objectives.base import options_of
-from hf_dd.synthetic.coresets import METHODS as SELECTIONS
-from hf_dd.synthetic.patches import METHODS as TEACHER_STARTS
 
 
 def check_options(config: DistillConfig) -> None:
     """Raise ConfigError where the options don't fit the objective, or teachers would go unused, before any work."""
-    objective = find_objective(config.objective)
+    objective = OBJECTIVES.find(config.objective)
     settings = objective.published.filled_in(config)
     options_of(objective, config)
     augment.parse_strategy(config.clom_augment)  # raises for what it doesn't know
@@ -20,14 +17,15 @@ def check_options(config: DistillConfig) -> None:
         raise ConfigError(f"--objective {config.objective} is CLoM alone: add --clom ce or --clom cos, and teachers.")
     if config.clom != "none" and settings["iterations"] == 0:
         raise ConfigError(f"--clom has nothing to guide: --objective {config.objective} optimises nothing.")
-    starts = settings["init"] in TEACHER_STARTS
+    start = STARTS.words(settings["init"])
+    starts = "teachers" in start
     if (objective.uses_teachers or starts) and not config.named_teachers:
         asking = f"--objective {config.objective}" if objective.uses_teachers else f"--init {config.init}"
         raise ConfigError(f"{asking} needs teachers: give --teachers, --teacher_tags or --teacher_pool.")
-    if config.selection_epochs is not None and settings["init"] not in SELECTIONS:
+    if config.selection_epochs is not None and not start.get("embeds"):
         raise ConfigError(
             f"--selection_epochs has no meaning for --init {settings['init']}: leave it out, or start from "
-            f"--init {' or '.join(SELECTIONS)}."
+            f"--init {' or '.join(name for name in STARTS if STARTS.words(name).get('embeds'))}."
         )
     if objective.uses_experts != bool(config.experts):
         raise ConfigError(
@@ -36,7 +34,7 @@ def check_options(config: DistillConfig) -> None:
             else f"--objective {config.objective} needs expert trajectories: give --experts, the repositories or "
             "folders of teachers' runs (`hf-dd pretrain --keep_epochs 0 1 2 …`)."
         )
-    online = find_protocol(config.eval_protocol).labels == "online"
+    online = PROTOCOLS.find(config.eval_protocol).labels == "online"
     label = config.soft_labels != "none" or online
     if config.named_teachers and config.clom == "none" and not (objective.uses_teachers or starts or label):
         raise ConfigError(

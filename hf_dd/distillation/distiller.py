@@ -20,6 +20,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from hf_dd.config import DistillConfig, EvaluationConfig
+from hf_dd.core.registry import OBJECTIVES, STARTS
 from hf_dd.data.image_data import ImageData
 from hf_dd.distillation import checkpoints
 from hf_dd.distillation.checkpoints import Progress
@@ -27,10 +28,10 @@ from hf_dd.distillation.checks import check_options
 from hf_dd.distillation.optimisers import Learned
 from hf_dd.distillation.profiling import profiled
 from hf_dd.errors import RunError
-from hf_dd.objectives import Losses, Objective, Ownership, Step, build_objective, find_objective
+from hf_dd.objectives import Losses, Objective, Ownership, Step, build_objective
 from hf_dd.objectives.base import options_of
 from hf_dd.synthetic.patches import PatchOptions
-from hf_dd.synthetic.start import initial_set
+from hf_dd.synthetic.start import Request
 from hf_dd.synthetic.synthetic_set import SyntheticSet
 from hf_dd.teachers.experts import ExpertPool
 from hf_dd.teachers.feature_cache import FeatureMemory
@@ -110,9 +111,10 @@ class Distiller:
         self.memory = FeatureMemory(self.data, config.dtype, accelerator)
         self.settings = self.objective.published.filled_in(config)
         started = time.perf_counter()
-        options = options_of(find_objective(config.objective), config)
-        patches = options if isinstance(options, PatchOptions) else None
-        initial = initial_set(config, self.settings["init"], self.data, accelerator.autocast, pool, patches)
+        options = options_of(OBJECTIVES.find(config.objective), config)
+        patches = {"patches": options} if isinstance(options, PatchOptions) else {}
+        request = Request(config, self.data, accelerator.autocast, pool, **patches)
+        initial = STARTS.find(self.settings["init"])(request)
         self.seconds_of_start = time.perf_counter() - started  # all that a method takes which only chooses
         self.synthetic = self.objective.parameterise(initial).to(accelerator.device)
         learnables, buffers = self.objective.learnables(), self.objective.buffers()

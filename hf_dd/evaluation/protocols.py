@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from hf_dd.config import EvaluationConfig
-from hf_dd.errors import ConfigError, nearest_first
+from hf_dd.core.registry import PROTOCOLS
+from hf_dd.errors import ConfigError
 from hf_dd.nn import augment
 from hf_dd.training.loop import TrainingRecipe
 
@@ -57,7 +58,7 @@ class Protocol:
 
         Raises ConfigError for an unknown protocol, and for an augmentation of features that are computed once.
         """
-        protocol = find_protocol(config.eval_protocol)
+        protocol = PROTOCOLS.find(config.eval_protocol)
         options = {"augment": config.eval_augment}
         for name, values in (("epochs", config.eval_epochs), ("learning_rate", config.eval_learning_rates)):
             options[name] = values[0] if len(values) == 1 else None
@@ -92,13 +93,23 @@ class Protocol:
         return f"{self.name} v{self.version}{changed if self.changed else ''}"
 
 
-PROTOCOLS = {
-    # Zhao, Mopuri & Bilen, ICLR 2021: no augmentation.
-    "dc": Protocol("dc", 1, epochs=300, learning_rate=0.01, augment="none"),
-    # Zhao & Bilen, ICML 2021 and WACV 2023: Siamese augmentation's operations.
-    "dsa": Protocol("dsa", 1, epochs=1000, learning_rate=0.01, augment=SIAMESE),
-    # Yin et al., NeurIPS 2023, and Sun et al., CVPR 2024, train on soft labels with AdamW and a cosine schedule.
-    "soft-label": Protocol(
+# Zhao, Mopuri & Bilen, ICLR 2021: no augmentation.
+PROTOCOLS.register("dc", title="from scratch, 300 epochs, no augmentation", paper="Zhao, Mopuri & Bilen, ICLR 2021")(
+    Protocol("dc", 1, epochs=300, learning_rate=0.01, augment="none")
+)
+# Zhao & Bilen, ICML 2021 and WACV 2023: Siamese augmentation's operations.
+PROTOCOLS.register(
+    "dsa",
+    title="from scratch, 1,000 epochs, Siamese augmentation's operations",
+    paper="Zhao & Bilen, ICML 2021 and WACV 2023",
+)(Protocol("dsa", 1, epochs=1000, learning_rate=0.01, augment=SIAMESE))
+# Yin et al., NeurIPS 2023, and Sun et al., CVPR 2024, train on soft labels with AdamW and a cosine schedule.
+PROTOCOLS.register(
+    "soft-label",
+    title="from scratch on the set's stored soft labels (AdamW, cosine)",
+    paper="Yin et al., NeurIPS 2023; Sun et al., CVPR 2024",
+)(
+    Protocol(
         "soft-label",
         1,
         epochs=300,
@@ -108,10 +119,16 @@ PROTOCOLS = {
         weight_decay=0.01,
         schedule="cosine",
         labels="soft",
-    ),
-    # The same with the teachers asked in every step (Hinton, Vinyals & Dean, 2015): those papers store labels of every
-    # epoch's crops instead, for the same effect.
-    "soft-label-online": Protocol(
+    )
+)
+# The same with the teachers asked in every step (Hinton, Vinyals & Dean, 2015): those papers store labels of every
+# epoch's crops instead, for the same effect.
+PROTOCOLS.register(
+    "soft-label-online",
+    title="from scratch on what teachers say of the student's own augmented batch, at temperature 4",
+    paper="Hinton, Vinyals & Dean, 2015",
+)(
+    Protocol(
         "soft-label-online",
         1,
         epochs=300,
@@ -122,10 +139,16 @@ PROTOCOLS = {
         schedule="cosine",
         labels="online",
         temperature=4.0,
-    ),
-    # Cazenavette, Torralba & Sitzmann, NeurIPS 2025 (Linear Gradient Matching): Adam (AdamW without decay) at 0.001
-    # for 256 images, 1,000 epochs along a cosine. Their code crops at random and quotes the best epoch; here neither.
-    "linear-probe": Protocol(
+    )
+)
+# Cazenavette, Torralba & Sitzmann, NeurIPS 2025 (Linear Gradient Matching): Adam (AdamW without decay) at 0.001
+# for 256 images, 1,000 epochs along a cosine. Their code crops at random and quotes the best epoch; here neither.
+PROTOCOLS.register(
+    "linear-probe",
+    title="a linear head on the frozen features of pre-trained teachers",
+    paper="Cazenavette, Torralba & Sitzmann, NeurIPS 2025",
+)(
+    Protocol(
         "linear-probe",
         1,
         epochs=1000,
@@ -136,17 +159,8 @@ PROTOCOLS = {
         schedule="cosine",
         normalisation="backbone",
         trains="head",
-    ),
-}
-
-
-def find_protocol(name: str) -> Protocol:
-    """The protocol of this name; raises ConfigError with the known ones, the nearest first."""
-    if name not in PROTOCOLS:
-        raise ConfigError(
-            f"--eval_protocol {name} isn't known; known are: {', '.join(nearest_first(name, PROTOCOLS))}."
-        )
-    return PROTOCOLS[name]
+    )
+)
 
 
 def alternatives(protocol: Protocol, soft_labels: bool, teachers: bool = False) -> list[Protocol]:

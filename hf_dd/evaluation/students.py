@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from hf_dd.core.registry import NETWORKS
 from hf_dd.core.seeding import isolated_rng
 from hf_dd.data.batches import Images, in_chunks
 from hf_dd.data.image_data import ImageData
@@ -106,7 +107,7 @@ def students_of(architecture: str, protocol: Protocol, data: ImageData, autocast
     TeacherError or HubError where the backbone can't be loaded.
     """
     folder = Path(architecture.rpartition("@")[0] or architecture)
-    known = architecture in networks.ARCHITECTURES or architecture.startswith(PREFIX)
+    known = architecture in NETWORKS or architecture.startswith(PREFIX)
     names_teacher = not known and ("/" in architecture or "@" in architecture or folder.is_dir())
     if protocol.trains == "head":
         if not names_teacher:

@@ -25,6 +25,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from hf_dd.core.registry import NETWORKS
 from hf_dd.core.seeding import isolated_rng
 from hf_dd.errors import ConfigError, TeacherError, nearest_first
 
@@ -72,7 +73,7 @@ NORMS: dict[str, Callable[[int, tuple[int, int]], nn.Module] | None] = {
 }
 
 
-class _Trunk:
+class Trunk:
     """The layers before the classifier, in the making, and the shape of the map that they have reached."""
 
     def __init__(self, channels: int, size: tuple[int, int]):
@@ -113,6 +114,7 @@ class _Trunk:
 
     @property
     def feature_size(self) -> int:
+        """How many numbers the map holds."""
         return self.channels * self.size[0] * self.size[1]
 
 
@@ -137,7 +139,8 @@ class _ResidualBlock(nn.Module):
         return nn.functional.relu(self.residual(maps) + self.shortcut(maps))
 
 
-def _convnet(trunk: _Trunk, depth=3, width=128, norm="instance", activation="relu", pooling="avg"):
+@NETWORKS.register("ConvNet", title="three blocks of 128 channels")
+def _convnet(trunk: Trunk, depth=3, width=128, norm="instance", activation="relu", pooling="avg"):
     """[3×3 convolution → norm → activation → pooling] × depth (Gidaris & Komodakis, CVPR 2018)."""
     _require_positive(depth=depth, width=width)
     for block in range(depth):
@@ -145,14 +148,16 @@ def _convnet(trunk: _Trunk, depth=3, width=128, norm="instance", activation="rel
         trunk.pool(pooling, last=block == depth - 1)
 
 
-def _mlp(trunk: _Trunk, width=128):
+@NETWORKS.register("MLP", title="two hidden layers")
+def _mlp(trunk: Trunk, width=128):
     """Two hidden layers."""
     _require_positive(width=width)
     trunk.connect(width)
     trunk.connect(width)
 
 
-def _lenet(trunk: _Trunk):
+@NETWORKS.register("LeNet", title="LeNet with ReLU and max pooling")
+def _lenet(trunk: Trunk):
     """LeCun et al. (1998), with ReLU and max pooling."""
     padding = 2 if min(trunk.size) < 16 else 0
     for channels in (6, 16):
@@ -162,7 +167,8 @@ def _lenet(trunk: _Trunk):
     trunk.connect(84)
 
 
-def _alexnet(trunk: _Trunk, norm="none"):
+@NETWORKS.register("AlexNet", title="five convolutions, for CIFAR")
+def _alexnet(trunk: Trunk, norm="none"):
     """Krizhevsky et al. (2012) in the form for CIFAR: five convolutions and three poolings."""
     for channels in (128, 192):
         trunk.convolve(channels, 5, norm)
@@ -172,7 +178,8 @@ def _alexnet(trunk: _Trunk, norm="none"):
     trunk.pool(last=True)
 
 
-def _vgg11(trunk: _Trunk, norm="instance"):
+@NETWORKS.register("VGG11", title="configuration A without hidden linear layers")
+def _vgg11(trunk: Trunk, norm="instance"):
     """Simonyan & Zisserman (ICLR 2015), configuration A without its hidden linear layers."""
     stages = ((64,), (128,), (256, 256), (512, 512), (512, 512))
     for number, stage in enumerate(stages, start=1):
@@ -181,7 +188,8 @@ def _vgg11(trunk: _Trunk, norm="instance"):
         trunk.pool(last=number == len(stages))
 
 
-def _resnet18(trunk: _Trunk, norm="instance"):
+@NETWORKS.register("ResNet18", title="for CIFAR: a 3×3 stem")
+def _resnet18(trunk: Trunk, norm="instance"):
     """He et al. (CVPR 2016) in the form for CIFAR: a 3×3 stem without pooling, a global average at the end."""
     trunk.convolve(64, 3, norm, bias=False)
     for channels, stride in ((64, 1), (128, 2), (256, 2), (512, 2)):
@@ -191,20 +199,20 @@ def _resnet18(trunk: _Trunk, norm="instance"):
     trunk.size = (1, 1)
 
 
-ARCHITECTURES: dict[str, Callable[..., None]] = {
-    "ConvNet": _convnet,
-    "ConvNetBN": functools.partial(_convnet, norm="batch"),
-    **{f"ConvNetD{depth}": functools.partial(_convnet, depth=depth) for depth in range(1, 7)},
-    **{f"ConvNetW{width}": functools.partial(_convnet, width=width) for width in (32, 64, 128, 256)},
-    "MLP": _mlp,
-    "LeNet": _lenet,
-    "AlexNet": _alexnet,
-    "AlexNetBN": functools.partial(_alexnet, norm="batch"),
-    "VGG11": _vgg11,
-    "VGG11BN": functools.partial(_vgg11, norm="batch"),
-    "ResNet18": _resnet18,
-    "ResNet18BN": functools.partial(_resnet18, norm="batch"),
-}
+NETWORKS.register("ConvNetBN", title="ConvNet with BatchNorm")(functools.partial(_convnet, norm="batch"))
+NETWORKS.register("ConvNetD1", title="ConvNet of 1 block")(functools.partial(_convnet, depth=1))
+NETWORKS.register("ConvNetD2", title="ConvNet of 2 blocks")(functools.partial(_convnet, depth=2))
+NETWORKS.register("ConvNetD3", title="ConvNet of 3 blocks")(functools.partial(_convnet, depth=3))
+NETWORKS.register("ConvNetD4", title="ConvNet of 4 blocks")(functools.partial(_convnet, depth=4))
+NETWORKS.register("ConvNetD5", title="ConvNet of 5 blocks")(functools.partial(_convnet, depth=5))
+NETWORKS.register("ConvNetD6", title="ConvNet of 6 blocks")(functools.partial(_convnet, depth=6))
+NETWORKS.register("ConvNetW32", title="ConvNet of 32 channels")(functools.partial(_convnet, width=32))
+NETWORKS.register("ConvNetW64", title="ConvNet of 64 channels")(functools.partial(_convnet, width=64))
+NETWORKS.register("ConvNetW128", title="ConvNet of 128 channels")(functools.partial(_convnet, width=128))
+NETWORKS.register("ConvNetW256", title="ConvNet of 256 channels")(functools.partial(_convnet, width=256))
+NETWORKS.register("AlexNetBN", title="AlexNet with BatchNorm")(functools.partial(_alexnet, norm="batch"))
+NETWORKS.register("VGG11BN", title="VGG11 with BatchNorm")(functools.partial(_vgg11, norm="batch"))
+NETWORKS.register("ResNet18BN", title="ResNet18 with BatchNorm")(functools.partial(_resnet18, norm="batch"))
 _SMALLEST_SIDE = {"MLP": 1, "LeNet": 4}  # of an image that the architecture takes, in pixels; 2 for the others
 
 
@@ -217,7 +225,7 @@ class Network(nn.Module, PyTorchModelHubMixin, library_name="hf-dd"):
     """A body that maps images to a last activation, and a linear classifier on that activation, flattened.
 
     Takes images (N, in_channels, height, width) of its own dtype and gives logits (N, num_classes). `image_size` is a
-    side in pixels or (height, width). `architecture` is a name in ARCHITECTURES, each with its own options: for
+    side in pixels or (height, width). `architecture` is a name in NETWORKS, each with its own options: for
     ConvNet `depth`, `width`, `norm` (of NORMS), `activation` (of ACTIVATIONS) and `pooling` (of POOLINGS); `width` for
     MLP; none for LeNet; `norm` for the others. `config` holds all these arguments, as JSON can. Raises ConfigError
     for an unknown architecture or option, and for a value that it can't take.
@@ -225,7 +233,7 @@ class Network(nn.Module, PyTorchModelHubMixin, library_name="hf-dd"):
 
     def __init__(self, architecture: str, in_channels: int, num_classes: int, image_size: ImageSize, **options: Any):
         super().__init__()
-        add_layers = _choice("architecture", architecture, ARCHITECTURES)
+        add_layers = NETWORKS.installed(architecture)
         defaults = _default_options(architecture)
         for option in options:
             _choice(f"option of {architecture}", option, defaults)
@@ -238,7 +246,7 @@ class Network(nn.Module, PyTorchModelHubMixin, library_name="hf-dd"):
         common = {"in_channels": in_channels, "num_classes": num_classes, "image_size": list(size)}
         self.config = {"architecture": architecture, **common, **options}
         self._hub_mixin_config = self.config  # the mixin would write only the arguments that were passed
-        trunk = _Trunk(in_channels, size)
+        trunk = Trunk(in_channels, size)
         add_layers(trunk, **options)
         self.body = nn.Sequential(*trunk.layers)
         self.classifier = nn.Linear(trunk.feature_size, num_classes)
@@ -345,7 +353,7 @@ def _differences(expected: dict[str, Tensor], found: dict[str, Tensor]) -> list[
 
 
 def _default_options(architecture: str) -> dict[str, Any]:
-    parameters = inspect.signature(_choice("architecture", architecture, ARCHITECTURES)).parameters
+    parameters = inspect.signature(NETWORKS.installed(architecture)).parameters
     return {name: parameter.default for name, parameter in parameters.items() if name != "trunk"}
 
 

@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from hf_dd.config import DistillConfig, parse_key_values
+from hf_dd.core.registry import OBJECTIVES
 from hf_dd.data.batches import by_chunks, in_chunks
 from hf_dd.data.image_data import ImageData
 from hf_dd.errors import ConfigError
@@ -151,6 +152,7 @@ def real_class_sums(step: Step, teacher: Teacher, drawn: Sequence[Tensor]) -> Te
 DISTANCES = {"ce": ClassificationDistance, "cos": CosineDistance}
 
 
+@OBJECTIVES.register("clom", title="the guide alone", paper="Lu et al., 2023", arxiv="2310.03295", needs="teachers")
 class GuideAlone(Objective):
     """No objective of its own: what remains is CLoM alone (the limit of a large α)."""
 

@@ -5,6 +5,7 @@ They have no iterations and yield no loss; `initialisation` makes the start that
 
 from collections.abc import Iterator
 
+from hf_dd.core.registry import OBJECTIVES
 from hf_dd.objectives.base import Losses, Objective, Published, Step
 from hf_dd.synthetic.patches import PatchOptions
 
@@ -17,24 +18,35 @@ class Choice(Objective):
         yield from ()
 
 
+@OBJECTIVES.register("random", title="a random choice of real images")
 class RandomImages(Choice):
     """Real images drawn at random: what every method has to beat."""
 
     published = Published(iterations=0, init="real")
 
 
+@OBJECTIVES.register("herding", title="a choice of real images (herding)", paper="Welling, ICML 2009")
 class Herding(Choice):
     """Herding (Welling, ICML 2009) of the features of a trained network, see `selection.herding`."""
 
     published = Published(iterations=0, init="herding")
 
 
+@OBJECTIVES.register(
+    "kcenter", title="a choice of real images (k-center)", paper="Sener & Savarese, ICLR 2018", arxiv="1708.00489"
+)
 class KCenter(Choice):
     """Greedy k-center (Sener & Savarese, ICLR 2018) of such features, see `selection.k_centers`."""
 
     published = Published(iterations=0, init="k-centers")
 
 
+@OBJECTIVES.register(
+    "teacher-score",
+    title="a choice of real images by the scores of teachers",
+    needs="teachers of the data set's classes",
+    teachers="All teachers scored the real images",
+)
 class TeacherScore(Choice):
     """The whole images that teachers find most typical of their class, see `realism.realistic_images`."""
 
@@ -42,6 +54,14 @@ class TeacherScore(Choice):
     uses_teachers = reads_logits = True
 
 
+@OBJECTIVES.register(
+    "rded",
+    title="the choice of realistic patches (RDED)",
+    paper="Sun, Shi, Yu & Lin, CVPR 2024",
+    arxiv="2312.03526",
+    needs="teachers of the data set's classes",
+    teachers="All teachers scored the crops of real images",
+)
 class RealisticPatches(Choice):
     """RDED (Sun, Shi, Yu & Lin, CVPR 2024): the most typical crops, tiled, see `realism.realistic_patches`."""
 

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from hf_dd.config import DistillConfig
 from hf_dd.core.compile import compiled
+from hf_dd.core.registry import OBJECTIVES
 from hf_dd.data.batches import by_chunks, in_chunks
 from hf_dd.data.image_data import ImageData
 from hf_dd.nn import augment
@@ -16,6 +17,7 @@ from hf_dd.objectives.base import Losses, Objective, Ownership, Published, Step,
 from hf_dd.teachers.pool import TeacherPool
 
 
+@OBJECTIVES.register("dm", title="distribution matching (DM)", paper="Zhao & Bilen, WACV 2023", arxiv="2110.04181")
 class DistributionMatching(Objective):
     """Match the class means of a freshly drawn network's features.
 

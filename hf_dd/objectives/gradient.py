@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from hf_dd.config import DistillConfig
 from hf_dd.core.compile import compiled
+from hf_dd.core.registry import OBJECTIVES
 from hf_dd.data.batches import chunks_of, in_chunks
 from hf_dd.data.image_data import ImageData
 from hf_dd.errors import ConfigError, nearest_first
@@ -64,6 +65,7 @@ class GradientOptions:
             raise ConfigError(f"--objective_options distance={self.distance} isn't known; known are: {known}.")
 
 
+@OBJECTIVES.register("dc", title="gradient matching (DC)", paper="Zhao, Mopuri & Bilen, ICLR 2021", arxiv="2006.05929")
 class GradientMatching(Objective):
     """DC: the real and the synthetic images of a class shall give the same gradient, without augmentation.
 
@@ -215,6 +217,12 @@ class GradientMatching(Objective):
             pass
 
 
+@OBJECTIVES.register(
+    "dsa",
+    title="gradient matching with Siamese augmentation (DSA)",
+    paper="Zhao & Bilen, ICML 2021",
+    arxiv="2102.08259",
+)
 class SiameseGradientMatching(GradientMatching):
     """DSA: the same with one augmentation of a class's real and synthetic batch, drawn anew for every class and step.
 

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from hf_dd.config import DistillConfig
+from hf_dd.core.registry import OBJECTIVES
 from hf_dd.data.batches import by_chunks, in_chunks
 from hf_dd.data.image_data import ImageData
 from hf_dd.errors import ConfigError
@@ -61,6 +62,14 @@ class LinearOptions:
                 raise ConfigError(f"--objective_options views={self.views}: {error}, or {SIAMESE}.") from error
 
 
+@OBJECTIVES.register(
+    "lgm",
+    title="linear gradient matching (LGM)",
+    paper="Cazenavette, Torralba & Sitzmann, NeurIPS 2025",
+    arxiv="2511.16674",
+    needs="any teachers",
+    teachers="The images were made for a linear probe of their features; one teacher was drawn per step",
+)
 class LinearGradientMatching(Objective):
     """Match the gradient that a random linear head on a frozen backbone gets from real and from synthetic images.
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from hf_dd.config import DistillConfig
+from hf_dd.core.registry import OBJECTIVES
 from hf_dd.data.image_data import ImageData
 from hf_dd.errors import ConfigError, TeacherError
 from hf_dd.nn.crops import draw_boxes, resized_crop
@@ -59,6 +60,14 @@ class RecoveryOptions:
                 raise ConfigError(f"--objective_options {name}={value}: it has to be {limits}.")
 
 
+@OBJECTIVES.register(
+    "sre2l",
+    title="recovery from BatchNorm statistics (SRe2L)",
+    paper="Yin, Xing & Shen, NeurIPS 2023",
+    arxiv="2306.13092",
+    needs="BatchNorm teachers",
+    teachers="One teacher was drawn per step",
+)
 class Recovery(Objective):
     """Per step, with one teacher f drawn from the pool and A one augmentation of each batch x of labels y:
 

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from hf_dd.config import DistillConfig
+from hf_dd.core.registry import OBJECTIVES
 from hf_dd.data.image_data import ImageData
 from hf_dd.errors import ConfigError
 from hf_dd.nn import augment
@@ -62,6 +63,13 @@ class TrajectoryOptions:
                 )
 
 
+@OBJECTIVES.register(
+    "mtt",
+    title="trajectory matching (MTT)",
+    paper="Cazenavette et al., CVPR 2022",
+    arxiv="2203.11932",
+    needs="--experts: teachers' repositories, whose tags epoch-0, epoch-1, … are trajectories",
+)
 class TrajectoryMatching(Objective):
     """MTT: the loss is differentiated through all N steps of the student, whose graph memory holds at once.
 
@@ -168,6 +176,13 @@ class TrajectoryMatching(Objective):
         return list(torch.autograd.grad(loss, list(parameters.values()), create_graph=create_graph))
 
 
+@OBJECTIVES.register(
+    "tesla",
+    title="trajectory matching in constant memory (TESLA)",
+    paper="Cui et al., ICML 2023",
+    arxiv="2211.10586",
+    needs="--experts: teachers' repositories, whose tags epoch-0, epoch-1, … are trajectories",
+)
 class ConstantMemoryTrajectoryMatching(TrajectoryMatching):
     """TESLA: MTT's loss, and gradients whose memory doesn't depend on N.
 

@@ -24,6 +24,7 @@ from hf_dd.config import DistillConfig, SelectConfig
 from hf_dd.config.base import field_names
 from hf_dd.core import files
 from hf_dd.core.processes import new_accelerator, say
+from hf_dd.core.registry import OBJECTIVES
 from hf_dd.core.seeding import generator
 from hf_dd.data.image_data import ImageData, load_data
 from hf_dd.data.validation import held_out
@@ -33,7 +34,6 @@ from hf_dd.errors import ConfigError, RunError
 from hf_dd.evaluation.candidates import Candidate
 from hf_dd.evaluation.evaluation import Evaluation, Job
 from hf_dd.evaluation.protocols import Protocol
-from hf_dd.objectives import find_objective
 from hf_dd.studies.pool_options import Options, pools_of
 from hf_dd.synthetic.synthetic_set import SyntheticSet
 from hf_dd.teachers.feature_cache import FeatureMemory
@@ -133,7 +133,7 @@ class Search:
         self.config, self.folder, self.data = config, folder, data
         self.candidates, self.evaluation, self.accelerator = candidates, evaluation, accelerator
         self.pools = pools_of(candidates.specs)
-        if find_objective(config.objective).guide_only:
+        if OBJECTIVES.find(config.objective).guide_only:
             self.pools = self.pools[1:]  # without a guide there is nothing to distil by
         order = torch.randperm(len(self.pools), generator=generator(config.seed, "pools")).tolist()
         self.order = order[: config.trials]

@@ -21,10 +21,10 @@ from hf_dd.config import EvaluationConfig, PretrainConfig, StudyConfig
 from hf_dd.config.base import field_names
 from hf_dd.core import files
 from hf_dd.core.processes import by_main_process, processes, say
+from hf_dd.core.registry import OBJECTIVES
 from hf_dd.data.image_data import load_data
 from hf_dd.distillation.distiller import OPERATIONAL
 from hf_dd.errors import RunError
-from hf_dd.objectives import find_objective
 from hf_dd.runs.distill import distill
 from hf_dd.runs.evaluate import evaluate
 from hf_dd.runs.pretrain import pretrain
@@ -208,7 +208,7 @@ def run_cell(cell: Cell) -> None:
         return
     artefact = Artefact.open(cell.folder)
     made = deciding(artefact.record.settings)
-    asked = deciding(find_objective(cell.config.objective).published.filled_in(cell.config))
+    asked = deciding(OBJECTIVES.find(cell.config.objective).published.filled_in(cell.config))
     if cell.pool:  # chosen anew, it may hold others
         made["teacher_pool"] = [spec["sha"] for spec in artefact.record.teachers]
         asked["teacher_pool"] = [pin.sha for pin in pins.read(cell.config.teacher_pool).pins]

@@ -77,7 +77,7 @@ def select(
         method: of METHODS.
         ipc: images per class.
         seed: of the network's parameters and of the order of its training images.
-        architecture: of the network, by its name in `networks.ARCHITECTURES`.
+        architecture: of the network, by its name in NETWORKS.
         epochs: of its training; 0 leaves it as it was drawn.
         autocast: context of its forward passes.
 

@@ -21,8 +21,6 @@ from hf_dd.nn.tiles import lay_out, tile_size
 from hf_dd.synthetic.coresets import Autocast
 from hf_dd.teachers.pool import TeacherPool
 
-METHODS = ("rded", "teacher-score")
-
 
 @dataclass(frozen=True)
 class PatchOptions:

@@ -1,8 +1,16 @@
-"""What the synthetic images start from: noise, real images that are drawn, or real images that are chosen."""
+"""What the synthetic images start from: noise, real images that are drawn, or real images that are chosen.
+
+A start is a function of a `Request` that gives a `SyntheticSet`, registered with its `title` and, where it needs them,
+with what the `teachers` do, or that it `embeds`: it then takes `--selection_epochs`.
+"""
+
+from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
 from hf_dd.config import DistillConfig
+from hf_dd.core.registry import STARTS
 from hf_dd.data.image_data import ImageData
 from hf_dd.synthetic import coresets
 from hf_dd.synthetic.coresets import Autocast
@@ -11,30 +19,92 @@ from hf_dd.synthetic.synthetic_set import SyntheticSet
 from hf_dd.teachers.pool import TeacherPool
 
 
-def initial_set(
-    config: DistillConfig,
-    init: str,
-    data: ImageData,
-    autocast: Autocast,
-    pool: TeacherPool | None = None,
-    patches: PatchOptions | None = None,
-) -> SyntheticSet:
-    """The set that a run starts from, on the CPU, in the run's dtype; `init` is `--init` or the objective's own.
+@dataclass(frozen=True)
+class Request:
+    """What a start may look at.
 
-    Where `--factor` asks for tiles, factor² images are chosen for each stored one. `pool` chooses for 'rded' (by
-    `patches`, or its paper's options if None) and 'teacher-score'. Raises DataError where a class has
-    too few real images, TeacherError where a teacher doesn't know the classes.
+    Attributes:
+        config: the options of the run.
+        data: the real set.
+        autocast: context of networks' forward passes.
+        pool: the teachers, or None.
+        patches: how RDED's patches are chosen.
     """
-    dtype = getattr(torch, config.dtype)
-    ipc = config.ipc * config.factor**2
-    if init == "rded":
-        images = realistic_patches(data, pool, ipc, config.seed, patches or PatchOptions(), dtype, autocast)
-        return SyntheticSet.of_images(images, data, dtype, config.factor)
-    if init == "teacher-score":
-        chosen = realistic_images(data, pool, ipc, dtype, autocast)
-    elif init in coresets.METHODS:
-        epochs = {} if config.selection_epochs is None else {"epochs": config.selection_epochs}
-        chosen = coresets.select(data, init, ipc, config.seed, autocast=autocast, **epochs)
-    else:
-        return SyntheticSet.initial(data, config.ipc, init, config.seed, dtype, config.factor)
-    return SyntheticSet.of_images(data.train.images[chosen.to(data.device)], data, dtype, config.factor)
+
+    config: DistillConfig
+    data: ImageData
+    autocast: Autocast
+    pool: TeacherPool | None = None
+    patches: PatchOptions = PatchOptions()
+
+    @property
+    def count(self) -> int:
+        """Images that are needed of each class: `--factor` puts factor² into each stored one."""
+        return self.config.ipc * self.config.factor**2
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the synthetic images."""
+        return getattr(torch, self.config.dtype)
+
+    def of_images(self, images: Tensor) -> SyntheticSet:
+        """The set of these images, uint8 or floating in [0, 1] space, `count` of each class, class after class."""
+        return SyntheticSet.of_images(images, self.data, self.dtype, self.config.factor)
+
+    def of_rows(self, rows: Tensor) -> SyntheticSet:
+        """The set of these training images."""
+        return self.of_images(self.data.train.images[rows.to(self.data.device)])
+
+    def drawn(self, init: str) -> SyntheticSet:
+        """A start that looks at nothing: 'real' or 'noise'."""
+        config = self.config
+        return SyntheticSet.initial(self.data, config.ipc, init, config.seed, self.dtype, config.factor)
+
+    def coreset(self, method: str) -> SyntheticSet:
+        """Images chosen by their features."""
+        epochs = {} if self.config.selection_epochs is None else {"epochs": self.config.selection_epochs}
+        options = {"autocast": self.autocast, **epochs}
+        return self.of_rows(coresets.select(self.data, method, self.count, self.config.seed, **options))
+
+
+@STARTS.register("real", title="real images, drawn at random")
+def real(request: Request) -> SyntheticSet:
+    """Real images that are drawn."""
+    return request.drawn("real")
+
+
+@STARTS.register("noise", title="standard normal noise")
+def noise(request: Request) -> SyntheticSet:
+    """Noise, normalised as the images are."""
+    return request.drawn("noise")
+
+
+@STARTS.register("herding", title="real images chosen by herding", embeds=True)
+def herding(request: Request) -> SyntheticSet:
+    """See `coresets.herding`."""
+    return request.coreset("herding")
+
+
+@STARTS.register("k-centers", title="real images chosen by greedy k-center", embeds=True)
+def k_centers(request: Request) -> SyntheticSet:
+    """See `coresets.k_centers`."""
+    return request.coreset("k-centers")
+
+
+@STARTS.register("rded", title="RDED's realistic crops", teachers="All teachers scored the crops of real images")
+def rded(request: Request) -> SyntheticSet:
+    """See `patches.realistic_patches`."""
+    options = (request.patches, request.dtype, request.autocast)
+    return request.of_images(
+        realistic_patches(request.data, request.pool, request.count, request.config.seed, *options)
+    )
+
+
+@STARTS.register(
+    "teacher-score", title="the real images that teachers find typical", teachers="All teachers scored the real images"
+)
+def teacher_score(request: Request) -> SyntheticSet:
+    """See `patches.realistic_images`."""
+    return request.of_rows(
+        realistic_images(request.data, request.pool, request.count, request.dtype, request.autocast)
+    )

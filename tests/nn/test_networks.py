@@ -8,10 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
+from hf_dd.core.registry import NETWORKS
 from hf_dd.core.seeding import generator
 from hf_dd.errors import ConfigError, TeacherError
 from hf_dd.nn import networks
-from hf_dd.nn.networks import ARCHITECTURES
 
 DIGITS = {"in_channels": 1, "num_classes": 10, "image_size": 8}
 MNIST = {"in_channels": 1, "num_classes": 10, "image_size": 28}
@@ -44,7 +44,7 @@ def small(tmp_path):
     return network, tmp_path / "teacher"
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("architecture", NETWORKS)
 @pytest.mark.parametrize("arguments", [DIGITS, MNIST, CIFAR, {**CIFAR, "image_size": (40, 24)}])
 def test_every_architecture_takes_every_size(architecture, arguments):
     network = networks.build(architecture, **arguments, seed=0)
@@ -120,7 +120,7 @@ def test_average_pooling_is_the_librarys(height, width):
     torch.testing.assert_close(*gradients)
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("architecture", NETWORKS)
 def test_channels_last_and_compilation_change_nothing(architecture):
     network = networks.build(architecture, **CIFAR, seed=0).double().eval()
     images = random_images(CIFAR, dtype=torch.float64)
@@ -132,7 +132,7 @@ def test_channels_last_and_compilation_change_nothing(architecture):
     torch.testing.assert_close(network(images.to(memory_format=torch.channels_last)), expected)
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("architecture", NETWORKS)
 def test_batch_norm_is_told_by_name(architecture):
     assert networks.build(architecture, **DIGITS).has_batch_norm == architecture.endswith("BN")
 
@@ -171,7 +171,7 @@ def test_a_compiled_network_follows_its_reinitialisation():
     assert torch.equal(compiled(images), networks.build("ConvNet", **DIGITS, width=8, seed=1)(images))
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("architecture", NETWORKS)
 def test_save_and_load_keep_every_bit(architecture, tmp_path):
     network = networks.build(architecture, **DIGITS, seed=0)
     network(random_images(DIGITS, count=8))
@@ -289,7 +289,7 @@ def test_what_cannot_be_built_is_refused(architecture, changes, message):
         networks.build(architecture, **{**DIGITS, **changes})
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("architecture", NETWORKS)
 def test_the_smallest_image_works(architecture):
     size = {"MLP": 1, "LeNet": 4}.get(architecture, 2)
     arguments = {**DIGITS, "image_size": size}

@@ -12,6 +12,7 @@ import hf_dd
 from hf_dd.artefacts import distilled_folder
 from hf_dd.config import DistillConfig
 from hf_dd.config.parsing import parse_config
+from hf_dd.core.registry import STARTS
 from hf_dd.core.seeding import generator
 from hf_dd.data import batches
 from hf_dd.data.image_data import load_data
@@ -22,7 +23,7 @@ from hf_dd.nn import augment, random_views
 from hf_dd.objectives import OBJECTIVES, build_objective
 from hf_dd.objectives.lgm import head_gradient
 from hf_dd.synthetic.pyramid import PyramidSet, colour_axes, level_sizes
-from hf_dd.synthetic.start import initial_set
+from hf_dd.synthetic.start import Request
 from hf_dd.synthetic.synthetic_set import SyntheticSet, from_dataset, preview, to_dataset
 from hf_dd.teachers.pool import TeacherPool
 from tests.factories import (
@@ -365,7 +366,7 @@ def test_a_level_that_hasnt_joined_isnt_stepped_and_adam_starts_afresh_when_one_
 def test_real_images_are_held_by_the_finest_level(factor):
     data = make_data(channels=3, size=8)
     config = config_of(init="real", factor=factor, ipc=1)
-    initial = initial_set(config, "real", data, torch.no_grad)
+    initial = STARTS.find("real")(Request(config, data, torch.no_grad))
     pyramid = build_objective(config, data, pool_of(data)).parameterise(initial)
     own = initial.own_space().detach()
     inside = own.clamp(0.5 / 255, 1 - 0.5 / 255)
@@ -560,7 +561,7 @@ def test_two_steps_of_a_recipe_on_images_of_its_shape(name, channels, size):
     data = make_data((80, 70), channels, size)
     objective = build_objective(config, data, TeacherPool([make_teacher(data)]))
     settings = objective.published.filled_in(config)
-    pyramid = objective.parameterise(initial_set(config, settings["init"], data, torch.no_grad))
+    pyramid = objective.parameterise(STARTS.find(settings["init"])(Request(config, data, torch.no_grad)))
     learned = Learned(pyramid, {}, settings, objective.published.betas, {})
     start = pyramid.pixels.detach()
     for index in range(2):

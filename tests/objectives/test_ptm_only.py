@@ -9,6 +9,7 @@ from safetensors.torch import load_file
 
 import hf_dd
 from hf_dd.config import DataConfig
+from hf_dd.core.registry import STARTS
 from hf_dd.core.seeding import generator
 from hf_dd.data import batches as chunks
 from hf_dd.data.image_data import load_data
@@ -17,7 +18,7 @@ from hf_dd.errors import ConfigError, DataError, TeacherError
 from hf_dd.nn.crops import draw_boxes
 from hf_dd.objectives import build_objective
 from hf_dd.synthetic.patches import PatchOptions, realistic_images, realistic_patches
-from hf_dd.synthetic.start import initial_set
+from hf_dd.synthetic.start import Request
 from hf_dd.synthetic.synthetic_set import SyntheticSet
 from hf_dd.teachers.pool import TeacherPool
 from tests.factories import (
@@ -469,7 +470,7 @@ def test_choices_of_teachers_are_starts_of_any_objective(init, options, factor):
     pool = TeacherPool([batch_norm_teacher(data)])
     config = make_config(init=init, teachers=["passed as a pool"], ipc=2, factor=factor, **options)
     check_options(config)
-    found = initial_set(config, init, data, torch.no_grad, pool)
+    found = STARTS.find(init)(Request(config, data, torch.no_grad, pool))
     if init == "rded":
         images = realistic_patches(data, pool, 2 * factor**2, 0, PatchOptions(), torch.float64)
     else:
@@ -477,9 +478,9 @@ def test_choices_of_teachers_are_starts_of_any_objective(init, options, factor):
     expected = SyntheticSet.of_images(images, data, torch.float64, factor)
     assert torch.equal(found.pixels, expected.pixels) and found.factor == factor
     assert found.pixels.shape == (6, 1, 6, 6)
-    own = config.__class__(**vars(config) | {"objective": "rded", "init": None, "objective_options": ["crops=1"]})
     if init == "rded":
-        assert not torch.equal(initial_set(own, init, data, torch.no_grad, pool).pixels, found.pixels)
+        few = Request(config, data, torch.no_grad, pool, PatchOptions(crops=1))
+        assert not torch.equal(STARTS.find(init)(few).pixels, found.pixels)
 
 
 # --- processes

@@ -11,8 +11,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from hf_dd.core.registry import NETWORKS
 from hf_dd.errors import TeacherError
-from hf_dd.nn import networks
 from hf_dd.teachers.adapters import own, timm_models, transformers_models
 from hf_dd.teachers.adapters.base import Adapted
 
@@ -72,7 +72,7 @@ def adapter_of(folder: Path, config: dict) -> ModuleType:
         return own
     if "model_type" in config:
         return transformers_models
-    if "architecture" in config and config["architecture"] not in networks.ARCHITECTURES:
+    if "architecture" in config and config["architecture"] not in NETWORKS:
         return timm_models
     raise TeacherError(
         "it doesn't say what it is: hf_dd.json (as `hf-dd pretrain` writes it) is missing, and config.json names "

@@ -1,0 +1,176 @@
+"""What is known by name, registered where it is defined: objectives, networks, adapters, starts and protocols.
+
+A definition says its own name and words, and everything else (options, help, errors, cards, docs) asks here:
+
+    @OBJECTIVES.register("dm", title="distribution matching (DM)", paper="Zhao & Bilen, WACV 2023")
+    class DistributionMatching(Objective): ...
+
+The names and words of this package are read from its source, so that `--help` lists them without importing torch; a
+definition is imported when it is asked for. Other packages add theirs by an entry point of the registry's group, and
+`package.module:Name` stands for what isn't installed.
+"""
+
+import ast
+import functools
+import hashlib
+import importlib
+import importlib.metadata
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+from hf_dd.errors import ConfigError, nearest_first
+
+PACKAGE = Path(__file__).parents[1]
+Definition = TypeVar("Definition")
+
+
+class Registry(Mapping[str, Any]):
+    """Definitions by name; iterates over the names, those of this package first.
+
+    Args:
+        variable: what the registry is called in the code; the source is searched for its `register` calls.
+        noun: what an entry is, for messages.
+        option: that names one, for messages.
+        folder: of the package, whose files hold the definitions; also the last word of the entry points' group.
+    """
+
+    def __init__(self, variable: str, noun: str, option: str, folder: str, group: str | None = None):
+        self.variable, self.noun, self.option, self.folder = variable, noun, option, folder
+        self.group = f"hf_dd.{group or folder}"
+        self._definitions: dict[str, Any] = {}
+        self._words: dict[str, dict[str, Any]] = {}
+
+    def register(self, name: str, *, title: str, **words: Any) -> Callable[[Definition], Definition]:
+        """Make a definition known by `name`; `words` are literals, so that they can be read without running the code.
+
+        Raises ConfigError where another definition has that name.
+        """
+
+        def keep(definition: Definition) -> Definition:
+            if self._definitions.get(name, definition) is not definition:
+                raise ConfigError(f"The {self.noun} {name!r} is registered twice: choose another name.")
+            self._definitions[name] = definition
+            self._words[name] = {"title": title, **words}
+            return definition
+
+        return keep
+
+    @functools.cached_property
+    def declared(self) -> dict[str, tuple[str, dict[str, Any]]]:
+        """By name, the module of this package that registers it and the words that it gives, read from the source."""
+        found = {}
+        for path in sorted((PACKAGE / self.folder).rglob("*.py")):
+            text = path.read_text(encoding="utf-8")
+            if f"{self.variable}.register(" not in text:
+                continue
+            module = ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts).removesuffix(".__init__")
+            for node in ast.walk(ast.parse(text)):
+                match node:
+                    case ast.Call(func=ast.Attribute(attr="register", value=ast.Name(id=self.variable))):
+                        words = {keyword.arg: ast.literal_eval(keyword.value) for keyword in node.keywords}
+                        found[ast.literal_eval(node.args[0])] = (module, words)
+        return found
+
+    @functools.cached_property
+    def plugins(self) -> dict[str, importlib.metadata.EntryPoint]:
+        """By name, what other installed packages register; raises ConfigError for a name of this package's."""
+        found = {}
+        for point in importlib.metadata.entry_points(group=self.group):
+            if point.name in self.declared or point.name in found:
+                other = "hf-dd" if point.name in self.declared else found[point.name].dist.name
+                raise ConfigError(
+                    f"{point.dist.name} registers the {self.noun} {point.name!r}, which {other} has already: "
+                    "uninstall one of them, or call it otherwise."
+                )
+            found[point.name] = point
+        return found
+
+    def __iter__(self) -> Iterator[str]:
+        yield from self.declared
+        yield from self.plugins
+
+    def __len__(self) -> int:
+        return len(self.declared) + len(self.plugins)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.declared or name in self.plugins
+
+    def __getitem__(self, name: str) -> Any:
+        if name in self.declared:
+            importlib.import_module(self.declared[name][0])
+            return self._definitions[name]
+        if name in self.plugins:
+            return self.load(name, self.plugins[name].value)
+        raise KeyError(name)
+
+    def find(self, name: str) -> Any:
+        """The definition of a name, or at `package.module:Name`, which is imported: for what the user wrote.
+
+        Raises ConfigError where there is none, with the known names, the nearest first, or where it can't be imported.
+        """
+        return self.load(name, name) if ":" in str(name) else self.installed(name)
+
+    def installed(self, name: str) -> Any:
+        """The definition of a name that is registered, or was found before: for what a stranger's file says."""
+        if name in self:
+            return self[name]
+        if name not in self._definitions:
+            known = ", ".join(nearest_first(str(name), self))
+            raise ConfigError(f"{self.option} {name} isn't known; known are: {known}.")
+        return self._definitions[name]
+
+    def load(self, name: str, place: str) -> Any:
+        """The definition at `package.module:Name`; a module may lie in the working directory."""
+        module, _, attribute = place.partition(":")
+        if os.getcwd() not in sys.path:
+            sys.path.append(os.getcwd())
+        try:
+            definition = functools.reduce(getattr, attribute.split("."), importlib.import_module(module))
+        except (Exception, SystemExit) as error:  # whatever a stranger's module does when it is imported
+            raise ConfigError(
+                f"{self.option} {name}: {place} can't be loaded ({type(error).__name__}: {error})."
+            ) from error
+        return self._definitions.setdefault(name, definition)
+
+    def words(self, name: str) -> dict[str, Any]:
+        """What its author says of a definition: `title` and whatever else was registered; {} if nothing was."""
+        if name in self.declared:
+            return self.declared[name][1]
+        definition = self.installed(name)
+        return next((self._words[key] for key in self._words if self._definitions[key] is definition), {})
+
+    def said(self, name: str | None, word: str) -> Any:
+        """One of these words, or None where its author doesn't say it, or the definition isn't known here."""
+        try:
+            return self.words(name).get(word)
+        except ConfigError:
+            return None
+
+    def title(self, name: str) -> str:
+        """A definition in a few words: its author's, or its name where there are none, or it isn't known here."""
+        return self.said(name, "title") or name
+
+    def origin(self, name: str) -> dict[str, str] | None:
+        """Whose a definition is, for a record: `package` and `version`, or `module` and its file's `sha256`.
+
+        None for one of this package.
+        """
+        if name in self.declared:
+            return None
+        definition = self.find(name)
+        module = sys.modules[definition.__module__]
+        root = module.__name__.partition(".")[0]
+        packages = importlib.metadata.packages_distributions().get(root, [])
+        if packages:
+            return {"package": packages[0], "version": importlib.metadata.version(packages[0])}
+        return {"module": module.__name__, "sha256": hashlib.sha256(Path(module.__file__).read_bytes()).hexdigest()}
+
+
+OBJECTIVES = Registry("OBJECTIVES", "objective", "--objective", "objectives")
+NETWORKS = Registry("NETWORKS", "architecture", "--architecture", "nn", "networks")
+ADAPTERS = Registry("ADAPTERS", "adapter", "--teachers", "teachers/adapters", "adapters")
+STARTS = Registry("STARTS", "start", "--init", "synthetic", "starts")
+PROTOCOLS = Registry("PROTOCOLS", "protocol", "--eval_protocol", "evaluation", "protocols")
