@@ -26,8 +26,8 @@ class Entry:
     """Something that is kept.
 
     Attributes:
-        kind: 'images', 'class-sums', 'features', 'heads', 'diversity' or 'scores' (one entry for all), or 'unfinished'.
-        name: what its files' names begin with, or how many files of one of the last kinds there are.
+        kind: 'images', 'class-sums', 'features', 'heads', 'diversity', 'scores' (each in one entry), 'unfinished'.
+        name: what its files' names begin with, or how many files of such a kind there are.
         files: all of it.
         bytes: what they take.
         used: when it was last of use, in seconds since 1970.

@@ -15,8 +15,9 @@ from datasets import ClassLabel, Dataset, Features, Image
 from safetensors.torch import load_file, save_file
 
 import hf_dd
-from hf_dd.artefacts import distilled_folder, records
+from hf_dd.artefacts import distilled_folder
 from hf_dd.config import DistillConfig
+from hf_dd.core import files
 from hf_dd.data.image_data import load_data
 from hf_dd.data.sources import read_digits
 from hf_dd.distillation import checkpoints
@@ -360,7 +361,7 @@ def test_a_half_written_checkpoint_of_a_killed_run_is_passed_over(tmp_path):
     distil(tmp_path / "whole", **options)
     folder = tmp_path / "killed/checkpoints"
     shutil.copytree(tmp_path / "whole/checkpoints/step-000010", folder / "step-000010")
-    unfinished = folder / ".unfinished-000012"
+    unfinished = folder / ".unfinished-step-000012"
     unfinished.mkdir()
     (unfinished / "tensors.safetensors").write_bytes(b"half")
     (unfinished / "state.json").write_text('{"step": 12')
@@ -375,9 +376,7 @@ def test_a_kill_while_the_artefact_is_written_is_made_good(tmp_path, monkeypatch
     options = {"iterations": 3, "clom": "ce", "teachers": teachers}
     distil(tmp_path / "whole", **options)
     with monkeypatch.context() as patch, pytest.raises(Killed):
-        write = killing(records.write, at_call)
-        patch.setattr(records, "write", write)
-        patch.setattr(distilled_folder, "write", write)
+        patch.setattr(files, "write", killing(files.write, at_call))
         distil(tmp_path / "killed", **options)
     with pytest.raises(RunError, match="holds no finished run"):
         distilled_folder.Artefact.open(tmp_path / "killed")

@@ -362,7 +362,7 @@ def test_use_is_what_the_time_in_the_list_says(filled, tiny_teachers, tmp_path, 
     load_data(DataConfig(str(tmp_path / "pictures")))
     capsys.readouterr()
     old = [row.split()[0] for row in cache(capsys, "ls") if "1970-01-01" in row]
-    assert old == ["class-sums", "unfinished", "unfinished"]  # the other teacher's
+    assert old == ["class-sums", "diversity", "unfinished", "unfinished"]  # the other teacher's
 
 
 @pytest.mark.parametrize(
