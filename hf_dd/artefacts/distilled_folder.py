@@ -1,7 +1,6 @@
 """A distilled set, run → folder → Hub: the folder is written whole first, and a push that fails loses nothing."""
 
 import dataclasses
-import json
 import shlex
 import shutil
 import statistics
@@ -56,10 +55,7 @@ class Artefact:
         content = read_record(Path(folder))
         if content.get("kind") not in RECORDS:
             raise RunError(f"{folder} holds a {content.get('kind')}, not a distilled set.")
-        try:
-            return cls(Path(folder), RECORDS[content["kind"]](**content))
-        except TypeError as error:
-            raise RunError(f"{Path(folder) / RECORD} isn't a record of this version of hf-dd: {error}.") from error
+        return cls(Path(folder), files.as_record(content, RECORDS[content["kind"]], str(Path(folder) / RECORD)))
 
     def __repr__(self) -> str:
         lines = [f"{self.record.data['name']}: {self.record.summary}, in {self.folder}"]
@@ -96,12 +92,10 @@ class Artefact:
         """
         if folder.exists():
             raise RunError(f"{folder} holds something else, perhaps an unfinished run: remove it.")
-        unfinished = folder.with_name(f".unfinished-{folder.name}")
-        shutil.rmtree(unfinished, ignore_errors=True)
         evaluated = shutil.ignore_patterns("checkpoints", "logs", "results.json", PLOT, Path(EVAL_RESULTS).parent.name)
-        shutil.copytree(self.folder, unfinished, ignore=evaluated)
-        copy = Artefact(unfinished, self.record)._rewritten(dataclasses.replace(self.record, results=None))
-        unfinished.rename(folder)
+        with files.folder(folder) as unfinished:
+            shutil.copytree(self.folder, unfinished, ignore=evaluated, dirs_exist_ok=True)
+            copy = Artefact(unfinished, self.record)._rewritten(dataclasses.replace(self.record, results=None))
         return Artefact(folder, copy.record)
 
     def push(
@@ -273,7 +267,7 @@ def load_distilled(reference: str) -> tuple[str, DistilledSet, dict[str, Any]]:
     pin = None if Path(reference).is_dir() else hub.resolve(reference, "dataset")
     folder = hub.pull(pin, "dataset", files=[RECORD]) if pin else Path(reference)
     name = f"{pin.repo_id}@{pin.revision}" if pin else folder.resolve().name
-    record = json.loads((folder / RECORD).read_text()) if (folder / RECORD).is_file() else {}
+    record = files.read_json(folder / RECORD) if (folder / RECORD).is_file() else {}
     return name, read_rows(pin.repo_id if pin else reference, pin, name, record), record
 
 

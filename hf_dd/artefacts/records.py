@@ -3,7 +3,6 @@
 The record is written last: its presence says that the rest of the folder is there.
 """
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +19,7 @@ def read_record(folder: Path) -> dict[str, Any]:
     path = folder / RECORD
     if not path.is_file():
         raise RunError(f"{folder} holds no finished run: it has no {RECORD}.")
-    try:
-        content = json.loads(path.read_text())
-    except ValueError as error:
-        raise RunError(f"{path} isn't valid JSON ({error}).") from error
-    if not isinstance(content, dict):
-        raise RunError(f"{path} isn't a record of hf-dd: it holds {type(content).__name__}, not a mapping.")
-    return content
+    return files.read_json(path)
 
 
 def write_record(folder: Path, record: DistilledRecord | ImportedRecord | TeacherRecord, card: str) -> None:

@@ -28,17 +28,6 @@ def write_snapshot(
     folder: Path, snapshot: Snapshot, data: ImageData, training: dict, *, command: str, hardware: str
 ) -> Path:
     """Write one epoch of a teacher as `folder/epoch-N`, whole or not at all."""
-    final = folder / f"epoch-{snapshot.epoch}"
-    unfinished = folder / f".unfinished-epoch-{snapshot.epoch}"
-    networks.save(
-        snapshot.network,
-        unfinished,
-        {
-            "class_names": data.class_names,
-            "mean": list(data.mean),
-            "std": list(data.std),
-        },
-    )
     record = TeacherRecord(
         name=folder.name,
         architecture=snapshot.architecture,
@@ -54,8 +43,11 @@ def write_snapshot(
         hardware=hardware,
         versions=provenance.versions(),
     )
-    write_record(unfinished, record, record.card())
-    unfinished.rename(final)
+    facts = {"class_names": data.class_names, "mean": list(data.mean), "std": list(data.std)}
+    final = folder / f"epoch-{snapshot.epoch}"
+    with files.folder(final) as unfinished:
+        networks.save(snapshot.network, unfinished, facts)
+        write_record(unfinished, record, record.card())
     return final
 
 

@@ -1,20 +1,28 @@
 """Where results are kept that a later run needs again: files below the cache of `datasets`, one for each result.
 
-A file's name is a digest of all that its content follows from: the inputs, torch's version, and the version number
-that stands beside the code that computes the result. Whoever changes a result raises that number.
+A file's name is a digest of all that its content follows from: the inputs, the library's version, and the version
+number that stands beside the code that computes the result. Whoever changes a result raises that number; a test pins a
+value of each kind.
 """
 
 import contextlib
 import hashlib
 import json
+import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import safetensors
 import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 from hf_dd.core import files
+from hf_dd.errors import RunError
+
+logger = logging.getLogger(__name__)
 
 
 def folder() -> Path:
@@ -24,7 +32,9 @@ def folder() -> Path:
     return Path(config.HF_DATASETS_CACHE) / "hf_dd"
 
 
-def place_of(kind: str, version: int, identity: list[Any], suffix: str = ".json") -> Path:
+def place_of(
+    kind: str, version: int, identity: list[Any], suffix: str = ".json", library: str = torch.__version__
+) -> Path:
     """The file of a result.
 
     Args:
@@ -32,16 +42,17 @@ def place_of(kind: str, version: int, identity: list[Any], suffix: str = ".json"
         version: of the code that computes it.
         identity: all that it follows from, JSON-able, but for code.
         suffix: of its form.
+        library: the version of what computes it, torch if not told.
     """
-    text = json.dumps([identity, version, torch.__version__])
+    text = json.dumps([identity, version, library])
     return folder() / kind / f"{hashlib.blake2b(text.encode()).hexdigest()[:32]}{suffix}"
 
 
 def recall(path: Path) -> Any:
     """What was kept in a JSON file; None for nothing."""
     try:
-        result = json.loads(path.read_text())
-    except (OSError, ValueError):
+        result = files.read_json(path, object)
+    except RunError:
         return None
     mark_used(path)
     return result
@@ -60,3 +71,38 @@ def mark_used(path: Path) -> None:
     """Let a file's time say when it was last of use, where the file may be changed."""
     with contextlib.suppress(OSError):
         os.utime(path)
+
+
+def recall_tensors(path: Path, names: Sequence[str]) -> dict[str, Tensor] | None:
+    """The tensors of these names that were kept in a file, or None where it is missing or isn't what was written."""
+    try:
+        with safetensors.safe_open(path, "pt") as file:
+            digest = (file.metadata() or {})["digest"]
+        tensors = load_file(path)
+        if digest_of(tensors) != digest:
+            raise ValueError("other bytes than were written")
+        found = {name: tensors[name] for name in names}
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, LookupError, safetensors.SafetensorError) as error:
+        logger.warning("The cache file %s can't be used (%s): it is made anew.", path, error)
+        return None
+    mark_used(path)
+    return found
+
+
+def keep_tensors(path: Path, tensors: dict[str, Tensor], about: dict[str, str]) -> None:
+    """Keep contiguous tensors on the CPU, and what a listing says of them. A failure costs only the cache."""
+    try:
+        with files.unfinished(path) as temporary:
+            save_file(tensors, temporary, metadata=about | {"digest": digest_of(tensors)})
+    except (OSError, safetensors.SafetensorError) as error:
+        logger.warning("%s can't be cached: %s", path, error)
+
+
+def digest_of(tensors: dict[str, Tensor]) -> str:
+    """32 hex digits over all bytes, tensor after tensor in the order of their names."""
+    digest = hashlib.blake2b(digest_size=16)
+    for name in sorted(tensors):
+        digest.update(tensors[name].numpy())
+    return digest.hexdigest()

@@ -1,12 +1,23 @@
-"""Files that are written whole or not at all: beside their place, brought to the disk, then moved there."""
+"""Files and folders that are written whole or not at all, and JSON records that are read or refused.
+
+What is written lies beside its place until it is complete, is brought to the disk, and then moved there.
+"""
 
 import contextlib
+import dataclasses
 import json
 import os
+import shutil
+import types
+import typing
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+from hf_dd.errors import RunError
+
+Record = TypeVar("Record")
 
 
 @contextlib.contextmanager
@@ -26,9 +37,39 @@ def unfinished(path: Path) -> Iterator[Path]:
             temporary.unlink()
 
 
+@contextlib.contextmanager
+def folder(path: Path) -> Iterator[Path]:
+    """A new folder beside `path` to write into, which becomes `path` if all goes well and is removed if not.
+
+    A folder that was there before is replaced. One process at a time may write it: the name is always the same, so
+    that what a killed one left is removed by the next.
+    """
+    temporary = path.with_name(f".unfinished-{path.name}")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    try:
+        yield temporary
+        for part in temporary.rglob("*"):
+            if part.is_file():
+                flush(part)
+        if path.exists():
+            remove_folder(path)
+        temporary.rename(path)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)  # moved, if all went well
+
+
+def remove_folder(path: Path) -> None:
+    """Take a folder out of sight, then remove it: a kill in between leaves no half of one in its place."""
+    removed = path.with_name(".unfinished-removal")
+    shutil.rmtree(removed, ignore_errors=True)
+    path.rename(removed)
+    shutil.rmtree(removed)
+
+
 def flush(path: Path) -> None:
     """Bring a file's content to the disk: a move may else reach it first, and a power cut leave an empty file."""
-    with path.open("rb+") as file:
+    with path.open("rb+" if os.access(path, os.W_OK) else "rb") as file:
         os.fsync(file.fileno())
 
 
@@ -46,3 +87,57 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, content: Any) -> None:
     """Write JSON, whole or not at all."""
     write_text(path, json.dumps(content, indent=2))
+
+
+def read_json(path: Path, kind: type = dict) -> Any:
+    """The content of a JSON file; raises RunError, naming the file, where there is none or it is no `kind`."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise RunError(f"{path} can't be read: {error.strerror}.") from error
+    except ValueError as error:
+        raise RunError(f"{path} isn't valid JSON ({error}).") from error
+    if not isinstance(content, kind):
+        raise RunError(f"{path} isn't a record of hf-dd: it holds {type(content).__name__}, not {kind.__name__}.")
+    return content
+
+
+def read_record(path: Path, form: type[Record], *, others: bool = False) -> Record:
+    """The record in a JSON file as the dataclass `form`; raises RunError. See `as_record`."""
+    return as_record(read_json(path), form, str(path), others=others)
+
+
+def as_record(content: Any, form: type[Record], name: str, *, others: bool = False) -> Record:
+    """A mapping as the dataclass whose fields it has to give, each with a value of its type.
+
+    What lies within a list or a mapping isn't looked at. Raises RunError, naming `name` and the fields, for those that
+    are missing, are of another type, or, unless `others` may be there too, aren't known.
+    """
+    if not isinstance(content, dict):
+        raise RunError(f"{name} isn't a record of hf-dd: it holds {type(content).__name__}, not dict.")
+    fields, hints = {field.name: field for field in dataclasses.fields(form)}, typing.get_type_hints(form)
+    needed = {key for key, field in fields.items() if has_no_default(field)}
+    wrong = [f"it lacks {key}" for key in fields if key in needed - content.keys()]
+    wrong += [] if others else [f"{key} isn't known" for key in content if key not in fields]
+    given = {key: content[key] for key in fields if key in content}
+    wrong += [f"{key} is {value!r:.80}" for key, value in given.items() if not fits(value, hints[key])]
+    if wrong:
+        raise RunError(f"{name} isn't a record of this version of hf-dd: {', '.join(wrong)}.")
+    return form(**given)
+
+
+def has_no_default(field: dataclasses.Field) -> bool:
+    """Whether a dataclass can't be made without this field."""
+    return field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+
+
+def fits(value: Any, hint: Any) -> bool:
+    """Whether a value of JSON is of an annotated type: those of its parts aren't looked at."""
+    if isinstance(hint, types.UnionType):
+        return any(fits(value, each) for each in typing.get_args(hint))
+    kind = typing.get_origin(hint) or hint
+    if kind is Any:
+        return True
+    if kind in (int, float):
+        return isinstance(value, (int, kind)) and not isinstance(value, bool)
+    return isinstance(value, kind)

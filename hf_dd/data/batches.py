@@ -23,14 +23,13 @@ KEPT_CHUNKS_ON_CPU = 3
 
 @dataclass(frozen=True, eq=False)
 class StoredImages:
-    """uint8 images N×C×H×W in a file, one after the other; indexing reads just those, onto `device`.
+    """uint8 images N×C×H×W in a `.npy`, read through numpy's memory map: indexing reads just those, onto `device`.
 
     Stands in for a tensor where that is indexed along its first dimension, moved, or asked for its shape. `places`,
     int64 (N,) on the CPU, says which images of the file these are, where they aren't all.
     """
 
     path: Path
-    offset: int
     shape: torch.Size
     device: torch.device = torch.device("cpu")
     places: Tensor | None = None
@@ -40,16 +39,10 @@ class StoredImages:
 
     def __getitem__(self, index: Tensor) -> Tensor:
         """The images of an int64 index (n,), as uint8 (n, C, H, W); raises DataError where the file has changed."""
-        size = math.prod(self.shape[1:])
-        index = index if self.places is None else self.places[index.cpu()]
-        images = np.empty((len(index), *self.shape[1:]), np.uint8)
-        try:
-            with self.path.open("rb", buffering=0) as file:
-                for place, number in zip(images, index.tolist(), strict=True):
-                    file.seek(self.offset + number * size)
-                    if file.readinto(place) != size:
-                        raise EOFError(f"it ends before image {number}")
-        except (OSError, EOFError) as error:
+        index = index.cpu() if self.places is None else self.places[index.cpu()]
+        try:  # mapped anew each time: a file that was cut is noticed, and what was read takes no memory afterwards
+            images = np.load(self.path, mmap_mode="r")[index.numpy()]
+        except (OSError, EOFError, ValueError, IndexError) as error:
             raise DataError(f"The decoded images in {self.path} changed while they were in use: {error}.") from error
         return torch.from_numpy(images).to(self.device)
 

@@ -6,9 +6,7 @@ An image of another size is scaled with PIL's antialiased bilinear filter until 
 is cut out. EXIF orientation is applied, as `datasets` does.
 """
 
-import hashlib
 import io
-import json
 import logging
 import math
 from collections import Counter, deque
@@ -18,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import PIL
 import torch
 from PIL import ExifTags, Image, ImageOps
 from torch import Tensor
@@ -32,7 +31,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-CACHE_VERSION = 1  # raise it with every change of what the pixels become
+VERSION = 2  # of what the pixels become: raise it with any change of that
 GREY_MODES = {"1", "L", "I;16", "I;16L", "I;16B", "I;16N"}
 ROWS_PER_TASK, TASKS_AHEAD = 256, 8
 
@@ -42,31 +41,32 @@ def decode_splits(
 ) -> dict[str, Images]:
     """The images of each split as uint8 N×C×H×W; the first split is the training split.
 
-    Kept under the cache folder of `datasets`, keyed by the splits' fingerprints, the column and the size. A missing or
-    damaged cache file is built anew. A split that takes more than `memory_limit` bytes stays there. `name` is what a
-    listing calls the data set. Raises DataError naming the split and row of an image that can't be decoded, and where
-    such a split finds no room.
+    Kept under the cache folder of `datasets`, keyed by the splits' fingerprints, the column, the size, and PIL's and
+    this code's versions. A missing or damaged cache file is built anew. A split that takes more than `memory_limit`
+    bytes stays there. `name` is what a listing calls the data set. Raises DataError naming the split and row of an
+    image that can't be decoded, and where such a split finds no room.
     """
-    identity = [CACHE_VERSION, [split._fingerprint for split in splits.values()], column, image_size]
-    key = hashlib.blake2b(json.dumps(identity).encode(), digest_size=16).hexdigest()
-    path, about = cache.folder() / f"{key}.safetensors", {"data": name}
-    images = stored_images.read(path, splits, memory_limit)
-    if images is not None:
-        return images
-    decoded = _decode(splits, column, image_size)
+    identity = [[split._fingerprint for split in splits.values()], column, image_size]
+    path = cache.place_of("images", VERSION, identity, library=PIL.__version__)
+    kept = stored_images.read(path, splits, memory_limit)
+    if kept is not None:
+        return kept
+    decoded, images = _decode(splits, column, image_size), {}
     if all(math.prod(shape) <= memory_limit for shape, _ in decoded.values()):
-        images = {name: _in_memory(*split) for name, split in decoded.items()}
-        stored_images.write(path, images, about)
-        return images
+        images = {split: _in_memory(*found) for split, found in decoded.items()}
+        decoded = {split: (found.shape, found.numpy()) for split, found in images.items()}
     try:
-        stored_images.write_stream(path, decoded, about)
+        stored_images.write(path, decoded, {"data": name})
     except OSError as error:
+        if images:
+            logger.warning("The decoded images can't be cached: %s", error)
+            return images
         size = sum(math.prod(shape) for shape, _ in decoded.values()) / 2**30
         raise DataError(
             f"The decoded images take {size:.1f} GiB, and {path.parent} has no room for them ({error}): point "
             "HF_DATASETS_CACHE to a larger disk, or give a smaller --image_size or a larger --image_memory_gb."
         ) from error
-    return stored_images.read(path, splits, memory_limit)
+    return images or stored_images.read(path, splits, memory_limit)
 
 
 def _in_memory(shape: tuple[int, ...], images: Iterator[np.ndarray]) -> Tensor:

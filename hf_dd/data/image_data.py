@@ -1,7 +1,6 @@
 """A pinned image-classification data set as device tensors: statistics, class index, normalisation, sampling."""
 
 import dataclasses
-import json
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -10,7 +9,7 @@ import torch
 from torch import Tensor
 
 from hf_dd.config import DataConfig
-from hf_dd.core import files
+from hf_dd.core import cache
 from hf_dd.data.batches import Images, in_blocks
 from hf_dd.data.sources import Split, fingerprint, labelling, read_source
 from hf_dd.errors import DataError
@@ -164,18 +163,15 @@ def facts_of(train: Split, class_names: list[str]) -> dict[str, Any]:
 
     They take a pass over all pixels: for a split that is too large for memory they are kept beside its file.
     """
-    if isinstance(train.images, Tensor):
+
+    def compute() -> dict[str, Any]:
         mean, std = channel_statistics(train.images)
         return {"mean": mean, "std": std, "fingerprint": fingerprint(train, class_names)}
+
+    if isinstance(train.images, Tensor):
+        return compute()
     path = train.images.path.with_suffix(f".{labelling(train.labels, class_names)}.json")
-    try:
-        return json.loads(path.read_text())
-    except (OSError, ValueError):
-        mean, std = channel_statistics(train.images)
-        facts = {"mean": mean, "std": std, "fingerprint": fingerprint(train, class_names)}
-        with files.unfinished(path) as temporary:
-            temporary.write_text(json.dumps(facts))
-        return facts
+    return cache.remembered(path, compute)
 
 
 def channel_statistics(images: Images) -> tuple[tuple[float, ...], tuple[float, ...]]:

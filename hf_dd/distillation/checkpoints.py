@@ -1,20 +1,18 @@
-"""Checkpoints of a distillation: safetensors and JSON, written beside their place and renamed into it.
+"""Checkpoints of a distillation: safetensors and JSON in a folder that is written whole or not at all.
 
 The tensors are what is learned, the synthetic images for one, and the optimisers' states. There is no generator state
 to keep: every draw is named by (seed, purpose, step, class). A kill at any moment leaves the checkpoints before it
 whole.
 """
 
-import json
-import os
-import shutil
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
+from hf_dd.core import files
 from hf_dd.distillation.optimisers import Learned
 from hf_dd.errors import RunError
 from hf_dd.synthetic.synthetic_set import SyntheticSet, preview
@@ -37,6 +35,16 @@ class Progress:
     losses: dict[str, float]
 
 
+@dataclass(frozen=True)
+class State:
+    """`state.json` of a checkpoint: a run's `Progress`, and what a run that resumes from it has to share."""
+
+    step: int
+    seconds: float
+    losses: dict[str, float]
+    identity: dict[str, Any]
+
+
 def save_checkpoint(
     folder: Path,
     synthetic: SyntheticSet,
@@ -56,44 +64,26 @@ def save_checkpoint(
         limit: checkpoints to keep.
     """
     final = folder / f"step-{progress.step:06d}"
-    unfinished = folder / f".unfinished-{progress.step:06d}"
-    shutil.rmtree(unfinished, ignore_errors=True)
-    unfinished.mkdir(parents=True)
-    save_file(learned.tensors(), unfinished / TENSORS)
-    state = {"step": progress.step, "seconds": progress.seconds, "losses": progress.losses, "identity": identity}
-    (unfinished / STATE).write_text(json.dumps(state, indent=2))
-    preview(synthetic.own_space(), synthetic.labels).save(unfinished / "preview.png")
-    for path in unfinished.iterdir():
-        with path.open("rb") as file:
-            os.fsync(file.fileno())
-    if final.exists():
-        remove_checkpoint(final)
-    unfinished.rename(final)
+    with files.folder(final) as unfinished:
+        save_file(learned.tensors(), unfinished / TENSORS)
+        files.write_json(unfinished / STATE, asdict(progress) | {"identity": identity})
+        preview(synthetic.own_space(), synthetic.labels).save(unfinished / "preview.png")
     for old in checkpoints(folder)[:-limit]:
-        remove_checkpoint(old)
+        files.remove_folder(old)
     return final
-
-
-def remove_checkpoint(path: Path) -> None:
-    """Take a checkpoint out of sight, then remove it: a kill in between leaves no half of one to resume from."""
-    removed = path.with_name(".unfinished-removal")
-    shutil.rmtree(removed, ignore_errors=True)
-    path.rename(removed)
-    shutil.rmtree(removed)
 
 
 def checkpoints(folder: Path) -> list[Path]:
     """The checkpoints of a folder, by the step that each one's own state names; raises RunError for a broken state."""
-    states = [(read_state(path.parent)["step"], path.parent) for path in folder.glob(f"step-*/{STATE}")]
+    states = [(read_state(path.parent).step, path.parent) for path in folder.glob(f"step-*/{STATE}")]
     return [path for _, path in sorted(states)]
 
 
-def read_state(path: Path) -> dict[str, Any]:
+def read_state(path: Path) -> State:
     """The content of a checkpoint's `state.json`; raises RunError where it is missing, broken or incomplete."""
     try:
-        state = json.loads((path / STATE).read_text())
-        return {key: state[key] for key in ("step", "seconds", "losses", "identity")}
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        return files.read_record(path / STATE, State, others=True)
+    except RunError as error:
         raise unreadable(path, error) from error
 
 
@@ -111,11 +101,11 @@ def load_checkpoint(path: Path, learned: Learned, identity: dict[str, Any]) -> P
             raise KeyError(*missing)
     except (OSError, KeyError, SafetensorError) as error:
         raise unreadable(path, error) from error
-    if differing := [key for key in identity if state["identity"].get(key) != identity[key]]:
-        pairs = "; ".join(f"{key}: {state['identity'].get(key)!r} there, {identity[key]!r} here" for key in differing)
+    if differing := [key for key in identity if state.identity.get(key) != identity[key]]:
+        pairs = "; ".join(f"{key}: {state.identity.get(key)!r} there, {identity[key]!r} here" for key in differing)
         raise RunError(
             f"{path} is a checkpoint of another configuration ({pairs}). Resume with the options it was made with, or "
             "give another --output_dir."
         )
     learned.load(tensors)
-    return Progress(state["step"], state["seconds"], state["losses"])
+    return Progress(state.step, state.seconds, state.losses)

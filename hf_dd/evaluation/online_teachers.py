@@ -5,7 +5,7 @@ from typing import Any
 
 from hf_dd import hub
 from hf_dd.config import DistillConfig
-from hf_dd.errors import ConfigError, DataError, TeacherError
+from hf_dd.errors import ConfigError, DataError, RunError, TeacherError
 from hf_dd.evaluation.protocols import Protocol
 from hf_dd.teachers.feature_cache import FeatureMemory
 from hf_dd.teachers.fitted_head import fit_heads
@@ -65,8 +65,8 @@ def recorded(name: str, record: dict[str, Any]) -> list[TeacherSpec]:
         )
     try:
         return specs_of(record["teachers"])
-    except (TypeError, ValueError) as error:
-        raise DataError(f"The record of {name} doesn't say which teachers it was made with: {error}.") from error
+    except RunError as error:
+        raise DataError(f"The record of {name} doesn't say which teachers it was made with: {error}") from error
 
 
 def reloaded(specs: Sequence[TeacherSpec], memory: FeatureMemory | None, trusted: Sequence[str] = ()) -> TeacherPool:

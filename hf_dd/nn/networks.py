@@ -13,7 +13,6 @@
 import contextlib
 import functools
 import inspect
-import json
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -25,9 +24,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from hf_dd.core.files import read_json
 from hf_dd.core.registry import NETWORKS
 from hf_dd.core.seeding import isolated_rng
-from hf_dd.errors import ConfigError, TeacherError, nearest_first
+from hf_dd.errors import ConfigError, RunError, TeacherError, nearest_first
 
 WIDEST_PRODUCT = 64  # pixels up to which average pooling is a matrix product on a CPU; its cost grows with the width
 ImageSize = int | Iterable[int]  # a side in pixels, or (height, width)
@@ -332,11 +332,11 @@ def load(folder: str | Path) -> Network:
 
 def _network_from(config_path: Path) -> Network:
     try:
-        config = json.loads(config_path.read_text(encoding="utf-8"))
+        config = read_json(config_path)
         architecture = config.get("architecture")
         known = ("in_channels", "num_classes", "image_size", *_default_options(architecture))
         return Network(architecture, **{name: config[name] for name in known if name in config})
-    except (OSError, AttributeError, ConfigError, TypeError, ValueError) as error:
+    except (RunError, ConfigError, TypeError, ValueError) as error:
         raise TeacherError(f"{config_path} describes no network of hf_dd: {error}") from error
 
 

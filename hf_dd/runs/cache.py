@@ -11,8 +11,10 @@ from datetime import datetime
 from fnmatch import fnmatchcase
 from pathlib import Path
 
+from safetensors import SafetensorError, safe_open
+
 from hf_dd.core import cache
-from hf_dd.data import stored_images
+from hf_dd.core.files import read_json
 from hf_dd.errors import ConfigError, RunError
 
 ABANDONED = 3600  # seconds after which nobody writes on at a file that was begun
@@ -24,8 +26,8 @@ class Entry:
     """Something that is kept.
 
     Attributes:
-        kind: 'images', 'class-sums', 'features', 'heads', 'scores' (one entry for all), or 'unfinished'.
-        name: what its files' names begin with, or how many scores there are.
+        kind: 'images', 'class-sums', 'features', 'heads', 'diversity', 'scores' (each in one entry), 'unfinished'.
+        name: what its files' names begin with, or how many files of such a kind there are.
         files: all of it.
         bytes: what they take.
         used: when it was last of use, in seconds since 1970.
@@ -75,12 +77,16 @@ def entries(patterns: Sequence[str] = ()) -> list[Entry]:
 
 
 def entry_of(kind: str, name: str, files: Sequence[Path]) -> Entry:
-    """An entry of these files; what it is of stands in the header of its tensors."""
+    """An entry of these files; what it is of stands beside images, and in the header of tensors."""
     about = {}
-    for path in (path for path in files if path.suffix == ".safetensors"):
-        with contextlib.suppress(OSError, ValueError, LookupError, TypeError, AttributeError):  # where it is damaged
-            metadata = stored_images.read_header(path)[0][stored_images.METADATA]
-            about = {key: str(metadata.get(key, "")) for key in ("teacher", "sha", "data")}
+    for path in files:
+        with contextlib.suppress(OSError, RunError, SafetensorError):  # where it is damaged
+            if path.suffix == ".safetensors":
+                with safe_open(path, "pt") as file:
+                    about |= file.metadata() or {}
+            elif path.suffix == ".json" and kind == "images":
+                about |= read_json(path)
+    about = {key: str(about.get(key, "")) for key in ("teacher", "sha", "data")}
     sizes = [path.stat() for path in files]
     return Entry(
         kind,

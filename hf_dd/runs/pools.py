@@ -1,6 +1,5 @@
 """The use cases of pools: make one, show it, compare two, verify one."""
 
-import json
 import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -66,8 +65,7 @@ def create_pool(
     specs = [locks.described(pin) for pin in pins] if output else []
     made = hub.create_collection(title, items, namespace=namespace, description=description, private=private)
     if output:
-        text = json.dumps(locks.content(made.slug, specs), indent=2)
-        files.write_text(Path(output), text)
+        files.write_json(Path(output), locks.content(made.slug, specs))
     return made
 
 

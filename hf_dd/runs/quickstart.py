@@ -1,7 +1,6 @@
 """`hf-dd quickstart`: the whole circle on digits against an embedded Hub, as the commands that a user would type."""
 
 import contextlib
-import json
 import os
 import shlex
 import shutil
@@ -10,6 +9,7 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from hf_dd.core.files import read_json
 from hf_dd.core.resources import resource
 from hf_dd.errors import HfDdError, RunError
 
@@ -54,7 +54,7 @@ def run(output_dir: str, say: Say = print) -> None:
             "hf-dd", "evaluate", f"local/{GUIDED}@v1", f"{root}/{PLAIN}", "--config", "digits-evaluation",
             "--output_dir", f"{root}/evaluation",
         )  # fmt: skip
-    results = json.loads((root / "evaluation" / "results.json").read_text())
+    results = read_json(root / "evaluation" / "results.json")
     say("\n" + table(results))
     say(f"card:    {root / GUIDED / 'README.md'}\npreview: {root / GUIDED / 'preview.png'}")
 

@@ -1,7 +1,6 @@
 """A finished study as a data set of the Hub: a row for each student, the report as its card, and what made it."""
 
 import dataclasses
-import json
 import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -99,7 +98,7 @@ def push_study(
     try:
         repo_id = hub.full_repo_id(repo_id)
         rows = digest_of(folder / PARQUET)
-        former = json.loads((folder / PUSHED).read_text()) if (folder / PUSHED).is_file() else None
+        former = files.read_json(folder / PUSHED) if (folder / PUSHED).is_file() else None
         if former and (former["rows"], former["pin"]["repo_id"]) == (rows, repo_id) and tag in (None, former["tag"]):
             write_card(folder, outcomes, {"repo_id": repo_id, "tag": former["tag"]})
             return hub.Publication(hub.Pin(**former["pin"]), former["url"])
@@ -115,7 +114,7 @@ def push_study(
             private=private,
         )
         content = {"rows": rows, "pin": dataclasses.asdict(done.pin), "tag": tag, "url": done.url}
-        files.write_text(folder / PUSHED, json.dumps(content))
+        files.write_json(folder / PUSHED, content)
         return done
     except HubError as error:
         write_card(folder, outcomes)  # it doesn't tell of a push that failed

@@ -1,7 +1,6 @@
 """What a study found: a table of its cells, the differences between them with intervals, a plot."""
 
 import dataclasses
-import json
 import logging
 import statistics
 from collections.abc import Mapping, Sequence
@@ -132,7 +131,7 @@ def write_report(
         comparisons: by a comparison's name the pairs of cells whose mean difference it is.
         traces: by a pool's name the trace of the search that chose it.
     """
-    searches = {name: json.loads(path.read_text()) for name, path in traces.items()}
+    searches = {name: files.read_json(path) for name, path in traces.items()}
     gains = {name: gain(outcomes, pairs) for name, pairs in comparisons.items()}
     parts = [cell_table(outcomes)]
     if any(len(outcome.scores) > 1 for outcome in outcomes.values()):

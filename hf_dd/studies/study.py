@@ -3,7 +3,6 @@
 import contextlib
 import dataclasses
 import functools
-import json
 import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -222,9 +221,8 @@ def run_cell(cell: Cell) -> None:
         )
     evaluation = {key: getattr(cell.config, key) for key in field_names(EvaluationConfig)}
     kept = cell.folder.with_name(f"{cell.folder.name}.evaluation.json")  # of a later evaluation than the run's own
-    done = json.loads(kept.read_text()) if kept.is_file() else artefact.record.settings
+    done = files.read_json(kept) if kept.is_file() else artefact.record.settings
     done = dataclasses.asdict(EvaluationConfig()) | done  # of a record that is older than an option
     if artefact.record.results is None or any(done[key] != value for key, value in evaluation.items()):
         evaluate(sets=[str(cell.folder)], mixed_precision=cell.config.mixed_precision, **evaluation)
-        text = json.dumps(evaluation)
-        by_main_process(lambda: files.write_text(kept, text))
+        by_main_process(lambda: files.write_json(kept, evaluation))

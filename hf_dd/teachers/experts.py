@@ -5,10 +5,10 @@ local run folder with a subfolder for each. Epoch 0 is the network as it was dra
 once; the weights of a commit are pulled when a step asks for them.
 """
 
-import json
 import re
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +16,9 @@ from torch import Tensor
 
 from hf_dd import hub
 from hf_dd.config import DistillConfig
+from hf_dd.core import files
 from hf_dd.data.image_data import ImageData
-from hf_dd.errors import TeacherError
+from hf_dd.errors import RunError, TeacherError
 from hf_dd.nn import networks
 from hf_dd.nn.networks import Network
 from hf_dd.teachers.teacher import locate_locally
@@ -30,6 +31,31 @@ FILES = (*DESCRIPTION, "model.safetensors")
 BYTES_IN_MEMORY = 1 << 30  # of the parameters that stay, over all experts
 STATISTICS_TOLERANCE = 1e-3  # of a channel's mean and std in [0, 1]: a quarter of a grey level
 SHAPE = ("in_channels", "image_size", "num_classes")
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What an expert's `config.json` has to say beside its network."""
+
+    class_names: list[str]
+    mean: list[float]
+    std: list[float]
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What an expert's `hf_dd.json` has to say."""
+
+    architecture: str
+    seed: int
+    dataset: str
+
+
+@dataclass(frozen=True)
+class Run:
+    """What the `hf_dd.json` of a local run has to say."""
+
+    revisions: list[str]
 
 
 class Expert:
@@ -88,13 +114,13 @@ class Expert:
         epoch = min(self.pins)
         folder = self.pull(epoch, DESCRIPTION)
         try:
-            config, record = (json.loads((folder / name).read_text()) for name in DESCRIPTION)
-            named = {key: config[key] for key in ("class_names", "mean", "std")}
-            return {**config, **named, "origin": {key: record[key] for key in ("architecture", "seed", "dataset")}}
-        except (OSError, ValueError, KeyError, TypeError) as error:
+            config, origin = (folder / name for name in DESCRIPTION)
+            files.read_record(config, Facts, others=True)
+            return files.read_json(config) | {"origin": asdict(files.read_record(origin, Origin, others=True))}
+        except RunError as error:
             raise TeacherError(
                 f"Expert {self.pins[epoch]} doesn't say what it is: config.json and hf_dd.json have to give its "
-                f"classes, statistics and origin ({type(error).__name__}: {error}). `hf-dd pretrain` writes both."
+                f"classes, statistics and origin. {error} `hf-dd pretrain` writes both."
             ) from error
 
     def require_fit(self, network: Network, data: ImageData) -> dict[str, Any]:
@@ -230,12 +256,11 @@ def hub_tags(reference: str) -> dict[str, str]:
 def local_revisions(folder: Path) -> dict[str, str]:
     """The epochs of a finished local run, without commits; raises TeacherError for a folder that holds none."""
     try:
-        run = json.loads((folder / "hf_dd.json").read_text())
-        return {revision: "" for revision in run["revisions"]}
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        return dict.fromkeys(files.read_record(folder / "hf_dd.json", Run, others=True).revisions, "")
+    except RunError as error:
         raise TeacherError(
-            f"Expert {folder} is no folder of a finished run of `hf-dd pretrain`, with its epochs as subfolders "
-            f"({type(error).__name__}: {error})."
+            f"Expert {folder} is no folder of a finished run of `hf-dd pretrain`, with its epochs as subfolders: "
+            f"{error}"
         ) from error
 
 

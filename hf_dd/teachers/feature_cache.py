@@ -11,7 +11,6 @@ import dataclasses
 import hashlib
 import importlib.metadata
 import logging
-import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -22,7 +21,6 @@ from accelerate.utils import broadcast_object_list
 from torch import Tensor
 
 from hf_dd.core import cache
-from hf_dd.data import stored_images
 from hf_dd.data.batches import chunks_of, read_ahead
 from hf_dd.data.image_data import ImageData
 from hf_dd.teachers.teacher import Teacher, TeacherSpec
@@ -72,7 +70,7 @@ class FeatureMemory:
         """
         first, known = self.accelerator.is_main_process, self.data.fingerprint and teacher.spec.sha
         path = self.place_of(kind, teacher, settings) if known else None
-        found = stored_images.read(path, names, math.inf) if first and known else None
+        found = cache.recall_tensors(path, names) if first and known else None
         if self.from_first(found is not None):
             return self.from_first(found) if everywhere else found
         if first:  # minutes without a word, for a large teacher on a CPU
@@ -80,7 +78,7 @@ class FeatureMemory:
         computed = compute()
         if first and known:
             about = {"teacher": teacher.spec.repo_id, "sha": teacher.spec.sha, "data": self.data.name}
-            stored_images.write(path, {name: value.cpu().contiguous() for name, value in computed.items()}, about)
+            cache.keep_tensors(path, {name: value.cpu().contiguous() for name, value in computed.items()}, about)
         return computed
 
     def from_first(self, value: Value) -> Value:

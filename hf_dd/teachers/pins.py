@@ -4,7 +4,6 @@ A revision may mean another commit by now: what was locked is what counts, and w
 """
 
 import dataclasses
-import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -12,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from hf_dd import hub
-from hf_dd.errors import HfDdError, HubError, TeacherError
+from hf_dd.core import files
+from hf_dd.errors import HfDdError, HubError, RunError, TeacherError
 from hf_dd.teachers import adapters
 from hf_dd.teachers.teacher import TeacherSpec, load_teacher, locate_locally, naming, pulled
 
@@ -41,6 +41,14 @@ class Lock:
         return self.written or [described(pin) for pin in self.pins]
 
 
+@dataclass(frozen=True)
+class Written:
+    """What `pool.json` holds: how the pool was named, and its teachers, a `TeacherSpec` each."""
+
+    teachers: list[dict[str, Any]]
+    source: str | None = None
+
+
 def read(place: str) -> Lock:
     """A pool by a collection's slug, a `pool.json`, or a distilled set that holds one (its folder or Hub reference).
 
@@ -64,16 +72,14 @@ def read(place: str) -> Lock:
 
 def of_file(path: Path, source: str) -> Lock:
     """The lock in a `pool.json`; raises TeacherError, naming the source, where it is none."""
+    if not path.exists():
+        raise TeacherError(f"{source} holds no {LOCK}: it was made without teachers, or isn't a distilled set.")
     try:
-        specs = specs_of(json.loads(path.read_text(encoding="utf-8"))["teachers"])
-    except FileNotFoundError as error:
+        specs = specs_of(files.read_record(path, Written, others=True).teachers)
+    except RunError as error:
         raise TeacherError(
-            f"{source} holds no {LOCK}: it was made without teachers, or isn't a distilled set."
-        ) from error
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise TeacherError(
-            f"{source} isn't a pool's lock ({type(error).__name__}: {error}). `hf-dd pool create --output {LOCK}` "
-            "writes one, and so does `hf-dd distill`."
+            f"{source} isn't a pool's lock: {error} `hf-dd pool create --output {LOCK}` writes one, and so does "
+            "`hf-dd distill`."
         ) from error
     if not specs:
         raise TeacherError(f"{source} names no teacher: a pool holds at least one.")
@@ -81,12 +87,11 @@ def of_file(path: Path, source: str) -> Lock:
 
 
 def specs_of(entries: Iterable[dict[str, Any]]) -> list[TeacherSpec]:
-    """Teachers as a lock or a record lists them; raises ValueError or TypeError for what isn't a pinned teacher."""
-    specs = [TeacherSpec(**entry) for entry in entries]
+    """Teachers as a lock or a record lists them; raises RunError for what isn't a pinned teacher."""
+    specs = [files.as_record(entry, TeacherSpec, f"teacher {number}") for number, entry in enumerate(entries, 1)]
     for spec in specs:
-        place = (spec.repo_id, spec.revision, spec.sha)
-        if not all(isinstance(part, str) and part for part in place) or not SHA.fullmatch(spec.sha):
-            raise ValueError(f"{spec.repo_id!r} at {spec.revision!r} and {spec.sha!r} is no commit of a teacher")
+        if not (spec.repo_id and spec.revision and SHA.fullmatch(spec.sha)):
+            raise RunError(f"{spec.repo_id!r} at {spec.revision!r} and {spec.sha!r} is no commit of a teacher.")
     return specs
 
 

@@ -361,7 +361,7 @@ def test_a_half_written_checkpoint_of_a_killed_run_is_passed_over(tmp_path):
     distil(tmp_path / "whole", **options)
     folder = tmp_path / "killed/checkpoints"
     shutil.copytree(tmp_path / "whole/checkpoints/step-000010", folder / "step-000010")
-    unfinished = folder / ".unfinished-000012"
+    unfinished = folder / ".unfinished-step-000012"
     unfinished.mkdir()
     (unfinished / "tensors.safetensors").write_bytes(b"half")
     (unfinished / "state.json").write_text('{"step": 12')

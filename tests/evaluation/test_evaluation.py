@@ -6,6 +6,7 @@ import shutil
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -215,8 +216,8 @@ def test_the_full_set_is_not_chosen_for_on_images_that_it_is_trained_on(data, mo
 
 
 def test_the_rest_of_a_full_set_in_a_file_stays_there(data, tmp_path):
-    (tmp_path / "pixels").write_bytes(b"header" + data.train.images.numpy().tobytes())
-    stored = StoredImages(tmp_path / "pixels", 6, data.train.images.shape)
+    np.save(tmp_path / "pixels.npy", data.train.images.numpy())
+    stored = StoredImages(tmp_path / "pixels.npy", data.train.images.shape)
     in_file = dataclasses.replace(data, train=Split(stored, data.train.labels))
     rest, expected = (validation.rest_of(one, 0) for one in (in_file, data))
     assert isinstance(rest.images, StoredImages) and rest.images.shape == expected.images.shape

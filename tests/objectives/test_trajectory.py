@@ -666,7 +666,10 @@ def no_record(folder):
         (in_config(width=16), "is another network: it has width 16, this run width 8. Choose --architecture"),
         (in_config(architecture="MLP"), "is another network: it has architecture MLP, this run architecture ConvNet"),
         (in_config(mean=[0.5]), r"normalised by a mean of \[0.5\], those of digits have \[0.30"),
-        (lambda folder: (folder / "epoch-0/config.json").write_text("{"), "doesn't say what it is: .*JSONDecodeError"),
+        (
+            lambda folder: (folder / "epoch-0/config.json").write_text("{"),
+            "doesn't say what it is: .*config.json isn't valid JSON",
+        ),
         (
             lambda folder: (folder / "epoch-2/model.safetensors").unlink(),
             "lists epoch-2, but there is no .*safetensors",

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 import hf_dd
 from hf_dd import cli
@@ -218,15 +218,15 @@ def test_two_runs_at_once_leave_one_good_file(digits, tmp_path, seen):
 import sys, time
 from pathlib import Path
 import hf_dd
-from hf_dd.data import stored_images as pixel_cache
+from hf_dd.core import cache
 root, name, teacher = Path(sys.argv[1]), sys.argv[2], sys.argv[3]
-write = pixel_cache.write
+write = cache.keep_tensors
 def together(path, *arguments):  # both have found nothing, and write at the same moment
     (root / f"{name}.ready").touch()
     while len(list(root.glob("*.ready"))) < 2:
         time.sleep(0.001)
     write(path, *arguments)
-pixel_cache.write = together
+cache.keep_tensors = together
 hf_dd.distill(clom="cos", teachers=[teacher], output_dir=str(root / name), ipc=1, iterations=1, real_batch_size=4,
               architecture_options=["width=8"], eval_students=0)
 """
@@ -341,15 +341,15 @@ def test_cache_ls_lists_all_that_is_kept(filled, tiny_teachers, capsys):
     head, *rows, total = cache(capsys, "ls")
     assert re.split(r"\s{2,}", head) == ["kind", "name", "teacher", "data", "bytes", "last used"]
     cells = [re.split(r"\s{2,}", row) for row in rows]
-    assert [row[0] for row in cells] == ["class-sums", "class-sums", "images", "scores", "unfinished"]
+    assert [row[0] for row in cells] == ["class-sums", "class-sums", "diversity", "images", "scores", "unfinished"]
     teachers = {f"local/digits-convnet-seed{seed}" for seed in (0, 1)}
     assert {row[2].split(" (")[0] for row in cells[:2]} == teachers and {row[3] for row in cells[:2]} == {"digits"}
     shas = [teacher.spec.sha[:8] for teacher in TeacherPool.from_references(tiny_teachers.references[:2])]
     assert sorted(row[2][-9:-1] for row in cells[:2]) == sorted(shas)
-    assert cells[2][2:4] == ["–", "pictures"] and cells[3][1:4] == [f"{len(kept('scores'))} files", "–", "–"]
-    assert cells[4][1] == "killed"
+    assert cells[2][1:4] == ["1 files", "–", "–"] and cells[3][2:4] == ["–", "pictures"]
+    assert cells[4][1:4] == [f"{len(kept('scores'))} files", "–", "–"] and cells[5][1] == "killed"
     files = [path for path in filled.rglob("*") if path.is_file() and not path.name.startswith("now")]
-    assert total == f"5 entries, {sum(path.stat().st_size for path in files):,} bytes in {filled}"
+    assert total == f"6 entries, {sum(path.stat().st_size for path in files):,} bytes in {filled}"
     assert sum(int(row[4].replace(",", "")) for row in cells) == sum(path.stat().st_size for path in files)
     assert len(cache(capsys, "ls", "*seed1", "scores")) == 1 + 2 + 1
 
@@ -362,16 +362,16 @@ def test_use_is_what_the_time_in_the_list_says(filled, tiny_teachers, tmp_path, 
     load_data(DataConfig(str(tmp_path / "pictures")))
     capsys.readouterr()
     old = [row.split()[0] for row in cache(capsys, "ls") if "1970-01-01" in row]
-    assert old == ["class-sums", "unfinished", "unfinished"]  # the other teacher's
+    assert old == ["class-sums", "diversity", "unfinished", "unfinished"]  # the other teacher's
 
 
 @pytest.mark.parametrize(
     "words, kinds",
     [
-        (["class-sums"], ["images", "scores"]),
-        (["*seed0"], ["class-sums", "images", "scores"]),
-        (["digits", "pictures"], ["scores"]),
-        (["scores", "unfinished"], ["class-sums", "images"]),
+        (["class-sums"], ["diversity", "images", "scores"]),
+        (["*seed0"], ["class-sums", "diversity", "images", "scores"]),
+        (["digits", "pictures"], ["diversity", "scores"]),
+        (["scores", "unfinished"], ["class-sums", "diversity", "images"]),
         (["--all"], []),
     ],
 )
@@ -406,6 +406,17 @@ def test_cache_words_that_mean_nothing(filled, capsys):
         assert end.value.code == (
             "hf-dd: error: Nothing that is kept matches feature: `hf-dd cache ls` lists all of it."
         )
+
+
+def test_images_that_an_older_version_kept_are_listed_and_removed(nothing_remembered, capsys):
+    old = memory.folder() / f"{'0123456789abcdef' * 2}.safetensors"
+    old.parent.mkdir(parents=True)
+    save_file({"train": torch.zeros(2, dtype=torch.uint8)}, old, metadata={"data": "pets", "digest": "0" * 32})
+    old.with_suffix(".89ab.json").write_text("{}")
+    cells = re.split(r"\s{2,}", cache(capsys, "ls")[1])
+    assert cells[:4] == ["images", "0123456789ab", "–", "pets"]
+    cache(capsys, "rm", "pets")
+    assert list(memory.folder().iterdir()) == []
 
 
 def test_a_damaged_file_is_listed_by_its_name(filled, capsys):

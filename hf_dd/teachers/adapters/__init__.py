@@ -4,15 +4,15 @@ Which library a folder of weights is of is told from its files: `hf_dd.json` is 
 `architecture` is timm's, one with a `model_type` is transformers'.
 """
 
-import json
 from collections.abc import Iterable
 from fnmatch import fnmatch
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from hf_dd.core.files import read_json
 from hf_dd.core.registry import NETWORKS
-from hf_dd.errors import TeacherError
+from hf_dd.errors import RunError, TeacherError
 from hf_dd.teachers.adapters import own, timm_models, transformers_models
 from hf_dd.teachers.adapters.base import Adapted
 
@@ -45,12 +45,9 @@ def about(folder: Path) -> dict[str, Any]:
 def read_config(folder: Path) -> dict[str, Any]:
     """A model's `config.json`; raises TeacherError where there is none."""
     try:
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        if not isinstance(config, dict):
-            raise ValueError("it is no mapping")
-        return config
-    except (OSError, ValueError) as error:
-        raise TeacherError(f"it doesn't say what it is: config.json can't be read ({error})") from error
+        return read_json(folder / "config.json")
+    except RunError as error:
+        raise TeacherError(f"it doesn't say what it is: {error}") from error
 
 
 def require_safetensors(files: Iterable[str]) -> None:

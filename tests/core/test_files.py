@@ -1,0 +1,125 @@
+"""Files and folders are whole or not there; a record is what its dataclass says, or one error says what it isn't."""
+
+import os
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from hf_dd.core import files
+from hf_dd.errors import RunError
+
+
+class Killed(BaseException):
+    pass
+
+
+def content(folder):
+    return {path.name: path.read_text() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_folder_is_there_when_all_of_it_is(tmp_path, monkeypatch):
+    flushed, fsync = [], os.fsync
+    monkeypatch.setattr(os, "fsync", lambda descriptor: flushed.append(descriptor) or fsync(descriptor))
+    place = tmp_path / "new/place"
+    with files.folder(place) as unfinished:
+        (unfinished / "inner").mkdir()
+        (unfinished / "a").write_text("1")
+        (unfinished / "inner/b").write_text("2")
+        assert not place.exists()
+    assert content(place) == {"a": "1", "b": "2"} and len(flushed) == 2
+    assert [path.name for path in place.parent.iterdir()] == ["place"]
+
+
+def test_a_folder_that_fails_leaves_what_was_there(tmp_path):
+    place = tmp_path / "place"
+    for text in ("1", "2"):
+        with files.folder(place) as unfinished:
+            (unfinished / "a").write_text(text)
+        assert content(place) == {"a": text}
+    with pytest.raises(Killed), files.folder(place) as unfinished:
+        (unfinished / "a").write_text("3")
+        raise Killed
+    assert content(place) == {"a": "2"} and [path.name for path in tmp_path.iterdir()] == ["place"]
+
+
+def test_what_a_killed_process_left_of_a_folder_is_removed_by_the_next(tmp_path):
+    left = tmp_path / ".unfinished-place"
+    left.mkdir()
+    (left / "half").write_text("h")
+    with files.folder(tmp_path / "place") as unfinished:
+        (unfinished / "a").write_text("1")
+    assert content(tmp_path) == {"a": "1"}
+
+
+def test_files_that_may_not_be_changed_are_brought_to_the_disk_too(tmp_path):
+    path = tmp_path / "a"
+    path.write_text("1")
+    path.chmod(0o444)
+    files.flush(path)
+
+
+@dataclass(frozen=True)
+class Form:
+    name: str
+    size: int
+    share: float
+    parts: list[dict[str, Any]]
+    about: dict[str, str] | None = None
+    done: bool = False
+
+
+GOOD = {"name": "a", "size": 3, "share": 1, "parts": [{}], "about": {"x": "y"}}
+
+
+def test_a_record_is_read_as_its_dataclass(tmp_path):
+    path = tmp_path / "record.json"
+    files.write_json(path, GOOD)
+    assert files.read_record(path, Form) == Form(**GOOD)
+    files.write_json(path, GOOD | {"about": None, "more": 1})
+    assert files.read_record(path, Form, others=True) == Form(**GOOD | {"about": None})
+
+
+@pytest.mark.parametrize(
+    "wrong, words",
+    [
+        ({"size": "3"}, "size is '3'"),
+        ({"size": 3.5}, "size is 3.5"),
+        ({"size": True}, "size is True"),
+        ({"share": "half"}, "share is 'half'"),
+        ({"name": None}, "name is None"),
+        ({"parts": {"a": 1}}, "parts is {'a': 1}"),
+        ({"about": []}, r"about is \[\]"),
+        ({"done": 1}, "done is 1"),
+        ({"more": 1}, "more isn't known"),
+        ({"name": None, "size": None}, "name is None, size is None"),
+    ],
+)
+def test_a_field_that_isnt_right_is_named_with_its_file(tmp_path, wrong, words):
+    path = tmp_path / "record.json"
+    files.write_json(path, GOOD | wrong)
+    with pytest.raises(RunError, match=f"{path} isn't a record of this version of hf-dd: {words}.$"):
+        files.read_record(path, Form)
+
+
+def test_a_missing_field_is_named(tmp_path):
+    files.write_json(tmp_path / "record.json", {"name": "a", "parts": []})
+    with pytest.raises(RunError, match="it lacks size, it lacks share.$"):
+        files.read_record(tmp_path / "record.json", Form)
+
+
+@pytest.mark.parametrize(
+    "text, words",
+    [
+        (b"{", "isn't valid JSON"),
+        (b"\xff\xfe", "isn't valid JSON"),
+        (b"[1]", "it holds list, not dict"),
+        (None, "No such"),
+    ],
+)
+def test_a_file_that_is_no_record_is_named(tmp_path, text, words):
+    path = tmp_path / "record.json"
+    if text is not None:
+        path.write_bytes(text)
+    with pytest.raises(RunError, match=f"{path} .*{words}"):
+        files.read_json(path)
