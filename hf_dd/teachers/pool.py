@@ -163,7 +163,7 @@ class TeacherPool(Sequence[Teacher]):
         return cls.from_lock(config.teacher_pool, **how) if config.teacher_pool else None
 
     def draw(self, seed: int, *step: int) -> int:
-        """Index of the teacher of a step or a part of it: first an architecture, then one of its teachers, uniformly."""
+        """Index of the teacher of a step or a part of it: first an architecture, then one of its teachers, evenly."""
         architectures = sorted({spec.architecture for spec in self.specs})
         architecture = architectures[derive_seed(seed, "teacher-architecture", *step) % len(architectures)]
         members = [index for index, spec in enumerate(self.specs) if spec.architecture == architecture]
