@@ -64,8 +64,8 @@ def make_data(counts=(9, 6, 7), channels=1, size=6, seed=0):
     )
 
 
-def make_set(data, ipc=2, dtype=torch.float64):
-    return SyntheticSet.initial(data, ipc, "noise", 5, dtype)
+def make_set(data, ipc=2, dtype=torch.float64, factor=1):
+    return SyntheticSet.initial(data, ipc, "noise", 5, dtype, factor)
 
 
 def make_step(synthetic, data, index=0, rank=0, ranks=1, seed=0, **options):

@@ -13,7 +13,7 @@ __all__ = ["OBJECTIVES", "Learnable", "Losses", "Objective", "Ownership", "Publi
 
 def build_objective(
     config: DistillConfig, data: ImageData, pool: TeacherPool | None, experts: ExpertPool | None = None
-) -> Objective:
+) -> Objective | Guided:
     """The objective that the options name, guided by the pool where the options want a guide."""
     objective = OBJECTIVES.find(config.objective)
     trajectories = {"experts": experts} if objective.uses_experts else {}

@@ -21,8 +21,7 @@ from hf_dd.data.batches import by_chunks, in_chunks
 from hf_dd.data.image_data import ImageData
 from hf_dd.errors import ConfigError
 from hf_dd.nn import augment
-from hf_dd.objectives.base import Learnable, Losses, Objective, Published, Step, zero_with_gradient
-from hf_dd.synthetic.synthetic_set import SyntheticSet
+from hf_dd.objectives.base import Losses, Objective, Published, Step, zero_with_gradient
 from hf_dd.teachers.pool import TeacherPool
 from hf_dd.teachers.teacher import Teacher
 
@@ -34,8 +33,8 @@ class ClassificationDistance:
     isn't the data set's.
     """
 
-    def __init__(self, pool: TeacherPool, data: ImageData, strategy: Sequence[str] = ()):
-        self.strategy = strategy
+    def __init__(self, pool: TeacherPool, data: ImageData, augmentation: Sequence[str] = ()):
+        self.augmentation = augmentation
         self.orders = [torch.tensor(teacher.logit_order(data.class_names)) for teacher in pool]
 
     def __call__(self, step: Step, inner: int, members: Mapping[int, Teacher]) -> Tensor:
@@ -49,7 +48,7 @@ class ClassificationDistance:
         rows = step.own_rows()
         if not len(rows):
             return step.zero()
-        images, logits = seen(step, inner, rows, self.strategy), 0
+        images, logits = seen(step, inner, rows, self.augmentation), 0
         for index, teacher in members.items():
             with step.autocast():
                 own = by_chunks(teacher, images, teacher.image_size)
@@ -73,9 +72,9 @@ class CosineDistance:
     """
 
     def __init__(
-        self, pool: TeacherPool, data: ImageData, strategy: Sequence[str] = (), real_batch: int | None = None
+        self, pool: TeacherPool, data: ImageData, augmentation: Sequence[str] = (), real_batch: int | None = None
     ):
-        self.strategy = strategy
+        self.augmentation = augmentation
         self.real_batch = real_batch and min(real_batch, len(data.train))
         self.class_sums: dict[int, Tensor] = {}
 
@@ -96,7 +95,7 @@ class CosineDistance:
             return ratio_share(step.zero(), step.zero(), step)
         labels = step.synthetic.image_labels(rows)
         with step.autocast():
-            own = seen(step, inner, rows, self.strategy)
+            own = seen(step, inner, rows, self.augmentation)
             features = by_chunks(teacher.features, own, teacher.image_size)
         features = F.normalize(features.to(step.synthetic.pixels.dtype), dim=1)
         counts = torch.tensor([len(of_class) for of_class in drawn]).to(sums)
@@ -105,16 +104,16 @@ class CosineDistance:
         return ratio_share(same_class, every_class, step)
 
 
-def seen(step: Step, inner: int, rows: Tensor, strategy: Sequence[str]) -> Tensor:
-    """These images of S as the teachers see them, (rows, C, H, W) in [0, 1] space, augmented if asked.
+def seen(step: Step, inner: int, rows: Tensor, augmentation: Sequence[str]) -> Tensor:
+    """The training images of these stored ones as the teachers see them, in [0, 1] space, augmented if asked.
 
     An image's draw depends on its place in S, the seed and the step alone, not on the processes.
     """
     images = step.synthetic.images(rows)
-    if strategy:
+    if augmentation:
         count = len(step.synthetic.image_labels())
-        draws = augment.draw(count, strategy, step.generator("clom-augment", inner))
-        images = augment.apply(images, draws.expand(rows))
+        draws = augment.draw(count, augmentation, step.generator("clom-augment", inner))
+        images = augment.apply(images, draws.expand(step.synthetic.image_rows(rows)))
     return step.synthetic.own_space(images)
 
 
@@ -170,8 +169,8 @@ class GuideAlone(Objective):
         yield {}
 
 
-class Guided(Objective):
-    """An objective with CLoM's term added to every loss that it yields.
+class Guided:
+    """An objective with CLoM's term added to every loss that it yields; whatever else it is asked, the objective says.
 
     Where α is 'auto', it balances the gradients of the two terms on the images' parameters S: the largest of all
     optimiser steps s up to this one, t, β being `--clom_balance`:
@@ -184,9 +183,8 @@ class Guided(Objective):
 
     def __init__(self, objective: Objective, config: DistillConfig, pool: TeacherPool, data: ImageData):
         self.objective = objective
-        self.published = objective.published
         self.pool = pool.to(data.device, getattr(torch, config.dtype))
-        self.strategy = config.clom_pool
+        self.pooling = config.clom_pool
         self.alpha, self.balance = config.clom_alpha, config.clom_balance
         self.largest = torch.zeros(2, device=data.device, dtype=getattr(torch, config.dtype))  # objective's, CLoM's
         self.per_image = config.clom_alpha_per == "image"
@@ -196,8 +194,12 @@ class Guided(Objective):
             known = ", ".join(sorted(architectures))
             raise ConfigError(f"--clom_alphas names {', '.join(unknown)}, but the pool's teachers are {known}.")
         options = {"real_batch": config.clom_real_batch} if config.clom_real_batch else {}
-        strategy = augment.parse_strategy(config.clom_augment)
-        self.distance = DISTANCES[config.clom](pool, data, strategy, **options)
+        augmentation = augment.parse_strategy(config.clom_augment)
+        self.distance = DISTANCES[config.clom](pool, data, augmentation, **options)
+
+    def __getattr__(self, hook: str) -> Any:
+        """The objective's own; so a hook that a guide doesn't know isn't lost."""
+        return getattr(object.__getattribute__(self, "objective"), hook)
 
     def losses(self, step: Step) -> Iterator[Losses]:
         """The objective's losses, each with α · CLoM of the pool."""
@@ -207,11 +209,12 @@ class Guided(Objective):
 
     def term(self, step: Step, inner: int) -> Tensor:
         """This rank's share of α · CLoM; of CLoM alone where α is 'auto'."""
-        if self.strategy == "mean-logits":
+        if self.pooling == "mean-logits":
             return self.weight(step) * self.distance(step, inner, dict(enumerate(self.pool)))
         shares = self.pool.shares()
-        if self.strategy == "random":
-            shares = {self.pool.draw(step.seed, step.index * 1_000 + inner): 1.0}
+        if self.pooling == "random":
+            first = step.index * 1_000  # the name of an iteration's first draw since there are guides
+            shares = {self.pool.draw(step.seed, first, *([inner] if inner else [])): 1.0}
         terms = [
             share * self.weight(step, index) * self.distance(step, inner, {index: self.pool[index]})
             for index, share in shares.items()
@@ -246,22 +249,10 @@ class Guided(Objective):
         values = {name: value.detach() for name, value in losses.items()}
         return values | {"clom": (alpha * term).detach() + carrier}
 
-    def learnables(self) -> dict[str, Learnable]:
-        """The objective's."""
-        return self.objective.learnables()
-
     def buffers(self) -> dict[str, Tensor]:
         """The objective's, and where α is 'auto' the largest norms of both gradients."""
         own = {"clom_largest_norms": self.largest} if self.alpha == "auto" else {}
         return self.objective.buffers() | own
-
-    def parameterise(self, initial: SyntheticSet) -> SyntheticSet:
-        """As the objective does."""
-        return self.objective.parameterise(initial)
-
-    def outcome(self) -> dict[str, Any]:
-        """The objective's."""
-        return self.objective.outcome()
 
 
 def gradients(loss: Tensor, parameters: Sequence[Tensor]) -> list[Tensor]:

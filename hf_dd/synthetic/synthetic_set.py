@@ -103,6 +103,11 @@ class SyntheticSet(nn.Module):
         """The training images, normalised, (len(rows) * factor², …), that these stored ones (or all) decode to."""
         return decode_tiles(self.stored(rows), self.factor, (GREY - self.mean) / self.std)
 
+    def image_rows(self, rows: Tensor) -> Tensor:
+        """Places of their training images among those of the whole set, int64, (len(rows) * factor²,)."""
+        count = self.factor**2
+        return (rows[:, None] * count + torch.arange(count, device=rows.device)).flatten()
+
     def image_labels(self, rows: Tensor | None = None) -> Tensor:
         """Their labels, int64, (len(rows) * factor²,)."""
         labels = self.labels if rows is None else self.labels[rows]

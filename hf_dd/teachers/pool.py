@@ -162,12 +162,12 @@ class TeacherPool(Sequence[Teacher]):
             return cls.from_tags(config.teacher_tags, config.teacher_revision, **how)
         return cls.from_lock(config.teacher_pool, **how) if config.teacher_pool else None
 
-    def draw(self, seed: int, step: int) -> int:
-        """Index of the teacher of a step: first an architecture, then one of its teachers, both uniformly."""
+    def draw(self, seed: int, *step: int) -> int:
+        """Index of the teacher of a step or a part of it: first an architecture, then one of its teachers, evenly."""
         architectures = sorted({spec.architecture for spec in self.specs})
-        architecture = architectures[derive_seed(seed, "teacher-architecture", step) % len(architectures)]
+        architecture = architectures[derive_seed(seed, "teacher-architecture", *step) % len(architectures)]
         members = [index for index, spec in enumerate(self.specs) if spec.architecture == architecture]
-        return members[derive_seed(seed, "teacher", step) % len(members)]
+        return members[derive_seed(seed, "teacher", *step) % len(members)]
 
     def shares(self) -> dict[int, float]:
         """How often `draw` picks each teacher, by its index: the weights of a mean over the pool."""

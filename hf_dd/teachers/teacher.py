@@ -192,9 +192,12 @@ def naming(pin: hub.Pin) -> Iterator[None]:
 
 
 def locate_locally(folder: Path, revision: str) -> tuple[hub.Pin, Path]:
-    """A snapshot's own folder, or the revision (its last epoch by default) of a teacher's run folder."""
-    if not (folder / "config.json").is_file() and (folder / "hf_dd.json").is_file():
-        run = json.loads((folder / "hf_dd.json").read_text())
+    """A snapshot's own folder, or the revision (its last epoch by default) of a teacher's run folder.
+
+    Raises TeacherError where the folder is neither.
+    """
+    if not (folder / "config.json").is_file():
+        run = run_of(folder)
         folder = folder / (run["final"] if revision in ("", "final") else revision)
         if not folder.is_dir():
             raise TeacherError(f"Teacher {folder.parent} has no {revision!r}; it has {', '.join(run['revisions'])}.")
@@ -203,6 +206,25 @@ def locate_locally(folder: Path, revision: str) -> tuple[hub.Pin, Path]:
     )
     digest = hashlib.sha256(b"".join(path.read_bytes() for path in weights))
     return hub.Pin(str(folder), revision or folder.name, f"sha256:{digest.hexdigest()}"), folder
+
+
+def run_of(folder: Path) -> dict[str, Any]:
+    """The record of a teacher's run in a folder; raises TeacherError, which says what there is instead."""
+    try:
+        run = json.loads((folder / "hf_dd.json").read_text(encoding="utf-8"))
+        kind = run["kind"]
+        if kind == "teacher-run" and {"revisions", "final"} <= run.keys():
+            return run
+        instead = f"it holds {'an' if kind[0] in 'aeiou' else 'a'} {kind.replace('-', ' ')} of hf-dd"
+        instead += ", but not all of it" if kind.startswith("teacher") else ""
+    except FileNotFoundError:
+        instead = "it has neither config.json nor hf_dd.json"
+    except (ValueError, TypeError, KeyError, IndexError, AttributeError):
+        instead = "its hf_dd.json is no record of hf-dd"
+    raise TeacherError(
+        f"Teacher {folder}: {instead}. A teacher's folder is a run or an epoch of `hf-dd pretrain`, or a model of timm "
+        "or transformers."
+    )
 
 
 def load_teacher(pin: hub.Pin, folder: Path, trusted: Sequence[str] = ()) -> Teacher:

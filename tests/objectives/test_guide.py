@@ -116,17 +116,18 @@ def augmented(step, strategy):
 
 
 @pytest.mark.parametrize("kind", ["ce", "cos"])
-def test_teachers_may_see_each_image_by_a_draw_of_its_own(kind):
+@pytest.mark.parametrize("factor", [1, 2])
+def test_teachers_may_see_each_image_by_a_draw_of_its_own(kind, factor):
     """A set that was augmented beforehand, seen as it is, has the same CLoM; another step has other draws."""
     data = make_data()
     pool = TeacherPool([make_teacher(data).double()])
     guide = guide_alone(data, pool, kind, clom_alpha=1.0, clom_augment="color_crop_scale", augment="none")
     terms = []
     for index in (0, 1):
-        step = make_step(make_set(data), data, index)
+        step = make_step(make_set(data, factor=factor), data, index)
         value, gradient = value_and_gradient(only_losses(guide, step)["clom"], step.synthetic.pixels)
         images = augmented(step, ("color", "crop", "scale"))
-        before = make_set(data)
+        before = make_set(data, 2 * factor**2)
         with torch.no_grad():
             before.pixels.copy_(data.normalise(images))
         expected = alone(data, pool, make_step(before, data, index), kind, 0)
@@ -134,7 +135,8 @@ def test_teachers_may_see_each_image_by_a_draw_of_its_own(kind):
         assert float(gradient.norm()) > 0
         terms.append(float(value))
     plain = guide_alone(data, pool, kind, clom_alpha=1.0)
-    assert len({*terms, float(only_losses(plain, make_step(make_set(data), data))["clom"].detach())}) == 3
+    unaugmented = only_losses(plain, make_step(make_set(data, factor=factor), data))["clom"]
+    assert len({*terms, float(unaugmented.detach())}) == 3
 
 
 # --- auto
@@ -154,7 +156,7 @@ def test_auto_gives_cloms_largest_gradient_the_norm_of_the_objectives_largest_ti
             synthetic.pixels.mul_(scale)
         step = make_step(synthetic, data, index)
         base, objective_gradient = value_and_gradient(only_losses(plain, step)["dm"], step.synthetic.pixels)
-        term = alone(data, pool, step, kind, pool.draw(0, index * 1_000))
+        term = alone(data, pool, step, kind, pool.draw(0, index * 1_000))  # as every version has named it
         value, clom_gradient = value_and_gradient(term, step.synthetic.pixels)
         norms = [float(gradient.norm()) for gradient in (objective_gradient, clom_gradient)]
         largest = [max(pair) for pair in zip(largest, norms, strict=True)]
@@ -167,8 +169,10 @@ def test_auto_gives_cloms_largest_gradient_the_norm_of_the_objectives_largest_ti
     assert norms[0] / norms[1] != pytest.approx(largest[0] / largest[1])  # the last step's own balance is another one
 
 
+@pytest.mark.parametrize("options", [{}, {"clom_augment": "color_crop"}])
+@pytest.mark.parametrize("factor", [1, 2])
 @pytest.mark.parametrize("ranks", [2, 3, 5])
-def test_auto_is_the_same_on_any_number_of_ranks(ranks):
+def test_auto_is_the_same_on_any_number_of_ranks(ranks, factor, options):
     data = make_data((4, 9, 6, 7))
     pool = TeacherPool([make_teacher(data).double()])
     start = make_set(data).pixels.detach()
@@ -182,9 +186,9 @@ def test_auto_is_the_same_on_any_number_of_ranks(ranks):
             yield {"squares": step.synthetic.pixels[step.own_rows()].square().sum() + step.zero()}
 
     def work(rank, sum_over_ranks, ranks=ranks):
-        synthetic = SyntheticSet(start.clone(), data.class_names, data.mean, data.std)
+        synthetic = SyntheticSet(start.clone(), data.class_names, data.mean, data.std, factor)
         step = make_step(synthetic, data, rank=rank, ranks=ranks, sum_over_ranks=sum_over_ranks)
-        config = make_config("ce", clom_alpha="auto")
+        config = make_config("ce", clom_alpha="auto", **options)
         losses = only_losses(Guided(Squares(config, data), config, pool, data), step)
         (gradient,) = torch.autograd.grad(sum(losses.values()), synthetic.pixels)
         return losses["clom"].detach(), gradient
@@ -216,6 +220,76 @@ def test_auto_balances_what_an_objective_learns_beside_the_images_too():
     losses = only_losses(Guided(WithStepSize(config, data), config, pool, data), step)
     sum(losses.values()).backward()
     assert float(parameter.grad) == pytest.approx(float(step.synthetic.pixels.detach().square().sum()), rel=1e-12)
+
+
+# --- the hooks of the guided objective
+
+
+def test_every_hook_of_the_guided_objective_is_its_own_even_one_that_a_guide_knows_nothing_of(monkeypatch):
+    data = make_data()
+    config = make_config("ce")
+
+    class Everything(Objective):
+        """Says for each hook that it was called, with what."""
+
+        published = Published(iterations=1)
+        uses_experts = True
+
+    hooks = [name for name, value in vars(Objective).items() if callable(value) and not name.startswith("_")]
+    assert {"losses", "learnables", "buffers", "parameterise", "outcome"} <= set(hooks)
+    monkeypatch.setattr(Objective, "hook_to_come", lambda self, *given, **named: (given, named), raising=False)
+    for name in [*hooks, "hook_of_its_author"]:
+        if name not in ("losses", "buffers", "Options"):
+            setattr(Everything, name, lambda self, *given, name=name: (name, *given))
+    own = Everything(config, data)
+    guided = Guided(own, config, TeacherPool([make_teacher(data)]), data)
+    assert guided.hook_to_come(1, two=2) == ((1,), {"two": 2})
+    assert guided.hook_of_its_author(3) == ("hook_of_its_author", 3)
+    assert guided.learnables() == ("learnables",) and guided.outcome() == ("outcome",)
+    assert guided.parameterise("initial") == ("parameterise", "initial")
+    for name in {name for name in dir(Objective) if not name.startswith("_")} - {"losses", "buffers"}:
+        assert getattr(guided, name) == getattr(own, name), name
+    assert guided.options is own.options
+    with pytest.raises(AttributeError, match="no_such_hook"):
+        guided.no_such_hook()
+
+
+def test_what_the_guide_keeps_in_checkpoints_stands_beside_what_the_objective_does():
+    data = make_data()
+
+    class Keeping(Objective):
+        published = Published(iterations=1)
+
+        def buffers(self):
+            return {"own": torch.ones(3)}
+
+    for alpha, expected in ((2.0, {"own"}), ("auto", {"own", "clom_largest_norms"})):
+        config = make_config("ce", clom_alpha=alpha)
+        guided = Guided(Keeping(config, data), config, TeacherPool([make_teacher(data)]), data)
+        assert guided.buffers().keys() == expected
+
+
+def test_no_two_losses_of_a_run_draw_their_teacher_under_one_name(monkeypatch):
+    """Loss 1000 of iteration 0 and loss 0 of iteration 1, e.g.; the first loss of each keeps its name of old."""
+    data = make_data()
+
+    class Many(Objective):
+        published = Published(iterations=1)
+
+        def losses(self, step):
+            for _ in range(2_001 if step.index == 0 else 2):
+                yield {}
+
+    pool, names = mixed_pool(data), []
+    draw = TeacherPool.draw
+    monkeypatch.setattr(TeacherPool, "draw", lambda self, *given: names.append(given) or draw(self, *given))
+    config = make_config("ce")
+    guided = Guided(Many(config, data), config, pool, data)
+    guided.distance = lambda step, inner, members: step.zero()
+    for index in range(3):
+        assert all(set(losses) == {"clom"} for losses in guided.losses(make_step(make_set(data), data, index)))
+    assert len(set(names)) == len(names) == 2_001 + 2 + 2
+    assert {(0, 0), (0, 1_000), (0, 2_000)} <= set(names)  # (seed, iteration · 1000), as runs before were drawn
 
 
 # --- the sampled real batch of the paper's code

@@ -317,13 +317,14 @@ def test_dm_shares_of_the_ranks_add_up_to_the_single_ranks_loss(architecture, ra
 @pytest.mark.parametrize("strategy", [(), ("color", "crop", "flip")])
 @pytest.mark.parametrize("distance", [ClassificationDistance, CosineDistance])
 @pytest.mark.parametrize("ranks", [2, 3, 5, 13])
-def test_clom_shares_of_the_ranks_add_up_to_the_single_ranks_loss(distance, ranks, strategy):
+@pytest.mark.parametrize("factor", [1, 2])
+def test_clom_shares_of_the_ranks_add_up_to_the_single_ranks_loss(distance, ranks, factor, strategy):
     data = make_data((4, 9, 6, 7))
     pool = TeacherPool([make_teacher(data).double(), make_teacher(data, "MLP").double()])
     start = make_set(data).pixels.detach()
 
     def work(rank, sum_over_ranks, ranks=ranks):
-        synthetic = SyntheticSet(start.clone(), data.class_names, data.mean, data.std)
+        synthetic = SyntheticSet(start.clone(), data.class_names, data.mean, data.std, factor)
         step = make_step(synthetic, data, rank=rank, ranks=ranks, sum_over_ranks=sum_over_ranks)
         term = distance(pool, data, strategy)
         return [value_and_gradient(term(step, 0, {i: pool[i]}), synthetic.pixels) for i in (0, 1, 0)]
@@ -460,7 +461,7 @@ def test_the_guide_adds_its_term_to_every_loss_yielded(kind):
             assert float(losses["first"].detach()) == pytest.approx(
                 inner * float(step.synthetic.pixels.detach().sum())
             )
-            teacher = pool.draw(2, index * 1_000 + inner)
+            teacher = pool.draw(2, index * 1_000, inner) if inner else pool.draw(2, index * 1_000)
             drawn.append(teacher)
             expected = 7 * float(term(step, inner, {teacher: pool[teacher]}).detach())
             assert float(losses["clom"].detach()) == pytest.approx(expected, rel=1e-12)
