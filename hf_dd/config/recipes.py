@@ -1,7 +1,7 @@
 """Recipes: options in YAML files, which go over those of other recipes; and where a name is looked for.
 
-A file is one recipe, whose options go over those of the recipe that its own `config` names. Or it holds those of a data
-set: DATA.yaml has the recipes DATA-dm, DATA-dm-clom and DATA-mtt.
+A file is one recipe, whose options go over those of the recipe that its own `config` names. Or it holds those of a
+data set: DATA.yaml has the recipes DATA-dm, DATA-dm-clom and DATA-mtt.
 
     base: {dataset: digits}         # options of all of them
     methods:
