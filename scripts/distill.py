@@ -3,7 +3,7 @@
     accelerate launch scripts/distill.py
     accelerate launch scripts/distill.py --config fashion-mnist-dm --dataset FOLDER_OF_IDX_FILES
 
-With no option at all it runs the recipe scripts/recipes/digits-dm.yaml. `--help` lists the options.
+With no option at all it runs the recipe digits-dm of scripts/recipes/digits.yaml. `--help` lists the options.
 """
 
 import sys

@@ -3,7 +3,7 @@
     accelerate launch scripts/pretrain_teachers.py
     accelerate launch scripts/pretrain_teachers.py --architectures ConvNet MLP --teacher_seeds 0 1 --push_to_hub
 
-With no option at all it runs the recipe scripts/recipes/digits-teachers.yaml. `--help` lists the options.
+With no option at all it runs the recipe digits-teachers of scripts/recipes/digits.yaml. `--help` lists the options.
 """
 
 import sys

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from hf_dd import __version__
-from hf_dd.core.resources import PACKAGE, recipe, resource
+from hf_dd.config.recipes import built_in, find
+from hf_dd.core.resources import PACKAGE, resource
 
 ROOT = Path(__file__).resolve().parents[1]
 CARDS = sorted(path.name for path in (ROOT / "cards").glob("*.jinja"))
@@ -72,8 +73,8 @@ def test_an_installed_wheel_finds_its_cards_and_recipes(wheel, tmp_path, run_pyt
 def test_a_checkout_finds_its_own(run_python, tmp_path):
     assert PACKAGE == ROOT / "hf_dd"  # an editable install, or PYTHONPATH
     assert resource("cards") == ROOT / "cards"
-    for name in RECIPES:
-        assert recipe(name) == ROOT / "scripts" / "recipes" / name
+    assert [path.name for path in built_in("recipes")] == RECIPES
+    assert find("digits-dm") == (ROOT / "scripts/recipes/digits.yaml", "dm")
     assert len(CARDS) >= 2 and len(RECIPES) >= 3 and len(SCRIPTS) >= 3
     done = run_python("-c", SCRIPT, cwd=tmp_path)
     assert done.stdout.splitlines()[:3] == [str(PACKAGE), " ".join(CARDS), " ".join(RECIPES)], done.stderr

@@ -2,14 +2,12 @@
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, NoReturn
 
-import yaml
 from transformers.hf_argparser import HfArgumentParser
 
-from hf_dd.core.resources import recipe
-from hf_dd.errors import ConfigError, nearest_first
+from hf_dd.config.recipes import read_recipe, unknown
+from hf_dd.errors import ConfigError
 
 
 class Parser(HfArgumentParser):
@@ -59,27 +57,6 @@ def parse_config(
     return config(**values)
 
 
-def read_recipe(name: str, known: Sequence[str], seen: Sequence[Path] = ()) -> dict[str, Any]:
-    """The options of a YAML file, over those of the one that its own `config` names.
-
-    Raises ConfigError where it is none, has an unknown one, or is its own base.
-    """
-    path = recipe(name)
-    if path in seen:
-        raise ConfigError(f"{path} is its own base: {' → '.join(map(str, (*seen, path)))}.")
-    try:
-        content = yaml.safe_load(path.read_text())
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} isn't YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(content, dict):
-        raise ConfigError(f"{path} has to be a mapping of options, like `ipc: 10`.")
-    base = content.pop("config", None)
-    for key in content:
-        if key not in known:
-            raise ConfigError(f"{path}: {unknown('key', str(key), [*known, 'config'])}")
-    return (read_recipe(base, known, (*seen, path)) if base else {}) | content
-
-
 def as_arguments(options: Mapping[str, Any]) -> list[str]:
     """Options as a command line, so that both are checked by the same rules; those that are None are left out."""
     arguments = []
@@ -87,8 +64,3 @@ def as_arguments(options: Mapping[str, Any]) -> list[str]:
         if value is not None:
             arguments += [f"--{key}", *map(str, value if isinstance(value, list) else [value])]
     return arguments
-
-
-def unknown(kind: str, name: str, known: Sequence[str]) -> str:
-    """The message for a name that isn't known, with the nearest one that is."""
-    return f"unknown {kind} {name!r}; the nearest known one is {nearest_first(name.replace('-', '_'), known)[0]!r}."

@@ -26,12 +26,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from hf_dd import hub
 from hf_dd.config import DistillConfig, EvaluationConfig, PretrainConfig, SelectConfig, StudyConfig
-from hf_dd.config.parsing import as_arguments, parse_config, read_recipe
-from hf_dd.core.resources import recipe
+from hf_dd.config.parsing import as_arguments, parse_config
+from hf_dd.config.recipes import find_study, read_recipe, read_yaml, unknown
 from hf_dd.distillation.checks import check_options
 from hf_dd.errors import ConfigError, nearest_first
 from hf_dd.studies import pool_search
@@ -93,7 +91,7 @@ class Study:
     @classmethod
     def read(cls, config: StudyConfig) -> "Study":
         """Read a recipe; raises ConfigError for whatever is wrong in it, before anything is trained."""
-        path, folder = recipe(config.study, "studies"), Path(config.output_dir)
+        path, folder = find_study(config.study), Path(config.output_dir)
         content = content_of(path)
         given = {"dataset": config.dataset} if config.dataset else {}
         grids = {
@@ -118,9 +116,9 @@ class Study:
         comparisons = {name: list(map(tuple, pairs)) for name, pairs in content["comparisons"].items()}
         compared = {f"the comparison {name!r}": sum(pairs, ()) for name, pairs in comparisons.items()}
         for place, names in ({"--cells": config.cells} | compared).items():
-            if unknown := [name for name in names if name not in content["cells"]]:
-                known = ", ".join(nearest_first(unknown[0], content["cells"]))
-                raise ConfigError(f"{path}: {place} names the cell {unknown[0]!r}; known are {known}.")
+            if strange := [name for name in names if name not in content["cells"]]:
+                known = ", ".join(nearest_first(strange[0], content["cells"]))
+                raise ConfigError(f"{path}: {place} names the cell {strange[0]!r}; known are {known}.")
         chosen = [cells[name, seed] for name in content["cells"] for seed in seeds]
         if config.cells:
             chosen = [cell for cell in chosen if cell.name in config.cells]
@@ -134,16 +132,11 @@ class Study:
 
 def content_of(path: Path) -> dict[str, Any]:
     """What a recipe's file holds, with all keys; raises ConfigError where it is no study."""
-    try:
-        content = yaml.safe_load(path.read_text())
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} isn't YAML: {' '.join(str(error).split())}") from error
+    content = read_yaml(path)
     if not isinstance(content, dict) or not isinstance(content.get("cells"), dict) or not content["cells"]:
         raise ConfigError(f"{path} is no study: it has to be a mapping with `cells`, a mapping of their options.")
-    if unknown := [key for key in content if key not in KEYS]:
-        raise ConfigError(
-            f"{path}: unknown key {unknown[0]!r}; the nearest is {nearest_first(unknown[0], KEYS)[0]!r}."
-        )
+    if other := [key for key in content if key not in KEYS]:
+        raise ConfigError(f"{path}: {unknown('key', str(other[0]), KEYS)}")
     cells = {name: own or {} for name, own in content["cells"].items()}
     filled = {key: content.get(key) or {} for key in KEYS}
     return filled | {"cells": cells, "seeds": content.get("seeds") or [0]}
@@ -242,7 +235,7 @@ def parsed(kind: type, path: Path, place: str, options: Mapping[str, Any]) -> An
     known = [field.name for field in dataclasses.fields(kind)]
     try:
         if options.get("config"):
-            options = read_recipe(options["config"], known) | options
+            options = read_recipe(options["config"], known, path.parent) | options
         own = {key: value for key, value in options.items() if key != "config"}
         return parse_config(kind, as_arguments(own), command="hf-dd study")
     except ConfigError as error:

@@ -3,21 +3,16 @@
 import dataclasses
 import json
 import shlex
-from pathlib import Path
 
 import pytest
-import yaml
 
 import hf_dd
 from hf_dd import cli
 from hf_dd.artefacts import provenance
 from hf_dd.config import DistillConfig, EvaluateConfig, PretrainConfig, parse_key_values, slug
 from hf_dd.config.parsing import parse_config
-from hf_dd.core.resources import recipe, resource
 from hf_dd.errors import ConfigError, nearest_first
 from hf_dd.objectives import OBJECTIVES
-
-RECIPES = sorted(Path(__file__).resolve().parents[2].glob("scripts/recipes/*.yaml"))
 
 
 def parse(arguments, config=DistillConfig, **options):
@@ -190,77 +185,12 @@ def test_nearest_first():
     assert nearest_first("convnet", ["MLP", "ConvNetBN", "ConvNet"])[0] == "ConvNet"
 
 
-# ------------------------------------------------------------------------------------------------------- recipes
-
-
-def whole(path):
-    """What a recipe says, over what its bases say."""
-    own = yaml.safe_load(path.read_text())
-    base = own.pop("config", None)
-    return (whole(path.with_name(f"{base}.yaml")) if base else {}) | own
-
-
-def config_of(path):
-    """The config that a recipe is for: the one that has all of its keys."""
-    keys = whole(path).keys()
-    fitting = [
-        config
-        for config in (DistillConfig, PretrainConfig, EvaluateConfig)
-        if keys <= {field.name for field in dataclasses.fields(config)}
-    ]
-    assert fitting, f"no command takes all of {sorted(keys)}"
-    return fitting[0]
-
-
-@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
-def test_every_recipe_parses_into_what_it_says(path):
-    content = whole(path)
-    config = config_of(path)
-    needed = []
-    if content.get("clom", "none") != "none" and not {"teachers", "teacher_tags", "teacher_pool"} & content.keys():
-        needed = ["--teachers", "owner/name@final"]  # a guide's teachers may be left to the user
-    if config is EvaluateConfig and "sets" not in content:
-        needed = ["--sets", "owner/name"]
-    parsed = parse(["--config", path.stem, *needed], config)
-    for key, value in content.items():
-        found = getattr(parsed, key)
-        assert found == value or found == [value]  # a single value of a list may stand alone
-
-
 def test_epochs_of_students_are_one_number_or_several(yaml_file):
     assert parse("--eval_epochs 300").eval_epochs == [300] == DistillConfig(eval_epochs=300).eval_epochs
     assert parse("--eval_epochs 100 300").eval_epochs == [100, 300]
     assert parse(f"--config {yaml_file('eval_epochs: 5')}").eval_epochs == [5]
     assert DistillConfig(eval_epochs=None).eval_epochs == DistillConfig().eval_epochs == []
     assert dataclasses.replace(DistillConfig(), eval_epochs=7).eval_epochs == [7]
-
-
-def test_a_recipe_goes_over_its_base_and_the_command_line_over_both(yaml_file, tmp_path):
-    base = yaml_file("ipc: 3\niterations: 7\nseed: 5")
-    derived = tmp_path / "derived.yaml"
-    derived.write_text(f"config: {base}\niterations: 8\nseed: 6")
-    parsed = parse(f"--config {derived} --seed 9")
-    assert (parsed.ipc, parsed.iterations, parsed.seed) == (3, 8, 9)
-    derived.write_text("config: digits-dm\nipc: 4")
-    assert parse(f"--config {derived}") == dataclasses.replace(parse("--config digits-dm"), ipc=4)
-
-
-def test_a_recipe_that_is_its_own_base_is_named(tmp_path):
-    for first, second in (("a", "b"), ("b", "a")):
-        (tmp_path / f"{first}.yaml").write_text(f"config: {tmp_path / second}.yaml\nipc: 1")
-    with pytest.raises(ConfigError, match=r"a.yaml is its own base: .*a.yaml → .*b.yaml → .*a.yaml"):
-        parse(f"--config {tmp_path / 'a.yaml'}")
-
-
-def test_recipes_are_found_by_name_with_and_without_their_ending():
-    assert recipe("digits-dm") == recipe("digits-dm.yaml") == resource("scripts", "recipes", "digits-dm.yaml")
-    assert parse("--config digits-dm") == parse(f"--config {recipe('digits-dm')}")
-
-
-def test_a_file_goes_before_a_recipe_of_its_name(tmp_path, monkeypatch):
-    (tmp_path / "digits-dm").write_text("ipc: 23")
-    monkeypatch.chdir(tmp_path)
-    assert parse("--config digits-dm").ipc == 23
 
 
 def test_no_option_at_all_runs_the_default_recipe():

@@ -9,7 +9,6 @@ up). All else is the recipe's own.
 
 import dataclasses
 import json
-from pathlib import Path
 
 import pytest
 import torch
@@ -18,7 +17,7 @@ from torchvision.transforms.functional import to_pil_image
 
 import hf_dd
 from hf_dd.artefacts import distilled_folder, teacher_folder
-from hf_dd.config import DataConfig, DistillConfig, PretrainConfig
+from hf_dd.config import DataConfig, DistillConfig, PretrainConfig, recipes
 from hf_dd.config.parsing import parse_config
 from hf_dd.data.image_data import load_data
 from hf_dd.evaluation.protocols import PROTOCOLS
@@ -28,14 +27,18 @@ from hf_dd.objectives import OBJECTIVES
 from hf_dd.synthetic import coresets
 from hf_dd.training.pretraining import Snapshot
 
-RECIPES = sorted(Path(__file__).resolve().parents[2].glob("scripts/recipes/*.yaml"))
 SHAPES = {  # by the first words of a recipe's name: classes, images of each, side, columns, split to test on
     "cifar10": (10, 44, 32, ("img", "label"), "test"),
     "cifar100": (100, 50, 32, ("img", "fine_label"), "test"),
     "tiny-imagenet": (200, 50, 64, ("image", "label"), "valid"),
     "imagenet-1k": (20, 12, 224, ("image", "label"), "validation"),
 }
-FULL = [path.stem for path in RECIPES if path.stem.startswith(tuple(SHAPES))]
+FULL = [
+    f"{path.stem}-{method}"
+    for path in recipes.built_in("recipes")
+    if path.stem in SHAPES
+    for method in recipes.methods_of(path)
+]
 FEW = {
     **{"dc": ["outer=2", "inner=1"], "dsa": ["outer=2", "inner=1"], "lgm": ["copies=1"]},
     **{"mtt": ["student_steps=3"], "tesla": ["student_steps=3"], "rded": ["images=10", "crops=2"]},

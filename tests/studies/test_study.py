@@ -1,5 +1,6 @@
 """`hf-dd study`: what it runs, what it keeps, what it reports; on digits."""
 
+import dataclasses
 import json
 import shutil
 import statistics
@@ -14,7 +15,8 @@ from filelock import FileLock
 import hf_dd
 from hf_dd import hub
 from hf_dd.artefacts.distilled_folder import Artefact
-from hf_dd.config import StudyConfig
+from hf_dd.config import DistillConfig, StudyConfig
+from hf_dd.config.recipes import read_recipe
 from hf_dd.core.resources import resource
 from hf_dd.distillation.distiller import Distiller
 from hf_dd.errors import ConfigError, HubError, RunError
@@ -613,7 +615,7 @@ def test_a_cell_goes_over_the_base_and_both_over_their_recipe(tmp_path):
     }
     plan = Study.read(StudyConfig(study=write(tmp_path, content), dataset="digits", output_dir="there"))
     own, published, other = (cell.config for cell in plan.cells)
-    of_recipe = yaml.safe_load(resource("scripts", "recipes", "digits-dm.yaml").read_text())
+    of_recipe = read_recipe("digits-dm", [field.name for field in dataclasses.fields(DistillConfig)])
     assert (own.ipc, own.iterations, own.dataset) == (3, of_recipe["iterations"], "digits")
     assert (published.ipc, published.iterations) == (2, None)  # None takes the recipe's back: the paper's number
     assert (other.ipc, other.objective, other.output_dir) == (2, "dsa", "there/cells/other-seed0")
