@@ -1,0 +1,273 @@
+"""Write the parts of the docs that the code knows: methods, protocols, networks, starts, commands, measured results.
+
+    python scripts/build_docs.py                                 # write them into README.md and docs/
+    python scripts/build_docs.py --check                         # say which of them aren't what it would write
+    python scripts/build_docs.py --made docs/results/digits-clom # note commit and hardware beside a new result
+
+What is written stands between `<!-- made: NAME -->` and `<!-- end -->`, or is a page of its own. The tables come from
+the registries and from the classes that are registered, the command reference is what `hf-dd COMMAND --help` prints,
+and the results are read from the files below docs/results. `zensical build --strict` then needs neither torch nor hf_dd.
+"""
+
+import argparse
+import contextlib
+import dataclasses
+import io
+import json
+import os
+import platform
+import re
+import statistics
+import subprocess
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[0] = str(ROOT)  # not this folder: evaluate.py would hide the library
+
+MADE = re.compile(r"(<!-- made: (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
+RESULTS = ROOT / "docs" / "results"
+COMMANDS = (
+    *("pretrain", "distill", "evaluate", "compare", "study", "import", "push"),
+    *("pool create", "pool show", "pool diff", "pool verify", "pool select", "cache ls", "cache rm"),
+    *("hub serve", "hub run", "quickstart", "env"),
+)
+NOTHING = "Nothing has been measured with this version yet."
+PUBLISHED = {  # what a method's table of published values shows
+    "iterations": "iterations",
+    "real_batch_size": "real images per class and step",
+    "image_learning_rate": "rate on the images",
+    "image_momentum": "momentum",
+    "image_optimizer": "optimiser",
+    "init": "start",
+}
+
+
+def table(head, rows):
+    """Rows as a Markdown table; `|` in a cell is escaped."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(str(cell).replace("|", "\\|") for cell in line) + " |" for line in lines)
+
+
+# --- from the registries
+
+
+def paper_of(words):
+    """A paper in words, linked to arXiv where that is known."""
+    paper = words.get("paper", "")
+    return f"[{paper}](https://arxiv.org/abs/{words['arxiv']})" if "arxiv" in words else paper
+
+
+def methods():
+    """The methods of `--objective`."""
+    from hf_dd.core.registry import OBJECTIVES
+
+    declared = {name: words for name, (_, words) in OBJECTIVES.declared.items()}
+    rows = [[f"`{name}`", words["title"], paper_of(words), words.get("needs", "")] for name, words in declared.items()]
+    return table(["`--objective`", "method", "paper", "needs"], rows)
+
+
+def published():
+    """What each method takes for an option that isn't given, and the options that are its own."""
+    from hf_dd.core.registry import OBJECTIVES
+
+    rows = []
+    for name in OBJECTIVES.declared:
+        objective = OBJECTIVES[name]
+        values = [getattr(objective.published, key) for key in PUBLISHED]
+        own = [f"`{field.name}={field.default}`" for field in dataclasses.fields(objective.Options)]
+        rows.append([f"`{name}`", *("–" if value is None else value for value in values), " ".join(own) or "–"])
+    return table(["`--objective`", *PUBLISHED.values(), "`--objective_options`"], rows)
+
+
+def titles(registry, option):
+    """The names of a registry with their titles."""
+    rows = [[f"`{name}`", words["title"]] for name, (_, words) in registry.declared.items()]
+    return table([option, "what it is"], rows)
+
+
+def networks():
+    """The networks of `--architecture`."""
+    from hf_dd.core.registry import NETWORKS
+
+    return titles(NETWORKS, "`--architecture`")
+
+
+def starts():
+    """What images may start from."""
+    from hf_dd.core.registry import STARTS
+
+    return titles(STARTS, "`--init`")
+
+
+def protocols():
+    """How students are trained."""
+    from hf_dd.core.registry import PROTOCOLS
+
+    rows = []
+    for name, (_, words) in PROTOCOLS.declared.items():
+        protocol = PROTOCOLS[name]
+        values = (protocol.version, protocol.epochs, protocol.optimizer, protocol.learning_rate)
+        rows.append([f"`{name}`", words["title"], paper_of(words), *values])
+    return table(["`--eval_protocol`", "students", "paper", "version", "epochs", "optimiser", "rate"], rows)
+
+
+# --- from the command line
+
+
+def help_of(command):
+    """What `hf-dd COMMAND --help` prints, on 100 columns and without colours."""
+    from hf_dd.cli import main
+
+    os.environ.update(COLUMNS="100", NO_COLOR="1")
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed), contextlib.suppress(SystemExit):
+        main([*command.split(), "--help"])
+    return "\n".join(line.rstrip() for line in printed.getvalue().strip().splitlines())
+
+
+def commands():
+    """The page of all commands and their options."""
+    parts = [
+        "# Commands",
+        "Made by `scripts/build_docs.py` from what the commands themselves print: don't edit it by hand.",
+        f"```text\n{help_of('')}\n```",
+    ]
+    parts += [f"## hf-dd {command}\n\n```text\n{help_of(command)}\n```" for command in COMMANDS]
+    return "\n\n".join(parts) + "\n"
+
+
+# --- from the files of results
+
+
+def results():
+    """By its folder's name, what is measured: a study's report, or the rows of benchmark.py or growth.py."""
+    found = {}
+    for kind in ("report", "benchmark", "growth"):
+        for path in sorted(RESULTS.glob(f"*/{kind}.json")):
+            found[path.parent.name] = (kind, json.loads(path.read_text(encoding="utf-8")))
+    return found
+
+
+def units(scores):
+    """What counts as independent in a cell: the means of its distillations, or of a single one its students."""
+    seeds = next(iter(scores.values()))
+    return [statistics.fmean(seed) for seed in seeds] if len(seeds) > 1 else seeds[0]
+
+
+def spread(values):
+    """Mean and standard deviation, in words."""
+    deviation = f" ± {statistics.stdev(values):.2f}" if len(values) > 1 else ""
+    return f"{statistics.fmean(values):.2f}{deviation} % (n = {len(values)})"
+
+
+def headlines(kind, content):
+    """What a result says in its shortest form: pairs of what and how much."""
+    if kind == "report":
+        cells = {name: units(cell["scores"]) for name, cell in content["cells"].items()}
+        best = max(cells, key=lambda name: statistics.fmean(cells[name]))
+        yield f"best of {len(cells)} cells: `{best}`", spread(cells[best])
+        for name, gain in content["comparisons"].items():
+            low, high = (gain["mean"] + sign * gain["half_width"] for sign in (-1, 1))
+            yield name, f"{gain['mean']:+.2f} [{low:.2f}, {high:.2f}] points (n = {gain['n']})"
+    elif kind == "benchmark":
+        for row in content["rows"]:
+            work = row["work"].replace("_", " ")
+            yield f"{work}, against the papers' loop", f"{row['ratio']:.1f} × as fast (n = {row['n']})"
+    else:
+        for sweep, points in content.items():
+            steps = [
+                (point[sweep], found["step_s"]) for point, found in points if sweep in point and "step_s" in found
+            ]
+            if steps:
+                values, seconds = zip(*steps, strict=True)
+                yield f"a step, {sweep} = {', '.join(map(str, values))}", ", ".join(f"{s:.3g} s" for s in seconds)
+
+
+def headline(place, most=3):
+    """The table of README: of every result its first lines, each with the report that it comes from."""
+    rows = [
+        [what, much, f"[{name}]({place}{name}/{page_of(name, kind)})"]
+        for name, (kind, content) in results().items()
+        for what, much in list(headlines(kind, content))[:most]
+    ]
+    return table(["what", "how much", "measured in"], rows) if rows else NOTHING
+
+
+def page_of(name, kind):
+    """The file to look at first."""
+    return "report.md" if kind == "report" else f"{kind}.json"
+
+
+def measured():
+    """Every result in full, with the commit and the hardware that made it."""
+    parts = []
+    for name, (kind, content) in results().items():
+        made = RESULTS / name / "made.json"
+        note = json.loads(made.read_text(encoding="utf-8")) if made.exists() else {}
+        about = ", ".join(f"{key} {value}" for key, value in note.items()) or "commit and hardware weren't noted"
+        files = sorted(path.name for path in (RESULTS / name).iterdir() if path.is_file())
+        links = " · ".join(f"[{file}]({name}/{file})" for file in files)
+        figures = table(["what", "how much"], headlines(kind, content))
+        parts.append(f"### {name}\n\n{about[0].upper()}{about[1:]}.\n\n{figures}\n\n{links}")
+    return "\n\n".join(parts) or NOTHING
+
+
+def note(folder):
+    """Write `made.json` beside a result: the commit, whether files differed from it, the processor, the day."""
+
+    def git(*words):
+        return subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
+
+    processors = Path("/proc/cpuinfo")  # Linux's
+    named = re.search(r"model name\s*: (.+)", processors.read_text()) if processors.exists() else None
+    about = {
+        "commit": git("rev-parse", "HEAD") + (" with changes" if git("status", "--porcelain", "hf_dd") else ""),
+        "hardware": f"{os.cpu_count()} cores of {named[1] if named else platform.machine()}",
+        "on": datetime.now(UTC).date().isoformat(),
+    }
+    (folder / "made.json").write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
+
+
+# --- where it goes
+
+PARTS = {
+    "methods": methods,
+    "published": published,
+    "networks": networks,
+    "starts": starts,
+    "protocols": protocols,
+    "headline": lambda: headline("docs/results/"),
+    "measured": measured,
+}
+PAGES = {ROOT / "docs" / "reference" / "commands.md": commands}
+
+
+def written():
+    """Every file with made parts and what it is to hold now."""
+    files = {path: make() for path, make in PAGES.items()}
+    for path in [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]:
+        text = path.read_text(encoding="utf-8")
+        if MADE.search(text):
+            files[path] = MADE.sub(lambda match: f"{match[1]}\n{PARTS[match[2]]()}\n\n{match[3]}", text)
+    return files
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--check", action="store_true", help="Write nothing; exit status 1 where something differs.")
+    parser.add_argument("--made", type=Path, nargs="+", default=[], help="Folders of results: note the commit.")
+    options = parser.parse_args()
+    for folder in options.made:
+        note(folder)
+    stale = [path for path, text in written().items() if not path.exists() or path.read_text(encoding="utf-8") != text]
+    for path in stale:
+        print(f"{'differs' if options.check else 'written'}: {path.relative_to(ROOT)}")
+        if not options.check:
+            path.write_text(written()[path], encoding="utf-8")
+    sys.exit(1 if options.check and stale else 0)
+
+
+if __name__ == "__main__":
+    main()
