@@ -12,8 +12,7 @@ from dataclasses import dataclass
 from hf_dd.config import DistillConfig
 from hf_dd.core.registry import OBJECTIVES
 from hf_dd.data.image_data import ImageData
-from hf_dd.objectives import Losses, Objective, Published, Step
-from hf_dd.objectives.base import student
+from hf_dd.objectives import Losses, Objective, Published, Step, student
 from hf_dd.teachers.pool import TeacherPool
 
 

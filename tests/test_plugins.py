@@ -10,6 +10,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from tests.factories import message_of
+
 PACKAGE = Path(__file__).parent / "plugin_package"
 ORIGIN = {"package": "hf-dd-example", "version": "0.3.1"}
 SMALL = ["--ipc", "1", "--iterations", "3", "--real_batch_size", "4", "--dataset", "digits"]
@@ -49,6 +51,27 @@ def matrix(tmp_path_factory):
     about = {"side": 6, "class_names": [str(digit) for digit in range(10)], "dataset": "digits"}
     (folder / "config.json").write_text(json.dumps({"matrix": about}))
     return folder
+
+
+@pytest.mark.parametrize(
+    ("command", "option", "words"),
+    [
+        ("distill", "objective", "is no objective"),
+        ("distill", "architecture", "is no architecture"),
+        ("distill", "init", "is no start"),
+        ("distill", "eval_protocol", "is no protocol"),
+        ("distill", "eval_architectures", "is no architecture"),
+        ("evaluate no/set", "eval_protocol", "is no protocol"),
+        ("evaluate no/set", "eval_architectures", "is no architecture"),
+        ("pretrain", "architectures", "is no architecture"),
+    ],
+)
+def test_what_is_of_the_wrong_kind_is_said_before_anything_is_read(command, option, words, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    (tmp_path / "strange_things.py").write_text("Mine = 3")
+    said = message_of(*command.split(), "--dataset", "no/data", f"--{option}", "strange_things:Mine")
+    assert f"strange_things:Mine {words}: it has to be" in said and "no/data" not in said
 
 
 @pytest.mark.slow

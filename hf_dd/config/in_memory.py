@@ -23,7 +23,7 @@ def reference_of(dataset: Any) -> str:
     if isinstance(dataset, (str, os.PathLike)):
         return dataset if isinstance(dataset, str) else os.fspath(dataset)
     first = next(iter(dataset.values()), None) if isinstance(dataset, dict) else dataset
-    if not (hasattr(first, "features") and hasattr(first, "__getitem__") and hasattr(first, "info")):
+    if not (hasattr(first, "features") and hasattr(first, "num_rows")):  # one that streams has no number of them
         raise ConfigError(
             f"`dataset` is a {type(dataset).__name__}; it takes a reference, a datasets.Dataset or a DatasetDict "
             "(not one that streams)."

@@ -11,7 +11,7 @@ import yaml
 import hf_dd
 from hf_dd import cli
 from hf_dd.artefacts import provenance
-from hf_dd.config import DistillConfig, EvaluateConfig, PretrainConfig, parse_key_values, slug
+from hf_dd.config import DistillConfig, EvaluateConfig, PretrainConfig, StudyConfig, parse_key_values, slug
 from hf_dd.config.parsing import parse_config
 from hf_dd.core.resources import recipe, resource
 from hf_dd.errors import ConfigError, nearest_first
@@ -225,6 +225,17 @@ def test_every_recipe_parses_into_what_it_says(path):
     for key, value in content.items():
         found = getattr(parsed, key)
         assert found == value or found == [value]  # a single value of a list may stand alone
+
+
+def test_one_value_from_python_is_a_list_of_it():
+    config = DistillConfig(teachers="a/b", clom="ce", baselines="none", eval_epochs=5, report_to=("trackio",))
+    assert (config.teachers, config.baselines, config.eval_epochs) == (["a/b"], [], [5])
+    assert config.report_to == ["trackio"] and config.named_teachers == ["teachers"]
+    pretrain = PretrainConfig(architectures="MLP", teacher_seeds=3, lr_drops=0.5)
+    assert (pretrain.architectures, pretrain.teacher_seeds, pretrain.lr_drops) == (["MLP"], [3], [0.5])
+    assert EvaluateConfig(sets="a/set", scores="relative_accuracy").scores == ["relative_accuracy"]
+    assert StudyConfig(study="x", seeds=1).seeds == [1]
+    assert dataclasses.replace(DistillConfig(), report_to="trackio").report_to == ["trackio"]
 
 
 def test_epochs_of_students_are_one_number_or_several(yaml_file):

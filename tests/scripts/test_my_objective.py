@@ -15,7 +15,7 @@ from tests.factories import make_config, make_data, make_set, make_step, optimis
 
 @pytest.fixture
 def MyObjective(monkeypatch):  # noqa: N802
-    monkeypatch.syspath_prepend(REPOSITORY_ROOT / "scripts")
+    monkeypatch.setattr(sys, "path", [*sys.path, str(REPOSITORY_ROOT / "scripts")])
     monkeypatch.setattr(OBJECTIVES, "_definitions", dict(OBJECTIVES._definitions))
     monkeypatch.setattr(OBJECTIVES, "_words", dict(OBJECTIVES._words))
     yield OBJECTIVES.find("my_objective:MyObjective")
@@ -25,7 +25,7 @@ def MyObjective(monkeypatch):  # noqa: N802
 def test_it_runs_from_its_folder(run_python, tmp_path):
     options = ["--ipc", "1", "--iterations", "4", "--architecture_options", "width=8", "--eval_students", "0"]
     options += ["--objective_options", "spread=0.5", "--output_dir", tmp_path / "set"]
-    command = ["-m", "hf_dd", "distill", "--objective", "my_objective:MyObjective", *options]
+    command = ["-P", "-m", "hf_dd", "distill", "--objective", "my_objective:MyObjective", *options]
     done = run_python(*command, cwd=REPOSITORY_ROOT / "scripts", OMP_NUM_THREADS=1)
     assert done.returncode == 0, done.stderr[-3000:]
     record = json.loads((tmp_path / "set/hf_dd.json").read_text())

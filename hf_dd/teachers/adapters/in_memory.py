@@ -63,7 +63,7 @@ def adapt_module(
     mean, std = (tuple(map(float, [values] if isinstance(values, (int, float)) else values)) for values in (mean, std))
     if len(mean) != channels or len(std) != channels or not all(0 < value < float("inf") for value in std):
         raise TeacherError(
-            f"mean {mean} and std {std} have to be one number for each of {channels} channels, std > 0."
+            f"mean {mean} and std {std} have to be a number for each of {channels} channels, std above 0."
         )
     transform = InputTransform(channels, mean, std, resize=size)
     network = OwnModule(copy.deepcopy(module)).requires_grad_(False).eval()
