@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from hf_dd.runs.pretrain import pretrain as pretrain
     from hf_dd.teachers.pool import TeacherPool as TeacherPool
     from hf_dd.teachers.query import TeacherQuery as TeacherQuery
+    from hf_dd.teachers.teacher import Teacher as Teacher
 
 PUBLIC = {
     "artefacts.distilled_folder": ("Artefact", "load_distilled", "push"),
@@ -39,6 +40,7 @@ PUBLIC = {
     "runs.pretrain": ("pretrain",),
     "teachers.pool": ("TeacherPool",),
     "teachers.query": ("TeacherQuery",),
+    "teachers.teacher": ("Teacher",),
 }
 MODULE_OF = {name: module for module, names in PUBLIC.items() for name in names}
 

@@ -6,7 +6,8 @@
 
 What is written stands between `<!-- made: NAME -->` and `<!-- end -->`, or is a page of its own. The tables come from
 the registries and from the classes that are registered, the command reference is what `hf-dd COMMAND --help` prints,
-and the results are read from the files below docs/results. `zensical build --strict` then needs neither torch nor hf_dd.
+and the results are read from the files below docs/results. `zensical build --strict` then needs neither torch nor
+hf_dd.
 """
 
 import argparse

@@ -12,8 +12,8 @@ from typing import Any
 from huggingface_hub import DatasetCard, EvalResult, ModelCard, ModelCardData
 
 from hf_dd.artefacts.hub_metadata import front_matter, render
-from hf_dd.config import TeacherConfig, slug
-from hf_dd.core.registry import OBJECTIVES, STARTS
+from hf_dd.config import IN_MEMORY, TeacherConfig, slug
+from hf_dd.core.registry import OBJECTIVES, STARTS, origins_in_words
 from hf_dd.teachers.diversity import in_words
 
 
@@ -28,6 +28,7 @@ class TeacherRecord:
         data: see `data_record`.
         training: the options that it was trained with.
         seconds: of training up to this epoch.
+        plugins: whose what isn't hf_dd's own is, see `core.registry.origins`.
     """
 
     name: str
@@ -43,6 +44,7 @@ class TeacherRecord:
     command: str
     hardware: str
     versions: dict[str, str]
+    plugins: dict[str, dict[str, str]] = field(default_factory=dict)
     kind: str = "teacher"
     format: int = 1
 
@@ -69,7 +71,7 @@ class TeacherRecord:
             eval_results=[result],
             metrics=["accuracy"],
         )
-        return render(ModelCard, front, "teacher_card.md.jinja", record=self, source=source)
+        return rendered(ModelCard, front, "teacher_card.md.jinja", self, source=source)
 
 
 @dataclass
@@ -93,6 +95,7 @@ class DistilledRecord:
             compact.
         soft_labels: their `kind`, `temperature`, and the shas of the `teachers`; None where there are none.
         diversity: of several teachers, see `diversity.measure`; None else.
+        plugins: whose what isn't hf_dd's own is, see `core.registry.origins`.
     """
 
     name: str
@@ -113,6 +116,7 @@ class DistilledRecord:
     decoded: dict[str, Any] | None = None
     soft_labels: dict[str, Any] | None = None
     diversity: dict[str, Any] | None = None
+    plugins: dict[str, dict[str, str]] = field(default_factory=dict)
     kind: str = field(default="distilled-set")
     format: int = 1
 
@@ -186,11 +190,11 @@ class DistilledRecord:
             distillation=self.distillation(),
             decoded_sha256=self.decoded and self.decoded["parquet_sha256"],
         )
-        return render(
+        return rendered(
             DatasetCard,
             front,
             "dataset_card.md.jinja",
-            record=self,
+            self,
             count=count,
             endpoint=endpoint,
             objective=OBJECTIVES.title(objective),
@@ -260,7 +264,24 @@ class ImportedRecord:
                 "learning_rate": self.learning_rate,
             },
         )
-        return render(DatasetCard, front, "imported_card.md.jinja", record=self, count=self.images)
+        return rendered(DatasetCard, front, "imported_card.md.jinja", self, count=self.images)
+
+
+def rendered(
+    card: type, front: Any, template: str, record: TeacherRecord | DistilledRecord | ImportedRecord, **values: Any
+) -> str:
+    """A card of a record, which says whose its plug-ins are, and what was given in memory instead of a reference."""
+    given = []
+    if record.data["reference"].startswith(IN_MEMORY):
+        given.append(f"the data set `{record.data['name']}` (fingerprint `{record.data['fingerprint']}`)")
+    for teacher in getattr(record, "teachers", []):
+        if teacher["repo_id"].startswith(IN_MEMORY):
+            name = teacher["repo_id"].removeprefix(IN_MEMORY)
+            given.append(f"the teacher `{name}` (weights `{teacher['sha'][:19]}`)")
+    in_memory = f"{' and '.join(given)} {'was an object' if len(given) == 1 else 'were objects'} in memory"
+    results = getattr(record, "results", None) or {}
+    plugins = origins_in_words(getattr(record, "plugins", {}) | results.get("plugins", {}))
+    return render(card, front, template, record=record, in_memory=in_memory, plugins=plugins, **values)
 
 
 def plural(count: int, noun: str) -> str:

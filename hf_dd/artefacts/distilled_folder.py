@@ -198,6 +198,7 @@ def write_artefact(
         experts=experts or [],
         learning_rate=result.outcome.get("learning_rate"),
         diversity=diversity,
+        plugins=provenance.plugins(result.settings, [*lock["teachers"], *(experts or [])]),
         run={
             "iterations": result.progress.step,
             "seconds": round(result.progress.seconds, 2),

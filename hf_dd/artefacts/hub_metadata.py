@@ -62,7 +62,7 @@ def eval_results(data: dict[str, Any], results: dict[str, Any]) -> str:
     entries = [
         EvalResultEntry(
             dataset_id=data["repo_id"],
-            task_id=f"{protocol['name']}-v{protocol['version']}-{student_slug(row)}",
+            task_id=f"{slug(protocol['name'])}-v{protocol['version']}-{student_slug(row)}",
             value=round(row["mean"], 4),
             dataset_revision=data["sha"],
             notes=f"{row['set']}, {row['copy']}: ± {row['std']:.2f} over {row['n']} students, {storage_of(row)}",

@@ -4,8 +4,11 @@ import dataclasses
 import importlib.metadata
 import platform
 import shlex
+from collections.abc import Iterable, Mapping
 from typing import Any
 
+from hf_dd.config import IN_MEMORY
+from hf_dd.core.registry import ADAPTERS, NETWORKS, OBJECTIVES, STARTS, origins
 from hf_dd.data.image_data import ImageData
 
 LIBRARIES = ("hf-dd", "torch", "accelerate", "datasets", "huggingface_hub", "transformers", "timm", "evaluate")
@@ -36,8 +39,22 @@ def versions() -> dict[str, str]:
     return {"python": platform.python_version(), **{name: importlib.metadata.version(name) for name in LIBRARIES}}
 
 
+def plugins(settings: Mapping[str, Any], teachers: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, str]]:
+    """Whose the parts of a distillation are that aren't this package's own: of its settings, teachers and experts."""
+    named = [(OBJECTIVES, settings["objective"]), (NETWORKS, settings["architecture"]), (STARTS, settings["init"])]
+    for teacher in teachers:
+        library = teacher.get("library", "hf_dd")
+        named.append((NETWORKS, teacher["architecture"]) if library == "hf_dd" else (ADAPTERS, library))
+    return origins(named)
+
+
 def command_line(command: str, config: Any, processes: int = 1) -> str:
-    """The command that repeats a run: every option that isn't its default, whatever recipe or code it came from."""
+    """The command that repeats a run: every option that isn't its default, whatever recipe or code it came from.
+
+    "" where there is none, as what was given in memory has no name that a command could give.
+    """
+    if any(name.startswith(IN_MEMORY) for name in [config.dataset, *getattr(config, "teachers", [])]):
+        return ""
     words = ["hf-dd", command]
     if processes > 1:
         words = ["accelerate", "launch", "--multi_gpu", "--num_processes", str(processes), "-m", "hf_dd", command]

@@ -11,6 +11,7 @@ from hf_dd.artefacts.cards import TeacherRecord
 from hf_dd.artefacts.records import RECORD, read_record, write_record
 from hf_dd.config import slug
 from hf_dd.core import files
+from hf_dd.core.registry import NETWORKS, origins
 from hf_dd.data.image_data import ImageData
 from hf_dd.errors import HubError
 from hf_dd.nn import networks
@@ -21,7 +22,7 @@ FILES = ("config.json", "model.safetensors", RECORD, "README.md")  # of a commit
 
 def teacher_name(data: ImageData, architecture: str, seed: int) -> str:
     """The name of a teacher's folder and repository."""
-    return f"{slug(data.name)}-{architecture.lower()}-seed{seed}"
+    return f"{slug(data.name)}-{slug(architecture)}-seed{seed}"
 
 
 def write_snapshot(
@@ -42,6 +43,7 @@ def write_snapshot(
         command=command,
         hardware=hardware,
         versions=provenance.versions(),
+        plugins=origins([(NETWORKS, snapshot.architecture)]),
     )
     facts = {"class_names": data.class_names, "mean": list(data.mean), "std": list(data.std)}
     final = folder / f"epoch-{snapshot.epoch}"

@@ -8,6 +8,7 @@ from hf_dd.config.data import DataConfig, RunConfig
 from hf_dd.config.distillation import DistillConfig, StudyConfig
 from hf_dd.config.evaluation import BASELINES, SCORES, EvaluateConfig, EvaluationConfig
 from hf_dd.config.importing import ImportConfig
+from hf_dd.config.in_memory import IN_MEMORY, InMemory
 from hf_dd.config.selection import SelectConfig
 from hf_dd.config.teachers import PretrainConfig, TeacherConfig
 
@@ -18,6 +19,8 @@ __all__ = [
     "require_at_least",
     "slug",
     "weight",
+    "IN_MEMORY",
+    "InMemory",
     "DataConfig",
     "RunConfig",
     "PretrainConfig",

@@ -15,6 +15,14 @@ def option(default: Any, help: str, **metadata: Any) -> Any:
     return field(default=default, metadata=metadata)
 
 
+def lists(config: Any) -> None:
+    """Take a single value, where a program gives one for an option of several, as a list of it (None: of none)."""
+    for each in dataclasses.fields(config):
+        value = getattr(config, each.name)
+        if each.default_factory is not dataclasses.MISSING and not isinstance(value, list):
+            setattr(config, each.name, list(value or ()) if isinstance(value, (tuple, type(None))) else [value])
+
+
 def require_at_least(config: Any, minimum: float, *names: str) -> None:
     """Raise ConfigError for the first of the named options that is below `minimum` or not finite; None passes."""
     for name in names:

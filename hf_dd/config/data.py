@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from hf_dd.config.base import option, require_at_least
+from hf_dd.config.base import lists, option, require_at_least
+from hf_dd.config.in_memory import reference_of
 
 
 @dataclass
@@ -28,6 +29,8 @@ class DataConfig:
     )
 
     def __post_init__(self) -> None:
+        self.dataset = reference_of(self.dataset)
+        lists(self)
         require_at_least(self, 1, "image_size")
         require_at_least(self, 0, "image_memory_gb")
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from hf_dd.config.base import option, require_at_least, slug
+from hf_dd.config.base import lists, option, require_at_least, slug
 from hf_dd.config.data import RunConfig
 from hf_dd.config.evaluation import EvaluationConfig
 from hf_dd.config.teachers import TeacherConfig
@@ -45,7 +45,7 @@ class DistillConfig(RunConfig, TeacherConfig, EvaluationConfig):
     image_schedule: Literal["constant", "cosine"] | None = option(
         None, "The learning rate on the synthetic images: constant, or falling to zero along a cosine."
     )
-    init: Literal["real", "noise", "herding", "k-centers", "rded", "teacher-score"] | None = option(
+    init: str | None = option(
         None,
         "What the synthetic images start from: real images (drawn, selected by their features, or chosen by teachers: "
         "rded's crops, teacher-score's whole images) or noise.",
@@ -109,7 +109,7 @@ class DistillConfig(RunConfig, TeacherConfig, EvaluationConfig):
     def run_name(self) -> str:
         """What the run is called where no name was given: data set, objective, guide and ipc."""
         guide = "" if self.clom == "none" else f"-clom-{self.clom}"
-        return f"{slug(self.dataset)}-{self.objective}{guide}-ipc{self.ipc}"
+        return f"{slug(self.dataset)}-{slug(self.objective)}{guide}-ipc{self.ipc}"
 
 
 @dataclass
@@ -132,6 +132,7 @@ class StudyConfig:
     hub_private_repo: bool = option(False, "Create the repository as a private one.")
 
     def __post_init__(self) -> None:
+        lists(self)
         if not self.study:
             raise ConfigError("Name the study: hf-dd study RECIPE.")
         self.output_dir = self.output_dir or f"outputs/{slug(self.study.removesuffix('.yaml'))}"

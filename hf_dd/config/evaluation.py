@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from hf_dd.config.base import option, require_at_least
+from hf_dd.config.base import lists, option, require_at_least
 from hf_dd.config.data import DataConfig, TrustConfig
 from hf_dd.errors import ConfigError
 
@@ -49,6 +49,7 @@ class EvaluationConfig(TrustConfig):
     )
 
     def __post_init__(self) -> None:
+        lists(self)
         require_at_least(self, 0, "eval_students")
         if unknown := [copy for copy in self.eval_copies if copy not in ("float", "8bit")]:
             raise ConfigError(f"--eval_copies doesn't know {unknown}; it takes float and 8bit.")
@@ -56,8 +57,6 @@ class EvaluationConfig(TrustConfig):
             self.baselines = []
         if unknown := [name for name in self.baselines if name not in BASELINES]:
             raise ConfigError(f"--baselines doesn't know {unknown}; it takes {', '.join(BASELINES)}.")
-        if not isinstance(self.eval_epochs, list):  # a single number, as Python takes it
-            self.eval_epochs = [] if self.eval_epochs is None else [self.eval_epochs]
         if bad := [epochs for epochs in self.eval_epochs if not 1 <= epochs < float("inf")]:
             raise ConfigError(f"--eval_epochs holds {bad}; give whole numbers, 1 or more.")
         if bad := [rate for rate in self.eval_learning_rates if not 0 < rate < float("inf")]:

@@ -4,7 +4,7 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from hf_dd.config.base import option, parse_key_values, require_at_least, weight
+from hf_dd.config.base import lists, option, parse_key_values, require_at_least, weight
 from hf_dd.config.data import RunConfig, TrustConfig
 from hf_dd.errors import ConfigError
 
@@ -99,6 +99,7 @@ class TeacherConfig(TrustConfig):
     )
 
     def __post_init__(self) -> None:
+        lists(self)
         require_at_least(self, 1, "teachers_in_memory")
         require_at_least(self, 1, "clom_real_batch")
         require_at_least(self, 0, "clom_balance")

@@ -17,7 +17,7 @@ import importlib
 import importlib.metadata
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -35,13 +35,23 @@ class Registry(Mapping[str, Any]):
         noun: what an entry is, for messages.
         option: that names one, for messages.
         folder: of the package, whose files hold the definitions; also the last word of the entry points' group.
+        group: that word, where it is another.
+        home: module of the package that says what a definition has to be (`requires`).
     """
 
-    def __init__(self, variable: str, noun: str, option: str, folder: str, group: str | None = None):
-        self.variable, self.noun, self.option, self.folder = variable, noun, option, folder
+    def __init__(
+        self, variable: str, noun: str, option: str, folder: str, group: str | None = None, home: str | None = None
+    ):
+        self.variable, self.noun, self.option, self.folder, self.home = variable, noun, option, folder, home
         self.group = f"hf_dd.{group or folder}"
         self._definitions: dict[str, Any] = {}
         self._words: dict[str, dict[str, Any]] = {}
+        self._demand: Callable[[Any], str | None] = lambda definition: None
+
+    def requires(self, demand: Callable[[Any], str | None]) -> Callable[[Any], str | None]:
+        """Keep the function that says what a stranger's definition has to be, if it isn't: "has to be …"."""
+        self._demand = demand
+        return demand
 
     def register(self, name: str, *, title: str, **words: Any) -> Callable[[Definition], Definition]:
         """Make a definition known by `name`; `words` are literals, so that they can be read without running the code.
@@ -89,14 +99,13 @@ class Registry(Mapping[str, Any]):
         return found
 
     def __iter__(self) -> Iterator[str]:
-        yield from self.declared
-        yield from self.plugins
+        yield from self.declared | self.plugins | self._definitions
 
     def __len__(self) -> int:
-        return len(self.declared) + len(self.plugins)
+        return len(self.declared | self.plugins | self._definitions)
 
     def __contains__(self, name: object) -> bool:
-        return name in self.declared or name in self.plugins
+        return name in self.declared or name in self.plugins or name in self._definitions
 
     def __getitem__(self, name: str) -> Any:
         if name in self.declared:
@@ -104,7 +113,7 @@ class Registry(Mapping[str, Any]):
             return self._definitions[name]
         if name in self.plugins:
             return self.load(name, self.plugins[name].value)
-        raise KeyError(name)
+        return self._definitions[name]
 
     def find(self, name: str) -> Any:
         """The definition of a name, or at `package.module:Name`, which is imported: for what the user wrote.
@@ -114,13 +123,19 @@ class Registry(Mapping[str, Any]):
         return self.load(name, name) if ":" in str(name) else self.installed(name)
 
     def installed(self, name: str) -> Any:
-        """The definition of a name that is registered, or was found before: for what a stranger's file says."""
+        """The definition of a name that is registered, or was found before: for what a stranger's file says.
+
+        Nothing is imported but this package and what was installed to add to it.
+        """
         if name in self:
             return self[name]
-        if name not in self._definitions:
-            known = ", ".join(nearest_first(str(name), self))
-            raise ConfigError(f"{self.option} {name} isn't known; known are: {known}.")
-        return self._definitions[name]
+        if ":" in str(name):
+            raise ConfigError(
+                f"{self.option} {name} isn't installed, and no module is imported because a file names it: install "
+                f"the package that registers it (entry points {self.group}), or give {self.option} {name} yourself."
+            )
+        known = ", ".join(nearest_first(str(name), self))
+        raise ConfigError(f"{self.option} {name} isn't known; known are: {known}.")
 
     def load(self, name: str, place: str) -> Any:
         """The definition at `package.module:Name`; a module may lie in the working directory."""
@@ -133,6 +148,10 @@ class Registry(Mapping[str, Any]):
             raise ConfigError(
                 f"{self.option} {name}: {place} can't be loaded ({type(error).__name__}: {error})."
             ) from error
+        if self.home:
+            importlib.import_module(f"{PACKAGE.name}.{self.home}")
+        if wrong := self._demand(definition):
+            raise ConfigError(f"{self.option} {name}: {place} is no {self.noun}: it {wrong}.")
         return self._definitions.setdefault(name, definition)
 
     def words(self, name: str) -> dict[str, Any]:
@@ -154,23 +173,47 @@ class Registry(Mapping[str, Any]):
         return self.said(name, "title") or name
 
     def origin(self, name: str) -> dict[str, str] | None:
-        """Whose a definition is, for a record: `package` and `version`, or `module` and its file's `sha256`.
+        """Whose a definition is, for a record: `package` and `version`, else `module` and its file's `sha256`.
 
-        None for one of this package.
+        None for one of this package. Raises ConfigError for a name that isn't known.
         """
         if name in self.declared:
             return None
-        definition = self.find(name)
-        module = sys.modules[definition.__module__]
-        root = module.__name__.partition(".")[0]
-        packages = importlib.metadata.packages_distributions().get(root, [])
-        if packages:
-            return {"package": packages[0], "version": importlib.metadata.version(packages[0])}
-        return {"module": module.__name__, "sha256": hashlib.sha256(Path(module.__file__).read_bytes()).hexdigest()}
+        if name in self.plugins:
+            return {"package": self.plugins[name].dist.name, "version": self.plugins[name].dist.version}
+        definition = self.installed(name)
+        module = sys.modules[name.partition(":")[0] if ":" in name else definition.__module__]
+        if not getattr(module, "__file__", None):  # typed into an interpreter
+            return {"module": module.__name__}
+        file = Path(module.__file__).resolve()
+        for package in importlib.metadata.packages_distributions().get(module.__name__.partition(".")[0], []):
+            distribution = importlib.metadata.distribution(package)
+            if file.is_relative_to(Path(distribution.locate_file("")).resolve()):
+                return {"package": package, "version": distribution.version}
+        return {"module": module.__name__, "sha256": hashlib.sha256(file.read_bytes()).hexdigest()}
 
 
-OBJECTIVES = Registry("OBJECTIVES", "objective", "--objective", "objectives")
-NETWORKS = Registry("NETWORKS", "architecture", "--architecture", "nn", "networks")
-ADAPTERS = Registry("ADAPTERS", "adapter", "--teachers", "teachers/adapters", "adapters")
-STARTS = Registry("STARTS", "start", "--init", "synthetic", "starts")
-PROTOCOLS = Registry("PROTOCOLS", "protocol", "--eval_protocol", "evaluation", "protocols")
+OBJECTIVES = Registry("OBJECTIVES", "objective", "--objective", "objectives", home="objectives.base")
+NETWORKS = Registry("NETWORKS", "architecture", "--architecture", "nn", "networks", home="nn.networks")
+ADAPTERS = Registry("ADAPTERS", "adapter", "--teachers", "teachers/adapters", "adapters", "teachers.adapters.base")
+STARTS = Registry("STARTS", "start", "--init", "synthetic", "starts", "synthetic.start")
+PROTOCOLS = Registry("PROTOCOLS", "protocol", "--eval_protocol", "evaluation", "protocols", "evaluation.protocols")
+
+
+def origins(named: Iterable[tuple[Registry, str]]) -> dict[str, dict[str, str]]:
+    """Of these definitions, whose those are that aren't this package's, by noun and name: what a record keeps."""
+    found = {f"{registry.noun} {name}": registry.origin(name) for registry, name in named if name in registry}
+    return {name: origin for name, origin in found.items() if origin}
+
+
+def origins_in_words(found: Mapping[str, Mapping[str, str]]) -> str:
+    """What `origins` found as a card says it."""
+    words = []
+    for name, origin in found.items():
+        noun, _, name = name.partition(" ")
+        if "package" in origin:
+            words.append(f"{noun} `{name}` of {origin['package']} {origin['version']}")
+        else:
+            file = f" (sha256 `{origin['sha256'][:12]}`)" if "sha256" in origin else ""
+            words.append(f"{noun} `{name}` of the module {origin['module']}{file}")
+    return "; ".join(words)

@@ -133,12 +133,13 @@ class ImageData:
         )
 
 
-def load_data(config: DataConfig) -> ImageData:
-    """Read the data set that `config` names, onto the CPU.
+def load_data(config: Any) -> ImageData:
+    """Read the data set that a `DataConfig` names, onto the CPU; a reference or an object of `datasets` will do too.
 
     Raises DataError where it can't be read or isn't a labelled image set, HubError where the Hub can't serve it,
     ConfigError where an option doesn't apply to it.
     """
+    config = config if isinstance(config, DataConfig) else DataConfig(dataset=config)
     source = read_source(config)
     facts = facts_of(source.train, source.class_names)
     return ImageData(

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from hf_dd import hub
-from hf_dd.config import DataConfig
+from hf_dd.config import IN_MEMORY, DataConfig, InMemory
 from hf_dd.core import seeding
 from hf_dd.data.batches import Images, in_blocks
 from hf_dd.data.decoding import decode_splits, resize
@@ -60,6 +60,8 @@ class Source:
 
 def read_source(config: DataConfig) -> Source:
     """Read the data set that `config` names; raises DataError, HubError or ConfigError, each with the way out."""
+    if config.dataset.startswith(IN_MEMORY):
+        return read_given(config)
     folder = Path(config.dataset).expanduser()
     if config.dataset == "digits":
         return _at_size(read_digits(), config)
@@ -79,6 +81,17 @@ def read_source(config: DataConfig) -> Source:
         f"There is no data set {config.dataset!r}.{hint} --dataset takes a Hub id (owner/name, owner/name@revision), "
         "a folder that load_dataset reads, a folder of IDX files, or 'digits'."
     )
+
+
+def read_given(config: DataConfig) -> Source:
+    """A data set that was given as an object: a `Dataset` is the training split, a `DatasetDict` is all of them."""
+    if not isinstance(config.dataset, InMemory):
+        raise DataError(
+            f"{config.dataset} was an object of a program, and isn't named by a reference: give it again, as "
+            "`dataset` in Python, or name a data set that can be read."
+        )
+    given, name = config.dataset.given, config.dataset.removeprefix(IN_MEMORY)
+    return read_dataset(given if isinstance(given, dict) else {config.train_split: given}, config, name)
 
 
 def fingerprint(split: Split, class_names: Sequence[str]) -> str:

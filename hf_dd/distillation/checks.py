@@ -1,7 +1,7 @@
 """What contradicts itself in the options of a distillation, said before anything is read or trained."""
 
 from hf_dd.config import DistillConfig
-from hf_dd.core.registry import OBJECTIVES, PROTOCOLS, STARTS
+from hf_dd.core.registry import NETWORKS, OBJECTIVES, PROTOCOLS, STARTS
 from hf_dd.errors import ConfigError
 from hf_dd.nn import augment
 from hf_dd.objectives.base import options_of
@@ -12,6 +12,8 @@ def check_options(config: DistillConfig) -> None:
     objective = OBJECTIVES.find(config.objective)
     settings = objective.published.filled_in(config)
     options_of(objective, config)
+    NETWORKS.find(config.architecture)
+    STARTS.find(settings["init"])
     augment.parse_strategy(config.clom_augment)  # raises for what it doesn't know
     if objective.guide_only and config.clom == "none":
         raise ConfigError(f"--objective {config.objective} is CLoM alone: add --clom ce or --clom cos, and teachers.")

@@ -112,6 +112,11 @@ def require_labels(
         raise ConfigError(
             f"--eval_protocol {protocol.name} needs teachers: give --eval_teachers, or those of the distillation."
         )
+    if protocol.labels == "online" and not config.eval_teachers and any(spec.in_memory for spec in pool.specs):
+        raise ConfigError(
+            f"--eval_protocol {protocol.name} loads the teachers from where they lie, and these are in memory: choose "
+            "another protocol, or name others as eval_teachers."
+        )
     named, trusted = config.eval_teachers, config.trusted_teachers
     taught = teachers_of(protocol, named, {}, trusted=trusted) if named else pool
     if protocol.labels == "online":

@@ -93,6 +93,12 @@ class Protocol:
         return f"{self.name} v{self.version}{changed if self.changed else ''}"
 
 
+@PROTOCOLS.requires
+def no_protocol(definition: Any) -> str | None:
+    """What a definition has to be, where it is no protocol."""
+    return None if isinstance(definition, Protocol) else "has to be a hf_dd.evaluation.protocols.Protocol"
+
+
 # Zhao, Mopuri & Bilen, ICLR 2021: no augmentation.
 PROTOCOLS.register("dc", title="from scratch, 300 epochs, no augmentation", paper="Zhao, Mopuri & Bilen, ICLR 2021")(
     Protocol("dc", 1, epochs=300, learning_rate=0.01, augment="none")
@@ -171,7 +177,7 @@ def alternatives(protocol: Protocol, soft_labels: bool, teachers: bool = False) 
     """
     possible = {"hard": True, "soft": soft_labels, "online": teachers}
     found = [protocol]
-    for other in PROTOCOLS.values():
+    for other in map(PROTOCOLS.__getitem__, PROTOCOLS.declared):  # a score doesn't depend on what else is installed
         if other.name == protocol.name or other.trains != protocol.trains or not possible[other.labels]:
             continue
         changes = "augment" in protocol.changed and other.augment != "none"

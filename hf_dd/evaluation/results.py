@@ -2,7 +2,7 @@
 
 import statistics
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from hf_dd.evaluation import intervals
@@ -106,6 +106,7 @@ class Results:
     Attributes:
         teachers: that taught the students online: their `TeacherSpec`s as mappings, each with the `bytes` of its
             weights in float32, which are no part of any set.
+        plugins: whose a protocol or architecture is that isn't hf_dd's own, see `core.registry.origins`.
     """
 
     protocol: Protocol
@@ -113,15 +114,17 @@ class Results:
     hardware: str
     scores: tuple[Score, ...] = ()
     teachers: tuple[dict[str, Any], ...] = ()
+    plugins: dict[str, dict[str, str]] = field(default_factory=dict)
 
     def as_dict(self) -> dict:
-        """JSON-able values: `protocol`, `rows`, `hardware`, `scores`, `teachers`."""
+        """JSON-able values: `protocol`, `rows`, `hardware`, `scores`, `teachers`, `plugins` if any."""
         return {
             "protocol": asdict(self.protocol),
             "rows": [asdict(row) for row in self.rows],
             "hardware": self.hardware,
             "scores": [asdict(score) for score in self.scores],
             "teachers": list(self.teachers),
+            **({"plugins": self.plugins} if self.plugins else {}),
         }
 
     @property

@@ -1,6 +1,6 @@
 """What an evaluation trains: networks from scratch, or linear heads on the frozen features of a backbone."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
@@ -100,15 +100,27 @@ class LinearProbe:
 Students = FromScratch | LinearProbe
 
 
+def names_network(architecture: str) -> bool:
+    """Whether this can only be the name of a network; a reference has a slash or a revision, or is of a folder."""
+    if architecture in NETWORKS or architecture.startswith(PREFIX):
+        return True
+    return not ("/" in architecture or "@" in architecture or Path(architecture).is_dir())
+
+
+def require_known(architectures: Sequence[str], protocol: Protocol) -> None:
+    """Raise ConfigError for the name of a network that there isn't, before anything is read."""
+    for architecture in architectures:
+        if protocol.trains == "network" and names_network(architecture) and not architecture.startswith(PREFIX):
+            NETWORKS.find(architecture)
+
+
 def students_of(architecture: str, protocol: Protocol, data: ImageData, autocast: Autocast = nullcontext) -> Students:
     """What a protocol trains by this name: an architecture, or for a probe a reference of a teacher.
 
     Raises ConfigError where the name is of the other kind, unknown, or of a network that can't take the images;
     TeacherError or HubError where the backbone can't be loaded.
     """
-    folder = Path(architecture.rpartition("@")[0] or architecture)
-    known = architecture in NETWORKS or architecture.startswith(PREFIX)
-    names_teacher = not known and ("/" in architecture or "@" in architecture or folder.is_dir())
+    names_teacher = not names_network(architecture)
     if protocol.trains == "head":
         if not names_teacher:
             raise ConfigError(

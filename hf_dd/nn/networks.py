@@ -74,14 +74,51 @@ NORMS: dict[str, Callable[[int, tuple[int, int]], nn.Module] | None] = {
 
 
 class Trunk:
-    """The layers before the classifier, in the making, and the shape of the map that they have reached."""
+    """The layers before the classifier, in the making, and the shape of the map that they have reached.
+
+    An architecture is a function that adds its layers to a trunk, and whose further parameters, each with a default
+    that JSON can hold, are its options:
+
+        @NETWORKS.register("Thin", title="two thin convolutions")
+        def thin(trunk: Trunk, width=16):
+            trunk.convolve(width, kernel_size=3, norm="batch")
+            trunk.pool("max")
+            trunk.add(nn.Conv2d(width, width, 3), nn.GELU())
+
+    Registered with `smallest_side=N` it takes images from N×N pixels; from 2×2 if it isn't said.
+
+    Attributes:
+        channels, size: of the map, its (height, width): at first the image's; (1, 1) once it is flat.
+        layers: so far; they become one `nn.Sequential`, which the linear classifier follows.
+    """
 
     def __init__(self, channels: int, size: tuple[int, int]):
         self.channels, self.size = channels, size
         self.layers: list[nn.Module] = []
 
-    def convolve(self, channels: int, kernel_size: int, norm="none", activation="relu", padding=None, bias=True):
-        """Convolution, norm and activation; the map keeps its size unless `padding` says otherwise."""
+    def add(self, *layers: nn.Module) -> None:
+        """Any layers, from the map (N, channels, height, width) to another, or to (N, features).
+
+        What they make of the map is seen from an empty image, in evaluation mode.
+        """
+        blank = torch.zeros(1, self.channels, *self.size)
+        for layer in layers:
+            with torch.no_grad():
+                blank = layer.eval()(blank)
+            self.layers.append(layer.train())
+        self.channels, *size = blank.shape[1:]
+        self.size = tuple(size) or (1, 1)
+
+    def convolve(
+        self,
+        channels: int,
+        kernel_size: int,
+        norm: str = "none",
+        activation: str = "relu",
+        padding: int | None = None,
+        bias: bool = True,
+    ) -> None:
+        """Convolution, norm (of NORMS) and activation (of ACTIVATIONS); keeps the size unless `padding` is given."""
         padding = kernel_size // 2 if padding is None else padding
         if not self.layers and self.channels == 1 and self.size == (28, 28):
             padding += 2
@@ -91,15 +128,15 @@ class Trunk:
         self.layers += _normalisation(norm, self.channels, self.size)
         self.layers.append(_choice("activation", activation, ACTIVATIONS)())
 
-    def pool(self, pooling: str = "max", last: bool = False):
-        """Halve the map, unless too little of it would be left for the layers that follow."""
+    def pool(self, pooling: str = "max", last: bool = False) -> None:
+        """Halve the map by one of POOLINGS, unless too little is left for what follows (nothing does, if `last`)."""
         layer = _choice("pooling", pooling, POOLINGS)
         halved = tuple(side // 2 for side in self.size)
         if layer is not None and min(halved) >= (1 if last else 2):
             self.layers.append(layer(self.size))
             self.size = halved
 
-    def residual(self, channels: int, stride: int, norm: str):
+    def residual(self, channels: int, stride: int, norm: str) -> None:
         """A residual block; its stride falls to 1 where too little of the map would be left."""
         strided = tuple((side + stride - 1) // stride for side in self.size)
         if min(strided) < 2:
@@ -107,7 +144,7 @@ class Trunk:
         self.layers.append(_ResidualBlock(self.channels, channels, stride, norm, strided))
         self.channels, self.size = channels, strided
 
-    def connect(self, features: int):
+    def connect(self, features: int) -> None:
         """Flatten, linear and ReLU."""
         self.layers += [nn.Flatten(), nn.Linear(self.feature_size, features), nn.ReLU()]
         self.channels, self.size = features, (1, 1)
@@ -139,6 +176,21 @@ class _ResidualBlock(nn.Module):
         return nn.functional.relu(self.residual(maps) + self.shortcut(maps))
 
 
+@NETWORKS.requires
+def no_architecture(definition: Any) -> str | None:
+    """What a definition has to be, where it is no architecture."""
+    try:
+        trunk, *options = () if isinstance(definition, type) else inspect.signature(definition).parameters.values()
+        if all(option.default is not option.empty for option in options):
+            return None
+    except (TypeError, ValueError):  # nothing that is called, or with no parameter
+        pass
+    return (
+        "has to be a function that adds layers to a hf_dd.nn.networks.Trunk, with its options as keyword defaults: "
+        "def mine(trunk, width=64)"
+    )
+
+
 @NETWORKS.register("ConvNet", title="three blocks of 128 channels")
 def _convnet(trunk: Trunk, depth=3, width=128, norm="instance", activation="relu", pooling="avg"):
     """[3×3 convolution → norm → activation → pooling] × depth (Gidaris & Komodakis, CVPR 2018)."""
@@ -148,7 +200,7 @@ def _convnet(trunk: Trunk, depth=3, width=128, norm="instance", activation="relu
         trunk.pool(pooling, last=block == depth - 1)
 
 
-@NETWORKS.register("MLP", title="two hidden layers")
+@NETWORKS.register("MLP", title="two hidden layers", smallest_side=1)
 def _mlp(trunk: Trunk, width=128):
     """Two hidden layers."""
     _require_positive(width=width)
@@ -156,7 +208,7 @@ def _mlp(trunk: Trunk, width=128):
     trunk.connect(width)
 
 
-@NETWORKS.register("LeNet", title="LeNet with ReLU and max pooling")
+@NETWORKS.register("LeNet", title="LeNet with ReLU and max pooling", smallest_side=4)
 def _lenet(trunk: Trunk):
     """LeCun et al. (1998), with ReLU and max pooling."""
     padding = 2 if min(trunk.size) < 16 else 0
@@ -195,8 +247,7 @@ def _resnet18(trunk: Trunk, norm="instance"):
     for channels, stride in ((64, 1), (128, 2), (256, 2), (512, 2)):
         trunk.residual(channels, stride, norm)
         trunk.residual(channels, 1, norm)
-    trunk.layers.append(nn.AdaptiveAvgPool2d(1))
-    trunk.size = (1, 1)
+    trunk.add(nn.AdaptiveAvgPool2d(1))
 
 
 NETWORKS.register("ConvNetBN", title="ConvNet with BatchNorm")(functools.partial(_convnet, norm="batch"))
@@ -213,7 +264,6 @@ NETWORKS.register("ConvNetW256", title="ConvNet of 256 channels")(functools.part
 NETWORKS.register("AlexNetBN", title="AlexNet with BatchNorm")(functools.partial(_alexnet, norm="batch"))
 NETWORKS.register("VGG11BN", title="VGG11 with BatchNorm")(functools.partial(_vgg11, norm="batch"))
 NETWORKS.register("ResNet18BN", title="ResNet18 with BatchNorm")(functools.partial(_resnet18, norm="batch"))
-_SMALLEST_SIDE = {"MLP": 1, "LeNet": 4}  # of an image that the architecture takes, in pixels; 2 for the others
 
 
 class _UnwrittenCard(ModelCard):
@@ -239,7 +289,7 @@ class Network(nn.Module, PyTorchModelHubMixin, library_name="hf-dd"):
             _choice(f"option of {architecture}", option, defaults)
         _require_positive(in_channels=in_channels, num_classes=num_classes)
         size = (image_size, image_size) if isinstance(image_size, int) else tuple(image_size)
-        smallest = _SMALLEST_SIDE.get(architecture, 2)
+        smallest = NETWORKS.words(architecture).get("smallest_side", 2)
         if len(size) != 2 or min(size) < smallest:
             raise ConfigError(f"{architecture} takes images from {smallest}×{smallest} pixels, not {image_size}")
         options = {**defaults, **options}
@@ -294,8 +344,11 @@ def build(
 ) -> Network:
     """A new network on the CPU, in training mode; the arguments and errors are those of `Network`.
 
+    It is for what the user named: `architecture` may be a `package.module:Name` too, which is imported.
+
     With a seed its parameters are the draw called (seed, "init"), and the global generator is left alone.
     """
+    NETWORKS.find(architecture)
     with contextlib.nullcontext() if seed is None else isolated_rng(seed, "init"):
         return Network(architecture, in_channels, num_classes, image_size, **options)
 
@@ -353,8 +406,8 @@ def _differences(expected: dict[str, Tensor], found: dict[str, Tensor]) -> list[
 
 
 def _default_options(architecture: str) -> dict[str, Any]:
-    parameters = inspect.signature(NETWORKS.installed(architecture)).parameters
-    return {name: parameter.default for name, parameter in parameters.items() if name != "trunk"}
+    trunk, *options = inspect.signature(NETWORKS.installed(architecture)).parameters.values()
+    return {option.name: option.default for option in options}
 
 
 def _normalisation(norm: str, channels: int, size: tuple[int, int]) -> list[nn.Module]:

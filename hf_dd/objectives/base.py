@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from hf_dd.config import DistillConfig, parse_key_values
+from hf_dd.core.registry import OBJECTIVES
 from hf_dd.core.seeding import generator
 from hf_dd.data.image_data import ImageData
 from hf_dd.errors import ConfigError, nearest_first
@@ -212,6 +213,16 @@ class Objective:
     def outcome(self) -> dict[str, Any]:
         """What the run found beside the images, JSON-able, for the record: a `learning_rate`, …"""
         return {}
+
+
+@OBJECTIVES.requires
+def no_objective(definition: Any) -> str | None:
+    """What a definition has to be, where it is no objective."""
+    if not (isinstance(definition, type) and issubclass(definition, Objective)):
+        return "has to be a subclass of hf_dd.objectives.Objective"
+    if not isinstance(getattr(definition, "published", None), Published):
+        return "has to give its settings as `published = hf_dd.objectives.Published(iterations=…)`"
+    return None
 
 
 def options_of(objective: type[Objective], config: DistillConfig) -> Any:

@@ -12,10 +12,7 @@ from hf_dd.artefacts import distilled_folder
 from hf_dd.artefacts.decoded import training_images
 from hf_dd.artefacts.distilled_folder import Artefact
 from hf_dd.artefacts.provenance import command_line
-from hf_dd.config import (
-    DistillConfig,
-    EvaluationConfig,
-)
+from hf_dd.config import DataConfig, DistillConfig, EvaluationConfig, InMemory
 from hf_dd.config.base import field_names
 from hf_dd.core.processes import new_accelerator
 from hf_dd.data.image_data import load_data
@@ -25,7 +22,7 @@ from hf_dd.errors import ConfigError
 from hf_dd.evaluation.evaluation import hardware
 from hf_dd.evaluation.online_teachers import require_labels
 from hf_dd.evaluation.protocols import Protocol
-from hf_dd.evaluation.students import students_of
+from hf_dd.evaluation.students import require_known, students_of
 from hf_dd.runs.evaluate import evaluate
 from hf_dd.teachers import diversity
 from hf_dd.teachers.experts import ExpertPool
@@ -43,7 +40,7 @@ def distill(config: DistillConfig | None = None, *, pool: TeacherPool | None = N
     Args:
         config: the options, or give them by name.
         pool: teachers that are loaded already, instead of naming them; `fit_head` gives heads to them, in place.
-        options: fields of DistillConfig.
+        options: fields of DistillConfig; `dataset` may be a `datasets.Dataset` or `DatasetDict`.
     """
     if pool is not None:
         options["teachers"] = [spec.reference for spec in pool.specs]
@@ -52,6 +49,8 @@ def distill(config: DistillConfig | None = None, *, pool: TeacherPool | None = N
     accelerator = tracked_accelerator(config, folder)
     config = dataclasses.replace(config, mixed_precision=accelerator.mixed_precision)
     check_options(config)
+    if config.eval_students:
+        require_known(config.eval_architectures, Protocol.from_config(config))
     if config.push_to_hub:  # a missing token or a taken tag shows now, not after the distillation
         distilled_folder.free_tag(hub.full_repo_id(config.hub_dataset_id or config.run_name), config.hub_tag)
     data = load_data(config)
@@ -91,10 +90,11 @@ def distill(config: DistillConfig | None = None, *, pool: TeacherPool | None = N
         )
     accelerator.wait_for_everyone()
     if config.eval_students and data.test is not None:
+        of_data = field_names(DataConfig) if isinstance(config.dataset, InMemory) else []  # the record names others
         evaluate(
             sets=[str(folder)],
             mixed_precision=config.mixed_precision,
-            **{key: getattr(config, key) for key in field_names(EvaluationConfig)},
+            **{key: getattr(config, key) for key in [*field_names(EvaluationConfig), *of_data]},
         )
     if config.push_to_hub and accelerator.is_main_process:
         pushed = Artefact.open(folder).push(

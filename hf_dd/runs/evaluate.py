@@ -16,6 +16,7 @@ from hf_dd.config import (
 from hf_dd.config.base import field_names
 from hf_dd.core import files
 from hf_dd.core.processes import by_main_process, new_accelerator
+from hf_dd.core.registry import NETWORKS, PROTOCOLS, origins
 from hf_dd.data.image_data import load_data
 from hf_dd.errors import ConfigError, DataError
 from hf_dd.evaluation import report
@@ -25,6 +26,7 @@ from hf_dd.evaluation.evaluation import Evaluation, candidates_of
 from hf_dd.evaluation.online_teachers import teachers_of
 from hf_dd.evaluation.protocols import Protocol
 from hf_dd.evaluation.results import Results
+from hf_dd.evaluation.students import require_known
 from hf_dd.teachers.feature_cache import FeatureMemory
 
 logger = logging.getLogger(__name__)
@@ -69,10 +71,11 @@ def compare(config: EvaluateConfig | None = None, **options: Any) -> Path:
 
 def evaluate_sets(config: EvaluateConfig) -> tuple[Results, dict[str, dict[str, Any]]]:
     """The results of the sets and baselines that the options name, and each set's record by its name."""
+    protocol = Protocol.from_config(config)
+    require_known(config.eval_architectures, protocol)
     accelerator = new_accelerator(config.mixed_precision)
     sets = [distilled_folder.load_distilled(reference) for reference in config.sets]
     data = load_data(source_of(config, sets[0][2])).to(accelerator.device)
-    protocol = Protocol.from_config(config)
     scoring.require_sense(config.scores, protocol)
     distilled_sets: list[Candidate] = []
     for name, distilled, record in sets:
@@ -105,7 +108,8 @@ def evaluate_sets(config: EvaluateConfig) -> tuple[Results, dict[str, dict[str, 
     shared = {"architectures": config.eval_architectures, "students": config.eval_students}
     results = evaluation.run([*distilled_sets, *every], **shared)
     scores = scoring.score_sets(evaluation, config.scores, distilled_sets, real_images, **shared)
-    return dataclasses.replace(results, scores=scores), records_of
+    named = [(PROTOCOLS, config.eval_protocol), *((NETWORKS, name) for name in config.eval_architectures)]
+    return dataclasses.replace(results, scores=scores, plugins=origins(named)), records_of
 
 
 def own_learning_rate(name: str, record: dict[str, Any]) -> float | None:

@@ -12,6 +12,7 @@ from hf_dd.config import (
     PretrainConfig,
 )
 from hf_dd.core.processes import new_accelerator
+from hf_dd.core.registry import NETWORKS
 from hf_dd.data.image_data import load_data
 from hf_dd.errors import RunError
 from hf_dd.evaluation.evaluation import hardware
@@ -31,6 +32,8 @@ def pretrain(config: PretrainConfig | None = None, **options: Any) -> list[Path 
     Each teacher's folder is `output_dir/NAME`, with `epoch-N` for every kept epoch: the files that a push commits.
     """
     config = dataclasses.replace(config, **options) if config else PretrainConfig(**options)
+    for architecture in config.architectures:  # an unknown name shows before anything is read
+        NETWORKS.find(architecture)
     accelerator = new_accelerator(config.mixed_precision)
     config = dataclasses.replace(config, mixed_precision=accelerator.mixed_precision)
     if config.push_to_hub:
@@ -39,7 +42,7 @@ def pretrain(config: PretrainConfig | None = None, **options: Any) -> list[Path 
     root = Path(config.output_dir or "outputs/teachers")
     folders = {job: root / teacher_folder.teacher_name(data, *job) for job in grid(config)}
     for (architecture, seed), folder in folders.items():
-        new_teacher(config, architecture, seed, data)  # an unknown name or option shows now
+        new_teacher(config, architecture, seed, data)  # an unknown option shows now
         if folder.exists() and not config.overwrite_output_dir:
             raise RunError(f"{folder} holds another run: give --overwrite_output_dir, or another --output_dir.")
     accelerator.wait_for_everyone()

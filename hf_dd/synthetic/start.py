@@ -5,6 +5,7 @@ with what the `teachers` do, or that it `embeds`: it then takes `--selection_epo
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -65,6 +66,13 @@ class Request:
         epochs = {} if self.config.selection_epochs is None else {"epochs": self.config.selection_epochs}
         options = {"autocast": self.autocast, **epochs}
         return self.of_rows(coresets.select(self.data, method, self.count, self.config.seed, **options))
+
+
+@STARTS.requires
+def no_start(definition: Any) -> str | None:
+    """What a definition has to be, where it is no start."""
+    function = callable(definition) and not isinstance(definition, type)
+    return None if function else "has to be a function of a hf_dd.synthetic.start.Request that gives a SyntheticSet"
 
 
 @STARTS.register("real", title="real images, drawn at random")

@@ -144,6 +144,15 @@ class DistilledSet:
     temperature: float = 1.0
     taught_by: tuple[str, ...] = ()
 
+    def __repr__(self) -> str:
+        count, channels, height, width = self.pixel_values.shape
+        stored = f", decoded from {count // self.factor**2} stored ones" if self.factor > 1 else ""
+        soft = "" if self.soft_labels is None else ", with soft labels"
+        return (
+            f"DistilledSet of {count} images of {len(self.class_names)} classes{stored}: "
+            f"{channels}×{height}×{width} (channels × height × width){soft}"
+        )
+
     @property
     def ipc(self) -> int:
         """Stored images per class (of the first class)."""

@@ -21,6 +21,7 @@ from accelerate.utils import broadcast_object_list
 from torch import Tensor
 
 from hf_dd.core import cache
+from hf_dd.core.registry import ADAPTERS, NETWORKS, origins
 from hf_dd.data.batches import chunks_of, read_ahead
 from hf_dd.data.image_data import ImageData
 from hf_dd.teachers.teacher import Teacher, TeacherSpec
@@ -35,7 +36,8 @@ class FeatureMemory:
     """The memory of a run.
 
     Args:
-        data: the real set. Nothing is remembered of one without a fingerprint.
+        data: the real set. Nothing is remembered of one without a fingerprint, nor of a teacher that was in memory,
+            whose code no name tells.
         dtype: of the images that teachers get, and of the features: 'float32' or 'float64'.
         accelerator: processes, device, precision.
     """
@@ -69,6 +71,7 @@ class FeatureMemory:
             everywhere: whether all processes need what was kept; if not, only the first has it, the others None.
         """
         first, known = self.accelerator.is_main_process, self.data.fingerprint and teacher.spec.sha
+        known = known and not teacher.spec.in_memory
         path = self.place_of(kind, teacher, settings) if known else None
         found = cache.recall_tensors(path, names) if first and known else None
         if self.from_first(found is not None):
@@ -93,7 +96,7 @@ class FeatureMemory:
         identity = [
             spec.sha,
             local_files(spec),
-            [spec.library, importlib.metadata.version(spec.library), spec.trusted],
+            [spec.library, made_by(spec), spec.trusted],
             dataclasses.asdict(teacher.transform),
             self.data.fingerprint,
             [str(self.dtype), self.accelerator.mixed_precision, self.accelerator.device.type],
@@ -123,6 +126,12 @@ class FeatureMemory:
             with self.accelerator.autocast():
                 features[places] = teacher.features(batch.to(self.dtype) / 255).to(self.dtype)
         return self.accelerator.reduce(features, reduction="sum")
+
+
+def made_by(spec: TeacherSpec) -> Any:
+    """Whose code a teacher's features come from, and its version: a plug-in's network or adapter, else its library."""
+    part = (NETWORKS, spec.architecture) if spec.library == "hf_dd" else (ADAPTERS, spec.library)
+    return origins([part]) or importlib.metadata.version(spec.library)
 
 
 def local_files(spec: TeacherSpec) -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from hf_dd import hub
+from hf_dd.config import IN_MEMORY
 from hf_dd.core import files
 from hf_dd.errors import HfDdError, HubError, RunError, TeacherError
 from hf_dd.teachers import adapters
@@ -145,6 +146,8 @@ def files_of(pin: hub.Pin, trusted: Sequence[str] = ()) -> tuple[hub.Pin, Path]:
     """The files of a teacher at a pin; raises HubError, or TeacherError where a local one isn't what it was."""
     if not is_local(pin):
         return pulled(pin, trusted)
+    if pin.repo_id.startswith(IN_MEMORY):
+        raise TeacherError(f"Teacher {pin} was a module in memory: nothing else names it.")
     if not Path(pin.repo_id).is_dir():
         raise TeacherError(f"Teacher {pin} was a local folder, which isn't there.")
     now, folder = locate_locally(Path(pin.repo_id), "")

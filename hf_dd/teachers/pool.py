@@ -14,7 +14,7 @@ from hf_dd.errors import TeacherError
 from hf_dd.teachers import pins as locks
 from hf_dd.teachers import query as queries
 from hf_dd.teachers.query import TeacherQuery
-from hf_dd.teachers.teacher import FittedHead, Teacher, TeacherSpec, load_teacher, locate
+from hf_dd.teachers.teacher import FittedHead, Teacher, described, load_teacher, locate
 
 logger = logging.getLogger(__name__)
 
@@ -99,12 +99,13 @@ class TeacherPool(Sequence[Teacher]):
     @classmethod
     def from_references(
         cls,
-        references: Sequence[str],
+        references: str | Sequence[str],
         source: str | None = None,
         in_memory: int | None = None,
         trusted: Sequence[str] = (),
     ) -> "TeacherPool":
         """Load teachers named as `owner/name@revision` or as local folders; raises TeacherError or HubError."""
+        references = [references] if isinstance(references, str) else references
         files = [locate(reference, trusted) for reference in references]
         return cls.from_files(files, source, in_memory, trusted)
 
@@ -180,10 +181,3 @@ class TeacherPool(Sequence[Teacher]):
     def lock(self) -> dict:
         """The resolved pool as JSON-able values: a collection has no revision of its own, this is its snapshot."""
         return locks.content(self.source, self.specs)
-
-
-def described(spec: TeacherSpec) -> str:
-    """A teacher's options in words."""
-    if spec.library != "hf_dd":
-        return f"{spec.architecture} of {spec.library}"
-    return f"{spec.architecture} seed {spec.seed} epoch {spec.epoch}"

@@ -17,16 +17,19 @@ import torch
 from torch import Tensor, nn
 
 from hf_dd import hub
+from hf_dd.config import IN_MEMORY
 from hf_dd.errors import TeacherError
 from hf_dd.teachers import adapters
 from hf_dd.teachers.adapters import Adapted
+from hf_dd.teachers.adapters.in_memory import adapt_module, digest_of
 
 
 @dataclass(frozen=True)
 class TeacherSpec:
     """What a card says of a teacher: where it lies, at which commit, and the four options of the paper.
 
-    For a local teacher, `repo_id` is its folder and `sha` is `sha256:` and the digest of its weights. What a model of
+    For a local teacher, `repo_id` is its folder and `sha` is `sha256:` and the digest of its weights; for one that was
+    a module in memory, `repo_id` is `memory:` and its name. What a model of
     another library doesn't say is None. `trusted` ones were let read pickles and run their own code; `seconds` is what
     its training took up to this epoch. `head` says of one that was given a fitted head what it was fitted on, how and
     how well (`FittedHead.about`).
@@ -44,6 +47,11 @@ class TeacherSpec:
     trusted: bool = False
     seconds: float | None = None
     head: dict[str, Any] | None = None
+
+    @property
+    def in_memory(self) -> bool:
+        """Whether it was a module of the user's own program: nothing names it again."""
+        return self.repo_id.startswith(IN_MEMORY)
 
     @property
     def reference(self) -> str:
@@ -93,6 +101,53 @@ class Teacher(nn.Module):
         self.register_buffer("mean", torch.tensor(self.transform.mean, dtype=torch.float64).view(-1, 1, 1))
         self.register_buffer("std", torch.tensor(self.transform.std, dtype=torch.float64).view(-1, 1, 1))
         self.requires_grad_(False).eval()
+
+    @classmethod
+    def from_module(
+        cls,
+        module: nn.Module,
+        *,
+        name: str,
+        image_size: int | Sequence[int],
+        channels: int,
+        mean: Sequence[float],
+        std: Sequence[float],
+        class_names: Sequence[str] | None,
+        dataset: str | None = None,
+    ) -> "Teacher":
+        """A frozen copy of a module of your own, for `TeacherPool([teacher])` and `hf_dd.distill(pool=…)`.
+
+        Its features are what its method `features` gives, else what its last linear layer gets. Cards say that it was
+        in memory, and give the digest of its weights as its sha: nobody else can load it.
+
+        Args:
+            module: normalised images (N, channels, height, width) → logits (N, classes).
+            name: what a card calls it.
+            image_size: a side in pixels or (height, width); images of other sizes are resized, bilinearly.
+            channels: 1 (grey) or 3 (RGB).
+            mean: of each channel, of images in [0, 1] space: what it was trained with.
+            std: the same.
+            class_names: in the order of its logits; None if they are of no named classes.
+            dataset: what it was trained on, for the card.
+
+        Raises TeacherError where one image of this form doesn't give such logits.
+        """
+        try:
+            adapted = adapt_module(module, image_size, channels, mean, std, class_names, dataset)
+        except TeacherError as error:
+            raise TeacherError(f"Teacher {name}: {error}") from error
+        sha = f"sha256:{digest_of(module)}"
+        return cls(adapted, TeacherSpec(f"{IN_MEMORY}{name}", "in-memory", sha, **adapted.about))
+
+    def __repr__(self) -> str:
+        classes = "unnamed classes" if self.class_names is None else f"{len(self.class_names)} classes"
+        height, width = self.image_size
+        size = f"{height}×{width} pixels" if height else "any size"
+        head = ", with a fitted head" if self.head is not None else ""
+        return (
+            f"Teacher {self.spec}: {described(self.spec)}, {classes}{head}, "
+            f"images of {size}, {self.transform.channels} channel{'s' * (self.transform.channels > 1)}"
+        )
 
     def train(self, mode: bool = True) -> "Teacher":
         """Stay in eval mode: a teacher's BatchNorm never follows the images it is shown."""
@@ -156,11 +211,20 @@ class Teacher(nn.Module):
         return [self.class_names.index(name) for name in class_names]
 
 
+def described(spec: TeacherSpec) -> str:
+    """A teacher's options in words."""
+    if spec.library != "hf_dd":
+        return f"{spec.architecture} of {spec.library}"
+    return f"{spec.architecture} seed {spec.seed} epoch {spec.epoch}"
+
+
 def locate(reference: str, trusted: Sequence[str] = ()) -> tuple[hub.Pin, Path]:
     """Find a teacher's files: a local folder where one is there by that name, else a commit of the Hub, pulled.
 
     Of the repositories in `trusted` pickled weights and code are pulled as well.
     """
+    if reference.startswith(IN_MEMORY):
+        raise TeacherError(f"Teacher {reference} was a module in memory, which no reference names: give it as `pool`.")
     path, _, revision = reference.rpartition("@") if "@" in reference else (reference, "", "")
     if Path(path).is_dir():
         return locate_locally(Path(path), revision)
@@ -222,8 +286,8 @@ def run_of(folder: Path) -> dict[str, Any]:
     except (ValueError, TypeError, KeyError, IndexError, AttributeError):
         instead = "its hf_dd.json is no record of hf-dd"
     raise TeacherError(
-        f"Teacher {folder}: {instead}. A teacher's folder is a run or an epoch of `hf-dd pretrain`, or a model of timm "
-        "or transformers."
+        f"Teacher {folder}: {instead}. A teacher's folder is a run or an epoch of `hf-dd pretrain`, or a model of "
+        "timm or transformers."
     )
 
 

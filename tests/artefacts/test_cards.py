@@ -235,6 +235,34 @@ def test_a_pool_says_of_its_diversity_what_is_known(distilled):
     assert "validation images of the training split" not in distilled.card(ENDPOINT)
 
 
+@pytest.mark.parametrize("objective", ["strange", "strange_module:Method"])
+def test_a_card_says_of_a_method_only_what_its_author_says(distilled, objective):
+    distilled.settings |= {"objective": objective, "clom": "none", "init": "strange_module:start"}
+    card = distilled.card("https://hub")
+    assert_clean(card)
+    assert f"made by\n{objective} with 2 pre-trained teachers." in card
+    assert "The method doesn't say what part they took, from the pool" in card and "took no part" not in card
+    distilled.settings |= {"clom": "ce"}
+    assert "One teacher was drawn per step" in distilled.card("https://hub")
+    distilled.settings |= {"clom": "none", "objective": "dm", "init": "real"}
+    assert "They took no part in the distillation, but label its images" in distilled.card("https://hub")
+
+
+def test_a_card_says_whose_its_plug_ins_are(distilled, trained):
+    assert "Plug-ins" not in distilled.card("https://hub") + trained.card()
+    mine = {"package": "their-package", "version": "1.2"}
+    distilled.plugins = {"objective strange": mine, "start odd:start": {"module": "odd", "sha256": "ab" * 32}}
+    distilled.results = copy.deepcopy(RESULTS) | {"plugins": {"protocol brief": mine}}
+    card = distilled.card("https://hub")
+    assert_clean(card)
+    assert (
+        "\nPlug-ins: objective `strange` of their-package 1.2; start `odd:start` of the module odd (sha256 "
+        "`abababababab`); protocol `brief` of their-package 1.2.\n"
+    ) in card
+    trained.plugins = {"architecture Thin": {"module": "__main__"}}
+    assert "\nPlug-ins: architecture `Thin` of the module __main__.\n" in trained.card()
+
+
 def test_a_pull_request_has_no_tag_to_load(distilled):
     distilled.pushed["tag"] = None
     card = distilled.card(ENDPOINT)

@@ -9,7 +9,7 @@ import pytest
 import hf_dd
 from hf_dd import cli
 from hf_dd.artefacts import provenance
-from hf_dd.config import DistillConfig, EvaluateConfig, PretrainConfig, parse_key_values, slug
+from hf_dd.config import DistillConfig, EvaluateConfig, PretrainConfig, StudyConfig, parse_key_values, slug
 from hf_dd.config.parsing import parse_config
 from hf_dd.errors import ConfigError, nearest_first
 from hf_dd.objectives import OBJECTIVES
@@ -183,6 +183,17 @@ def test_slug(text, expected):
 
 def test_nearest_first():
     assert nearest_first("convnet", ["MLP", "ConvNetBN", "ConvNet"])[0] == "ConvNet"
+
+
+def test_one_value_from_python_is_a_list_of_it():
+    config = DistillConfig(teachers="a/b", clom="ce", baselines="none", eval_epochs=5, report_to=("trackio",))
+    assert (config.teachers, config.baselines, config.eval_epochs) == (["a/b"], [], [5])
+    assert config.report_to == ["trackio"] and config.named_teachers == ["teachers"]
+    pretrain = PretrainConfig(architectures="MLP", teacher_seeds=3, lr_drops=0.5)
+    assert (pretrain.architectures, pretrain.teacher_seeds, pretrain.lr_drops) == (["MLP"], [3], [0.5])
+    assert EvaluateConfig(sets="a/set", scores="relative_accuracy").scores == ["relative_accuracy"]
+    assert StudyConfig(study="x", seeds=1).seeds == [1]
+    assert dataclasses.replace(DistillConfig(), report_to="trackio").report_to == ["trackio"]
 
 
 def test_epochs_of_students_are_one_number_or_several(yaml_file):

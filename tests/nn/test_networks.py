@@ -251,8 +251,8 @@ def test_a_pickle_is_never_read(small):
         (None, "No such file"),
         ("{", "describes no network"),
         ("[]", "describes no network"),
-        ("{}", "unknown architecture 'None'"),
-        ('{"architecture": "ConvNeXt"}', "unknown architecture 'ConvNeXt'; known, nearest first: ConvNet"),
+        ("{}", "architecture None isn't known"),
+        ('{"architecture": "ConvNeXt"}', "ConvNeXt isn't known; known are: ConvNet"),
         ('{"architecture": ["ConvNet"]}', "describes no network"),
         ('{"architecture": "ConvNet", "in_channels": 1, "image_size": 8}', "num_classes"),
         ('{"architecture": "MLP", "in_channels": 1, "num_classes": 0, "image_size": 8}', "num_classes must be"),
@@ -269,7 +269,7 @@ def test_a_config_that_describes_no_network_is_refused(small, text, message):
 @pytest.mark.parametrize(
     ("architecture", "changes", "message"),
     [
-        ("Convnet", {}, "unknown architecture 'Convnet'; known, nearest first: ConvNet, "),
+        ("Convnet", {}, "--architecture Convnet isn't known; known are: ConvNet, "),
         ("ConvNet", {"dept": 2}, "unknown option of ConvNet 'dept'; known, nearest first: depth, "),
         ("LeNet", {"width": 2}, "unknown option of LeNet 'width'; known, nearest first: none"),
         ("ConvNet", {"norm": "instnace"}, "unknown norm 'instnace'; known, nearest first: instance"),

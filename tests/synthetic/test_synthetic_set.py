@@ -9,7 +9,7 @@ from hf_dd.config import DataConfig
 from hf_dd.core.seeding import generator
 from hf_dd.data.image_data import load_data
 from hf_dd.errors import DataError
-from hf_dd.synthetic.synthetic_set import SyntheticSet, from_dataset, preview, to_dataset, to_eight_bits
+from hf_dd.synthetic.synthetic_set import DistilledSet, SyntheticSet, from_dataset, preview, to_dataset, to_eight_bits
 
 
 @pytest.fixture(autouse=True)
@@ -221,3 +221,14 @@ def test_the_preview_shows_one_row_per_class(digits):
 def test_the_previews_size(count, side, size):
     image = preview(torch.rand(count, 3, side, side), torch.zeros(count, dtype=torch.int64))
     assert image.size == size
+
+
+def test_a_distilled_set_says_what_it_is_in_a_line():
+    pixels = torch.zeros(8, 1, 6, 4)
+    few = DistilledSet(pixels, pixels.to(torch.uint8), torch.arange(2).repeat_interleave(4), ["cat", "dog"], 100)
+    assert repr(few) == "DistilledSet of 8 images of 2 classes: 1×6×4 (channels × height × width)"
+    tiled = dataclasses.replace(few, factor=2, soft_labels=torch.full((8, 2), 0.5))
+    assert repr(tiled) == (
+        "DistilledSet of 8 images of 2 classes, decoded from 2 stored ones: 1×6×4 (channels × height × width), "
+        "with soft labels"
+    )

@@ -1,20 +1,20 @@
 """Pre-trained models of any library as one thing: a network with logits and features, and how its images are made.
 
-Which library a folder of weights is of is told from its files: `hf_dd.json` is ours, a `config.json` with an
-`architecture` is timm's, one with a `model_type` is transformers'.
+Which library a folder of weights is of is told from its files, by the library's adapter (`core.registry.ADAPTERS`).
 """
 
+import dataclasses
 from collections.abc import Iterable
 from fnmatch import fnmatch
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 from hf_dd.core.files import read_json
-from hf_dd.core.registry import NETWORKS
+from hf_dd.core.registry import ADAPTERS
 from hf_dd.errors import RunError, TeacherError
-from hf_dd.teachers.adapters import own, timm_models, transformers_models
-from hf_dd.teachers.adapters.base import Adapted
+from hf_dd.teachers.adapters.base import Adapted, Adapter
+
+ASKED_FIRST = ("hf_dd", "transformers", "timm")  # in this order, then the plug-ins in that of their names
 
 WEIGHTS = ("*.safetensors", "*.safetensors.index.json")
 DESCRIPTION = ("config.json", "hf_dd.json", "README.md")
@@ -30,16 +30,18 @@ def adapt(folder: Path, trusted: bool = False) -> Adapted:
         trusted: whether pickled weights may be read and the repository's own code may run.
     """
     config = read_config(folder)
-    adapter = adapter_of(folder, config)
+    library, adapter = adapter_of(folder, config)
     if not trusted:
         require_safetensors([path.name for path in folder.iterdir()])
-    return adapter.adapt(folder, config, trusted)
+    adapted = adapter.adapt(folder, config, trusted)
+    return dataclasses.replace(adapted, about=adapted.about | {"library": library})
 
 
 def about(folder: Path) -> dict[str, Any]:
     """What the `DESCRIPTION` of a model says of it, as fields of a `TeacherSpec`; raises TeacherError."""
     config = read_config(folder)
-    return adapter_of(folder, config).about(folder, config)
+    library, adapter = adapter_of(folder, config)
+    return adapter.about(folder, config) | {"library": library}
 
 
 def read_config(folder: Path) -> dict[str, Any]:
@@ -63,14 +65,11 @@ def require_safetensors(files: Iterable[str]) -> None:
     )
 
 
-def adapter_of(folder: Path, config: dict) -> ModuleType:
-    """What knows the library of a folder's model; raises TeacherError where that is none of ours."""
-    if (folder / "hf_dd.json").is_file():
-        return own
-    if "model_type" in config:
-        return transformers_models
-    if "architecture" in config and config["architecture"] not in NETWORKS:
-        return timm_models
+def adapter_of(folder: Path, config: dict) -> tuple[str, Adapter]:
+    """What knows the library of a folder's model, with its name; raises TeacherError where none does."""
+    for name in (*ASKED_FIRST, *sorted(ADAPTERS.keys() - ASKED_FIRST)):
+        if (adapter := ADAPTERS.installed(name)).matches(folder, config):
+            return name, adapter
     raise TeacherError(
         "it doesn't say what it is: hf_dd.json (as `hf-dd pretrain` writes it) is missing, and config.json names "
         "neither an `architecture` of timm nor a `model_type` of transformers."

@@ -11,6 +11,7 @@ from huggingface_hub import ModelCard
 from PIL import Image
 from torch import Tensor, nn
 
+from hf_dd.core.registry import ADAPTERS
 from hf_dd.core.seeding import derive_seed
 from hf_dd.errors import TeacherError
 from hf_dd.nn.input_transform import InputTransform
@@ -37,6 +38,28 @@ class Adapted:
     about: dict[str, Any]
 
 
+@dataclass(frozen=True)
+class Adapter:
+    """What knows the models of one library, by three functions; registered under the library's name.
+
+    Attributes:
+        matches: (folder, content of its config.json) → whether the model in it is of this library.
+        adapt: (folder, that content, whether pickles may be read and the repository's own code may run) → the model,
+            on the CPU; raises TeacherError. Unless trusted, a folder without safetensors doesn't get here.
+        about: (folder, that content) → what its files but the weights say of it: `described` makes that.
+    """
+
+    matches: Callable[[Path, dict[str, Any]], bool]
+    adapt: Callable[[Path, dict[str, Any], bool], Adapted]
+    about: Callable[[Path, dict[str, Any]], dict[str, Any]]
+
+
+@ADAPTERS.requires
+def no_adapter(definition: Any) -> str | None:
+    """What a definition has to be, where it is no adapter."""
+    return None if isinstance(definition, Adapter) else "has to be a hf_dd.teachers.adapters.Adapter"
+
+
 def trained_on(folder: Path) -> str | None:
     """The data set that a model's card names, the first of several, or None."""
     try:
@@ -46,10 +69,9 @@ def trained_on(folder: Path) -> str | None:
     return named[0] if isinstance(named, list) and named else named or None
 
 
-def described(architecture: str, dataset: str | None, library: str) -> dict[str, Any]:
+def described(architecture: str, dataset: str | None) -> dict[str, Any]:
     """What a model of another library says of itself, as fields of a `TeacherSpec`."""
-    unknown = {"seed": None, "epoch": None, "accuracy": None}
-    return {"architecture": architecture, "dataset": dataset, "library": library, **unknown}
+    return {"architecture": architecture, "dataset": dataset, "seed": None, "epoch": None, "accuracy": None}
 
 
 def require_same_preparation(

@@ -8,12 +8,18 @@ from typing import Any
 
 from torch import nn
 
+from hf_dd.core.registry import ADAPTERS
 from hf_dd.errors import TeacherError
 from hf_dd.nn import networks
 from hf_dd.nn.input_transform import InputTransform
-from hf_dd.teachers.adapters.base import Adapted
+from hf_dd.teachers.adapters.base import Adapted, Adapter
 
 RECORDED = ("architecture", "seed", "epoch", "dataset", "accuracy")
+
+
+def matches(folder: Path, config: dict) -> bool:
+    """Whether it has a record of ours."""
+    return (folder / "hf_dd.json").is_file()
 
 
 def adapt(folder: Path, config: dict, trusted: bool) -> Adapted:
@@ -27,7 +33,7 @@ def about(folder: Path, config: dict) -> dict[str, Any]:
     """What its record says of it; raises TeacherError."""
     with saying_what_it_is():
         record = json.loads((folder / "hf_dd.json").read_text(encoding="utf-8"))
-        return {key: record[key] for key in RECORDED} | {"library": "hf_dd", "seconds": record.get("seconds")}
+        return {key: record[key] for key in RECORDED} | {"seconds": record.get("seconds")}
 
 
 @contextlib.contextmanager
@@ -47,3 +53,6 @@ def of_network(network: nn.Module, facts: Mapping[str, Any], about: Mapping[str,
     mean, std = (tuple(map(float, facts[key])) for key in ("mean", "std"))
     transform = InputTransform(facts["in_channels"], mean, std, resize=tuple(facts["image_size"]))
     return Adapted(network, transform, list(facts["class_names"]), dict(about or {}))
+
+
+ADAPTERS.register("hf_dd", title="networks of hf-dd")(Adapter(matches, adapt, about))

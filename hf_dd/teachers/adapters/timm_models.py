@@ -6,9 +6,17 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from hf_dd.core.registry import ADAPTERS, NETWORKS
 from hf_dd.errors import TeacherError
 from hf_dd.nn.input_transform import InputTransform
-from hf_dd.teachers.adapters.base import NOT_EXPRESSED, Adapted, described, require_same_preparation, trained_on
+from hf_dd.teachers.adapters.base import (
+    NOT_EXPRESSED,
+    Adapted,
+    Adapter,
+    described,
+    require_same_preparation,
+    trained_on,
+)
 
 RATIO = {"center": "cover", "border": "inside", "squash": None}  # how timm's crop modes resize
 FILTERS = ("bilinear", "bicubic")
@@ -30,6 +38,11 @@ class TimmNetwork(nn.Module):
         return self.model.forward_head(self.model.forward_features(images), pre_logits=True).flatten(1)
 
 
+def matches(folder: Path, config: dict) -> bool:
+    """Whether its configuration names an architecture that is none of ours."""
+    return "architecture" in config and config["architecture"] not in NETWORKS
+
+
 def adapt(folder: Path, config: dict, trusted: bool) -> Adapted:
     """A timm model; raises TeacherError where timm can't build it, or its weights don't fit it."""
     import timm
@@ -45,7 +58,7 @@ def about(folder: Path, config: dict) -> dict[str, Any]:
     """What its files say of it; the data set from its card, or from the tag of its weights: 'in1k' of 'a1_in1k'."""
     tag = (config.get("pretrained_cfg") or {}).get("tag") or ""
     dataset = trained_on(folder) or tag.rpartition("_")[2] or None
-    return described(config["architecture"], dataset, "timm")
+    return described(config["architecture"], dataset)
 
 
 def transform_of(model: nn.Module) -> InputTransform:
@@ -86,3 +99,6 @@ def class_names_of(model: nn.Module) -> list[str] | None:
     if names is None and (subset := timm.data.infer_imagenet_subset(model)):
         names = timm.data.ImageNetInfo(subset).label_names()
     return list(map(str, names)) if names and len(names) == model.num_classes else None
+
+
+ADAPTERS.register("timm", title="models of timm")(Adapter(matches, adapt, about))

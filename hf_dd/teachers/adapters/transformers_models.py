@@ -8,9 +8,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from hf_dd.core.registry import ADAPTERS
 from hf_dd.errors import TeacherError
 from hf_dd.nn.input_transform import InputTransform
-from hf_dd.teachers.adapters.base import NOT_EXPRESSED, Adapted, described, require_same_preparation, trained_on
+from hf_dd.teachers.adapters.base import (
+    NOT_EXPRESSED,
+    Adapted,
+    Adapter,
+    described,
+    require_same_preparation,
+    trained_on,
+)
 
 FILTERS = {
     0: "nearest-exact",
@@ -59,6 +67,11 @@ class ImageTower(nn.Module):
         return maps.mean((2, 3)) if maps.ndim == 4 else maps[:, 0]
 
 
+def matches(folder: Path, config: dict) -> bool:
+    """Whether its configuration names a type of model."""
+    return "model_type" in config
+
+
 def adapt(folder: Path, config: dict, trusted: bool) -> Adapted:
     """An image model of transformers; raises TeacherError."""
     import transformers
@@ -87,7 +100,7 @@ def adapt(folder: Path, config: dict, trusted: bool) -> Adapted:
 
 def about(folder: Path, config: dict) -> dict[str, Any]:
     """What its files say of it."""
-    return described(config["model_type"], trained_on(folder), "transformers")
+    return described(config["model_type"], trained_on(folder))
 
 
 def auto_class(settings: Any) -> type:
@@ -233,3 +246,6 @@ def each(values: float | list[float], channels: int) -> tuple[float, ...]:
     """A statistic for every channel."""
     values = [values] if isinstance(values, (int, float)) else list(values)
     return tuple(map(float, values if len(values) == channels else values[:1] * channels))
+
+
+ADAPTERS.register("transformers", title="image models of transformers")(Adapter(matches, adapt, about))

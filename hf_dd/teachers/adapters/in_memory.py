@@ -1,0 +1,107 @@
+"""A user's own module as a teacher: what its files would say is stated, and checked on one image."""
+
+import copy
+import hashlib
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from hf_dd.errors import TeacherError
+from hf_dd.nn.input_transform import InputTransform
+from hf_dd.teachers.adapters.base import Adapted, described
+
+
+class OwnModule(nn.Module):
+    """A module with features: those of its method of that name, else what its last linear layer gets."""
+
+    def __init__(self, module: nn.Module):
+        super().__init__()
+        self.module = module
+        self.has_features = callable(getattr(type(module), "features", None))  # and not a submodule called so
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits, (N, classes)."""
+        return self.module(images)
+
+    def features(self, images: Tensor) -> Tensor:
+        """Features, (N, features); raises TeacherError where it has no such method and no linear layer runs."""
+        if self.has_features:
+            return self.module.features(images).flatten(1)
+        last: list[Tensor] = []
+
+        def remember(layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+            last[:] = inputs
+
+        layers = [layer for layer in self.module.modules() if isinstance(layer, nn.Linear)]
+        hooks = [layer.register_forward_pre_hook(remember) for layer in layers]
+        try:
+            self.module(images)
+        finally:
+            for hook in hooks:
+                hook.remove()
+        if not last:
+            raise TeacherError("it has neither a method `features` nor a linear layer before its logits: add one.")
+        return last[0].flatten(1)
+
+
+def adapt_module(
+    module: nn.Module,
+    image_size: int | Sequence[int],
+    channels: int,
+    mean: Sequence[float],
+    std: Sequence[float],
+    class_names: Sequence[str] | None,
+    dataset: str | None,
+) -> Adapted:
+    """A copy of a module as a model; arguments of `Teacher.from_module`. Raises TeacherError for what doesn't fit."""
+    if not isinstance(module, nn.Module):
+        raise TeacherError(f"it is no nn.Module, but {type(module).__name__}.")
+    size = (image_size, image_size) if isinstance(image_size, int) else tuple(image_size)
+    if channels not in (1, 3) or len(size) != 2 or min(size) < 1:
+        raise TeacherError(f"its images have 1 or 3 channels and a size in pixels, not {channels} and {image_size}.")
+    mean, std = (tuple(map(float, [values] if isinstance(values, (int, float)) else values)) for values in (mean, std))
+    if len(mean) != channels or len(std) != channels or not all(0 < value < float("inf") for value in std):
+        raise TeacherError(
+            f"mean {mean} and std {std} have to be a number for each of {channels} channels, std above 0."
+        )
+    transform = InputTransform(channels, mean, std, resize=size)
+    network = OwnModule(copy.deepcopy(module)).requires_grad_(False).eval()
+    require_shapes(network, transform, class_names)
+    names = None if class_names is None else [str(name) for name in class_names]
+    return Adapted(network, transform, names, described(type(module).__name__, dataset) | {"library": "torch"})
+
+
+@torch.no_grad()
+def require_shapes(network: OwnModule, transform: InputTransform, class_names: Sequence[str] | None) -> None:
+    """Run one grey image; raise TeacherError where what comes out aren't logits of these classes and features."""
+    weight = next((value for value in network.parameters() if value.is_floating_point()), None)
+    if weight is None:
+        raise TeacherError("it has no weights.")
+    image = weight.new_full((1, transform.channels, *transform.image_size), 0.5)
+    image = (image - image.new_tensor(transform.mean).view(-1, 1, 1)) / image.new_tensor(transform.std).view(-1, 1, 1)
+    try:
+        logits, features = network(image), network.features(image)
+        shapes = [tuple(value.shape) for value in (logits, features)]
+    except (RuntimeError, ValueError, TypeError, IndexError, AttributeError) as error:
+        raise TeacherError(
+            f"it can't take an image of {list(image.shape)}, as image_size and channels say: "
+            f"{type(error).__name__}: {' '.join(str(error).split())}"
+        ) from error
+    classes = shapes[0][-1] if class_names is None else len(class_names)
+    if shapes[0] != (1, classes) or len(shapes[1]) != 2:
+        raise TeacherError(
+            f"of one image it makes logits of {list(shapes[0])} and features of {list(shapes[1])}, not [1, {classes}] "
+            "(a logit for each of class_names) and [1, N]."
+        )
+    if not (logits.isfinite().all() and features.isfinite().all()):
+        raise TeacherError("of one grey image it makes numbers that aren't finite: are mean and std those of [0, 1]?")
+
+
+def digest_of(module: nn.Module) -> str:
+    """64 hex digits over the names, types, shapes and bytes of a module's weights and buffers."""
+    digest = hashlib.sha256()
+    for name, value in sorted(module.state_dict().items()):
+        digest.update(f"{name} {value.dtype} {list(value.shape)}\n".encode())
+        digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
