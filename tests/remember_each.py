@@ -19,8 +19,8 @@ features, count = Teacher.features, [0]
 
 
 def counting(self, images):
-    count[0] += len(batches)
-    return features(self, batches)
+    count[0] += len(images)
+    return features(self, images)
 
 
 if __name__ == "__main__":

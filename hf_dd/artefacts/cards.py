@@ -86,7 +86,7 @@ class DistilledRecord:
         experts: one mapping each, see `ExpertPool.lock`.
         learning_rate: the one learned with the images, or None.
         run: iterations, seconds, losses, processes, hardware.
-        dataset_info: features and splits, as in the card's front matter.
+        dataset_info: features and splits, as in the card's front matter; a list where there are two configurations.
         results: an evaluation's `Results.as_dict()`, or None.
         pushed: repo_id and tag (None for a pull request) of the last push, or None.
         parquet_sha256: of the rows' file.
@@ -104,7 +104,7 @@ class DistilledRecord:
     teachers: list[dict[str, Any]]
     pool: str | None
     run: dict[str, Any]
-    dataset_info: dict[str, Any]
+    dataset_info: dict[str, Any] | list[dict[str, Any]]
     command: str
     versions: dict[str, str]
     results: dict[str, Any] | None = None
@@ -230,7 +230,7 @@ class ImportedRecord:
     soft_labels: bool
     learning_rate: float | None
     accuracies: dict[str, dict[str, float]]
-    dataset_info: dict[str, Any]
+    dataset_info: dict[str, Any] | list[dict[str, Any]]
     command: str
     versions: dict[str, str]
     results: dict[str, Any] | None = None

@@ -4,14 +4,13 @@ What is written lies beside its place until it is complete, is brought to the di
 """
 
 import contextlib
-import dataclasses
 import json
 import os
 import shutil
 import types
 import typing
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -89,46 +88,46 @@ def write_json(path: Path, content: Any) -> None:
     write_text(path, json.dumps(content, indent=2))
 
 
-def read_json(path: Path, kind: type = dict) -> Any:
-    """The content of a JSON file; raises RunError, naming the file, where there is none or it is no `kind`."""
+def read_json(path: Path, kind: type = dict, **fields: Any) -> Any:
+    """The content of a JSON file: a `kind`; of a mapping, `fields` says which it has to give, each by its type.
+
+    Raises RunError, naming the file and the fields, where it isn't there or doesn't hold that.
+    """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise RunError(f"{path} can't be read: {error.strerror}.") from error
     except ValueError as error:
         raise RunError(f"{path} isn't valid JSON ({error}).") from error
-    if not isinstance(content, kind):
-        raise RunError(f"{path} isn't a record of hf-dd: it holds {type(content).__name__}, not {kind.__name__}.")
+    require(content, kind, fields, str(path))
     return content
 
 
-def read_record(path: Path, form: type[Record], *, others: bool = False) -> Record:
-    """The record in a JSON file as the dataclass `form`; raises RunError. See `as_record`."""
-    return as_record(read_json(path), form, str(path), others=others)
+def as_record(content: Any, form: type[Record], name: str) -> Record:
+    """A mapping as a dataclass, all of whose fields it has to give, each by its type, but for those with a default.
 
-
-def as_record(content: Any, form: type[Record], name: str, *, others: bool = False) -> Record:
-    """A mapping as the dataclass whose fields it has to give, each with a value of its type.
-
-    What lies within a list or a mapping isn't looked at. Raises RunError, naming `name` and the fields, for those that
-    are missing, are of another type, or, unless `others` may be there too, aren't known.
+    Raises RunError, naming `name` and the fields, where it doesn't, and where it gives others.
     """
-    if not isinstance(content, dict):
-        raise RunError(f"{name} isn't a record of hf-dd: it holds {type(content).__name__}, not dict.")
-    fields, hints = {field.name: field for field in dataclasses.fields(form)}, typing.get_type_hints(form)
-    needed = {key for key, field in fields.items() if has_no_default(field)}
-    wrong = [f"it lacks {key}" for key in fields if key in needed - content.keys()]
-    wrong += [] if others else [f"{key} isn't known" for key in content if key not in fields]
-    given = {key: content[key] for key in fields if key in content}
-    wrong += [f"{key} is {value!r:.80}" for key, value in given.items() if not fits(value, hints[key])]
+    require(content, dict, {}, name)
+    try:
+        record = form(**content)
+    except TypeError as error:
+        raise RunError(f"{name} isn't a record of this version of hf-dd: {error}.") from error
+    require(vars(record), dict, typing.get_type_hints(form), name)
+    return record
+
+
+def require(content: Any, kind: type, fields: Mapping[str, Any], name: str) -> None:
+    """Raise RunError unless content of JSON is of this type, with these fields: what lies within isn't looked at."""
+    if not isinstance(content, kind):
+        raise RunError(f"{name} isn't a record of hf-dd: it holds {type(content).__name__}, not {kind.__name__}.")
+    wrong = [
+        f"{key} is {content[key]!r:.80}" if key in content else f"it lacks {key}"
+        for key, hint in fields.items()
+        if key not in content or not fits(content[key], hint)
+    ]
     if wrong:
         raise RunError(f"{name} isn't a record of this version of hf-dd: {', '.join(wrong)}.")
-    return form(**given)
-
-
-def has_no_default(field: dataclasses.Field) -> bool:
-    """Whether a dataclass can't be made without this field."""
-    return field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
 
 
 def fits(value: Any, hint: Any) -> bool:
@@ -136,8 +135,6 @@ def fits(value: Any, hint: Any) -> bool:
     if isinstance(hint, types.UnionType):
         return any(fits(value, each) for each in typing.get_args(hint))
     kind = typing.get_origin(hint) or hint
-    if kind is Any:
-        return True
     if kind in (int, float):
         return isinstance(value, (int, kind)) and not isinstance(value, bool)
     return isinstance(value, kind)

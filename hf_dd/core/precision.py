@@ -13,8 +13,9 @@ def has_bf16(device: torch.device) -> bool:
     A CPU that doesn't (x86 without AVX-512, for one) takes many times as long for a convolution in bf16 as for one in
     float32. GPUs older than Ampere imitate it too.
     """
-    if device.type == "cpu":  # what torch's own compiler asks too; there is no public name for it
-        return torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    if device.type == "cpu":
+        instructions = torch.backends.cpu.get_cpu_capability()
+        return torch.backends.mkldnn.is_available() and instructions.startswith(("AVX512", "SVE"))
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     return True  # accelerate refuses it where others don't have it

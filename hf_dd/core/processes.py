@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator, PartialState
-from accelerate.state import AcceleratorState
+from accelerate.state import AcceleratorState, is_initialized
 from accelerate.utils import parse_flag_from_env
 
 from hf_dd.core.allocator import keep_freed_memory
@@ -22,8 +22,8 @@ def new_accelerator(mixed_precision: str, **options: Any) -> Accelerator:
     """
     keep_freed_memory()
     leave_group_at_exit()
-    if AcceleratorState._shared_state.get("_mixed_precision", mixed_precision) != mixed_precision:
-        AcceleratorState._reset_state()
+    if is_initialized() and AcceleratorState().mixed_precision != mixed_precision:
+        AcceleratorState._reset_state()  # there is no public name for it; a test notices where it goes
     accelerator = Accelerator(mixed_precision=mixed_precision, **options)
     supported = worthwhile(mixed_precision, accelerator.device)
     return accelerator if supported == mixed_precision else new_accelerator(supported, **options)

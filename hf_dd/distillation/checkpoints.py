@@ -35,16 +35,6 @@ class Progress:
     losses: dict[str, float]
 
 
-@dataclass(frozen=True)
-class State:
-    """`state.json` of a checkpoint: a run's `Progress`, and what a run that resumes from it has to share."""
-
-    step: int
-    seconds: float
-    losses: dict[str, float]
-    identity: dict[str, Any]
-
-
 def save_checkpoint(
     folder: Path,
     synthetic: SyntheticSet,
@@ -75,14 +65,14 @@ def save_checkpoint(
 
 def checkpoints(folder: Path) -> list[Path]:
     """The checkpoints of a folder, by the step that each one's own state names; raises RunError for a broken state."""
-    states = [(read_state(path.parent).step, path.parent) for path in folder.glob(f"step-*/{STATE}")]
+    states = [(read_state(path.parent)["step"], path.parent) for path in folder.glob(f"step-*/{STATE}")]
     return [path for _, path in sorted(states)]
 
 
-def read_state(path: Path) -> State:
+def read_state(path: Path) -> dict[str, Any]:
     """The content of a checkpoint's `state.json`; raises RunError where it is missing, broken or incomplete."""
     try:
-        return files.read_record(path / STATE, State, others=True)
+        return files.read_json(path / STATE, step=int, seconds=float, losses=dict, identity=dict)
     except RunError as error:
         raise unreadable(path, error) from error
 
@@ -101,11 +91,11 @@ def load_checkpoint(path: Path, learned: Learned, identity: dict[str, Any]) -> P
             raise KeyError(*missing)
     except (OSError, KeyError, SafetensorError) as error:
         raise unreadable(path, error) from error
-    if differing := [key for key in identity if state.identity.get(key) != identity[key]]:
-        pairs = "; ".join(f"{key}: {state.identity.get(key)!r} there, {identity[key]!r} here" for key in differing)
+    if differing := [key for key in identity if state["identity"].get(key) != identity[key]]:
+        pairs = "; ".join(f"{key}: {state['identity'].get(key)!r} there, {identity[key]!r} here" for key in differing)
         raise RunError(
             f"{path} is a checkpoint of another configuration ({pairs}). Resume with the options it was made with, or "
             "give another --output_dir."
         )
     learned.load(tensors)
-    return Progress(state.step, state.seconds, state.losses)
+    return Progress(state["step"], state["seconds"], state["losses"])

@@ -172,7 +172,7 @@ def judge(labels: Tensor, predictions: Tensor, num_classes: int, score: float, s
     classes that it moves 10 and three times as many as speak against it. 'confirmed' are labels that the classifier
     meets beyond chance (p < 0.001), with errors like guesses.
     """
-    from scipy.stats import binom
+    from scipy.special import bdtrc
 
     confusion = _confusion(labels, predictions, num_classes)
     mapping = _assignment(confusion)
@@ -183,7 +183,7 @@ def judge(labels: Tensor, predictions: Tensor, num_classes: int, score: float, s
     chance = _chance(labels, predictions, num_classes, seed)
     if wins >= MINIMUM_WINS + ODDS * losses and best > chance:
         verdict = "mismatch"
-    elif binom.sf(met - 1, len(labels), 1 / num_classes) < 0.001 and best <= chance:
+    elif bdtrc(met - 1, len(labels), 1 / num_classes) < 0.001 and best <= chance:
         verdict = "confirmed"
     else:
         verdict = "weak"

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from hf_dd.config import DistillConfig
 from hf_dd.core.registry import OBJECTIVES
@@ -21,6 +20,8 @@ from hf_dd.nn.crops import draw_boxes, resized_crop
 from hf_dd.objectives.base import Losses, Objective, Published, Step, zero_with_gradient
 from hf_dd.teachers.pool import TeacherPool
 from hf_dd.teachers.teacher import Teacher
+
+BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 
 
 @dataclass(frozen=True)
@@ -164,9 +165,9 @@ class Recovery(Objective):
         synthetic.pixels.clamp_(-synthetic.mean / synthetic.std, (1 - synthetic.mean) / synthetic.std)
 
 
-def batch_norms(teacher: Teacher) -> list[_BatchNorm]:
+def batch_norms(teacher: Teacher) -> list[nn.Module]:
     """A teacher's BatchNorm layers that have stored statistics, in the order in which its network defines them."""
-    layers = [module for module in teacher.network.modules() if isinstance(module, _BatchNorm)]
+    layers = [module for module in teacher.network.modules() if isinstance(module, BATCH_NORMS)]
     return [layer for layer in layers if layer.running_mean is not None]
 
 

@@ -3,7 +3,7 @@
 The candidates' options (architecture, initialisation, training epoch, domain) span the pools to try. Each pool guides
 a short distillation of nine tenths of the training images; students of its images at every rung are tested on the
 other tenth, and successive halving (Jamieson & Talwalkar, AISTATS 2016, in the asynchronous form of Li et al., MLSys
-2020) gives up what lags behind. Optuna prunes, and keeps every trial; the test split has no part in it.
+2020) gives up what lags behind, as Optuna says. The test split has no part in it.
 """
 
 import dataclasses
@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     import optuna
 
 logger = logging.getLogger(__name__)
+OLDER_TRACE = "optuna.log"  # the storage of Optuna's in which older versions kept a search
 
 
 @dataclass(frozen=True)
@@ -70,9 +71,8 @@ class Selection:
 def select(config: SelectConfig | None = None, **options: Any) -> Selection:
     """Find the pool that guides best; every process returns it.
 
-    The folder gets `trace.json` (every pool with its scores), `optuna.log` (Optuna's storage), and `pool.json`, the
-    lock that `--teacher_pool` takes. An interrupted search goes on by the same call, and ends as an uninterrupted one
-    unless `--minutes` cuts it.
+    The folder gets `trace.json` (every pool with its scores) and `pool.json`, the lock that `--teacher_pool` takes. An
+    interrupted search goes on by the same call, and ends as an uninterrupted one unless `--minutes` cuts it.
     """
     config = dataclasses.replace(config, **options) if config else SelectConfig(**options)
     folder = Path(config.output_dir or f"outputs/select-{config.run_name}")
@@ -114,7 +114,7 @@ class Search:
 
     Args:
         config: the options.
-        folder: for the distillations, Optuna's storage and the trace.
+        folder: for the distillations and the trace.
         data: what is distilled, with the validation images as its test split.
         candidates: the teachers to choose from.
         evaluation: on `data`.
@@ -137,32 +137,51 @@ class Search:
             self.pools = self.pools[1:]  # without a guide there is nothing to distil by
         order = torch.randperm(len(self.pools), generator=generator(config.seed, "pools")).tolist()
         self.order = order[: config.trials]
-        self.study = self.open_study() if accelerator.is_main_process else None
+        self.trial: optuna.Trial | None = None  # of the pool that is being tried
+        if accelerator.is_main_process:
+            self.open_study()
 
-    def open_study(self) -> "optuna.Study":
-        """Optuna's study in the folder; raises ConfigError without Optuna, RunError for that of another search."""
+    def open_study(self) -> None:
+        """Begin a study of Optuna's, and tell it of what was tried before; raises ConfigError without Optuna."""
         try:
             import optuna
-            from optuna.storages import JournalStorage
-            from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
         except ImportError as error:
             raise ConfigError("Selecting a pool needs Optuna: pip install hf-dd[select]") from error
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        self.folder.mkdir(parents=True, exist_ok=True)
-        place = str(self.folder / "optuna.log")
-        self.storage = JournalStorage(JournalFileBackend(place, JournalFileOpenLock(place)))
         pruner = optuna.pruners.SuccessiveHalvingPruner(self.config.first_rung, self.config.reduction)
-        study = optuna.create_study(
-            storage=self.storage, study_name="pools", direction="maximize", pruner=pruner, load_if_exists=True
-        )
+        self.study = optuna.create_study(direction="maximize", pruner=pruner)
+        for index, scores, seconds in self.kept():
+            self.begin(index)
+            for rung in sorted(scores):
+                self.ends(rung, scores[rung], seconds)
+
+    def kept(self) -> list[tuple[int, dict[int, float], float]]:
+        """The pools that this search has tried, the last one perhaps not to its end: index, scores, seconds.
+
+        Raises RunError for the trace of another search.
+        """
+        known, tried = {}, []
+        if (self.folder / TRACE).is_file() and "search" in (trace := files.read_json(self.folder / TRACE)):
+            known, index = trace["search"], {pool.name: number for number, pool in enumerate(self.pools)}
+            for pool in trace["tried"] + trace["running"]:
+                scores = {int(rung): score for rung, score in pool["scores"].items()}
+                tried.append((index[pool["pool"]], scores, pool["seconds"]))
+        elif (self.folder / OLDER_TRACE).is_file():
+            from optuna import load_study, storages
+
+            journal = storages.journal.JournalFileBackend(str(self.folder / OLDER_TRACE))
+            study = load_study(study_name="pools", storage=storages.JournalStorage(journal))
+            known, trials = study.user_attrs, [trial for trial in study.trials if "pool" in trial.params]
+            trials.sort(key=lambda trial: not trial.state.is_finished())
+            for trial in trials:
+                seconds = trial.user_attrs.get("seconds", 0.0)
+                tried.append((trial.params["pool"], trial.intermediate_values, seconds))
         identity = self.identity()
-        if differing := [key for key, value in study.user_attrs.items() if identity.get(key) != value]:
+        if differing := [key for key, value in known.items() if identity.get(key) != value]:
             raise RunError(
                 f"{self.folder} holds another search ({', '.join(differing)} differ): give another --output_dir."
             )
-        for key, value in identity.items():
-            study.set_user_attr(key, value)
-        return study
+        return tried
 
     def identity(self) -> dict[str, Any]:
         """What a search that goes on has to share, JSON-able."""
@@ -175,12 +194,14 @@ class Search:
     def run(self) -> None:
         """Try the pools that weren't tried yet, as long as there is time."""
         while (trial := self.next_trial()) is not None:
-            number, index, reported = trial
+            index, reported = trial
             pool = self.pools[index]
             say(logger, "Pool %d of %d: %s.", len(self.finished()) + 1, len(self.order), pool.name)
             for rung, score, seconds in self.scores(index, reported):
                 say(logger, "%s: %.2f %% after %d iterations", pool.name, score, rung)
-                if self.of_main(self.ends, number, rung, score, seconds):
+                ended = self.of_main(self.ends, rung, score, seconds)
+                self.of_main(self.write_trace)
+                if ended:
                     break
 
     def of_main(self, compute: Callable[..., Any], *arguments: Any) -> Any:
@@ -194,22 +215,29 @@ class Search:
             return {}
         return {trial.params["pool"]: trial for trial in self.study.trials if trial.state.is_finished()}
 
-    def next_trial(self) -> tuple[int, int, dict[int, float]] | None:
-        """Number of the next trial, its pool, and the scores that it had before an interruption; None at the end."""
+    def next_trial(self) -> tuple[int, dict[int, float]] | None:
+        """The pool of the next trial, and the scores that it had before an interruption; None at the end."""
 
-        def ask() -> tuple[int, int, dict[int, float]] | None:
-            for trial in self.study.trials:  # interrupted: it goes on where it was, for the pruner to see it once
-                if "pool" in trial.params and not trial.state.is_finished():
-                    return trial.number, trial.params["pool"], trial.intermediate_values
-            done = self.finished()
-            left = [index for index in self.order if index not in done]
-            if not left or (done and self.out_of_time(done.values())):
-                return None
-            self.study.enqueue_trial({"pool": left[0]})
-            trial = self.study.ask()
-            return trial.number, trial.suggest_int("pool", 0, len(self.pools) - 1), {}
+        def ask() -> tuple[int, dict[int, float]] | None:
+            if self.trial is None:
+                done = self.finished()
+                left = [index for index in self.order if index not in done]
+                if not left or (done and self.out_of_time(done.values())):
+                    return None
+                self.begin(left[0])
+            return self.trial.params["pool"], self.running().intermediate_values
 
         return self.of_main(ask)
+
+    def begin(self, index: int) -> None:
+        """Turn to a pool; on the main process."""
+        self.study.enqueue_trial({"pool": index})
+        self.trial = self.study.ask()
+        self.trial.suggest_categorical("pool", range(len(self.pools)))
+
+    def running(self) -> "optuna.trial.FrozenTrial":
+        """What is known of the pool that is being tried."""
+        return self.study.trials[self.trial.number]
 
     def out_of_time(self, trials: Any) -> bool:
         """Whether the distillations and students so far took the minutes that there are."""
@@ -247,45 +275,46 @@ class Search:
         rows = self.evaluation.rows(jobs, self.config.eval_students)
         return statistics.fmean(row.mean for row in rows), sum(row.seconds for row in rows)
 
-    def ends(self, number: int, rung: int, score: float, seconds: float) -> bool:
+    def ends(self, rung: int, score: float, seconds: float) -> bool:
         """Report a score to Optuna; whether the trial ends there: at the last rung, or given up by the pruner."""
-        import optuna
         from optuna.trial import TrialState
 
-        study_id = self.storage.get_study_id_from_name(self.study.study_name)
-        trial = optuna.Trial(self.study, self.storage.get_trial_id_from_study_id_trial_number(study_id, number))
-        if rung not in self.study.trials[number].intermediate_values:
-            trial.report(score, rung)
-        last = rung == self.config.iterations
-        if not last and not trial.should_prune():
+        if rung in self.running().intermediate_values:  # before an interruption: it went on from there
             return False
-        trial.set_user_attr("seconds", seconds)
-        value, state = (score, TrialState.COMPLETE) if last else (None, TrialState.PRUNED)
-        self.study.tell(number, value, state=state)
-        self.write_trace()
-        return True
+        self.trial.report(score, rung)
+        last = rung == self.config.iterations
+        ended = last or self.trial.should_prune()
+        if ended:
+            self.trial.set_user_attr("seconds", seconds)
+            state = TrialState.COMPLETE if last else TrialState.PRUNED
+            self.study.tell(self.trial, score if last else None, state=state)
+            self.trial = None
+        return ended
 
     def write_trace(self) -> None:
-        """The best pool so far, and all that were tried: options, teachers, scores by iterations, seconds."""
-        tried = [
-            {
-                "pool": self.pools[index].name,
-                "teachers": [dataclasses.asdict(self.candidates.specs[i]) for i in self.pools[index].members],
-                "scores": {str(rung): score for rung, score in sorted(trial.intermediate_values.items())},
-                "finished": trial.state.name == "COMPLETE",
-                "seconds": round(trial.user_attrs["seconds"], 2),
-            }
-            for index, trial in self.finished().items()
-        ]
+        """The best pool so far, all that were tried, and the one that is: what an interrupted search goes on from."""
         best = self.best()
         content = {
             "command": command_line("pool select", self.config, self.accelerator.num_processes),
             "pools": len(self.pools),
             "best": best and {"pool": self.pools[best[0]].name, "score": best[1]},
-            "tried": tried,
+            "tried": [self.entry(trial) for trial in self.finished().values()],
+            "running": [self.entry(self.running())] if self.trial else [],
+            "search": self.identity(),
             "versions": versions(),
         }
         files.write_json(self.folder / TRACE, content)
+
+    def entry(self, trial: "optuna.trial.FrozenTrial") -> dict[str, Any]:
+        """A pool in the trace: options, teachers, scores by iterations, seconds."""
+        pool = self.pools[trial.params["pool"]]
+        return {
+            "pool": pool.name,
+            "teachers": [dataclasses.asdict(self.candidates.specs[member]) for member in pool.members],
+            "scores": {str(rung): score for rung, score in sorted(trial.intermediate_values.items())},
+            "finished": trial.state.name == "COMPLETE",
+            "seconds": round(trial.user_attrs.get("seconds", 0.0), 2),
+        }
 
     def best(self) -> tuple[int, float] | None:
         """Of the pools that went through all rungs the best, and its score; of equals the one that was tried first."""
@@ -305,7 +334,6 @@ class Search:
                 (self.folder / LOCK).unlink(missing_ok=True)
                 logger.warning("No pool guided better than none on the validation split.")
             else:
-                lock = json.dumps(pool.lock(), indent=2)
-                files.write_text(self.folder / LOCK, lock)
+                files.write_json(self.folder / LOCK, pool.lock())
         self.accelerator.wait_for_everyone()
         return Selection(self.folder, options, score, pool, tried, len(self.pools))

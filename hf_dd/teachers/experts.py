@@ -8,7 +8,6 @@ once; the weights of a commit are pulled when a step asks for them.
 import re
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ from torch import Tensor
 
 from hf_dd import hub
 from hf_dd.config import DistillConfig
-from hf_dd.core import files
+from hf_dd.core.files import read_json
 from hf_dd.data.image_data import ImageData
 from hf_dd.errors import RunError, TeacherError
 from hf_dd.nn import networks
@@ -30,32 +29,8 @@ DESCRIPTION = ("config.json", "hf_dd.json")
 FILES = (*DESCRIPTION, "model.safetensors")
 BYTES_IN_MEMORY = 1 << 30  # of the parameters that stay, over all experts
 STATISTICS_TOLERANCE = 1e-3  # of a channel's mean and std in [0, 1]: a quarter of a grey level
+ORIGIN = {"architecture": str, "seed": int, "dataset": str}  # what a record has to say of an expert
 SHAPE = ("in_channels", "image_size", "num_classes")
-
-
-@dataclass(frozen=True)
-class Facts:
-    """What an expert's `config.json` has to say beside its network."""
-
-    class_names: list[str]
-    mean: list[float]
-    std: list[float]
-
-
-@dataclass(frozen=True)
-class Origin:
-    """What an expert's `hf_dd.json` has to say."""
-
-    architecture: str
-    seed: int
-    dataset: str
-
-
-@dataclass(frozen=True)
-class Run:
-    """What the `hf_dd.json` of a local run has to say."""
-
-    revisions: list[str]
 
 
 class Expert:
@@ -114,9 +89,9 @@ class Expert:
         epoch = min(self.pins)
         folder = self.pull(epoch, DESCRIPTION)
         try:
-            config, origin = (folder / name for name in DESCRIPTION)
-            files.read_record(config, Facts, others=True)
-            return files.read_json(config) | {"origin": asdict(files.read_record(origin, Origin, others=True))}
+            config = read_json(folder / "config.json", class_names=list, mean=list, std=list)
+            record = read_json(folder / "hf_dd.json", **ORIGIN)
+            return config | {"origin": {key: record[key] for key in ORIGIN}}
         except RunError as error:
             raise TeacherError(
                 f"Expert {self.pins[epoch]} doesn't say what it is: config.json and hf_dd.json have to give its "
@@ -256,7 +231,7 @@ def hub_tags(reference: str) -> dict[str, str]:
 def local_revisions(folder: Path) -> dict[str, str]:
     """The epochs of a finished local run, without commits; raises TeacherError for a folder that holds none."""
     try:
-        return dict.fromkeys(files.read_record(folder / "hf_dd.json", Run, others=True).revisions, "")
+        return dict.fromkeys(read_json(folder / "hf_dd.json", revisions=list)["revisions"], "")
     except RunError as error:
         raise TeacherError(
             f"Expert {folder} is no folder of a finished run of `hf-dd pretrain`, with its epochs as subfolders: "

@@ -42,14 +42,6 @@ class Lock:
         return self.written or [described(pin) for pin in self.pins]
 
 
-@dataclass(frozen=True)
-class Written:
-    """What `pool.json` holds: how the pool was named, and its teachers, a `TeacherSpec` each."""
-
-    teachers: list[dict[str, Any]]
-    source: str | None = None
-
-
 def read(place: str) -> Lock:
     """A pool by a collection's slug, a `pool.json`, or a distilled set that holds one (its folder or Hub reference).
 
@@ -76,7 +68,7 @@ def of_file(path: Path, source: str) -> Lock:
     if not path.exists():
         raise TeacherError(f"{source} holds no {LOCK}: it was made without teachers, or isn't a distilled set.")
     try:
-        specs = specs_of(files.read_record(path, Written, others=True).teachers)
+        specs = specs_of(files.read_json(path, teachers=list)["teachers"])
     except RunError as error:
         raise TeacherError(
             f"{source} isn't a pool's lock: {error} `hf-dd pool create --output {LOCK}` writes one, and so does "

@@ -1,6 +1,7 @@
 """bf16 on devices that haven't got it: the run is in float32, and says so."""
 
 import json
+import platform
 
 import pytest
 import torch
@@ -91,3 +92,17 @@ def test_a_gpu_that_only_imitates_bf16_has_none(monkeypatch):
 
 def test_an_accelerator_says_which_precision_it_has(without_bf16):
     assert processes.new_accelerator("bf16").mixed_precision == "no"
+
+
+def test_a_process_goes_from_one_precision_to_another(bf16):
+    for asked in ("no", "bf16", "bf16", "no"):
+        accelerator = processes.new_accelerator(asked)
+        assert accelerator.mixed_precision == asked
+        with accelerator.autocast():
+            assert (torch.ones(1, 1) @ torch.ones(1, 1)).dtype == {"no": torch.float32, "bf16": torch.bfloat16}[asked]
+
+
+@pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="needs mkldnn")
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="needs an x86")
+def test_what_a_cpu_has_is_what_torchs_own_compiler_asks_for():
+    assert precision.has_bf16(torch.device("cpu")) == torch.ops.mkldnn._is_mkldnn_bf16_supported()

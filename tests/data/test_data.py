@@ -1,4 +1,5 @@
 import gzip
+import importlib.metadata
 import io
 import os
 import struct
@@ -21,7 +22,7 @@ from hf_dd.core.seeding import generator
 from hf_dd.data import decoding, stored_images
 from hf_dd.data.batches import CHUNK_PIXELS_ON_CPU, StoredImages, in_blocks, in_chunks
 from hf_dd.data.image_data import channel_statistics, load_data
-from hf_dd.data.sources import read_dataset
+from hf_dd.data.sources import digits_rows, read_dataset
 from hf_dd.errors import ConfigError, DataError, HubError
 
 
@@ -115,6 +116,20 @@ def test_digits_splits_are_a_partition_of_scikit_learns(digits):
     everything = torch.cat([digits.train.images, digits.test.images]).flatten(1)
     original = np.rint(load_digits().data * 255 / 16)
     assert sorted(map(tuple, everything.tolist())) == sorted(map(tuple, original.astype(int).tolist()))
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_digits_are_read_from_the_file_or_by_scikit_learn_alike(monkeypatch, tmp_path, there):
+    from sklearn.datasets import load_digits
+
+    if not there:  # as in an installation of another layout
+        monkeypatch.setattr(importlib.metadata.Distribution, "locate_file", lambda self, path: tmp_path / path)
+        monkeypatch.setattr(importlib.metadata.PathDistribution, "locate_file", lambda self, path: tmp_path / path)
+    else:
+        monkeypatch.setattr("sklearn.datasets.load_digits", None)
+    pixels, labels = digits_rows()[:, :-1], digits_rows()[:, -1]
+    monkeypatch.undo()
+    assert pixels.tolist() == load_digits().data.tolist() and labels.tolist() == load_digits().target.tolist()
 
 
 def test_statistics_agree_with_numpy_in_float64(digits):

@@ -3,8 +3,11 @@
 import dataclasses
 import json
 import re
+import shutil
 
+import optuna
 import pytest
+from optuna.storages.journal import JournalFileBackend
 
 from hf_dd.config import SelectConfig
 from hf_dd.config.parsing import as_arguments
@@ -146,6 +149,34 @@ def test_a_finished_search_only_answers(found, candidates, monkeypatch):
     monkeypatch.setattr(Distiller, "step", None)
     again = select(output_dir=str(found.folder), **candidates, **SMALL)
     assert (again.best, again.score) == (found.best, found.score)
+
+
+STATES = {True: optuna.trial.TrialState.COMPLETE, False: optuna.trial.TrialState.PRUNED}
+
+
+def test_a_search_of_an_older_version_is_gone_on_with(found, candidates, tmp_path, monkeypatch):
+    """It kept its pools in Optuna's storage; the last one is taken for one that was interrupted after two rungs."""
+    trace = trace_of(found.folder)
+    last = max(number for number, pool in enumerate(trace["tried"]) if pool["finished"])
+    shutil.copytree(found.folder, tmp_path / "old")
+    (tmp_path / "old/trace.json").unlink()
+    names = [pool.name for pool in pools_of(TeacherPool.from_references(candidates["teachers"]).specs)]
+    journal = JournalFileBackend(str(tmp_path / "old/optuna.log"))
+    study = optuna.create_study(study_name="pools", storage=optuna.storages.JournalStorage(journal))
+    for key, value in trace["search"].items():
+        study.set_user_attr(key, value)
+    for number, pool in enumerate(trace["tried"][: last + 1]):
+        study.enqueue_trial({"pool": names.index(pool["pool"])})
+        trial = study.ask()
+        trial.suggest_int("pool", 0, len(names) - 1)
+        for rung, score in list(pool["scores"].items())[: 2 if number == last else None]:
+            trial.report(score, int(rung))
+        if number < last:
+            trial.set_user_attr("seconds", 1.0)
+            study.tell(trial, pool["scores"].get("4"), state=STATES[pool["finished"]])
+    shutil.rmtree(tmp_path / f"old/pools/{names.index(trace['tried'][last]['pool'])}/checkpoints/step-000004")
+    again = select(output_dir=str(tmp_path / "old"), **candidates, **SMALL)
+    assert what(trace_of(again.folder)) == what(trace)
 
 
 def test_another_search_in_its_folder_is_refused(found, candidates):

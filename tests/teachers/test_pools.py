@@ -383,7 +383,7 @@ SPEC |= {"dataset": "digits", "accuracy": 0.5}
         ({"sha": None}, ["isn't a pool's lock", "teacher 1", "sha is None"]),
         ({"repo_id": 3}, ["isn't a pool's lock", "teacher 1", "repo_id is 3"]),
         ({"repo_id": ""}, ["isn't a pool's lock", "'' at 'final'"]),
-        ({"colour": "red"}, ["isn't a pool's lock", "teacher 1", "colour isn't known"]),
+        ({"colour": "red"}, ["isn't a pool's lock", "teacher 1", "colour"]),
         ({}, ["model a/b@final (00000000)", "doesn't exist"]),
         ({"repo_id": "a/b/c"}, ["a/b/c", "isn't a repository id"]),
     ],
