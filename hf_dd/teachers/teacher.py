@@ -222,8 +222,8 @@ def run_of(folder: Path) -> dict[str, Any]:
     except (ValueError, TypeError, KeyError, IndexError, AttributeError):
         instead = "its hf_dd.json is no record of hf-dd"
     raise TeacherError(
-        f"Teacher {folder}: {instead}. A teacher's folder is a run or an epoch of `hf-dd pretrain`, or a model of timm "
-        "or transformers."
+        f"Teacher {folder}: {instead}. A teacher's folder is a run or an epoch of `hf-dd pretrain`, or a model of "
+        "timm or transformers."
     )
 
 

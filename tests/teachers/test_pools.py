@@ -39,8 +39,9 @@ def push(tiny_teachers, tmp_path_factory):
 
     def push_copy(number, repo_id, domain=DOMAIN):
         folder = Path(shutil.copytree(tiny_teachers.folders[number], tmp_path_factory.mktemp("copy") / "run"))
-        for card in folder.glob("epoch-*/README.md"):
-            card.write_text(card.read_text().replace("datasets:\n- digits", f"datasets:\n- {domain}"))
+        for path in folder.glob("epoch-*/hf_dd.json"):
+            record = json.loads(path.read_text())
+            path.write_text(json.dumps(record | {"data": record["data"] | {"repo_id": domain}}))
         teacher_folder.push_teacher(folder, repo_id=repo_id)
         return tags_of(repo_id)
 
