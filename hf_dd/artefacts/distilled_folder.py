@@ -24,7 +24,7 @@ from hf_dd.data.image_data import ImageData
 from hf_dd.distillation.distiller import Distillation
 from hf_dd.errors import ConfigError, HubError, RunError
 from hf_dd.importing.import_set import ImportedSet
-from hf_dd.synthetic.synthetic_set import DistilledSet, preview, to_dataset, to_rows
+from hf_dd.synthetic.distilled_set import DistilledSet, preview, to_dataset, to_rows
 from hf_dd.teachers.pins import LOCK
 from hf_dd.teachers.pool import TeacherPool
 

@@ -9,7 +9,8 @@ from hf_dd.config import DataConfig
 from hf_dd.core.seeding import generator
 from hf_dd.data.image_data import load_data
 from hf_dd.errors import DataError
-from hf_dd.synthetic.synthetic_set import SyntheticSet, from_dataset, preview, to_dataset, to_eight_bits
+from hf_dd.synthetic.distilled_set import from_dataset, preview, to_dataset, to_eight_bits
+from hf_dd.synthetic.synthetic_set import SyntheticSet
 
 
 @pytest.fixture(autouse=True)
