@@ -89,7 +89,8 @@ def images_per_class(labels: Tensor, factor: int = 1, num_classes: int = 0) -> i
 
 def ipc_in_words(ipc: int | Sequence[int]) -> str:
     """`3` images per class, or `3–5` where classes differ."""
-    return str(ipc) if isinstance(ipc, int) else f"{min(ipc)}–{max(ipc)}"
+    least, most = (ipc, ipc) if isinstance(ipc, int) else (min(ipc), max(ipc))
+    return str(least) if least == most else f"{least}–{most}"
 
 
 def to_eight_bits(pixel_values: Tensor) -> Tensor:
