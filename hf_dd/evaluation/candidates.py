@@ -96,7 +96,8 @@ def baseline(
 ) -> Candidate:
     """`ipc` real images of each class, chosen as `kind` says, or all of them for 'full'; on the data's device.
 
-    `ipc` may be a number for each class: as many as the distilled set has of it. Raises DataError where a class has fewer, and ConfigError for an unknown kind.
+    `ipc` may be a number for each class: as many as the distilled set has of it. Raises DataError where a class has
+    fewer, and ConfigError for an unknown kind.
     """
     if kind == "full":
         size = data.train.images.shape.numel()

@@ -71,7 +71,7 @@ def select(
     epochs: int = 10,
     autocast: Autocast = nullcontext,
 ) -> Tensor:
-    """Choose `ipc` training images of each class by their features under a network trained on the whole training split.
+    """Choose `ipc` training images of each class by their features under a network trained on the whole split.
 
     Args:
         data: on the device to train on.

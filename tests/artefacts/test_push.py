@@ -106,6 +106,16 @@ def test_a_pushed_sets_snippet_runs_and_so_does_that_of_a_folder(folder, unique)
     assert Artefact.open(folder).record.pushed == {"repo_id": repo_id, "tag": "v1"}
 
 
+@pytest.mark.parametrize("folder", ["distilled"], indirect=True)
+def test_a_pull_request_has_no_tag_in_record_and_card(folder, unique):
+    repo_id = unique()
+    request = hf_dd.push(folder, repo_id, create_pr=True)
+    card = (hub.pull(hub.resolve(f"{repo_id}@refs/pr/1", "dataset"), "dataset") / "README.md").read_text()
+    assert request.pin.revision == "refs/pr/1" and hub.tags(repo_id, "dataset") == {}
+    assert f'load_dataset("{repo_id}", "decoded", split="train")' in card
+    assert Artefact.open(folder).record.pushed == {"repo_id": repo_id, "tag": None}
+
+
 @pytest.mark.parametrize("folder", [TEACHER], indirect=True)
 def test_a_pushed_teachers_snippet_names_its_epoch_and_runs(folder, unique):
     before, repo_id = content(folder), unique()

@@ -8,7 +8,9 @@ import torch
 
 import hf_dd
 from hf_dd.artefacts import distilled_folder
+from hf_dd.config import DataConfig
 from hf_dd.core import processes
+from hf_dd.data.image_data import load_data
 from hf_dd.errors import ConfigError, DataError
 from hf_dd.evaluation import report
 from hf_dd.evaluation.candidates import baseline
@@ -104,16 +106,15 @@ def test_a_score_compares_with_random_images_of_the_sets_own_numbers():
     assert asked == [("random", (2, 4, 3))]
 
 
-def test_an_evaluation_of_unequal_classes_says_so_in_rows_tables_and_card(tmp_path):
+def test_an_evaluation_of_unequal_classes_says_so_in_rows_and_tables(tmp_path):
     """Of a folder on the disk, as a user evaluates it: the random baseline has the set's numbers."""
-    data = hf_dd.load_data()
+    data = load_data(DataConfig())
     counts = [3, 1, 2, 1, 1, 1, 1, 1, 1, 1]
     distilled = made_of(data, counts)
     distilled_folder.write_rows(tmp_path, to_rows(distilled.pixel_values, distilled.labels, data.class_names))
     options = {"eval_students": 2, "eval_epochs": 1, "eval_copies": ["float"], "dataset": "digits"}
-    results = hf_dd.evaluate(
-        sets=[str(tmp_path)], baselines=["random", "full"], output_dir=f"{tmp_path}/out", **options
-    )
+    options |= {"baselines": ["random", "full"], "output_dir": f"{tmp_path}/out"}
+    results = hf_dd.evaluate(sets=[str(tmp_path)], **options)
     assert [row.ipc for row in results.rows[:2]] == ["1–3", "1–3"]
     assert results.rows[1].set == "random real, ipc 1–3"
     assert results.rows[1].bytes == sum(counts) * 64
