@@ -264,8 +264,9 @@ def hub(arguments: Sequence[str]) -> None:
 
 
 def shell_exports(environment: dict[str, str]) -> str:
-    """The environment of a client as lines that a shell can run."""
-    return "\n".join(f"export {name}={value}" for name, value in environment.items())
+    """The environment of a client as lines that a shell can run, and a last one that says that these are all."""
+    exports = [f"export {name}={value}" for name, value in environment.items()]
+    return "\n".join([*exports, "# The Hub answers until it is interrupted."])
 
 
 def quickstart(arguments: Sequence[str]) -> None:

@@ -26,18 +26,9 @@ from hf_dd.teachers.adapters.own import of_network
 from hf_dd.teachers.pool import TeacherPool
 from hf_dd.teachers.teacher import Teacher, TeacherSpec
 
+# --- data and sets
+
 NAMES = ["cat", "dog", "bird", "fish", "frog"]
-ONE_AT_A_TIME = threading.Lock()
-SMALL = {"ipc": 1, "real_batch_size": 4, "architecture_options": ["width=8", "depth=1"], "eval_students": 0}
-VIT = {
-    "hidden_size": 16,
-    "num_hidden_layers": 1,
-    "num_attention_heads": 2,
-    "intermediate_size": 32,
-    "image_size": 32,
-    "patch_size": 8,
-}
-CLIP_VISION = VIT | {"projection_dim": 12}
 
 
 def make_data(counts=(9, 6, 7), channels=1, size=6, seed=0):
@@ -65,14 +56,41 @@ def make_data(counts=(9, 6, 7), channels=1, size=6, seed=0):
 
 
 def make_set(data, ipc=2, dtype=torch.float64, factor=1):
+    """A set of noise, float64 unless told otherwise."""
     return SyntheticSet.initial(data, ipc, "noise", 5, dtype, factor)
 
 
-def make_step(synthetic, data, index=0, rank=0, ranks=1, seed=0, **options):
-    return Step(index, seed, Ownership.of(rank, ranks, data.num_classes), ranks, synthetic, data, **options)
+def own_space(synthetic, data):
+    """The stored images in [0, 1] space, computed from the data set's statistics."""
+    mean, std = (torch.tensor(x, dtype=torch.float64).view(-1, 1, 1) for x in (data.mean, data.std))
+    return synthetic.pixels * std + mean
+
+
+def with_pixels(synthetic, pixels):
+    """The set with other pixels, which may be the result of a computation."""
+    other = SyntheticSet(pixels.detach(), synthetic.class_names, (0.0,), (1.0,))
+    other.mean, other.std = synthetic.mean, synthetic.std
+    del other.pixels
+    other.pixels = pixels
+    return other
+
+
+# --- teachers
+
+VIT = {
+    "hidden_size": 16,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+    "intermediate_size": 32,
+    "image_size": 32,
+    "patch_size": 8,
+}
+CLIP_VISION = VIT | {"projection_dim": 12}
+DOMAIN = "pool-digits"  # what the teachers of tests/teachers/conftest.py say that they were trained on
 
 
 def make_teacher(data, architecture="ConvNet", seed=0, class_names=None, kind=Teacher, **options):
+    """An untrained network as a teacher of the data set's classes, with a mean of 0.4 and a std of 0.3."""
     options = options or ({"width": 4, "depth": 1} if "ConvNet" in architecture else {"width": 6})
     network = networks.build(
         architecture,
@@ -93,6 +111,75 @@ def make_teacher(data, architecture="ConvNet", seed=0, class_names=None, kind=Te
     return kind(of_network(network, config), spec)
 
 
+def make_pool(data, kind=Teacher):
+    """Three teachers: one ConvNetBN and two MLPs."""
+    return TeacherPool(
+        [
+            make_teacher(data, "ConvNetBN", 0, kind=kind),
+            make_teacher(data, "MLP", 0, kind=kind),
+            make_teacher(data, "MLP", 1, kind=kind),
+        ]
+    )
+
+
+def batch_norm_teacher(data, architecture="ConvNetBN", seed=0, **options):
+    """A teacher whose BatchNorm layers hold statistics and weights that are not those that they start from."""
+    teacher = make_teacher(data, architecture, seed, **options).double()
+    draws = generator(seed, "statistics")
+    for module in teacher.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            shape = module.running_mean.shape
+            for value, low in ((module.running_mean, -0.5), (module.running_var, 0.5), (module.weight.data, 0.5)):
+                value.copy_(low + torch.rand(shape, generator=draws))
+    return teacher
+
+
+def teacher_logits(teacher, images):
+    """Without the adapter: the teacher's statistics applied by hand."""
+    return teacher.network((images - 0.4) / 0.3)
+
+
+def local_teacher(folder, data, width=12, **facts):
+    """An untrained MLP of the data set's form, as a local folder."""
+    facts = {"class_names": data.class_names, "mean": data.mean, "std": data.std} | facts
+    networks.save(networks.build("MLP", **data.network_shape, seed=0, width=width), folder, facts)
+    record = {"architecture": "MLP", "seed": 0, "epoch": 0, "dataset": "none", "accuracy": 0.1}
+    (folder / "hf_dd.json").write_text(json.dumps(record))
+    return str(folder)
+
+
+def save_timm(folder, name="resnet10t", seed=0, **options):
+    """Write a random model of timm as its own library does, and return it."""
+    torch.manual_seed(seed)
+    model = timm.create_model(name, **options)
+    timm.models.save_for_hf(model, folder, safe_serialization=True)
+    return model.eval()
+
+
+def save_transformers(folder, model, processor):
+    """Write a model of transformers and its processor, and return the model."""
+    model.save_pretrained(folder)
+    processor.save_pretrained(folder)
+    return model.eval()
+
+
+def vit_processor(**options):
+    """What makes 32×32 images for a small ViT."""
+    return transformers.ViTImageProcessor(size={"height": 32, "width": 32}, **options)
+
+
+def pickled(folder):
+    """Write a model of timm whose weights are a pickle."""
+    model = save_timm(folder, num_classes=10)
+    (folder / "model.safetensors").unlink()
+    torch.save(model.state_dict(), folder / "pytorch_model.bin")
+
+
+# --- objectives and their steps
+
+ONE_AT_A_TIME = threading.Lock()
+
+
 def make_config(clom="none", **options):
     """float64, a network small enough for loops, two real images per class."""
     defaults = {"real_batch_size": 4, "architecture_options": ["width=4", "depth=1"], "dtype": "float64"}
@@ -100,23 +187,21 @@ def make_config(clom="none", **options):
     return DistillConfig(**defaults | teachers | options)
 
 
-def with_pixels(synthetic, pixels):
-    """The set with other pixels, which may be the result of a computation."""
-    other = SyntheticSet(pixels.detach(), synthetic.class_names, (0.0,), (1.0,))
-    other.mean, other.std = synthetic.mean, synthetic.std
-    del other.pixels
-    other.pixels = pixels
-    return other
-
-
-def value_and_gradient(loss, pixels):
-    (gradient,) = torch.autograd.grad(loss, pixels)
-    return loss.detach(), gradient
+def make_step(synthetic, data, index=0, rank=0, ranks=1, seed=0, **options):
+    """An iteration as a rank sees it; the only rank of all unless told otherwise."""
+    return Step(index, seed, Ownership.of(rank, ranks, data.num_classes), ranks, synthetic, data, **options)
 
 
 def only_losses(objective, step):
+    """The losses of an objective that yields once per iteration."""
     (losses,) = objective.losses(step)
     return losses
+
+
+def value_and_gradient(loss, pixels):
+    """A scalar, detached, and its gradient for the pixels."""
+    (gradient,) = torch.autograd.grad(loss, pixels)
+    return loss.detach(), gradient
 
 
 def assert_close(ours, theirs, relative):
@@ -127,9 +212,15 @@ def assert_close(ours, theirs, relative):
         assert (mine - other).abs().max() <= relative * scale
 
 
-def teacher_logits(teacher, images):
-    """Without the adapter: the teacher's statistics applied by hand."""
-    return teacher.network((images - 0.4) / 0.3)
+def optimise(objective, synthetic, data, steps=3):
+    """The pixels after some iterations of SGD with momentum."""
+    optimizer = torch.optim.SGD([synthetic.pixels], 1.0, momentum=0.5)
+    for index in range(steps):
+        for losses in objective.losses(make_step(synthetic, data, index)):
+            optimizer.zero_grad()
+            sum(losses.values()).backward()
+            optimizer.step()
+    return synthetic.pixels.detach().clone()
 
 
 def on_ranks(ranks, work):
@@ -163,31 +254,18 @@ def on_ranks(ranks, work):
     return results
 
 
-def make_pool(data, kind=Teacher):
-    return TeacherPool(
-        [
-            make_teacher(data, "ConvNetBN", 0, kind=kind),
-            make_teacher(data, "MLP", 0, kind=kind),
-            make_teacher(data, "MLP", 1, kind=kind),
-        ]
-    )
+# --- runs and what they leave
 
-
-def optimise(objective, synthetic, data, steps=3):
-    optimizer = torch.optim.SGD([synthetic.pixels], 1.0, momentum=0.5)
-    for index in range(steps):
-        for losses in objective.losses(make_step(synthetic, data, index)):
-            optimizer.zero_grad()
-            sum(losses.values()).backward()
-            optimizer.step()
-    return synthetic.pixels.detach().clone()
+SMALL = {"ipc": 1, "real_batch_size": 4, "architecture_options": ["width=8", "depth=1"], "eval_students": 0}
 
 
 def distil(folder, **options):
+    """A short distillation of digits into a folder."""
     return hf_dd.distill(**SMALL | {"output_dir": str(folder), "iterations": 20} | options)
 
 
 def arguments(folder, **options):
+    """The same distillation as words of the command line."""
     words = []
     for name, value in (SMALL | {"output_dir": folder, "iterations": 20} | options).items():
         words += [f"--{name}", *map(str, value if isinstance(value, list) else [value])]
@@ -195,23 +273,28 @@ def arguments(folder, **options):
 
 
 def parquet(folder):
+    """The bytes of an artefact's rows."""
     return (folder / distilled_folder.PARQUET).read_bytes()
 
 
 def pixel_values(folder):
+    """The exact pixels of an artefact's rows."""
     rows = Dataset.from_parquet(str(folder / distilled_folder.PARQUET), cache_dir=str(folder / "cache"))
     return torch.tensor(rows["pixel_values"][:])
 
 
 def checkpoint_pixels(folder, step=20):
+    """The pixels of a checkpoint, normalised."""
     return load_file(folder / f"checkpoints/step-{step:06d}/tensors.safetensors")["pixels"]
 
 
 def steps(folder):
+    """The iterations at which a run's checkpoints were written, ascending."""
     return [json.loads((path / "state.json").read_text())["step"] for path in checkpoints.checkpoints(folder)]
 
 
 def require_two_processes(folder):
+    """Fail where a run wasn't shared by two processes of one thread."""
     assert json.loads((folder / "hf_dd.json").read_text())["run"]["hardware"] == "CPU, 2 processes of 1 threads"
 
 
@@ -238,36 +321,7 @@ def assert_clean(card):
     return tables
 
 
-def save_timm(folder, name="resnet10t", seed=0, **options):
-    torch.manual_seed(seed)
-    model = timm.create_model(name, **options)
-    timm.models.save_for_hf(model, folder, safe_serialization=True)
-    return model.eval()
-
-
-def save_transformers(folder, model, processor):
-    model.save_pretrained(folder)
-    processor.save_pretrained(folder)
-    return model.eval()
-
-
-def vit_processor(**options):
-    return transformers.ViTImageProcessor(size={"height": 32, "width": 32}, **options)
-
-
-def pickled(folder):
-    model = save_timm(folder, num_classes=10)
-    (folder / "model.safetensors").unlink()
-    torch.save(model.state_dict(), folder / "pytorch_model.bin")
-
-
-def local_teacher(folder, data, width=12, **facts):
-    """An untrained MLP of the data set's form, as a local folder."""
-    facts = {"class_names": data.class_names, "mean": data.mean, "std": data.std} | facts
-    networks.save(networks.build("MLP", **data.network_shape, seed=0, width=width), folder, facts)
-    record = {"architecture": "MLP", "seed": 0, "epoch": 0, "dataset": "none", "accuracy": 0.1}
-    (folder / "hf_dd.json").write_text(json.dumps(record))
-    return str(folder)
+# --- the command line
 
 
 def message_of(*arguments):
@@ -280,5 +334,6 @@ def message_of(*arguments):
 
 
 def says(message, *words):
+    """Fail where a message lacks one of these words."""
     for word in words:
         assert word in message, message

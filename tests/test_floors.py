@@ -98,7 +98,7 @@ def test_the_reader_of_imports_sees_what_is_there():
     assert internal_imports("hub") == {"errors", "version"}
     assert "data.image_data" in internal_imports("objectives.base")
     assert "datasets.info.DatasetInfosDict" in external_imports("artefacts.rows")  # inside a function
-    assert "datasets" in external_imports("synthetic.synthetic_set")  # under TYPE_CHECKING
+    assert "datasets" in external_imports("synthetic.distilled_set")  # under TYPE_CHECKING
 
 
 @pytest.mark.parametrize("module", MODULES)

@@ -48,8 +48,8 @@ class TeacherRecord:
     kind: str = "teacher"
     format: int = 1
 
-    def card(self) -> str:
-        """The model card as text, valid front matter included."""
+    def card(self, reference: str | None = None) -> str:
+        """The model card as text, valid front matter included; `reference` is where it lies on the Hub, if it does."""
         source = self.data["repo_id"] or slug(self.data["name"])
         result = EvalResult(
             task_type="image-classification",
@@ -71,7 +71,7 @@ class TeacherRecord:
             eval_results=[result],
             metrics=["accuracy"],
         )
-        return rendered(ModelCard, front, "teacher_card.md.jinja", self, source=source)
+        return rendered(ModelCard, front, "teacher_card.md.jinja", self, source=source, reference=reference)
 
 
 @dataclass

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from hf_dd.nn.tiles import decode_tiles
-from hf_dd.synthetic.synthetic_set import SyntheticSet, to_eight_bits, to_rows
+from hf_dd.synthetic.distilled_set import to_eight_bits, to_rows
+from hf_dd.synthetic.synthetic_set import SyntheticSet
 
 if TYPE_CHECKING:
     import datasets

@@ -15,7 +15,7 @@ from hf_dd import hub
 from hf_dd.artefacts import hub_metadata, provenance, teacher_folder
 from hf_dd.artefacts.cards import DistilledRecord, ImportedRecord
 from hf_dd.artefacts.decoded import decoded_rows
-from hf_dd.artefacts.records import RECORD, read_record, write_record
+from hf_dd.artefacts.records import RECORD, links_to, read_record, write_record
 from hf_dd.artefacts.rows import DECODED, PARQUET, read_rows, write_rows
 from hf_dd.config import ImportConfig, as_dict
 from hf_dd.core import files
@@ -23,7 +23,7 @@ from hf_dd.data.image_data import ImageData
 from hf_dd.distillation.distiller import Distillation
 from hf_dd.errors import ConfigError, HubError, RunError
 from hf_dd.importing.import_set import ImportedSet
-from hf_dd.synthetic.synthetic_set import DistilledSet, preview, to_dataset, to_rows
+from hf_dd.synthetic.distilled_set import DistilledSet, preview, to_dataset, to_rows
 from hf_dd.teachers.pins import LOCK
 from hf_dd.teachers.pool import TeacherPool
 
@@ -126,24 +126,26 @@ class Artefact:
         try:
             repo_id = hub.full_repo_id(repo_id)
             tag = free_tag(repo_id, tag)
-            place = {"repo_id": repo_id, "tag": None if create_pr else tag}
-            self._rewritten(dataclasses.replace(record, pushed=place))
-            return hub.publish(
-                self.folder,
-                repo_id,
-                "dataset",
-                files=DISTILLED_FILES,
-                message=f"{record.name}: {record.summary}",
-                tag=tag,
-                private=private,
-                branch=branch,
-                create_pr=create_pr,
-            )
+            record = dataclasses.replace(record, pushed={"repo_id": repo_id, "tag": None if create_pr else tag})
+            with links_to(self.folder, DISTILLED_FILES) as links:
+                Artefact(links, record)._rewritten(record)
+                done = hub.publish(
+                    links,
+                    repo_id,
+                    "dataset",
+                    files=DISTILLED_FILES,
+                    message=f"{record.name}: {record.summary}",
+                    tag=tag,
+                    private=private,
+                    branch=branch,
+                    create_pr=create_pr,
+                )
         except HubError as error:
-            self._rewritten(record)  # its card doesn't tell of a push that failed
             raise HubError(
                 f"{error} Nothing is lost: {self.folder} holds the set. Retry: {shlex.join(retry)}"
             ) from error
+        self._rewritten(record)
+        return done
 
     def _rewritten(self, record: DistilledRecord | ImportedRecord) -> "Artefact":
         write_record(self.folder, record, record.card(hub.endpoint()))

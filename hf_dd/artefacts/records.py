@@ -3,6 +3,9 @@
 The record is written last: its presence says that the rest of the folder is there.
 """
 
+import contextlib
+import tempfile
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +23,20 @@ def read_record(folder: Path) -> dict[str, Any]:
     if not path.is_file():
         raise RunError(f"{folder} holds no finished run: it has no {RECORD}.")
     return files.read_json(path)
+
+
+@contextlib.contextmanager
+def links_to(folder: Path, patterns: Sequence[str]) -> Iterator[Path]:
+    """A temporary folder of links to these files of a folder (glob patterns).
+
+    A push rewrites there what tells of it: however it ends, the folder itself tells of no push that wasn't made.
+    """
+    with tempfile.TemporaryDirectory() as name:
+        for path in {path for pattern in patterns for path in folder.glob(pattern)}:
+            link = Path(name) / path.relative_to(folder)
+            link.parent.mkdir(parents=True, exist_ok=True)
+            link.symlink_to(path.resolve())
+        yield Path(name)
 
 
 def write_record(folder: Path, record: DistilledRecord | ImportedRecord | TeacherRecord, card: str) -> None:

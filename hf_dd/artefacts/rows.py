@@ -15,7 +15,7 @@ from hf_dd.config import DataConfig
 from hf_dd.core import files
 from hf_dd.data.sources import load_splits
 from hf_dd.errors import DataError
-from hf_dd.synthetic.synthetic_set import DistilledSet, from_dataset
+from hf_dd.synthetic.distilled_set import DistilledSet, from_dataset
 
 if TYPE_CHECKING:
     import datasets

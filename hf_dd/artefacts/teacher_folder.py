@@ -8,12 +8,12 @@ from pathlib import Path
 from hf_dd import hub
 from hf_dd.artefacts import provenance
 from hf_dd.artefacts.cards import TeacherRecord
-from hf_dd.artefacts.records import RECORD, read_record, write_record
+from hf_dd.artefacts.records import RECORD, links_to, read_record, write_record
 from hf_dd.config import slug
 from hf_dd.core import files
 from hf_dd.core.registry import NETWORKS, origins
 from hf_dd.data.image_data import ImageData
-from hf_dd.errors import HubError
+from hf_dd.errors import HubError, RunError
 from hf_dd.nn import networks
 from hf_dd.training.pretraining import Snapshot
 
@@ -53,6 +53,14 @@ def write_snapshot(
     return final
 
 
+def read_teacher(folder: Path) -> TeacherRecord:
+    """The record of an epoch of a teacher; raises RunError where there is none."""
+    try:
+        return TeacherRecord(**read_record(folder))
+    except TypeError as error:
+        raise RunError(f"{folder / RECORD} isn't a record of this version of hf-dd: {error}.") from error
+
+
 def remove_teacher(folder: Path) -> None:
     """Remove an earlier run's epochs and record, and nothing else that may lie in the folder."""
     (folder / RECORD).unlink(missing_ok=True)
@@ -89,15 +97,12 @@ def push_teacher(
                 sha = present[revision]
                 continue
             message = f"Epoch {revision.removeprefix('epoch-')} of {run['name']}"
-            done = hub.publish(
-                folder / revision,
-                repo_id,
-                "model",
-                files=FILES,
-                message=message,
-                tag=revision,
-                private=private,
-            )
+            card = read_teacher(folder / revision).card(f"{repo_id}@{revision}")
+            with links_to(folder / revision, FILES) as links:
+                files.write_text(links / "README.md", card)
+                done = hub.publish(
+                    links, repo_id, "model", files=FILES, message=message, tag=revision, private=private
+                )
             sha = done.pin.sha
         if present.get("final") not in (None, sha):
             raise HubError(f"{repo_id} has a tag final on another commit ({present['final'][:8]}).")

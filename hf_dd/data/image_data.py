@@ -1,6 +1,7 @@
 """A pinned image-classification data set as device tensors: statistics, class index, normalisation, sampling."""
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -113,14 +114,14 @@ class ImageData:
         places = order[torch.arange(count, device=order.device) % len(members)]
         return members[places.to(members.device)]
 
-    def require_ipc(self, ipc: int) -> None:
-        """Raise DataError if a class has fewer than `ipc` training images."""
-        sizes = [len(members) for members in self.class_index]
-        smallest = min(range(self.num_classes), key=sizes.__getitem__)
-        if sizes[smallest] < ipc:
+    def require_ipc(self, ipc: int | Sequence[int]) -> None:
+        """Raise DataError if a class has fewer training images than `ipc`, which may be a number for each class."""
+        sizes, wanted = [len(members) for members in self.class_index], of_each_class(ipc, self.num_classes)
+        worst = min(range(self.num_classes), key=lambda label: sizes[label] - wanted[label])
+        if sizes[worst] < wanted[worst]:
             raise DataError(
-                f"Class {self.class_names[smallest]!r} of {self.name} has {sizes[smallest]} training images, and ipc "
-                f"is {ipc}: the largest ipc possible is {sizes[smallest]}."
+                f"Class {self.class_names[worst]!r} of {self.name} has {sizes[worst]} training images, and ipc is "
+                f"{wanted[worst]}: the largest ipc possible is {sizes[worst]}."
             )
 
     def to(self, device: torch.device | str) -> "ImageData":
@@ -131,6 +132,11 @@ class ImageData:
             test=None if self.test is None else _on(self.test, device),
             class_index=[members.to(device) for members in self.class_index],
         )
+
+
+def of_each_class(ipc: int | Sequence[int], num_classes: int) -> list[int]:
+    """Images of each class: the same number of all, or each class's own."""
+    return [ipc] * num_classes if isinstance(ipc, int) else list(ipc)
 
 
 def load_data(config: Any) -> ImageData:

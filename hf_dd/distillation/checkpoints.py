@@ -15,7 +15,8 @@ from safetensors.torch import load_file, save_file
 from hf_dd.core import files
 from hf_dd.distillation.optimisers import Learned
 from hf_dd.errors import RunError
-from hf_dd.synthetic.synthetic_set import SyntheticSet, preview
+from hf_dd.synthetic.distilled_set import preview
+from hf_dd.synthetic.synthetic_set import SyntheticSet
 
 STATE, TENSORS = "state.json", "tensors.safetensors"
 

@@ -19,8 +19,9 @@ from torch import Tensor
 from hf_dd.core import cache
 from hf_dd.core.seeding import generator
 from hf_dd.data.batches import Images
-from hf_dd.data.image_data import ImageData
+from hf_dd.data.image_data import ImageData, of_each_class
 from hf_dd.synthetic import coresets
+from hf_dd.synthetic.distilled_set import images_per_class, ipc_in_words
 
 SCORES = 1  # the version of what students score: raise it with any change that changes an accuracy
 
@@ -69,9 +70,9 @@ class Candidate:
         return ["set", digest.hexdigest(), self.factor, self.temperature]
 
     @property
-    def ipc(self) -> int:
-        """Stored images of the first class."""
-        return int((self.labels == 0).sum()) // self.factor**2
+    def ipc(self) -> int | tuple[int, ...]:
+        """Stored images per class, see `images_per_class`."""
+        return images_per_class(self.labels, self.factor)
 
     @property
     def soft_label_bytes(self) -> int:
@@ -90,10 +91,13 @@ class RandomReal(Candidate):
         return self.draw(student)
 
 
-def baseline(kind: str, data: ImageData, ipc: int | None, seed: int, autocast: coresets.Autocast) -> Candidate:
-    """`ipc` real images per class, chosen as `kind` says, or all of them for 'full'; on the data's device.
+def baseline(
+    kind: str, data: ImageData, ipc: coresets.Ipc | None, seed: int, autocast: coresets.Autocast
+) -> Candidate:
+    """`ipc` real images of each class, chosen as `kind` says, or all of them for 'full'; on the data's device.
 
-    Raises DataError where a class has fewer, and ConfigError for an unknown kind.
+    `ipc` may be a number for each class: as many as the distilled set has of it. Raises DataError where a class has
+    fewer, and ConfigError for an unknown kind.
     """
     if kind == "full":
         size = data.train.images.shape.numel()
@@ -106,13 +110,14 @@ def baseline(kind: str, data: ImageData, ipc: int | None, seed: int, autocast: c
     chosen = cache.remembered(
         score_file(identity), lambda: coresets.select(data, kind, ipc, seed, autocast=autocast).tolist()
     )
-    return real_images(data, torch.tensor(chosen), kind, f"{kind}, ipc {ipc}")
+    return real_images(data, torch.tensor(chosen), kind, f"{kind}, ipc {ipc_in_words(ipc)}")
 
 
-def random_real(data: ImageData, ipc: int, seed: int, student: int) -> Candidate:
+def random_real(data: ImageData, ipc: coresets.Ipc, seed: int, student: int) -> Candidate:
     """`ipc` real images of each class, drawn without replacement for a student."""
-    draws = [data.sample_class(c, ipc, generator(seed, "random-real", student, c)) for c in range(data.num_classes)]
-    return real_images(data, torch.cat(draws), "random", f"random real, ipc {ipc}")
+    counts = enumerate(of_each_class(ipc, data.num_classes))
+    draws = [data.sample_class(c, count, generator(seed, "random-real", student, c)) for c, count in counts]
+    return real_images(data, torch.cat(draws), "random", f"random real, ipc {ipc_in_words(ipc)}")
 
 
 def real_images(data: ImageData, chosen: Tensor, kind: str, name: str) -> Candidate:

@@ -22,7 +22,7 @@ from hf_dd.evaluation.candidates import Candidate, score_file
 from hf_dd.evaluation.protocols import Protocol
 from hf_dd.evaluation.results import Results, Row, row_of
 from hf_dd.evaluation.students import Students, students_of
-from hf_dd.synthetic.synthetic_set import DistilledSet
+from hf_dd.synthetic.distilled_set import DistilledSet
 from hf_dd.teachers.pool import TeacherPool
 from hf_dd.training.loop import accuracy, fit, predict
 from hf_dd.training.side_by_side import fit_side_by_side

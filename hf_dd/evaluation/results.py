@@ -8,6 +8,7 @@ from typing import Any
 from hf_dd.evaluation import intervals
 from hf_dd.evaluation.candidates import Candidate
 from hf_dd.evaluation.protocols import Protocol
+from hf_dd.synthetic.distilled_set import ipc_in_words
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,7 @@ class Row:
         protocol: what they were trained by, in words, with what was changed or chosen.
         learning_rate, epochs: of the students.
         own_learning_rate: whether the rate is the one that comes with the set, learned with its images.
+        ipc: stored images per class; in words where classes differ.
         bytes: of the set's images as this copy of them is stored.
         baseline: what kind of real images these are ('random', …), or None for a distilled set.
         backbone: commit of the pre-trained backbone, or `sha256:` and the digest of a local one's weights, under a
@@ -44,7 +46,7 @@ class Row:
     learning_rate: float
     epochs: int
     seconds: float
-    ipc: int
+    ipc: int | str
     bytes: int
     own_learning_rate: bool = False
     baseline: str | None = None
@@ -168,7 +170,7 @@ def row_of(
         learning_rate=protocol.learning_rate,
         epochs=protocol.epochs,
         seconds=sum(seconds for _, seconds in scored),
-        ipc=candidate.ipc,
+        ipc=candidate.ipc if isinstance(candidate.ipc, int) else ipc_in_words(candidate.ipc),
         bytes=candidate.bytes,
         own_learning_rate=own_learning_rate,
         baseline=candidate.baseline,

@@ -13,7 +13,7 @@ from hf_dd.evaluation.evaluation import Choice, Evaluation, Job
 from hf_dd.evaluation.protocols import SIAMESE, Protocol, alternatives
 from hf_dd.evaluation.results import Score
 
-RealImages = Callable[[str, int | None], Candidate]
+RealImages = Callable[[str, int | tuple[int, ...] | None], Candidate]
 METRICS = {
     "relative_accuracy": metrics.RelativeAccuracy,
     "augmentation_robust_score": metrics.AugmentationRobustScore,

@@ -17,7 +17,7 @@ from hf_dd.config.base import field_names
 from hf_dd.core import files
 from hf_dd.core.processes import by_main_process, new_accelerator
 from hf_dd.core.registry import NETWORKS, PROTOCOLS, origins
-from hf_dd.data.image_data import load_data
+from hf_dd.data.image_data import load_data, of_each_class
 from hf_dd.errors import ConfigError, DataError
 from hf_dd.evaluation import report
 from hf_dd.evaluation import scores as scoring
@@ -100,10 +100,10 @@ def evaluate_sets(config: EvaluateConfig) -> tuple[Results, dict[str, dict[str, 
         evaluation.targets(candidate, protocol)
 
     @functools.cache
-    def real_images(kind: str, ipc: int | None = None) -> Candidate:
+    def real_images(kind: str, ipc: int | tuple[int, ...] | None = None) -> Candidate:
         return baseline(kind, evaluation.data, ipc, config.seed, accelerator.autocast)
 
-    sizes = sorted({distilled.ipc for _, distilled, _ in sets})
+    sizes = sorted({distilled.ipc for _, distilled, _ in sets}, key=lambda ipc: of_each_class(ipc, data.num_classes))
     every = [real_images(kind, ipc) for kind in config.baselines for ipc in ([None] if kind == "full" else sizes)]
     shared = {"architectures": config.eval_architectures, "students": config.eval_students}
     results = evaluation.run([*distilled_sets, *every], **shared)

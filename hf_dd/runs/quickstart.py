@@ -14,7 +14,6 @@ from hf_dd.core.resources import resource
 from hf_dd.errors import HfDdError, RunError
 
 Say = Callable[[str], object]
-LAST_EXPORT = "HF_HUB_DISABLE_TELEMETRY"  # of the lines that `hf-dd hub serve` prints
 TEACHERS = [f"digits-{architecture}-seed{seed}" for architecture in ("convnet", "mlp") for seed in (0, 1)]
 REVISIONS = ("epoch-4", "final")  # a sub-optimal and the converged checkpoint of each run
 GUIDED, PLAIN = "digits-dm-clom-ce-ipc1", "digits-dm-ipc1"
@@ -111,9 +110,10 @@ def embedded_hub(root: Path, say: Say) -> Iterator[dict[str, str]]:
         environment = {}
         for line in server.stdout:
             say(line.rstrip())
-            name, _, value = line.removeprefix("export ").rstrip().partition("=")
-            environment[name] = value
-            if name == LAST_EXPORT:
+            if line.startswith("export "):
+                name, _, value = line.removeprefix("export ").rstrip().partition("=")
+                environment[name] = value
+            elif environment:  # the line after them
                 break
         else:
             raise HfDdError("The embedded Hub didn't start; its message is above.")

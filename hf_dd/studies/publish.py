@@ -34,7 +34,7 @@ def write_study(folder: Path, recipe: Path, outcomes: Mapping[str, Outcome]) -> 
     rows = datasets.Dataset.from_list(list(students_of(outcomes)))
     files.write(folder / PARQUET, rows.to_parquet)
     files.write(folder / RECIPE, lambda path: shutil.copyfile(recipe, path))
-    write_card(folder, outcomes)
+    files.write_text(folder / "README.md", card_of(folder, outcomes))
 
 
 def students_of(outcomes: Mapping[str, Outcome]) -> Iterator[dict[str, Any]]:
@@ -55,8 +55,8 @@ def students_of(outcomes: Mapping[str, Outcome]) -> Iterator[dict[str, Any]]:
                     }
 
 
-def write_card(folder: Path, outcomes: Mapping[str, Outcome], pushed: Mapping[str, str | None] | None = None) -> None:
-    """Write README.md; `pushed` is where the study lies on the Hub: `repo_id` and `tag`."""
+def card_of(folder: Path, outcomes: Mapping[str, Outcome], pushed: Mapping[str, str | None] | None = None) -> str:
+    """The text of README.md; `pushed` is where the study lies on the Hub: `repo_id` and `tag`."""
     first = next(iter(outcomes.values())).records[0]
     front = DatasetCardData(
         license=first["data"]["license"],
@@ -65,7 +65,7 @@ def write_card(folder: Path, outcomes: Mapping[str, Outcome], pushed: Mapping[st
         tags=["dataset-distillation", "hf-dd", "hf-dd-study"],
         configs=[hub_metadata.configuration("default", PARQUET, digest_of(folder / PARQUET))],
     )
-    text = hub_metadata.render(
+    return hub_metadata.render(
         DatasetCard,
         front,
         "study_card.md.jinja",
@@ -78,7 +78,6 @@ def write_card(folder: Path, outcomes: Mapping[str, Outcome], pushed: Mapping[st
         pushed=pushed,
         versions=provenance.versions(),
     )
-    files.write_text(folder / "README.md", text)
 
 
 def push_study(
@@ -100,22 +99,25 @@ def push_study(
         rows = digest_of(folder / PARQUET)
         former = files.read_json(folder / PUSHED) if (folder / PUSHED).is_file() else None
         if former and (former["rows"], former["pin"]["repo_id"]) == (rows, repo_id) and tag in (None, former["tag"]):
-            write_card(folder, outcomes, {"repo_id": repo_id, "tag": former["tag"]})
+            card = card_of(folder, outcomes, {"repo_id": repo_id, "tag": former["tag"]})
+            files.write_text(folder / "README.md", card)
             return hub.Publication(hub.Pin(**former["pin"]), former["url"])
         tag = distilled_folder.free_tag(repo_id, tag)
-        write_card(folder, outcomes, {"repo_id": repo_id, "tag": tag})
-        done = hub.publish(
-            folder,
-            repo_id,
-            "dataset",
-            files=STUDY_FILES,
-            message=f"A study of {len(outcomes)} cells: {folder.name}",
-            tag=tag,
-            private=private,
-        )
-        content = {"rows": rows, "pin": dataclasses.asdict(done.pin), "tag": tag, "url": done.url}
-        files.write_json(folder / PUSHED, content)
-        return done
+        card = card_of(folder, outcomes, {"repo_id": repo_id, "tag": tag})
+        with records.links_to(folder, STUDY_FILES) as links:
+            files.write_text(links / "README.md", card)
+            done = hub.publish(
+                links,
+                repo_id,
+                "dataset",
+                files=STUDY_FILES,
+                message=f"A study of {len(outcomes)} cells: {folder.name}",
+                tag=tag,
+                private=private,
+            )
     except HubError as error:
-        write_card(folder, outcomes)  # it doesn't tell of a push that failed
         raise HubError(f"{error} Nothing is lost: {folder} holds the study. Run the same command again.") from error
+    files.write_text(folder / "README.md", card)
+    content = {"rows": rows, "pin": dataclasses.asdict(done.pin), "tag": tag, "url": done.url}
+    files.write_json(folder / PUSHED, content)
+    return done

@@ -1,21 +1,22 @@
 """Coresets: real images chosen by their features, the baselines that every distilled set is measured against."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from torch import Tensor
 
 from hf_dd.data.batches import in_chunks
-from hf_dd.data.image_data import ImageData
+from hf_dd.data.image_data import ImageData, of_each_class
 from hf_dd.errors import ConfigError, DataError, nearest_first
 from hf_dd.nn import networks
 from hf_dd.training.loop import TrainingRecipe, fit
 
 Autocast = Callable[[], AbstractContextManager]
+Ipc = int | Sequence[int]
 
 
-def herding(features: Tensor, labels: Tensor, num_classes: int, ipc: int) -> Tensor:
+def herding(features: Tensor, labels: Tensor, num_classes: int, ipc: Ipc) -> Tensor:
     """Welling's herding (ICML 2009), as iCaRL (Rebuffi et al., CVPR 2017, algorithm 4) takes its exemplars.
 
     Each pick of a class brings the mean of the picked features as close to the mean of the class as one image can.
@@ -24,10 +25,10 @@ def herding(features: Tensor, labels: Tensor, num_classes: int, ipc: int) -> Ten
         features: floating, (N, F), on any device; finite. For iCaRL's own form, of unit length.
         labels: int64, (N,).
         num_classes: labels are 0 … num_classes − 1.
-        ipc: images per class.
+        ipc: images per class, or a number for each.
 
     Returns:
-        Indices into `features`, int64, (num_classes · ipc,), on the CPU: class after class, in the order of the picks,
+        Indices into `features`, int64, (images,), on the CPU: class after class, in the order of the picks,
         no index twice.
 
     Raises:
@@ -37,7 +38,7 @@ def herding(features: Tensor, labels: Tensor, num_classes: int, ipc: int) -> Ten
     return _for_each_class(_herd, features, labels, num_classes, ipc)
 
 
-def k_centers(features: Tensor, labels: Tensor, num_classes: int, ipc: int) -> Tensor:
+def k_centers(features: Tensor, labels: Tensor, num_classes: int, ipc: Ipc) -> Tensor:
     """Greedy k-center (Sener & Savarese, ICLR 2018, algorithm 1) in each class, from the image nearest to its mean.
 
     Every further pick is the image that is farthest from all picked ones. Arguments, result and errors are those of
@@ -46,7 +47,7 @@ def k_centers(features: Tensor, labels: Tensor, num_classes: int, ipc: int) -> T
     return _for_each_class(_spread, features, labels, num_classes, ipc)
 
 
-METHODS: dict[str, Callable[[Tensor, Tensor, int, int], Tensor]] = {"herding": herding, "k-centers": k_centers}
+METHODS: dict[str, Callable[[Tensor, Tensor, int, Ipc], Tensor]] = {"herding": herding, "k-centers": k_centers}
 
 
 @torch.no_grad()
@@ -63,26 +64,26 @@ def real_features(data: ImageData, network: networks.Network, autocast: Autocast
 def select(
     data: ImageData,
     method: str,
-    ipc: int,
+    ipc: Ipc,
     seed: int,
     *,
     architecture: str = "ConvNet",
     epochs: int = 10,
     autocast: Autocast = nullcontext,
 ) -> Tensor:
-    """Choose `ipc` training images per class by their features under a network trained on the whole training split.
+    """Choose `ipc` training images of each class by their features under a network trained on the whole split.
 
     Args:
         data: on the device to train on.
         method: of METHODS.
-        ipc: images per class.
+        ipc: images per class, or a number for each.
         seed: of the network's parameters and of the order of its training images.
         architecture: of the network, by its name in NETWORKS.
         epochs: of its training; 0 leaves it as it was drawn.
         autocast: context of its forward passes.
 
     Returns:
-        Indices into `data.train`, int64, (num_classes · ipc,), on the CPU, as `herding` orders them.
+        Indices into `data.train`, int64, (images,), on the CPU, as `herding` orders them.
 
     Raises:
         ConfigError: for an unknown method or architecture.
@@ -123,22 +124,22 @@ def embedding_recipe(epochs: int) -> TrainingRecipe:
 
 
 def _for_each_class(
-    choose: Callable[[Tensor, int], Tensor], features: Tensor, labels: Tensor, num_classes: int, ipc: int
+    choose: Callable[[Tensor, int], Tensor], features: Tensor, labels: Tensor, num_classes: int, ipc: Ipc
 ) -> Tensor:
     """`choose` gets a class's features around their mean, in float64 on the CPU: equal picks on every device."""
-    if ipc < 1:
-        raise ConfigError(f"ipc must be at least 1, not {ipc}.")
-    labels, chosen = labels.cpu(), []
-    for label in range(num_classes):
+    labels, chosen, counts = labels.cpu(), [], of_each_class(ipc, num_classes)
+    if min(counts) < 1:
+        raise ConfigError(f"ipc must be at least 1, not {min(counts)}.")
+    for label, count in enumerate(counts):
         members = (labels == label).nonzero().flatten()
-        if len(members) < ipc:
-            raise DataError(f"Class {label} has {len(members)} images to choose {ipc} from: ask for a smaller ipc.")
+        if len(members) < count:
+            raise DataError(f"Class {label} has {len(members)} images to choose {count} from: ask for a smaller ipc.")
         own = features[members.to(features.device)].cpu().double()
         if not own.isfinite().all():
             raise DataError(
                 f"Features of class {label} hold infinities or NaN: was the network trained until it diverged?"
             )
-        chosen.append(members[choose(own - own.mean(0), ipc)])
+        chosen.append(members[choose(own - own.mean(0), count)])
     return torch.cat(chosen)
 
 

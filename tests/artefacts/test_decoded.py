@@ -14,7 +14,7 @@ from hf_dd.artefacts.distilled_folder import DECODED, load_distilled
 from hf_dd.config import DataConfig
 from hf_dd.core.resources import resource
 from hf_dd.errors import DataError
-from hf_dd.synthetic.synthetic_set import preview
+from hf_dd.synthetic.distilled_set import preview
 from tests.oracles import distillation as oracle
 
 pytestmark = pytest.mark.usefixtures("one_thread")

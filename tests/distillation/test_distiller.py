@@ -23,7 +23,7 @@ from hf_dd.data.sources import read_digits
 from hf_dd.distillation import checkpoints
 from hf_dd.errors import ConfigError, RunError
 from hf_dd.objectives import build_objective
-from hf_dd.synthetic.synthetic_set import to_pil
+from hf_dd.synthetic.distilled_set import to_pil
 from tests.factories import (
     SMALL,
     arguments,

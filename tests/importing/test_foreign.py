@@ -23,7 +23,8 @@ from hf_dd.importing.class_order import judge, known_order
 from hf_dd.importing.formats import load_tensors
 from hf_dd.importing.normalisation import FIELD_STATISTICS, Whitening, to_own_space
 from hf_dd.nn.tiles import decode_tiles
-from hf_dd.synthetic.synthetic_set import SyntheticSet, to_dataset, to_eight_bits, to_pil
+from hf_dd.synthetic.distilled_set import to_dataset, to_eight_bits, to_pil
+from hf_dd.synthetic.synthetic_set import SyntheticSet
 from tests.factories import assert_clean
 
 IPC = 10

@@ -24,7 +24,7 @@ from hf_dd.data.image_data import load_data
 from hf_dd.data.validation import validation_rows
 from hf_dd.distillation.checks import check_options
 from hf_dd.errors import ConfigError, DataError, TeacherError
-from hf_dd.synthetic.synthetic_set import to_pil
+from hf_dd.synthetic.distilled_set import to_pil
 from hf_dd.teachers import fitted_head
 from hf_dd.teachers.feature_cache import FeatureMemory
 from hf_dd.teachers.pool import TeacherPool

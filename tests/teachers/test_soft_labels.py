@@ -25,7 +25,8 @@ from hf_dd.evaluation.evaluation import Evaluation
 from hf_dd.evaluation.online_teachers import teachers_of
 from hf_dd.evaluation.protocols import PROTOCOLS, alternatives
 from hf_dd.nn import augment, networks
-from hf_dd.synthetic.synthetic_set import SyntheticSet, from_dataset, to_dataset
+from hf_dd.synthetic.distilled_set import from_dataset, to_dataset
+from hf_dd.synthetic.synthetic_set import SyntheticSet
 from hf_dd.teachers.pool import TeacherPool
 from hf_dd.teachers.soft_labels import probabilities, relabel
 from hf_dd.teachers.teacher import Teacher

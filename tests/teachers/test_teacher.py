@@ -1,76 +1,26 @@
-"""A pool that holds only some of its teachers in memory."""
+"""A teacher: found in a folder, and what it says of images."""
 
-import gc
-import shutil
 from pathlib import Path
 
 import pytest
 import torch
 
-import hf_dd
-from hf_dd.errors import ConfigError, TeacherError
+from hf_dd.errors import TeacherError
 from hf_dd.teachers.pool import TeacherPool
-from hf_dd.teachers.teacher import Teacher, locate
+from hf_dd.teachers.teacher import locate
+from tests.factories import (
+    make_data,
+    make_set,
+    make_teacher,
+    own_space,
+)
 
-OPTIONS = {"ipc": 1, "iterations": 6, "real_batch_size": 4, "architecture_options": ["width=8"], "eval_students": 0}
+pytestmark = pytest.mark.usefixtures("one_thread")
 
-
-def alive():
-    gc.collect()
-    return sum(type(thing) is Teacher for thing in gc.get_objects())
-
-
-@pytest.mark.parametrize("in_memory", [1, 2, 3, 9])
-def test_a_pool_holds_as_many_as_it_may_and_gives_the_same_teachers(tiny_teachers, in_memory):
-    before = alive()
-    whole = TeacherPool.from_references(tiny_teachers.references)
-    pool = TeacherPool.from_references(tiny_teachers.references, in_memory=in_memory)
-    assert alive() - before == 3 + min(3, in_memory)
-    assert pool.specs == whole.specs and pool.lock() == whole.lock() and len(pool) == 3
-    images = torch.rand(2, 1, 8, 8, dtype=torch.float64)
-    for part in (whole, pool):
-        part.to(torch.device("cpu"), torch.float64)
-    for index in (0, 2, 1, 0, -1, 1):
-        assert torch.equal(pool[index](images), whole[index](images))
-        assert alive() - before == 3 + min(3, in_memory)
-    assert [teacher.spec for teacher in pool] == whole.specs
-    assert [pool.draw(0, step) for step in range(9)] == [whole.draw(0, step) for step in range(9)]
-
-
-def test_the_teacher_that_was_not_used_for_longest_leaves(tiny_teachers):
-    pool = TeacherPool.from_references(tiny_teachers.references, in_memory=2)
-    first, second = pool[0], pool[1]
-    assert pool[0] is first
-    assert pool[2] is pool[2]
-    assert pool[0] is first  # it was used after the second
-    assert pool[1] is not second
-
-
-@pytest.mark.parametrize("clom", ["ce", "cos"])
-def test_how_many_are_in_memory_changes_no_pixel(tiny_teachers, tmp_path, clom):
-    options = OPTIONS | {"clom": clom, "teachers": tiny_teachers.references}
-    whole = hf_dd.distill(output_dir=str(tmp_path / "all"), **options)
-    one = hf_dd.distill(output_dir=str(tmp_path / "one"), teachers_in_memory=1, **options)
-    assert one.load()["pixel_values"] == whole.load()["pixel_values"]
-    assert one.record.teachers == whole.record.teachers
-
-
-def test_a_broken_teacher_shows_before_the_first_step_though_it_is_not_kept(tiny_teachers, tmp_path):
-    shutil.copytree(tiny_teachers.folders[1] / "epoch-2", tmp_path / "broken")
-    (tmp_path / "broken/model.safetensors").write_bytes(b"no weights")
-    references = [tiny_teachers.references[0], str(tmp_path / "broken")]
-    with pytest.raises(TeacherError, match="broken"):
-        TeacherPool.from_references(references, in_memory=1)
-
-
-def test_a_pool_in_memory_has_room_for_one_teacher_at_least():
-    with pytest.raises(ConfigError, match="--teachers_in_memory is 0"):
-        hf_dd.DistillConfig(clom="cos", teachers=["a/b"], teachers_in_memory=0)
-
-
-# --- a folder that is no teacher's
 
 BEFORE = Path(__file__).parents[1] / "fixtures" / "before"
+
+
 A_TEACHERS = "A teacher's folder is a run or an epoch of `hf-dd pretrain`, or a model of timm or transformers"
 
 
@@ -112,3 +62,22 @@ def test_a_runs_folder_names_its_revisions_and_gives_each(tmp_path):
     assert [locate(f"{run}{end}")[1].name for end in ("", "@final", "@epoch-0")] == ["epoch-2", "epoch-2", "epoch-0"]
     with pytest.raises(TeacherError, match=r"has no 'epoch-9'; it has epoch-0, epoch-1, epoch-2\."):
         locate(f"{run}@epoch-9")
+
+
+def test_a_batchnorm_teacher_judges_an_image_alike_alone_and_in_any_set():
+    data = make_data()
+    teacher = make_teacher(data, "ConvNetBN").double()
+    images = own_space(make_set(data, ipc=3), data).detach()
+    alone = torch.cat([teacher(image[None]) for image in images])
+    torch.testing.assert_close(teacher(images), alone, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_teacher_takes_images_of_its_networks_precision(dtype):
+    """Before and after a run has brought it to the run's own."""
+    data = make_data()
+    teacher = make_teacher(data)
+    images = own_space(make_set(data), data).detach()
+    assert teacher(images.float()).dtype == torch.float32
+    expected = make_teacher(data).double()(images)
+    torch.testing.assert_close(teacher.to(dtype)(images.to(dtype)).double(), expected, rtol=1e-5, atol=1e-5)

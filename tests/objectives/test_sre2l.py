@@ -1,4 +1,4 @@
-"""Methods that need pre-trained models alone: RDED against its loops, SRe2L against its formula, on any ranks."""
+"""SRe2L against its formula: its statistics, augmentation and clipping, in runs and on any number of ranks."""
 
 import json
 from pathlib import Path
@@ -9,53 +9,35 @@ from safetensors.torch import load_file
 
 import hf_dd
 from hf_dd.config import DataConfig
-from hf_dd.core.registry import STARTS
-from hf_dd.core.seeding import generator
-from hf_dd.data import batches as chunks
 from hf_dd.data.image_data import load_data
 from hf_dd.distillation.checks import check_options
-from hf_dd.errors import ConfigError, DataError, TeacherError
+from hf_dd.errors import ConfigError, TeacherError
 from hf_dd.nn.crops import draw_boxes
 from hf_dd.objectives import build_objective
-from hf_dd.synthetic.patches import PatchOptions, realistic_images, realistic_patches
-from hf_dd.synthetic.start import Request
 from hf_dd.synthetic.synthetic_set import SyntheticSet
 from hf_dd.teachers.pool import TeacherPool
 from tests.factories import (
     NAMES,
     arguments,
     assert_close,
+    batch_norm_teacher,
     checkpoint_pixels,
     distil,
     make_config,
     make_data,
     make_set,
     make_step,
-    make_teacher,
     optimise,
     parquet,
-    teacher_logits,
     value_and_gradient,
     with_pixels,
 )
-from tests.oracles import rded as rded_oracle
 from tests.oracles import sre2l as sre2l_oracle
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
+
 EVERY_AUGMENTATION = ["scale=0.3", "flip=0.5", "jitter=2"]
-
-
-def batch_norm_teacher(data, architecture="ConvNetBN", seed=0, **options):
-    """A teacher whose BatchNorm layers hold statistics and weights that are not those that they start from."""
-    teacher = make_teacher(data, architecture, seed, **options).double()
-    draws = generator(seed, "statistics")
-    for module in teacher.modules():
-        if isinstance(module, torch.nn.BatchNorm2d):
-            shape = module.running_mean.shape
-            for value, low in ((module.running_mean, -0.5), (module.running_var, 0.5), (module.weight.data, 0.5)):
-                value.copy_(low + torch.rand(shape, generator=draws))
-    return teacher
 
 
 def make_recovery(data, pool, options=(), **config):
@@ -67,9 +49,6 @@ def make_recovery(data, pool, options=(), **config):
 def first_losses(objective, step):
     """What it yields, before the step is taken and the pixels are clipped."""
     return next(objective.losses(step))
-
-
-# --- SRe2L
 
 
 def oracle_batches(data, ipc, batch):
@@ -334,156 +313,6 @@ def test_options_that_make_no_sense_are_refused(options, message):
     given = {"objective": "sre2l", "real_batch_size": None, "teachers": ["some/teacher"]}
     with pytest.raises(ConfigError, match=message):
         check_options(make_config(**given | options))
-
-
-# --- RDED
-
-
-def candidates(data, label, ipc, options, seed=0):
-    """Images and crops of a class as the reproducibility contract names their draws."""
-    count = min(max(options.images, ipc * options.tiles**2), len(data.class_index[label]))
-    chosen = data.sample_class(label, count, generator(seed, "rded-images", label))
-    boxes = draw_boxes(
-        count * options.crops,
-        data.image_size,
-        generator(seed, "rded-crops", label),
-        scale=(options.scale, 1.0),
-        ratio=(1.0, 1.0),
-    )
-    return data.train.images[chosen].double() / 255, boxes.view(count, options.crops, 4).tolist()
-
-
-@pytest.mark.parametrize(
-    ("ipc", "options"),
-    [
-        (2, PatchOptions()),
-        (3, PatchOptions(images=5, crops=2)),
-        (1, PatchOptions(tiles=2, scale=0.3)),
-        (2, PatchOptions(images=1, crops=1, tiles=2)),
-    ],
-)
-@pytest.mark.parametrize(("channels", "size"), [(1, 7), (3, 8)])
-def test_rded_is_the_papers_choice(ipc, options, channels, size, monkeypatch):
-    monkeypatch.setattr(chunks, "CHUNK_PIXELS_ON_CPU", size**2 * 4)  # more than one chunk
-    data = make_data((9, 10, 17), channels=channels, size=size)
-    pool = TeacherPool(
-        [
-            batch_norm_teacher(data, width=4, depth=1),
-            make_teacher(data, "MLP", class_names=[NAMES[i] for i in (1, 2, 0)], width=8).double(),
-        ]
-    )
-    ours = realistic_patches(data, pool, ipc, 0, options, torch.float64)
-    assert ours.shape == (3 * ipc, channels, size, size) and ours.dtype == torch.float64
-    for label in range(3):
-        images, boxes = candidates(data, label, ipc, options)
-        name = data.class_names[label]
-        scorers = []
-        for teacher in pool:
-            column = teacher.class_names.index(name)
-
-            def classify(crop, teacher=teacher, column=column):
-                if crop.shape[-1] != size:  # a tile, as the adapter enlarges it
-                    crop = torch.nn.functional.interpolate(
-                        crop, (size, size), mode="bilinear", antialias=True, align_corners=False
-                    )
-                logits = teacher_logits(teacher, crop)
-                return torch.cat([logits[:, column:], logits[:, :column]], 1)  # the class in question first
-
-            scorers.append(classify)
-        theirs = rded_oracle.distil(images, boxes, 0, scorers, ipc, options.tiles)
-        assert (ours[label * ipc : (label + 1) * ipc] - theirs).abs().max() < 1e-10
-
-
-def test_rded_takes_the_best_of_all_images_where_a_class_has_fewer_than_300():
-    data = make_data((9, 6, 7))
-    pool = TeacherPool([batch_norm_teacher(data)])
-    whole = realistic_patches(data, pool, 6, 0, PatchOptions(crops=1, scale=1.0), torch.float64)
-    assert len(whole) == 18
-    with pytest.raises(DataError, match="Class 'dog' of random has 6 training images, and ipc is 7"):
-        realistic_patches(data, pool, 7, 0, PatchOptions(), torch.float64)
-    with pytest.raises(DataError, match="and ipc is 8: the largest ipc possible is 6"):
-        realistic_patches(data, pool, 2, 0, PatchOptions(tiles=2), torch.float64)
-    with pytest.raises(ConfigError, match="tiles of less than a pixel"):
-        realistic_patches(make_data((200,) * 2), pool, 1, 0, PatchOptions(tiles=9), torch.float64)
-
-
-def test_the_score_of_a_pool_is_the_mean_of_its_teachers():
-    data = make_data((40, 40))
-    teachers = [make_teacher(data, "MLP", seed, width=16).double() for seed in range(3)]
-    losses = []
-    for teacher in teachers:
-        logits = teacher(data.train.images.double() / 255)
-        losses.append(torch.nn.functional.cross_entropy(logits, data.train.labels, reduction="none"))
-    mean = torch.stack(losses).mean(0)
-    found = realistic_images(data, TeacherPool(teachers), 5, torch.float64)
-    for label in range(2):
-        members = data.class_index[label]
-        expected = members[mean[members].argsort()[:5]]
-        assert found[label * 5 : label * 5 + 5].tolist() == expected.tolist()
-    assert (
-        found.tolist()
-        != realistic_images(data, TeacherPool(teachers[:1]), 5, torch.float64).tolist()
-        != realistic_images(data, TeacherPool(teachers[1:2]), 5, torch.float64).tolist()
-    )
-
-
-def test_a_pool_of_which_one_teacher_is_in_memory_gives_the_same_patches(teachers):
-    data = load_data(DataConfig())
-    whole = TeacherPool.from_references(teachers)
-    little = TeacherPool.from_references(teachers, in_memory=1)
-    options = PatchOptions(images=20)
-    assert torch.equal(realistic_patches(data, whole, 2, 3, options), realistic_patches(data, little, 2, 3, options))
-    assert torch.equal(realistic_images(data, whole, 2), realistic_images(data, little, 2))
-
-
-def test_patches_are_images_that_teachers_know_better_than_random_ones(teachers):
-    data = load_data(DataConfig())
-    pool = TeacherPool.from_references(teachers[:1])
-    judge = TeacherPool.from_references(teachers[1:2])[0]
-    labels = torch.arange(10).repeat_interleave(3)
-
-    def loss(images):
-        return float(torch.nn.functional.cross_entropy(judge(images), labels).detach())
-
-    random = torch.cat([data.sample_class(label, 3, generator(0, "random", label)) for label in range(10)])
-    drawn = loss(data.train.images[random].float() / 255)
-    random_crops = realistic_patches(data, pool, 3, 0, PatchOptions(images=3, crops=1))  # nothing to choose from
-    assert loss(realistic_patches(data, pool, 3, 0, PatchOptions())) < 0.5 * loss(random_crops)
-    assert loss(data.train.images[realistic_images(data, pool, 3)].float() / 255) < 0.8 * drawn
-
-
-def test_a_teacher_that_diverged_or_has_other_classes_is_refused():
-    data = make_data()
-    broken = make_teacher(data, "MLP", width=8).double()
-    broken.network.classifier.bias.data.fill_(torch.nan)
-    with pytest.raises(TeacherError, match="MLP-0@final .* no finite numbers"):
-        realistic_images(data, TeacherPool([broken]), 1, torch.float64)
-    other = make_teacher(data, class_names=["cat", "dog", "horse"])
-    with pytest.raises(TeacherError, match=r"ConvNet-0@final.*lacks \['bird'\] and has \['horse'\]"):
-        realistic_patches(data, TeacherPool([other]), 1, 0, PatchOptions())
-
-
-@pytest.mark.parametrize(("init", "options"), [("rded", {}), ("teacher-score", {})])
-@pytest.mark.parametrize("factor", [1, 2])
-def test_choices_of_teachers_are_starts_of_any_objective(init, options, factor):
-    data = make_data((9, 10, 17))
-    pool = TeacherPool([batch_norm_teacher(data)])
-    config = make_config(init=init, teachers=["passed as a pool"], ipc=2, factor=factor, **options)
-    check_options(config)
-    found = STARTS.find(init)(Request(config, data, torch.no_grad, pool))
-    if init == "rded":
-        images = realistic_patches(data, pool, 2 * factor**2, 0, PatchOptions(), torch.float64)
-    else:
-        images = data.train.images[realistic_images(data, pool, 2 * factor**2, torch.float64)].double() / 255
-    expected = SyntheticSet.of_images(images, data, torch.float64, factor)
-    assert torch.equal(found.pixels, expected.pixels) and found.factor == factor
-    assert found.pixels.shape == (6, 1, 6, 6)
-    if init == "rded":
-        few = Request(config, data, torch.no_grad, pool, PatchOptions(crops=1))
-        assert not torch.equal(STARTS.find(init)(few).pixels, found.pixels)
-
-
-# --- processes
 
 
 @pytest.mark.multi_process

@@ -1,30 +1,332 @@
-"""CLoM's options: how a pool guides, how its weight is given, and the balance of the two gradients."""
+"""CLoM: both distances against the paper's loops, how a pool guides, its options and balance, on any ranks."""
 
 import pytest
 import torch
 import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from hf_dd.config import DistillConfig
-from hf_dd.errors import ConfigError
+from hf_dd.core.seeding import generator
+from hf_dd.data import batches as images
+from hf_dd.errors import ConfigError, TeacherError
 from hf_dd.nn import augment
 from hf_dd.objectives import build_objective
 from hf_dd.objectives.base import Objective, Published
-from hf_dd.objectives.clom import ClassificationDistance, CosineDistance, Guided
+from hf_dd.objectives.clom import ClassificationDistance, CosineDistance, Guided, ratio_share
 from hf_dd.synthetic.synthetic_set import SyntheticSet
 from hf_dd.teachers.pool import TeacherPool
+from hf_dd.teachers.teacher import Teacher
 from tests.factories import (
+    NAMES,
+    assert_close,
     make_config,
     make_data,
+    make_pool,
     make_set,
     make_step,
     make_teacher,
     on_ranks,
     only_losses,
+    optimise,
+    own_space,
+    teacher_logits,
     value_and_gradient,
+    with_pixels,
 )
+from tests.oracles import clom as clom_oracle
 from tests.oracles import clom as oracle
 
 pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+# --- CLoM, ce
+
+
+@pytest.mark.parametrize("architecture", ["ConvNet", "ConvNetBN", "MLP"])
+@pytest.mark.parametrize("order", [[0, 1, 2], [2, 0, 1]])
+def test_ce_agrees_with_the_papers_loops(architecture, order):
+    data = make_data()
+    teacher = make_teacher(data, architecture, class_names=[NAMES[i] for i in order]).double()
+    step = make_step(make_set(data, ipc=3), data)
+    distance = ClassificationDistance(TeacherPool([teacher]), data)
+    ours = value_and_gradient(distance(step, 0, {0: teacher}), step.synthetic.pixels)
+    label_names = [data.class_names[label] for label in step.synthetic.labels]
+    logits = teacher_logits(teacher, own_space(step.synthetic, data))
+    theirs = clom_oracle.cross_entropy(logits, label_names, teacher.class_names)
+    assert_close(ours, value_and_gradient(theirs, step.synthetic.pixels), 1e-10)
+
+
+def test_the_order_of_the_teachers_logits_matters():
+    data = make_data()
+    step = make_step(make_set(data), data)
+    values = []
+    for names in (NAMES[:3], NAMES[2::-1]):
+        teacher = make_teacher(data, class_names=names).double()
+        values.append(float(ClassificationDistance(TeacherPool([teacher]), data)(step, 0, {0: teacher}).detach()))
+    assert abs(values[0] - values[1]) > 1e-3
+
+
+def test_ce_weighs_one_image_by_alpha_over_the_size_of_the_set():
+    data = make_data()
+    teacher = make_teacher(data)
+    objective = build_objective(make_config("ce", clom_alpha=500.0), data, TeacherPool([teacher]))
+    synthetic = make_set(data, ipc=4)
+    ours = value_and_gradient(only_losses(objective, make_step(synthetic, data))["clom"], synthetic.pixels)
+    for i in (0, 5, 11):
+        images = own_space(synthetic, data)
+        one = torch.nn.functional.cross_entropy(
+            teacher_logits(teacher, images[i : i + 1]), synthetic.labels[i : i + 1]
+        )
+        _, gradient = value_and_gradient(one, synthetic.pixels)
+        assert_close([ours[1][i]], [gradient[i] * 500 / 12], 1e-10)
+
+
+@pytest.mark.parametrize(
+    ("names", "complaint"),
+    [
+        (["cat", "dog", "horse"], r"lacks \['bird'\] and has \['horse'\]"),
+        (["Cat", "dog", "bird"], r"lacks \['cat'\] and has \['Cat'\]"),
+        (["x", "y", "z"], r"lacks \['bird', 'cat', 'dog'\] and has \['x', 'y', 'z'\]"),
+    ],
+)
+def test_ce_refuses_another_label_space_and_names_the_difference(names, complaint):
+    data = make_data()
+    pool = TeacherPool([make_teacher(data), make_teacher(data, "MLP", class_names=names)])
+    with pytest.raises(TeacherError, match=f"somebody/MLP-0@final.*{complaint}.*--clom cos"):
+        build_objective(make_config("ce"), data, pool)
+    build_objective(make_config("cos"), data, pool)
+
+
+def test_ce_refuses_a_teacher_of_more_classes():
+    data, larger = make_data(), make_data((5, 5, 5, 5))
+    with pytest.raises(TeacherError, match=r"lacks none and has \['fish'\]"):
+        build_objective(make_config("ce"), data, TeacherPool([make_teacher(larger)]))
+
+
+# --- CLoM, cos
+
+
+class LinearTeacher:
+    """A teacher whose features are a random linear map of the images, and may point anywhere."""
+
+    spec = None
+    image_size = (0, 0)
+
+    def __init__(self, pixels, size, seed):
+        self.weight = torch.randn(pixels, size, generator=generator(seed, "weight"), dtype=torch.float64)
+
+    def features(self, images):
+        return (images.flatten(1) - 0.5) @ self.weight
+
+
+def oracle_cosine(step, teacher):
+    real = step.data.train
+    return clom_oracle.cosine(
+        teacher.features(real.images.double() / 255),
+        real.labels,
+        teacher.features(own_space(step.synthetic, step.data)),
+        step.synthetic.labels,
+    )
+
+
+@settings(max_examples=25)
+@given(
+    counts=st.lists(st.integers(0, 6), min_size=1, max_size=5).filter(any),
+    ipc=st.integers(1, 3),
+    size=st.integers(2, 9),
+    seed=st.integers(0, 10_000),
+)
+def test_cos_collapsed_over_the_real_side_is_the_matrix_form(counts, ipc, size, seed):
+    data = make_data(counts, size=2, seed=seed)
+    teacher = LinearTeacher(4, size, seed)
+    step = make_step(make_set(data, ipc), data)
+    ours = CosineDistance(TeacherPool([teacher]), data)(step, 0, {0: teacher})
+    theirs = oracle_cosine(step, teacher)
+    assert float(ours.detach()) == pytest.approx(float(theirs.detach()), rel=1e-8)
+    _, gradient = value_and_gradient(ours, step.synthetic.pixels)
+    _, expected = value_and_gradient(theirs, step.synthetic.pixels)
+    assert (gradient - expected).abs().max() <= 1e-8 * expected.abs().max() + 1e-12
+
+
+@pytest.mark.parametrize("architecture", ["ConvNet", "ConvNetBN", "MLP"])
+def test_cos_of_a_network_agrees_with_the_matrix_form(architecture, monkeypatch):
+    monkeypatch.setattr(images, "CHUNK_PIXELS_ON_CPU", 6 * 6 * 8)  # more than one chunk of features
+    data = make_data((19, 3, 30))
+    teacher = make_teacher(data, architecture).double()
+    step = make_step(make_set(data), data)
+    ours = value_and_gradient(
+        CosineDistance(TeacherPool([teacher]), data)(step, 0, {0: teacher}), step.synthetic.pixels
+    )
+    theirs = value_and_gradient(oracle_cosine(step, teacher), step.synthetic.pixels)
+    assert_close(ours, theirs, 1e-8)
+
+
+@pytest.mark.parametrize("classes", [2, 5])
+def test_cos_of_features_that_know_no_class_is_at_the_chance_level(classes):
+    data = make_data((60,) * classes, size=6)
+    teacher = LinearTeacher(36, 64, 1)
+    step = make_step(make_set(data, ipc=20), data)
+    value = float(CosineDistance(TeacherPool([teacher]), data)(step, 0, {0: teacher}).detach())
+    assert value == pytest.approx(1 / classes, rel=0.02)
+
+
+def test_cos_reads_the_real_side_of_each_teacher_once():
+    data = make_data()
+
+    class Counting(LinearTeacher):
+        seen = 0
+
+        def features(self, images):
+            self.seen += len(images)
+            return super().features(images)
+
+    teachers = [Counting(36, 5, 0), Counting(36, 5, 1)]
+    distance = CosineDistance(TeacherPool(teachers), data)
+    step = make_step(make_set(data), data)
+    first = [float(distance(step, 0, {i: teachers[i]}).detach()) for i in (0, 1)]
+    after_first = [teacher.seen for teacher in teachers]
+    second = [float(distance(step, 0, {i: teachers[i]}).detach()) for i in (0, 1)]
+    assert first == second
+    assert first[0] != first[1]
+    assert all(count >= len(data.train.labels) for count in after_first)
+    assert [teacher.seen for teacher in teachers] == [count + len(step.synthetic.labels) for count in after_first]
+
+
+@pytest.mark.parametrize("strategy", [(), ("color", "crop", "flip")])
+@pytest.mark.parametrize("distance", [ClassificationDistance, CosineDistance])
+@pytest.mark.parametrize("ranks", [2, 3, 5, 13])
+@pytest.mark.parametrize("factor", [1, 2])
+def test_clom_shares_of_the_ranks_add_up_to_the_single_ranks_loss(distance, ranks, factor, strategy):
+    data = make_data((4, 9, 6, 7))
+    pool = TeacherPool([make_teacher(data).double(), make_teacher(data, "MLP").double()])
+    start = make_set(data).pixels.detach()
+
+    def work(rank, sum_over_ranks, ranks=ranks):
+        synthetic = SyntheticSet(start.clone(), data.class_names, data.mean, data.std, factor)
+        step = make_step(synthetic, data, rank=rank, ranks=ranks, sum_over_ranks=sum_over_ranks)
+        term = distance(pool, data, strategy)
+        return [value_and_gradient(term(step, 0, {i: pool[i]}), synthetic.pixels) for i in (0, 1, 0)]
+
+    single = work(0, lambda tensor: tensor, ranks=1)
+    together = on_ranks(ranks, work)
+    for call, alone in enumerate(single):
+        shares = zip(*(results[call] for results in together), strict=True)
+        assert_close([sum(parts) for parts in shares], alone, 1e-10)
+
+
+numbers = st.floats(0.1, 10)
+
+
+@settings(max_examples=60)
+@given(rows=st.lists(st.tuples(numbers, numbers, numbers, numbers), min_size=1, max_size=5))
+def test_shares_of_a_ratio_add_up_in_value_and_gradient(rows):
+    x = torch.tensor([1.3, 0.7], dtype=torch.float64, requires_grad=True)
+
+    def parts(row):
+        return row[0] * x[0].sin() + row[1] * x[1], row[2] * x[0] ** 2 + row[3] * x[1].exp()
+
+    totals = torch.stack([torch.stack(parts(row)).detach() for row in rows]).sum(0)
+    data = make_data((1,))
+    step = make_step(make_set(data), data, sum_over_ranks=lambda tensor: totals)
+    shares = [value_and_gradient(ratio_share(*parts(row), step), x) for row in rows]
+    whole = sum(parts(row)[0] for row in rows) / sum(parts(row)[1] for row in rows)
+    value, gradient = value_and_gradient(whole, x)
+    torch.testing.assert_close(sum(share[0] for share in shares), value, rtol=1e-12, atol=1e-14)
+    torch.testing.assert_close(sum(share[1] for share in shares), gradient, rtol=1e-10, atol=1e-12)
+
+
+# --- the guide
+
+
+@pytest.mark.parametrize("kind", ["ce", "cos"])
+def test_clom_gradient_is_that_of_finite_differences(kind):
+    data = make_data((4, 3), size=4)
+    teacher = make_teacher(data, width=2, depth=1, activation="swish").double()
+    term = {"ce": ClassificationDistance, "cos": CosineDistance}[kind](TeacherPool([teacher]), data)
+    synthetic = make_set(data, ipc=1)
+
+    def loss(pixels):
+        return term(make_step(with_pixels(synthetic, pixels), data), 0, {0: teacher})
+
+    assert torch.autograd.gradcheck(loss, (synthetic.pixels.detach().requires_grad_(),))
+
+
+@pytest.mark.parametrize("kind", ["ce", "cos"])
+def test_teachers_stay_frozen_and_in_eval_mode(kind):
+    data = make_data()
+    pool = make_pool(data)
+    before = [{name: value.double() for name, value in teacher.state_dict().items()} for teacher in pool]
+    assert any("running_mean" in name for name in before[0])
+    objective = build_objective(make_config(kind), data, pool)
+    for teacher in pool:
+        teacher.train()
+        torch.nn.ModuleList([teacher]).train()
+    optimise(objective, make_set(data), data)
+    for teacher, values in zip(pool, before, strict=True):
+        assert not any(module.training for module in teacher.modules())
+        assert not any(parameter.requires_grad for parameter in teacher.parameters())
+        assert all(parameter.grad is None for parameter in teacher.parameters())
+        after = teacher.state_dict()
+        assert after.keys() == values.keys()
+        assert all(torch.equal(after[name].double(), value) for name, value in values.items())
+
+
+@pytest.mark.parametrize("kind", ["ce", "cos"])
+def test_the_teacher_sees_the_full_set_without_augmentation(kind):
+    seen = []
+
+    class Spy(Teacher):
+        def adapt(self, images):
+            if images.requires_grad:
+                seen.append(images.detach().clone())
+            return super().adapt(images)
+
+    data = make_data()
+    pool = TeacherPool([make_teacher(data, kind=Spy)])
+    objective = build_objective(make_config(kind, augment="crop"), data, pool)
+    synthetic = make_set(data, ipc=2)
+    for index in range(3):
+        only_losses(objective, make_step(synthetic, data, index))
+    full = own_space(synthetic, data).detach()
+    assert len(seen) == 3
+    assert all(torch.allclose(images, full, rtol=0, atol=1e-12) for images in seen)
+
+
+class ThreeLosses:
+    """An objective that yields three times per iteration, and a different loss each time."""
+
+    published = build_objective(make_config(), make_data(), None).published
+
+    def losses(self, step):
+        for inner in range(3):
+            yield {"first": step.synthetic.pixels.sum() * inner, "second": step.zero() + step.index}
+
+
+@pytest.mark.parametrize("kind", ["ce", "cos"])
+def test_the_guide_adds_its_term_to_every_loss_yielded(kind):
+    data = make_data()
+    pool = make_pool(data)
+    config = make_config(kind, clom_alpha=7.0)
+    guided = Guided(ThreeLosses(), config, pool, data)
+    assert guided.published == ThreeLosses.published
+    term = {"ce": ClassificationDistance, "cos": CosineDistance}[kind](pool, data)
+    drawn = []
+    for index in range(30):
+        step = make_step(make_set(data), data, index, seed=2)
+        yielded = list(guided.losses(step))
+        assert [sorted(losses) for losses in yielded] == [["clom", "first", "second"]] * 3
+        assert [float(losses["second"].detach()) for losses in yielded] == [index] * 3
+        for inner, losses in enumerate(yielded):
+            assert float(losses["first"].detach()) == pytest.approx(
+                inner * float(step.synthetic.pixels.detach().sum())
+            )
+            teacher = pool.draw(2, index * 1_000, inner) if inner else pool.draw(2, index * 1_000)
+            drawn.append(teacher)
+            expected = 7 * float(term(step, inner, {teacher: pool[teacher]}).detach())
+            assert float(losses["clom"].detach()) == pytest.approx(expected, rel=1e-12)
+    assert set(drawn) == {0, 1, 2}
+    assert len({tuple(drawn[i : i + 3]) for i in range(0, 90, 3)}) > 5  # a draw for each loss, not for the iteration
 
 
 def mixed_pool(data):

@@ -1,4 +1,4 @@
-"""Pools: found by a query, locked as a collection and as pool.json, shown, compared and verified, over HTTP."""
+"""Pools at their commits: as a collection and as pool.json, made, shown, compared and verified, over HTTP."""
 
 import json
 import logging
@@ -10,52 +10,20 @@ from huggingface_hub import HfApi
 
 import hf_dd
 from hf_dd import cli
-from hf_dd.artefacts import teacher_folder
 from hf_dd.config import DataConfig
 from hf_dd.data.image_data import load_data
-from hf_dd.errors import ConfigError, HubError, TeacherError
+from hf_dd.errors import HubError, TeacherError
 from hf_dd.runs import pools
 from hf_dd.teachers import diversity
 from hf_dd.teachers import pins as locks
-from hf_dd.teachers import query as queries
 from hf_dd.teachers.pool import TeacherPool
 from hf_dd.teachers.query import TeacherQuery
-from tests.factories import message_of, says
+from tests.factories import DOMAIN, message_of, says
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
-DOMAIN = "pool-digits"
+
 SMALL = {"ipc": 1, "iterations": 2, "real_batch_size": 4, "architecture_options": ["width=8"], "eval_students": 0}
-
-
-@pytest.fixture(scope="module")
-def api():
-    return HfApi()
-
-
-@pytest.fixture(scope="module")
-def push(tiny_teachers, tmp_path_factory):
-    """Pushes a copy of a tiny teacher's run, as one that was trained on DOMAIN; returns its repository's tags."""
-
-    def push_copy(number, repo_id, domain=DOMAIN):
-        folder = Path(shutil.copytree(tiny_teachers.folders[number], tmp_path_factory.mktemp("copy") / "run"))
-        for card in folder.glob("epoch-*/README.md"):
-            card.write_text(card.read_text().replace("datasets:\n- digits", f"datasets:\n- {domain}"))
-        teacher_folder.push_teacher(folder, repo_id=repo_id)
-        return tags_of(repo_id)
-
-    return push_copy
-
-
-def tags_of(repo_id):
-    return {ref.name: ref.target_commit for ref in HfApi().list_repo_refs(repo_id).tags}
-
-
-@pytest.fixture(scope="module")
-def grid(push):
-    """ConvNet of seeds 0 and 1 and an MLP of seed 0, each with epochs 1, 2 and final: the tags by repository."""
-    names = ("lab/pool-convnet-0", "lab/pool-convnet-1", "lab/pool-mlp-0")
-    return {name: push(number, name) for number, name in enumerate(names)}
 
 
 def move(repo_id, tag, sha):
@@ -64,96 +32,10 @@ def move(repo_id, tag, sha):
     HfApi().create_tag(repo_id, tag=tag, revision=sha)
 
 
-@pytest.fixture
-def mine(push, unique):
-    """A repository whose tags a test may move: its name and its tags."""
-    repo_id = unique()
-    return repo_id, push(2, repo_id, "nothing-that-is-looked-for")
-
-
 def printed(capsys, *arguments):
     capsys.readouterr()
     cli.main(["pool", *map(str, arguments)])
     return capsys.readouterr().out
-
-
-# --------------------------------------------------------------------------------------------- queries
-
-
-@pytest.mark.parametrize(
-    "options, expected",
-    [
-        ({}, [(name, epoch) for name in range(3) for epoch in ("epoch-1", "epoch-2")]),
-        ({"architectures": ["MLP"], "epochs": ["final"]}, [(2, "final")]),
-        ({"seeds": [1]}, [(1, "epoch-1"), (1, "epoch-2")]),
-        ({"seeds": [0], "epochs": [2, 1]}, [(0, "epoch-2"), (0, "epoch-1"), (2, "epoch-2"), (2, "epoch-1")]),
-        ({"architectures": ["MLP", "ConvNet"], "seeds": [0], "epochs": [1, "final", 1]}, None),
-        ({"architectures": ["ConvNet"], "seeds": ["1"], "epochs": ["2"], "owner": "lab"}, [(1, "epoch-2")]),
-    ],
-)
-def test_a_query_over_the_papers_four_options(grid, options, expected):
-    expected = expected or [(0, "epoch-1"), (0, "final"), (2, "epoch-1"), (2, "final")]
-    names = list(grid)
-    pins = TeacherQuery(domain=DOMAIN, **options).find()
-    assert [(pin.repo_id, pin.revision) for pin in pins] == [(names[place], tag) for place, tag in expected]
-    assert all(pin.sha == grid[pin.repo_id][pin.revision] for pin in pins)
-
-
-def test_a_pool_is_loaded_by_a_query(grid):
-    query = TeacherQuery(architectures=["ConvNet"], seeds=[0, 1], epochs=[1], domain=DOMAIN)
-    pool = TeacherPool.from_query(query, in_memory=1)
-    found = [(spec.architecture, spec.seed, spec.epoch, spec.sha) for spec in pool.specs]
-    assert found == [("ConvNet", seed, 1, grid[f"lab/pool-convnet-{seed}"]["epoch-1"]) for seed in (0, 1)]
-    assert pool.source == "architectures ConvNet, seeds 0 1, epochs 1, domain pool-digits"
-
-
-def test_seeds_are_in_the_order_of_numbers_and_a_repository_without_tags_is_named(api, push, grid, unique):
-    kept = {"epoch-10": "a", "epoch-9": "b", "final": "a", "v1": "c"}
-    assert [pin.revision for pin in TeacherQuery()._at_epochs({"a/b": kept})] == ["epoch-9", "epoch-10"]
-    assert sorted([("A", "10"), ("A", "9"), ("", "")], key=queries.in_order) == [("", ""), ("A", "9"), ("A", "10")]
-    repo_id = unique()
-    for tag in push(2, repo_id, domain="without-tags"):
-        api.delete_tag(repo_id, tag=tag)
-    with pytest.raises(TeacherError, match=f"^{repo_id} has no epoch-N; it has no epoch.$"):
-        TeacherQuery(domain="without-tags").find()
-
-
-@pytest.mark.parametrize(
-    "options, words",
-    [
-        ({"domain": "no-such-domain"}, ["hf-dd-teacher dataset:no-such-domain", f"{DOMAIN}"]),
-        ({"domain": DOMAIN, "owner": "bob"}, [f"dataset:{DOMAIN} and belongs to bob"]),
-        (
-            {"domain": DOMAIN, "seeds": [0, 7]},
-            [f"no teacher of seed 7 on {DOMAIN}. There are ConvNet seed 0, ConvNet seed 1, MLP seed 0."],
-        ),
-        ({"domain": DOMAIN, "architectures": ["ConvNt"]}, ["no teacher of ConvNt on", "There are ConvNet seed 0"]),
-        (
-            {"domain": DOMAIN, "architectures": ["ConvNet", "MLP"], "seeds": [0, 1, 2]},
-            ["no teacher of ConvNet seed 2, MLP seed 1, MLP seed 2 on"],
-        ),
-        (
-            {"domain": DOMAIN, "seeds": [0], "epochs": [1, 10, "final"]},
-            [
-                "lab/pool-convnet-0 has no epoch-10; it has epoch-1, epoch-2, final.",
-                "lab/pool-mlp-0 has no epoch-10; it has epoch-1, epoch-2, final.",
-            ],
-        ),
-    ],
-)
-def test_a_query_says_all_that_is_missing(grid, options, words):
-    with pytest.raises(TeacherError) as error:
-        TeacherQuery(**options).find()
-    says(str(error.value), *words)
-
-
-@pytest.mark.parametrize("epoch", ["last", -1, "1.5", ""])
-def test_an_epoch_is_a_number_or_final(epoch):
-    with pytest.raises(ConfigError, match="--epochs holds .*; an epoch is a whole number, or final"):
-        TeacherQuery(epochs=[epoch])
-
-
-# ------------------------------------------------------------------------------------ create, and locks
 
 
 def test_create_by_a_query_pins_it_in_a_collection_and_in_a_file(grid, tmp_path, capsys):
@@ -244,9 +126,6 @@ def test_a_local_teacher_is_locked_by_its_weights(tiny_teachers, tmp_path):
         TeacherPool.from_lock(str(tmp_path / "pool.json"))
 
 
-# ---------------------------------------------------------------------------------- a tag that has moved
-
-
 def test_a_moved_tag_is_a_warning_and_the_locked_commit_is_used(mine, tmp_path, caplog, capsys):
     repo_id, tags = mine
     place = tmp_path / "pool.json"
@@ -289,9 +168,6 @@ def test_the_difference_of_two_pools(grid, mine, tmp_path, capsys):
         f"~ {repo_id}@final: {tags['final']} → {tags['epoch-1']}",
     ]
     assert printed(capsys, "diff", second, made.slug) == "The pools hold the same commits.\n"
-
-
-# ------------------------------------------------------------------------------------------ show, verify
 
 
 def test_show_is_a_table_without_the_weights(grid, distilled, capsys, monkeypatch):
@@ -363,10 +239,9 @@ def test_a_pool_of_pickles_is_refused_and_verified_by_trust(api, unique, tmp_pat
         TeacherPool.from_lock(str(tmp_path / "pool.json"))
 
 
-# -------------------------------------------------------------------------------------------- bad locks
-
-
 SPEC = {"repo_id": "a/b", "revision": "final", "sha": "0" * 40, "architecture": "MLP", "seed": 0, "epoch": 1}
+
+
 SPEC |= {"dataset": "digits", "accuracy": 0.5}
 
 

@@ -1,0 +1,224 @@
+"""A distilled set outside of the run that made it: as rows of a data set, as the tensors read from them, as a picture.
+
+Everything is in the images' own [0, 1] space.
+"""
+
+import dataclasses
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from hf_dd.errors import DataError
+from hf_dd.synthetic.synthetic_set import SyntheticSet
+
+if TYPE_CHECKING:
+    import datasets
+
+
+@dataclass(frozen=True)
+class DistilledSet:
+    """A distilled set as it is read back: what any user gets to train on, as tensors.
+
+    Attributes:
+        pixel_values: float32, (N, channels, height, width), the images' own [0, 1] space, exact.
+        images: uint8, the same shape: the 8-bit copy.
+        labels: int64, (N,).
+        class_names: names of the classes, in the order of the labels.
+        image_bytes: of the 8-bit copy as it is stored.
+        soft_labels: float32 probabilities, (N, classes), or each teacher's, (N, teachers, classes), or None.
+        factor: tiles per side of a stored image, of which these images were decoded.
+        temperature: of the soft labels.
+        taught_by: the commits (or digests) of the teachers whose they are, where that is known.
+    """
+
+    pixel_values: Tensor
+    images: Tensor
+    labels: Tensor
+    class_names: list[str]
+    image_bytes: int
+    soft_labels: Tensor | None = None
+    factor: int = 1
+    temperature: float = 1.0
+    taught_by: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        count, channels, height, width = self.pixel_values.shape
+        stored = f", decoded from {count // self.factor**2} stored ones" if self.factor > 1 else ""
+        soft = "" if self.soft_labels is None else ", with soft labels"
+        return (
+            f"DistilledSet of {count} images of {len(self.class_names)} classes{stored}: "
+            f"{channels}×{height}×{width} (channels × height × width){soft}"
+        )
+
+    @property
+    def ipc(self) -> int | tuple[int, ...]:
+        """Stored images per class, see `images_per_class`."""
+        return images_per_class(self.labels, self.factor, len(self.class_names))
+
+    def copy(self, name: str) -> Tensor:
+        """The 'float' or the '8bit' copy as float32 in [0, 1] space."""
+        return self.pixel_values if name == "float" else self.images.float() / 255
+
+    def bytes(self, name: str) -> int:
+        """What the stored images of a copy take: float32, or PNG as they are."""
+        return self.pixel_values.numel() * 4 // self.factor**2 if name == "float" else self.image_bytes
+
+    @property
+    def soft_label_bytes(self) -> int:
+        """What the soft labels take beside them, in float32."""
+        return 0 if self.soft_labels is None else self.soft_labels.numel() * 4
+
+    def decoded(self, images: "DistilledSet", name: str) -> "DistilledSet":
+        """These stored images as the training images that they decode to; raises DataError where they don't fit."""
+        factor = math.isqrt(len(images.labels) // len(self.labels))
+        labels = self.labels.repeat_interleave(factor**2)
+        if images.class_names != self.class_names or not torch.equal(images.labels, labels):
+            raise DataError(
+                f"The {len(images.labels)} decoded images of {name} aren't a square number of each of its "
+                f"{len(self.labels)} stored ones, in their order."
+            )
+        return dataclasses.replace(images, image_bytes=self.image_bytes, factor=factor)
+
+
+def images_per_class(labels: Tensor, factor: int = 1, num_classes: int = 0) -> int | tuple[int, ...]:
+    """Stored images of each class: a single number where all classes have as many.
+
+    Args:
+        labels: int64, (N,), of the training images.
+        factor: tiles per side of a stored image, of which these were decoded.
+        num_classes: how many classes there are at least.
+    """
+    counts = (torch.bincount(labels, minlength=num_classes) // factor**2).tolist()
+    return counts[0] if len(set(counts)) == 1 else tuple(counts)
+
+
+def ipc_in_words(ipc: int | Sequence[int]) -> str:
+    """`3` images per class, or `3–5` where classes differ."""
+    least, most = (ipc, ipc) if isinstance(ipc, int) else (min(ipc), max(ipc))
+    return str(least) if least == most else f"{least}–{most}"
+
+
+def to_eight_bits(pixel_values: Tensor) -> Tensor:
+    """Images in [0, 1] space, clipped and rounded to uint8."""
+    return (pixel_values.clamp(0, 1) * 255).round().to(torch.uint8)
+
+
+def to_pil(image: Tensor) -> Any:
+    """One uint8 image (1 or 3, height, width) as a PIL image."""
+    from PIL import Image
+
+    array = image.cpu().numpy()
+    return Image.fromarray(array[0] if len(array) == 1 else array.transpose(1, 2, 0))
+
+
+def to_dataset(synthetic: SyntheticSet, soft_labels: Tensor | None = None) -> "datasets.Dataset":
+    """The stored images as rows: image (PNG, 8 bit), label (ClassLabel), pixel_values (float32, exact, [0, 1] space).
+
+    And `soft_label`, where there are any of the stored images.
+    """
+    return to_rows(synthetic.own_space().detach(), synthetic.labels, synthetic.class_names, soft_labels)
+
+
+def to_rows(
+    pixel_values: Tensor,
+    labels: Tensor,
+    class_names: list[str],
+    soft_labels: Tensor | None = None,
+    images: Tensor | None = None,
+) -> "datasets.Dataset":
+    """Images as the rows that a distilled set has: image, label, pixel_values, and soft_label where there are any.
+
+    Args:
+        pixel_values: floating, (N, 1 or 3, height, width), in [0, 1] space.
+        labels: int64, (N,).
+        class_names: the name of label i at place i.
+        soft_labels: floating, (N, num_classes) or (N, teachers, num_classes): probabilities, or None.
+        images: the 8-bit copy, uint8, of the pixels' shape; the pixels clipped and rounded if None.
+    """
+    import datasets
+
+    pixel_values = pixel_values.float().cpu()
+    features = {
+        "image": datasets.Image(),
+        "label": datasets.ClassLabel(names=class_names),
+        "pixel_values": datasets.Array3D(shape=tuple(pixel_values.shape[1:]), dtype="float32"),
+    }
+    rows = {
+        "image": [to_pil(image) for image in (to_eight_bits(pixel_values) if images is None else images)],
+        "label": labels.tolist(),
+        "pixel_values": list(pixel_values.numpy()),
+    }
+    if soft_labels is not None:
+        feature = datasets.List(datasets.Value("float32"))
+        features["soft_label"] = feature if soft_labels.ndim == 2 else datasets.List(feature)
+        rows["soft_label"] = soft_labels.float().cpu().tolist()
+    return datasets.Dataset.from_dict(rows, features=datasets.Features(features))
+
+
+def from_dataset(dataset: "datasets.Dataset", name: str) -> DistilledSet:
+    """Read the rows back; raises DataError, naming the set, where a column is missing or holds NaN."""
+    import datasets
+    import numpy
+
+    if missing := {"image", "label", "pixel_values"} - set(dataset.column_names):
+        raise DataError(f"{name} isn't a distilled set of hf_dd: it has no column {', '.join(sorted(missing))}.")
+    columns = dataset.with_format("numpy")
+    pixel_values = torch.from_numpy(numpy.stack([numpy.asarray(row) for row in columns["pixel_values"]])).float()
+    if not torch.isfinite(pixel_values).all():
+        raise DataError(f"{name} holds pixels that are not finite numbers.")
+    encoded = dataset.select_columns(["image"]).cast_column("image", datasets.Image(decode=False))["image"]
+    arrays = [numpy.asarray(image) for image in dataset["image"]]
+    images = numpy.stack([array[None] if array.ndim == 2 else array.transpose(2, 0, 1) for array in arrays])
+    labels = torch.tensor(dataset["label"], dtype=torch.int64)
+    class_names = dataset.features["label"].names
+    soft = dataset["soft_label"] if "soft_label" in dataset.column_names else None
+    return DistilledSet(
+        pixel_values,
+        torch.from_numpy(images),
+        labels,
+        class_names=class_names,
+        image_bytes=sum(len(record["bytes"]) for record in encoded),
+        soft_labels=None if soft is None else _soft_labels(soft, len(class_names), name),
+    )
+
+
+def _soft_labels(rows: Iterable[list | None], num_classes: int, name: str) -> Tensor:
+    try:
+        soft_labels = torch.tensor(list(rows), dtype=torch.float32)
+    except (TypeError, ValueError):  # None, or rows of several lengths
+        soft_labels = torch.zeros(0)
+    if soft_labels.ndim not in (2, 3) or soft_labels.shape[-1] != num_classes or not soft_labels.numel():
+        raise DataError(f"{name} has soft labels that aren't one probability for each of its {num_classes} classes.")
+    if not torch.isfinite(soft_labels).all():
+        raise DataError(f"{name} holds soft labels that are not finite numbers.")
+    return soft_labels
+
+
+def preview(pixel_values: Tensor, labels: Tensor, per_class: int = 10, scale: int = 4) -> Any:
+    """A grid of the 8-bit images as a PIL image: a row for each class, or a column where it has a single image.
+
+    Args:
+        pixel_values: (N, 1 or 3, height, width) in [0, 1] space.
+        labels: int64, (N,).
+        per_class: images shown per class, at most.
+        scale: screen pixels per image pixel, reduced for large images.
+    """
+    from PIL import Image
+
+    height, width = pixel_values.shape[-2:]
+    scale = max(1, min(scale, 112 // max(height, width)))
+    images = to_eight_bits(pixel_values.detach().float().cpu())
+    rows = [images[labels.cpu() == label][:per_class] for label in labels.unique().tolist()]
+    if max(map(len, rows)) == 1:
+        rows = [torch.cat(rows)]
+    gap = 1
+    cell = (width + gap, height + gap)
+    grid = Image.new("RGB", (cell[0] * max(map(len, rows)) + gap, cell[1] * len(rows) + gap), "white")
+    for row, members in enumerate(rows):
+        for column, image in enumerate(members):
+            grid.paste(to_pil(image).convert("RGB"), (column * cell[0] + gap, row * cell[1] + gap))
+    return grid.resize((grid.width * scale, grid.height * scale), Image.Resampling.NEAREST)

@@ -1,0 +1,157 @@
+"""A distilled set as rows and read back: both copies, labels, soft labels, and the preview."""
+
+import dataclasses
+
+import datasets
+import numpy as np
+import pytest
+import torch
+
+from hf_dd.config import DataConfig
+from hf_dd.data.image_data import load_data
+from hf_dd.errors import DataError
+from hf_dd.synthetic.distilled_set import DistilledSet, from_dataset, preview, to_dataset, to_eight_bits
+from hf_dd.synthetic.synthetic_set import SyntheticSet
+
+
+@pytest.fixture(autouse=True)
+def datasets_cache(tmp_path, monkeypatch):
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "datasets_cache")
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return load_data(DataConfig())
+
+
+@pytest.fixture(scope="module")
+def colours(digits):
+    """Digits with three channels of unequal statistics, and names that sort otherwise than their labels."""
+    images = torch.cat([digits.train.images, digits.train.images // 2, 255 - digits.train.images], dim=1)
+    names = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
+    return dataclasses.replace(
+        digits,
+        train=dataclasses.replace(digits.train, images=images),
+        mean=(0.3, 0.15, 0.7),
+        std=(0.4, 0.2, 0.35),
+        class_names=names,
+    )
+
+
+def make_set(data, init="noise", ipc=3, seed=0, dtype=torch.float32):
+    return SyntheticSet.initial(data, ipc, init, seed, dtype)
+
+
+def through_parquet(rows, folder):
+    (folder / "data").mkdir(parents=True)
+    rows.to_parquet(folder / "data" / "train-00000-of-00001.parquet")
+    return datasets.load_dataset(str(folder), split="train")
+
+
+@pytest.mark.parametrize("source", ["digits", "colours"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_the_float_copy_is_exact_through_parquet(source, dtype, tmp_path, request):
+    data = request.getfixturevalue(source)
+    synthetic = make_set(data, dtype=dtype)
+    expected = synthetic.own_space().detach().float()
+    assert (expected < 0).any() and (expected > 1).any()  # nothing is clipped in it
+    rows = through_parquet(to_dataset(synthetic), tmp_path)
+    assert rows.column_names == ["image", "label", "pixel_values"]
+    read = np.array(rows.with_format("numpy")["pixel_values"])
+    assert read.dtype == np.float32
+    assert read.tobytes() == expected.numpy().tobytes()
+    distilled = from_dataset(rows, "it")
+    assert torch.equal(distilled.pixel_values, expected)
+    assert torch.equal(distilled.copy("float"), expected)
+    assert distilled.labels.tolist() == synthetic.labels.tolist()
+    assert (distilled.ipc, distilled.class_names) == (3, data.class_names)
+
+
+def test_every_float32_survives(tmp_path):
+    special = torch.tensor([0.0, -0.0, 1e-45, 3.4028235e38, -3.4028235e38, 1 / 3, 1 + 2**-23, 2**-126])
+    synthetic = SyntheticSet(special.view(2, 1, 2, 2), ["a", "b"], (0.0,), (1.0,))
+    distilled = from_dataset(through_parquet(to_dataset(synthetic), tmp_path), "it")
+    expected = synthetic.own_space().detach().numpy()
+    assert distilled.pixel_values.numpy().tobytes() == expected.tobytes()
+    assert expected.flatten()[3] == np.float32(3.4028235e38)
+
+
+@pytest.mark.parametrize("source", ["digits", "colours"])
+def test_the_8_bit_copy_is_clipped_and_rounded(source, tmp_path, request):
+    synthetic = make_set(request.getfixturevalue(source))
+    rows = through_parquet(to_dataset(synthetic), tmp_path)
+    own = synthetic.own_space().detach().double().numpy()
+    expected = np.rint(np.minimum(np.maximum(own, 0), 1) * 255)
+    distilled = from_dataset(rows, "it")
+    assert distilled.images.dtype == torch.uint8 and distilled.images.shape == own.shape
+    assert np.array_equal(distilled.images.numpy(), expected)
+    assert np.array_equal(distilled.copy("8bit").numpy(), np.float32(expected) / np.float32(255))
+    assert rows[0]["image"].format == "PNG"
+    assert rows[0]["image"].mode == ("L" if source == "digits" else "RGB")
+
+
+def test_eight_bits_by_hand():
+    values = torch.tensor([-5.0, 0.0, 0.4 / 255, 0.6 / 255, 127.4 / 255, 1.0, 1.2, float("inf")])
+    assert to_eight_bits(values).tolist() == [0, 0, 0, 1, 127, 255, 255, 255]
+
+
+def test_labels_are_class_labels_with_the_names_in_order(colours, tmp_path):
+    rows = through_parquet(to_dataset(make_set(colours)), tmp_path)
+    assert rows.features["label"] == datasets.ClassLabel(names=colours.class_names)
+    assert rows.features["label"].int2str(rows[29]["label"]) == "nine"
+    assert rows.features["pixel_values"] == datasets.Array3D(shape=(3, 8, 8), dtype="float32")
+    assert list(rows["label"]) == [label for label in range(10) for _ in range(3)]
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
+def test_pixels_that_are_no_numbers_are_refused(digits, bad):
+    synthetic = make_set(digits)
+    rows = to_dataset(synthetic)
+    assert from_dataset(rows, "the set").ipc == 3
+    with torch.no_grad():
+        synthetic.pixels[17, 0, 3, 3] = bad
+    with pytest.raises(DataError, match="the set holds pixels that are not finite numbers"):
+        from_dataset(to_dataset(synthetic), "the set")
+
+
+@pytest.mark.parametrize("column", ["image", "label", "pixel_values"])
+def test_a_missing_column_is_named(digits, column):
+    rows = to_dataset(make_set(digits)).remove_columns(column)
+    with pytest.raises(DataError, match=f"the set isn't a distilled set of hf_dd: it has no column {column}"):
+        from_dataset(rows, "the set")
+
+
+# --- the preview
+
+
+def test_the_preview_shows_one_row_per_class(digits):
+    synthetic = make_set(digits, "real", ipc=3)
+    image = preview(synthetic.own_space(), synthetic.labels)
+    assert (image.mode, image.size) == ("RGB", (4 * (3 * 9 + 1), 4 * (10 * 9 + 1)))
+    array = np.asarray(image)
+    assert (array[:4] == 255).all() and (array[:, :4] == 255).all()  # the white border
+    eight_bits = to_eight_bits(synthetic.own_space().detach()).numpy()
+    for label, column in ((0, 0), (7, 2)):
+        top, left = 4 * (label * 9 + 1), 4 * (column * 9 + 1)
+        shown = array[top : top + 32 : 4, left : left + 32 : 4]
+        assert np.array_equal(shown, eight_bits[label * 3 + column].transpose(1, 2, 0).repeat(3, 2))
+
+
+@pytest.mark.parametrize(
+    ("count", "side", "size"),
+    [(12, 8, (4 * (10 * 9 + 1), 4 * 10)), (2, 32, (3 * (2 * 33 + 1), 3 * 34)), (1, 224, (226, 226))],
+)
+def test_the_previews_size(count, side, size):
+    image = preview(torch.rand(count, 3, side, side), torch.zeros(count, dtype=torch.int64))
+    assert image.size == size
+
+
+def test_a_distilled_set_says_what_it_is_in_a_line():
+    pixels = torch.zeros(8, 1, 6, 4)
+    few = DistilledSet(pixels, pixels.to(torch.uint8), torch.arange(2).repeat_interleave(4), ["cat", "dog"], 100)
+    assert repr(few) == "DistilledSet of 8 images of 2 classes: 1×6×4 (channels × height × width)"
+    tiled = dataclasses.replace(few, factor=2, soft_labels=torch.full((8, 2), 0.5))
+    assert repr(tiled) == (
+        "DistilledSet of 8 images of 2 classes, decoded from 2 stored ones: 1×6×4 (channels × height × width), "
+        "with soft labels"
+    )
