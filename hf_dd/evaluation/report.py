@@ -167,7 +167,7 @@ def bars(panels: Mapping[str, Sequence[Bar]], title: str) -> "Figure":
             end = bar.mean + (bar.half_width or 0)
             place = {"xy": (end, labels.index(bar.label)), "xytext": (4, 0), "textcoords": "offset points"}
             axis.annotate(f"{bar.mean:.1f}", **place, va="center", fontsize=8)
-        random = {bar.mean for bar in drawn if bar.baseline == "random"}
+        random = [bar.mean for bar in drawn if bar.baseline == "random"]
         if len(random) == 1:
             axis.axvline(*random, color="0.4", linestyle="--", linewidth=1)
         axis.set_xlim(0, limit)

@@ -120,7 +120,8 @@ def test_the_report_says_what_the_cells_reached(finished):
     assert "| guided − plain |" in text and "random real, ipc 1" in text and teacher["sha"] in text
     assert (finished / "out/report.png").read_bytes()[:4] == b"\x89PNG"
     assert "# small\n\n![Accuracies of the cells](report.png)\n\n| made | by |" in text
-    assert f"| command | `hf-dd study --study {finished / 'small.yaml'} --output_dir {finished / 'out'}` |" in text
+    (command,) = (line for line in text.splitlines() if line.startswith("| command | `hf-dd study "))
+    assert str(finished / "small.yaml") in command and f"--output_dir {finished / 'out'}" in command
     assert f"| code | hf-dd {provenance.versions()['hf-dd']} |" in text
     assert "| hardware | CPU, 1 process of 1 threads |" in text
 
