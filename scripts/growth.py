@@ -1,6 +1,6 @@
 """How a step's time and memory grow: with ipc, classes, the real set, the pool, the processes, and beyond the memory.
 
-    python scripts/growth.py                                # all of it: a table, growth.json and growth.png
+    python scripts/growth.py                                # all of it: growth.md, growth.json and growth.png
     python scripts/growth.py --work ipc pool --output_dir outputs/growth
 
 Every point is a run of hf_dd of its own (random images of 28×28, ConvNet-D3-W128, 64 real images per class and step,
@@ -13,6 +13,8 @@ import argparse
 import json
 import math
 import os
+import platform
+import shlex
 import statistics
 import subprocess
 import sys
@@ -266,12 +268,13 @@ def predicted(one, two, classes=(10, 100, 1_000), most=64):
 
 def plot(results, path):
     """Step time and peak memory of every sweep, relative to its first point."""
-    import matplotlib
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import NullLocator
 
-    matplotlib.use("agg")
-    from matplotlib import pyplot
+    from hf_dd.core import files
 
-    figure, axes = pyplot.subplots(1, 3, figsize=(13, 4))
+    figure = Figure(figsize=(13, 4), layout="constrained")
+    axes = figure.subplots(1, 3)
     quantities = {"step_s": "time of a step", "guide_s": "of which CLoM", "peak_mb": "peak memory"}
     for axis, (key, title) in zip(axes, quantities.items(), strict=True):
         for sweep, points in results.items():
@@ -281,17 +284,35 @@ def plot(results, path):
                 values, heights = zip(*sorted(chosen), strict=True)
                 axis.plot([v / values[0] for v in values], [h / heights[0] for h in heights], "o-", label=sweep)
         axis.set(xscale="log", yscale="log", title=title, xlabel="× the smallest value", ylabel="× its cost")
+        axis.set_xticks([1, 2, 5, 10, 20, 50], labels=["1", "2", "5", "10", "20", "50"])
+        axis.xaxis.set_minor_locator(NullLocator())
+        for format_ticks in (axis.yaxis.set_major_formatter, axis.yaxis.set_minor_formatter):
+            format_ticks("{x:g}")  # 1.5 instead of a power of ten
+        axis.tick_params(which="both", labelsize=8)
         axis.axhline(1, color="grey", linewidth=0.5)
-        if axis.lines[:-1]:
+        if len(axis.lines) > 1:
             axis.legend()
-    figure.tight_layout()
-    figure.savefig(path, dpi=120)
+    files.write(path, lambda place: figure.savefig(place, format="png", dpi=120))
+
+
+def made_by():
+    """What the numbers were made by: the command, the code, the hardware."""
+    from hf_dd.artefacts.provenance import versions
+
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.is_file() else []
+    models = [line.partition(": ")[2] for line in lines if line.startswith("model name")] or [platform.machine()]
+    return {
+        "command": shlex.join(["python", "scripts/growth.py", *sys.argv[1:]]),
+        "code": f"hf-dd {versions()['hf-dd']}, torch {versions()['torch']}",
+        "hardware": f"{models[0]}, {os.cpu_count()} cores, one thread for each process",
+    }
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", nargs="+", choices=SWEEPS, default=list(SWEEPS), help="Only these.")
-    parser.add_argument("--output_dir", default="outputs/growth", help="For growth.json and growth.png.")
+    parser.add_argument("--output_dir", default="outputs/growth", help="For growth.md, growth.json and growth.png.")
     parser.add_argument(
         "--smaller", type=int, default=1, help="Divide real images and steps by this, and run nothing twice."
     )
@@ -315,10 +336,15 @@ def main():
                 point = smaller(BASE | changed, options.smaller)
                 results[sweep].append((point, run_point(point, Path(folder))))
                 print(f"{sweep} {changed}: {results[sweep][-1][1]}", flush=True)
-    output = Path(options.output_dir)
-    output.mkdir(parents=True, exist_ok=True)
-    (output / "growth.json").write_text(json.dumps(results, indent=2))
+    from hf_dd.core import files
+    from hf_dd.evaluation import report
+
+    output, about = Path(options.output_dir), made_by()
+    files.write_json(output / "growth.json", {"about": about, "sweeps": results})
     plot(results, output / "growth.png")
+    facts = report.table(["made", "by"], about.items())
+    text = f"# How a step grows\n\n![Time and memory of a step](growth.png)\n\n{facts}\n\n{table(results)}\n"
+    files.write_text(output / "growth.md", text)
     print("\n" + table(results))
 
 

@@ -103,8 +103,8 @@ def main() -> None:
             predicted = torch.cat([network(part).argmax(1) for part in test_images.split(64)])
         scores.append(100 * (predicted == test_labels).float().mean().item())
         print(f"student {student}: {scores[-1]:.2f} %", flush=True)
-    spread = torch.tensor(scores).std().item() if len(scores) > 1 else 0.0
-    print(f"{sum(scores) / len(scores):.2f} ± {spread:.2f} % (n={len(scores)})")
+    spread = f" ± {torch.tensor(scores).std().item():.2f}" if len(scores) > 1 else ""
+    print(f"{sum(scores) / len(scores):.2f}{spread} % (n={len(scores)})")
 
 
 if __name__ == "__main__":

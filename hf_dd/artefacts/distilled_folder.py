@@ -22,6 +22,7 @@ from hf_dd.core import files
 from hf_dd.data.image_data import ImageData
 from hf_dd.distillation.distiller import Distillation
 from hf_dd.errors import ConfigError, HubError, RunError
+from hf_dd.evaluation.intervals import spread
 from hf_dd.importing.import_set import ImportedSet
 from hf_dd.synthetic.distilled_set import DistilledSet, preview, to_dataset, to_rows
 from hf_dd.teachers.pins import LOCK
@@ -60,7 +61,8 @@ class Artefact:
     def __repr__(self) -> str:
         lines = [f"{self.record.data['name']}: {self.record.summary}, in {self.folder}"]
         for row in (self.record.results or {}).get("rows", []):
-            lines.append(f"  {row['set']} [{row['copy']}]: {row['mean']:.2f} ± {row['std']:.2f} (n={row['n']})")
+            accuracy = spread(row["mean"], row["std"], row["n"])
+            lines.append(f"  {row['set']} [{row['copy']}]: {accuracy} (n={row['n']})")
         return "\n".join(lines)
 
     def load(self, configuration: str | None = None) -> "datasets.Dataset":

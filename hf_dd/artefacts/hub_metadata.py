@@ -65,12 +65,17 @@ def eval_results(data: dict[str, Any], results: dict[str, Any]) -> str:
             task_id=f"{slug(protocol['name'])}-v{protocol['version']}-{student_slug(row)}",
             value=round(row["mean"], 4),
             dataset_revision=data["sha"],
-            notes=f"{row['set']}, {row['copy']}: ± {row['std']:.2f} over {row['n']} students, {storage_of(row)}",
+            notes=f"{row['set']}, {row['copy']}: {students_of(row)}, {storage_of(row)}",
         )
         for row in results["rows"]
         if data["repo_id"]
     ]
     return yaml.safe_dump(eval_result_entries_to_yaml(entries), sort_keys=False, allow_unicode=True)
+
+
+def students_of(row: dict[str, Any]) -> str:
+    """How far a row's students are apart, and how many they are."""
+    return f"± {row['std']:.2f} over {row['n']} students" if row["n"] > 1 else "one student"
 
 
 def storage_of(row: dict[str, Any]) -> str:

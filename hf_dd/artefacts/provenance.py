@@ -1,14 +1,18 @@
 """Where a result comes from: its data, the command that repeats it, the versions that it was made with."""
 
 import dataclasses
+import functools
 import importlib.metadata
+import os
 import platform
 import shlex
+import subprocess
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from hf_dd.config import IN_MEMORY
 from hf_dd.core.registry import ADAPTERS, NETWORKS, OBJECTIVES, STARTS, origins
+from hf_dd.core.resources import PACKAGE
 from hf_dd.data.image_data import ImageData
 
 LIBRARIES = ("hf-dd", "torch", "accelerate", "datasets", "huggingface_hub", "transformers", "timm", "evaluate")
@@ -35,8 +39,24 @@ def data_record(data: ImageData) -> dict[str, Any]:
 
 
 def versions() -> dict[str, str]:
-    """Versions of Python and of the libraries that a result depends on."""
-    return {"python": platform.python_version(), **{name: importlib.metadata.version(name) for name in LIBRARIES}}
+    """Versions of Python and of the libraries that a result depends on; hf-dd's with the commit of a checkout."""
+    found = {"python": platform.python_version(), **{name: importlib.metadata.version(name) for name in LIBRARIES}}
+    return found | ({"hf-dd": f"{found['hf-dd']} at {commit()}"} if commit() else {})
+
+
+@functools.cache
+def commit() -> str | None:
+    """The commit of the checkout that this code runs from, with `-dirty` where files were changed; None elsewhere."""
+    if not (PACKAGE.parent / ".git").exists():
+        return None
+    command = ["git", "-C", str(PACKAGE.parent), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    try:
+        done = subprocess.run(
+            command, env=os.environ | {"GIT_OPTIONAL_LOCKS": "0"}, capture_output=True, text=True, check=True
+        )
+    except (OSError, subprocess.CalledProcessError):  # no git, or a checkout of someone else
+        return None
+    return done.stdout.strip()
 
 
 def plugins(settings: Mapping[str, Any], teachers: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, str]]:

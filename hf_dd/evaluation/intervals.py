@@ -11,26 +11,36 @@ CONFIDENCE = 0.95
 class Interval:
     """A mean with the half-width of its two-sided 95 % confidence interval (Student's t, n - 1 degrees of freedom).
 
-    `half_width` is infinite for a single value, which says nothing of the spread.
+    `half_width` is None for a single value, which says nothing of the spread.
     """
 
     mean: float
-    half_width: float
+    half_width: float | None
     n: int
 
     def __str__(self) -> str:
-        return f"{self.mean:.2f} [{self.mean - self.half_width:.2f}, {self.mean + self.half_width:.2f}]"
+        return f"{self.mean:.2f} {'(n = 1)' if self.half_width is None else between(self.mean, self.half_width)}"
 
 
 def of_mean(values: Sequence[float]) -> Interval:
     """The interval of the mean of independent values."""
     if len(values) < 2:
-        return Interval(statistics.fmean(values), float("inf"), len(values))
+        return Interval(statistics.fmean(values), None, len(values))
     from scipy.special import stdtrit  # scipy.stats has the same number, and takes a second to import
 
     quantile = float(stdtrit(len(values) - 1, (1 + CONFIDENCE) / 2))
     half_width = quantile * statistics.stdev(values) / len(values) ** 0.5
     return Interval(statistics.fmean(values), half_width, len(values))
+
+
+def between(mean: float, half_width: float | None) -> str:
+    """The ends of an interval; a dash where there is none."""
+    return "–" if half_width is None else f"[{mean - half_width:.2f}, {mean + half_width:.2f}]"
+
+
+def spread(mean: float, std: float, n: int) -> str:
+    """A mean with the standard deviation of n values, in words; a single value has none."""
+    return f"{mean:.2f} ± {std:.2f}" if n > 1 else f"{mean:.2f}"
 
 
 def of_difference(first: Sequence[float], second: Sequence[float]) -> Interval:

@@ -2,12 +2,18 @@
 
 import importlib.util
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from hf_dd.core import files
 from hf_dd.errors import ConfigError
+from hf_dd.evaluation import intervals
 from hf_dd.evaluation.results import Results, Row
 from hf_dd.teachers.teacher import TeacherSpec
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 def comparison(results: Results, about: dict[str, dict[str, Any]]) -> str:
@@ -23,8 +29,8 @@ def comparison(results: Results, about: dict[str, dict[str, Any]]) -> str:
     lines = ["| " + " | ".join(head + columns) + " |", "|" + "---|" * (len(head) + len(columns))]
     for index, row in enumerate(results.rows):
         first = next(i for i, other in enumerate(results.rows) if other.architecture == row.architecture)
-        cells = [row.set.replace("|", "\\|"), row.copy, row.architecture, f"{row.mean:.2f} ± {row.std:.2f}"]
-        cells += [interval_of(row), str(row.n), difference(results, index, first)]
+        cells = [row.set.replace("|", "\\|"), row.copy, row.architecture, row.accuracy]
+        cells += [intervals.between(row.mean, row.half_width), str(row.n), difference(results, index, first)]
         cells += [str(row.epochs), f"{row.learning_rate:g}{' (own)' if row.own_learning_rate else ''}"]
         cells += [str(row.ipc), row.storage]
         cells += [str(about.get(row.set, {}).get(key, "–")) for key in columns]
@@ -56,11 +62,6 @@ def difference(results: Results, index: int, first: int) -> str:
     return str(results.difference(index, first))
 
 
-def interval_of(row: Row) -> str:
-    """The confidence interval of a row's mean."""
-    return "–" if row.half_width is None else f"[{row.mean - row.half_width:.2f}, {row.mean + row.half_width:.2f}]"
-
-
 def scores(results: Results) -> str:
     """The scores, in markdown, with the mean accuracies (%) that each was computed from and their protocols."""
     lines = ["| set | copy | student | score | value | of |", "|" + "---|" * 6]
@@ -75,7 +76,7 @@ def matrix(results: Results) -> str:
     """Sets against architectures, in markdown."""
     architectures = results.architectures
     lines = ["| set | copy | " + " | ".join(architectures) + " |", "|" + "---|" * (2 + len(architectures))]
-    found = {(row.set, row.copy, row.architecture): f"{row.mean:.2f} ± {row.std:.2f}" for row in results.rows}
+    found = {(row.set, row.copy, row.architecture): row.accuracy for row in results.rows}
     for name, copy in dict.fromkeys((row.set, row.copy) for row in results.rows):
         cells = [found[name, copy, architecture] for architecture in architectures]
         lines.append("| " + " | ".join([name, copy, *cells]) + " |")
@@ -113,30 +114,68 @@ def require_matplotlib() -> None:
         raise ConfigError("A plot needs matplotlib: pip install hf-dd[plots]")
 
 
+@dataclass(frozen=True)
+class Bar:
+    """A bar of a plot: its label, a mean accuracy in percent, and what kind of real images it is of, if of such."""
+
+    label: str
+    mean: float
+    half_width: float | None
+    baseline: str | None = None
+
+
 def plot(results: Results, path: Path) -> None:
-    """Accuracies with their confidence intervals, a group of bars for each architecture, as a PNG.
+    """Write accuracies with their intervals as a PNG, a panel for each architecture.
 
     Raises ConfigError where matplotlib isn't installed.
     """
+    panels = {
+        name: [bar_of(row) for row in results.rows if row.architecture == name] for name in results.architectures
+    }
+    write_bars(panels, f"protocol {results.protocol}", path)
+
+
+def bar_of(row: Row) -> Bar:
+    """A row as a bar."""
+    return Bar(row.set if row.baseline else f"{row.set} [{row.copy}]", row.mean, row.half_width, row.baseline)
+
+
+def write_bars(panels: Mapping[str, Sequence[Bar]], title: str, path: Path) -> None:
+    """Write `bars` as a PNG, whole or not at all; raises ConfigError where matplotlib isn't installed."""
     require_matplotlib()
+    figure = bars(panels, title)
+    files.write(path, lambda place: figure.savefig(place, format="png", dpi=120, bbox_inches="tight"))
+
+
+def bars(panels: Mapping[str, Sequence[Bar]], title: str) -> "Figure":
+    """Bars from zero with their intervals, in panels beside each other that share the labels at their left.
+
+    Real images are grey, and a dashed line goes on from a single random baseline.
+    """
     from matplotlib.figure import Figure
 
-    architectures = results.architectures
-    names = list(dict.fromkeys((row.set, row.copy) for row in results.rows))
-    figure = Figure(figsize=(max(6, 1.2 * len(architectures) * len(names)), 4.5))
-    axis = figure.subplots()
-    width = 0.8 / len(names)
-    for place, (name, copy) in enumerate(names):
-        rows = [row for row in results.rows if (row.set, row.copy) == (name, copy)]
-        at = [architectures.index(row.architecture) + width * (place - (len(names) - 1) / 2) for row in rows]
-        errors = [row.half_width or 0 for row in rows]
-        axis.bar(at, [row.mean for row in rows], width, yerr=errors, capsize=3, label=f"{name} [{copy}]")
-    axis.set_xticks(range(len(architectures)), architectures)
-    axis.set_ylabel("test accuracy (%)")
-    lowest = min(row.mean - (row.half_width or 0) for row in results.rows)
-    axis.set_ylim(bottom=max(0, lowest - 5))
-    axis.set_title(f"protocol {results.protocol}; bars: 95 % intervals of means", fontsize=9)
-    axis.legend(fontsize=8)
-    figure.tight_layout()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=120)
+    every = [bar for drawn in panels.values() for bar in drawn]
+    labels = list(dict.fromkeys(bar.label for bar in every))[::-1]
+    limit = 1.2 * max(bar.mean + (bar.half_width or 0) for bar in every)
+    width = 6.5 if len(panels) == 1 else min(18, 3.2 * len(panels))
+    figure = Figure(figsize=(width, 1.2 + 0.32 * len(labels)), layout="constrained")
+    axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
+    for axis, (name, drawn) in zip(axes, panels.items(), strict=True):
+        for bar in drawn:
+            colour = "0.65" if bar.baseline else "tab:blue"
+            axis.barh(labels.index(bar.label), bar.mean, 0.7, xerr=bar.half_width, color=colour, capsize=3)
+            end = bar.mean + (bar.half_width or 0)
+            place = {"xy": (end, labels.index(bar.label)), "xytext": (4, 0), "textcoords": "offset points"}
+            axis.annotate(f"{bar.mean:.1f}", **place, va="center", fontsize=8)
+        random = [bar.mean for bar in drawn if bar.baseline == "random"]
+        if len(random) == 1:
+            axis.axvline(*random, color="0.4", linestyle="--", linewidth=1)
+        axis.set_xlim(0, limit)
+        axis.set_xticks([tick for tick in range(0, 101, 20) if tick <= limit])
+        axis.set_yticks(range(len(labels)), labels)
+        axis.set_ylim(-0.6, len(labels) - 0.4)
+        axis.tick_params(labelsize=8)
+        axis.set_title(name, fontsize=9)
+    dashed = "; dashed: random real images" if any(axis.lines for axis in axes) else ""
+    figure.supxlabel(f"test accuracy (%), 95 % intervals of means; {title}{dashed}", fontsize=8)
+    return figure

@@ -56,6 +56,11 @@ class Row:
     taught_by: tuple[str, ...] = ()
 
     @property
+    def accuracy(self) -> str:
+        """The mean and the standard deviation in words."""
+        return intervals.spread(self.mean, self.std, self.n)
+
+    @property
     def storage(self) -> str:
         """The bytes in words."""
         return f"{self.bytes:,}" + (f" + {self.soft_label_bytes:,} of soft labels" if self.soft_label_bytes else "")
@@ -71,7 +76,7 @@ class Row:
     def __str__(self) -> str:
         own = " (the set's own)" if self.own_learning_rate else ""
         return (
-            f"{self.set} [{self.copy}] {self.architecture}: {self.mean:.2f} ± {self.std:.2f} (n={self.n}), "
+            f"{self.set} [{self.copy}] {self.architecture}: {self.accuracy} (n={self.n}), "
             f"{self.epochs} epochs at {self.learning_rate:g}{own}, {self.storage} bytes"
             f"{', ' + self.teaching if self.teaching else ''}"
         )
@@ -164,7 +169,7 @@ def row_of(
         n=len(scores),
         mean=interval.mean,
         std=statistics.stdev(scores) if len(scores) > 1 else 0.0,
-        half_width=interval.half_width if len(scores) > 1 else None,
+        half_width=interval.half_width,
         scores=scores,
         protocol=str(protocol),
         learning_rate=protocol.learning_rate,

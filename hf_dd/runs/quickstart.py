@@ -62,7 +62,8 @@ def table(results: dict) -> str:
     """The rows of an evaluation as a small text table."""
     lines = [f"{'set':<36} {'copy':<6} {'accuracy':>16}   n"]
     for row in results["rows"]:
-        lines.append(f"{row['set']:<36} {row['copy']:<6} {row['mean']:7.2f} ± {row['std']:5.2f} %  {row['n']:>2}")
+        spread = f"± {row['std']:5.2f} %" if row["n"] > 1 else f"{'%':>9}"
+        lines.append(f"{row['set']:<36} {row['copy']:<6} {row['mean']:7.2f} {spread}  {row['n']:>2}")
     return "\n".join(lines)
 
 

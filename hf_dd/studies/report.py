@@ -17,12 +17,12 @@ from hf_dd.teachers.teacher import TeacherSpec
 
 logger = logging.getLogger(__name__)
 
-MARKDOWN, JSON, PLOT = "report.md", "report.json", "report.png"
+MARKDOWN, JSON, PLOT, RECIPE = "report.md", "report.json", "report.png", "study.yaml"
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What the distillations of a cell reached, one for each seed: the float copy's accuracies in percent.
+    """What the distillations of a cell reached, one for each seed: accuracies in percent, on the first copy evaluated.
 
     Attributes:
         records: of each seed, the content of `hf_dd.json`.
@@ -38,11 +38,16 @@ class Outcome:
         found = [dataclasses.asdict(Artefact.open(folder).record) for folder in folders]
         scores: dict[str, list[tuple[float, ...]]] = {}
         for record in found:
-            rows = [row for row in record["results"]["rows"] if row["baseline"] is None]
+            rows = rows_of(record)
             for row in rows:
                 if row["copy"] == rows[0]["copy"]:
                     scores.setdefault(row["architecture"], []).append(tuple(row["scores"]))
         return cls(found, scores)
+
+    @property
+    def copy(self) -> str:
+        """The copy of the sets that the students were trained on: float or 8bit."""
+        return rows_of(self.records[0])[0]["copy"]
 
     @property
     def first(self) -> str:
@@ -87,11 +92,6 @@ class Gain:
     interval: intervals.Interval
     of_each: dict[str, intervals.Interval]
 
-    @property
-    def architectures(self) -> list[str]:
-        """What it is the mean over."""
-        return list(self.of_each)
-
 
 def gain(outcomes: Mapping[str, Outcome], pairs: Sequence[tuple[str, str]]) -> Gain:
     """The mean over the pairs of first - second, paired by seed (or student), with its interval over those.
@@ -122,6 +122,9 @@ def write_report(
     outcomes: Mapping[str, Outcome],
     comparisons: Mapping[str, Sequence[tuple[str, str]]],
     traces: Mapping[str, Path],
+    *,
+    title: str,
+    command: str,
 ) -> None:
     """Write `report.md`, `report.json` and, where matplotlib is installed, `report.png` into a folder.
 
@@ -130,25 +133,36 @@ def write_report(
         outcomes: by a cell's name.
         comparisons: by a comparison's name the pairs of cells whose mean difference it is.
         traces: by a pool's name the trace of the search that chose it.
+        title: of the report.
+        command: that the study is run by.
     """
     searches = {name: files.read_json(path) for name, path in traces.items()}
     gains = {name: gain(outcomes, pairs) for name, pairs in comparisons.items()}
-    parts = [cell_table(outcomes)]
+    records = [record for outcome in outcomes.values() for record in outcome.records]
+    about = {
+        "command": command,
+        "code": sorted({f"hf-dd {record['versions']['hf-dd']}" for record in records}),
+        "hardware": sorted({place["hardware"] for record in records for place in (record["run"], record["results"])}),
+    }
+    plotted = report.can_plot()
+    parts = [f"# {title}", *([f"![Accuracies of the cells]({PLOT})"] if plotted else []), about_table(about)]
+    parts += ["## Accuracies", cell_table(outcomes)]
     if any(len(outcome.scores) > 1 for outcome in outcomes.values()):
         parts.append(architecture_table(outcomes))
     if gains:
-        parts.append(gain_table(gains, comparisons))
+        parts += ["## Comparisons", gain_table(gains, comparisons)]
     if several := {name: found for name, found in gains.items() if len(found.of_each) > 1}:
         parts.append(gains_of_each(several))
     if any(outcome.teachers for outcome in outcomes.values()):
-        parts += [teacher_table(outcomes), *pool_table(outcomes)]
+        parts += ["## Teachers", teacher_table(outcomes), *pool_table(outcomes)]
     if searches:
-        parts.append(search_table(searches))
+        parts += ["## Pools", search_table(searches)]
     files.write_text(folder / MARKDOWN, "\n\n".join(parts) + "\n")
-    content = {
+    content = about | {
         "cells": {
             name: {
                 "scores": outcome.scores,
+                "copy": outcome.copy,
                 "commands": [record["command"] for record in outcome.records],
                 "parquet_sha256": [record["parquet_sha256"] for record in outcome.records],
                 "teachers": outcome.teachers,
@@ -167,45 +181,68 @@ def write_report(
         "versions": versions(),
     }
     files.write_json(folder / JSON, content)
-    if report.can_plot():
-        plot({name: intervals.of_mean(outcome.units()) for name, outcome in outcomes.items()}, folder / PLOT)
+    if plotted:
+        report.write_bars({students_of(outcomes): bars_of(outcomes)}, "of each cell's first copy", folder / PLOT)
     logger.info("The report is %s.", folder / MARKDOWN)
+
+
+def about_table(about: Mapping[str, Any]) -> str:
+    """What made a study, in markdown: its recipe, the command, the code, the hardware."""
+    rows = [
+        ["recipe", f"[{RECIPE}]({RECIPE})"],
+        ["command", f"`{about['command']}`"],
+        ["code", "; ".join(about["code"])],
+        ["hardware", "; ".join(about["hardware"])],
+    ]
+    return report.table(["made", "by"], rows)
 
 
 def spread(scores: Sequence[float]) -> str:
     """Mean and standard deviation in words."""
-    return f"{statistics.fmean(scores):.2f}" + (f" ± {statistics.stdev(scores):.2f}" if len(scores) > 1 else "")
+    return intervals.spread(statistics.fmean(scores), statistics.stdev(scores) if len(scores) > 1 else 0, len(scores))
+
+
+def rows_of(record: Mapping[str, Any], baseline: str | None = None) -> list[dict[str, Any]]:
+    """The results of a set, or of a kind of real images beside it."""
+    return [row for row in record["results"]["rows"] if row["baseline"] == baseline]
+
+
+def students_of(outcomes: Mapping[str, Outcome]) -> str:
+    """The architectures that the cells' accuracies are of."""
+    return " and ".join(sorted({outcome.first for outcome in outcomes.values()})) + " students"
 
 
 def cell_table(outcomes: Mapping[str, Outcome]) -> str:
     """The cells in markdown, and what real images reach under the same protocol."""
-    rows, real = [], baseline_rows(outcomes)
+    rows = []
     for name, outcome in outcomes.items():
         students, interval, record = outcome.students(), intervals.of_mean(outcome.units()), outcome.records[0]
-        between = "–" if interval.n < 2 else str(interval).partition(" ")[2]
+        between = intervals.between(interval.mean, interval.half_width)
         count = f"{len(outcome.records)} × {len(students) // len(outcome.records)}"
         seconds = statistics.fmean(record["run"]["seconds"] for record in outcome.records)
-        own = next(row for row in record["results"]["rows"] if row["baseline"] is None)
         cost = outcome.teaching_seconds
         rows.append(
             [
-                *(name, protocol_of(record), spread(students), between, over_random(students, record), count),
-                *(f"{seconds:.0f} s", "–" if cost is None else f"{cost:.0f} s", f"{own['bytes']:,}"),
+                *(name, protocol_of(record), outcome.copy, spread(students), between),
+                *(over_random(students, record, outcome.first), count, f"{seconds:.0f} s"),
+                *(None if cost is None else f"{cost:.0f} s", f"{rows_of(record)[0]['bytes']:,}"),
             ]
         )
-    for (name, protocol), row in real.items():
-        figures = f"{row['mean']:.2f} ± {row['std']:.2f}"
-        rows.append([f"*{name}*", protocol, figures, "–", "–", str(row["n"]), "–", "–", f"{row['bytes']:,}"])
-    head = ["cell", "protocol", "accuracy (%)", "95 % interval", "over random", "n", "distilled in", "teachers took"]
-    students = " and ".join(sorted({outcome.first for outcome in outcomes.values()}))
-    hardware = sorted({record["run"]["hardware"] for outcome in outcomes.values() for record in outcome.records})
+    for (name, protocol), row in baseline_rows(outcomes).items():
+        figures = intervals.spread(row["mean"], row["std"], row["n"])
+        between = intervals.between(row["mean"], row["half_width"])
+        rows.append(
+            [f"*{name}*", protocol, row["copy"], figures, between, None, row["n"], None, None, f"{row['bytes']:,}"]
+        )
+    head = ["cell", "protocol", "copy", "accuracy (%)", "95 % interval", "over random", "n"]
+    head += ["distilled in", "teachers took", "bytes"]
     note = (
-        f"Accuracy of {students} students on the float copy: mean ± standard deviation over n = distillations × "
-        "students; intervals at 95 % over distillations where there are several, else over students. Over random: "
+        f"Accuracy of {students_of(outcomes)} on that copy of a set: mean ± standard deviation over n = distillations "
+        "× students; intervals at 95 % over distillations where there are several, else over students. Over random: "
         "points above random real images of the same ipc and protocol, in brackets the sum of both standard "
-        f"deviations. Distilled on {'; '.join(hardware)}."
+        "deviations."
     )
-    return f"{report.table([*head, 'bytes'], rows)}\n\n{note}"
+    return f"{report.table(head, rows)}\n\n{note}"
 
 
 def baseline_rows(outcomes: Mapping[str, Outcome]) -> dict[tuple[str, str], dict[str, Any]]:
@@ -219,12 +256,26 @@ def baseline_rows(outcomes: Mapping[str, Outcome]) -> dict[tuple[str, str], dict
     return found
 
 
-def over_random(students: Sequence[float], record: Mapping[str, Any]) -> str:
+def bars_of(outcomes: Mapping[str, Outcome]) -> list[report.Bar]:
+    """The cells as bars, and what real images reach, with their protocols where there are several."""
+    means = {name: intervals.of_mean(outcome.units()) for name, outcome in outcomes.items()}
+    real = baseline_rows(outcomes)
+    several = len({protocol for _, protocol in real}) > 1
+    bars = [report.Bar(name, interval.mean, interval.half_width) for name, interval in means.items()]
+    for (name, protocol), row in real.items():
+        label = f"{name} ({protocol})" if several else name
+        bars.append(report.Bar(label, row["mean"], row["half_width"], row["baseline"]))
+    return bars
+
+
+def over_random(students: Sequence[float], record: Mapping[str, Any], architecture: str) -> str | None:
     """How much better students are than those on random real images, beside the sum of both standard deviations."""
-    found = [row for row in record["results"]["rows"] if row["baseline"] == "random"]
-    if not found or len(students) < 2:
-        return "–"
-    return f"{statistics.fmean(students) - found[0]['mean']:+.2f} ({statistics.stdev(students) + found[0]['std']:.2f})"
+    found = [row for row in rows_of(record, "random") if row["architecture"] == architecture]
+    if not found:
+        return None
+    (row,) = found
+    both = f" ({statistics.stdev(students) + row['std']:.2f})" if min(len(students), row["n"]) > 1 else ""
+    return f"{statistics.fmean(students) - row['mean']:+.2f}{both}"
 
 
 def architecture_table(outcomes: Mapping[str, Outcome]) -> str:
@@ -233,7 +284,7 @@ def architecture_table(outcomes: Mapping[str, Outcome]) -> str:
     architectures = list(dict.fromkeys(name for outcome in several.values() for name in outcome.scores))
     rows = []
     for name, outcome in several.items():
-        own = [spread(outcome.students(each)) if each in outcome.scores else "–" for each in architectures]
+        own = [spread(outcome.students(each)) if each in outcome.scores else None for each in architectures]
         mean = statistics.fmean(statistics.fmean(outcome.students(each)) for each in outcome.scores)
         rows.append([name, *own, f"{mean:.2f}"])
     return report.table(["cell", *architectures, "mean"], rows)
@@ -250,14 +301,14 @@ def gain_table(gains: Mapping[str, Gain], pairs: Mapping[str, Sequence[tuple[str
     rows = []
     for name, found in gains.items():
         between = ", ".join(f"{first} − {second}" for first, second in pairs[name])
-        rows.append([name, str(found.interval), str(found.interval.n), between, ", ".join(found.architectures)])
+        rows.append([name, found.interval, found.interval.n, between, ", ".join(found.of_each)])
     return report.table(["comparison", "points, 95 % interval", "n", "pairs", "students"], rows)
 
 
 def gains_of_each(gains: Mapping[str, Gain]) -> str:
     """Comparisons over several architectures, by each of these, in markdown."""
     architectures = list(dict.fromkeys(each for found in gains.values() for each in found.of_each))
-    rows = [[name, *(str(found.of_each.get(each, "–")) for each in architectures)] for name, found in gains.items()]
+    rows = [[name, *map(found.of_each.get, architectures)] for name, found in gains.items()]
     return report.table(["comparison, points", *architectures], rows)
 
 
@@ -276,9 +327,9 @@ def pool_table(outcomes: Mapping[str, Outcome]) -> list[str]:
     rows = []
     for name, outcome in outcomes.items():
         if found := outcome.records[0]["diversity"]:
-            differing = "–" if found["disagreement"] is None else f"{100 * found['disagreement']:.2f}"
-            cka = "–" if found["cka"] is None else f"{found['cka']:.4f}"
-            rows.append([name, str(len(outcome.teachers)), differing, cka, f"{found['images']:,}"])
+            differing = None if found["disagreement"] is None else f"{100 * found['disagreement']:.2f}"
+            cka = None if found["cka"] is None else f"{found['cka']:.4f}"
+            rows.append([name, len(outcome.teachers), differing, cka, f"{found['images']:,}"])
     head = ["pool of", "teachers", "mean pairwise disagreement (%)", "mean pairwise CKA", "validation images"]
     return [report.table(head, rows)] if rows else []
 
@@ -291,19 +342,3 @@ def search_table(searches: Mapping[str, Mapping[str, Any]]) -> str:
         seconds = sum(pool["seconds"] for pool in search["tried"])
         rows.append([name, best["pool"], f"{best['score']:.2f}", tried, f"{seconds:.0f} s"])
     return report.table(["pool", "chosen", "validation accuracy (%)", "pools tried", "all their runs took"], rows)
-
-
-def plot(means: Mapping[str, intervals.Interval], path: Path) -> None:
-    """The cells' accuracies with their intervals as a PNG."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(7, 1 + 0.32 * len(means)))
-    axis = figure.subplots()
-    names = list(means)[::-1]
-    errors = [means[name].half_width if means[name].n > 1 else 0 for name in names]
-    axis.barh(names, [means[name].mean for name in names], xerr=errors, capsize=3, height=0.7)
-    axis.set_xlim(left=max(0, min(interval.mean for interval in means.values()) - 5))
-    axis.set_xlabel("test accuracy (%), 95 % intervals of means", fontsize=9)
-    axis.tick_params(labelsize=8)
-    figure.tight_layout()
-    files.write(path, lambda place: figure.savefig(place, format="png", dpi=120))

@@ -16,6 +16,7 @@ from filelock import FileLock, Timeout
 from hf_dd import hub
 from hf_dd.artefacts import distilled_folder, records, teacher_folder
 from hf_dd.artefacts.distilled_folder import Artefact
+from hf_dd.artefacts.provenance import command_line
 from hf_dd.config import EvaluationConfig, PretrainConfig, StudyConfig
 from hf_dd.config.base import field_names
 from hf_dd.core import files
@@ -70,11 +71,12 @@ def report(plan: Study, config: StudyConfig) -> None:
         places.setdefault(cell.name, []).append(cell.folder)
     outcomes = {name: Outcome.of(folders) for name, folders in places.items()}
     traces = {name: Path(pool.config.output_dir) / pins.TRACE for name, pool in plan.pools.items()}
-    study_report.write_report(folder, outcomes, plan.comparisons, traces)
+    how = {"title": plan.recipe.stem, "command": command_line("study", config)}
+    study_report.write_report(folder, outcomes, plan.comparisons, traces, **how)
     publish.write_study(folder, plan.recipe, outcomes)
     if config.push_to_hub:
-        how = {"tag": config.hub_tag, "private": config.hub_private_repo}
-        pushed = publish.push_study(folder, outcomes, config.hub_dataset_id or folder.name, **how)
+        place = {"tag": config.hub_tag, "private": config.hub_private_repo}
+        pushed = publish.push_study(folder, outcomes, config.hub_dataset_id or folder.name, **place)
         logger.info("Pushed %s: %s", pushed.pin, pushed.url)
 
 

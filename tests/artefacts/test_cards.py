@@ -400,6 +400,9 @@ def test_results_in_the_hubs_own_format(distilled):
         ("dsa-v1-convnet", 60.0),
     ]
     assert entries[0].notes == "pets-dm-clom-ce-ipc5, float: ± 0.46 over 3 students, 12,345 bytes"
+    distilled.results["rows"][1].update(n=1, std=0.0, half_width=None)
+    one = parse_eval_result_entries(yaml.safe_load(hub_metadata.eval_results(distilled.data, distilled.results)))[1]
+    assert one.notes == "random real, ipc 5, 8bit: one student, 12,345 bytes"
     distilled.results["rows"][0].update(architecture="me/teacher@final", backbone="c" * 40)
     entries = parse_eval_result_entries(yaml.safe_load(hub_metadata.eval_results(distilled.data, distilled.results)))
     assert [entry.task_id for entry in entries] == ["dsa-v1-teacher-cccccccc", "dsa-v1-convnet"]

@@ -366,7 +366,7 @@ def test_intervals_of_textbook_numbers():
     assert (paired.mean, paired.half_width) == pytest.approx((1.0, 4.30265 * 0.5 / 3**0.5), rel=1e-5)
     constant = intervals.of_difference([5, 6], [1, 2])
     assert paired.half_width > paired.mean and (constant.mean, constant.half_width) == (4, 0)
-    assert intervals.of_mean([7.0]).half_width == float("inf")
+    assert intervals.of_mean([7.0]).half_width is None
     with pytest.raises(ValueError):
         intervals.of_difference([1, 2], [1])
 

@@ -180,7 +180,11 @@ def test_growth_is_a_table_and_a_plot(run_python, tmp_path):
     done = run_python("scripts/growth.py", "--work", *works, "--smaller", 50, "--output_dir", tmp_path)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "growth.png").read_bytes().startswith(b"\x89PNG")
-    results = json.loads((tmp_path / "growth.json").read_text())
+    content = json.loads((tmp_path / "growth.json").read_text())
+    results, text = content["sweeps"], (tmp_path / "growth.md").read_text()
+    assert content["about"].keys() == {"command", "code", "hardware"}
+    assert all(f"| {name} | {value} |" in text for name, value in content["about"].items())
+    assert "](growth.png)" in text and "| what grows | value |" in text
     assert [point["real_set"] for point, _ in results["real_set"]] == [120, 1_200]
     assert all(found["step_s"] > 0 and found["guide_s"] > 0 for _, found in results["real_set"])
     exchanged = [found["bytes_exchanged"] for _, found in results["processes"]]

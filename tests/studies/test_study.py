@@ -14,6 +14,7 @@ from filelock import FileLock
 
 import hf_dd
 from hf_dd import hub
+from hf_dd.artefacts import provenance
 from hf_dd.artefacts.distilled_folder import Artefact
 from hf_dd.config import DistillConfig, StudyConfig
 from hf_dd.config.recipes import read_recipe
@@ -118,6 +119,11 @@ def test_the_report_says_what_the_cells_reached(finished):
     assert f"{statistics.fmean(s for c in report['cells']['plain']['scores']['ConvNet'] for s in c):.2f} ±" in text
     assert "| guided − plain |" in text and "random real, ipc 1" in text and teacher["sha"] in text
     assert (finished / "out/report.png").read_bytes()[:4] == b"\x89PNG"
+    assert "# small\n\n![Accuracies of the cells](report.png)\n\n| made | by |" in text
+    (command,) = (line for line in text.splitlines() if line.startswith("| command | `hf-dd study "))
+    assert str(finished / "small.yaml") in command and f"--output_dir {finished / 'out'}" in command
+    assert f"| code | hf-dd {provenance.versions()['hf-dd']} |" in text
+    assert "| hardware | CPU, 1 process of 1 threads |" in text
 
 
 def test_what_is_finished_is_kept(finished, monkeypatch):
@@ -437,7 +443,10 @@ def test_a_study_is_pushed_with_the_teachers_that_it_names_by_commit(tmp_path, u
         *(f"cells/guided-seed0/{name}" for name in ("hf_dd.json", "pool.json")),
     }
     card = (hub.pull(pin, "dataset") / "README.md").read_text()
-    assert f'load_dataset("{repo_id}", revision="first"' in card and (folder / "report.md").read_text().strip() in card
+    assert (
+        f'load_dataset("{repo_id}", revision="first"' in card
+        and (folder / "report.md").read_text().strip().partition("\n\n")[2] in card
+    )
     assert "1 cell, 1 distillation, 2 students" in card
     again = study.study(study=write(tmp_path, content), output_dir=str(folder), **options | {"hub_tag": None})
     assert list(hub.tags(repo_id, "dataset")) == ["first"]  # as when two runs of a study end together
@@ -535,7 +544,7 @@ def test_cells_are_compared_over_the_architectures_that_they_share():
         "narrow": outcome(70.0, 71.0),
     }
     found = study_report.gain(outcomes, [("wide", "other")])
-    assert found.architectures == ["ConvNet", "MLP"]
+    assert list(found.of_each) == ["ConvNet", "MLP"]
     assert found.interval.mean == pytest.approx(statistics.fmean([(1 + 4) / 2, (2 + 3) / 2]))
     assert {name: (own.mean, own.n) for name, own in found.of_each.items()} == {"ConvNet": (1.5, 2), "MLP": (3.5, 2)}
     alone = study_report.gain(outcomes, [("wide", "narrow")])
@@ -543,7 +552,7 @@ def test_cells_are_compared_over_the_architectures_that_they_share():
     assert table[0] == "| comparison, points | ConvNet | MLP |"
     assert table[2] == f"| over other | {found.of_each['ConvNet']} | {found.of_each['MLP']} |"
     assert table[3] == f"| over narrow | {alone.interval} | – |"
-    assert study_report.gain(outcomes, [("wide", "narrow")]).architectures == ["ConvNet"]
+    assert list(study_report.gain(outcomes, [("wide", "narrow")]).of_each) == ["ConvNet"]
     apart = {"vgg": study_report.Outcome([], {"VGG11": [(1.0, 2.0)]})}
     with pytest.raises(RunError, match="share no architecture"):
         study_report.gain(outcomes | apart, [("wide", "vgg")])
@@ -569,9 +578,90 @@ def test_what_teachers_took_counts_each_training_run_once():
 
 
 def test_random_images_are_what_a_cell_is_held_against():
-    rows = [{"baseline": None}, {"baseline": "random", "mean": 70.0, "std": 1.5}]
-    assert study_report.over_random((80.0, 82.0), {"results": {"rows": rows}}) == "+11.00 (2.91)"
-    assert study_report.over_random((80.0, 82.0), {"results": {"rows": rows[:1]}}) == "–"
+    def over(students, *rows):
+        return study_report.over_random(students, {"results": {"rows": [{"baseline": None}, *rows]}}, "ConvNet")
+
+    random = {"baseline": "random", "architecture": "ConvNet", "mean": 70.0, "std": 1.5, "n": 3}
+    assert over((80.0, 82.0), random) == "+11.00 (2.91)"
+    assert over((80.0, 82.0), random | {"architecture": "MLP", "mean": 1.0}, random) == "+11.00 (2.91)"
+    assert over((81.0,), random) == over((80.0, 82.0), random | {"n": 1, "std": 0.0}) == "+11.00"
+    assert over((80.0, 82.0)) is None
+
+
+def written(folder, *outcomes, comparisons=()):
+    """The text and the content of a report on outcomes."""
+    by_name = dict(zip("abcdefg", outcomes, strict=False))
+    pairs = {f"{first} against {second}": [(first, second)] for first, second in comparisons}
+    study_report.write_report(folder, by_name, pairs, {}, title="small", command="hf-dd study small")
+    return (folder / "report.md").read_text(), json.loads((folder / "report.json").read_text())
+
+
+def evaluated(*scores, copy="float", random=(60.0, 62.0), seeds=1):
+    """The outcome of a cell whose record says what its students and those of random real images reached."""
+
+    def row(scores, **facts):
+        mean, several = statistics.fmean(scores), len(scores) > 1
+        spread = {"std": statistics.stdev(scores) if several else 0.0, "half_width": 1.0 if several else None}
+        return {"architecture": "ConvNet", "n": len(scores), "mean": mean, "bytes": 640, **spread, **facts}
+
+    rows = [row(scores, set="cell", copy=copy, baseline=None)]
+    rows += [row(random, set="random real, ipc 1", copy="8bit", baseline="random")] if random else []
+    record = {
+        "results": {
+            "rows": rows,
+            "protocol": {"name": "dsa", "version": 1, "epochs": 300},
+            "hardware": "a GPU, 1 process",
+        },
+        "run": {"seconds": 3.0, "hardware": "CPU, 1 process of 2 threads"},
+        **{"teachers": [], "diversity": None, "command": "hf-dd distill", "parquet_sha256": "0" * 64},
+        "versions": {"hf-dd": "0.1.0 at " + "c" * 40},
+    }
+    return study_report.Outcome([record] * seeds, {"ConvNet": [tuple(scores)] * seeds})
+
+
+def test_a_report_says_what_it_was_made_by(tmp_path):
+    text, content = written(tmp_path, evaluated(80.0, 82.0))
+    assert text.startswith("# small\n\n![Accuracies of the cells](report.png)\n\n")
+    for line in (
+        "| recipe | [study.yaml](study.yaml) |",
+        "| command | `hf-dd study small` |",
+        f"| code | hf-dd 0.1.0 at {'c' * 40} |",
+        "| hardware | CPU, 1 process of 2 threads; a GPU, 1 process |",
+    ):
+        assert line in text
+    assert (content["command"], content["code"]) == ("hf-dd study small", [f"hf-dd 0.1.0 at {'c' * 40}"])
+
+
+def test_a_report_says_which_copy_it_is_of(tmp_path):
+    text, content = written(tmp_path, evaluated(80.0, 82.0, copy="8bit"), evaluated(80.0, 83.0))
+    assert "| a | dsa v1, 300 epochs | 8bit | 81.00 ± 1.41 |" in text
+    assert "| b | dsa v1, 300 epochs | float | 81.50 ± 2.12 |" in text
+    assert "float copy" not in text and "on that copy of a set" in text
+    assert [content["cells"][name]["copy"] for name in "ab"] == ["8bit", "float"]
+
+
+def test_a_report_on_one_student_has_no_spread(tmp_path):
+    text, content = written(
+        tmp_path, evaluated(81.0, random=(60.0,)), evaluated(80.0, random=(60.0,)), comparisons=["ab"]
+    )
+    assert "± 0.00" not in text and "inf" not in text and "nan" not in text
+    assert "| a | dsa v1, 300 epochs | float | 81.00 | – | +21.00 | 1 × 1 |" in text
+    assert "| *random real, ipc 1* | dsa v1, 300 epochs | 8bit | 60.00 | – | – | 1 |" in text
+    assert "| a against b | 1.00 (n = 1) | 1 |" in text
+    assert content["comparisons"]["a against b"]["half_width"] is None
+
+
+def test_a_studys_plot_shows_random_images_too(tmp_path):
+    bars = study_report.bars_of({"a": evaluated(80.0, 82.0), "b": evaluated(81.0)})
+    assert [(bar.label, bar.mean, bar.half_width is None, bar.baseline) for bar in bars] == [
+        ("a", 81.0, False, None),
+        ("b", 81.0, True, None),
+        ("random real, ipc 1", 61.0, False, "random"),
+    ]
+    other = evaluated(81.0)
+    other.records[0]["results"]["protocol"]["epochs"] = 100
+    labels = [bar.label for bar in study_report.bars_of({"a": evaluated(80.0, 82.0), "b": other})]
+    assert labels[2:] == [f"random real, ipc 1 (dsa v1, {epochs} epochs)" for epochs in (300, 100)]
 
 
 @pytest.mark.parametrize(
