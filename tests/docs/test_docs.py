@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from hf_dd import __version__
+from hf_dd import PUBLIC, __version__
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
@@ -40,6 +40,15 @@ def test_made_parts_are_what_the_script_writes_now(build_docs, monkeypatch):
     assert {DOCS / "reference" / "commands.md", DOCS / "methods.md", ROOT / "README.md"} <= set(written)
     stale = [str(path.relative_to(ROOT)) for path, text in written.items() if path.read_text(encoding="utf-8") != text]
     assert not stale, f"python scripts/build_docs.py writes {stale} anew"
+
+
+def test_every_public_name_is_in_the_reference():
+    page = (DOCS / "reference" / "api.md").read_text(encoding="utf-8").splitlines()
+    for module, names in PUBLIC.items():
+        for name in names:
+            assert {f"::: hf_dd.{module}.{name}", f"::: hf_dd.{module}"} & set(page), (
+                f"{name} isn't in reference/api.md"
+            )
 
 
 def test_readme_is_short_and_has_the_two_commands():
