@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -139,6 +140,13 @@ def test_results_as_tables(build_docs, tmp_path, monkeypatch):
 
 def test_the_citation_has_the_version():
     assert yaml.safe_load((ROOT / "CITATION.cff").read_text())["version"] == __version__
+
+
+def test_a_source_distribution_holds_the_docs():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    included = project["tool"]["hatch"]["build"]["targets"]["sdist"]["include"]
+    assert all((ROOT / name.removeprefix("/")).exists() for name in included)
+    assert {"/docs", "/mkdocs.yml", "/CHANGELOG.md", "/CONTRIBUTING.md", "/README.md", "/CITATION.cff"} <= set(included)
 
 
 def build(folder):
