@@ -146,7 +146,8 @@ def test_a_source_distribution_holds_the_docs():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     included = project["tool"]["hatch"]["build"]["targets"]["sdist"]["include"]
     assert all((ROOT / name.removeprefix("/")).exists() for name in included)
-    assert {"/docs", "/mkdocs.yml", "/CHANGELOG.md", "/CONTRIBUTING.md", "/README.md", "/CITATION.cff"} <= set(included)
+    for name in ("docs", "mkdocs.yml", "CHANGELOG.md", "CONTRIBUTING.md", "README.md", "CITATION.cff"):
+        assert f"/{name}" in included
 
 
 def build(folder):
