@@ -173,8 +173,10 @@ def headlines(kind, content):
         best = max(cells, key=lambda name: statistics.fmean(cells[name]))
         yield f"best of {len(cells)} cells: `{best}`", spread(cells[best])
         for name, gain in content["comparisons"].items():
-            low, high = (gain["mean"] + sign * gain["half_width"] for sign in (-1, 1))
-            yield name, f"{gain['mean']:+.2f} [{low:.2f}, {high:.2f}] points (n = {gain['n']})"
+            between = ""
+            if gain["n"] > 1:
+                between = " [{:.2f}, {:.2f}]".format(*(gain["mean"] + sign * gain["half_width"] for sign in (-1, 1)))
+            yield name, f"{gain['mean']:+.2f}{between} points (n = {gain['n']})"
     elif kind == "benchmark":
         for row in content["rows"]:
             work = row["work"].replace("_", " ")
