@@ -6,8 +6,7 @@
 
 What is written stands between `<!-- made: NAME -->` and `<!-- end -->`, or is a page of its own. The tables come from
 the registries and from the classes that are registered, the command reference is what `hf-dd COMMAND --help` prints,
-and the results are read from the files below docs/results. `zensical build --strict` then needs neither torch nor
-hf_dd.
+and the results are read from the files below docs/results. `zensical build --strict` then needs no torch.
 """
 
 import argparse
@@ -60,46 +59,50 @@ def paper_of(words):
     return f"[{paper}](https://arxiv.org/abs/{words['arxiv']})" if "arxiv" in words else paper
 
 
-def methods():
-    """The methods of `--objective`."""
+def objectives():
+    """The methods with their words and classes, those that optimise before those that choose."""
     from hf_dd.core.registry import OBJECTIVES
 
-    declared = {name: words for name, (_, words) in OBJECTIVES.declared.items()}
-    rows = [[f"`{name}`", words["title"], paper_of(words), words.get("needs", "")] for name, words in declared.items()]
-    return table(["`--objective`", "method", "paper", "needs"], rows)
+    found = [(name, words, OBJECTIVES[name]) for name, (_, words) in OBJECTIVES.declared.items()]
+    return sorted(found, key=lambda method: method[2].published.iterations == 0)
+
+
+def methods():
+    """The methods of `--objective`."""
+    rows = [[f"`{name}`", words["title"], paper_of(words), words.get("needs", "")] for name, words, _ in objectives()]
+    return table(["name", "method", "paper", "needs"], rows)
 
 
 def published():
-    """What each method takes for an option that isn't given, and the options that are its own."""
-    from hf_dd.core.registry import OBJECTIVES
-
-    rows = []
-    for name in OBJECTIVES.declared:
-        objective = OBJECTIVES[name]
+    """What each method that optimises takes for what isn't given, and the options that are a method's own."""
+    rows, own = [], []
+    for name, _, objective in objectives():
         values = [getattr(objective.published, key) for key in PUBLISHED]
-        own = [f"`{field.name}={field.default}`" for field in dataclasses.fields(objective.Options)]
-        rows.append([f"`{name}`", *("–" if value is None else value for value in values), " ".join(own) or "–"])
-    return table(["`--objective`", *PUBLISHED.values(), "`--objective_options`"], rows)
+        if objective.published.iterations:
+            rows.append([f"`{name}`", *("–" if value is None else value for value in values)])
+        if options := [f"`{field.name}={field.default}`" for field in dataclasses.fields(objective.Options)]:
+            own.append(f"- `{name}`: {' '.join(options)}")
+    return f"{table(['name', *PUBLISHED.values()], rows)}\n\nOptions of a method's own:\n\n{chr(10).join(own)}"
 
 
-def titles(registry, option):
+def titles(registry):
     """The names of a registry with their titles."""
     rows = [[f"`{name}`", words["title"]] for name, (_, words) in registry.declared.items()]
-    return table([option, "what it is"], rows)
+    return table(["name", "what it is"], rows)
 
 
 def networks():
     """The networks of `--architecture`."""
     from hf_dd.core.registry import NETWORKS
 
-    return titles(NETWORKS, "`--architecture`")
+    return titles(NETWORKS)
 
 
 def starts():
     """What images may start from."""
     from hf_dd.core.registry import STARTS
 
-    return titles(STARTS, "`--init`")
+    return titles(STARTS)
 
 
 def protocols():
@@ -111,7 +114,7 @@ def protocols():
         protocol = PROTOCOLS[name]
         values = (protocol.version, protocol.epochs, protocol.optimizer, protocol.learning_rate)
         rows.append([f"`{name}`", words["title"], paper_of(words), *values])
-    return table(["`--eval_protocol`", "students", "paper", "version", "epochs", "optimiser", "rate"], rows)
+    return table(["name", "students", "paper", "version", "epochs", "optimiser", "rate"], rows)
 
 
 # --- from the command line
@@ -170,8 +173,10 @@ def headlines(kind, content):
         best = max(cells, key=lambda name: statistics.fmean(cells[name]))
         yield f"best of {len(cells)} cells: `{best}`", spread(cells[best])
         for name, gain in content["comparisons"].items():
-            low, high = (gain["mean"] + sign * gain["half_width"] for sign in (-1, 1))
-            yield name, f"{gain['mean']:+.2f} [{low:.2f}, {high:.2f}] points (n = {gain['n']})"
+            between = ""
+            if gain["n"] > 1:
+                between = " [{:.2f}, {:.2f}]".format(*(gain["mean"] + sign * gain["half_width"] for sign in (-1, 1)))
+            yield name, f"{gain['mean']:+.2f}{between} points (n = {gain['n']})"
     elif kind == "benchmark":
         for row in content["rows"]:
             work = row["work"].replace("_", " ")

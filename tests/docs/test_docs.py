@@ -7,16 +7,18 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+import tomllib
 from pathlib import Path
 
 import pytest
 import yaml
 
-from hf_dd import __version__
+from hf_dd import PUBLIC, __version__
+from tests.test_floors import FLOORS
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
-PAGES = sorted(DOCS.rglob("*.md"))
+PAGES = sorted(page for page in DOCS.rglob("*.md") if len(page.relative_to(DOCS).parts) <= 3)  # no cells of a study
 TEXTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *PAGES]
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 BLOCK = re.compile(r"^```bash\n(.*?)^```", re.MULTILINE | re.DOTALL)
@@ -42,6 +44,21 @@ def test_made_parts_are_what_the_script_writes_now(build_docs, monkeypatch):
     assert not stale, f"python scripts/build_docs.py writes {stale} anew"
 
 
+def test_every_public_name_is_in_the_reference():
+    page = (DOCS / "reference" / "api.md").read_text(encoding="utf-8").splitlines()
+    for module, names in PUBLIC.items():
+        for name in names:
+            assert {f"::: hf_dd.{module}.{name}", f"::: hf_dd.{module}"} & set(page), (
+                f"{name} isn't in reference/api.md"
+            )
+
+
+def test_contributing_has_the_floors():
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (`[^|]*`) \|", text, re.MULTILINE)
+    assert [set(re.findall(r"`(\w+)`", row)) for row in rows] == [set(floor.split()) for floor in FLOORS]
+
+
 def test_readme_is_short_and_has_the_two_commands():
     lines = (ROOT / "README.md").read_text(encoding="utf-8").splitlines()
     assert len(lines) <= 150
@@ -51,8 +68,8 @@ def test_readme_is_short_and_has_the_two_commands():
 
 def test_every_page_is_in_the_menu():
     menu = re.findall(r"[\w/-]+\.md", json.dumps(yaml.safe_load((ROOT / "mkdocs.yml").read_text())["nav"]))
-    written_here = {page.relative_to(DOCS).as_posix() for page in PAGES}
-    assert set(menu) == {page for page in written_here if not page.startswith("results/") or "README" in page}
+    pages = {page.relative_to(DOCS).as_posix() for page in PAGES}
+    assert set(menu) == {page for page in pages if page == "results/README.md" or not page.startswith("results/")}
     assert len(menu) == len(set(menu))
 
 
@@ -106,7 +123,10 @@ def test_results_as_tables(build_docs, tmp_path, monkeypatch):
             "dm": {"scores": {"ConvNet": [[50.0, 52.0], [53.0, 55.0]]}},  # two distillations: 51 and 54
             "guided": {"scores": {"ConvNet": [[60.0, 62.0], [60.0, 62.0]]}},
         },
-        "comparisons": {"gain": {"mean": 8.5, "half_width": 1.25, "n": 2}},
+        "comparisons": {
+            "gain": {"mean": 8.5, "half_width": 1.25, "n": 2},
+            "of one": {"mean": -0.5, "half_width": 0.0, "n": 1},  # no interval
+        },
     }
     bench = {"rows": [{"work": "dm_step", "ratio": 4.66, "n": 5}]}
     growth = {"ipc": [[{"ipc": 1}, {"step_s": 0.5}], [{"ipc": 10}, {"step_s": 1.25}]]}
@@ -120,6 +140,7 @@ def test_results_as_tables(build_docs, tmp_path, monkeypatch):
     assert lines == [
         "| best of 2 cells: `guided` | 61.00 ± 0.00 % (n = 2) | [s](docs/results/s/report.md) |",
         "| gain | +8.50 [7.25, 9.75] points (n = 2) | [s](docs/results/s/report.md) |",
+        "| of one | -0.50 points (n = 1) | [s](docs/results/s/report.md) |",
         "| dm step, against the papers' loop | 4.7 × as fast (n = 5) | [b](docs/results/b/benchmark.json) |",
         "| a step, ipc = 1, 10 | 0.5 s, 1.25 s | [g](docs/results/g/growth.json) |",
     ]
@@ -130,6 +151,14 @@ def test_results_as_tables(build_docs, tmp_path, monkeypatch):
 
 def test_the_citation_has_the_version():
     assert yaml.safe_load((ROOT / "CITATION.cff").read_text())["version"] == __version__
+
+
+def test_a_source_distribution_holds_the_docs():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    included = project["tool"]["hatch"]["build"]["targets"]["sdist"]["include"]
+    assert all((ROOT / name.removeprefix("/")).exists() for name in included)
+    for name in ("docs", "mkdocs.yml", "CHANGELOG.md", "CONTRIBUTING.md", "README.md", "CITATION.cff"):
+        assert f"/{name}" in included
 
 
 def build(folder):
