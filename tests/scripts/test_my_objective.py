@@ -43,7 +43,7 @@ def test_it_brings_the_images_nearer_to_their_classes(MyObjective):  # noqa: N80
     initial = make_set(data, 1)
 
     def distance(synthetic):
-        return float(sum(next(objective.losses(make_step(synthetic, data, 1000))).values()))
+        return sum(next(objective.losses(make_step(synthetic, data, 1000))).values()).item()
 
     before = distance(initial)
     optimise(objective, initial, data, steps=20)
