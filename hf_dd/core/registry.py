@@ -46,10 +46,11 @@ class Registry(Mapping[str, Any]):
         self.group = f"hf_dd.{group or folder}"
         self._definitions: dict[str, Any] = {}
         self._words: dict[str, dict[str, Any]] = {}
+        self._modules: dict[str, str] = {}  # by name, the one that registers it: a protocol's own says nothing of that
         self._demand: Callable[[Any], str | None] = lambda definition: None
 
     def requires(self, demand: Callable[[Any], str | None]) -> Callable[[Any], str | None]:
-        """Keep the function that says what a stranger's definition has to be, if it isn't: "has to be …"."""
+        """Keep the function that gives what another package's definition has to be ("has to be …"), if it isn't."""
         self._demand = demand
         return demand
 
@@ -58,11 +59,12 @@ class Registry(Mapping[str, Any]):
 
         Raises ConfigError where another definition has that name.
         """
+        module = sys._getframe(1).f_globals["__name__"]
 
         def keep(definition: Definition) -> Definition:
             if self._definitions.get(name, definition) is not definition:
                 raise ConfigError(f"The {self.noun} {name!r} is registered twice: choose another name.")
-            self._definitions[name] = definition
+            self._definitions[name], self._modules[name] = definition, module
             self._words[name] = {"title": title, **words}
             return definition
 
@@ -152,6 +154,7 @@ class Registry(Mapping[str, Any]):
             importlib.import_module(f"{PACKAGE.name}.{self.home}")
         if wrong := self._demand(definition):
             raise ConfigError(f"{self.option} {name}: {place} is no {self.noun}: it {wrong}.")
+        self._modules.setdefault(name, module)
         return self._definitions.setdefault(name, definition)
 
     def words(self, name: str) -> dict[str, Any]:
@@ -181,8 +184,8 @@ class Registry(Mapping[str, Any]):
             return None
         if name in self.plugins:
             return {"package": self.plugins[name].dist.name, "version": self.plugins[name].dist.version}
-        definition = self.installed(name)
-        module = sys.modules[name.partition(":")[0] if ":" in name else definition.__module__]
+        self.installed(name)
+        module = sys.modules[self._modules[name]]
         if not getattr(module, "__file__", None):  # typed into an interpreter
             return {"module": module.__name__}
         file = Path(module.__file__).resolve()

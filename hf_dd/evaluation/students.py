@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from hf_dd.core.registry import NETWORKS
+from hf_dd.core.registry import NETWORKS, origins
 from hf_dd.core.seeding import isolated_rng
 from hf_dd.data.batches import Images, in_chunks
 from hf_dd.data.image_data import ImageData
@@ -29,13 +29,13 @@ class FromScratch:
     backbone = None
 
     def __init__(self, architecture: str, data: ImageData):
-        self.identity = architecture
-        self.data = data
+        self.architecture, self.data = architecture, data
         new_student(architecture, data, 0)
+        self.identity = origins([(NETWORKS, architecture)]) or architecture  # a plug-in's code may change
 
     def new(self, seed: int) -> nn.Module:
         """A student on the CPU."""
-        return new_student(self.identity, self.data, seed)
+        return new_student(self.architecture, self.data, seed)
 
     def inputs(self, images: Images, keep: bool = False) -> Images:
         """What a student trains on and is tested on: the images, on the data's device."""

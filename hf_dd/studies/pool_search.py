@@ -34,6 +34,7 @@ from hf_dd.errors import ConfigError, RunError
 from hf_dd.evaluation.candidates import Candidate
 from hf_dd.evaluation.evaluation import Evaluation, Job
 from hf_dd.evaluation.protocols import Protocol
+from hf_dd.evaluation.students import require_known
 from hf_dd.studies.pool_options import Options, pools_of
 from hf_dd.synthetic.synthetic_set import SyntheticSet
 from hf_dd.teachers.feature_cache import FeatureMemory
@@ -95,6 +96,7 @@ def checked(config: SelectConfig) -> Protocol:
     """The protocol of a search's students; raises ConfigError for options that don't fit together."""
     check_options(distillation(config, ["candidates"]))
     protocol = Protocol.from_config(config)
+    require_known(config.eval_architectures, protocol)
     if protocol.labels != "hard" or protocol.trains != "network":
         raise ConfigError(f"--eval_protocol {protocol.name}: students on hard labels choose a pool: give dsa or dc.")
     return protocol

@@ -63,6 +63,7 @@ def module(tmp_path, monkeypatch):
     for known in FILLED:
         monkeypatch.setattr(known, "_definitions", dict(known._definitions))
         monkeypatch.setattr(known, "_words", dict(known._words))
+        monkeypatch.setattr(known, "_modules", dict(known._modules))
 
     def write(name, text):
         (tmp_path / f"{name}.py").write_text(text)
@@ -87,16 +88,15 @@ def test_a_module_in_the_working_directory_and_a_class(module):
 
 def test_whose_a_definition_is(module, monkeypatch):
     module("strange_method", OBJECTIVE)
-    found = OBJECTIVES.find("strange_method:Mine")
+    OBJECTIVES.find("strange_method:Mine")
     origin = registry.origins([(OBJECTIVES, "strange_method:Mine"), (OBJECTIVES, "dm"), (STARTS, "never heard of")])
     digest = hashlib.sha256(OBJECTIVE.encode()).hexdigest()
     assert origin == {"objective strange_method:Mine": {"module": "strange_method", "sha256": digest}}
     assert registry.origins_in_words(origin).startswith("objective `strange_method:Mine` of the module strange_method")
     assert OBJECTIVES.origin("strange") == origin["objective strange_method:Mine"]
-    found.__module__ = "__main__"  # typed into an interpreter, as far as anyone can tell
-    OBJECTIVES.register("typed", title="typed")(found)
-    monkeypatch.delattr(sys.modules["__main__"], "__file__", raising=False)
-    assert OBJECTIVES.origin("typed") == {"module": "__main__"}
+    PROTOCOLS.register("typed", title="typed")(PROTOCOLS["dc"].with_changes(epochs=3))
+    monkeypatch.delattr(sys.modules[__name__], "__file__")  # as if this were an interpreter
+    assert PROTOCOLS.origin("typed") == {"module": __name__}
 
 
 @pytest.mark.parametrize(

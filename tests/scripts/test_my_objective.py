@@ -33,7 +33,7 @@ def test_it_runs_from_its_folder(run_python, tmp_path):
     assert record["plugins"]["objective my_objective:MyObjective"]["module"] == "my_objective"
     card = (tmp_path / "set/README.md").read_text()
     assert "made by\nmatching of the means and variances of features." in card
-    assert "hf-dd distill --objective my_objective:MyObjective" in card
+    assert " --objective my_objective:MyObjective " in card
     assert "Plug-ins: objective `my_objective:MyObjective` of the module my_objective (sha256 `" in card
 
 
@@ -43,7 +43,7 @@ def test_it_brings_the_images_nearer_to_their_classes(MyObjective):  # noqa: N80
     initial = make_set(data, 1)
 
     def distance(synthetic):
-        return float(sum(next(objective.losses(make_step(synthetic, data, 1000))).values()))
+        return sum(next(objective.losses(make_step(synthetic, data, 1000))).values()).item()
 
     before = distance(initial)
     optimise(objective, initial, data, steps=20)

@@ -61,9 +61,11 @@ def adapt_module(
     if channels not in (1, 3) or len(size) != 2 or min(size) < 1:
         raise TeacherError(f"its images have 1 or 3 channels and a size in pixels, not {channels} and {image_size}.")
     mean, std = (tuple(map(float, [values] if isinstance(values, (int, float)) else values)) for values in (mean, std))
-    if len(mean) != channels or len(std) != channels or not all(0 < value < float("inf") for value in std):
+    right = all(0 <= value <= 1 for value in mean) and all(0 < value < float("inf") for value in std)
+    if len(mean) != channels or len(std) != channels or not right:
         raise TeacherError(
-            f"mean {mean} and std {std} have to be a number for each of {channels} channels, std above 0."
+            f"mean {mean} and std {std} have to be a number for each of {channels} channels, those of images in "
+            "[0, 1] space: divide them by 255 where pixels were 0 … 255. A std is above 0."
         )
     transform = InputTransform(channels, mean, std, resize=size)
     network = OwnModule(copy.deepcopy(module)).requires_grad_(False).eval()
