@@ -421,6 +421,7 @@ def test_an_error_is_one_line_and_a_status(run_python, tmp_path):
 
 
 HEAVY = ("torch", "transformers", "datasets", "accelerate", "timm", "sklearn", "huggingface_hub")
+NOT_OF_A_DISTILLATION = "evaluate transformers torchvision torch._dynamo datasets scipy sklearn pandas timm".split()
 
 
 @pytest.mark.parametrize(
@@ -438,6 +439,12 @@ def test_what_is_light_stays_light(run_python, code, allowed):
     done = run_python("-c", script)
     assert done.returncode == 0, done.stderr
     assert set(json.loads(done.stdout.splitlines()[-1])) <= set(allowed)
+
+
+def test_what_a_distillation_imports_before_it_begins(run_python):
+    modules = "hf_dd.config.parsing, hf_dd.runs.distill, hf_dd.runs.evaluate, hf_dd.runs.pretrain"
+    done = run_python("-c", f"import sys, {modules}; print(*({{*{NOT_OF_A_DISTILLATION}}} & sys.modules.keys()))")
+    assert (done.returncode, done.stdout) == (0, "\n"), done.stderr
 
 
 def test_every_public_name_is_there():
