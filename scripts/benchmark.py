@@ -2,6 +2,7 @@
 
     python scripts/benchmark.py                                   # all of it, some minutes
     python scripts/benchmark.py --work dm_step test_pass --output benchmark.json
+    python scripts/benchmark.py --work start                      # what a run costs beside its iterations
 
 Each side runs in a process of its own, both are called in turn, and the medians are compared. `ours` is in bf16, where
 the CPU has it, and `ours fp32` in plain fp32 eager mode. Random images in Fashion-MNIST's shape: 60,000 of 28×28 to
@@ -13,12 +14,14 @@ import argparse
 import functools
 import json
 import multiprocessing
+import os
 import platform
 import random
 import resource
 import signal
 import statistics
 import struct
+import subprocess
 import sys
 import tempfile
 import time
@@ -44,6 +47,10 @@ REPETITIONS = {
 # No rows, as the papers' loops have none of it: what the compiler costs a DM step, and whether it earns that back; and
 # students side by side (`torch.func`) against one after another.
 COMPILE, SIDE_BY_SIDE, STUDENTS = "compile", "side_by_side", 5
+# Nor has this one: what a run costs beside its iterations, against the libraries that it can't do without.
+START, START_REPETITIONS = "start", 5
+LIBRARIES = ["-c", "import torch, accelerate, datasets"]
+SHORT_RUN = "-m hf_dd distill --config digits-dm --iterations 2 --eval_students 0".split()
 
 
 def write_idx(folder, images, test_images):
@@ -281,6 +288,41 @@ class Side:
         return self.pipe.recv()
 
 
+def spent(arguments, threads, folder):
+    """CPU seconds and peak megabytes of a Python process, which has to succeed."""
+    environment = {
+        "PYTHONPATH": sys.path[0],
+        "OMP_NUM_THREADS": str(threads),
+        "HF_DATASETS_CACHE": str(folder / "cache"),
+    }
+    with (folder / "errors").open("w") as errors:
+        command = [sys.executable, *map(str, arguments)]
+        process = subprocess.Popen(command, stdout=errors, stderr=errors, env=os.environ | environment)
+        _, status, usage = os.wait4(process.pid, 0)
+    if status:
+        sys.exit(f"benchmark: {' '.join(command)} failed:\n{(folder / 'errors').read_text()}")
+    return usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024
+
+
+def start(folder, options):
+    """Medians of the CPU seconds and the peak memory of a short run and of its libraries alone, and their ratios."""
+    found = {"n": options.repetitions or START_REPETITIONS, "run": f"hf-dd {' '.join(SHORT_RUN[2:])}"}
+    commands = {"libraries": LIBRARIES, "run": [*SHORT_RUN, "--overwrite_output_dir", "--output_dir", folder / "run"]}
+    for arguments in commands.values():
+        spent(arguments, options.threads, folder)  # what is compiled and read for the first time
+    measured = {name: [] for name in commands}
+    for _ in range(found["n"]):
+        for name, arguments in commands.items():
+            measured[name].append(spent(arguments, options.threads, folder))
+    for name, values in measured.items():
+        seconds, peaks = zip(*values, strict=True)
+        found |= {f"{name}_cpu_s": statistics.median(seconds), f"{name}_peak_mb": statistics.median(peaks)}
+        found |= {f"{name}_min_cpu_s": min(seconds), f"{name}_max_cpu_s": max(seconds)}
+    for quantity in ("cpu_s", "peak_mb"):
+        found[f"ratio_{quantity}"] = found[f"run_{quantity}"] / found[f"libraries_{quantity}"]
+    return found
+
+
 def measure(sides, work, repetitions):
     """Medians of the works, done in turn, of seconds and peak megabytes per side."""
     first = {name: side.run(work)[0] for name, side in sides.items()}
@@ -345,12 +387,18 @@ def report_more(more):
             f"\nAn epoch of {STUDENTS} students, {name}: {figures['one_by_one_s']:.3g} s one after another, "
             f"{figures['side_by_side_s']:.3g} s side by side."
         )
+    if found := more.get(START):
+        lines.append(
+            f"\n`{found['run']}`: {found['run_cpu_s']:.1f} CPU seconds and {found['run_peak_mb']:,.0f} MB, "
+            f"{found['ratio_cpu_s']:.2f} × and {found['ratio_peak_mb']:.2f} × those of `{LIBRARIES[1]}` "
+            f"({found['libraries_cpu_s']:.1f} s, {found['libraries_peak_mb']:,.0f} MB; medians of {found['n']})."
+        )
     return "\n".join(lines)
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    works = [*REPETITIONS, COMPILE, SIDE_BY_SIDE]
+    works = [*REPETITIONS, COMPILE, SIDE_BY_SIDE, START]
     parser.add_argument("--work", nargs="+", choices=works, default=works, help="Only these.")
     parser.add_argument("--output", help="JSON file for the rows.")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="Of each side.")
@@ -374,10 +422,13 @@ def main():
     }
     print(", ".join(f"{name}: {value}" for name, value in about.items()), flush=True)
     with tempfile.TemporaryDirectory() as folder:
-        write_idx(Path(folder), options.images, options.test_images)
-        sides = {name: Side(name, Path(folder), options) for name in SIDES}
-        rows, more = [], {}
-        for work in options.work:
+        rows, more, beside = [], {}, [work for work in options.work if work != START]
+        if START in options.work:  # first, with nothing beside it
+            more[START] = start(Path(folder), options)
+        if beside:
+            write_idx(Path(folder), options.images, options.test_images)
+        sides = {name: Side(name, Path(folder), options) for name in SIDES} if beside else {}
+        for work in beside:
             if work in (COMPILE, SIDE_BY_SIDE):
                 names = ("ours", "ours fp32") if work == COMPILE else ("ours fp32",)
                 more[work] = {name: sides[name].run(work)[2] for name in names}
@@ -387,7 +438,8 @@ def main():
         for side in sides.values():
             side.pipe.send(None)
             side.process.join()
-    print("\n" + report(rows))
+    if rows:
+        print("\n" + report(rows))
     print(report_more(more))
     if options.output:
         Path(options.output).write_text(json.dumps({"about": about, "rows": rows} | more, indent=2))

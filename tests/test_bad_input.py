@@ -903,7 +903,7 @@ def test_the_broken_pipe_of_something_else_is_not_hidden(monkeypatch, tmp_path):
     def broken(arguments):
         raise BrokenPipeError("a socket's")
 
-    monkeypatch.setitem(cli.COMMANDS, "env", broken)
+    monkeypatch.setitem(cli.COMMANDS, "env", cli.COMMANDS["env"]._replace(run=broken))
     with (tmp_path / "read").open("w") as file:
         monkeypatch.setattr(sys, "stdout", file)
         with pytest.raises(BrokenPipeError, match="a socket's"):

@@ -13,6 +13,7 @@ from huggingface_hub import DatasetCard, EvalResult, ModelCard, ModelCardData
 
 from hf_dd.artefacts.hub_metadata import front_matter, render
 from hf_dd.config import IN_MEMORY, TeacherConfig, slug
+from hf_dd.config.base import defaults
 from hf_dd.core.registry import OBJECTIVES, STARTS, origins_in_words
 from hf_dd.teachers.diversity import in_words
 
@@ -141,7 +142,7 @@ class DistilledRecord:
         """CLoM's options, but for those at their defaults: distance, alpha, pool strategy, …"""
         changed = {
             key.removeprefix("clom_"): self.settings[key]
-            for key, default in TeacherConfig.unguided().items()
+            for key, default in defaults(TeacherConfig, "guide").items()
             if key not in ("clom", "clom_alpha") and self.settings.get(key, default) != default
         }
         return {"distance": self.settings["clom"], "alpha": self.settings["clom_alpha"], **changed}

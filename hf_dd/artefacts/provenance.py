@@ -11,12 +11,12 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from hf_dd.config import IN_MEMORY
+from hf_dd.config.base import default_of
 from hf_dd.core.registry import ADAPTERS, NETWORKS, OBJECTIVES, STARTS, origins
 from hf_dd.core.resources import PACKAGE
 from hf_dd.data.image_data import ImageData
 
 LIBRARIES = ("hf-dd", "torch", "accelerate", "datasets", "huggingface_hub", "transformers", "timm", "evaluate")
-NOT_PART_OF_A_RECIPE = frozenset({"overwrite_output_dir", "resume_from_checkpoint"})
 
 
 def data_record(data: ImageData) -> dict[str, Any]:
@@ -80,7 +80,6 @@ def command_line(command: str, config: Any, processes: int = 1) -> str:
         words = ["accelerate", "launch", "--multi_gpu", "--num_processes", str(processes), "-m", "hf_dd", command]
     for option in dataclasses.fields(config):
         value = getattr(config, option.name)
-        default = option.default_factory() if option.default is dataclasses.MISSING else option.default
-        if value != default and option.name not in NOT_PART_OF_A_RECIPE:
+        if value != default_of(option) and option.metadata["role"] != "once":
             words += [f"--{option.name}", *map(str, value if isinstance(value, list) else [value])]
     return shlex.join(words)

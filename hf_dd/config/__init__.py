@@ -1,9 +1,9 @@
-"""Every option of hf_dd, as dataclasses: names, defaults, help. Ranges are checked on construction; no torch here.
+"""Every option of hf_dd, as dataclasses: names, defaults, help. Values are judged on construction; no torch here.
 
 Names follow transformers' `TrainingArguments` where it has the option, and the field's papers elsewhere.
 """
 
-from hf_dd.config.base import as_dict, option, parse_key_values, require_at_least, slug, weight
+from hf_dd.config.base import as_dict, option, parse_key_values, slug
 from hf_dd.config.data import DataConfig, RunConfig
 from hf_dd.config.distillation import DistillConfig, StudyConfig
 from hf_dd.config.evaluation import BASELINES, SCORES, EvaluateConfig, EvaluationConfig
@@ -16,9 +16,7 @@ __all__ = [
     "as_dict",
     "option",
     "parse_key_values",
-    "require_at_least",
     "slug",
-    "weight",
     "IN_MEMORY",
     "InMemory",
     "DataConfig",

@@ -1,46 +1,212 @@
-"""What all options are made of: fields with help texts, checks of ranges, readers of values."""
+"""What all options are made of: fields that carry whatever there is to know of an option, and one check of values."""
 
 import dataclasses
-from dataclasses import field
-from typing import Any
+import functools
+import math
+import os
+import types
+import typing
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from numbers import Integral, Real
+from typing import Any, ClassVar, Literal, NamedTuple
 
+from hf_dd.core.registry import Registry
 from hf_dd.errors import ConfigError
 
+# In the order of `--help`.
+GROUPS = ("data", "method", "teachers and guide", "budget", "evaluation", "output and Hub")
+ROLES = {  # what an option decides
+    "result": "what is computed: the pixels of a set, the weights of a teacher, the best pool",
+    "guide": "the same, where teachers guide",
+    "data": "which images are read, and how",
+    "source": "the same by a name, whose content may move: what is kept names the content",
+    "teachers": "which teachers, by names like these",
+    "labels": "what teachers say of the finished images",
+    "evaluation": "how students are trained and tested",
+    "trust": "whose pickles and code are run",
+    "place": "where things are written, pushed and logged, and how often",
+    "effort": "how much is done or held at once, not what comes out",
+    "once": "something of this call alone, which a command that repeats it leaves out",
+}
 
-def option(default: Any, help: str, **metadata: Any) -> Any:
-    """A dataclass field with a default (a list is copied per instance) and its help text."""
-    metadata["help"] = help
+
+def option(
+    default: Any,
+    help: str,
+    *,
+    group: str = "method",
+    role: str = "result",
+    at_least: float | None = None,
+    above: float | None = None,
+    below: float | None = None,
+    choices: Sequence[str] | Registry | None = None,
+    grammar: Callable[[Any], object] | None = None,
+    teachers: bool = False,
+    positional: bool = False,
+    needed: str | None = None,
+) -> Any:
+    """A dataclass field that says all there is to know of an option.
+
+    Args:
+        default: a list is copied per instance.
+        help: ends with a full stop.
+        group: of GROUPS.
+        role: of ROLES.
+        at_least: the smallest number that it takes; like the next two of each value of a list.
+        above: what a number has to be above.
+        below: what a number has to be below.
+        choices: the words that it takes; a registry also takes `package.module:Name`.
+        grammar: raises ConfigError for a text (or a list of texts) that it can't read.
+        teachers: whether it may hold references to teachers.
+        positional: whether words without `--` before them are its values.
+        needed: the message where it has no value.
+    """
+    assert group in GROUPS and role in ROLES
+    metadata = {key: value for key, value in locals().items() if key != "default"}
     if isinstance(default, list):
         return field(default_factory=lambda: list(default), metadata=metadata)
     return field(default=default, metadata=metadata)
 
 
-def lists(config: Any) -> None:
-    """Take a single value, where a program gives one for an option of several, as a list of it (None: of none)."""
-    for each in dataclasses.fields(config):
-        value = getattr(config, each.name)
-        if each.default_factory is not dataclasses.MISSING and not isinstance(value, list):
-            setattr(config, each.name, list(value or ()) if isinstance(value, (tuple, type(None))) else [value])
+class Kind(NamedTuple):
+    """What values an option takes: `of` this type or one of the `words`, `many` in a list, None too if `optional`."""
+
+    of: type
+    words: tuple[str, ...]
+    many: bool
+    optional: bool
+
+    @classmethod
+    @functools.cache
+    def read(cls, hint: Any) -> "Kind":
+        """Of a type hint: `int`, `int | None`, `list[int]`, `float | Literal["auto"]`, …"""
+        parts = typing.get_args(hint) if typing.get_origin(hint) in (typing.Union, types.UnionType) else (hint,)
+        words = tuple(word for part in parts if typing.get_origin(part) is Literal for word in typing.get_args(part))
+        (of,) = (part for part in parts if part is not type(None) and typing.get_origin(part) is not Literal)
+        many = typing.get_origin(of) is list
+        return cls(typing.get_args(of)[0] if many else of, words, many, type(None) in parts)
+
+    def taken(self, value: Any) -> Any:
+        """A single value as this kind's own type; raises TypeError where it is of another."""
+        if value in self.words:
+            return value
+        if isinstance(value, bool) == (self.of is bool):
+            if self.of is str and isinstance(value, (str, os.PathLike)):
+                return os.fspath(value)
+            if isinstance(value, {int: Integral, float: Real, bool: bool}.get(self.of, ())):
+                return self.of(value)
+        raise TypeError
+
+    def __str__(self) -> str:
+        noun = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}[self.of]
+        plural = {int: "whole numbers", float: "numbers", str: "texts"}.get(self.of)
+        words = "".join(f" or {word!r}" for word in self.words)
+        return f"a list of {plural}" if self.many else noun + words
 
 
-def require_at_least(config: Any, minimum: float, *names: str) -> None:
-    """Raise ConfigError for the first of the named options that is below `minimum` or not finite; None passes."""
-    for name in names:
-        value = getattr(config, name)
-        if value is not None and not minimum <= value < float("inf"):
-            finite = " and finite" if isinstance(value, float) else ""
-            raise ConfigError(f"--{name} is {value}; it has to be at least {minimum}{finite}.")
+def kinds(config: Any) -> dict[str, Kind]:
+    """The kind of every option of a config, or of its class."""
+    hints = typing.get_type_hints(config if isinstance(config, type) else type(config))
+    return {each.name: Kind.read(hints[each.name]) for each in dataclasses.fields(config)}
 
 
-def weight(name: str, value: Any) -> float:
-    """A finite number, 0 or more; raises ConfigError with the option's name else."""
+@dataclass
+class Options:
+    """What every config is: options that are judged when they are given; raises ConfigError with all that is wrong."""
+
+    takes_recipes: ClassVar[bool] = True  # on its command line, as `--config FILE`
+
+    def __post_init__(self) -> None:
+        kind_of, wrong = kinds(self), []
+        for each in dataclasses.fields(self):
+            try:
+                setattr(self, each.name, judged(each, kind_of[each.name], getattr(self, each.name)))
+            except ConfigError as error:
+                wrong.append(str(error))
+        raise_together(wrong or self.contradictions())
+
+    def contradictions(self) -> Iterator[str]:
+        """What options say against each other, a line each."""
+        yield from ()
+
+
+def judged(option: dataclasses.Field, kind: Kind, value: Any) -> Any:
+    """An option's value, as a list where it takes one; raises ConfigError for a wrong type, range or choice."""
+    name, known = f"--{option.name}", option.metadata
+    if kind.many:  # a single value is a list of one, None one of none
+        value = [] if value is None else list(value) if isinstance(value, (list, tuple)) else [value]
     try:
-        number = float(value)
-    except ValueError:
-        number = value
-    if not isinstance(number, float) or not 0 <= number < float("inf"):
-        raise ConfigError(f"{name} is {number}; it has to be a finite number, 0 or more.")
-    return number
+        if not (value is None and kind.optional):
+            value = list(map(kind.taken, value)) if kind.many else kind.taken(value)
+    except TypeError:
+        raise ConfigError(f"{name} is {value!r}; it has to be {kind}.") from None
+    if known["needed"] and not value:
+        raise ConfigError(known["needed"])
+    values = value if kind.many else [] if value is None or value in kind.words else [value]
+    if kind.of in (int, float) and (bad := [number for number in values if not within(number, known)]):
+        given = f"holds {bad}; each" if kind.many else f"is {value}; it"
+        raise ConfigError(f"{name} {given} has to be {range_of(option, *['finite'] * (kind.of is float))}.")
+    choices = known["choices"]
+    if isinstance(choices, Registry):
+        for word in values:
+            if ":" not in word and word not in choices:
+                choices.installed(word)  # raises, unless it was found before
+    elif choices and (unknown := [word for word in values if word not in choices]):
+        given = unknown if kind.many else repr(value)
+        raise ConfigError(f"{name} doesn't know {given}; it takes {', '.join(choices)}.")
+    if known["grammar"] and value:
+        try:
+            known["grammar"](value)
+        except ConfigError as error:
+            raise ConfigError(f"{name}: {error}") from error
+    return value
+
+
+def within(number: float, known: typing.Mapping[str, Any]) -> bool:
+    """Whether a number is finite and in an option's range."""
+    lowest, above, below = (known[key] for key in ("at_least", "above", "below"))
+    inside = (lowest is None or number >= lowest) and (above is None or number > above)
+    return math.isfinite(number) and inside and (below is None or number < below)
+
+
+def range_of(option: dataclasses.Field, *more: str) -> str:
+    """An option's range in words, and more of it; "" if there is none."""
+    lowest, above, below = (option.metadata[key] for key in ("at_least", "above", "below"))
+    words = [f"at least {lowest}"] * (lowest is not None) + [f"above {above}"] * (above is not None)
+    words += [f"below {below}"] * (below is not None)
+    return " and ".join([*words, *more])
+
+
+def raise_together(lines: Iterable[str]) -> None:
+    """Raise one ConfigError of all these lines, each once; none if there are none."""
+    if found := list(dict.fromkeys(lines)):
+        raise ConfigError("\n".join(found))
+
+
+def named(config: Any, *roles: str) -> list[str]:
+    """The options of a config, or of its class, that have one of these roles."""
+    return [each.name for each in dataclasses.fields(config) if each.metadata["role"] in roles]
+
+
+def values(config: Any, *roles: str) -> dict[str, Any]:
+    """The options that have one of these roles, with their values."""
+    return {name: getattr(config, name) for name in named(config, *roles)}
+
+
+def part(config: Any, kind: type) -> dict[str, Any]:
+    """The options that another kind of config has too, with their values."""
+    return {each.name: getattr(config, each.name) for each in dataclasses.fields(kind)}
+
+
+def default_of(option: dataclasses.Field) -> Any:
+    """The default of an option."""
+    return option.default_factory() if option.default is dataclasses.MISSING else option.default
+
+
+def defaults(kind: type, *roles: str) -> dict[str, Any]:
+    """The options that have one of these roles, with their defaults."""
+    return {each.name: default_of(each) for each in dataclasses.fields(kind) if each.metadata["role"] in roles}
 
 
 def slug(text: str) -> str:
@@ -65,11 +231,13 @@ def parse_key_values(pairs: list[str]) -> dict[str, int | float | str]:
     return values
 
 
+def require_weights(pairs: list[str]) -> None:
+    """Raise ConfigError unless the values of these pairs are finite numbers, 0 or more."""
+    for name, value in parse_key_values(pairs).items():
+        if isinstance(value, str) or not 0 <= value < math.inf:
+            raise ConfigError(f"{name} is {value}; it has to be a finite number, 0 or more.")
+
+
 def as_dict(config: Any) -> dict[str, Any]:
     """A config as plain JSON-able values, in the order of its fields."""
     return dataclasses.asdict(config)
-
-
-def field_names(config: type) -> list[str]:
-    """Names of a dataclass's fields."""
-    return [field.name for field in dataclasses.fields(config)]

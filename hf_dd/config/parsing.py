@@ -1,60 +1,199 @@
 """Options from YAML and the command line: YAML replaces the defaults, the command line wins, unknown keys fail."""
 
+import argparse
 import dataclasses
+import inspect
+import re
+import shutil
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 
-from transformers.hf_argparser import HfArgumentParser
-
+from hf_dd.config.base import GROUPS, Kind, default_of, kinds, range_of
+from hf_dd.config.distillation import DistillConfig
 from hf_dd.config.recipes import read_recipe, unknown
+from hf_dd.core.registry import OBJECTIVES, Registry
 from hf_dd.errors import ConfigError
 
+WITH_TITLES = 15  # entries of a registry, at most, that `--help` gives a line each
+TRUTH = {**dict.fromkeys(("true", "t", "yes", "y", "1"), True), **dict.fromkeys(("false", "f", "no", "n", "0"), False)}
 
-class Parser(HfArgumentParser):
-    """A parser that raises ConfigError instead of leaving, and takes no abbreviated options."""
 
-    def __init__(self, config: type, command: str, **kwargs: Any):
+class Parser(argparse.ArgumentParser):
+    """A parser of a config's options, in their groups; raises ConfigError instead of leaving, takes no abbreviations.
+
+    Args:
+        config: the dataclass.
+        command: what the user typed, for messages.
+        objective: the method whose own options the help tells too.
+    """
+
+    def __init__(self, config: type, command: str, objective: str | None = None):
+        fields = sorted(dataclasses.fields(config), key=lambda each: each.metadata["role"] == "trust")  # at the end
+        words = [each.name.upper() + "…" * kinds(config)[each.name].many for each in positionals_of(config)]
         super().__init__(
-            config, prog=command, description=config.__doc__.splitlines()[0], allow_abbrev=False, **kwargs
+            prog=command,
+            usage=" ".join([command, *words, *["[options]"] * (len(fields) > len(words))]),
+            description=config.__doc__.splitlines()[0],
+            formatter_class=argparse.RawTextHelpFormatter,
+            argument_default=argparse.SUPPRESS,
+            allow_abbrev=False,
         )
-        for action in self._actions:
-            if action.nargs == "+":  # an empty list is a value too, such as no --lr_drops
-                action.nargs = "*"
-        self.add_argument("--config", metavar="FILE", help="YAML file of options, or the name of a recipe of hf_dd.")
+        if config.takes_recipes:
+            about = "YAML file of options, or the name of a recipe of hf_dd; options given here win over it."
+            self.add_argument("--config", metavar="FILE", help=wrapped(about))
+        for group in GROUPS:
+            section = self.add_argument_group(group)
+            for each in fields:
+                if each.metadata["group"] == group:
+                    section.add_argument(f"--{each.name}", **argument(each, kinds(config)[each.name]))
+            if group == "method" and objective:
+                self.add_argument_group(f"--objective {objective}", method_help(objective))
 
     def error(self, message: str) -> NoReturn:
         """Raise ConfigError with argparse's message."""
         raise ConfigError(f"{message} (`{self.prog} --help` lists the options)")
 
 
-def parse_config(
-    config: type, arguments: Sequence[str], *, command: str, positional: str | None = None, default: str | None = None
-) -> Any:
+def argument(option: dataclasses.Field, kind: Kind) -> dict[str, Any]:
+    """What argparse is told of an option."""
+
+    def read(text: str) -> Any:
+        if kind.of is bool:
+            if text.lower() not in TRUTH:
+                raise argparse.ArgumentTypeError(f"{text!r} is neither true nor false")
+            return TRUTH[text.lower()]
+        return text if text in kind.words else kind.of(text)
+
+    read.__name__ = kind.of.__name__  # for argparse's messages
+    choices = option.metadata["choices"]
+    metavar = {int: "N", float: "X", bool: "true|false"}.get(kind.of, "TEXT")
+    if choices:
+        metavar = "NAME" if isinstance(choices, Registry) else f"{{{','.join(choices)}}}"
+    nargs = {"nargs": "*"} if kind.many else {"nargs": "?", "const": True} if kind.of is bool else {}
+    return {"type": read, "metavar": metavar, "help": help_of(option, kind), **nargs}
+
+
+def help_of(option: dataclasses.Field, kind: Kind) -> str:
+    """An option's help: what it is, its default, its range, and what a registry has for it."""
+    default, choices = default_of(option), option.metadata["choices"]
+    default = " ".join(map(str, default)) if kind.many else default
+    facts = [] if default in (None, "") or default is False else [f"default: {default}"]
+    facts += [words] if (words := range_of(option)) else []
+    text = wrapped(option.metadata["help"] + f" ({'; '.join(facts)})" * bool(facts))
+    if isinstance(choices, Registry):
+        if len(choices) > WITH_TITLES:
+            text += "\n" + wrapped(f"One of {', '.join(choices)}; or package.module:Name.")
+        else:
+            longest = max(map(len, choices))
+            titles = {name: words["title"] for name, (_, words) in choices.declared.items()}
+            titles |= {name: f"of {point.dist.name}" for name, point in choices.plugins.items()}
+            text += "".join(f"\n  {name:<{longest}}  {titles[name]}" for name in choices)
+            text += "\n  or package.module:Name"
+    return text.replace("%", "%%")
+
+
+def method_help(name: str) -> str:
+    """What a method is, its paper's settings, and its own options with their defaults."""
+    method = OBJECTIVES.find(name)
+    words = [OBJECTIVES.title(name), *filter(None, [OBJECTIVES.said(name, "paper")])]
+    needs = OBJECTIVES.said(name, "needs")
+    settings = {
+        key: value for key, value in dataclasses.asdict(method.published).items() if hasattr(DistillConfig, key)
+    }
+    told = ", ".join(f"--{key} {value}" for key, value in settings.items() if value is not None)
+    lines = [wrapped(f"{', '.join(words)}." + f" Needs {needs}." * bool(needs)), wrapped(f"Published values: {told}.")]
+    about, own = attributes_of(method.Options), dataclasses.fields(method.Options)
+    lines += ["Options of its own, by --objective_options key=value:" if own else "It has no options of its own."]
+    lines += [wrapped(f"  {each.name}={each.default}: {about.get(each.name, '')}", hanging=True) for each in own]
+    return "\n".join(lines)
+
+
+def attributes_of(kind: type) -> dict[str, str]:
+    """What a class's docstring says below `Attributes:`, by name."""
+    _, _, section = (inspect.getdoc(kind) or "").partition("Attributes:\n")
+    found = {}
+    for names, text in re.findall(r"^ {4}([\w, ]+): (.*(?:\n {8}.*)*)", section, re.MULTILINE):
+        found |= dict.fromkeys(names.split(", "), " ".join(text.split()))
+    return found
+
+
+def wrapped(text: str, hanging: bool = False, column: int = 24) -> str:
+    """A text in lines that fit beside argparse's column of options."""
+    width = max(40, shutil.get_terminal_size().columns - 2 - column)
+    return textwrap.fill(text, width, subsequent_indent="    " * hanging, break_on_hyphens=False)
+
+
+def parse_config(config: type, arguments: Sequence[str], *, command: str, default: str | None = None) -> Any:
     """Fill a config dataclass from `--config FILE` and the options of a command line.
 
     Args:
         config: the dataclass.
-        arguments: the command line after the command's name.
+        arguments: the command line after the command's name; words that belong to no option, and all words after
+            `--`, are those of its positional ones.
         command: what the user typed, for messages.
-        positional: the option that leading words without `--` belong to.
         default: the recipe of a command line with no option at all.
 
-    Raises ConfigError for unknown keys and options (naming the nearest known one), and for values of a wrong type.
+    Prints the help where it is asked for, and ends. Raises ConfigError for unknown keys and options (naming the
+    nearest known one), and for values that the config doesn't take.
     """
-    arguments = list(arguments) or (["--config", default] if default else [])
-    if positional and arguments and not arguments[0].startswith("-"):
-        arguments = [f"--{positional}", *arguments]
     known = [field.name for field in dataclasses.fields(config)]
+    spoken = [*known, *["config"] * config.takes_recipes, "help"]
+    arguments = list(arguments) or (["--config", default] if default else [])
+    cut = arguments.index("--") if "--" in arguments else len(arguments)
+    words, after = [in_one_spelling(word, known) for word in arguments[:cut]], arguments[cut + 1 :]
+    if asking := {"-h", "--help"}.intersection(words):
+        objective = objective_of(config, [word for word in words if word not in asking], command)
+        Parser(config, command, objective).print_help()
+        raise SystemExit(0)
     parser = Parser(config, command)
-    name = parser.parse_known_args(arguments)[0].config
-    namespace, rest = parser.parse_known_args([*(as_arguments(read_recipe(name, known)) if name else []), *arguments])
-    if rest and not rest[0].startswith("-"):
-        raise ConfigError(f"{rest[0]!r} belongs to no option; options are written as --NAME VALUE.")
-    if rest:
-        raise ConfigError(unknown("option", rest[0].lstrip("-").split("=")[0], known))
-    values = vars(namespace)
-    values.pop("config")
+    given, rest = parser.parse_known_args(words)
+    values = vars(given)
+    if name := values.pop("config", None):
+        base, left = parser.parse_known_args(as_arguments(read_recipe(name, known)))
+        refuse(left, known)
+        values = vars(base) | values
+    loose = [word for word in rest if not word.startswith("-")]
+    refuse([word for word in rest if word not in loose], spoken)
+    for option in positionals_of(config):
+        if kinds(config)[option.name].many:
+            values[option.name] = [*values.get(option.name, []), *loose, *after]
+            loose = after = []
+        elif loose:
+            values[option.name] = loose.pop(0)
+    refuse([*loose, *after], known)
     return config(**values)
+
+
+def in_one_spelling(word: str, known: Sequence[str]) -> str:
+    """A word of a command line; an option that is written with hyphens as it is listed, with underscores."""
+    name, sign, value = word.partition("=")
+    spelled = name.replace("-", "_")[2:]
+    return f"--{spelled}{sign}{value}" if name.startswith("--") and spelled in known else word
+
+
+def positionals_of(config: type) -> list[dataclasses.Field]:
+    """The options that words without `--` before them belong to, in turn; the last one takes the rest."""
+    return [option for option in dataclasses.fields(config) if option.metadata["positional"]]
+
+
+def refuse(words: Sequence[str], known: Sequence[str]) -> None:
+    """Raise ConfigError for the first of the words that are left over, if any are."""
+    if words and words[0].startswith("-"):
+        raise ConfigError(unknown("option", words[0].lstrip("-").split("=")[0], known))
+    if words:
+        raise ConfigError(f"{words[0]!r} belongs to no option; options are written as --NAME VALUE.")
+
+
+def objective_of(config: type, words: Sequence[str], command: str) -> str | None:
+    """The method that a command line names, itself or by its recipe, if it does."""
+    known = [field.name for field in dataclasses.fields(config)]
+    try:
+        given = vars(Parser(config, command).parse_known_args(words)[0])
+        recipe_of = read_recipe(given["config"], known) if "config" in given else {}
+    except ConfigError:
+        return None
+    return (recipe_of | given).get("objective") if "objective" in known else None
 
 
 def as_arguments(options: Mapping[str, Any]) -> list[str]:

@@ -1,52 +1,66 @@
 """What contradicts itself in the options of a distillation, said before anything is read or trained."""
 
+from collections.abc import Iterator
+
 from hf_dd.config import DistillConfig
+from hf_dd.config.base import raise_together
+from hf_dd.config.teachers import NEEDS_TEACHERS
 from hf_dd.core.registry import NETWORKS, OBJECTIVES, PROTOCOLS, STARTS
 from hf_dd.errors import ConfigError
-from hf_dd.nn import augment
-from hf_dd.objectives.base import options_of
+from hf_dd.objectives.base import Objective, options_of
 
 
-def check_options(config: DistillConfig) -> None:
-    """Raise ConfigError where the options don't fit the objective, or teachers would go unused, before any work."""
+def preflight(config: DistillConfig) -> None:
+    """Raise one ConfigError, of a line each, for all that doesn't fit together in the options of a distillation.
+
+    That is what the options say against each other, what the objective has no use for or lacks, and teachers, heads
+    and experts that would go unused.
+    """
     objective = OBJECTIVES.find(config.objective)
-    settings = objective.published.filled_in(config)
-    options_of(objective, config)
+    raise_together([*config.contradictions(), *misfits(config, objective)])
+
+
+def misfits(config: DistillConfig, objective: type[Objective]) -> Iterator[str]:
+    """What doesn't fit the objective, or would have no effect, a line each."""
+    yield from objective.published.without_meaning(config)
+    try:
+        options_of(objective, config)
+    except ConfigError as error:
+        yield str(error)
     NETWORKS.find(config.architecture)
-    STARTS.find(settings["init"])
-    augment.parse_strategy(config.clom_augment)  # raises for what it doesn't know
-    if objective.guide_only and config.clom == "none":
-        raise ConfigError(f"--objective {config.objective} is CLoM alone: add --clom ce or --clom cos, and teachers.")
-    if config.clom != "none" and settings["iterations"] == 0:
-        raise ConfigError(f"--clom has nothing to guide: --objective {config.objective} optimises nothing.")
-    start = STARTS.words(settings["init"])
+    init = config.init or objective.published.init
+    STARTS.find(init)
+    start = STARTS.words(init)
     starts = "teachers" in start
+    if objective.guide_only and config.clom == "none":
+        yield f"--objective {config.objective} is CLoM alone: add --clom ce or --clom cos, and teachers."
+    if config.clom != "none" and objective.published.iterations == 0:
+        yield f"--clom has nothing to guide: --objective {config.objective} optimises nothing."
     if (objective.uses_teachers or starts) and not config.named_teachers:
         asking = f"--objective {config.objective}" if objective.uses_teachers else f"--init {config.init}"
-        raise ConfigError(f"{asking} needs teachers: give --teachers, --teacher_tags or --teacher_pool.")
+        yield f"{asking} {NEEDS_TEACHERS}"
     if config.selection_epochs is not None and not start.get("embeds"):
-        raise ConfigError(
-            f"--selection_epochs has no meaning for --init {settings['init']}: leave it out, or start from "
-            f"--init {' or '.join(name for name in STARTS if STARTS.words(name).get('embeds'))}."
-        )
-    if objective.uses_experts != bool(config.experts):
-        raise ConfigError(
-            f"--experts has no meaning for --objective {config.objective}: leave it out."
-            if config.experts
-            else f"--objective {config.objective} needs expert trajectories: give --experts, the repositories or "
-            "folders of teachers' runs (`hf-dd pretrain --keep_epochs 0 1 2 …`)."
+        embedding = " or ".join(name for name in STARTS if STARTS.words(name).get("embeds"))
+        yield (f"--selection_epochs has no meaning for --init {init}: leave it out, or start from --init {embedding}.")
+    if config.experts and not objective.uses_experts:
+        yield f"--experts has no meaning for --objective {config.objective}: leave it out."
+    if objective.uses_experts and not config.experts:
+        yield (
+            f"--objective {config.objective} needs expert trajectories: give --experts, the repositories or folders "
+            "of teachers' runs (`hf-dd pretrain --keep_epochs 0 1 2 …`)."
         )
     online = PROTOCOLS.find(config.eval_protocol).labels == "online"
     label = config.soft_labels != "none" or online
-    if config.named_teachers and config.clom == "none" and not (objective.uses_teachers or starts or label):
-        raise ConfigError(
+    used = objective.uses_teachers or objective.guide_only or starts or label
+    if config.named_teachers and config.clom == "none" and not used:
+        yield (
             f"--{config.named_teachers[0]} has no effect without a guide: add --clom ce or --clom cos (or "
             "--soft_labels)."
         )
     taught = online and config.eval_students and not config.eval_teachers
     reads_logits = config.clom == "ce" or objective.reads_logits or starts or config.soft_labels != "none" or taught
     if config.fit_head and not reads_logits:
-        raise ConfigError(
+        yield (
             "--fit_head has no effect, as nothing reads the teachers' logits: leave it out, or add --clom ce, "
             "--soft_labels, --objective rded, sre2l or teacher-score, or --eval_protocol soft-label-online."
         )

@@ -19,12 +19,13 @@ from accelerate.utils import broadcast_object_list
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from hf_dd.config import DistillConfig, EvaluationConfig
+from hf_dd.config import DistillConfig
+from hf_dd.config.base import named
 from hf_dd.core.registry import OBJECTIVES, STARTS
 from hf_dd.data.image_data import ImageData
 from hf_dd.distillation import checkpoints
 from hf_dd.distillation.checkpoints import Progress
-from hf_dd.distillation.checks import check_options
+from hf_dd.distillation.checks import preflight
 from hf_dd.distillation.optimisers import Learned
 from hf_dd.distillation.profiling import profiled
 from hf_dd.errors import RunError
@@ -39,12 +40,7 @@ from hf_dd.teachers.pool import TeacherPool
 
 logger = logging.getLogger(__name__)
 
-# Options that change what is written, pushed or evaluated, but no pixel.
-OPERATIONAL = frozenset(
-    "output_dir overwrite_output_dir push_to_hub hub_private_repo report_to logging_steps save_steps save_total_limit "
-    "resume_from_checkpoint hub_dataset_id hub_revision hub_tag create_pr soft_labels soft_label_temperature dataset "
-    "teachers teacher_tags teacher_revision teacher_pool teachers_in_memory experts image_memory_gb profile".split()
-) | {field.name for field in dataclasses.fields(EvaluationConfig)}
+DECIDING = ("result", "guide", "data")  # roles of the options that change pixels by their values
 
 # Of [0, 1], root mean square: DM's images are at 0.1 (Fashion-MNIST) to 0.5 (digits), those torn off by a guide at 8.
 FAR_OUTSIDE = 1.0
@@ -98,7 +94,7 @@ class Distiller:
         folder: Path,
         experts: ExpertPool | None = None,
     ):
-        check_options(config)
+        preflight(config)
         data.require_ipc(config.ipc)  # the evaluation's random baseline needs as many, whatever the start
         self.config = config
         self.accelerator = accelerator
@@ -120,7 +116,7 @@ class Distiller:
         learnables, buffers = self.objective.learnables(), self.objective.buffers()
         self.learned = Learned(self.synthetic, learnables, self.settings, self.objective.published.betas, buffers)
         self.identity = {
-            **{key: value for key, value in self.settings.items() if key not in OPERATIONAL},
+            **{name: self.settings[name] for name in named(config, *DECIDING)},
             "data": data.fingerprint,
             "teacher_shas": [spec.sha for spec in pool.specs] if pool else [],
             "expert_shas": [expert["shas"] for expert in experts.lock()] if experts else [],

@@ -6,7 +6,6 @@ are remembered. Whatever is chosen (rate, epochs, the best protocol of a set) is
 
 from collections.abc import Callable, Sequence
 
-from hf_dd import metrics
 from hf_dd.errors import ConfigError
 from hf_dd.evaluation.candidates import Candidate
 from hf_dd.evaluation.evaluation import Choice, Evaluation, Job
@@ -14,10 +13,10 @@ from hf_dd.evaluation.protocols import SIAMESE, Protocol, alternatives
 from hf_dd.evaluation.results import Score
 
 RealImages = Callable[[str, int | tuple[int, ...] | None], Candidate]
-METRICS = {
-    "relative_accuracy": metrics.RelativeAccuracy,
-    "augmentation_robust_score": metrics.AugmentationRobustScore,
-    "label_robust_score": metrics.LabelRobustScore,
+METRICS = {  # in hf_dd.metrics, whose import of `evaluate` costs more than all of a short run: only if it is asked for
+    "relative_accuracy": "RelativeAccuracy",
+    "augmentation_robust_score": "AugmentationRobustScore",
+    "label_robust_score": "LabelRobustScore",
 }
 SAME_PROTOCOL = {"random_best": "distilled_best"}  # inputs that are trained by what was chosen for another one
 
@@ -49,6 +48,10 @@ def score_sets(
         architectures: what is trained, by name.
         students: how many of each.
     """
+    if not names:
+        return ()
+    from hf_dd import metrics
+
     asked = [
         (name, own, architecture, inputs_of(name, evaluation, own, real_images))
         for architecture in architectures
@@ -73,7 +76,7 @@ def score_sets(
     for (name, own, architecture, _), found in zip(asked, jobs, strict=True):
         inputs = {key: next(rows) for key in found}
         fractions = {key: [score / 100 for score in row.scores] for key, row in inputs.items()}
-        values = METRICS[name](keep_in_memory=True).compute(**fractions)
+        values = getattr(metrics, METRICS[name])(keep_in_memory=True).compute(**fractions)
         scores.append(Score(name, own.name, architecture, own.copy, values.pop(name), values, inputs))
     return tuple(scores)
 

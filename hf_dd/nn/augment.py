@@ -15,9 +15,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from hf_dd.errors import ConfigError, nearest_first
+from hf_dd.core.strategies import STRATEGY, parse_strategy
 
-STRATEGY = ("color", "crop", "cutout", "flip", "scale", "rotate")
+__all__ = ["STRATEGY", "AugmentParameters", "apply", "draw", "parse_strategy"]
 
 CROP_SHIFT = 0.125  # of the side, in either direction
 CUTOUT_SIDE = 0.5  # of the side
@@ -46,23 +46,6 @@ class AugmentParameters:
         """Parameters whose row i is this object's row index[i]; `index` (N,) holds whole numbers, such as labels."""
         index = torch.as_tensor(index, dtype=torch.int64, device="cpu")
         return AugmentParameters(self.operation[index], self.magnitudes[index])
-
-
-def parse_strategy(text: str) -> tuple[str, ...]:
-    """The operations in a name such as "color_crop_flip", in its order; () for "none" and for "".
-
-    Raises ConfigError for an operation that isn't in STRATEGY, or that comes twice.
-    """
-    if text in ("", "none"):
-        return ()
-    operations = tuple(text.split("_"))
-    for operation in operations:
-        if operation not in STRATEGY:
-            known = ", ".join(nearest_first(operation, STRATEGY))
-            raise ConfigError(f"unknown augmentation '{operation}'; known, nearest first: {known}")
-    if len(set(operations)) < len(operations):
-        raise ConfigError(f"an augmentation comes twice in '{text}'")
-    return operations
 
 
 def draw(count: int, strategy: Sequence[str], generator: torch.Generator) -> AugmentParameters:

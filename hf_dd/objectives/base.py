@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from hf_dd.config import DistillConfig, parse_key_values
+from hf_dd.config.base import raise_together
 from hf_dd.core.registry import OBJECTIVES
 from hf_dd.core.seeding import generator
 from hf_dd.data.image_data import ImageData
@@ -49,22 +50,22 @@ class Published:
     def filled_in(self, config: DistillConfig) -> dict[str, Any]:
         """All options of a run, with the published value where one isn't given.
 
-        Raises ConfigError for an option that is given although the method has no such setting.
+        Raises ConfigError for options that are given although the method has no such setting.
         """
+        raise_together(self.without_meaning(config))
+        own = {name: value for name, value in dataclasses.asdict(self).items() if hasattr(config, name)}
         options = dataclasses.asdict(config)
+        options |= {name: value for name, value in own.items() if options[name] is None}
+        return options if self.augments else options | {"augment": "none"}
+
+    def without_meaning(self, config: DistillConfig) -> Iterator[str]:
+        """The options that are given although the method has no such setting, a line each."""
         fixed = () if self.iterations else ("iterations", "init")
         for name, value in dataclasses.asdict(self).items():
-            if name in options and options[name] is None:
-                options[name] = value
-            elif name in options and (value is None or name in fixed):
-                raise ConfigError(f"--{name} has no meaning for --objective {config.objective}: leave it out.")
-        if not self.augments:
-            if options["augment"] not in ("none", DistillConfig.augment):
-                raise ConfigError(
-                    f"--augment has no meaning for --objective {config.objective}, which has none: leave it out."
-                )
-            options["augment"] = "none"
-        return options
+            if getattr(config, name, None) is not None and (value is None or name in fixed):
+                yield f"--{name} has no meaning for --objective {config.objective}: leave it out."
+        if not self.augments and config.augment not in ("none", DistillConfig.augment):
+            yield f"--augment has no meaning for --objective {config.objective}, which has none: leave it out."
 
 
 @dataclass(frozen=True)

@@ -13,10 +13,10 @@ from hf_dd.artefacts.decoded import training_images
 from hf_dd.artefacts.distilled_folder import Artefact
 from hf_dd.artefacts.provenance import command_line
 from hf_dd.config import DataConfig, DistillConfig, EvaluationConfig, InMemory
-from hf_dd.config.base import field_names
+from hf_dd.config.base import part
 from hf_dd.core.processes import new_accelerator
 from hf_dd.data.image_data import load_data
-from hf_dd.distillation.checks import check_options
+from hf_dd.distillation.checks import preflight
 from hf_dd.distillation.distiller import Distiller, prepare_folder, tracker_config
 from hf_dd.errors import ConfigError
 from hf_dd.evaluation.evaluation import hardware
@@ -48,9 +48,9 @@ def distill(config: DistillConfig | None = None, *, pool: TeacherPool | None = N
     folder = Path(config.output_dir or f"outputs/{config.run_name}")
     accelerator = tracked_accelerator(config, folder)
     config = dataclasses.replace(config, mixed_precision=accelerator.mixed_precision)
-    check_options(config)
     if config.eval_students:
         require_known(config.eval_architectures, Protocol.from_config(config))
+    preflight(config)
     if config.push_to_hub:  # a missing token or a taken tag shows now, not after the distillation
         distilled_folder.free_tag(hub.full_repo_id(config.hub_dataset_id or config.run_name), config.hub_tag)
     data = load_data(config)
@@ -90,11 +90,12 @@ def distill(config: DistillConfig | None = None, *, pool: TeacherPool | None = N
         )
     accelerator.wait_for_everyone()
     if config.eval_students and data.test is not None:
-        of_data = field_names(DataConfig) if isinstance(config.dataset, InMemory) else []  # the record names others
+        of_data = part(config, DataConfig) if isinstance(config.dataset, InMemory) else {}  # the record names others
         evaluate(
             sets=[str(folder)],
             mixed_precision=config.mixed_precision,
-            **{key: getattr(config, key) for key in [*field_names(EvaluationConfig), *of_data]},
+            **part(config, EvaluationConfig),
+            **of_data,
         )
     if config.push_to_hub and accelerator.is_main_process:
         pushed = Artefact.open(folder).push(

@@ -8,12 +8,8 @@ from typing import Any
 
 from hf_dd.artefacts import distilled_folder, records
 from hf_dd.artefacts.distilled_folder import Artefact
-from hf_dd.config import (
-    DataConfig,
-    EvaluateConfig,
-    slug,
-)
-from hf_dd.config.base import field_names
+from hf_dd.config import DataConfig, EvaluateConfig, slug
+from hf_dd.config.base import part, values
 from hf_dd.core import files
 from hf_dd.core.processes import by_main_process, new_accelerator
 from hf_dd.core.registry import NETWORKS, PROTOCOLS, origins
@@ -122,14 +118,13 @@ def own_learning_rate(name: str, record: dict[str, Any]) -> float | None:
 
 def source_of(config: EvaluateConfig, record: dict[str, Any]) -> DataConfig:
     """The data set to test on: the one the options name, else the one that the set's record names, at its commit."""
-    own = {key: getattr(config, key) for key in field_names(DataConfig)}
-    if own["dataset"]:
+    own = part(config, DataConfig)
+    if config.dataset:
         return DataConfig(**own)
     if not record:
         raise ConfigError(f"{config.sets[0]} doesn't say what it was made from: name its data set by --dataset.")
-    made_from = {key: record["settings"].get(key, value) for key, value in own.items()}
-    of_this_machine = {"dataset": record["data"]["reference"], "image_memory_gb": config.image_memory_gb}
-    return DataConfig(**made_from | of_this_machine)
+    made_from = {key: record["settings"].get(key, value) for key, value in values(config, "data").items()}
+    return DataConfig(**own | made_from | {"dataset": record["data"]["reference"]})
 
 
 def keep_results(config: EvaluateConfig, results: Results) -> None:

@@ -8,9 +8,8 @@ from typing import Any
 from hf_dd import hub
 from hf_dd.artefacts import teacher_folder
 from hf_dd.artefacts.provenance import command_line
-from hf_dd.config import (
-    PretrainConfig,
-)
+from hf_dd.config import PretrainConfig
+from hf_dd.config.base import values
 from hf_dd.core.processes import new_accelerator
 from hf_dd.core.registry import NETWORKS
 from hf_dd.data.image_data import load_data
@@ -19,11 +18,6 @@ from hf_dd.evaluation.evaluation import hardware
 from hf_dd.training.pretraining import grid, new_teacher, train_teacher
 
 logger = logging.getLogger(__name__)
-
-TRAINING_OPTIONS = (  # of a teacher, as its card lists them
-    *("epochs", "learning_rate", "momentum", "weight_decay", "batch_size", "lr_drops", "augment"),
-    *("architecture_options", "mixed_precision"),
-)
 
 
 def pretrain(config: PretrainConfig | None = None, **options: Any) -> list[Path | hub.Pin]:
@@ -49,7 +43,7 @@ def pretrain(config: PretrainConfig | None = None, **options: Any) -> list[Path 
     done: list[Path | hub.Pin] = []
     for architecture, seed in grid(config)[accelerator.process_index :: accelerator.num_processes]:
         folder = folders[architecture, seed]
-        training = {key: getattr(config, key) for key in TRAINING_OPTIONS} | {"seed": seed}
+        training = values(config, "result") | {"seed": seed}
         epochs = []
         for snapshot in train_teacher(config, architecture, seed, data, accelerator):
             if not epochs:

@@ -20,16 +20,16 @@ from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 
 from hf_dd.artefacts.provenance import command_line, versions
-from hf_dd.config import DistillConfig, SelectConfig
-from hf_dd.config.base import field_names
+from hf_dd.config import DistillConfig, SelectConfig, TeacherConfig
+from hf_dd.config.base import defaults, part, values
 from hf_dd.core import files
 from hf_dd.core.processes import new_accelerator, say
 from hf_dd.core.registry import OBJECTIVES
 from hf_dd.core.seeding import generator
 from hf_dd.data.image_data import ImageData, load_data
 from hf_dd.data.validation import held_out
-from hf_dd.distillation.checks import check_options
-from hf_dd.distillation.distiller import Distiller
+from hf_dd.distillation.checks import preflight
+from hf_dd.distillation.distiller import DECIDING, Distiller
 from hf_dd.errors import ConfigError, RunError
 from hf_dd.evaluation.candidates import Candidate
 from hf_dd.evaluation.evaluation import Evaluation, Job
@@ -94,7 +94,7 @@ def select(config: SelectConfig | None = None, **options: Any) -> Selection:
 
 def checked(config: SelectConfig) -> Protocol:
     """The protocol of a search's students; raises ConfigError for options that don't fit together."""
-    check_options(distillation(config, ["candidates"]))
+    preflight(distillation(config, ["candidates"]))
     protocol = Protocol.from_config(config)
     require_known(config.eval_architectures, protocol)
     if protocol.labels != "hard" or protocol.trains != "network":
@@ -104,11 +104,9 @@ def checked(config: SelectConfig) -> Protocol:
 
 def distillation(config: SelectConfig, references: Sequence[str]) -> DistillConfig:
     """The options of the distillation that these teachers guide; of one without a guide where there are none."""
-    shared = {name: getattr(config, name) for name in field_names(DistillConfig)}
-    shared |= {"teachers": list(references), "teacher_tags": [], "teacher_pool": None}
-    if not references:
-        shared |= {**DistillConfig.unguided(), "fit_head": False}
-    return DistillConfig(**shared)
+    shared = part(config, DistillConfig) | defaults(TeacherConfig, "teachers") | {"teachers": list(references)}
+    unguided = {} if references else defaults(DistillConfig, "guide") | {"fit_head": False}
+    return DistillConfig(**shared | unguided)
 
 
 class Search:
@@ -179,7 +177,7 @@ class Search:
                 seconds = trial.user_attrs.get("seconds", 0.0)
                 tried.append((trial.params["pool"], trial.intermediate_values, seconds))
         identity = self.identity()
-        if differing := [key for key, value in known.items() if identity.get(key) != value]:
+        if differing := [key for key, value in known.items() if identity.get(key, value) != value]:
             raise RunError(
                 f"{self.folder} holds another search ({', '.join(differing)} differ): give another --output_dir."
             )
@@ -187,9 +185,7 @@ class Search:
 
     def identity(self) -> dict[str, Any]:
         """What a search that goes on has to share, JSON-able."""
-        options = dataclasses.asdict(self.config)
-        left_out = {"minutes", "trials", "output_dir", "dataset", *self.config.named_teachers}
-        kept = {key: value for key, value in options.items() if key not in left_out}
+        kept = values(self.config, *DECIDING, "evaluation")
         shas = [spec.sha for spec in self.candidates.specs]
         return json.loads(json.dumps(kept | {"data": self.data.fingerprint, "candidates": shas}))
 

@@ -30,13 +30,13 @@ from hf_dd import hub
 from hf_dd.config import DistillConfig, EvaluationConfig, PretrainConfig, SelectConfig, StudyConfig
 from hf_dd.config.parsing import as_arguments, parse_config
 from hf_dd.config.recipes import find_study, read_recipe, read_yaml, unknown
-from hf_dd.distillation.checks import check_options
+from hf_dd.distillation.checks import preflight
 from hf_dd.errors import ConfigError, nearest_first
 from hf_dd.studies import pool_search
 
 KEYS = ("teachers", "pools", "base", "cells", "seeds", "comparisons")
 TEACHERS, POOLS = "teachers/", "pools/"  # how a cell names a teacher or a pool of the study's own
-NAMING_TEACHERS = ("teachers", "experts", "eval_teachers", "eval_architectures")  # the last: linear-probe's
+REFERENCES = [each.name for each in dataclasses.fields(DistillConfig) if each.metadata["teachers"]]
 SET_OF = "set_of"  # how a cell says that it evaluates another one's set
 
 
@@ -164,7 +164,7 @@ def options_of(path: Path, name: str, content: Mapping[str, Any]) -> dict[str, A
 
 def own_teachers(options: Mapping[str, Any]) -> tuple[str, ...]:
     """The teachers of the study's own that a cell or a pool names."""
-    references = [reference for key in NAMING_TEACHERS for reference in options.get(key) or []]
+    references = [reference for key in REFERENCES for reference in options.get(key) or []]
     return tuple(reference for reference in references if reference.startswith(TEACHERS))
 
 
@@ -197,7 +197,7 @@ def located(options: Mapping[str, Any], folder: Path, grids: Mapping[str, Pretra
         pushed = grid in grids and grids[grid].push_to_hub
         return hub.full_repo_id(name, grids[grid].hub_namespace) if pushed else str(folder / reference)
 
-    named = {key: list(map(place_of, options[key])) for key in NAMING_TEACHERS if options.get(key)}
+    named = {key: list(map(place_of, options[key])) for key in REFERENCES if options.get(key)}
     pool = options.get("teacher_pool") or ""
     return {**options, **named, **({"teacher_pool": str(folder / pool)} if pool.startswith(POOLS) else {})}
 
@@ -218,7 +218,7 @@ def cell_config(
     """The options of a cell, with the study's own teachers and pools where they will lie."""
     place = {"output_dir": str(folder / "cells" / f"{name}-seed{options['seed']}")}
     config = parsed(DistillConfig, path, f"cells: {name}", located(options, folder, grids) | place)
-    check_options(config)
+    preflight(config)
     if not config.eval_students or not config.eval_copies:
         raise ConfigError(
             f"{path}, cells: {name}: a study compares students, and this cell has none. Give eval_students of 1 or "

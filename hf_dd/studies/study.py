@@ -17,27 +17,25 @@ from hf_dd import hub
 from hf_dd.artefacts import distilled_folder, records, teacher_folder
 from hf_dd.artefacts.distilled_folder import Artefact
 from hf_dd.artefacts.provenance import command_line
-from hf_dd.config import EvaluationConfig, PretrainConfig, StudyConfig
-from hf_dd.config.base import field_names
+from hf_dd.config import DistillConfig, EvaluationConfig, PretrainConfig, StudyConfig
+from hf_dd.config.base import named, part
 from hf_dd.core import files
 from hf_dd.core.processes import by_main_process, processes, say
 from hf_dd.core.registry import OBJECTIVES
 from hf_dd.data.image_data import load_data
-from hf_dd.distillation.distiller import OPERATIONAL
+from hf_dd.distillation.distiller import DECIDING
 from hf_dd.errors import RunError
 from hf_dd.runs.distill import distill
 from hf_dd.runs.evaluate import evaluate
 from hf_dd.runs.pretrain import pretrain
 from hf_dd.studies import pool_search, publish
 from hf_dd.studies import report as study_report
-from hf_dd.studies.recipe import NAMING_TEACHERS, TEACHERS, Cell, Pool, Study, check_named, parts_of
+from hf_dd.studies.recipe import REFERENCES, TEACHERS, Cell, Pool, Study, check_named, parts_of
 from hf_dd.studies.report import Outcome
 from hf_dd.teachers import pins
 from hf_dd.training import pretraining
 
 logger = logging.getLogger(__name__)
-
-DECIDING_TEACHERS = ("teachers", "teacher_tags", "teacher_pool", "experts")
 
 
 def study(config: StudyConfig | None = None, **options: Any) -> Path:
@@ -184,9 +182,9 @@ def choose(name: str, pool: Pool) -> None:
 def deciding(options: Mapping[str, Any]) -> dict[str, Any]:
     """Those options that decide what a cell is; its study's own teachers by name, as its folder may move."""
     return {
-        key: [reference.rpartition(TEACHERS)[2] for reference in value] if key in NAMING_TEACHERS else value
+        key: [reference.rpartition(TEACHERS)[2] for reference in value] if key in REFERENCES else value
         for key, value in options.items()
-        if key not in OPERATIONAL or key in DECIDING_TEACHERS
+        if key in named(DistillConfig, *DECIDING, "teachers")
     }
 
 
@@ -221,10 +219,10 @@ def run_cell(cell: Cell) -> None:
         raise RunError(
             f"{cell.folder} was made with other options ({pairs}). Remove it, or give another --output_dir."
         )
-    evaluation = {key: getattr(cell.config, key) for key in field_names(EvaluationConfig)}
+    evaluation = part(cell.config, EvaluationConfig)
     kept = cell.folder.with_name(f"{cell.folder.name}.evaluation.json")  # of a later evaluation than the run's own
     done = files.read_json(kept) if kept.is_file() else artefact.record.settings
-    done = dataclasses.asdict(EvaluationConfig()) | done  # of a record that is older than an option
+    done = part(EvaluationConfig(), EvaluationConfig) | done  # of a record that is older than an option
     if artefact.record.results is None or any(done[key] != value for key, value in evaluation.items()):
         evaluate(sets=[str(cell.folder)], mixed_precision=cell.config.mixed_precision, **evaluation)
         by_main_process(lambda: files.write_json(kept, evaluation))

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hf_dd.distillation.checks import check_options
+from hf_dd.distillation.checks import preflight
 from hf_dd.errors import ConfigError
 from hf_dd.objectives import Ownership, build_objective
 from tests.factories import (
@@ -53,7 +53,7 @@ def test_no_teacher_no_guide_and_an_unknown_objective_is_named():
 )
 def test_options_that_dont_fit_the_objective_are_refused_by_name(options, message):
     with pytest.raises(ConfigError, match=message):
-        check_options(make_config(**options))
+        preflight(make_config(**options))
 
 
 @pytest.mark.parametrize("kind", ["none", "ce", "cos"])

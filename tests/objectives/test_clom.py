@@ -625,8 +625,8 @@ def test_a_real_batch_as_large_as_the_set_is_the_whole_set():
 @pytest.mark.parametrize(
     "options, message",
     [
-        ({"clom_alpha": "much"}, "--clom_alpha is much; it has to be a finite number, 0 or more."),
-        ({"clom_alphas": ["MLP=-1"]}, "--clom_alphas MLP is -1"),
+        ({"clom_alpha": "much"}, "--clom_alpha is 'much'; it has to be a number or 'auto'"),
+        ({"clom_alphas": ["MLP=-1"]}, "--clom_alphas: MLP is -1"),
         ({"clom_alphas": ["MLP"]}, "'MLP' isn't of the form key=value"),
         ({"clom_alphas": ["MLP=1"], "clom_alpha": "auto"}, "--clom_alphas and --clom_alpha auto contradict"),
         ({"clom_alphas": ["MLP=1"], "clom_pool": "mean-logits"}, "--clom_alphas and --clom_pool mean-logits"),

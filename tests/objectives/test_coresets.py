@@ -9,7 +9,7 @@ import hf_dd
 from hf_dd.artefacts import distilled_folder
 from hf_dd.config import DataConfig, DistillConfig
 from hf_dd.data.image_data import load_data
-from hf_dd.distillation.checks import check_options
+from hf_dd.distillation.checks import preflight
 from hf_dd.errors import ConfigError, DataError
 from hf_dd.objectives import OBJECTIVES, build_objective
 from hf_dd.synthetic import coresets
@@ -180,7 +180,7 @@ def test_a_choice_yields_nothing(method):
 def test_what_only_an_optimisation_has_is_refused(method, options, message):
     config = DistillConfig(**options_of(method, ["a/b@final"]) | options)
     with pytest.raises(ConfigError, match=message.format(method)):
-        check_options(config)
+        preflight(config)
 
 
 @pytest.mark.parametrize(
@@ -196,7 +196,7 @@ def test_what_only_an_optimisation_has_is_refused(method, options, message):
 )
 def test_teachers_are_asked_for_where_they_choose_and_refused_where_they_would_go_unused(options, message):
     with pytest.raises(ConfigError, match=message):
-        check_options(DistillConfig(**options))
+        preflight(DistillConfig(**options))
 
 
 def test_teachers_may_start_what_they_do_not_guide(tmp_path, teachers):

@@ -6,7 +6,7 @@ from torch import nn
 
 from hf_dd.core.seeding import generator
 from hf_dd.data import batches as images
-from hf_dd.distillation.checks import check_options
+from hf_dd.distillation.checks import preflight
 from hf_dd.errors import ConfigError
 from hf_dd.nn import augment, networks
 from hf_dd.objectives import OBJECTIVES, build_objective
@@ -423,11 +423,11 @@ def test_resuming_from_any_step_gives_the_same_bytes(tmp_path, name, architectur
 )
 def test_options_that_dont_fit_are_refused_by_name(options, message):
     with pytest.raises(ConfigError) as error:
-        check_options(make_config(objective="dc", **options))
+        preflight(make_config(objective="dc", **options))
     assert message in str(error.value)
 
 
 def test_dsa_without_augmentation_is_refused():
     with pytest.raises(ConfigError, match="--objective dsa with --augment none is DC: take --objective dc"):
         build_objective(make_config(objective="dsa", augment="none"), make_data(), None)
-    check_options(make_config(objective="dc", augment="none"))
+    preflight(make_config(objective="dc", augment="none"))

@@ -16,7 +16,7 @@ from hf_dd.core.registry import STARTS
 from hf_dd.core.seeding import generator
 from hf_dd.data import batches
 from hf_dd.data.image_data import load_data
-from hf_dd.distillation.checks import check_options
+from hf_dd.distillation.checks import preflight
 from hf_dd.distillation.optimisers import Learned
 from hf_dd.errors import ConfigError
 from hf_dd.nn import augment, random_views
@@ -511,7 +511,7 @@ def test_defaults_are_the_published_ones():
 )
 def test_bad_options_are_refused_by_name(options, message):
     with pytest.raises(ConfigError, match=message):
-        check_options(DistillConfig(**{"objective": "lgm", "teachers": ["a/b"]} | options))
+        preflight(DistillConfig(**{"objective": "lgm", "teachers": ["a/b"]} | options))
 
 
 def test_operations_that_wouldnt_be_used_are_refused():

@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 import hf_dd
 from hf_dd.config import DataConfig
 from hf_dd.data.image_data import load_data
-from hf_dd.distillation.checks import check_options
+from hf_dd.distillation.checks import preflight
 from hf_dd.errors import ConfigError, TeacherError
 from hf_dd.nn.crops import draw_boxes
 from hf_dd.objectives import build_objective
@@ -312,7 +312,7 @@ def test_sre2l_refuses_another_label_space():
 def test_options_that_make_no_sense_are_refused(options, message):
     given = {"objective": "sre2l", "real_batch_size": None, "teachers": ["some/teacher"]}
     with pytest.raises(ConfigError, match=message):
-        check_options(make_config(**given | options))
+        preflight(make_config(**given | options))
 
 
 @pytest.mark.multi_process

@@ -15,7 +15,7 @@ import hf_dd
 from hf_dd import hub
 from hf_dd.config import DistillConfig, PretrainConfig
 from hf_dd.data.image_data import load_data
-from hf_dd.distillation.checks import check_options
+from hf_dd.distillation.checks import preflight
 from hf_dd.errors import ConfigError, HubError, RunError, TeacherError
 from hf_dd.nn import augment, networks
 from hf_dd.objectives import build_objective
@@ -399,7 +399,7 @@ def test_defaults_are_the_published_ones():
 )
 def test_options_that_make_no_sense_are_refused_by_name(options, message):
     with pytest.raises(ConfigError, match=message):
-        check_options(make_options(**options))
+        preflight(make_options(**options))
 
 
 def test_compiling_is_refused_and_so_are_epochs_that_start_too_late():

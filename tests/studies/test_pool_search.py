@@ -214,7 +214,7 @@ def test_two_processes_choose_as_one(found, candidates, tmp_path, launch):
     "options, words",
     [
         ({}, "Name the candidates by --teachers, --teacher_tags or --teacher_pool"),
-        ({"teachers": ["a/b"], "clom": "none"}, "--clom none: a pool is chosen by how it guides"),
+        ({"teachers": ["a/b"], "clom": "none"}, "--clom doesn't know 'none'; it takes ce, cos"),
         ({"teachers": ["a/b"], "first_rung": 100}, "--first_rung 100 isn't below --iterations 100"),
         ({"teachers": ["a/b"], "reduction": 1}, "--reduction is 1"),
         ({"teachers": ["a/b"], "eval_students": 0}, "--eval_students is 0"),

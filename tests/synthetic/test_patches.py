@@ -9,7 +9,7 @@ from hf_dd.core.registry import STARTS
 from hf_dd.core.seeding import generator
 from hf_dd.data import batches as chunks
 from hf_dd.data.image_data import load_data
-from hf_dd.distillation.checks import check_options
+from hf_dd.distillation.checks import preflight
 from hf_dd.errors import ConfigError, DataError, TeacherError
 from hf_dd.nn.crops import draw_boxes
 from hf_dd.synthetic.patches import PatchOptions, realistic_images, realistic_patches
@@ -169,7 +169,7 @@ def test_choices_of_teachers_are_starts_of_any_objective(init, options, factor):
     data = make_data((9, 10, 17))
     pool = TeacherPool([batch_norm_teacher(data)])
     config = make_config(init=init, teachers=["passed as a pool"], ipc=2, factor=factor, **options)
-    check_options(config)
+    preflight(config)
     found = STARTS.find(init)(Request(config, data, torch.no_grad, pool))
     if init == "rded":
         images = realistic_patches(data, pool, 2 * factor**2, 0, PatchOptions(), torch.float64)

@@ -399,7 +399,7 @@ def test_cache_words_that_mean_nothing(filled, capsys):
     for words in (["rm"], ["rm", "--all", "scores"]):
         with pytest.raises(SystemExit) as end:
             cache(capsys, *words)
-        assert end.value.code == 2 and "either what to remove" in capsys.readouterr().err
+        assert end.value.code.startswith("hf-dd: error: rm takes either what to remove")
     for action in ("ls", "rm"):
         with pytest.raises(SystemExit) as end:
             cache(capsys, action, "feature")

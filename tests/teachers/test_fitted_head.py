@@ -22,7 +22,7 @@ from hf_dd.core.processes import new_accelerator
 from hf_dd.core.seeding import generator
 from hf_dd.data.image_data import load_data
 from hf_dd.data.validation import validation_rows
-from hf_dd.distillation.checks import check_options
+from hf_dd.distillation.checks import preflight
 from hf_dd.errors import ConfigError, DataError, TeacherError
 from hf_dd.synthetic.distilled_set import to_pil
 from hf_dd.teachers import fitted_head
@@ -277,7 +277,7 @@ def test_without_teachers_it_is_one_clear_error(capsys):
 def test_a_head_that_nobody_reads_is_refused(options, allowed):
     config = DistillConfig(teachers=["a/b"], fit_head=True, **options)
     if allowed:
-        check_options(config)
+        preflight(config)
         return
     with pytest.raises(ConfigError, match="--fit_head has no effect, as nothing reads .* logits.*--clom ce"):
-        check_options(config)
+        preflight(config)

@@ -18,7 +18,7 @@ from hf_dd.config import DataConfig, DistillConfig
 from hf_dd.core.processes import new_accelerator
 from hf_dd.core.seeding import generator
 from hf_dd.data.image_data import load_data
-from hf_dd.distillation.checks import check_options
+from hf_dd.distillation.checks import preflight
 from hf_dd.errors import ConfigError, DataError, TeacherError
 from hf_dd.evaluation.candidates import Candidate, random_real
 from hf_dd.evaluation.evaluation import Evaluation
@@ -502,7 +502,7 @@ def no_training(monkeypatch):
     ("options", "words"),
     [
         ({"soft_labels": "mean"}, ["--soft_labels mean needs teachers", "--teacher_pool"]),
-        ({"soft_label_temperature": 0.0}, ["--soft_label_temperature is 0.0", "finite number above 0"]),
+        ({"soft_label_temperature": 0.0}, ["--soft_label_temperature is 0.0", "above 0 and finite"]),
         ({"soft_label_temperature": math.inf}, ["--soft_label_temperature is inf"]),
         ({"soft_label_temperature": math.nan}, ["--soft_label_temperature is nan"]),
         ({"soft_label_temperature": -4.0}, ["--soft_label_temperature is -4.0"]),
@@ -516,10 +516,10 @@ def test_options_that_make_no_labels(options, words):
 
 def test_teachers_of_labels_have_an_effect():
     teachers = {"objective": "dm", "teachers": ["somebody/it@final"]}
-    check_options(DistillConfig(**teachers, soft_labels="each"))
-    check_options(DistillConfig(**teachers, eval_protocol="soft-label-online"))
+    preflight(DistillConfig(**teachers, soft_labels="each"))
+    preflight(DistillConfig(**teachers, eval_protocol="soft-label-online"))
     with pytest.raises(ConfigError, match="--teachers has no effect without a guide: add --clom ce or --clom cos"):
-        check_options(DistillConfig(**teachers))
+        preflight(DistillConfig(**teachers))
 
 
 def test_a_teacher_of_another_label_space_shows_before_the_distillation(tmp_path, no_training, unique, tiny_teachers):

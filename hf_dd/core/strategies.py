@@ -1,0 +1,22 @@
+"""The names of augmentation strategies; what their operations do is in `nn.augment`."""
+
+from hf_dd.errors import ConfigError, nearest_first
+
+STRATEGY = ("color", "crop", "cutout", "flip", "scale", "rotate")
+
+
+def parse_strategy(text: str) -> tuple[str, ...]:
+    """The operations in a name such as "color_crop_flip", in its order; () for "none" and for "".
+
+    Raises ConfigError for an operation that isn't in STRATEGY, or that comes twice.
+    """
+    if text in ("", "none"):
+        return ()
+    operations = tuple(text.split("_"))
+    for operation in operations:
+        if operation not in STRATEGY:
+            known = ", ".join(nearest_first(operation, STRATEGY))
+            raise ConfigError(f"unknown augmentation '{operation}'; known, nearest first: {known}")
+    if len(set(operations)) < len(operations):
+        raise ConfigError(f"an augmentation comes twice in '{text}'")
+    return operations

@@ -1,0 +1,229 @@
+"""What an option says of itself is what is judged, listed by `--help`, and asked by role."""
+
+import contextlib
+import dataclasses
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from hf_dd import cli
+from hf_dd.config import (
+    DataConfig,
+    DistillConfig,
+    EvaluateConfig,
+    EvaluationConfig,
+    ImportConfig,
+    PretrainConfig,
+    SelectConfig,
+    StudyConfig,
+    TeacherConfig,
+)
+from hf_dd.config.base import GROUPS, ROLES, Kind, defaults, kinds, named, part, values
+from hf_dd.config.parsing import attributes_of, parse_config
+from hf_dd.core.registry import NETWORKS, OBJECTIVES, PROTOCOLS, STARTS
+from hf_dd.errors import ConfigError
+from tests.factories import message_of
+
+CONFIGS = [DistillConfig, EvaluateConfig, ImportConfig, PretrainConfig, SelectConfig, StudyConfig]
+
+
+def parse(*arguments, config=DistillConfig):
+    return parse_config(config, arguments, command="hf-dd test")
+
+
+# ------------------------------------------------------------------------------------------------ values from Python
+
+
+@pytest.mark.parametrize(
+    "config, options, message",
+    [
+        (DistillConfig, {"ipc": "10"}, "--ipc is '10'; it has to be a whole number."),
+        (DistillConfig, {"ipc": 1.5}, "--ipc is 1.5; it has to be a whole number."),
+        (DistillConfig, {"ipc": True}, "--ipc is True; it has to be a whole number."),
+        (DistillConfig, {"ipc": None}, "--ipc is None; it has to be a whole number."),
+        (DistillConfig, {"ipc": [10]}, "--ipc is [10]; it has to be a whole number."),
+        (DistillConfig, {"dataset": None}, "--dataset is None; it has to be text."),
+        (DistillConfig, {"push_to_hub": "yes"}, "--push_to_hub is 'yes'; it has to be true or false."),
+        (DistillConfig, {"image_learning_rate": "1"}, "--image_learning_rate is '1'; it has to be a number."),
+        (DistillConfig, {"clom_alpha": "much"}, "--clom_alpha is 'much'; it has to be a number or 'auto'."),
+        (DistillConfig, {"teachers": [1]}, "--teachers is [1]; it has to be a list of texts."),
+        (DistillConfig, {"eval_epochs": [1, 2.5]}, "--eval_epochs is [1, 2.5]; it has to be a list of whole numbers."),
+        (DistillConfig, {"clom": "sin"}, "--clom doesn't know 'sin'; it takes none, ce, cos."),
+        (DistillConfig, {"objective": "dn"}, "--objective dn isn't known; known are: dm, "),
+        (DistillConfig, {"architecture": "Convnet"}, "--architecture Convnet isn't known; known are: ConvNet, "),
+        (DistillConfig, {"init": "reel"}, "--init reel isn't known; known are: real, "),
+        (DistillConfig, {"eval_protocol": "dsb"}, "--eval_protocol dsb isn't known; known are: dsa, "),
+        (PretrainConfig, {"architectures": ["MLB"]}, "--architecture MLB isn't known; known are: MLP, "),
+        (PretrainConfig, {"augment": "flip_rotat"}, "--augment: unknown augmentation 'rotat'; known, nearest first: "),
+        (PretrainConfig, {"lr_drops": [0.5, 1.0]}, "--lr_drops holds [1.0]; each has to be above 0 and below 1 and "),
+        (DistillConfig, {"architecture_options": ["width"]}, "--architecture_options: 'width' isn't of the form"),
+        (
+            ImportConfig,
+            {"foreign_set": "a", "dataset": "b", "std": [0.0]},
+            "--std holds [0.0]; each has to be above 0 and finite.",
+        ),
+        (EvaluateConfig, {"sets": "a", "baselines": ["none", "full"]}, "--baselines none full: give 'none' alone"),
+    ],
+)
+def test_a_wrong_value_is_one_error_that_names_the_option(config, options, message):
+    with pytest.raises(ConfigError, match=f"^{re.escape(message)}") as error:
+        config(**options)
+    assert "\n" not in str(error.value)
+
+
+def test_values_are_taken_as_what_they_mean():
+    config = DistillConfig(
+        ipc=np.int64(3), image_learning_rate=1, teachers="a/b", clom="ce", output_dir=Path("x/y"), eval_epochs=(3, 4)
+    )
+    assert (config.ipc, type(config.ipc)) == (3, int)
+    assert (config.image_learning_rate, type(config.image_learning_rate)) == (1.0, float)
+    assert (config.teachers, config.output_dir, config.eval_epochs) == (["a/b"], "x/y", [3, 4])
+    assert DistillConfig(clom_alpha="auto").clom_alpha == "auto" and DistillConfig(clom_alpha=2).clom_alpha == 2.0
+    assert DistillConfig(objective="package.module:Mine").objective == "package.module:Mine"  # looked for when used
+
+
+def test_all_that_is_wrong_is_said_at_once():
+    with pytest.raises(ConfigError) as error:
+        DistillConfig(ipc=0, dtype="float16", seed=None)
+    assert str(error.value).splitlines() == [
+        "--seed is None; it has to be a whole number.",
+        "--ipc is 0; it has to be at least 1.",
+        "--dtype doesn't know 'float16'; it takes float32, float64.",
+    ]
+    with pytest.raises(ConfigError) as error:
+        DistillConfig(clom="ce", fit_head=True, dtype="float64", mixed_precision="bf16", clom_real_batch=2)
+    assert len(str(error.value).splitlines()) == 4
+
+
+@pytest.mark.parametrize(
+    "hint, kind",
+    [
+        (int, Kind(int, (), False, False)),
+        (int | None, Kind(int, (), False, True)),
+        (list[str], Kind(str, (), True, False)),
+        (TeacherConfig.__annotations__["clom_alpha"], Kind(float, ("auto",), False, False)),
+    ],
+)
+def test_the_kinds_of_values(hint, kind):
+    assert Kind.read(hint) == kind
+
+
+# ------------------------------------------------------------------------------------------------------------- roles
+
+
+@pytest.mark.parametrize("config", CONFIGS)
+def test_every_option_has_a_group_a_role_and_a_default_that_is_taken(config):
+    for option in dataclasses.fields(config):
+        assert option.metadata["group"] in GROUPS and option.metadata["role"] in ROLES
+    assert kinds(config).keys() == {option.name for option in dataclasses.fields(config)}
+
+
+def test_options_are_asked_for_by_role():
+    assert named(DistillConfig, "once") == ["overwrite_output_dir", "resume_from_checkpoint"]
+    assert named(DistillConfig, "teachers") == ["teachers", "teacher_tags", "teacher_pool", "experts"]
+    assert set(named(DistillConfig, "evaluation", "trust")) == set(part(EvaluationConfig(), EvaluationConfig))
+    assert all(name.startswith("clom") for name in named(DistillConfig, "guide"))
+    assert defaults(TeacherConfig, "guide")["clom"] == "none" and len(defaults(TeacherConfig, "guide")) == 8
+    assert values(DataConfig(image_size=3), "data")["image_size"] == 3
+    training = ("epochs", "learning_rate", "momentum", "weight_decay", "batch_size", "lr_drops", "augment")
+    assert {*named(PretrainConfig, "result")} == {*training, "architecture_options", "mixed_precision", "seed"}
+
+
+# ---------------------------------------------------------------------------------------------------- command line
+
+
+@pytest.mark.parametrize(
+    "words, expected",
+    [
+        (["--push_to_hub"], True),
+        (["--push_to_hub", "false"], False),
+        (["--push_to_hub", "True"], True),
+        (["--push_to_hub=no"], False),
+        (["--push-to-hub", "1"], True),
+        ([], False),
+    ],
+)
+def test_switches(words, expected):
+    assert parse(*words).push_to_hub is expected
+
+
+def test_hyphens_are_read_as_the_underscores_that_are_listed():
+    assert parse("--image-learning-rate=2", "--eval-epochs", "3").image_learning_rate == 2.0
+
+
+def test_lists_may_be_empty_and_numbers_below_zero():
+    assert parse("--lr_drops", "--teacher_seeds", "-1", "0", config=PretrainConfig).lr_drops == []
+    assert parse("--lr_drops", "--teacher_seeds", "-1", "0", config=PretrainConfig).teacher_seeds == [-1, 0]
+
+
+def test_words_without_an_option_are_the_positional_ones_wherever_they_stand():
+    assert parse("--seed", "1", "a/b", "c", config=EvaluateConfig).sets == ["a/b", "c"]
+    assert parse("a/b", "--seed", "1", "c", config=EvaluateConfig).sets == ["a/b", "c"]
+    assert parse("digits-clom", "--seeds", "1", config=StudyConfig).study == "digits-clom"
+    with pytest.raises(ConfigError, match="'b' belongs to no option"):
+        parse("a", "--push_to_hub", "true", "b", config=StudyConfig)
+
+
+@pytest.mark.parametrize(
+    "words, message",
+    [
+        (["push"], "Name the folder"),
+        (["push", "a", "b"], "'b' belongs to no option"),
+        (["push", "a", "--hub_tga", "v1"], "unknown option 'hub_tga'; the nearest known one is 'hub_tag'."),
+        (["push", "a", "--config", "digits-dm"], "unknown option 'config'"),
+        (["pool"], "`hf-dd pool` needs an action; the actions are create, show, diff, select, verify."),
+        (["pool", "mix"], "unknown action 'mix'; the actions are create, show"),
+        (["pool", "create"], "Name the pool: hf-dd pool create TITLE"),
+        (["pool", "diff", "a"], "takes two pools, not 1"),
+        (["pool", "create", "A", "--seeds", "x"], "argument --seeds: invalid int value: 'x'"),
+        (["cache", "rm"], "rm takes either what to remove"),
+        (["hub", "run", "x"], "give a command after --"),
+        (["hub", "serve"], "Name the folder that holds the Hub"),
+        (["quickstart", "x"], "'x' belongs to no option"),
+        (["env", "--x"], "unknown option 'x'"),
+    ],
+)
+def test_every_command_ends_in_one_line_and_status_1(words, message):
+    assert message in message_of(*words)
+
+
+def help_of(capsys, *words):
+    with contextlib.suppress(SystemExit):
+        cli.main([*words, "--help"])
+    return capsys.readouterr().out
+
+
+def test_help_is_in_groups_begins_with_what_matters_and_lists_what_there_is(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "120")
+    printed = help_of(capsys, "distill")
+    assert printed.startswith("usage: hf-dd distill [options]\n")
+    places = [printed.index(f"\n{group}:\n") for group in GROUPS]
+    assert places == sorted(places) and places[0] < printed.index("--dataset ") < places[1]
+    for registry in (OBJECTIVES, STARTS, PROTOCOLS):
+        for name in registry:
+            assert re.search(rf"\n +{re.escape(name)} +{re.escape(registry.title(name))}\n", printed), name
+    assert all(name in printed for name in NETWORKS)
+    assert "Synthetic images per class. (default: 10; at least 1)" in printed
+    options = re.findall(r"^  (--\w[\w-]*)", printed, re.MULTILINE)
+    assert options.count("--config") == 1 and options[1:] == list(dict.fromkeys(options[1:]))  # each in one spelling
+    assert {name.removeprefix("--") for name in options[1:]} == {
+        each.name for each in dataclasses.fields(DistillConfig)
+    }
+
+
+@pytest.mark.parametrize("words", [["--objective", "mtt"], ["--config", "digits-mtt"]])
+def test_help_of_a_method_has_its_own_options_and_published_values(words, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "160")
+    printed = help_of(capsys, "distill", *words)
+    assert "--objective mtt:\n  trajectory matching (MTT), Cazenavette et al., CVPR 2022." in printed
+    assert "Published values: --iterations 5000, --image_learning_rate 1000.0" in printed
+    assert "  student_steps=20: N, steps of the student on S." in printed
+    assert "--objective mtt:" not in help_of(capsys, "distill")
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_every_option_of_a_method_is_explained_by_its_docstring(objective):
+    options = OBJECTIVES[objective].Options
+    assert attributes_of(options).keys() == {each.name for each in dataclasses.fields(options)}

@@ -1,0 +1,44 @@
+"""What doesn't fit together in a distillation's options is said at once, before anything is read."""
+
+import pytest
+
+import hf_dd
+from hf_dd.config import DistillConfig
+from hf_dd.distillation.checks import preflight
+from hf_dd.errors import ConfigError
+
+
+def lines_of(**options):
+    with pytest.raises(ConfigError) as error:
+        preflight(DistillConfig(**options))
+    return str(error.value).splitlines()
+
+
+def test_all_that_does_not_fit_is_said_at_once():
+    found = lines_of(
+        objective="mtt", real_batch_size=3, selection_epochs=2, objective_options=["steps=2"], teachers=["a/b"]
+    )
+    assert [line.split(":")[0] for line in found] == [
+        "--real_batch_size has no meaning for --objective mtt",
+        "--objective_options",
+        "--selection_epochs has no meaning for --init real",
+        "--objective mtt needs expert trajectories",
+        "--teachers has no effect without a guide",
+    ]
+
+
+def test_all_settings_that_a_method_does_not_have_are_named():
+    found = lines_of(objective="random", iterations=3, image_optimizer="adam", init="noise", experts=["a/b"])
+    assert len(found) == 4 and all("has no meaning for --objective random: leave it out." in line for line in found)
+
+
+@pytest.mark.parametrize("options", [{"objective": "clom"}, {"objective": "clom", "teachers": ["a/b"]}])
+def test_one_mistake_is_one_line(options):
+    (line,) = lines_of(**options)
+    assert line == "--objective clom is CLoM alone: add --clom ce or --clom cos, and teachers."
+
+
+def test_it_is_said_before_anything_is_read(tmp_path):
+    with pytest.raises(ConfigError, match="--experts has no meaning for --objective dm"):
+        hf_dd.distill(dataset=str(tmp_path / "nothing"), experts=["a/b"], output_dir=str(tmp_path / "run"))
+    assert list(tmp_path.iterdir()) == []
