@@ -144,3 +144,20 @@ def test_the_preview_shows_one_row_per_class(digits):
 def test_the_previews_size(count, side, size):
     image = preview(torch.rand(count, 3, side, side), torch.zeros(count, dtype=torch.int64))
     assert image.size == size
+
+
+# --- a compact set and its decoded images
+
+
+@pytest.mark.parametrize("change", ["order", "names", "number"])
+def test_decoded_images_that_are_not_a_compact_sets_are_refused(digits, change):
+    compact = from_dataset(to_dataset(make_set(digits, ipc=1)), "the set")
+    images = from_dataset(to_dataset(make_set(digits, ipc=4)), "the set")
+    assert (compact.decoded(images, "the set").factor, compact.decoded(images, "the set").ipc) == (2, 1)
+    wrong = {
+        "order": {"labels": images.labels.flip(0)},
+        "names": {"class_names": images.class_names[::-1]},
+        "number": {"labels": images.labels[:-1]},
+    }[change]
+    with pytest.raises(DataError, match="decoded images of the set aren't a square number of each of its 10 stored"):
+        compact.decoded(dataclasses.replace(images, **wrong), "the set")
