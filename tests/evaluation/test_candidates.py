@@ -54,6 +54,8 @@ def test_a_baseline_has_as_many_images_of_each_class_as_the_set(kind, ipc):
         own = found.of_student(student)
         assert torch.bincount(own.labels).tolist() == list(ipc)
         assert len({image.numpy().tobytes() for image in own.images}) == sum(ipc)  # none comes twice
+    first, second = (found.of_student(student).images for student in (0, 1))
+    assert torch.equal(first, second) == (kind != "random")  # which is drawn anew for each student
     assert found.ipc == ipc and found.name.endswith(f", ipc {min(ipc)}–{max(ipc)}")
 
 
