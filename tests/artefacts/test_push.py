@@ -146,9 +146,13 @@ def test_a_teacher_whose_record_is_of_another_kind_is_refused_by_name(folder, un
 
 @pytest.mark.parametrize("folder", ["study"], indirect=True)
 def test_a_pushed_studys_snippet_runs(folder, unique):
-    pin = push_study(folder, unique()).pin
+    repo_id = unique()
+    pin = push_study(folder, repo_id).pin
     card = (hub.pull(pin, "dataset") / "README.md").read_text()
     assert "PATH_OF_THIS_FOLDER" not in card
     names = run_snippets(card)
     assert set(names["students"]["cell"]) == {"dm", "dm-clom"}
+    assert content(folder)[Path("README.md")].decode() == card
+    (folder / "README.md").write_text("as a study writes it before it pushes")
+    assert push_study(folder, repo_id).pin == pin and list(hub.tags(repo_id, "dataset")) == ["v1"]
     assert content(folder)[Path("README.md")].decode() == card

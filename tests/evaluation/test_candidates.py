@@ -54,6 +54,8 @@ def test_a_baseline_has_as_many_images_of_each_class_as_the_set(kind, ipc):
         own = found.of_student(student)
         assert torch.bincount(own.labels).tolist() == list(ipc)
         assert len({image.numpy().tobytes() for image in own.images}) == sum(ipc)  # none comes twice
+    first, second = (found.of_student(student).images for student in (0, 1))
+    assert torch.equal(first, second) == (kind != "random")  # which is drawn anew for each student
     assert found.ipc == ipc and found.name.endswith(f", ipc {min(ipc)}–{max(ipc)}")
 
 
@@ -131,3 +133,25 @@ def test_equal_classes_are_still_a_number_in_the_results():
     found = candidates_of("set", made_of(data, [2, 2, 2], 2), data, ["float"])
     (row,) = evaluation.run(found, ["MLP"], 1).rows
     assert row.ipc == 2
+
+
+def test_whatever_students_learn_from_is_part_of_what_a_score_is_remembered_by():
+    data = make_data()
+    distilled = made_of(data, [2, 2, 2])
+    soft = torch.rand(6, 3)
+    (own,) = candidates_of("set", dataclasses.replace(distilled, soft_labels=soft), data, ["float"])
+    others = [
+        dataclasses.replace(own, **changes)
+        for changes in (
+            {"temperature": 2.0},
+            {"factor": 2},
+            {"soft_labels": None},
+            {"soft_labels": 1 - soft},
+            {"labels": own.labels.flip(0)},
+            {"images": 1 - own.images},
+            {"images": own.images.double()},
+        )
+    ]
+    assert len({str(candidate.identity) for candidate in (own, *others)}) == 1 + len(others)
+    named_otherwise = dataclasses.replace(own, name="other", copy="8bit", bytes=5, taught_by=("a",))
+    assert named_otherwise.identity == own.identity

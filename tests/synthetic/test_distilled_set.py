@@ -155,3 +155,20 @@ def test_a_distilled_set_says_what_it_is_in_a_line():
         "DistilledSet of 8 images of 2 classes, decoded from 2 stored ones: 1×6×4 (channels × height × width), "
         "with soft labels"
     )
+
+
+# --- a compact set and its decoded images
+
+
+@pytest.mark.parametrize("change", ["order", "names", "number"])
+def test_decoded_images_that_are_not_a_compact_sets_are_refused(digits, change):
+    compact = from_dataset(to_dataset(make_set(digits, ipc=1)), "the set")
+    images = from_dataset(to_dataset(make_set(digits, ipc=4)), "the set")
+    assert (compact.decoded(images, "the set").factor, compact.decoded(images, "the set").ipc) == (2, 1)
+    wrong = {
+        "order": {"labels": images.labels.flip(0)},
+        "names": {"class_names": images.class_names[::-1]},
+        "number": {"labels": images.labels[:-1]},
+    }[change]
+    with pytest.raises(DataError, match="decoded images of the set aren't a square number of each of its 10 stored"):
+        compact.decoded(dataclasses.replace(images, **wrong), "the set")
