@@ -2,7 +2,7 @@
 
     python scripts/build_docs.py                                 # write them into README.md and docs/
     python scripts/build_docs.py --check                         # say which of them aren't what it would write
-    python scripts/build_docs.py --made docs/results/digits-clom # note commit and hardware beside a new result
+    python scripts/build_docs.py --made docs/results/benchmark   # note commit and hardware beside a new result
 
 What is written stands between `<!-- made: NAME -->` and `<!-- end -->`, or is a page of its own. The tables come from
 the registries and from the classes that are registered, the command reference is what `hf-dd COMMAND --help` prints,
@@ -121,10 +121,10 @@ def protocols():
 
 
 def help_of(command):
-    """What `hf-dd COMMAND --help` prints, on 100 columns and without colours."""
+    """What `hf-dd COMMAND --help` prints, as wide as the page and without colours."""
     from hf_dd.cli import main
 
-    os.environ.update(COLUMNS="100", NO_COLOR="1")
+    os.environ.update(COLUMNS="86", NO_COLOR="1")
     printed = io.StringIO()
     with contextlib.redirect_stdout(printed), contextlib.suppress(SystemExit):
         main([*command.split(), "--help"])
@@ -181,8 +181,11 @@ def headlines(kind, content):
         for row in content["rows"]:
             work = row["work"].replace("_", " ")
             yield f"{work}, against the papers' loop", f"{row['ratio']:.1f} × as fast (n = {row['n']})"
+        if short := content.get("start"):
+            ratios = f"{short['ratio_cpu_s']:.2f} × the CPU time, {short['ratio_peak_mb']:.2f} × the memory"
+            yield f"`{short['run']}`, against importing its libraries", f"{ratios} (n = {short['n']})"
     else:
-        for sweep, points in content.items():
+        for sweep, points in content["sweeps"].items():
             steps = [
                 (point[sweep], found["step_s"]) for point, found in points if sweep in point and "step_s" in found
             ]
@@ -203,20 +206,27 @@ def headline(place, most=3):
 
 def page_of(name, kind):
     """The file to look at first."""
-    return "report.md" if kind == "report" else f"{kind}.json"
+    return next(file for file in (f"{kind}.md", f"{kind}.json") if (RESULTS / name / file).exists())
+
+
+def made_by(name, content):
+    """What a result was made by, as rows: what its files say, and what `--made` noted."""
+    noted = RESULTS / name / "made.json"
+    said = content.get("about") or {key: content[key] for key in ("command", "code", "hardware") if key in content}
+    said |= json.loads(noted.read_text(encoding="utf-8")) if noted.exists() else {}
+    return [
+        [key.replace("_", " "), "; ".join(value) if isinstance(value, list) else value] for key, value in said.items()
+    ]
 
 
 def measured():
     """Every result in full, with the commit and the hardware that made it."""
     parts = []
     for name, (kind, content) in results().items():
-        made = RESULTS / name / "made.json"
-        note = json.loads(made.read_text(encoding="utf-8")) if made.exists() else {}
-        about = ", ".join(f"{key} {value}" for key, value in note.items()) or "commit and hardware weren't noted"
         files = sorted(path.name for path in (RESULTS / name).iterdir() if path.is_file())
         links = " · ".join(f"[{file}]({name}/{file})" for file in files)
-        figures = table(["what", "how much"], headlines(kind, content))
-        parts.append(f"### {name}\n\n{about[0].upper()}{about[1:]}.\n\n{figures}\n\n{links}")
+        tables = table(["what", "how much"], headlines(kind, content)), table(["made", "by"], made_by(name, content))
+        parts.append("\n\n".join([f"### {name}", *tables, links]))
     return "\n\n".join(parts) or NOTHING
 
 

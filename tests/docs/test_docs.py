@@ -36,7 +36,7 @@ def build_docs():
 
 
 def test_made_parts_are_what_the_script_writes_now(build_docs, monkeypatch):
-    monkeypatch.setenv("COLUMNS", "100")  # so that what the script sets ends with the test
+    monkeypatch.setenv("COLUMNS", "86")  # so that what the script sets ends with the test
     monkeypatch.setenv("NO_COLOR", "1")
     written = build_docs.written()
     assert {DOCS / "reference" / "commands.md", DOCS / "methods.md", ROOT / "README.md"} <= set(written)
@@ -128,13 +128,18 @@ def test_results_as_tables(build_docs, tmp_path, monkeypatch):
             "of one": {"mean": -0.5, "half_width": 0.0, "n": 1},  # no interval
         },
     }
-    bench = {"rows": [{"work": "dm_step", "ratio": 4.66, "n": 5}]}
-    growth = {"ipc": [[{"ipc": 1}, {"step_s": 0.5}], [{"ipc": 10}, {"step_s": 1.25}]]}
+    bench = {"about": {"threads": 2}, "rows": [{"work": "dm_step", "ratio": 4.66, "n": 5}]}
+    bench["start"] = {"run": "hf-dd distill", "ratio_cpu_s": 1.5, "ratio_peak_mb": 1.25, "n": 3}
+    growth = {"about": {"command": "growth"}, "sweeps": {"ipc": [[{"ipc": 1}, {"step_s": 0.5}]]}}
+    growth["sweeps"]["ipc"].append([{"ipc": 10}, {"step_s": 1.25}])
     for name, kind, content in (("s", "report", study), ("b", "benchmark", bench), ("g", "growth", growth)):
         (tmp_path / name).mkdir()
         (tmp_path / name / f"{kind}.json").write_text(json.dumps(content))
     monkeypatch.setattr(build_docs, "RESULTS", tmp_path)
-    build_docs.note(tmp_path / "s")
+    study |= {"command": "hf-dd study s", "hardware": ["CPU", "a GPU"]}
+    (tmp_path / "s" / "report.json").write_text(json.dumps(study))
+    (tmp_path / "s" / "report.md").touch()
+    build_docs.note(tmp_path / "b")
     assert build_docs.units(study["cells"]["dm"]["scores"]) == [51.0, 54.0]
     lines = build_docs.headline("docs/results/").splitlines()[2:]
     assert lines == [
@@ -142,11 +147,13 @@ def test_results_as_tables(build_docs, tmp_path, monkeypatch):
         "| gain | +8.50 [7.25, 9.75] points (n = 2) | [s](docs/results/s/report.md) |",
         "| of one | -0.50 points (n = 1) | [s](docs/results/s/report.md) |",
         "| dm step, against the papers' loop | 4.7 × as fast (n = 5) | [b](docs/results/b/benchmark.json) |",
+        "| `hf-dd distill`, against importing its libraries | 1.50 × the CPU time, 1.25 × the memory (n = 3) "
+        "| [b](docs/results/b/benchmark.json) |",
         "| a step, ipc = 1, 10 | 0.5 s, 1.25 s | [g](docs/results/g/growth.json) |",
     ]
     full = build_docs.measured()
-    assert re.search(r"### s\n\nCommit [0-9a-f]{40}.*, hardware \d+ cores of .*, on \d{4}-", full)
-    assert "### b\n\nCommit and hardware weren't noted." in full and "[made.json](s/made.json)" in full
+    assert "| command | hf-dd study s |\n| hardware | CPU; a GPU |\n\n[report.json](s/report.json)" in full
+    assert re.search(r"\| threads \| 2 \|\n\| commit \| [0-9a-f]{40}.* \|\n\| hardware \| \d+ cores of .* \|", full)
 
 
 def test_the_citation_has_the_version():
