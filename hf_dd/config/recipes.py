@@ -101,8 +101,10 @@ def built_in(kind: str) -> list[Path]:
 def candidates(name: str, kind: str, beside: Path | None) -> Iterator[Path]:
     """What a name may mean, the first that exists first."""
     has_folder = any(separator in name for separator in (os.sep, os.altsep) if separator)
-    if has_folder or name.endswith(ENDINGS) or beside:
+    if has_folder or name.endswith(ENDINGS):
         yield (beside or Path()) / name
+    elif beside:
+        yield from (beside / f"{name}{ending}" for ending in ENDINGS)
     if not has_folder:
         yield resource("scripts", kind) / f"{without_ending(name)}.yaml"
 

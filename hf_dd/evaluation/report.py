@@ -26,22 +26,21 @@ def comparison(results: Results, about: dict[str, dict[str, Any]]) -> str:
     columns = list(dict.fromkeys(key for facts in about.values() for key in facts))
     head = ["set", "copy", "student", "accuracy (%)", "95 % interval", "n", "against the first"]
     head += ["epochs", "rate", "ipc", "bytes"]
-    lines = ["| " + " | ".join(head + columns) + " |", "|" + "---|" * (len(head) + len(columns))]
+    rows = []
     for index, row in enumerate(results.rows):
         first = next(i for i, other in enumerate(results.rows) if other.architecture == row.architecture)
-        cells = [row.set.replace("|", "\\|"), row.copy, row.architecture, row.accuracy]
-        cells += [intervals.between(row.mean, row.half_width), str(row.n), difference(results, index, first)]
-        cells += [str(row.epochs), f"{row.learning_rate:g}{' (own)' if row.own_learning_rate else ''}"]
-        cells += [str(row.ipc), row.storage]
-        cells += [str(about.get(row.set, {}).get(key, "–")) for key in columns]
-        lines.append("| " + " | ".join(cells) + " |")
+        cells = [row.set, row.copy, row.architecture, row.accuracy, intervals.between(row.mean, row.half_width), row.n]
+        cells += [difference(results, index, first), row.epochs]
+        cells += [f"{row.learning_rate:g}{' (own)' if row.own_learning_rate else ''}", row.ipc, row.storage]
+        rows.append(cells + [about.get(row.set, {}).get(key) for key in columns])
     note = (
         f"Protocol {results.protocol}, last epoch, on {results.hardware}. Accuracy: mean ± standard deviation over n "
         "students; intervals are those of means, at 95 % (Student's t). A set's own rate was learned with its images."
         f"{taught(results)}"
     )
-    several = [matrix(results), ""] if len(results.architectures) > 1 else []
-    return "\n".join([*lines, "", *several, *([scores(results), ""] if results.scores else []), note, ""])
+    several = [matrix(results)] if len(results.architectures) > 1 else []
+    scored = [scores(results)] if results.scores else []
+    return "\n\n".join([table(head + columns, rows), *several, *scored, note]) + "\n"
 
 
 def taught(results: Results) -> str:
@@ -54,39 +53,33 @@ def taught(results: Results) -> str:
     return "".join(sentences)
 
 
-def difference(results: Results, index: int, first: int) -> str:
+def difference(results: Results, index: int, first: int) -> str | None:
     """A row's mean difference from the first row of its architecture, paired, with its interval."""
-    row = results.rows[index]
-    if index == first or row.n < 2:
-        return "–"
-    return str(results.difference(index, first))
+    return None if index == first else str(results.difference(index, first))
 
 
 def scores(results: Results) -> str:
     """The scores, in markdown, with the mean accuracies (%) that each was computed from and their protocols."""
-    lines = ["| set | copy | student | score | value | of |", "|" + "---|" * 6]
+    rows = []
     for score in results.scores:
         inputs = "; ".join(f"{name} {row.mean:.2f} ({row.protocol})" for name, row in score.inputs.items())
-        cells = [score.set.replace("|", "\\|"), score.copy, score.architecture, score.name, f"{score.value:.4f}"]
-        lines.append("| " + " | ".join([*cells, inputs]) + " |")
-    return "\n".join(lines)
+        rows.append([score.set, score.copy, score.architecture, score.name, f"{score.value:.4f}", inputs])
+    return table(["set", "copy", "student", "score", "value", "of"], rows)
 
 
 def matrix(results: Results) -> str:
     """Sets against architectures, in markdown."""
-    architectures = results.architectures
-    lines = ["| set | copy | " + " | ".join(architectures) + " |", "|" + "---|" * (2 + len(architectures))]
     found = {(row.set, row.copy, row.architecture): row.accuracy for row in results.rows}
-    for name, copy in dict.fromkeys((row.set, row.copy) for row in results.rows):
-        cells = [found[name, copy, architecture] for architecture in architectures]
-        lines.append("| " + " | ".join([name, copy, *cells]) + " |")
-    return "\n".join(lines)
+    sets = dict.fromkeys((row.set, row.copy) for row in results.rows)
+    rows = [[*each, *(found[*each, architecture] for architecture in results.architectures)] for each in sets]
+    return table(["set", "copy", *results.architectures], rows)
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
     """A table in markdown; a cell that is None is a dash."""
     texts = [["–" if cell is None else str(cell).replace("|", "\\|") for cell in row] for row in rows]
-    return "\n".join("| " + " | ".join(cells) + " |" for cells in [head, ["---"] * len(head), *texts])
+    lines = ["| " + " | ".join(cells) + " |" for cells in [head, *texts]]
+    return "\n".join([lines[0], "|" + "---|" * len(head), *lines[1:]])
 
 
 def teacher_table(specs: Sequence[TeacherSpec], used_in: Mapping[str, Sequence[str]] | None = None) -> str:

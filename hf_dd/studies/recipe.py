@@ -18,6 +18,8 @@ A recipe is a YAML file:
     comparisons:                   # mean differences of pairs of cells, paired by seed or by student, over the
                                    # architectures that all of them were evaluated with
       CLoM's gain: [[dm-clom, dm]]
+
+A `config` is looked for beside this file, then among hf_dd's own.
 """
 
 import dataclasses
@@ -29,7 +31,7 @@ from typing import Any
 from hf_dd import hub
 from hf_dd.config import DistillConfig, EvaluationConfig, PretrainConfig, SelectConfig, StudyConfig
 from hf_dd.config.parsing import as_arguments, parse_config
-from hf_dd.config.recipes import find_study, read_recipe, read_yaml, unknown
+from hf_dd.config.recipes import find_study, mapping, read_recipe, read_yaml, unknown
 from hf_dd.distillation.checks import preflight
 from hf_dd.errors import ConfigError, nearest_first
 from hf_dd.studies import pool_search
@@ -137,9 +139,16 @@ def content_of(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path} is no study: it has to be a mapping with `cells`, a mapping of their options.")
     if other := [key for key in content if key not in KEYS]:
         raise ConfigError(f"{path}: {unknown('key', str(other[0]), KEYS)}")
-    cells = {name: own or {} for name, own in content["cells"].items()}
-    filled = {key: content.get(key) or {} for key in KEYS}
-    return filled | {"cells": cells, "seeds": content.get("seeds") or [0]}
+    filled = {key: mapping(content.get(key) or {}, f"{path}: {key}") for key in KEYS if key != "seeds"}
+    for key in ("teachers", "pools", "cells"):
+        filled[key] = {name: mapping(own or {}, f"{path}, {key}: {name}") for name, own in filled[key].items()}
+    for name, pairs in filled["comparisons"].items():
+        if not isinstance(pairs, list) or not all(isinstance(pair, list) and len(pair) == 2 for pair in pairs):
+            raise ConfigError(f"{path}, comparisons: {name} has to be a list of pairs of cells, like [[clom, dm]].")
+    seeds = content.get("seeds") or [0]
+    if not isinstance(seeds, list) or not all(isinstance(seed, int) for seed in seeds):
+        raise ConfigError(f"{path}: seeds is {seeds!r}; it has to be a list of whole numbers.")
+    return filled | {"seeds": seeds}
 
 
 def options_of(path: Path, name: str, content: Mapping[str, Any]) -> dict[str, Any]:

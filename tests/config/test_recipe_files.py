@@ -160,6 +160,7 @@ def test_a_file_names_what_lies_beside_it_first(write, tmp_path, monkeypatch):
     (tmp_path / "sub").mkdir()
     (tmp_path / "sub/own.yaml").write_text("config: ../top.yaml")
     (tmp_path / "sub/built-in.yaml").write_text("config: digits-dm")
+    (tmp_path / "sub/digits-dm").write_text("ipc: 24")
     monkeypatch.chdir(resource("scripts"))
     assert parse(tmp_path / "top.yaml").ipc == parse(tmp_path / "sub/own.yaml").ipc == 23
     assert parse(tmp_path / "sub/built-in.yaml") == parse("digits-dm")

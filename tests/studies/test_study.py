@@ -669,6 +669,11 @@ def test_a_studys_plot_shows_random_images_too(tmp_path):
     [
         ({"cells": {}}, ["is no study", "`cells`"]),
         ({"cell": {}}, ["unknown key 'cell'", "'cells'"]),
+        ({"cells": {"plain": 3}}, ["small.yaml, cells: plain has to be a mapping of options"]),
+        ({"teachers": ["few"]}, ["small.yaml: teachers has to be a mapping"]),
+        ({"base": 3}, ["small.yaml: base has to be a mapping"]),
+        ({"seeds": 3}, ["small.yaml: seeds is 3; it has to be a list of whole numbers"]),
+        ({"comparisons": {"x": ["plain", "guided"]}}, ["comparisons: x has to be a list of pairs of cells"]),
         ({"cells": {"plain": {"objectiv": "dm"}}}, ["cells: plain", "objectiv"]),
         ({"cells": {"plain": {"objective": "dn"}}}, ["--objective dn isn't known"]),
         ({"base": {"ipc": 0}}, ["cells: plain", "--ipc is 0"]),
@@ -684,6 +689,19 @@ def test_a_wrong_study_is_refused_before_anything_is_trained(tmp_path, monkeypat
         run(tmp_path, SMALL | change)
     assert all(word in str(error.value) for word in words), error.value
     assert not (tmp_path / "out").exists()
+
+
+def test_a_key_twice_is_an_error(tmp_path):
+    (tmp_path / "small.yaml").write_text("cells:\n  dm: {}\n  dm: {ipc: 2}\n")
+    with pytest.raises(ConfigError, match="small.yaml, line 3: 'dm' is in line 2 already"):
+        study.study(study=str(tmp_path / "small.yaml"))
+
+
+def test_a_cell_names_a_recipe_beside_the_study_first(tmp_path):
+    (tmp_path / "own.yaml").write_text("config: digits-dm\nipc: 7")
+    content = {"cells": {"own": {"config": "own"}, "built-in": {"config": "digits-dm"}}}
+    plan = Study.read(StudyConfig(write(tmp_path, content)))
+    assert [cell.config.ipc for cell in plan.cells] == [7, 1]
 
 
 def test_no_name_and_an_unknown_one():
