@@ -236,7 +236,7 @@ hf_dd.distill(clom="cos", teachers=[teacher], output_dir=str(root / name), ipc=1
         subprocess.Popen([sys.executable, "-c", code, tmp_path, name, reference], env=environment) for name in "ab"
     ]
     try:
-        assert [run.wait(120) for run in runs] == [0, 0]
+        assert [run.wait(240) for run in runs] == [0, 0]
     finally:
         for run in runs:
             run.kill()
