@@ -325,7 +325,7 @@ def set_of(tmp_path):
 @pytest.fixture
 def not_evaluated(tmp_path, monkeypatch):
     """`hf-dd evaluate` ends in just this message, and has neither trained nor written."""
-    for module in ("evaluation", "selection"):  # herding trains a network, too
+    for module in ("evaluation.evaluation", "synthetic.coresets"):  # herding trains a network, too
         monkeypatch.setattr(f"hf_dd.{module}.fit", None)
 
     def refuse(folder, message, *arguments, whole=True):
@@ -552,14 +552,14 @@ def test_teachers_need_a_test_split(pets, tmp_path):
         ("--clom_alpha -1", ["--clom_alpha is -1.0"]),
         ("--image_learning_rate inf", ["--image_learning_rate is inf"]),
         ("--objective dn", ["--objective dn", "known are: dm"]),
-        ("--architecture ConvNt", ["'ConvNt'", "ConvNet, "]),
+        ("--architecture ConvNt", ["ConvNt isn't known", "ConvNet, "]),
         ("--architecture_options wdth=8", ["'wdth'", "width, "]),
         ("--architecture_options width=0", ["width", "at least 1"]),
         ("--architecture_options width", ["'width'", "key=value"]),
         ("--augment color_flap", ["'flap'", "flip, "]),
         ("--clom_augment crop", ["--clom_augment", "add --clom ce or --clom cos"]),
         ("--clom ce --teachers a/b --clom_augment flap", ["'flap'", "flip, "]),
-        ("--eval_students 1 --eval_architectures ConvNt", ["'ConvNt'", "ConvNet, "]),
+        ("--eval_students 1 --eval_architectures ConvNt", ["ConvNt isn't known", "ConvNet, "]),
         ("--eval_students 1 --eval_augment flap", ["'flap'", "flip, "]),
         ("--dtype float64 --mixed_precision bf16", ["float64", "bf16", "contradict"]),
         ("--resume_from_checkpoint no/such/checkpoint", ["no/such/checkpoint", "isn't a readable checkpoint"]),
@@ -573,7 +573,7 @@ def test_options_out_of_range(refused, arguments, words):
 @pytest.mark.parametrize(
     "arguments, words",
     [
-        ("--architectures ConvNet MPL", ["'MPL'", "MLP, "]),
+        ("--architectures ConvNet MPL", ["MPL isn't known", "MLP, "]),
         ("--architecture_options wdth=8", ["'wdth'", "width, "]),
         ("--augment flap", ["'flap'", "flip, "]),
         ("--epochs 0", ["--epochs is 0"]),

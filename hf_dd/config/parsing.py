@@ -141,7 +141,7 @@ def parse_config(config: type, arguments: Sequence[str], *, command: str, defaul
     spoken = [*known, *["config"] * config.takes_recipes, "help"]
     arguments = list(arguments) or (["--config", default] if default else [])
     cut = arguments.index("--") if "--" in arguments else len(arguments)
-    words, after = [in_one_spelling(word, known) for word in arguments[:cut]], arguments[cut + 1 :]
+    words, after = spelled_out(config, arguments[:cut]), arguments[cut + 1 :]
     if asking := {"-h", "--help"}.intersection(words):
         objective = objective_of(config, [word for word in words if word not in asking], command)
         Parser(config, command, objective).print_help()
@@ -165,11 +165,21 @@ def parse_config(config: type, arguments: Sequence[str], *, command: str, defaul
     return config(**values)
 
 
-def in_one_spelling(word: str, known: Sequence[str]) -> str:
-    """A word of a command line; an option that is written with hyphens as it is listed, with underscores."""
-    name, sign, value = word.partition("=")
-    spelled = name.replace("-", "_")[2:]
-    return f"--{spelled}{sign}{value}" if name.startswith("--") and spelled in known else word
+def spelled_out(config: type, words: Sequence[str]) -> list[str]:
+    """A command line with its options as they are listed, with underscores, where they may be written with hyphens.
+
+    A switch before a word that is neither true nor false takes it from no positional option.
+    """
+    kind_of, found = kinds(config), []
+    for word, following in zip(words, [*words[1:], ""], strict=False):
+        name, sign, value = word.partition("=")
+        spelled = name.replace("-", "_")[2:]
+        if name.startswith("--") and spelled in kind_of:
+            word = f"--{spelled}{sign}{value}"
+            if kind_of[spelled].of is bool and not sign and positionals_of(config) and following.lower() not in TRUTH:
+                word += "=true"
+        found.append(word)
+    return found
 
 
 def positionals_of(config: type) -> list[dataclasses.Field]:

@@ -161,6 +161,8 @@ def test_lists_may_be_empty_and_numbers_below_zero():
 def test_words_without_an_option_are_the_positional_ones_wherever_they_stand():
     assert parse("--seed", "1", "a/b", "c", config=EvaluateConfig).sets == ["a/b", "c"]
     assert parse("a/b", "--seed", "1", "c", config=EvaluateConfig).sets == ["a/b", "c"]
+    assert parse("--compile", "a/b", config=EvaluateConfig).sets == ["a/b"]  # a switch takes none of them
+    assert parse("--compile", "false", "a/b", config=EvaluateConfig).compile is False
     assert parse("digits-clom", "--seeds", "1", config=StudyConfig).study == "digits-clom"
     with pytest.raises(ConfigError, match="'b' belongs to no option"):
         parse("a", "--push_to_hub", "true", "b", config=StudyConfig)

@@ -174,6 +174,19 @@ def test_the_benchmark_writes_its_rows(run_python, tmp_path):
 
 
 @pytest.mark.slow
+def test_the_start_of_a_run_is_a_ratio(run_python, tmp_path):
+    done = run_python("scripts/benchmark.py", "--work", "start", "--repetitions", 1, "--output", tmp_path / "b.json")
+    assert done.returncode == 0, done.stderr
+    written = json.loads((tmp_path / "b.json").read_text())
+    start = written["start"]
+    assert written["rows"] == [] and start["n"] == 1
+    for quantity in ("cpu_s", "peak_mb"):
+        ratio = start[f"run_{quantity}"] / start[f"libraries_{quantity}"]
+        assert start[f"ratio_{quantity}"] == pytest.approx(ratio) and ratio > 1
+    assert f"{start['ratio_cpu_s']:.2f} ×" in done.stdout
+
+
+@pytest.mark.slow
 @pytest.mark.multi_process
 def test_growth_is_a_table_and_a_plot(run_python, tmp_path):
     works = ["real_set", "processes"]
