@@ -20,8 +20,8 @@ class InMemory(str):
 
 def reference_of(dataset: Any) -> str:
     """A data set's reference as it is, a path as text, an object by its name; raises ConfigError for anything else."""
-    if isinstance(dataset, (str, os.PathLike)):
-        return dataset if isinstance(dataset, str) else os.fspath(dataset)
+    if dataset is None or isinstance(dataset, (str, os.PathLike)):
+        return dataset  # judged as every option is
     first = next(iter(dataset.values()), None) if isinstance(dataset, dict) else dataset
     if not (hasattr(first, "features") and hasattr(first, "num_rows")):  # one that streams has no number of them
         raise ConfigError(
