@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from hf_dd.errors import ConfigError, nearest_first
+from hf_dd.errors import require_known
 from hf_dd.nn.crops import draw_boxes, resized_crop
 
 OPERATIONS = ("flip", "crop", "noise")
@@ -48,9 +48,7 @@ def parse_operations(text: str) -> tuple[str, ...]:
     """The operations in a name such as "flip_crop"; raises ConfigError for an unknown one."""
     operations = tuple(text.split("_"))
     for operation in operations:
-        if operation not in OPERATIONS:
-            known = ", ".join(nearest_first(operation, OPERATIONS))
-            raise ConfigError(f"unknown view '{operation}'; known, nearest first: {known}")
+        require_known("view", operation, OPERATIONS)
     return operations
 
 

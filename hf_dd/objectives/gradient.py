@@ -18,11 +18,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hf_dd.config import DistillConfig
+from hf_dd.config.base import option
 from hf_dd.core.compile import compiled
 from hf_dd.core.registry import OBJECTIVES
 from hf_dd.data.batches import chunks_of, in_chunks
 from hf_dd.data.image_data import ImageData
-from hf_dd.errors import ConfigError, nearest_first
+from hf_dd.errors import ConfigError, require_known
 from hf_dd.nn import augment
 from hf_dd.objectives.base import Losses, Objective, Published, Step, student, zero_with_gradient
 from hf_dd.teachers.pool import TeacherPool
@@ -39,30 +40,25 @@ Gradients = Sequence[Tensor]
 
 @dataclass(frozen=True)
 class GradientOptions:
-    """The options of gradient matching; raises ConfigError for a value out of range.
+    """The options of gradient matching."""
 
-    Attributes:
-        outer: steps on the images for each network; -1 for the papers' number at this ipc.
-        inner: epochs of the network's training on S between two of them; -1 for the papers' number at this ipc.
-        distance: D, a name in DISTANCES.
-        network_learning_rate: of the network's training, SGD without momentum or weight decay, as in the papers' code.
-        network_batch_size: training images in a step of the network.
-    """
-
-    outer: int = OF_THE_PAPER
-    inner: int = OF_THE_PAPER
-    distance: str = "layerwise"
-    network_learning_rate: float = 0.01
-    network_batch_size: int = 256
-
-    def __post_init__(self) -> None:
-        for name, least in {"outer": 1, "inner": 0, "network_learning_rate": 0, "network_batch_size": 1}.items():
-            value = getattr(self, name)
-            if not least <= value < float("inf") and not (name in ("outer", "inner") and value == OF_THE_PAPER):
-                raise ConfigError(f"--objective_options {name}={value}: it has to be at least {least} and finite.")
-        if self.distance not in DISTANCES:
-            known = ", ".join(nearest_first(self.distance, DISTANCES))
-            raise ConfigError(f"--objective_options distance={self.distance} isn't known; known are: {known}.")
+    outer: int = option(
+        OF_THE_PAPER, "steps on the images for each network; -1 for the papers' number at this ipc.", at_least=1
+    )
+    inner: int = option(
+        OF_THE_PAPER,
+        "epochs of the network's training on S between two of them; -1 for the papers' number at this ipc.",
+        at_least=0,
+    )
+    distance: str = option(
+        "layerwise", "D, a name in DISTANCES.", grammar=lambda name: require_known("distance", name, DISTANCES)
+    )
+    network_learning_rate: float = option(
+        0.01,
+        "of the network's training, SGD without momentum or weight decay, as in the papers' code.",
+        at_least=0,
+    )
+    network_batch_size: int = option(256, "training images in a step of the network.", at_least=1)
 
 
 @OBJECTIVES.register("dc", title="gradient matching (DC)", paper="Zhao, Mopuri & Bilen, ICLR 2021", arxiv="2006.05929")

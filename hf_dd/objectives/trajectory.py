@@ -9,7 +9,6 @@ with t ~ U{0, …, T⁺ − 1} and a step size a that is learned with S.
 """
 
 import logging
-import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -20,6 +19,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from hf_dd.config import DistillConfig
+from hf_dd.config.base import option
 from hf_dd.core.registry import OBJECTIVES
 from hf_dd.data.image_data import ImageData
 from hf_dd.errors import ConfigError
@@ -35,32 +35,18 @@ SMALLEST_RATE = 1e-6  # that a may fall to: below zero it would be no learning r
 
 @dataclass(frozen=True)
 class TrajectoryOptions:
-    """The options of trajectory matching; raises ConfigError for a value out of range.
+    """The options of trajectory matching."""
 
-    Attributes:
-        student_steps: N, steps of the student on S.
-        expert_epochs: M, epochs of the expert that they shall replace.
-        max_start_epoch: T⁺; the student starts from an epoch before it.
-        student_batch_size: training images in a step of the student, every one of S once before any comes again; 0 for
-            all of S.
-        student_learning_rate: what a starts from.
-        lr_lr: the learning rate of a.
-    """
-
-    student_steps: int = 20
-    expert_epochs: int = 3
-    max_start_epoch: int = 25
-    student_batch_size: int = 0
-    student_learning_rate: float = 0.01
-    lr_lr: float = 1e-5
-
-    def __post_init__(self) -> None:
-        limits = {"student_steps": 1, "expert_epochs": 1, "max_start_epoch": 1, "student_batch_size": 0, "lr_lr": 0}
-        for name, least in (limits | {"student_learning_rate": SMALLEST_RATE}).items():
-            if not least <= getattr(self, name) < math.inf:
-                raise ConfigError(
-                    f"--objective_options {name}={getattr(self, name)}: it has to be at least {least} and finite."
-                )
+    student_steps: int = option(20, "N, steps of the student on S.", at_least=1)
+    expert_epochs: int = option(3, "M, epochs of the expert that they shall replace.", at_least=1)
+    max_start_epoch: int = option(25, "T⁺; the student starts from an epoch before it.", at_least=1)
+    student_batch_size: int = option(
+        0,
+        "training images in a step of the student, every one of S once before any comes again; 0 for all of S.",
+        at_least=0,
+    )
+    student_learning_rate: float = option(0.01, "what a starts from.", at_least=SMALLEST_RATE)
+    lr_lr: float = option(1e-5, "the learning rate of a.", at_least=0)
 
 
 @OBJECTIVES.register(

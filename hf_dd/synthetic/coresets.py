@@ -8,7 +8,7 @@ from torch import Tensor
 
 from hf_dd.data.batches import in_chunks
 from hf_dd.data.image_data import ImageData, of_each_class
-from hf_dd.errors import ConfigError, DataError, nearest_first
+from hf_dd.errors import ConfigError, DataError, require_known
 from hf_dd.nn import networks
 from hf_dd.training.loop import TrainingRecipe, fit
 
@@ -89,10 +89,7 @@ def select(
         ConfigError: for an unknown method or architecture.
         DataError: where a class has fewer than `ipc` images, or where the training diverged.
     """
-    if method not in METHODS:
-        raise ConfigError(
-            f"No selection is called {method!r}; known, nearest first: {', '.join(nearest_first(method, METHODS))}."
-        )
+    require_known("selection", method, METHODS)
     data.require_ipc(ipc)
     network = networks.build(architecture, **data.network_shape, seed=seed).to(data.device)
     training = fit(
