@@ -27,6 +27,9 @@ from hf_dd.teachers.teacher import Teacher
 
 Losses = dict[str, Tensor]
 
+# How the papers of matching methods optimise images.
+SGD = {"image_optimizer": "sgd", "image_momentum": 0.5, "image_schedule": "constant"}
+
 
 @dataclass(frozen=True)
 class Published:
@@ -126,6 +129,10 @@ class Step:
     def generator(self, purpose: str, *names: str | int) -> torch.Generator:
         """The generator of this iteration's draw `purpose` (of a class, …)."""
         return generator(self.seed, purpose, self.index, *names)
+
+    def as_input(self, images: Tensor) -> Tensor:
+        """uint8 real images, normalised, in the pixels' dtype."""
+        return self.data.normalise(images.to(self.synthetic.mean.dtype) / 255)
 
     def zero(self) -> Tensor:
         """The share of a rank that owns no image: a zero that has a gradient."""

@@ -25,7 +25,7 @@ from hf_dd.data.batches import chunks_of, in_chunks
 from hf_dd.data.image_data import ImageData
 from hf_dd.errors import ConfigError, require_known
 from hf_dd.nn import augment
-from hf_dd.objectives.base import Losses, Objective, Published, Step, student, zero_with_gradient
+from hf_dd.objectives.base import SGD, Losses, Objective, Published, Step, student, zero_with_gradient
 from hf_dd.teachers.pool import TeacherPool
 from hf_dd.training.loop import TrainingRecipe, fit
 
@@ -76,9 +76,7 @@ class GradientMatching(Objective):
         iterations=1_000,
         real_batch_size=256,
         image_learning_rate=0.1,
-        image_momentum=0.5,
-        image_optimizer="sgd",
-        image_schedule="constant",
+        **SGD,
         init="noise",
         augments=False,
     )
@@ -96,7 +94,6 @@ class GradientMatching(Objective):
             momentum=0.0,
             weight_decay=0.0,
             batch_size=self.options.network_batch_size,
-            drops=(),
             strategy=self.strategy,
         )
         self.distance = DISTANCES[self.options.distance]
@@ -140,7 +137,7 @@ class GradientMatching(Objective):
         """∇_θ of the mean cross-entropy of `batch_size` real images of a class."""
         chosen = step.data.sample_class(label, self.batch_size, step.generator("real", outer, label))
         return summed(
-            self.gradients(step, self.forward, as_input(images, step), label, draws, self.batch_size)
+            self.gradients(step, self.forward, step.as_input(images), label, draws, self.batch_size)
             for _, images in in_chunks(step.data.train.images, chosen)
         )
 
@@ -198,7 +195,7 @@ class GradientMatching(Objective):
         chosen = [step.data.sample_class(label, STATISTICS_OF, generators[label]) for label in labels]
         for _, images in in_chunks(step.data.train.images, torch.cat(chosen), whole=True):
             with step.autocast():
-                self.network.features(as_input(images, step))
+                self.network.features(step.as_input(images))
         for norm, momentum in zip(norms, usual, strict=True):
             norm.momentum = momentum
             norm.eval()
@@ -243,11 +240,6 @@ def loops_of(ipc: int) -> tuple[int, int]:
         if ipc <= high:
             return ipc, round(at_low + (at_high - at_low) * (ipc - low) / (high - low))
     return MOST_OUTER, INNER[-1][1]
-
-
-def as_input(images: Tensor, step: Step) -> Tensor:
-    """uint8 real images, normalised, in the pixels' dtype."""
-    return step.data.normalise(images.to(step.synthetic.pixels.dtype) / 255)
 
 
 def summed(parts: Iterable[Gradients]) -> Gradients:

@@ -147,8 +147,7 @@ class LinearGradientMatching(Objective):
         labels = own.repeat_interleave(len(part)).to(weight.device)
         total = weight.new_zeros(len(weight), weight.shape[1] + 1)
         for places, images in in_chunks(step.data.train.images, batches):
-            images = step.data.normalise(images.to(weight.dtype) / 255)
-            images = self.augmentation.apply(images, draws.expand(places), step.synthetic)
+            images = self.augmentation.apply(step.as_input(images), draws.expand(places), step.synthetic)
             total += head_gradient(features_of(teacher, images, step, weight), labels[places], weight)
         return total / (step.data.num_classes * self.batch_size)
 

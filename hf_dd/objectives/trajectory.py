@@ -24,7 +24,7 @@ from hf_dd.core.registry import OBJECTIVES
 from hf_dd.data.image_data import ImageData
 from hf_dd.errors import ConfigError
 from hf_dd.nn import augment
-from hf_dd.objectives.base import Learnable, Losses, Objective, Published, Step, student, zero_with_gradient
+from hf_dd.objectives.base import SGD, Learnable, Losses, Objective, Published, Step, student, zero_with_gradient
 from hf_dd.teachers.experts import ExpertPool, Parameters
 from hf_dd.teachers.pool import TeacherPool
 
@@ -65,13 +65,7 @@ class TrajectoryMatching(Objective):
     """
 
     name: ClassVar[str] = "mtt"
-    published = Published(
-        iterations=5_000,
-        image_learning_rate=1_000.0,
-        image_momentum=0.5,
-        image_optimizer="sgd",
-        image_schedule="constant",
-    )
+    published = Published(iterations=5_000, image_learning_rate=1_000.0, **SGD)
     Options = TrajectoryOptions
     uses_experts = True
 
@@ -186,41 +180,29 @@ class ConstantMemoryTrajectoryMatching(TrajectoryMatching):
 
     def matching_loss(self, step: Step, start: Parameters, target: Parameters) -> Tensor:
         """The loss; its gradients are computed here, and given to the pixels and to a by terms whose value is zero."""
-        images, labels, rate = step.synthetic.images(), step.synthetic.image_labels(), self.rate.detach()
-        batches = list(self.batches(step, len(images)))
-        distance = difference(start, target)
-        total, parameters = [torch.zeros_like(value) for value in distance], leaves(start)
-        for number, rows in enumerate(batches):
-            gradients, _ = self.student_step(step, number, parameters, images[rows], labels[rows])
+        images, rate, distance = step.synthetic.images(), self.rate.detach(), difference(start, target)
+        total = [torch.zeros_like(value) for value in distance]
+        for _, _, gradients in self.walk(step, start, images, differentiable=False):
             total = [so_far + gradient for so_far, gradient in zip(total, gradients, strict=True)]
-            parameters = leaves(moved(parameters, rate, gradients))
         residual = [rate * gradient - far for gradient, far in zip(total, distance, strict=True)]
         scale = 2 / squared_norm(distance)
-        of_images, parameters = torch.zeros_like(images), leaves(start)
-        for number, rows in enumerate(batches):
-            gradients, of_batch = self.student_step(step, number, parameters, images[rows], labels[rows], residual)
-            of_images[rows] += scale * rate * of_batch
-            parameters = leaves(moved(parameters, rate, gradients))
+        of_images = torch.zeros_like(images)
+        for rows, batch, gradients in self.walk(step, start, images, differentiable=True):
+            of_images[rows] += scale * rate * torch.autograd.grad(dot(residual, gradients), batch)[0]
         value = squared_norm(residual) / squared_norm(distance)
         of_rate = scale * dot(residual, total)
         return value + zero_with_gradient(images, of_images) + zero_with_gradient(self.rate, of_rate)
 
-    def student_step(
-        self,
-        step: Step,
-        number: int,
-        parameters: Parameters,
-        images: Tensor,
-        labels: Tensor,
-        residual: list[Tensor] | None = None,
-    ) -> tuple[list[Tensor], Tensor | None]:
-        """g_i and, given aG − d, ∇[(aG − d)·g_i] for the batch; no graph is left of either."""
-        images, differentiate = images.detach(), residual is not None
-        gradients = self.gradients(
-            step, number, parameters, images.requires_grad_(differentiate), labels, create_graph=differentiate
-        )
-        of_images = torch.autograd.grad(dot(residual, gradients), images)[0] if differentiate else None
-        return [gradient.detach() for gradient in gradients], of_images
+    def walk(
+        self, step: Step, start: Parameters, images: Tensor, *, differentiable: bool
+    ) -> Iterator[tuple[Tensor, Tensor, list[Tensor]]]:
+        """Each of the student's steps: the rows of its batch, the batch, and g_i, `differentiable` in it or not."""
+        labels, parameters = step.synthetic.image_labels(), leaves(start)
+        for number, rows in enumerate(self.batches(step, len(images))):
+            batch = images.detach()[rows].requires_grad_(differentiable)
+            gradients = self.gradients(step, number, parameters, batch, labels[rows], create_graph=differentiable)
+            yield rows, batch, gradients
+            parameters = leaves(moved(parameters, self.rate.detach(), [gradient.detach() for gradient in gradients]))
 
 
 def leaves(parameters: Parameters) -> Parameters:

@@ -109,15 +109,7 @@ def select(
 
 def embedding_recipe(epochs: int) -> TrainingRecipe:
     """How the network is trained that features are taken from: as a student is, on the real images as they are."""
-    return TrainingRecipe(
-        epochs=epochs,
-        learning_rate=0.01,
-        momentum=0.9,
-        weight_decay=5e-4,
-        batch_size=256,
-        drops=(epochs // 2 + 1,),
-        strategy=(),
-    )
+    return TrainingRecipe(epochs, learning_rate=0.01, drops=(epochs // 2 + 1,))
 
 
 def _for_each_class(

@@ -22,6 +22,8 @@ Prepare = Callable[[Tensor], Tensor]
 class TrainingRecipe:
     """How a network is trained: cross-entropy, SGD with momentum or AdamW, a learning rate that drops or fades.
 
+    The defaults are what students of distilled sets take.
+
     Attributes:
         momentum: of SGD.
         drops: epochs after which the learning rate is multiplied by 0.1.
@@ -32,11 +34,11 @@ class TrainingRecipe:
 
     epochs: int
     learning_rate: float
-    momentum: float
-    weight_decay: float
-    batch_size: int
-    drops: tuple[int, ...]
-    strategy: tuple[str, ...]
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+    batch_size: int = 256
+    drops: tuple[int, ...] = ()
+    strategy: tuple[str, ...] = ()
     optimizer: str = "sgd"
     cosine: bool = False
 
