@@ -7,7 +7,7 @@ the loss. It sees no accelerate, no Hub and no disk.
 
 import dataclasses
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from hf_dd.config import DistillConfig, parse_key_values
 from hf_dd.config.base import raise_together, range_of, within
+from hf_dd.core.precision import Autocast
 from hf_dd.core.registry import OBJECTIVES
 from hf_dd.core.seeding import generator
 from hf_dd.data.image_data import ImageData
@@ -123,7 +124,7 @@ class Step:
     synthetic: SyntheticSet
     data: ImageData
     sum_over_ranks: Callable[[Tensor], Tensor] = lambda tensor: tensor
-    autocast: Callable[[], AbstractContextManager] = nullcontext
+    autocast: Autocast = nullcontext
     remembered: Callable[[str, Teacher, Callable[[], Tensor]], Tensor] = lambda kind, teacher, compute: compute()
 
     def generator(self, purpose: str, *names: str | int) -> torch.Generator:

@@ -190,9 +190,10 @@ class GradientMatching(Objective):
         for norm in norms:
             norm.reset_running_stats()
             norm.momentum = None  # the mean over all batches, of which there is one
-        labels = range(step.data.num_classes)
-        generators = [step.generator("statistics", outer, label) for label in labels]
-        chosen = [step.data.sample_class(label, STATISTICS_OF, generators[label]) for label in labels]
+        chosen = [
+            step.data.sample_class(label, STATISTICS_OF, step.generator("statistics", outer, label))
+            for label in range(step.data.num_classes)
+        ]
         for _, images in in_chunks(step.data.train.images, torch.cat(chosen), whole=True):
             with step.autocast():
                 self.network.features(step.as_input(images))

@@ -16,10 +16,9 @@ from hf_dd.data.image_data import ImageData
 from hf_dd.errors import ConfigError
 from hf_dd.nn import augment
 from hf_dd.nn import random_views as views
-from hf_dd.nn.augment import AugmentParameters
-from hf_dd.nn.random_views import ViewParameters
+from hf_dd.nn.augment import Draws
 from hf_dd.objectives.base import Losses, Objective, Published, Step
-from hf_dd.synthetic.pyramid import PyramidSet, level_sizes
+from hf_dd.synthetic.pyramid import PyramidSet, colour_axes, level_sizes
 from hf_dd.synthetic.synthetic_set import SyntheticSet
 from hf_dd.teachers.pool import TeacherPool
 from hf_dd.teachers.teacher import Teacher
@@ -117,7 +116,7 @@ class LinearGradientMatching(Objective):
 
     def parameterise(self, initial: SyntheticSet) -> SyntheticSet:
         """The pyramid."""
-        return PyramidSet.of_data(initial, self.data, self.seed, self.growth_steps)
+        return PyramidSet(initial, colour_axes(self.data.train.images), self.seed, self.growth_steps)
 
     def losses(self, step: Step) -> Iterator[Losses]:
         """Yield one loss."""
@@ -187,13 +186,13 @@ class Augmentation:
         self.image_size, self.smallest_crop = data.image_size, options.smallest_crop
         self.copies = options.copies if self.strategy else 1  # equal copies would be of no use
 
-    def draw(self, count: int, generator: torch.Generator) -> AugmentParameters | ViewParameters:
+    def draw(self, count: int, generator: torch.Generator) -> Draws:
         """`count` independent draws."""
         if self.siamese:
             return augment.draw(count, self.strategy, generator)
         return views.draw(count, self.operations, self.image_size, generator, self.smallest_crop)
 
-    def apply(self, images: Tensor, draws: AugmentParameters | ViewParameters, synthetic: SyntheticSet) -> Tensor:
+    def apply(self, images: Tensor, draws: Draws, synthetic: SyntheticSet) -> Tensor:
         """Augmented images in [0, 1] space of normalised ones, each by its own draw."""
         if self.siamese:
             return synthetic.own_space(augment.apply(images, draws))

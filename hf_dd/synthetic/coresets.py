@@ -1,18 +1,18 @@
 """Coresets: real images chosen by their features, the baselines that every distilled set is measured against."""
 
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 
 import torch
 from torch import Tensor
 
+from hf_dd.core.precision import Autocast
 from hf_dd.data.batches import in_chunks
 from hf_dd.data.image_data import ImageData, of_each_class
 from hf_dd.errors import ConfigError, DataError, require_known
 from hf_dd.nn import networks
 from hf_dd.training.loop import TrainingRecipe, fit
 
-Autocast = Callable[[], AbstractContextManager]
 Ipc = int | Sequence[int]
 
 
@@ -68,7 +68,7 @@ def select(
     seed: int,
     *,
     architecture: str = "ConvNet",
-    epochs: int = 10,
+    epochs: int | None = None,
     autocast: Autocast = nullcontext,
 ) -> Tensor:
     """Choose `ipc` training images of each class by their features under a network trained on the whole split.
@@ -79,7 +79,7 @@ def select(
         ipc: images per class, or a number for each.
         seed: of the network's parameters and of the order of its training images.
         architecture: of the network, by its name in NETWORKS.
-        epochs: of its training; 0 leaves it as it was drawn.
+        epochs: of its training, 10 if None; 0 leaves it as it was drawn.
         autocast: context of its forward passes.
 
     Returns:
@@ -96,7 +96,7 @@ def select(
         network,
         data.train.images,
         data.train.labels,
-        embedding_recipe(epochs),
+        embedding_recipe(10 if epochs is None else epochs),
         seed=seed,
         purpose="selection",
         prepare=data.normalise,

@@ -13,13 +13,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from hf_dd.config.base import option
+from hf_dd.core.precision import Autocast
 from hf_dd.core.seeding import generator
 from hf_dd.data.batches import in_chunks
 from hf_dd.data.image_data import ImageData
 from hf_dd.errors import TeacherError
 from hf_dd.nn.crops import draw_boxes, resized_crop
 from hf_dd.nn.tiles import lay_out, tile_size
-from hf_dd.synthetic.coresets import Autocast
 from hf_dd.teachers.pool import TeacherPool
 
 

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 from hf_dd.config import DistillConfig
+from hf_dd.core.precision import Autocast
 from hf_dd.core.registry import STARTS
 from hf_dd.data.image_data import ImageData
 from hf_dd.synthetic import coresets
-from hf_dd.synthetic.coresets import Autocast
 from hf_dd.synthetic.patches import PatchOptions, realistic_images, realistic_patches
 from hf_dd.synthetic.synthetic_set import SyntheticSet
 from hf_dd.teachers.pool import TeacherPool
@@ -63,8 +63,7 @@ class Request:
 
     def coreset(self, method: str) -> SyntheticSet:
         """Images chosen by their features."""
-        epochs = {} if self.config.selection_epochs is None else {"epochs": self.config.selection_epochs}
-        options = {"autocast": self.autocast, **epochs}
+        options = {"epochs": self.config.selection_epochs, "autocast": self.autocast}
         return self.of_rows(coresets.select(self.data, method, self.count, self.config.seed, **options))
 
 

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler, MultiStepLR
 
 from hf_dd.core.compile import compiled
+from hf_dd.core.precision import Autocast
 from hf_dd.core.seeding import generator
 from hf_dd.data.batches import Images, in_chunks, read_ahead
 from hf_dd.nn import augment
@@ -78,7 +79,7 @@ def fit(
     seed: int,
     purpose: str,
     prepare: Prepare = lambda images: images,
-    autocast: Callable[[], AbstractContextManager] = nullcontext,
+    autocast: Autocast = nullcontext,
     compile: bool = False,
 ) -> Iterator[Epoch]:
     """Train a network in place, yielding after every epoch.
@@ -139,7 +140,7 @@ def predict(
     images: Images,
     *,
     prepare: Prepare = lambda images: images,
-    autocast: Callable[[], AbstractContextManager] = nullcontext,
+    autocast: Autocast = nullcontext,
 ) -> Tensor:
     """Predicted classes, int64, (N,), of a network in eval mode."""
     network.eval()
