@@ -54,9 +54,7 @@ class GradientOptions:
         "layerwise", "D, a name in DISTANCES.", grammar=lambda name: require_known("distance", name, DISTANCES)
     )
     network_learning_rate: float = option(
-        0.01,
-        "of the network's training, SGD without momentum or weight decay, as in the papers' code.",
-        at_least=0,
+        0.01, "of the network's training, SGD without momentum or weight decay, as in the papers' code.", at_least=0
     )
     network_batch_size: int = option(256, "training images in a step of the network.", at_least=1)
 
