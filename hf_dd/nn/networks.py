@@ -275,10 +275,9 @@ class Network(nn.Module, PyTorchModelHubMixin, library_name="hf-dd"):
     """A body that maps images to a last activation, and a linear classifier on that activation, flattened.
 
     Takes images (N, in_channels, height, width) of its own dtype and gives logits (N, num_classes). `image_size` is a
-    side in pixels or (height, width). `architecture` is a name in NETWORKS, each with its own options: for
-    ConvNet `depth`, `width`, `norm` (of NORMS), `activation` (of ACTIVATIONS) and `pooling` (of POOLINGS); `width` for
-    MLP; none for LeNet; `norm` for the others. `config` holds all these arguments, as JSON can. Raises ConfigError
-    for an unknown architecture or option, and for a value that it can't take.
+    side in pixels or (height, width). `architecture` is a name in NETWORKS, each with its own options. `config` holds
+    all these arguments, as JSON can. Raises ConfigError for an unknown architecture or option, and for a value that it
+    can't take.
     """
 
     def __init__(self, architecture: str, in_channels: int, num_classes: int, image_size: ImageSize, **options: Any):

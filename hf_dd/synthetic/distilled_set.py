@@ -116,10 +116,7 @@ def to_pil(image: Tensor) -> Any:
 
 
 def to_dataset(synthetic: SyntheticSet, soft_labels: Tensor | None = None) -> "datasets.Dataset":
-    """The stored images as rows: image (PNG, 8 bit), label (ClassLabel), pixel_values (float32, exact, [0, 1] space).
-
-    And `soft_label`, where there are any of the stored images.
-    """
+    """The stored images as rows, see `to_rows`."""
     return to_rows(synthetic.own_space().detach(), synthetic.labels, synthetic.class_names, soft_labels)
 
 
@@ -130,7 +127,7 @@ def to_rows(
     soft_labels: Tensor | None = None,
     images: Tensor | None = None,
 ) -> "datasets.Dataset":
-    """Images as the rows that a distilled set has: image, label, pixel_values, and soft_label where there are any.
+    """Images as a set's rows: image (PNG, 8 bit), label, pixel_values (float32, exact), and soft_label if there are any.
 
     Args:
         pixel_values: floating, (N, 1 or 3, height, width), in [0, 1] space.
