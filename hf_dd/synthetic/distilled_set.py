@@ -127,7 +127,7 @@ def to_rows(
     soft_labels: Tensor | None = None,
     images: Tensor | None = None,
 ) -> "datasets.Dataset":
-    """Images as a set's rows: image (PNG, 8 bit), label, pixel_values (float32, exact), and soft_label if there are any.
+    """Images as a set's rows: image (PNG, 8 bit), label, pixel_values (float32, exact), and any soft_label.
 
     Args:
         pixel_values: floating, (N, 1 or 3, height, width), in [0, 1] space.

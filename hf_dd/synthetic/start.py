@@ -75,6 +75,18 @@ def no_start(definition: Any) -> str | None:
     return None if function else "has to be a function of a hf_dd.synthetic.start.Request that gives a SyntheticSet"
 
 
+def rded(request: Request) -> SyntheticSet:
+    """See `patches.realistic_patches`."""
+    how = (request.config.seed, request.patches, request.dtype, request.autocast)
+    return request.of_images(realistic_patches(request.data, request.pool, request.count, *how))
+
+
+def teacher_score(request: Request) -> SyntheticSet:
+    """See `patches.realistic_images`."""
+    how = (request.dtype, request.autocast)
+    return request.of_rows(realistic_images(request.data, request.pool, request.count, *how))
+
+
 STARTS.register("real", title="real images, drawn at random")(partial(Request.drawn, init="real"))
 STARTS.register("noise", title="standard normal noise")(partial(Request.drawn, init="noise"))
 STARTS.register("herding", title="real images chosen by herding", embeds=True)(
@@ -83,19 +95,7 @@ STARTS.register("herding", title="real images chosen by herding", embeds=True)(
 STARTS.register("k-centers", title="real images chosen by greedy k-center", embeds=True)(
     partial(Request.coreset, method="k-centers")
 )
-
-
-@STARTS.register("rded", title="RDED's realistic crops", teachers="All teachers scored the crops of real images")
-def rded(request: Request) -> SyntheticSet:
-    """See `patches.realistic_patches`."""
-    how = (request.config.seed, request.patches, request.dtype, request.autocast)
-    return request.of_images(realistic_patches(request.data, request.pool, request.count, *how))
-
-
-@STARTS.register(
+STARTS.register("rded", title="RDED's realistic crops", teachers="All teachers scored the crops of real images")(rded)
+STARTS.register(
     "teacher-score", title="the real images that teachers find typical", teachers="All teachers scored the real images"
-)
-def teacher_score(request: Request) -> SyntheticSet:
-    """See `patches.realistic_images`."""
-    how = (request.dtype, request.autocast)
-    return request.of_rows(realistic_images(request.data, request.pool, request.count, *how))
+)(teacher_score)
