@@ -83,8 +83,10 @@ class CosineDistance:
         ((index, teacher),) = members.items()
         drawn, sums = step.data.class_index, self.class_sums.get(index)
         if self.real_batch:
-            chosen = torch.randperm(len(step.data.train), generator=step.generator("clom-real", inner))
-            drawn = by_class(step.data, chosen[: self.real_batch])
+            order = torch.randperm(len(step.data.train), generator=step.generator("clom-real", inner))
+            chosen = order[: self.real_batch]
+            labels = step.data.train.labels.cpu()[chosen]
+            drawn = [chosen[labels == label] for label in range(step.data.num_classes)]
             sums = real_class_sums(step, teacher, drawn)
         elif sums is None:
             compute = functools.partial(real_class_sums, step, teacher, drawn)
@@ -125,12 +127,6 @@ def ratio_share(numerator: Tensor, denominator: Tensor, step: Step) -> Tensor:
     value_share = numerator.detach() / totals[1]
     slope = numerator / totals[1] - totals[0] / totals[1] ** 2 * denominator
     return value_share + slope - slope.detach()
-
-
-def by_class(data: ImageData, chosen: Tensor) -> list[Tensor]:
-    """Indices of training images, int64 (n,) on the CPU, class by class."""
-    labels = data.train.labels.cpu()[chosen]
-    return [chosen[labels == label] for label in range(data.num_classes)]
 
 
 @torch.no_grad()

@@ -109,7 +109,9 @@ class Recovery(Objective):
             total["ce"] = total["ce"] + zero_with_gradient(images, gradient)  # of both terms
             total = {name: value + terms[name].detach() for name, value in total.items()}
         yield total
-        self.clip(step)
+        synthetic = step.synthetic
+        with torch.no_grad():  # back into what [0, 1] is in the pixels' space
+            synthetic.pixels.clamp_(-synthetic.mean / synthetic.std, (1 - synthetic.mean) / synthetic.std)
 
     def batches(self, step: Step) -> Iterator[Tensor]:
         """Rows of the synthetic set: the first image of every class, then the second, …, cut into batches."""
@@ -145,12 +147,6 @@ class Recovery(Objective):
         if options.scale < 1:
             images = resized_crop(images, boxes, size)
         return (images.flip(3) if mirrored else images).roll(shifts, (2, 3))
-
-    @torch.no_grad()
-    def clip(self, step: Step) -> None:
-        """Put all pixels back into what [0, 1] is in their space."""
-        synthetic = step.synthetic
-        synthetic.pixels.clamp_(-synthetic.mean / synthetic.std, (1 - synthetic.mean) / synthetic.std)
 
 
 def batch_norms(teacher: Teacher) -> list[nn.Module]:
