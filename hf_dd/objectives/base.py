@@ -189,7 +189,6 @@ class Objective:
         uses_experts: whether it follows expert trajectories; it is then given them, as the argument `experts`.
         guide_only: whether it is nothing without a guide.
         options: those of this run.
-        settings: all options of the run, with the published value where one isn't given.
     """
 
     published: ClassVar[Published]
@@ -201,7 +200,6 @@ class Objective:
 
     def __init__(self, config: DistillConfig, data: ImageData, pool: TeacherPool | None = None):
         self.options = options_of(type(self), config)
-        self.settings = self.published.filled_in(config)
 
     def losses(self, step: Step) -> Iterator[Losses]:
         """Yield, for each optimiser step of this iteration, this rank's share of each named loss term (scalars).

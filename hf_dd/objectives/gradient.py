@@ -82,8 +82,8 @@ class GradientMatching(Objective):
 
     def __init__(self, config: DistillConfig, data: ImageData, pool: TeacherPool | None = None):
         super().__init__(config, data, pool)
-        self.batch_size = self.settings["real_batch_size"]
-        self.strategy = augment.parse_strategy(self.settings["augment"])
+        self.batch_size = config.real_batch_size or self.published.real_batch_size
+        self.strategy = augment.parse_strategy(config.augment) if self.published.augments else ()
         outer, inner = loops_of(config.ipc)
         self.outer = outer if self.options.outer == OF_THE_PAPER else self.options.outer
         self.inner = TrainingRecipe(
@@ -102,7 +102,7 @@ class GradientMatching(Objective):
         # compiled network can't be.
         self.forward: Callable[[Tensor], Tensor] = self.network
         if config.compile:
-            calls = self.settings["iterations"] * self.outer * data.num_classes
+            calls = (config.iterations or self.published.iterations) * self.outer * data.num_classes
             self.forward = compiled(self.network, calls)
 
     def losses(self, step: Step) -> Iterator[Losses]:
