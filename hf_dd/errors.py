@@ -1,7 +1,7 @@
 """The exceptions of hf_dd: all derive from one base, and each message names the input and the way out."""
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 
 class HfDdError(Exception):
@@ -31,3 +31,10 @@ class RunError(HfDdError):
 def nearest_first(name: str, known: Iterable[str]) -> list[str]:
     """The known names, the one most like `name` first: what an error for an unknown name lists."""
     return sorted(known, key=lambda candidate: -difflib.SequenceMatcher(None, name.lower(), candidate.lower()).ratio())
+
+
+def require_known(kind: str, name: str, known: Collection[str]) -> None:
+    """Raise ConfigError for a name that isn't known, with those that are."""
+    if name not in known:
+        names = ", ".join(nearest_first(str(name), known)) or "none"
+        raise ConfigError(f"unknown {kind} '{name}'; known, nearest first: {names}")

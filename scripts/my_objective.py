@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from hf_dd.config import DistillConfig
+from hf_dd.config.base import option
 from hf_dd.core.registry import OBJECTIVES
 from hf_dd.data.image_data import ImageData
 from hf_dd.objectives import Losses, Objective, Published, Step, student
@@ -20,7 +21,7 @@ from hf_dd.teachers.pool import TeacherPool
 class MyOptions:
     """What the method alone has: `--objective_options spread=0.5`."""
 
-    spread: float = 1.0  # weight of the variances beside the means
+    spread: float = option(1.0, "weight of the variances beside the means.", at_least=0)
 
 
 @OBJECTIVES.register("my-objective", title="matching of the means and variances of features")  # what a card says of it

@@ -38,6 +38,7 @@ def option(
     group: str = "method",
     role: str = "result",
     at_least: float | None = None,
+    at_most: float | None = None,
     above: float | None = None,
     below: float | None = None,
     choices: Sequence[str] | Registry | None = None,
@@ -53,7 +54,8 @@ def option(
         help: ends with a full stop.
         group: of GROUPS.
         role: of ROLES.
-        at_least: the smallest number that it takes; like the next two of each value of a list.
+        at_least: the smallest number that it takes; like the next three of each value of a list.
+        at_most: the largest number that it takes.
         above: what a number has to be above.
         below: what a number has to be below.
         choices: the words that it takes; a registry also takes `package.module:Name`.
@@ -165,17 +167,15 @@ def judged(option: dataclasses.Field, kind: Kind, value: Any) -> Any:
 
 def within(number: float, known: typing.Mapping[str, Any]) -> bool:
     """Whether a number is finite and in an option's range."""
-    lowest, above, below = (known[key] for key in ("at_least", "above", "below"))
-    inside = (lowest is None or number >= lowest) and (above is None or number > above)
-    return math.isfinite(number) and inside and (below is None or number < below)
+    lowest, highest, above, below = (known[key] for key in ("at_least", "at_most", "above", "below"))
+    inside = (lowest is None or number >= lowest) and (highest is None or number <= highest)
+    return math.isfinite(number) and inside and (above is None or number > above) and (below is None or number < below)
 
 
 def range_of(option: dataclasses.Field, *more: str) -> str:
     """An option's range in words, and more of it; "" if there is none."""
-    lowest, above, below = (option.metadata[key] for key in ("at_least", "above", "below"))
-    words = [f"at least {lowest}"] * (lowest is not None) + [f"above {above}"] * (above is not None)
-    words += [f"below {below}"] * (below is not None)
-    return " and ".join([*words, *more])
+    limits = {key.replace("_", " "): option.metadata[key] for key in ("at_least", "above", "at_most", "below")}
+    return " and ".join([*(f"{words} {limit}" for words, limit in limits.items() if limit is not None), *more])
 
 
 def raise_together(lines: Iterable[str]) -> None:

@@ -2,8 +2,6 @@
 
 import argparse
 import dataclasses
-import inspect
-import re
 import shutil
 import textwrap
 from collections.abc import Mapping, Sequence
@@ -103,19 +101,10 @@ def method_help(name: str) -> str:
     }
     told = ", ".join(f"--{key} {value}" for key, value in settings.items() if value is not None)
     lines = [wrapped(f"{', '.join(words)}." + f" Needs {needs}." * bool(needs)), wrapped(f"Published values: {told}.")]
-    about, own = attributes_of(method.Options), dataclasses.fields(method.Options)
+    own = dataclasses.fields(method.Options)
     lines += ["Options of its own, by --objective_options key=value:" if own else "It has no options of its own."]
-    lines += [wrapped(f"  {each.name}={each.default}: {about.get(each.name, '')}", hanging=True) for each in own]
+    lines += [wrapped(f"  {each.name}={each.default}: {each.metadata.get('help', '')}", hanging=True) for each in own]
     return "\n".join(lines)
-
-
-def attributes_of(kind: type) -> dict[str, str]:
-    """What a class's docstring says below `Attributes:`, by name."""
-    _, _, section = (inspect.getdoc(kind) or "").partition("Attributes:\n")
-    found = {}
-    for names, text in re.findall(r"^ {4}([\w, ]+): (.*(?:\n {8}.*)*)", section, re.MULTILINE):
-        found |= dict.fromkeys(names.split(", "), " ".join(text.split()))
-    return found
 
 
 def wrapped(text: str, hanging: bool = False, column: int = 24) -> str:

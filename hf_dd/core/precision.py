@@ -1,8 +1,12 @@
 """bf16 where a device has instructions for it; float32 where it could only imitate them."""
 
 import logging
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 
 import torch
+
+Autocast = Callable[[], AbstractContextManager]  # makes the context of networks' forward passes
 
 logger = logging.getLogger(__name__)
 

@@ -1,6 +1,6 @@
 """The names of augmentation strategies; what their operations do is in `nn.augment`."""
 
-from hf_dd.errors import ConfigError, nearest_first
+from hf_dd.errors import ConfigError, require_known
 
 STRATEGY = ("color", "crop", "cutout", "flip", "scale", "rotate")
 
@@ -14,9 +14,7 @@ def parse_strategy(text: str) -> tuple[str, ...]:
         return ()
     operations = tuple(text.split("_"))
     for operation in operations:
-        if operation not in STRATEGY:
-            known = ", ".join(nearest_first(operation, STRATEGY))
-            raise ConfigError(f"unknown augmentation '{operation}'; known, nearest first: {known}")
+        require_known("augmentation", operation, STRATEGY)
     if len(set(operations)) < len(operations):
         raise ConfigError(f"an augmentation comes twice in '{text}'")
     return operations

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from hf_dd.core import cache
+from hf_dd.core.precision import Autocast
 from hf_dd.core.seeding import generator
 from hf_dd.data.batches import Images
 from hf_dd.data.image_data import ImageData, of_each_class
@@ -91,9 +92,7 @@ class RandomReal(Candidate):
         return self.draw(student)
 
 
-def baseline(
-    kind: str, data: ImageData, ipc: coresets.Ipc | None, seed: int, autocast: coresets.Autocast
-) -> Candidate:
+def baseline(kind: str, data: ImageData, ipc: coresets.Ipc | None, seed: int, autocast: Autocast) -> Candidate:
     """`ipc` real images of each class, chosen as `kind` says, or all of them for 'full'; on the data's device.
 
     `ipc` may be a number for each class: as many as the distilled set has of it. Raises DataError where a class has

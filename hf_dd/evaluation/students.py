@@ -1,12 +1,13 @@
 """What an evaluation trains: networks from scratch, or linear heads on the frozen features of a backbone."""
 
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
+from hf_dd.core.precision import Autocast
 from hf_dd.core.registry import NETWORKS, origins
 from hf_dd.core.seeding import isolated_rng
 from hf_dd.data.batches import Images, in_chunks
@@ -16,8 +17,6 @@ from hf_dd.evaluation.protocols import Protocol
 from hf_dd.nn import networks
 from hf_dd.nn.timm_networks import PREFIX, build_timm
 from hf_dd.teachers.teacher import Teacher, load_teacher, locate
-
-Autocast = Callable[[], AbstractContextManager]
 
 
 class FromScratch:

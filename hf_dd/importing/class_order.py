@@ -130,15 +130,7 @@ def check_classes(own: Tensor, labels: Tensor, data: ImageData, *, seed: int, de
     network = networks.build(
         "ConvNet", in_channels=data.channels, num_classes=data.num_classes, image_size=list(side), seed=seed, width=64
     ).to(device)
-    recipe = TrainingRecipe(
-        epochs=EPOCHS,
-        learning_rate=0.02,
-        momentum=0.9,
-        weight_decay=5e-4,
-        batch_size=64,
-        drops=(EPOCHS * 3 // 4,),
-        strategy=(),
-    )
+    recipe = TrainingRecipe(EPOCHS, learning_rate=0.02, batch_size=64, drops=(EPOCHS * 3 // 4,))
     real, classes = _taken(data, training, device)
     for _ in fit(network, real, classes, recipe, seed=seed, purpose="class order", prepare=prepare):
         pass

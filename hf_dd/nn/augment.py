@@ -10,6 +10,7 @@ operations waits for no device.
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -29,8 +30,21 @@ _NO_OPERATION = -1
 
 
 @dataclass(frozen=True)
-class AugmentParameters:
-    """Independent draws, each of one operation and of its magnitudes; both tensors stay on the CPU.
+class Draws:
+    """Independent draws, one a row of each tensor, all on the CPU; a tensor may be None."""
+
+    def __len__(self) -> int:
+        return next(len(tensor) for tensor in vars(self).values() if tensor is not None)
+
+    def expand(self, index: Tensor | Sequence[int]) -> Self:
+        """Draws whose row i is this object's row index[i]; `index` (N,) holds whole numbers, such as labels."""
+        index = torch.as_tensor(index, dtype=torch.int64, device="cpu")
+        return type(self)(*(None if tensor is None else tensor[index] for tensor in vars(self).values()))
+
+
+@dataclass(frozen=True)
+class AugmentParameters(Draws):
+    """Independent draws, each of one operation and of its magnitudes.
 
     `operation` (count,) int64 indexes STRATEGY, or is -1 for no operation. `magnitudes` (count, 3) float32 holds
     uniform numbers in [0, 1), of which an operation reads as many as it needs.
@@ -38,14 +52,6 @@ class AugmentParameters:
 
     operation: Tensor
     magnitudes: Tensor
-
-    def __len__(self) -> int:
-        return len(self.operation)
-
-    def expand(self, index: Tensor | Sequence[int]) -> "AugmentParameters":
-        """Parameters whose row i is this object's row index[i]; `index` (N,) holds whole numbers, such as labels."""
-        index = torch.as_tensor(index, dtype=torch.int64, device="cpu")
-        return AugmentParameters(self.operation[index], self.magnitudes[index])
 
 
 def draw(count: int, strategy: Sequence[str], generator: torch.Generator) -> AugmentParameters:

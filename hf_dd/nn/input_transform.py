@@ -81,14 +81,10 @@ class InputTransform:
         top, left = map(round if self.crop_rounds == "half-even" else math.floor, halves)
         return images[..., top : top + size[0], left : left + size[1]]
 
-    def normalise(self, images: Tensor) -> Tensor:
-        """Images in [0, 1] space, of the model's channels, by its statistics."""
-        mean, std = (images.new_tensor(values).view(-1, 1, 1) for values in (self.mean, self.std))
-        return (images - mean) / std
-
     def __call__(self, images: Tensor) -> Tensor:
         """Images (N, 1 or 3, height, width) in [0, 1] space as the model takes them."""
-        return self.normalise(self.place(images))
+        mean, std = (images.new_tensor(values).view(-1, 1, 1) for values in (self.mean, self.std))
+        return (self.place(images) - mean) / std
 
     def __str__(self) -> str:
         words = ["gray" if self.channels == 1 else "RGB"]

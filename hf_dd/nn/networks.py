@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from hf_dd.core.files import read_json
 from hf_dd.core.registry import NETWORKS
 from hf_dd.core.seeding import isolated_rng
-from hf_dd.errors import ConfigError, RunError, TeacherError, nearest_first
+from hf_dd.errors import ConfigError, RunError, TeacherError, require_known
 
 WIDEST_PRODUCT = 64  # pixels up to which average pooling is a matrix product on a CPU; its cost grows with the width
 ImageSize = int | Iterable[int]  # a side in pixels, or (height, width)
@@ -275,10 +275,9 @@ class Network(nn.Module, PyTorchModelHubMixin, library_name="hf-dd"):
     """A body that maps images to a last activation, and a linear classifier on that activation, flattened.
 
     Takes images (N, in_channels, height, width) of its own dtype and gives logits (N, num_classes). `image_size` is a
-    side in pixels or (height, width). `architecture` is a name in NETWORKS, each with its own options: for
-    ConvNet `depth`, `width`, `norm` (of NORMS), `activation` (of ACTIVATIONS) and `pooling` (of POOLINGS); `width` for
-    MLP; none for LeNet; `norm` for the others. `config` holds all these arguments, as JSON can. Raises ConfigError
-    for an unknown architecture or option, and for a value that it can't take.
+    side in pixels or (height, width). `architecture` is a name in NETWORKS, each with its own options. `config` holds
+    all these arguments, as JSON can. Raises ConfigError for an unknown architecture or option, and for a value that it
+    can't take.
     """
 
     def __init__(self, architecture: str, in_channels: int, num_classes: int, image_size: ImageSize, **options: Any):
@@ -286,7 +285,7 @@ class Network(nn.Module, PyTorchModelHubMixin, library_name="hf-dd"):
         add_layers = NETWORKS.installed(architecture)
         defaults = _default_options(architecture)
         for option in options:
-            _choice(f"option of {architecture}", option, defaults)
+            require_known(f"option of {architecture}", option, defaults)
         _require_positive(in_channels=in_channels, num_classes=num_classes)
         size = (image_size, image_size) if isinstance(image_size, int) else tuple(image_size)
         smallest = NETWORKS.words(architecture).get("smallest_side", 2)
@@ -425,8 +424,6 @@ def _require_positive(**numbers: int) -> None:
 
 
 def _choice(kind: str, name: str, known: dict[str, Any]) -> Any:
-    """`known[name]`, or a ConfigError that lists what is known with the nearest first."""
-    if name not in known:
-        names = ", ".join(nearest_first(str(name), known)) or "none"
-        raise ConfigError(f"unknown {kind} '{name}'; known, nearest first: {names}")
+    """`known[name]`; raises ConfigError for a name that isn't known."""
+    require_known(kind, name, known)
     return known[name]

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from hf_dd.errors import ConfigError, nearest_first
+from hf_dd.errors import require_known
+from hf_dd.nn.augment import Draws
 from hf_dd.nn.crops import draw_boxes, resized_crop
 
 OPERATIONS = ("flip", "crop", "noise")
@@ -22,8 +23,8 @@ NO_NOISE = -1
 
 
 @dataclass(frozen=True)
-class ViewParameters:
-    """Draws for as many images; all tensors stay on the CPU.
+class ViewParameters(Draws):
+    """Draws for as many images.
 
     Attributes:
         mirrored: bool, (count,).
@@ -35,22 +36,12 @@ class ViewParameters:
     boxes: Tensor | None
     noise_seeds: Tensor
 
-    def __len__(self) -> int:
-        return len(self.mirrored)
-
-    def expand(self, index: Tensor) -> "ViewParameters":
-        """Parameters whose row i is this object's row index[i]; `index` int64, (N,), on the CPU."""
-        boxes = None if self.boxes is None else self.boxes[index]
-        return ViewParameters(self.mirrored[index], boxes, self.noise_seeds[index])
-
 
 def parse_operations(text: str) -> tuple[str, ...]:
     """The operations in a name such as "flip_crop"; raises ConfigError for an unknown one."""
     operations = tuple(text.split("_"))
     for operation in operations:
-        if operation not in OPERATIONS:
-            known = ", ".join(nearest_first(operation, OPERATIONS))
-            raise ConfigError(f"unknown view '{operation}'; known, nearest first: {known}")
+        require_known("view", operation, OPERATIONS)
     return operations
 
 

@@ -15,13 +15,6 @@ from hf_dd.errors import ConfigError
 GREY = 0.5  # in [0, 1] space: what an image is filled up with whose side the factor doesn't divide
 
 
-def require_factor(factor: int, image_size: Sequence[int]) -> None:
-    """Raise ConfigError where a tile would be smaller than a pixel."""
-    height, width = image_size
-    if factor > min(height, width):
-        raise ConfigError(f"--factor {factor} leaves tiles of less than a pixel of {height}×{width} images.")
-
-
 def decode_tiles(images: Tensor, factor: int, fill: float | Tensor = GREY) -> Tensor:
     """factor² images out of each, its tiles resized bilinearly; differentiable.
 
@@ -36,8 +29,7 @@ def decode_tiles(images: Tensor, factor: int, fill: float | Tensor = GREY) -> Te
     if factor == 1:
         return images
     height, width = images.shape[2:]
-    require_factor(factor, (height, width))
-    rows, columns = math.ceil(height / factor), math.ceil(width / factor)
+    rows, columns = tile_size((height, width), factor)
     edges = (0, columns * factor - width, 0, rows * factor - height)
     filled = F.pad(images, edges) + F.pad(torch.zeros_like(images[:1]), edges, value=1.0) * fill
     tiles = filled.unfold(2, rows, rows).unfold(3, columns, columns).permute(0, 2, 3, 1, 4, 5).flatten(0, 2)
@@ -62,8 +54,10 @@ def encode_tiles(images: Tensor, factor: int) -> Tensor:
 
 def tile_size(image_size: Sequence[int], factor: int) -> tuple[int, int]:
     """(height, width) of the tiles of an image, rounded up; raises ConfigError where that is less than a pixel."""
-    require_factor(factor, image_size)
-    return math.ceil(image_size[0] / factor), math.ceil(image_size[1] / factor)
+    height, width = image_size
+    if factor > min(height, width):
+        raise ConfigError(f"--factor {factor} leaves tiles of less than a pixel of {height}×{width} images.")
+    return math.ceil(height / factor), math.ceil(width / factor)
 
 
 def lay_out(tiles: Tensor, factor: int, image_size: Sequence[int]) -> Tensor:

@@ -7,7 +7,7 @@ the loss. It sees no accelerate, no Hub and no disk.
 
 import dataclasses
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -15,7 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from hf_dd.config import DistillConfig, parse_key_values
-from hf_dd.config.base import raise_together
+from hf_dd.config.base import raise_together, range_of, within
+from hf_dd.core.precision import Autocast
 from hf_dd.core.registry import OBJECTIVES
 from hf_dd.core.seeding import generator
 from hf_dd.data.image_data import ImageData
@@ -26,6 +27,9 @@ from hf_dd.teachers.pool import TeacherPool
 from hf_dd.teachers.teacher import Teacher
 
 Losses = dict[str, Tensor]
+
+# How the papers of matching methods optimise images.
+SGD = {"image_optimizer": "sgd", "image_momentum": 0.5, "image_schedule": "constant"}
 
 
 @dataclass(frozen=True)
@@ -120,12 +124,16 @@ class Step:
     synthetic: SyntheticSet
     data: ImageData
     sum_over_ranks: Callable[[Tensor], Tensor] = lambda tensor: tensor
-    autocast: Callable[[], AbstractContextManager] = nullcontext
+    autocast: Autocast = nullcontext
     remembered: Callable[[str, Teacher, Callable[[], Tensor]], Tensor] = lambda kind, teacher, compute: compute()
 
     def generator(self, purpose: str, *names: str | int) -> torch.Generator:
         """The generator of this iteration's draw `purpose` (of a class, …)."""
         return generator(self.seed, purpose, self.index, *names)
+
+    def as_input(self, images: Tensor) -> Tensor:
+        """uint8 real images, normalised, in the pixels' dtype."""
+        return self.data.normalise(images.to(self.synthetic.mean.dtype) / 255)
 
     def zero(self) -> Tensor:
         """The share of a rank that owns no image: a zero that has a gradient."""
@@ -174,7 +182,8 @@ class Objective:
 
     Attributes:
         published: its paper's settings.
-        Options: frozen dataclass of what is its own (`--objective_options key=value`), with its paper's defaults.
+        Options: frozen dataclass of what is its own (`--objective_options key=value`), with its paper's defaults; its
+            fields are made by `hf_dd.config.base.option`, or plain.
         uses_teachers: whether it works with a pool itself, without a guide.
         reads_logits: whether it needs the teachers' logits for that, not their features alone.
         uses_experts: whether it follows expert trajectories; it is then given them, as the argument `experts`.
@@ -227,16 +236,30 @@ def no_objective(definition: Any) -> str | None:
 
 
 def options_of(objective: type[Objective], config: DistillConfig) -> Any:
-    """An objective's own options from `--objective_options`; raises ConfigError for one that isn't its own."""
+    """An objective's own options from `--objective_options`.
+
+    Raises ConfigError for one that isn't its own, and for a value of another type than the default's or, where it is
+    declared by `option`, out of its range or grammar; the default may stand for something else, and is always taken.
+    """
     fields = {field.name: field for field in dataclasses.fields(objective.Options)}
     given = parse_key_values(config.objective_options)
     for name, value in given.items():
         if name not in fields:
             known = ", ".join(nearest_first(name, fields)) or "none"
             raise ConfigError(f"--objective_options: {config.objective} has no {name!r}; it has {known}.")
-        kind = type(fields[name].default)
+        own = fields[name]
+        kind, told = type(own.default), f"--objective_options {name}={value}: "
         if not isinstance(value, (int, float) if kind is float else kind):
-            raise ConfigError(f"--objective_options {name}={value}: it has to be of type {kind.__name__}.")
+            raise ConfigError(f"{told}it has to be of type {kind.__name__}.")
+        if not own.metadata or value == own.default:
+            continue
+        if kind is not str and not within(value, own.metadata):
+            raise ConfigError(f"{told}it has to be {range_of(own, 'finite')}.")
+        if grammar := own.metadata["grammar"]:
+            try:
+                grammar(value)
+            except ConfigError as error:
+                raise ConfigError(f"{told}{error}.") from error
     return objective.Options(**given)
 
 

@@ -21,7 +21,7 @@ from hf_dd.data.batches import by_chunks, in_chunks
 from hf_dd.data.image_data import ImageData
 from hf_dd.errors import ConfigError
 from hf_dd.nn import augment
-from hf_dd.objectives.base import Losses, Objective, Published, Step, zero_with_gradient
+from hf_dd.objectives.base import SGD, Losses, Objective, Published, Step, zero_with_gradient
 from hf_dd.teachers.pool import TeacherPool
 from hf_dd.teachers.teacher import Teacher
 
@@ -81,15 +81,16 @@ class CosineDistance:
     def __call__(self, step: Step, inner: int, members: Mapping[int, Teacher]) -> Tensor:
         """This rank's share of the ratio for the one teacher in `members`, see `ratio_share`."""
         ((index, teacher),) = members.items()
-        drawn = step.data.class_index
+        drawn, sums = step.data.class_index, self.class_sums.get(index)
         if self.real_batch:
-            chosen = torch.randperm(len(step.data.train), generator=step.generator("clom-real", inner))
-            drawn = by_class(step.data, chosen[: self.real_batch])
-        sums = None if self.real_batch else self.class_sums.get(index)
-        if sums is None:
+            order = torch.randperm(len(step.data.train), generator=step.generator("clom-real", inner))
+            chosen = order[: self.real_batch]
+            labels = step.data.train.labels.cpu()[chosen]
+            drawn = [chosen[labels == label] for label in range(step.data.num_classes)]
+            sums = real_class_sums(step, teacher, drawn)
+        elif sums is None:
             compute = functools.partial(real_class_sums, step, teacher, drawn)
-            sums = compute() if self.real_batch else step.remembered("class-sums", teacher, compute)
-            self.class_sums[index] = sums
+            sums = self.class_sums[index] = step.remembered("class-sums", teacher, compute)
         rows = step.own_rows()
         if not len(rows):
             return ratio_share(step.zero(), step.zero(), step)
@@ -128,12 +129,6 @@ def ratio_share(numerator: Tensor, denominator: Tensor, step: Step) -> Tensor:
     return value_share + slope - slope.detach()
 
 
-def by_class(data: ImageData, chosen: Tensor) -> list[Tensor]:
-    """Indices of training images, int64 (n,) on the CPU, class by class."""
-    labels = data.train.labels.cpu()[chosen]
-    return [chosen[labels == label] for label in range(data.num_classes)]
-
-
 @torch.no_grad()
 def real_class_sums(step: Step, teacher: Teacher, drawn: Sequence[Tensor]) -> Tensor:
     """R_c of the images drawn of every class, (classes, features): each rank sums what it owns, then all are added."""
@@ -155,13 +150,7 @@ DISTANCES = {"ce": ClassificationDistance, "cos": CosineDistance}
 class GuideAlone(Objective):
     """No objective of its own: what remains is CLoM alone (the limit of a large α)."""
 
-    published = Published(
-        iterations=20_000,
-        image_learning_rate=1.0,
-        image_momentum=0.5,
-        image_optimizer="sgd",
-        image_schedule="constant",
-    )
+    published = Published(iterations=20_000, image_learning_rate=1.0, **SGD)
     guide_only = True
 
     def losses(self, step: Step) -> Iterator[Losses]:

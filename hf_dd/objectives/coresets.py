@@ -27,7 +27,7 @@ class RandomImages(Choice):
 
 @OBJECTIVES.register("herding", title="a choice of real images (herding)", paper="Welling, ICML 2009")
 class Herding(Choice):
-    """Herding (Welling, ICML 2009) of the features of a trained network, see `selection.herding`."""
+    """Herding (Welling, ICML 2009) of the features of a trained network, see `coresets.herding`."""
 
     published = Published(iterations=0, init="herding")
 
@@ -36,7 +36,7 @@ class Herding(Choice):
     "kcenter", title="a choice of real images (k-center)", paper="Sener & Savarese, ICLR 2018", arxiv="1708.00489"
 )
 class KCenter(Choice):
-    """Greedy k-center (Sener & Savarese, ICLR 2018) of such features, see `selection.k_centers`."""
+    """Greedy k-center (Sener & Savarese, ICLR 2018) of such features, see `coresets.k_centers`."""
 
     published = Published(iterations=0, init="k-centers")
 
@@ -48,7 +48,7 @@ class KCenter(Choice):
     teachers="All teachers scored the real images",
 )
 class TeacherScore(Choice):
-    """The whole images that teachers find most typical of their class, see `realism.realistic_images`."""
+    """The whole images that teachers find most typical of their class, see `patches.realistic_images`."""
 
     published = Published(iterations=0, init="teacher-score")
     uses_teachers = reads_logits = True
@@ -63,7 +63,7 @@ class TeacherScore(Choice):
     teachers="All teachers scored the crops of real images",
 )
 class RealisticPatches(Choice):
-    """RDED (Sun, Shi, Yu & Lin, CVPR 2024): the most typical crops, tiled, see `realism.realistic_patches`."""
+    """RDED (Sun, Shi, Yu & Lin, CVPR 2024): the most typical crops, tiled, see `patches.realistic_patches`."""
 
     published = Published(iterations=0, init="rded")
     Options = PatchOptions

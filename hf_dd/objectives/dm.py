@@ -13,7 +13,7 @@ from hf_dd.core.registry import OBJECTIVES
 from hf_dd.data.batches import by_chunks, in_chunks
 from hf_dd.data.image_data import ImageData
 from hf_dd.nn import augment
-from hf_dd.objectives.base import Losses, Objective, Ownership, Published, Step, student
+from hf_dd.objectives.base import SGD, Losses, Objective, Ownership, Published, Step, student
 from hf_dd.teachers.pool import TeacherPool
 
 
@@ -28,14 +28,7 @@ class DistributionMatching(Objective):
     everything, and takes its equal share of the loss.
     """
 
-    published = Published(
-        iterations=20_000,
-        real_batch_size=256,
-        image_learning_rate=1.0,
-        image_momentum=0.5,
-        image_optimizer="sgd",
-        image_schedule="constant",
-    )
+    published = Published(iterations=20_000, real_batch_size=256, image_learning_rate=1.0, **SGD)
 
     def __init__(self, config: DistillConfig, data: ImageData, pool: TeacherPool | None = None):
         super().__init__(config, data, pool)
@@ -67,8 +60,7 @@ class DistributionMatching(Objective):
         parameters = draws.expand(torch.tensor(step.own.classes).repeat_interleave(len(batches[0])))
         features = []
         for places, images in in_chunks(step.data.train.images, torch.cat(batches), whole=self.replicated):
-            images = step.data.normalise(images.to(step.synthetic.pixels.dtype) / 255)
-            features.append(self.embed(augment.apply(images, parameters.expand(places))))
+            features.append(self.embed(augment.apply(step.as_input(images), parameters.expand(places))))
         return self.means(step, features, self.batch_size)
 
     def synthetic_means(self, step: Step, draws: augment.AugmentParameters) -> Tensor:

@@ -18,13 +18,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hf_dd.config import DistillConfig
+from hf_dd.config.base import option
 from hf_dd.core.compile import compiled
 from hf_dd.core.registry import OBJECTIVES
 from hf_dd.data.batches import chunks_of, in_chunks
 from hf_dd.data.image_data import ImageData
-from hf_dd.errors import ConfigError, nearest_first
+from hf_dd.errors import ConfigError, require_known
 from hf_dd.nn import augment
-from hf_dd.objectives.base import Losses, Objective, Published, Step, student, zero_with_gradient
+from hf_dd.objectives.base import SGD, Losses, Objective, Published, Step, student, zero_with_gradient
 from hf_dd.teachers.pool import TeacherPool
 from hf_dd.training.loop import TrainingRecipe, fit
 
@@ -39,30 +40,23 @@ Gradients = Sequence[Tensor]
 
 @dataclass(frozen=True)
 class GradientOptions:
-    """The options of gradient matching; raises ConfigError for a value out of range.
+    """The options of gradient matching."""
 
-    Attributes:
-        outer: steps on the images for each network; -1 for the papers' number at this ipc.
-        inner: epochs of the network's training on S between two of them; -1 for the papers' number at this ipc.
-        distance: D, a name in DISTANCES.
-        network_learning_rate: of the network's training, SGD without momentum or weight decay, as in the papers' code.
-        network_batch_size: training images in a step of the network.
-    """
-
-    outer: int = OF_THE_PAPER
-    inner: int = OF_THE_PAPER
-    distance: str = "layerwise"
-    network_learning_rate: float = 0.01
-    network_batch_size: int = 256
-
-    def __post_init__(self) -> None:
-        for name, least in {"outer": 1, "inner": 0, "network_learning_rate": 0, "network_batch_size": 1}.items():
-            value = getattr(self, name)
-            if not least <= value < float("inf") and not (name in ("outer", "inner") and value == OF_THE_PAPER):
-                raise ConfigError(f"--objective_options {name}={value}: it has to be at least {least} and finite.")
-        if self.distance not in DISTANCES:
-            known = ", ".join(nearest_first(self.distance, DISTANCES))
-            raise ConfigError(f"--objective_options distance={self.distance} isn't known; known are: {known}.")
+    outer: int = option(
+        OF_THE_PAPER, "steps on the images for each network; -1 for the papers' number at this ipc.", at_least=1
+    )
+    inner: int = option(
+        OF_THE_PAPER,
+        "epochs of the network's training on S between two of them; -1 for the papers' number at this ipc.",
+        at_least=0,
+    )
+    distance: str = option(
+        "layerwise", "D, a name in DISTANCES.", grammar=lambda name: require_known("distance", name, DISTANCES)
+    )
+    network_learning_rate: float = option(
+        0.01, "of the network's training, SGD without momentum or weight decay, as in the papers' code.", at_least=0
+    )
+    network_batch_size: int = option(256, "training images in a step of the network.", at_least=1)
 
 
 @OBJECTIVES.register("dc", title="gradient matching (DC)", paper="Zhao, Mopuri & Bilen, ICLR 2021", arxiv="2006.05929")
@@ -80,9 +74,7 @@ class GradientMatching(Objective):
         iterations=1_000,
         real_batch_size=256,
         image_learning_rate=0.1,
-        image_momentum=0.5,
-        image_optimizer="sgd",
-        image_schedule="constant",
+        **SGD,
         init="noise",
         augments=False,
     )
@@ -100,7 +92,6 @@ class GradientMatching(Objective):
             momentum=0.0,
             weight_decay=0.0,
             batch_size=self.options.network_batch_size,
-            drops=(),
             strategy=self.strategy,
         )
         self.distance = DISTANCES[self.options.distance]
@@ -144,7 +135,7 @@ class GradientMatching(Objective):
         """∇_θ of the mean cross-entropy of `batch_size` real images of a class."""
         chosen = step.data.sample_class(label, self.batch_size, step.generator("real", outer, label))
         return summed(
-            self.gradients(step, self.forward, as_input(images, step), label, draws, self.batch_size)
+            self.gradients(step, self.forward, step.as_input(images), label, draws, self.batch_size)
             for _, images in in_chunks(step.data.train.images, chosen)
         )
 
@@ -197,12 +188,13 @@ class GradientMatching(Objective):
         for norm in norms:
             norm.reset_running_stats()
             norm.momentum = None  # the mean over all batches, of which there is one
-        labels = range(step.data.num_classes)
-        generators = [step.generator("statistics", outer, label) for label in labels]
-        chosen = [step.data.sample_class(label, STATISTICS_OF, generators[label]) for label in labels]
+        chosen = [
+            step.data.sample_class(label, STATISTICS_OF, step.generator("statistics", outer, label))
+            for label in range(step.data.num_classes)
+        ]
         for _, images in in_chunks(step.data.train.images, torch.cat(chosen), whole=True):
             with step.autocast():
-                self.network.features(as_input(images, step))
+                self.network.features(step.as_input(images))
         for norm, momentum in zip(norms, usual, strict=True):
             norm.momentum = momentum
             norm.eval()
@@ -247,11 +239,6 @@ def loops_of(ipc: int) -> tuple[int, int]:
         if ipc <= high:
             return ipc, round(at_low + (at_high - at_low) * (ipc - low) / (high - low))
     return MOST_OUTER, INNER[-1][1]
-
-
-def as_input(images: Tensor, step: Step) -> Tensor:
-    """uint8 real images, normalised, in the pixels' dtype."""
-    return step.data.normalise(images.to(step.synthetic.pixels.dtype) / 255)
 
 
 def summed(parts: Iterable[Gradients]) -> Gradients:

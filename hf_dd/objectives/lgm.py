@@ -9,16 +9,16 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from hf_dd.config import DistillConfig
+from hf_dd.config.base import option
 from hf_dd.core.registry import OBJECTIVES
 from hf_dd.data.batches import by_chunks, in_chunks
 from hf_dd.data.image_data import ImageData
 from hf_dd.errors import ConfigError
 from hf_dd.nn import augment
 from hf_dd.nn import random_views as views
-from hf_dd.nn.augment import AugmentParameters
-from hf_dd.nn.random_views import ViewParameters
+from hf_dd.nn.augment import Draws
 from hf_dd.objectives.base import Losses, Objective, Published, Step
-from hf_dd.synthetic.pyramid import PyramidSet, level_sizes
+from hf_dd.synthetic.pyramid import PyramidSet, colour_axes, level_sizes
 from hf_dd.synthetic.synthetic_set import SyntheticSet
 from hf_dd.teachers.pool import TeacherPool
 from hf_dd.teachers.teacher import Teacher
@@ -28,38 +28,33 @@ logger = logging.getLogger(__name__)
 SIAMESE = "siamese"
 
 
+def require_views(text: str) -> None:
+    """Raise ConfigError for a text that names neither views nor SIAMESE."""
+    try:
+        if text != SIAMESE:
+            views.parse_operations(text)
+    except ConfigError as error:
+        raise ConfigError(f"{error}, or {SIAMESE}") from error
+
+
 @dataclass(frozen=True)
 class LinearOptions:
-    """What Linear Gradient Matching has of its own.
+    """What Linear Gradient Matching has of its own."""
 
-    Attributes:
-        copies: of each synthetic image in a step, each with its own augmentation; the paper takes 3 for ImageNet-1k.
-        views: operations of the augmentation, joined by '_' (`hf_dd.nn.random_views`), or 'siamese' for those of
-            `--augment`.
-        smallest_crop: of a view, as a share of the image's area.
-        head_std: standard deviation of the head's weights.
-        pyramid_steps: iterations from one level of the pyramid to the next.
-    """
-
-    copies: int = 10
-    views: str = "flip_crop_noise"
-    smallest_crop: float = 0.08
-    head_std: float = 0.01
-    pyramid_steps: int = 200
-
-    def __post_init__(self) -> None:
-        for name in ("copies", "pyramid_steps"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"--objective_options {name}={getattr(self, name)}: it has to be at least 1.")
-        if not 0 < self.smallest_crop <= 1:
-            raise ConfigError(f"--objective_options smallest_crop={self.smallest_crop}: it has to be in (0, 1].")
-        if not 0 <= self.head_std < float("inf"):
-            raise ConfigError(f"--objective_options head_std={self.head_std}: it has to be finite and at least 0.")
-        if self.views != SIAMESE:
-            try:
-                views.parse_operations(self.views)
-            except ConfigError as error:
-                raise ConfigError(f"--objective_options views={self.views}: {error}, or {SIAMESE}.") from error
+    copies: int = option(
+        10,
+        "of each synthetic image in a step, each with its own augmentation; the paper takes 3 for ImageNet-1k.",
+        at_least=1,
+    )
+    views: str = option(
+        "flip_crop_noise",
+        "operations of the augmentation, joined by '_' (`hf_dd.nn.random_views`), or 'siamese' for those of "
+        "`--augment`.",
+        grammar=require_views,
+    )
+    smallest_crop: float = option(0.08, "of a view, as a share of the image's area.", above=0, at_most=1)
+    head_std: float = option(0.01, "standard deviation of the head's weights.", at_least=0)
+    pyramid_steps: int = option(200, "iterations from one level of the pyramid to the next.", at_least=1)
 
 
 @OBJECTIVES.register(
@@ -121,7 +116,7 @@ class LinearGradientMatching(Objective):
 
     def parameterise(self, initial: SyntheticSet) -> SyntheticSet:
         """The pyramid."""
-        return PyramidSet.of_data(initial, self.data, self.seed, self.growth_steps)
+        return PyramidSet(initial, colour_axes(self.data.train.images), self.seed, self.growth_steps)
 
     def losses(self, step: Step) -> Iterator[Losses]:
         """Yield one loss."""
@@ -151,8 +146,7 @@ class LinearGradientMatching(Objective):
         labels = own.repeat_interleave(len(part)).to(weight.device)
         total = weight.new_zeros(len(weight), weight.shape[1] + 1)
         for places, images in in_chunks(step.data.train.images, batches):
-            images = step.data.normalise(images.to(weight.dtype) / 255)
-            images = self.augmentation.apply(images, draws.expand(places), step.synthetic)
+            images = self.augmentation.apply(step.as_input(images), draws.expand(places), step.synthetic)
             total += head_gradient(features_of(teacher, images, step, weight), labels[places], weight)
         return total / (step.data.num_classes * self.batch_size)
 
@@ -192,13 +186,13 @@ class Augmentation:
         self.image_size, self.smallest_crop = data.image_size, options.smallest_crop
         self.copies = options.copies if self.strategy else 1  # equal copies would be of no use
 
-    def draw(self, count: int, generator: torch.Generator) -> AugmentParameters | ViewParameters:
+    def draw(self, count: int, generator: torch.Generator) -> Draws:
         """`count` independent draws."""
         if self.siamese:
             return augment.draw(count, self.strategy, generator)
         return views.draw(count, self.operations, self.image_size, generator, self.smallest_crop)
 
-    def apply(self, images: Tensor, draws: AugmentParameters | ViewParameters, synthetic: SyntheticSet) -> Tensor:
+    def apply(self, images: Tensor, draws: Draws, synthetic: SyntheticSet) -> Tensor:
         """Augmented images in [0, 1] space of normalised ones, each by its own draw."""
         if self.siamese:
             return synthetic.own_space(augment.apply(images, draws))

@@ -13,9 +13,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hf_dd.config import DistillConfig
+from hf_dd.config.base import option
 from hf_dd.core.registry import OBJECTIVES
 from hf_dd.data.image_data import ImageData
-from hf_dd.errors import ConfigError, TeacherError
+from hf_dd.errors import TeacherError
 from hf_dd.nn.crops import draw_boxes, resized_crop
 from hf_dd.objectives.base import Losses, Objective, Published, Step, zero_with_gradient
 from hf_dd.teachers.pool import TeacherPool
@@ -29,36 +30,23 @@ class RecoveryOptions:
     """SRe2L's settings; the defaults are those of the authors' code for CIFAR, which rolls images and nothing else.
 
     For ImageNet it crops from a scale of 0.08, flips with 0.5, rolls by 32 pixels, and takes 4,000 iterations.
-
-    Attributes:
-        batch: stored images that are seen together at most; as many of each class, where it isn't less than those.
-        bn_weight: of the BatchNorm term.
-        first_bn_weight: of the first BatchNorm layer within it; the others weigh 1.
-        scale: the least share of an image's area that a random crop takes; 1 leaves the crop out.
-        flip: probability that a batch is mirrored.
-        jitter: pixels by which a batch is rolled at most, in all four directions.
     """
 
-    batch: int = 100
-    bn_weight: float = 0.01
-    first_bn_weight: float = 10.0
-    scale: float = 1.0
-    flip: float = 0.0
-    jitter: int = 4
-
-    def __post_init__(self) -> None:
-        for name, least, most in (
-            ("batch", 1, float("inf")),
-            ("bn_weight", 0, float("inf")),
-            ("first_bn_weight", 0, float("inf")),
-            ("scale", 0.001, 1),
-            ("flip", 0, 1),
-            ("jitter", 0, float("inf")),
-        ):
-            value = getattr(self, name)
-            if not least <= value <= most or value == float("inf"):
-                limits = f"at least {least}" if most == float("inf") else f"between {least} and {most}"
-                raise ConfigError(f"--objective_options {name}={value}: it has to be {limits}.")
+    batch: int = option(
+        100,
+        "stored images that are seen together at most; as many of each class, where it isn't less than those.",
+        at_least=1,
+    )
+    bn_weight: float = option(0.01, "of the BatchNorm term.", at_least=0)
+    first_bn_weight: float = option(10.0, "of the first BatchNorm layer within it; the others weigh 1.", at_least=0)
+    scale: float = option(
+        1.0,
+        "the least share of an image's area that a random crop takes; 1 leaves the crop out.",
+        at_least=0.001,
+        at_most=1,
+    )
+    flip: float = option(0.0, "probability that a batch is mirrored.", at_least=0, at_most=1)
+    jitter: int = option(4, "pixels by which a batch is rolled at most, in all four directions.", at_least=0)
 
 
 @OBJECTIVES.register(
@@ -121,7 +109,9 @@ class Recovery(Objective):
             total["ce"] = total["ce"] + zero_with_gradient(images, gradient)  # of both terms
             total = {name: value + terms[name].detach() for name, value in total.items()}
         yield total
-        self.clip(step)
+        synthetic = step.synthetic
+        with torch.no_grad():  # back into what [0, 1] is in the pixels' space
+            synthetic.pixels.clamp_(-synthetic.mean / synthetic.std, (1 - synthetic.mean) / synthetic.std)
 
     def batches(self, step: Step) -> Iterator[Tensor]:
         """Rows of the synthetic set: the first image of every class, then the second, …, cut into batches."""
@@ -157,12 +147,6 @@ class Recovery(Objective):
         if options.scale < 1:
             images = resized_crop(images, boxes, size)
         return (images.flip(3) if mirrored else images).roll(shifts, (2, 3))
-
-    @torch.no_grad()
-    def clip(self, step: Step) -> None:
-        """Put all pixels back into what [0, 1] is in their space."""
-        synthetic = step.synthetic
-        synthetic.pixels.clamp_(-synthetic.mean / synthetic.std, (1 - synthetic.mean) / synthetic.std)
 
 
 def batch_norms(teacher: Teacher) -> list[nn.Module]:

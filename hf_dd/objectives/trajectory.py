@@ -9,7 +9,6 @@ with t ~ U{0, …, T⁺ − 1} and a step size a that is learned with S.
 """
 
 import logging
-import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -20,11 +19,12 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from hf_dd.config import DistillConfig
+from hf_dd.config.base import option
 from hf_dd.core.registry import OBJECTIVES
 from hf_dd.data.image_data import ImageData
 from hf_dd.errors import ConfigError
 from hf_dd.nn import augment
-from hf_dd.objectives.base import Learnable, Losses, Objective, Published, Step, student, zero_with_gradient
+from hf_dd.objectives.base import SGD, Learnable, Losses, Objective, Published, Step, student, zero_with_gradient
 from hf_dd.teachers.experts import ExpertPool, Parameters
 from hf_dd.teachers.pool import TeacherPool
 
@@ -35,32 +35,18 @@ SMALLEST_RATE = 1e-6  # that a may fall to: below zero it would be no learning r
 
 @dataclass(frozen=True)
 class TrajectoryOptions:
-    """The options of trajectory matching; raises ConfigError for a value out of range.
+    """The options of trajectory matching."""
 
-    Attributes:
-        student_steps: N, steps of the student on S.
-        expert_epochs: M, epochs of the expert that they shall replace.
-        max_start_epoch: T⁺; the student starts from an epoch before it.
-        student_batch_size: training images in a step of the student, every one of S once before any comes again; 0 for
-            all of S.
-        student_learning_rate: what a starts from.
-        lr_lr: the learning rate of a.
-    """
-
-    student_steps: int = 20
-    expert_epochs: int = 3
-    max_start_epoch: int = 25
-    student_batch_size: int = 0
-    student_learning_rate: float = 0.01
-    lr_lr: float = 1e-5
-
-    def __post_init__(self) -> None:
-        limits = {"student_steps": 1, "expert_epochs": 1, "max_start_epoch": 1, "student_batch_size": 0, "lr_lr": 0}
-        for name, least in (limits | {"student_learning_rate": SMALLEST_RATE}).items():
-            if not least <= getattr(self, name) < math.inf:
-                raise ConfigError(
-                    f"--objective_options {name}={getattr(self, name)}: it has to be at least {least} and finite."
-                )
+    student_steps: int = option(20, "N, steps of the student on S.", at_least=1)
+    expert_epochs: int = option(3, "M, epochs of the expert that they shall replace.", at_least=1)
+    max_start_epoch: int = option(25, "T⁺; the student starts from an epoch before it.", at_least=1)
+    student_batch_size: int = option(
+        0,
+        "training images in a step of the student, every one of S once before any comes again; 0 for all of S.",
+        at_least=0,
+    )
+    student_learning_rate: float = option(0.01, "what a starts from.", at_least=SMALLEST_RATE)
+    lr_lr: float = option(1e-5, "the learning rate of a.", at_least=0)
 
 
 @OBJECTIVES.register(
@@ -79,13 +65,7 @@ class TrajectoryMatching(Objective):
     """
 
     name: ClassVar[str] = "mtt"
-    published = Published(
-        iterations=5_000,
-        image_learning_rate=1_000.0,
-        image_momentum=0.5,
-        image_optimizer="sgd",
-        image_schedule="constant",
-    )
+    published = Published(iterations=5_000, image_learning_rate=1_000.0, **SGD)
     Options = TrajectoryOptions
     uses_experts = True
 
@@ -200,41 +180,29 @@ class ConstantMemoryTrajectoryMatching(TrajectoryMatching):
 
     def matching_loss(self, step: Step, start: Parameters, target: Parameters) -> Tensor:
         """The loss; its gradients are computed here, and given to the pixels and to a by terms whose value is zero."""
-        images, labels, rate = step.synthetic.images(), step.synthetic.image_labels(), self.rate.detach()
-        batches = list(self.batches(step, len(images)))
-        distance = difference(start, target)
-        total, parameters = [torch.zeros_like(value) for value in distance], leaves(start)
-        for number, rows in enumerate(batches):
-            gradients, _ = self.student_step(step, number, parameters, images[rows], labels[rows])
+        images, rate, distance = step.synthetic.images(), self.rate.detach(), difference(start, target)
+        total = [torch.zeros_like(value) for value in distance]
+        for _, _, gradients in self.walk(step, start, images, differentiable=False):
             total = [so_far + gradient for so_far, gradient in zip(total, gradients, strict=True)]
-            parameters = leaves(moved(parameters, rate, gradients))
         residual = [rate * gradient - far for gradient, far in zip(total, distance, strict=True)]
         scale = 2 / squared_norm(distance)
-        of_images, parameters = torch.zeros_like(images), leaves(start)
-        for number, rows in enumerate(batches):
-            gradients, of_batch = self.student_step(step, number, parameters, images[rows], labels[rows], residual)
-            of_images[rows] += scale * rate * of_batch
-            parameters = leaves(moved(parameters, rate, gradients))
+        of_images = torch.zeros_like(images)
+        for rows, batch, gradients in self.walk(step, start, images, differentiable=True):
+            of_images[rows] += scale * rate * torch.autograd.grad(dot(residual, gradients), batch)[0]
         value = squared_norm(residual) / squared_norm(distance)
         of_rate = scale * dot(residual, total)
         return value + zero_with_gradient(images, of_images) + zero_with_gradient(self.rate, of_rate)
 
-    def student_step(
-        self,
-        step: Step,
-        number: int,
-        parameters: Parameters,
-        images: Tensor,
-        labels: Tensor,
-        residual: list[Tensor] | None = None,
-    ) -> tuple[list[Tensor], Tensor | None]:
-        """g_i and, given aG − d, ∇[(aG − d)·g_i] for the batch; no graph is left of either."""
-        images, differentiate = images.detach(), residual is not None
-        gradients = self.gradients(
-            step, number, parameters, images.requires_grad_(differentiate), labels, create_graph=differentiate
-        )
-        of_images = torch.autograd.grad(dot(residual, gradients), images)[0] if differentiate else None
-        return [gradient.detach() for gradient in gradients], of_images
+    def walk(
+        self, step: Step, start: Parameters, images: Tensor, *, differentiable: bool
+    ) -> Iterator[tuple[Tensor, Tensor, list[Tensor]]]:
+        """Each of the student's steps: the rows of its batch, the batch, and g_i, `differentiable` in it or not."""
+        labels, parameters = step.synthetic.image_labels(), leaves(start)
+        for number, rows in enumerate(self.batches(step, len(images))):
+            batch = images.detach()[rows].requires_grad_(differentiable)
+            gradients = self.gradients(step, number, parameters, batch, labels[rows], create_graph=differentiable)
+            yield rows, batch, gradients
+            parameters = leaves(moved(parameters, self.rate.detach(), [gradient.detach() for gradient in gradients]))
 
 
 def leaves(parameters: Parameters) -> Parameters:

@@ -1,18 +1,18 @@
 """Coresets: real images chosen by their features, the baselines that every distilled set is measured against."""
 
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 
 import torch
 from torch import Tensor
 
+from hf_dd.core.precision import Autocast
 from hf_dd.data.batches import in_chunks
 from hf_dd.data.image_data import ImageData, of_each_class
-from hf_dd.errors import ConfigError, DataError, nearest_first
+from hf_dd.errors import ConfigError, DataError, require_known
 from hf_dd.nn import networks
 from hf_dd.training.loop import TrainingRecipe, fit
 
-Autocast = Callable[[], AbstractContextManager]
 Ipc = int | Sequence[int]
 
 
@@ -68,7 +68,7 @@ def select(
     seed: int,
     *,
     architecture: str = "ConvNet",
-    epochs: int = 10,
+    epochs: int | None = None,
     autocast: Autocast = nullcontext,
 ) -> Tensor:
     """Choose `ipc` training images of each class by their features under a network trained on the whole split.
@@ -79,7 +79,7 @@ def select(
         ipc: images per class, or a number for each.
         seed: of the network's parameters and of the order of its training images.
         architecture: of the network, by its name in NETWORKS.
-        epochs: of its training; 0 leaves it as it was drawn.
+        epochs: of its training, 10 if None; 0 leaves it as it was drawn.
         autocast: context of its forward passes.
 
     Returns:
@@ -89,17 +89,14 @@ def select(
         ConfigError: for an unknown method or architecture.
         DataError: where a class has fewer than `ipc` images, or where the training diverged.
     """
-    if method not in METHODS:
-        raise ConfigError(
-            f"No selection is called {method!r}; known, nearest first: {', '.join(nearest_first(method, METHODS))}."
-        )
+    require_known("selection", method, METHODS)
     data.require_ipc(ipc)
     network = networks.build(architecture, **data.network_shape, seed=seed).to(data.device)
     training = fit(
         network,
         data.train.images,
         data.train.labels,
-        embedding_recipe(epochs),
+        embedding_recipe(10 if epochs is None else epochs),
         seed=seed,
         purpose="selection",
         prepare=data.normalise,
@@ -112,15 +109,7 @@ def select(
 
 def embedding_recipe(epochs: int) -> TrainingRecipe:
     """How the network is trained that features are taken from: as a student is, on the real images as they are."""
-    return TrainingRecipe(
-        epochs=epochs,
-        learning_rate=0.01,
-        momentum=0.9,
-        weight_decay=5e-4,
-        batch_size=256,
-        drops=(epochs // 2 + 1,),
-        strategy=(),
-    )
+    return TrainingRecipe(epochs, learning_rate=0.01, drops=(epochs // 2 + 1,))
 
 
 def _for_each_class(

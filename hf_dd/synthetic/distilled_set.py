@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     import datasets
 
 
+PREVIEW_PER_CLASS = 10  # images, at most
+PREVIEW_SCALE = 4  # screen pixels per image pixel, at most
+
+
 @dataclass(frozen=True)
 class DistilledSet:
     """A distilled set as it is read back: what any user gets to train on, as tensors.
@@ -116,10 +120,7 @@ def to_pil(image: Tensor) -> Any:
 
 
 def to_dataset(synthetic: SyntheticSet, soft_labels: Tensor | None = None) -> "datasets.Dataset":
-    """The stored images as rows: image (PNG, 8 bit), label (ClassLabel), pixel_values (float32, exact, [0, 1] space).
-
-    And `soft_label`, where there are any of the stored images.
-    """
+    """The stored images as rows, see `to_rows`."""
     return to_rows(synthetic.own_space().detach(), synthetic.labels, synthetic.class_names, soft_labels)
 
 
@@ -130,7 +131,7 @@ def to_rows(
     soft_labels: Tensor | None = None,
     images: Tensor | None = None,
 ) -> "datasets.Dataset":
-    """Images as the rows that a distilled set has: image, label, pixel_values, and soft_label where there are any.
+    """Images as a set's rows: image (PNG, 8 bit), label, pixel_values (float32, exact), and any soft_label.
 
     Args:
         pixel_values: floating, (N, 1 or 3, height, width), in [0, 1] space.
@@ -198,21 +199,17 @@ def _soft_labels(rows: Iterable[list | None], num_classes: int, name: str) -> Te
     return soft_labels
 
 
-def preview(pixel_values: Tensor, labels: Tensor, per_class: int = 10, scale: int = 4) -> Any:
+def preview(pixel_values: Tensor, labels: Tensor) -> Any:
     """A grid of the 8-bit images as a PIL image: a row for each class, or a column where it has a single image.
 
-    Args:
-        pixel_values: (N, 1 or 3, height, width) in [0, 1] space.
-        labels: int64, (N,).
-        per_class: images shown per class, at most.
-        scale: screen pixels per image pixel, reduced for large images.
+    Takes images (N, 1 or 3, height, width) in [0, 1] space, and shows some of each class, enlarged if they are small.
     """
     from PIL import Image
 
     height, width = pixel_values.shape[-2:]
-    scale = max(1, min(scale, 112 // max(height, width)))
+    scale = max(1, min(PREVIEW_SCALE, 112 // max(height, width)))
     images = to_eight_bits(pixel_values.detach().float().cpu())
-    rows = [images[labels.cpu() == label][:per_class] for label in labels.unique().tolist()]
+    rows = [images[labels.cpu() == label][:PREVIEW_PER_CLASS] for label in labels.unique().tolist()]
     if max(map(len, rows)) == 1:
         rows = [torch.cat(rows)]
     gap = 1

@@ -12,38 +12,34 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from hf_dd.config.base import option
+from hf_dd.core.precision import Autocast
 from hf_dd.core.seeding import generator
 from hf_dd.data.batches import in_chunks
 from hf_dd.data.image_data import ImageData
-from hf_dd.errors import ConfigError, TeacherError
+from hf_dd.errors import TeacherError
 from hf_dd.nn.crops import draw_boxes, resized_crop
 from hf_dd.nn.tiles import lay_out, tile_size
-from hf_dd.synthetic.coresets import Autocast
 from hf_dd.teachers.pool import TeacherPool
 
 
 @dataclass(frozen=True)
 class PatchOptions:
-    """RDED's settings; the defaults are the paper's, with its patches per side (`factor` there) for CIFAR.
+    """RDED's settings; the defaults are the paper's, with its patches per side (`factor` there) for CIFAR."""
 
-    Attributes:
-        images: real images per class that are drawn as candidates (or as many as are needed, or as there are).
-        crops: random crops of each, of which the best one counts.
-        tiles: patches per side of a made image: 1 at CIFAR's size, 2 for ImageNet.
-        scale: the least share of an image's area that a crop takes; torchvision's default, as the paper's code has it.
-    """
-
-    images: int = 300
-    crops: int = 5
-    tiles: int = 1
-    scale: float = 0.08
-
-    def __post_init__(self) -> None:
-        for name in ("images", "crops", "tiles"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"--objective_options {name}={getattr(self, name)}: it has to be at least 1.")
-        if not 0 < self.scale <= 1:
-            raise ConfigError(f"--objective_options scale={self.scale}: it has to be above 0, and 1 at most.")
+    images: int = option(
+        300,
+        "real images per class that are drawn as candidates (or as many as are needed, or as there are).",
+        at_least=1,
+    )
+    crops: int = option(5, "random crops of each, of which the best one counts.", at_least=1)
+    tiles: int = option(1, "patches per side of a made image: 1 at CIFAR's size, 2 for ImageNet.", at_least=1)
+    scale: float = option(
+        0.08,
+        "the least share of an image's area that a crop takes; torchvision's default, as the paper's code has it.",
+        above=0,
+        at_most=1,
+    )
 
 
 def realistic_patches(

@@ -18,7 +18,6 @@ from torch import Tensor, nn
 
 from hf_dd.core.seeding import generator
 from hf_dd.data.batches import Images, read_ahead
-from hf_dd.data.image_data import ImageData
 from hf_dd.synthetic.synthetic_set import SyntheticSet
 
 IMAGES_FOR_COLOURS = 10_000  # at most, evenly over the training split
@@ -56,11 +55,6 @@ class PyramidSet(SyntheticSet):
             else:
                 self.levels[0].copy_(self.noise(0))
                 self.begin(0)
-
-    @classmethod
-    def of_data(cls, initial: SyntheticSet, data: ImageData, seed: int, growth_steps: int | None) -> "PyramidSet":
-        """With the colours of a data set's training images."""
-        return cls(initial, colour_axes(data.train.images), seed, growth_steps)
 
     def hold(self, pixels: Tensor) -> None:
         """One parameter of zeros for each level."""

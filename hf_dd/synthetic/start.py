@@ -5,16 +5,17 @@ with what the `teachers` do, or that it `embeds`: it then takes `--selection_epo
 """
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from hf_dd.config import DistillConfig
+from hf_dd.core.precision import Autocast
 from hf_dd.core.registry import STARTS
 from hf_dd.data.image_data import ImageData
 from hf_dd.synthetic import coresets
-from hf_dd.synthetic.coresets import Autocast
 from hf_dd.synthetic.patches import PatchOptions, realistic_images, realistic_patches
 from hf_dd.synthetic.synthetic_set import SyntheticSet
 from hf_dd.teachers.pool import TeacherPool
@@ -62,9 +63,8 @@ class Request:
         return SyntheticSet.initial(self.data, config.ipc, init, config.seed, self.dtype, config.factor)
 
     def coreset(self, method: str) -> SyntheticSet:
-        """Images chosen by their features."""
-        epochs = {} if self.config.selection_epochs is None else {"epochs": self.config.selection_epochs}
-        options = {"autocast": self.autocast, **epochs}
+        """Images chosen by their features: by a name in `coresets.METHODS`."""
+        options = {"epochs": self.config.selection_epochs, "autocast": self.autocast}
         return self.of_rows(coresets.select(self.data, method, self.count, self.config.seed, **options))
 
 
@@ -75,44 +75,27 @@ def no_start(definition: Any) -> str | None:
     return None if function else "has to be a function of a hf_dd.synthetic.start.Request that gives a SyntheticSet"
 
 
-@STARTS.register("real", title="real images, drawn at random")
-def real(request: Request) -> SyntheticSet:
-    """Real images that are drawn."""
-    return request.drawn("real")
-
-
-@STARTS.register("noise", title="standard normal noise")
-def noise(request: Request) -> SyntheticSet:
-    """Noise, normalised as the images are."""
-    return request.drawn("noise")
-
-
-@STARTS.register("herding", title="real images chosen by herding", embeds=True)
-def herding(request: Request) -> SyntheticSet:
-    """See `coresets.herding`."""
-    return request.coreset("herding")
-
-
-@STARTS.register("k-centers", title="real images chosen by greedy k-center", embeds=True)
-def k_centers(request: Request) -> SyntheticSet:
-    """See `coresets.k_centers`."""
-    return request.coreset("k-centers")
-
-
-@STARTS.register("rded", title="RDED's realistic crops", teachers="All teachers scored the crops of real images")
 def rded(request: Request) -> SyntheticSet:
     """See `patches.realistic_patches`."""
-    options = (request.patches, request.dtype, request.autocast)
-    return request.of_images(
-        realistic_patches(request.data, request.pool, request.count, request.config.seed, *options)
-    )
+    how = (request.config.seed, request.patches, request.dtype, request.autocast)
+    return request.of_images(realistic_patches(request.data, request.pool, request.count, *how))
 
 
-@STARTS.register(
-    "teacher-score", title="the real images that teachers find typical", teachers="All teachers scored the real images"
-)
 def teacher_score(request: Request) -> SyntheticSet:
     """See `patches.realistic_images`."""
-    return request.of_rows(
-        realistic_images(request.data, request.pool, request.count, request.dtype, request.autocast)
-    )
+    how = (request.dtype, request.autocast)
+    return request.of_rows(realistic_images(request.data, request.pool, request.count, *how))
+
+
+STARTS.register("real", title="real images, drawn at random")(partial(Request.drawn, init="real"))
+STARTS.register("noise", title="standard normal noise")(partial(Request.drawn, init="noise"))
+STARTS.register("herding", title="real images chosen by herding", embeds=True)(
+    partial(Request.coreset, method="herding")
+)
+STARTS.register("k-centers", title="real images chosen by greedy k-center", embeds=True)(
+    partial(Request.coreset, method="k-centers")
+)
+STARTS.register("rded", title="RDED's realistic crops", teachers="All teachers scored the crops of real images")(rded)
+STARTS.register(
+    "teacher-score", title="the real images that teachers find typical", teachers="All teachers scored the real images"
+)(teacher_score)

@@ -6,18 +6,16 @@
 or asked for while students learn (`targets`).
 """
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 
 import torch
 from torch import Tensor
 
+from hf_dd.core.precision import Autocast
 from hf_dd.data.batches import chunks_of
 from hf_dd.errors import TeacherError
 from hf_dd.teachers.pool import TeacherPool
 from hf_dd.teachers.teacher import Teacher
-
-Autocast = Callable[[], AbstractContextManager]
 
 
 def logit_orders(pool: TeacherPool, class_names: list[str]) -> list[list[int]]:

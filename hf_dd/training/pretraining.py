@@ -1,5 +1,6 @@
 """Train teachers: one network of the grid at a time, a snapshot per kept epoch."""
 
+import math
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -91,7 +92,7 @@ def train_teacher(
     seconds, started = 0.0, time.perf_counter()
     for epoch in training:
         seconds += time.perf_counter() - started
-        if epoch.loss != epoch.loss or epoch.loss == float("inf"):
+        if not math.isfinite(epoch.loss):
             raise RunError(
                 f"{architecture} seed {seed} diverged in epoch {epoch.number} (loss {epoch.loss}). The epochs before "
                 "it are kept; try a smaller --learning_rate."

@@ -12,8 +12,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from hf_dd.core.precision import Autocast
 from hf_dd.teachers.pool import TeacherPool
-from hf_dd.teachers.soft_labels import Autocast, logit_orders, probabilities
+from hf_dd.teachers.soft_labels import logit_orders, probabilities
 
 
 class Targets:

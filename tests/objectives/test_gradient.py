@@ -416,7 +416,10 @@ def test_resuming_from_any_step_gives_the_same_bytes(tmp_path, name, architectur
         ({"objective_options": ["network_batch_size=0"]}, "network_batch_size=0: it has to be at least 1"),
         ({"objective_options": ["network_learning_rate=nan"]}, "network_learning_rate=nan: it has to be at least 0"),
         ({"objective_options": ["inner=many"]}, "inner=many: it has to be of type int"),
-        ({"objective_options": ["distance=cosin"]}, "distance=cosin isn't known; known are: cosine, "),
+        (
+            {"objective_options": ["distance=cosin"]},
+            "distance=cosin: unknown distance 'cosin'; known, nearest first: cosine, ",
+        ),
         ({"objective_options": ["steps=3"]}, "dc has no 'steps'; it has "),
         ({"clom": "none", "teachers": ["a/b"]}, "--teachers has no effect without a guide"),
     ],
