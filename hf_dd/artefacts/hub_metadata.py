@@ -4,40 +4,10 @@ from typing import Any
 
 import jinja2
 import yaml
-from huggingface_hub import DatasetCardData, EvalResultEntry, eval_result_entries_to_yaml
+from huggingface_hub import EvalResultEntry, eval_result_entries_to_yaml
 
 from hf_dd.config import slug
 from hf_dd.core.resources import resource
-
-SIZE_CATEGORIES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
-
-
-def front_matter(
-    data: dict[str, Any],
-    dataset_info: dict[str, Any],
-    count: int,
-    *,
-    parquet_sha256: str,
-    license: str,
-    pretty_name: str,
-    tags: list[str],
-    distillation: dict[str, Any],
-    decoded_sha256: str | None = None,
-) -> DatasetCardData:
-    """The front matter that every distilled set has, with what differs."""
-    found = {"default": ("data/train-*", parquet_sha256)}
-    found |= {"decoded": ("decoded/train-*", decoded_sha256)} if decoded_sha256 else {}
-    return DatasetCardData(
-        license=license,
-        task_categories=["image-classification"],
-        size_categories=[next((name for limit, name in SIZE_CATEGORIES if count < limit), "1M<n<10M")],
-        source_datasets=[data["repo_id"] or slug(data["name"])],
-        pretty_name=pretty_name,
-        tags=["dataset-distillation", "hf-dd", *tags],
-        configs=[configuration(name, path, digest) for name, (path, digest) in found.items()],
-        dataset_info=dataset_info,
-        distillation=distillation,
-    )
 
 
 def configuration(name: str, path: str, digest: str) -> dict[str, Any]:

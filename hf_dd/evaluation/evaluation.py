@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import logging
+import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
@@ -11,18 +12,18 @@ from typing import Any, NamedTuple
 import torch
 from accelerate import Accelerator
 from accelerate.utils import gather_object
-from torch import Tensor
 
 from hf_dd.core import cache, files
 from hf_dd.data.image_data import ImageData
 from hf_dd.data.sources import labelling
 from hf_dd.data.validation import rest_of, validation_of
 from hf_dd.errors import DataError
+from hf_dd.evaluation import intervals
 from hf_dd.evaluation.candidates import Candidate, score_file
 from hf_dd.evaluation.protocols import Protocol
-from hf_dd.evaluation.results import Results, Row, row_of
+from hf_dd.evaluation.results import Results, Row
 from hf_dd.evaluation.students import Students, students_of
-from hf_dd.synthetic.distilled_set import DistilledSet
+from hf_dd.synthetic.distilled_set import DistilledSet, ipc_in_words
 from hf_dd.teachers.pool import TeacherPool
 from hf_dd.training.loop import accuracy, fit, predict
 from hf_dd.training.side_by_side import fit_side_by_side
@@ -63,13 +64,7 @@ def candidates_of(
                 f"{name} has images of {tuple(own.shape[1:])} (channels, height, width), but {data.name} of "
                 f"{(data.channels, *data.image_size)}. Name the right data set by --dataset, or its --image_size."
             )
-    present = set(distilled.labels.tolist())
-    if missing := [class_name for label, class_name in enumerate(data.class_names) if label not in present]:
-        listed = ", ".join(missing[:10]) + (", …" if len(missing) > 10 else "")
-        raise DataError(
-            f"{name} has no image of {len(missing)} of the {data.num_classes} classes of {data.name}: {listed}. A set "
-            "of some of the classes needs a source of just those: name it by --dataset."
-        )
+    data.require_all_classes(distilled.labels, name)
     return [
         Candidate(
             name,
@@ -168,16 +163,22 @@ class Evaluation:
         if protocol.labels == "online":
             own_space, autocast = self.data.own_space, self.accelerator.autocast
             return TaughtTargets(self.teachers, self.data.class_names, own_space, protocol.temperature, autocast)
-        labels = labels_of(candidate, protocol).to(self.data.device)
-        return StoredTargets(labels, candidate.temperature if labels.is_floating_point() else 1.0)
+        if protocol.labels == "soft" and candidate.soft_labels is not None:
+            return StoredTargets(candidate.soft_labels.to(self.data.device), candidate.temperature)
+        if protocol.labels == "soft" and candidate.baseline is None:
+            raise DataError(
+                f"{candidate.name} has no soft labels, which the protocol {protocol.name!r} trains on: choose another "
+                "--eval_protocol."
+            )
+        return StoredTargets(candidate.labels.to(self.data.device))
 
     def teaching(self, candidate: Candidate, protocol: Protocol) -> dict[str, Any]:
         """Temperature and teachers of the soft labels that students of a candidate learn from, if any."""
         if protocol.labels == "online":
-            taught_by = [spec.sha for spec in self.teachers.specs]
+            taught_by = tuple(spec.sha for spec in self.teachers.specs)
             return {"temperature": protocol.temperature, "taught_by": taught_by}
         if protocol.labels == "soft" and candidate.soft_labels is not None:
-            return {"temperature": candidate.temperature, "taught_by": list(candidate.taught_by)}
+            return {"temperature": candidate.temperature, "taught_by": candidate.taught_by}
         return {}
 
     def options(self, candidate: Candidate, protocol: Protocol) -> list[Protocol]:
@@ -246,17 +247,37 @@ class Evaluation:
             done |= {(place, student): scored for student, scored in found.items()}
         done = dict(gather_object(list(done.items())))
         for place, job in enumerate(missing):
-            candidate, _, protocol = job
-            has_own = protocol.optimizer == "sgd" and candidate.learning_rate is not None
-            row = row_of(
-                *job,
-                [done[place, student] for student in range(students)],
-                own_learning_rate=has_own and protocol.learning_rate == candidate.learning_rate,
-                backbone=self.students(job.architecture).backbone,
-                **self.teaching(candidate, protocol),
-            )
-            self._rows[key_of(job)] = candidate, row  # the candidate as well: no other gets its id meanwhile
+            row = self.row(job, [done[place, student] for student in range(students)])
+            self._rows[key_of(job)] = job.candidate, row  # the candidate as well: no other gets its id meanwhile
         return [self._rows[key_of(job)][1] for job in jobs]
+
+    def row(self, job: Job, scored: Sequence[tuple[float, float]]) -> Row:
+        """The row of a job's students: their accuracies in [0, 1], and seconds."""
+        candidate, architecture, protocol = job
+        scores = tuple(100 * score for score, _ in scored)
+        interval = intervals.of_mean(scores)
+        has_own = protocol.optimizer == "sgd" and candidate.learning_rate is not None
+        return Row(
+            set=candidate.name,
+            architecture=architecture,
+            copy=candidate.copy,
+            n=len(scores),
+            mean=interval.mean,
+            std=statistics.stdev(scores) if len(scores) > 1 else 0.0,
+            half_width=interval.half_width,
+            scores=scores,
+            protocol=str(protocol),
+            learning_rate=protocol.learning_rate,
+            epochs=protocol.epochs,
+            seconds=sum(seconds for _, seconds in scored),
+            ipc=candidate.ipc if isinstance(candidate.ipc, int) else ipc_in_words(candidate.ipc),
+            bytes=candidate.bytes,
+            own_learning_rate=has_own and protocol.learning_rate == candidate.learning_rate,
+            baseline=candidate.baseline,
+            backbone=self.students(architecture).backbone,
+            soft_label_bytes=candidate.soft_label_bytes,
+            **self.teaching(candidate, protocol),
+        )
 
     def accuracies(self, job: Job, students: Sequence[int], data: ImageData) -> dict[int, tuple[float, float]]:
         """For each student its accuracy on the test split of `data`, in [0, 1], and its share of the seconds.
@@ -314,21 +335,6 @@ class Evaluation:
                 *(candidate.name, candidate.copy, architecture, student, 100 * score, seconds),
             )
         return {student: (score, seconds) for student, score in zip(students, scores, strict=True)}
-
-
-def labels_of(candidate: Candidate, protocol: Protocol) -> Tensor:
-    """The labels that the protocol trains on; real images have hard ones only, and are trained on those.
-
-    Raises DataError where the protocol wants soft labels and a distilled set has none.
-    """
-    if protocol.labels == "hard":
-        return candidate.labels
-    if candidate.soft_labels is None and candidate.baseline is None:
-        raise DataError(
-            f"{candidate.name} has no soft labels, which the protocol {protocol.name!r} trains on: choose another "
-            "--eval_protocol."
-        )
-    return candidate.labels if candidate.soft_labels is None else candidate.soft_labels
 
 
 def hardware(accelerator: Accelerator) -> str:

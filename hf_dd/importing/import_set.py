@@ -98,12 +98,7 @@ def _in_order(foreign: ForeignSet, data: ImageData, class_map: list[int]) -> tup
         )
     order = torch.tensor(class_map)
     labels = order[labels]
-    if missing := [data.class_names[c] for c in range(count) if not (labels == c).any()]:
-        listed = ", ".join(missing[:10]) + (", …" if len(missing) > 10 else "")
-        raise DataError(
-            f"{foreign.name} has no image of {len(missing)} of the {count} classes of {data.name}: {listed}. A set of "
-            "some of the classes needs a source of just those."
-        )
+    data.require_all_classes(labels, foreign.name)
     return labels, None if soft is None else soft[:, order.argsort()]
 
 
