@@ -177,11 +177,7 @@ class DistilledRecord(SetRecord):
         """The `distillation:` block of the front matter: the options of the paper, for machines to read."""
         guided = self.settings["clom"] != "none"
         return {
-            "objective": self.settings["objective"],
-            "ipc": self.settings["ipc"],
-            "iterations": self.settings["iterations"],
-            "architecture": self.settings["architecture"],
-            "seed": self.settings["seed"],
+            **{name: self.settings[name] for name in ("objective", "ipc", "iterations", "architecture", "seed")},
             "clom": self.guide() if guided else None,
             "teachers": self.teachers,
             **({"experts": [expert["repo_id"] for expert in self.experts]} if self.experts else {}),

@@ -239,7 +239,7 @@ def write_imported(
         images=len(rows),
         normalisation=imported.normalisation.as_dict(),
         classes={
-            **imported.classes.as_dict(),
+            **dataclasses.asdict(imported.classes),
             "order": imported.order,
             "class_map": imported.class_map,
             "moved": imported.classes.moved(data.class_names),

@@ -6,7 +6,7 @@ import logging
 import statistics
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import KW_ONLY, asdict, dataclass
 from typing import Any, NamedTuple
 
 import torch
@@ -82,6 +82,7 @@ def candidates_of(
     ]
 
 
+@dataclass(eq=False, repr=False)
 class Evaluation:
     """Students under one protocol, on one data set, spread over the processes.
 
@@ -99,28 +100,21 @@ class Evaluation:
         teachers: for a protocol whose labels are made online, those of every student, on whatever images it trains.
     """
 
-    def __init__(
-        self,
-        data: ImageData,
-        protocol: Protocol,
-        *,
-        seed: int,
-        accelerator: Accelerator,
-        compile: bool = False,
-        learning_rates: Sequence[float] = (),
-        epochs: Sequence[int] = (),
-        teachers: TeacherPool | None = None,
-    ):
-        if data.test is None:
-            raise DataError(f"{data.name} has no test split to evaluate on; name it by --test_split.")
-        self.data = data.to(accelerator.device)
-        self.protocol = protocol
-        self.seed = seed
-        self.accelerator = accelerator
-        self.compile = compile
-        self.learning_rates = learning_rates
-        self.epochs = epochs
-        self.teachers = teachers and teachers.to(accelerator.device, torch.float32)
+    data: ImageData
+    protocol: Protocol
+    _: KW_ONLY
+    seed: int
+    accelerator: Accelerator
+    compile: bool = False
+    learning_rates: Sequence[float] = ()
+    epochs: Sequence[int] = ()
+    teachers: TeacherPool | None = None
+
+    def __post_init__(self) -> None:
+        if self.data.test is None:
+            raise DataError(f"{self.data.name} has no test split to evaluate on; name it by --test_split.")
+        self.data = self.data.to(self.accelerator.device)
+        self.teachers = self.teachers and self.teachers.to(self.accelerator.device, torch.float32)
         self._students: dict[str, Students] = {}
         self._rows: dict[tuple, tuple[Candidate, Row]] = {}
 

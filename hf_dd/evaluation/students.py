@@ -1,7 +1,7 @@
 """What an evaluation trains: networks from scratch, or linear heads on the frozen features of a backbone."""
 
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 import torch
@@ -15,9 +15,8 @@ from hf_dd.errors import ConfigError
 from hf_dd.evaluation.protocols import Protocol
 from hf_dd.nn import networks
 from hf_dd.nn.timm_networks import PREFIX, build_timm
+from hf_dd.teachers.soft_labels import Autocast
 from hf_dd.teachers.teacher import Teacher, load_teacher, locate
-
-Autocast = Callable[[], AbstractContextManager]
 
 
 class FromScratch:

@@ -6,8 +6,7 @@ the images of each label for gives the likeliest order of the classes, by the be
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -54,10 +53,6 @@ class ClassCheck:
             if label != like
         ]
         return ", ".join(pairs[:limit]) + (f", and {len(pairs) - limit} more" if len(pairs) > limit else "")
-
-    def as_dict(self) -> dict[str, Any]:
-        """JSON-able values."""
-        return asdict(self) | {"mapping": list(self.mapping)}
 
 
 def known_order(own_names: list[str] | None, data: ImageData, stated: list[str]) -> tuple[list[int], str]:
