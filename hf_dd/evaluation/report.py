@@ -151,10 +151,8 @@ def bars(panels: Mapping[str, Sequence[Bar]], title: str) -> "Figure":
     for axis, (name, drawn) in zip(axes, panels.items(), strict=True):
         for bar in drawn:
             colour = "0.65" if bar.baseline else "tab:blue"
-            axis.barh(labels.index(bar.label), bar.mean, 0.7, xerr=bar.half_width, color=colour, capsize=3)
-            end = bar.mean + (bar.half_width or 0)
-            place = {"xy": (end, labels.index(bar.label)), "xytext": (4, 0), "textcoords": "offset points"}
-            axis.annotate(f"{bar.mean:.1f}", **place, va="center", fontsize=8)
+            one = axis.barh(labels.index(bar.label), bar.mean, 0.7, xerr=bar.half_width, color=colour, capsize=3)
+            axis.bar_label(one, fmt="%.1f", padding=4, fontsize=8)
         random = [bar.mean for bar in drawn if bar.baseline == "random"]
         if len(random) == 1:
             axis.axvline(*random, color="0.4", linestyle="--", linewidth=1)
