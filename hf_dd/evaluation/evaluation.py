@@ -5,7 +5,7 @@ import functools
 import logging
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import KW_ONLY, asdict, dataclass
 from typing import Any, NamedTuple
 
@@ -198,17 +198,14 @@ class Evaluation:
         """
         keys = [(id(candidate), architecture, tuple(options)) for candidate, architecture, options in choices]
         several = {key: choice for key, choice in zip(keys, choices, strict=True) if len(choice.options) > 1}
-        best = self.over_processes(list(several), lambda key: self.best(several[key]))
+        waiting = list(several.values())
+        places = range(self.accelerator.process_index, len(waiting), self.accelerator.num_processes)
+        found = dict(gather_object([(place, self.best(waiting[place])) for place in places]))
+        best = {key: found[place] for place, key in enumerate(several)}  # keys aren't alike on the processes
         return [
             Job(candidate, architecture, options[best.get(key, 0)])
             for key, (candidate, architecture, options) in zip(keys, choices, strict=True)
         ]
-
-    def over_processes(self, keys: Sequence[Any], compute: Callable[[Any], Any]) -> dict[Any, Any]:
-        """`compute` of every key, each on one process, all known to all; the keys needn't be alike on them."""
-        places = range(self.accelerator.process_index, len(keys), self.accelerator.num_processes)
-        found = dict(gather_object([(place, compute(keys[place])) for place in places]))
-        return {key: found[place] for place, key in enumerate(keys)}
 
     def best(self, choice: Choice) -> int:
         """Index of the option whose student does best on the validation split."""

@@ -200,24 +200,23 @@ def _tensor_set(form: str, files: dict[Path, Any], labels: Any, config: ImportCo
 
 
 def _labels(labels: Tensor, kind: str, path: Path) -> tuple[Tensor, Tensor | None]:
-    """Stored labels as int64 numbers and, where they are soft, as probabilities; the hard label is the likeliest."""
+    """Stored labels as int64 numbers and, where they are soft, as probabilities; the hard label is the likeliest.
+
+    Soft labels whose rows sum to 1 are probabilities already; the softmax of others is taken, as they are logits.
+    """
     if not torch.isfinite(labels).all():
         raise DataError(f"The labels of {path} hold NaN or infinite values.")
     if labels.ndim == 2 and labels.shape[1] > 1:
-        soft = _probabilities(labels.double(), kind).float()
+        soft = labels.double()
+        if kind == "auto":
+            sums_to_one = bool((soft.sum(1) - 1).abs().max() < 1e-3)
+            kind = "probabilities" if soft.min() >= 0 and sums_to_one else "logits"
+        soft = (soft.softmax(1) if kind == "logits" else soft).float()
         return soft.argmax(1), soft
     labels = labels.flatten()
     if labels.is_floating_point() and not torch.equal(labels, labels.round()):
         raise DataError(f"The labels of {path} are fractions, such as {labels[labels != labels.round()][0]:g}.")
     return labels.to(torch.int64), None
-
-
-def _probabilities(labels: Tensor, kind: str) -> Tensor:
-    """Soft labels as rows that sum to 1: as they are if they do already, else the softmax of logits."""
-    if kind == "auto":
-        sums_to_one = bool((labels.sum(1) - 1).abs().max() < 1e-3)
-        kind = "probabilities" if labels.min() >= 0 and sums_to_one else "logits"
-    return labels.softmax(1) if kind == "logits" else labels
 
 
 # --- folders of images, and data sets
