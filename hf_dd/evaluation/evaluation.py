@@ -32,20 +32,17 @@ from hf_dd.training.targets import StoredTargets, Targets, TaughtTargets
 logger = logging.getLogger(__name__)
 
 
-class Choice(NamedTuple):
-    """What students are trained on, which, and the protocols that theirs is one of."""
-
-    candidate: Candidate
-    architecture: str
-    options: list[Protocol]
-
-
 class Job(NamedTuple):
     """What students are trained on, which, and how."""
 
     candidate: Candidate
     architecture: str
     protocol: Protocol
+
+    @property
+    def key(self) -> tuple:
+        """The same for the same job on a process, as long as it has that candidate."""
+        return id(self.candidate), self.architecture, self.protocol
 
 
 def candidates_of(
@@ -140,7 +137,7 @@ class Evaluation:
         for candidate in candidates:
             self.targets(candidate, self.protocol)
         choices = [
-            Choice(candidate, architecture, self.options(candidate, self.protocol))
+            [Job(candidate, architecture, option) for option in self.options(candidate, self.protocol)]
             for architecture in architectures
             for candidate in candidates
         ]
@@ -190,45 +187,37 @@ class Evaluation:
             for rate in rates
         ]
 
-    def choose(self, choices: Sequence[Choice]) -> list[Job]:
-        """For each choice the option that does best on a validation split of the real training images.
+    def choose(self, choices: Sequence[Sequence[Job]]) -> list[Job]:
+        """Of each choice, jobs that differ in the protocol, the one that does best on a validation split.
 
-        The test split isn't even looked at: `held_out` has the validation images in its place. Ties go to the option
-        that comes first. Every process returns all.
+        That is one of the real training images, and the test split isn't even looked at: `held_out` has the validation
+        images in its place. Ties go to the job that comes first. Every process returns all.
         """
-        keys = [(id(candidate), architecture, tuple(options)) for candidate, architecture, options in choices]
-        several = {key: choice for key, choice in zip(keys, choices, strict=True) if len(choice.options) > 1}
+        keys = [tuple(job.key for job in jobs) for jobs in choices]
+        several = {key: jobs for key, jobs in zip(keys, choices, strict=True) if len(jobs) > 1}
         waiting = list(several.values())
         places = range(self.accelerator.process_index, len(waiting), self.accelerator.num_processes)
         found = dict(gather_object([(place, self.best(waiting[place])) for place in places]))
         best = {key: found[place] for place, key in enumerate(several)}  # keys aren't alike on the processes
-        return [
-            Job(candidate, architecture, options[best.get(key, 0)])
-            for key, (candidate, architecture, options) in zip(keys, choices, strict=True)
-        ]
+        return [jobs[best.get(key, 0)] for key, jobs in zip(keys, choices, strict=True)]
 
-    def best(self, choice: Choice) -> int:
-        """Index of the option whose student does best on the validation split."""
-        candidate, architecture, options = choice
+    def best(self, jobs: Sequence[Job]) -> int:
+        """Index of the job whose student does best on the validation split."""
+        candidate = jobs[0].candidate
         if candidate.baseline == "full":  # it holds the validation images themselves
             rest = rest_of(self.data, self.seed)
             candidate = dataclasses.replace(candidate, images=rest.images, labels=rest.labels)
-        jobs = [Job(candidate, architecture, protocol) for protocol in options]
-        scores = [self.accuracies(job, [0], self.held_out)[0][0] for job in jobs]
+        scores = [self.accuracies(job._replace(candidate=candidate), [0], self.held_out)[0][0] for job in jobs]
         best = scores.index(max(scores))
         logger.info(
             "%s [%s] %s: %s, the best of %d on the validation split",
-            *(candidate.name, candidate.copy, architecture, options[best], len(options)),
+            *(candidate.name, candidate.copy, jobs[best].architecture, jobs[best].protocol, len(jobs)),
         )
         return best
 
     def rows(self, jobs: Sequence[Job], students: int) -> list[Row]:
         """The row of each job, trained once in this evaluation; every process returns all."""
-
-        def key_of(job: Job) -> tuple:
-            return id(job.candidate), job.architecture, job.protocol, students
-
-        missing = list({key_of(job): job for job in jobs if key_of(job) not in self._rows}.values())
+        missing = list({job.key: job for job in jobs if (*job.key, students) not in self._rows}.values())
         pairs = [(place, student) for place in range(len(missing)) for student in range(students)]
         own = pairs[self.accelerator.process_index :: self.accelerator.num_processes]
         done = {}
@@ -239,8 +228,9 @@ class Evaluation:
         done = dict(gather_object(list(done.items())))
         for place, job in enumerate(missing):
             row = self.row(job, [done[place, student] for student in range(students)])
-            self._rows[key_of(job)] = job.candidate, row  # the candidate as well: no other gets its id meanwhile
-        return [self._rows[key_of(job)][1] for job in jobs]
+            # With the candidate as well: no other gets its id meanwhile.
+            self._rows[*job.key, students] = job.candidate, row
+        return [self._rows[*job.key, students][1] for job in jobs]
 
     def row(self, job: Job, scored: Sequence[tuple[float, float]]) -> Row:
         """The row of a job's students: their accuracies in [0, 1], and seconds."""

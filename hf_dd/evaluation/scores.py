@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 
 from hf_dd.errors import ConfigError
 from hf_dd.evaluation.candidates import Candidate
-from hf_dd.evaluation.evaluation import Choice, Evaluation
+from hf_dd.evaluation.evaluation import Evaluation, Job
 from hf_dd.evaluation.protocols import SIAMESE, Protocol, alternatives
 from hf_dd.evaluation.results import Score
 
@@ -58,7 +58,7 @@ def score_sets(
         for name in dict.fromkeys(names)
     ]
     choices = [
-        Choice(chosen_for, architecture, options)
+        [Job(chosen_for, architecture, option) for option in options]
         for _, _, architecture, inputs in asked
         for _, chosen_for, options in inputs.values()
     ]

@@ -169,7 +169,8 @@ def test_test_labels_cannot_influence_a_choice(data, baseline_too):
     assert chosen == [(0.01, 40)] * 3
     evaluated = evaluation_of(data, **options)
     evaluated.data = dataclasses.replace(evaluated.data, test=Untouchable())
-    (job,) = evaluated.choose([evaluation.Choice(candidate, "MLP", evaluated.options(candidate, evaluated.protocol))])
+    options = evaluated.options(candidate, evaluated.protocol)
+    (job,) = evaluated.choose([[evaluation.Job(candidate, "MLP", option) for option in options]])
     assert (job.protocol.learning_rate, job.protocol.epochs) == (0.01, 40)
     assert str(job.protocol) == "dc v1, changed: epochs 40"  # the rate is the protocol's own
 
