@@ -253,8 +253,7 @@ class ImportedRecord(SetRecord):
         origin: `name`, `format`, `files` (name → sha256), `pin` and number of `images` of what was read.
         images: how many images the set has now.
         normalisation: what was undone, see `Normalisation.as_dict`.
-        classes: the check of their order, see `ClassCheck`, with `order` (how it is known), `class_map` and
-            `moved` (the classes that look like others, in words).
+        classes: the check of their order, see `ImportedSet`.
         soft_labels: whether it has them.
         accuracies: per architecture, `mean`, `std` and `n` of those that its authors stored, in [0, 1].
     """

@@ -238,12 +238,7 @@ def write_imported(
         },
         images=len(rows),
         normalisation=imported.normalisation.as_dict(),
-        classes={
-            **dataclasses.asdict(imported.classes),
-            "order": imported.order,
-            "class_map": imported.class_map,
-            "moved": imported.classes.moved(data.class_names),
-        },
+        classes=imported.classes,
         soft_labels=imported.soft_labels is not None,
         learning_rate=foreign.learning_rate,
         accuracies={
