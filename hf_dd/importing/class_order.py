@@ -67,22 +67,21 @@ def known_order(own_names: list[str] | None, data: ImageData, stated: list[str])
     """
     if stated:
         return _stated_order(stated, data), "stated"
-    if own_names is None:
-        return list(range(data.num_classes)), "by position"
-    if len(own_names) != data.num_classes:
+    if own_names is not None and len(own_names) != data.num_classes:
         raise DataError(
             f"The set has {len(own_names)} classes ({some(own_names)}), but {data.name} has {data.num_classes} "
             f"({some(data.class_names)}): name the data set that it was distilled from by --dataset."
         )
+    shared = set(own_names or ()) & set(data.class_names)
+    if not shared:  # they are numbers, or names of another kind
+        return list(range(data.num_classes)), "by position"
     if set(own_names) == set(data.class_names):
         return [data.class_names.index(name) for name in own_names], "by name"
-    if shared := set(own_names) & set(data.class_names):
-        unknown = [name for name in own_names if name not in shared]
-        raise DataError(
-            f"{len(unknown)} of the set's classes ({some(unknown)}) aren't classes of {data.name} "
-            f"({some(data.class_names)}). State the source's class of each, in the set's order, by --class_map."
-        )
-    return list(range(data.num_classes)), "by position"
+    unknown = [name for name in own_names if name not in shared]
+    raise DataError(
+        f"{len(unknown)} of the set's classes ({some(unknown)}) aren't classes of {data.name} "
+        f"({some(data.class_names)}). State the source's class of each, in the set's order, by --class_map."
+    )
 
 
 def _stated_order(stated: list[str], data: ImageData) -> list[int]:
