@@ -1,7 +1,8 @@
 """The exceptions of hf_dd: all derive from one base, and each message names the input and the way out."""
 
 import difflib
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
+from typing import Any
 
 
 class HfDdError(Exception):
@@ -26,6 +27,11 @@ class TeacherError(HfDdError):
 
 class RunError(HfDdError):
     """A run can't start in, or go on from, the state it finds on disk, or has diverged."""
+
+
+def some(items: Sequence[Any]) -> str:
+    """The first ten, for a message."""
+    return ", ".join(map(str, items[:10])) + (", …" if len(items) > 10 else "")
 
 
 def nearest_first(name: str, known: Iterable[str]) -> list[str]:

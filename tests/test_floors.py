@@ -29,8 +29,8 @@ FILES = {"__init__", "__main__", "cli", "errors", "hub", "version"}  # that lie 
 # What may be imported from huggingface_hub outside of hub.py: names that make or read text and files, and no network.
 WITHOUT_NETWORK = {
     "teachers.adapters.base": {"ModelCard"},
-    "artefacts.cards": {"DatasetCard", "EvalResult", "ModelCard", "ModelCardData"},
-    "artefacts.hub_metadata": {"DatasetCardData", "EvalResultEntry", "eval_result_entries_to_yaml"},
+    "artefacts.cards": {"DatasetCard", "DatasetCardData", "EvalResult", "ModelCard", "ModelCardData"},
+    "artefacts.hub_metadata": {"EvalResultEntry", "eval_result_entries_to_yaml"},
     "artefacts.rows": {"DatasetCardData"},
     "studies.publish": {"DatasetCard", "DatasetCardData"},
     "nn.networks": {

@@ -5,34 +5,73 @@ An imported set was made elsewhere: its card says what the import found out, and
 A record is what `hf_dd.json` holds; the card (README.md) is a function of the record alone.
 """
 
-import dataclasses
 from dataclasses import dataclass, field
 from typing import Any
 
-from huggingface_hub import DatasetCard, EvalResult, ModelCard, ModelCardData
+from huggingface_hub import DatasetCard, DatasetCardData, EvalResult, ModelCard, ModelCardData
 
-from hf_dd.artefacts.hub_metadata import front_matter, render
+from hf_dd.artefacts.hub_metadata import configuration, render
 from hf_dd.config import IN_MEMORY, TeacherConfig, slug
 from hf_dd.config.base import defaults
 from hf_dd.core.registry import OBJECTIVES, STARTS, origins_in_words
 from hf_dd.teachers.diversity import in_words
 
+SIZE_CATEGORIES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
 
-@dataclass
-class TeacherRecord:
+
+@dataclass(kw_only=True)
+class Record:
+    """What every `hf_dd.json` says.
+
+    Attributes:
+        name: of the folder, and of the repository.
+        data: of the source, see `data_record`.
+        command: that repeats it, or "".
+        versions: of the libraries, see `provenance.versions`.
+        kind: of artefact.
+        format: of the record.
+    """
+
+    name: str
+    data: dict[str, Any]
+    command: str
+    versions: dict[str, str]
+    kind: str
+    format: int = 1
+
+    @property
+    def source(self) -> str:
+        """The source data set as front matter names it: its repository, or a name like one."""
+        return self.data["repo_id"] or slug(self.data["name"])
+
+    def rendered(self, card: type, front: Any, template: str, **values: Any) -> str:
+        """A card, which says whose the plug-ins are, and what was given in memory instead of a reference."""
+        given = []
+        if self.data["reference"].startswith(IN_MEMORY):
+            given.append(f"the data set `{self.data['name']}` (fingerprint `{self.data['fingerprint']}`)")
+        for teacher in getattr(self, "teachers", []):
+            if teacher["repo_id"].startswith(IN_MEMORY):
+                name = teacher["repo_id"].removeprefix(IN_MEMORY)
+                given.append(f"the teacher `{name}` (weights `{teacher['sha'][:19]}`)")
+        in_memory = f"{' and '.join(given)} {'was an object' if len(given) == 1 else 'were objects'} in memory"
+        results = getattr(self, "results", None) or {}
+        plugins = origins_in_words(getattr(self, "plugins", {}) | results.get("plugins", {}))
+        return render(card, front, template, record=self, in_memory=in_memory, plugins=plugins, **values)
+
+
+@dataclass(kw_only=True)
+class TeacherRecord(Record):
     """`hf_dd.json` of a teacher at one epoch.
 
     Attributes:
         dataset: name of the data set that it was trained on, with its commit if it has one.
         accuracy: on the test split, in [0, 1].
         loss: mean over the epoch's images; None at epoch 0, the network as it was drawn.
-        data: see `data_record`.
         training: the options that it was trained with.
         seconds: of training up to this epoch.
         plugins: whose what isn't hf_dd's own is, see `core.registry.origins`.
     """
 
-    name: str
     architecture: str
     seed: int
     epoch: int
@@ -40,21 +79,16 @@ class TeacherRecord:
     accuracy: float
     loss: float | None
     seconds: float
-    data: dict[str, Any]
     training: dict[str, Any]
-    command: str
     hardware: str
-    versions: dict[str, str]
     plugins: dict[str, dict[str, str]] = field(default_factory=dict)
     kind: str = "teacher"
-    format: int = 1
 
     def card(self, reference: str | None = None) -> str:
         """The model card as text, valid front matter included; `reference` is where it lies on the Hub, if it does."""
-        source = self.data["repo_id"] or slug(self.data["name"])
         result = EvalResult(
             task_type="image-classification",
-            dataset_type=source,
+            dataset_type=self.source,
             dataset_name=self.data["name"],
             dataset_revision=self.data["sha"],
             dataset_split="test",
@@ -67,31 +101,61 @@ class TeacherRecord:
             library_name="hf-dd",
             license=self.data["license"],
             pipeline_tag="image-classification",
-            datasets=[source],
+            datasets=[self.source],
             tags=["hf-dd-teacher", f"arch:{self.architecture}", f"seed:{self.seed}", "dataset-distillation"],
             eval_results=[result],
             metrics=["accuracy"],
         )
-        return rendered(ModelCard, front, "teacher_card.md.jinja", self, source=source, reference=reference)
+        return self.rendered(ModelCard, front, "teacher_card.md.jinja", reference=reference)
 
 
-@dataclass
-class DistilledRecord:
-    """`hf_dd.json` of a distilled set: everything that made it.
+@dataclass(kw_only=True)
+class SetRecord(Record):
+    """What the `hf_dd.json` of every distilled set says.
 
     Attributes:
-        data: see `data_record`.
-        settings: every option, with the objective's published values filled in.
-        teachers: one `TeacherSpec` each, as mappings.
-        pool: what the pool was named by, if not by references.
-        experts: one mapping each, see `ExpertPool.lock`.
+        settings: every option.
         learning_rate: the one learned with the images, or None.
-        run: iterations, seconds, losses, processes, hardware.
         dataset_info: features and splits, as in the card's front matter; a list where there are two configurations.
         results: an evaluation's `Results.as_dict()`, or None.
         pushed: repo_id and tag (None for a pull request) of the last push, or None.
         parquet_sha256: of the rows' file.
         storage: bytes of the images as `float` and `8bit`, and of the `soft_labels` beside them.
+    """
+
+    settings: dict[str, Any]
+    dataset_info: dict[str, Any] | list[dict[str, Any]]
+    learning_rate: float | None = None
+    results: dict[str, Any] | None = None
+    pushed: dict[str, str | None] | None = None
+    parquet_sha256: str = ""
+    storage: dict[str, int] = field(default_factory=dict)
+
+    def set_card(self, template: str, front: dict[str, Any], count: int, decoded: str | None, **values: Any) -> str:
+        """The data set card: `front` is what only this kind of set says, `decoded` the sha256 of those rows."""
+        configs = [configuration("default", "data/train-*", self.parquet_sha256)]
+        configs += [configuration("decoded", "decoded/train-*", decoded)] if decoded else []
+        matter = DatasetCardData(
+            task_categories=["image-classification"],
+            size_categories=[next((name for limit, name in SIZE_CATEGORIES if count < limit), "1M<n<10M")],
+            source_datasets=[self.source],
+            tags=["dataset-distillation", "hf-dd", *front.pop("tags")],
+            configs=configs,
+            dataset_info=self.dataset_info,
+            **front,
+        )
+        return self.rendered(DatasetCard, matter, template, count=count, **values)
+
+
+@dataclass(kw_only=True)
+class DistilledRecord(SetRecord):
+    """`hf_dd.json` of a distilled set: everything that made it; its `settings` have the objective's published values.
+
+    Attributes:
+        teachers: one `TeacherSpec` each, as mappings.
+        pool: what the pool was named by, if not by references.
+        experts: one mapping each, see `ExpertPool.lock`.
+        run: iterations, seconds, losses, processes, hardware.
         decoded: `factor`, `images` and `parquet_sha256` of the configuration `decoded`; None where the rows aren't
             compact.
         soft_labels: their `kind`, `temperature`, and the shas of the `teachers`; None where there are none.
@@ -99,37 +163,21 @@ class DistilledRecord:
         plugins: whose what isn't hf_dd's own is, see `core.registry.origins`.
     """
 
-    name: str
-    data: dict[str, Any]
-    settings: dict[str, Any]
     teachers: list[dict[str, Any]]
     pool: str | None
     run: dict[str, Any]
-    dataset_info: dict[str, Any] | list[dict[str, Any]]
-    command: str
-    versions: dict[str, str]
-    results: dict[str, Any] | None = None
-    pushed: dict[str, str | None] | None = None
-    parquet_sha256: str = ""
     experts: list[dict[str, Any]] = field(default_factory=list)
-    learning_rate: float | None = None
-    storage: dict[str, int] = field(default_factory=dict)
     decoded: dict[str, Any] | None = None
     soft_labels: dict[str, Any] | None = None
     diversity: dict[str, Any] | None = None
     plugins: dict[str, dict[str, str]] = field(default_factory=dict)
-    kind: str = field(default="distilled-set")
-    format: int = 1
+    kind: str = "distilled-set"
 
     def distillation(self) -> dict[str, Any]:
         """The `distillation:` block of the front matter: the options of the paper, for machines to read."""
         guided = self.settings["clom"] != "none"
         return {
-            "objective": self.settings["objective"],
-            "ipc": self.settings["ipc"],
-            "iterations": self.settings["iterations"],
-            "architecture": self.settings["architecture"],
-            "seed": self.settings["seed"],
+            **{name: self.settings[name] for name in ("objective", "ipc", "iterations", "architecture", "seed")},
             "clom": self.guide() if guided else None,
             "teachers": self.teachers,
             **({"experts": [expert["repo_id"] for expert in self.experts]} if self.experts else {}),
@@ -180,66 +228,43 @@ class DistilledRecord:
         """The data set card as text; `endpoint` is the Hub that the links to the teachers' commits lead to."""
         count = self.settings["ipc"] * len(self.data["class_names"])
         objective, guide = self.settings["objective"], self.settings["clom"]
-        front = front_matter(
-            self.data,
-            self.dataset_info,
-            count,
-            parquet_sha256=self.parquet_sha256,
-            license=self.data["license"],
-            pretty_name=f"{self.data['name']} distilled, {plural(self.settings['ipc'], 'image')} per class",
-            tags=[f"objective:{objective}", *([f"clom:{guide}"] * (guide != "none"))],
-            distillation=self.distillation(),
-            decoded_sha256=self.decoded and self.decoded["parquet_sha256"],
-        )
-        return rendered(
-            DatasetCard,
-            front,
+        front = {
+            "license": self.data["license"],
+            "pretty_name": f"{self.data['name']} distilled, {plural(self.settings['ipc'], 'image')} per class",
+            "tags": [f"objective:{objective}", *([f"clom:{guide}"] * (guide != "none"))],
+            "distillation": self.distillation(),
+        }
+        return self.set_card(
             "dataset_card.md.jinja",
-            self,
-            count=count,
+            front,
+            count,
+            self.decoded and self.decoded["parquet_sha256"],
             endpoint=endpoint,
             objective=OBJECTIVES.title(objective),
             diversity=in_words(self.diversity) if self.diversity else None,
         )
 
 
-@dataclass
-class ImportedRecord:
+@dataclass(kw_only=True)
+class ImportedRecord(SetRecord):
     """`hf_dd.json` of a distilled set that another tool made: what was stated, what was found out.
 
     Attributes:
-        data: of the source, see `data_record`.
-        settings: every option of the import.
         origin: `name`, `format`, `files` (name → sha256), `pin` and number of `images` of what was read.
         images: how many images the set has now.
         normalisation: what was undone, see `Normalisation.as_dict`.
-        classes: the check of their order, see `ClassCheck.as_dict`, with `order` (how it is known), `class_map` and
-            `moved` (the classes that look like others, in words).
+        classes: the check of their order, see `ImportedSet`.
         soft_labels: whether it has them.
-        learning_rate: the one learned with the images, or None.
         accuracies: per architecture, `mean`, `std` and `n` of those that its authors stored, in [0, 1].
-        dataset_info, command, versions, results, pushed, parquet_sha256, storage: as of a `DistilledRecord`.
     """
 
-    name: str
-    data: dict[str, Any]
-    settings: dict[str, Any]
     origin: dict[str, Any]
     images: int
     normalisation: dict[str, Any]
     classes: dict[str, Any]
     soft_labels: bool
-    learning_rate: float | None
     accuracies: dict[str, dict[str, float]]
-    dataset_info: dict[str, Any] | list[dict[str, Any]]
-    command: str
-    versions: dict[str, str]
-    results: dict[str, Any] | None = None
-    pushed: dict[str, str | None] | None = None
-    parquet_sha256: str = ""
-    storage: dict[str, int] = field(default_factory=dict)
-    kind: str = field(default="imported-set")
-    format: int = 1
+    kind: str = "imported-set"
 
     @property
     def summary(self) -> str:
@@ -249,47 +274,21 @@ class ImportedRecord:
     def card(self, endpoint: str) -> str:
         """The data set card as text; it links to nothing on the Hub at `endpoint`."""
         method = self.settings["method"]
-        front = front_matter(
-            self.data,
-            self.dataset_info,
-            self.images,
-            parquet_sha256=self.parquet_sha256,
-            license=self.settings["license"],
-            pretty_name=f"{self.data['name']} distilled{f' by {method}' if method else ''}, {self.images} images",
-            tags=["imported", *([f"method:{slug(method)}"] if method else [])],
-            distillation={
+        front = {
+            "license": self.settings["license"],
+            "pretty_name": f"{self.data['name']} distilled{f' by {method}' if method else ''}, {self.images} images",
+            "tags": ["imported", *([f"method:{slug(method)}"] if method else [])],
+            "distillation": {
                 "method": method,
                 "paper": self.settings["paper"],
                 "format": self.origin["format"],
                 "normalisation": self.normalisation["name"],
                 "learning_rate": self.learning_rate,
             },
-        )
-        return rendered(DatasetCard, front, "imported_card.md.jinja", self, count=self.images)
-
-
-def rendered(
-    card: type, front: Any, template: str, record: TeacherRecord | DistilledRecord | ImportedRecord, **values: Any
-) -> str:
-    """A card of a record, which says whose its plug-ins are, and what was given in memory instead of a reference."""
-    given = []
-    if record.data["reference"].startswith(IN_MEMORY):
-        given.append(f"the data set `{record.data['name']}` (fingerprint `{record.data['fingerprint']}`)")
-    for teacher in getattr(record, "teachers", []):
-        if teacher["repo_id"].startswith(IN_MEMORY):
-            name = teacher["repo_id"].removeprefix(IN_MEMORY)
-            given.append(f"the teacher `{name}` (weights `{teacher['sha'][:19]}`)")
-    in_memory = f"{' and '.join(given)} {'was an object' if len(given) == 1 else 'were objects'} in memory"
-    results = getattr(record, "results", None) or {}
-    plugins = origins_in_words(getattr(record, "plugins", {}) | results.get("plugins", {}))
-    return render(card, front, template, record=record, in_memory=in_memory, plugins=plugins, **values)
+        }
+        return self.set_card("imported_card.md.jinja", front, self.images, None)
 
 
 def plural(count: int, noun: str) -> str:
     """`1 image`, `2 images`."""
     return f"{count} {noun}{'' if count == 1 else 's'}"
-
-
-def as_json(record: TeacherRecord | DistilledRecord | ImportedRecord) -> dict[str, Any]:
-    """A record as the JSON-able mapping that `hf_dd.json` holds."""
-    return dataclasses.asdict(record)

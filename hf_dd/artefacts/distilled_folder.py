@@ -13,10 +13,9 @@ from torch import Tensor
 
 from hf_dd import hub
 from hf_dd.artefacts import hub_metadata, provenance, teacher_folder
-from hf_dd.artefacts.cards import DistilledRecord, ImportedRecord
-from hf_dd.artefacts.decoded import decoded_rows
+from hf_dd.artefacts.cards import DistilledRecord, ImportedRecord, SetRecord
 from hf_dd.artefacts.records import RECORD, links_to, read_record, write_record
-from hf_dd.artefacts.rows import DECODED, PARQUET, read_rows, write_rows
+from hf_dd.artefacts.rows import DECODED, PARQUET, decoded_rows, read_rows, write_rows
 from hf_dd.config import ImportConfig, as_dict
 from hf_dd.core import files
 from hf_dd.data.image_data import ImageData
@@ -48,7 +47,13 @@ class Artefact:
     """
 
     folder: Path
-    record: DistilledRecord | ImportedRecord
+    record: SetRecord
+
+    @classmethod
+    def written(cls, folder: Path, record: SetRecord) -> "Artefact":
+        """The artefact in a folder once its card and its record are written there, which is done last."""
+        write_record(folder, record, record.card(hub.endpoint()))
+        return cls(folder, record)
 
     @classmethod
     def open(cls, folder: str | Path) -> "Artefact":
@@ -85,7 +90,7 @@ class Artefact:
         files.write_json(self.folder / "results.json", results)
         entries = hub_metadata.eval_results(record.data, results)
         files.write_text(self.folder / EVAL_RESULTS, entries)
-        return self._rewritten(dataclasses.replace(record, results=results))
+        return Artefact.written(self.folder, dataclasses.replace(record, results=results))
 
     def copied(self, folder: Path) -> "Artefact":
         """The same set in a new folder, whole or not at all, and as if it hadn't been evaluated.
@@ -97,7 +102,7 @@ class Artefact:
         evaluated = shutil.ignore_patterns("checkpoints", "logs", "results.json", PLOT, Path(EVAL_RESULTS).parent.name)
         with files.folder(folder) as unfinished:
             shutil.copytree(self.folder, unfinished, ignore=evaluated, dirs_exist_ok=True)
-            copy = Artefact(unfinished, self.record)._rewritten(dataclasses.replace(self.record, results=None))
+            copy = Artefact.written(unfinished, dataclasses.replace(self.record, results=None))
         return Artefact(folder, copy.record)
 
     def push(
@@ -130,7 +135,7 @@ class Artefact:
             tag = free_tag(repo_id, tag)
             record = dataclasses.replace(record, pushed={"repo_id": repo_id, "tag": None if create_pr else tag})
             with links_to(self.folder, DISTILLED_FILES) as links:
-                Artefact(links, record)._rewritten(record)
+                Artefact.written(links, record)
                 done = hub.publish(
                     links,
                     repo_id,
@@ -146,12 +151,8 @@ class Artefact:
             raise HubError(
                 f"{error} Nothing is lost: {self.folder} holds the set. Retry: {shlex.join(retry)}"
             ) from error
-        self._rewritten(record)
+        Artefact.written(self.folder, record)
         return done
-
-    def _rewritten(self, record: DistilledRecord | ImportedRecord) -> "Artefact":
-        write_record(self.folder, record, record.card(hub.endpoint()))
-        return Artefact(self.folder, record)
 
 
 def free_tag(repo_id: str, asked: str | None) -> str:
@@ -214,8 +215,7 @@ def write_artefact(
         command=command,
         versions=provenance.versions(),
     )
-    write_record(folder, record, record.card(hub.endpoint()))
-    return Artefact(folder, record)
+    return Artefact.written(folder, record)
 
 
 def write_imported(
@@ -238,12 +238,7 @@ def write_imported(
         },
         images=len(rows),
         normalisation=imported.normalisation.as_dict(),
-        classes={
-            **imported.classes.as_dict(),
-            "order": imported.order,
-            "class_map": imported.class_map,
-            "moved": imported.classes.moved(data.class_names),
-        },
+        classes=imported.classes,
         soft_labels=imported.soft_labels is not None,
         learning_rate=foreign.learning_rate,
         accuracies={
@@ -254,8 +249,7 @@ def write_imported(
         command=command,
         versions=provenance.versions(),
     )
-    write_record(folder, record, record.card(hub.endpoint()))
-    return Artefact(folder, record)
+    return Artefact.written(folder, record)
 
 
 def write_images(

@@ -4,40 +4,10 @@ from typing import Any
 
 import jinja2
 import yaml
-from huggingface_hub import DatasetCardData, EvalResultEntry, eval_result_entries_to_yaml
+from huggingface_hub import EvalResultEntry, eval_result_entries_to_yaml
 
 from hf_dd.config import slug
 from hf_dd.core.resources import resource
-
-SIZE_CATEGORIES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
-
-
-def front_matter(
-    data: dict[str, Any],
-    dataset_info: dict[str, Any],
-    count: int,
-    *,
-    parquet_sha256: str,
-    license: str,
-    pretty_name: str,
-    tags: list[str],
-    distillation: dict[str, Any],
-    decoded_sha256: str | None = None,
-) -> DatasetCardData:
-    """The front matter that every distilled set has, with what differs."""
-    found = {"default": ("data/train-*", parquet_sha256)}
-    found |= {"decoded": ("decoded/train-*", decoded_sha256)} if decoded_sha256 else {}
-    return DatasetCardData(
-        license=license,
-        task_categories=["image-classification"],
-        size_categories=[next((name for limit, name in SIZE_CATEGORIES if count < limit), "1M<n<10M")],
-        source_datasets=[data["repo_id"] or slug(data["name"])],
-        pretty_name=pretty_name,
-        tags=["dataset-distillation", "hf-dd", *tags],
-        configs=[configuration(name, path, digest) for name, (path, digest) in found.items()],
-        dataset_info=dataset_info,
-        distillation=distillation,
-    )
 
 
 def configuration(name: str, path: str, digest: str) -> dict[str, Any]:
@@ -56,26 +26,24 @@ def configuration(name: str, path: str, digest: str) -> dict[str, Any]:
 def eval_results(data: dict[str, Any], results: dict[str, Any]) -> str:
     """Results in the Hub's own format (`.eval_results/*.yaml`), one entry for each row; no entry without a Hub source.
 
-    An entry's task is the protocol and the student: numbers under different ones aren't comparable.
+    An entry's task is the protocol and the student, with the commit of a backbone: numbers under different ones aren't
+    comparable.
     """
-    protocol = results["protocol"]
-    entries = [
-        EvalResultEntry(
-            dataset_id=data["repo_id"],
-            task_id=f"{slug(protocol['name'])}-v{protocol['version']}-{student_slug(row)}",
-            value=round(row["mean"], 4),
-            dataset_revision=data["sha"],
-            notes=f"{row['set']}, {row['copy']}: {students_of(row)}, {storage_of(row)}",
+    protocol, entries = results["protocol"], []
+    for row in results["rows"] if data["repo_id"] else []:
+        backbone = (row.get("backbone") or "").removeprefix("sha256:")[:8]
+        student = "-".join([slug(row["architecture"]), *([backbone] if backbone else [])])
+        students = f"± {row['std']:.2f} over {row['n']} students" if row["n"] > 1 else "one student"
+        entries.append(
+            EvalResultEntry(
+                dataset_id=data["repo_id"],
+                task_id=f"{slug(protocol['name'])}-v{protocol['version']}-{student}",
+                value=round(row["mean"], 4),
+                dataset_revision=data["sha"],
+                notes=f"{row['set']}, {row['copy']}: {students}, {storage_of(row)}",
+            )
         )
-        for row in results["rows"]
-        if data["repo_id"]
-    ]
     return yaml.safe_dump(eval_result_entries_to_yaml(entries), sort_keys=False, allow_unicode=True)
-
-
-def students_of(row: dict[str, Any]) -> str:
-    """How far a row's students are apart, and how many they are."""
-    return f"± {row['std']:.2f} over {row['n']} students" if row["n"] > 1 else "one student"
 
 
 def storage_of(row: dict[str, Any]) -> str:
@@ -87,12 +55,6 @@ def storage_of(row: dict[str, Any]) -> str:
         by = " ".join(sha.removeprefix("sha256:")[:8] for sha in row["taught_by"])
         words.append(f"taught at temperature {row['temperature']:g}{f' by {by}' if by else ''}")
     return ", ".join(words)
-
-
-def student_slug(row: dict[str, Any]) -> str:
-    """The student of a row for an id: its architecture, with the commit of a backbone."""
-    backbone = (row.get("backbone") or "").removeprefix("sha256:")
-    return slug(row["architecture"]) + (f"-{backbone[:8]}" if backbone else "")
 
 
 def render(card: type, front: Any, template: str, **values: Any) -> str:

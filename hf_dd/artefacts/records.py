@@ -4,13 +4,13 @@ The record is written last: its presence says that the rest of the folder is the
 """
 
 import contextlib
+import dataclasses
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from hf_dd.artefacts import cards
-from hf_dd.artefacts.cards import DistilledRecord, ImportedRecord, TeacherRecord
+from hf_dd.artefacts.cards import Record
 from hf_dd.core import files
 from hf_dd.errors import RunError
 
@@ -39,7 +39,7 @@ def links_to(folder: Path, patterns: Sequence[str]) -> Iterator[Path]:
         yield Path(name)
 
 
-def write_record(folder: Path, record: DistilledRecord | ImportedRecord | TeacherRecord, card: str) -> None:
+def write_record(folder: Path, record: Record, card: str) -> None:
     """Write the card, then the record that says that all is there."""
     files.write_text(folder / "README.md", card)
-    files.write_json(folder / RECORD, cards.as_json(record))
+    files.write_json(folder / RECORD, dataclasses.asdict(record))

@@ -10,18 +10,43 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
+from torch import Tensor
+
 from hf_dd import hub
 from hf_dd.config import DataConfig
 from hf_dd.core import files
 from hf_dd.data.sources import load_splits
 from hf_dd.errors import DataError
-from hf_dd.synthetic.distilled_set import DistilledSet, from_dataset
+from hf_dd.nn.tiles import decode_tiles
+from hf_dd.synthetic.distilled_set import DistilledSet, from_dataset, to_eight_bits, to_rows
+from hf_dd.synthetic.synthetic_set import SyntheticSet
 
 if TYPE_CHECKING:
     import datasets
 
 PARQUET = "data/train-00000-of-00001.parquet"
 DECODED = "decoded/train-00000-of-00001.parquet"
+
+
+@torch.no_grad()
+def training_images(synthetic: SyntheticSet) -> Tensor:
+    """What students train on, float32 in [0, 1] space on the CPU: decoded from the stored images as they are written.
+
+    So the decoded copy follows from the compact one to the last bit, whatever the run's dtype was.
+    """
+    return decode_tiles(synthetic.own_space().detach().float().cpu(), synthetic.factor)
+
+
+def decoded_rows(synthetic: SyntheticSet, soft_labels: Tensor | None = None) -> "datasets.Dataset":
+    """The training images as rows, with their soft labels where there are any: what needs no code to load.
+
+    The 8-bit copy is decoded from the compact 8-bit copy, then rounded: nothing more than those bytes is in it.
+    """
+    compact = to_eight_bits(synthetic.own_space().detach().float().cpu())
+    images = to_eight_bits(decode_tiles(compact.float() / 255, synthetic.factor))
+    labels = synthetic.image_labels()
+    return to_rows(training_images(synthetic), labels, synthetic.class_names, soft_labels, images)
 
 
 def write_rows(folder: Path, rows: "datasets.Dataset", decoded: "datasets.Dataset | None" = None) -> dict[str, Any]:
@@ -33,9 +58,8 @@ def write_rows(folder: Path, rows: "datasets.Dataset", decoded: "datasets.Datase
     if decoded is not None:
         files.write(folder / DECODED, decoded.to_parquet)
         configurations["decoded"] = decoded, folder / DECODED
-        factor = math.isqrt(len(decoded) // len(rows))
         facts["decoded"] = {
-            "factor": factor,
+            "factor": math.isqrt(len(decoded) // len(rows)),
             "images": len(decoded),
             "parquet_sha256": digest_of(folder / DECODED),
         }

@@ -13,7 +13,7 @@ from hf_dd.config import slug
 from hf_dd.core import files
 from hf_dd.core.registry import NETWORKS, origins
 from hf_dd.data.image_data import ImageData
-from hf_dd.errors import HubError, RunError
+from hf_dd.errors import HubError
 from hf_dd.nn import networks
 from hf_dd.training.pretraining import Snapshot
 
@@ -55,10 +55,7 @@ def write_snapshot(
 
 def read_teacher(folder: Path) -> TeacherRecord:
     """The record of an epoch of a teacher; raises RunError where there is none."""
-    try:
-        return TeacherRecord(**read_record(folder))
-    except TypeError as error:
-        raise RunError(f"{folder / RECORD} isn't a record of this version of hf-dd: {error}.") from error
+    return files.as_record(read_record(folder), TeacherRecord, str(folder / RECORD))
 
 
 def remove_teacher(folder: Path) -> None:

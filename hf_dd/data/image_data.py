@@ -13,7 +13,7 @@ from hf_dd.config import DataConfig
 from hf_dd.core import cache
 from hf_dd.data.batches import Images, in_blocks
 from hf_dd.data.sources import Split, fingerprint, labelling, read_source
-from hf_dd.errors import DataError
+from hf_dd.errors import DataError, some
 
 __all__ = ["ImageData", "Split", "load_data"]
 
@@ -122,6 +122,15 @@ class ImageData:
             raise DataError(
                 f"Class {self.class_names[worst]!r} of {self.name} has {sizes[worst]} training images, and ipc is "
                 f"{wanted[worst]}: the largest ipc possible is {sizes[worst]}."
+            )
+
+    def require_all_classes(self, labels: Tensor, name: str) -> None:
+        """Raise DataError if a set of images with these labels has none of some class; `name` is what to call it."""
+        present = set(labels.tolist())
+        if missing := [class_name for label, class_name in enumerate(self.class_names) if label not in present]:
+            raise DataError(
+                f"{name} has no image of {len(missing)} of the {self.num_classes} classes of {self.name}: "
+                f"{some(missing)}. A set of some of the classes needs a source of just those: name it by --dataset."
             )
 
     def to(self, device: torch.device | str) -> "ImageData":

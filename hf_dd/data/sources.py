@@ -24,7 +24,7 @@ from hf_dd.config import IN_MEMORY, DataConfig, InMemory
 from hf_dd.core import seeding
 from hf_dd.data.batches import Images, in_blocks
 from hf_dd.data.decoding import decode_splits, resize
-from hf_dd.errors import ConfigError, DataError, HubError
+from hf_dd.errors import ConfigError, DataError, HubError, some
 
 if TYPE_CHECKING:
     import datasets
@@ -127,7 +127,7 @@ def index_classes(
     labels = [_index_labels(split, index, name) for name, split in values.items()]
     counts = torch.bincount(labels[0], minlength=len(class_names)).tolist()
     if empty := [name for name, count in zip(class_names, counts, strict=True) if count == 0]:
-        raise DataError(f"{len(empty)} of the {len(class_names)} classes have no training image: {_some(empty)}.")
+        raise DataError(f"{len(empty)} of the {len(class_names)} classes have no training image: {some(empty)}.")
     return class_names, labels
 
 
@@ -141,14 +141,10 @@ def _index_labels(values: Sequence[Any], index: dict[Any, int], split: str) -> T
         )
     if unknown := Counter(value for value in values if value not in index):
         raise DataError(
-            f"{unknown.total()} labels of split {split!r} ({_some(sorted(unknown))}) are none of the {len(index)} "
+            f"{unknown.total()} labels of split {split!r} ({some(sorted(unknown))}) are none of the {len(index)} "
             "classes of the training split."
         )
     return torch.tensor([index[value] for value in values], dtype=torch.int64)
-
-
-def _some(items: Sequence[Any]) -> str:
-    return ", ".join(map(str, items[:10])) + (", …" if len(items) > 10 else "")
 
 
 def _at_size(source: Source, config: DataConfig) -> Source:

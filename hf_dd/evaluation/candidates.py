@@ -6,6 +6,7 @@ keyed by what was trained on, the data's fingerprint, the protocol, the student,
 of the code that they depend on.
 """
 
+import dataclasses
 import functools
 import hashlib
 import json
@@ -40,6 +41,7 @@ class Candidate:
         learning_rate: of SGD, learned with the images, or None.
         factor: tiles per side of a stored image, of which these images were decoded.
         temperature, taught_by: of the soft labels, see `DistilledSet`.
+        draw: gives the images of student i, where each has its own, so that the spread is that of draws and students.
     """
 
     name: str
@@ -53,10 +55,11 @@ class Candidate:
     factor: int = 1
     temperature: float = 1.0
     taught_by: tuple[str, ...] = ()
+    draw: Callable[[int], "Candidate"] | None = None
 
     def of_student(self, student: int) -> "Candidate":
         """What this student trains on: the same for all, but for baselines that are drawn."""
-        return self
+        return self.draw(student) if self.draw else self
 
     @functools.cached_property
     def identity(self) -> list:
@@ -81,17 +84,6 @@ class Candidate:
         return 0 if self.soft_labels is None else self.soft_labels.numel() * 4
 
 
-@dataclass(frozen=True)
-class RandomReal(Candidate):
-    """Random real images, drawn anew for each student, so that the spread is that of draws and students."""
-
-    draw: Callable[[int], Candidate] | None = None
-
-    def of_student(self, student: int) -> Candidate:
-        """The draw of this student."""
-        return self.draw(student)
-
-
 def baseline(kind: str, data: ImageData, ipc: coresets.Ipc | None, seed: int, autocast: Autocast) -> Candidate:
     """`ipc` real images of each class, chosen as `kind` says, or all of them for 'full'; on the data's device.
 
@@ -103,8 +95,8 @@ def baseline(kind: str, data: ImageData, ipc: coresets.Ipc | None, seed: int, au
         return Candidate("full set", "8bit", data.train.images, data.train.labels, size, baseline=kind)
     data.require_ipc(ipc)
     if kind == "random":
-        first, draw = random_real(data, ipc, seed, 0), functools.partial(random_real, data, ipc, seed)
-        return RandomReal(first.name, first.copy, first.images, first.labels, first.bytes, baseline=kind, draw=draw)
+        draw = functools.partial(random_real, data, ipc, seed)
+        return dataclasses.replace(draw(0), draw=draw)
     identity = ["selection", kind, ipc, seed, data.fingerprint]
     chosen = cache.remembered(
         score_file(identity), lambda: coresets.select(data, kind, ipc, seed, autocast=autocast).tolist()

@@ -3,26 +3,27 @@
 import dataclasses
 import functools
 import logging
+import statistics
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from collections.abc import Sequence
+from dataclasses import KW_ONLY, asdict, dataclass
 from typing import Any, NamedTuple
 
 import torch
 from accelerate import Accelerator
 from accelerate.utils import gather_object
-from torch import Tensor
 
 from hf_dd.core import cache, files
 from hf_dd.data.image_data import ImageData
 from hf_dd.data.sources import labelling
 from hf_dd.data.validation import rest_of, validation_of
 from hf_dd.errors import DataError
+from hf_dd.evaluation import intervals
 from hf_dd.evaluation.candidates import Candidate, score_file
 from hf_dd.evaluation.protocols import Protocol
-from hf_dd.evaluation.results import Results, Row, row_of
+from hf_dd.evaluation.results import Results, Row
 from hf_dd.evaluation.students import Students, students_of
-from hf_dd.synthetic.distilled_set import DistilledSet
+from hf_dd.synthetic.distilled_set import DistilledSet, ipc_in_words
 from hf_dd.teachers.pool import TeacherPool
 from hf_dd.training.loop import accuracy, fit, predict
 from hf_dd.training.side_by_side import fit_side_by_side
@@ -31,20 +32,17 @@ from hf_dd.training.targets import StoredTargets, Targets, TaughtTargets
 logger = logging.getLogger(__name__)
 
 
-class Choice(NamedTuple):
-    """What students are trained on, which, and the protocols that theirs is one of."""
-
-    candidate: Candidate
-    architecture: str
-    options: list[Protocol]
-
-
 class Job(NamedTuple):
     """What students are trained on, which, and how."""
 
     candidate: Candidate
     architecture: str
     protocol: Protocol
+
+    @property
+    def key(self) -> tuple:
+        """The same for the same job on a process, as long as it has that candidate."""
+        return id(self.candidate), self.architecture, self.protocol
 
 
 def candidates_of(
@@ -63,13 +61,7 @@ def candidates_of(
                 f"{name} has images of {tuple(own.shape[1:])} (channels, height, width), but {data.name} of "
                 f"{(data.channels, *data.image_size)}. Name the right data set by --dataset, or its --image_size."
             )
-    present = set(distilled.labels.tolist())
-    if missing := [class_name for label, class_name in enumerate(data.class_names) if label not in present]:
-        listed = ", ".join(missing[:10]) + (", …" if len(missing) > 10 else "")
-        raise DataError(
-            f"{name} has no image of {len(missing)} of the {data.num_classes} classes of {data.name}: {listed}. A set "
-            "of some of the classes needs a source of just those: name it by --dataset."
-        )
+    data.require_all_classes(distilled.labels, name)
     return [
         Candidate(
             name,
@@ -87,6 +79,7 @@ def candidates_of(
     ]
 
 
+@dataclass(eq=False, repr=False)
 class Evaluation:
     """Students under one protocol, on one data set, spread over the processes.
 
@@ -104,28 +97,21 @@ class Evaluation:
         teachers: for a protocol whose labels are made online, those of every student, on whatever images it trains.
     """
 
-    def __init__(
-        self,
-        data: ImageData,
-        protocol: Protocol,
-        *,
-        seed: int,
-        accelerator: Accelerator,
-        compile: bool = False,
-        learning_rates: Sequence[float] = (),
-        epochs: Sequence[int] = (),
-        teachers: TeacherPool | None = None,
-    ):
-        if data.test is None:
-            raise DataError(f"{data.name} has no test split to evaluate on; name it by --test_split.")
-        self.data = data.to(accelerator.device)
-        self.protocol = protocol
-        self.seed = seed
-        self.accelerator = accelerator
-        self.compile = compile
-        self.learning_rates = learning_rates
-        self.epochs = epochs
-        self.teachers = teachers and teachers.to(accelerator.device, torch.float32)
+    data: ImageData
+    protocol: Protocol
+    _: KW_ONLY
+    seed: int
+    accelerator: Accelerator
+    compile: bool = False
+    learning_rates: Sequence[float] = ()
+    epochs: Sequence[int] = ()
+    teachers: TeacherPool | None = None
+
+    def __post_init__(self) -> None:
+        if self.data.test is None:
+            raise DataError(f"{self.data.name} has no test split to evaluate on; name it by --test_split.")
+        self.data = self.data.to(self.accelerator.device)
+        self.teachers = self.teachers and self.teachers.to(self.accelerator.device, torch.float32)
         self._students: dict[str, Students] = {}
         self._rows: dict[tuple, tuple[Candidate, Row]] = {}
 
@@ -151,7 +137,7 @@ class Evaluation:
         for candidate in candidates:
             self.targets(candidate, self.protocol)
         choices = [
-            Choice(candidate, architecture, self.options(candidate, self.protocol))
+            [Job(candidate, architecture, option) for option in self.options(candidate, self.protocol)]
             for architecture in architectures
             for candidate in candidates
         ]
@@ -168,16 +154,22 @@ class Evaluation:
         if protocol.labels == "online":
             own_space, autocast = self.data.own_space, self.accelerator.autocast
             return TaughtTargets(self.teachers, self.data.class_names, own_space, protocol.temperature, autocast)
-        labels = labels_of(candidate, protocol).to(self.data.device)
-        return StoredTargets(labels, candidate.temperature if labels.is_floating_point() else 1.0)
+        if protocol.labels == "soft" and candidate.soft_labels is not None:
+            return StoredTargets(candidate.soft_labels.to(self.data.device), candidate.temperature)
+        if protocol.labels == "soft" and candidate.baseline is None:
+            raise DataError(
+                f"{candidate.name} has no soft labels, which the protocol {protocol.name!r} trains on: choose another "
+                "--eval_protocol."
+            )
+        return StoredTargets(candidate.labels.to(self.data.device))
 
     def teaching(self, candidate: Candidate, protocol: Protocol) -> dict[str, Any]:
         """Temperature and teachers of the soft labels that students of a candidate learn from, if any."""
         if protocol.labels == "online":
-            taught_by = [spec.sha for spec in self.teachers.specs]
+            taught_by = tuple(spec.sha for spec in self.teachers.specs)
             return {"temperature": protocol.temperature, "taught_by": taught_by}
         if protocol.labels == "soft" and candidate.soft_labels is not None:
-            return {"temperature": candidate.temperature, "taught_by": list(candidate.taught_by)}
+            return {"temperature": candidate.temperature, "taught_by": candidate.taught_by}
         return {}
 
     def options(self, candidate: Candidate, protocol: Protocol) -> list[Protocol]:
@@ -195,48 +187,37 @@ class Evaluation:
             for rate in rates
         ]
 
-    def choose(self, choices: Sequence[Choice]) -> list[Job]:
-        """For each choice the option that does best on a validation split of the real training images.
+    def choose(self, choices: Sequence[Sequence[Job]]) -> list[Job]:
+        """Of each choice, jobs that differ in the protocol, the one that does best on a validation split.
 
-        The test split isn't even looked at: `held_out` has the validation images in its place. Ties go to the option
-        that comes first. Every process returns all.
+        That is one of the real training images, and the test split isn't even looked at: `held_out` has the validation
+        images in its place. Ties go to the job that comes first. Every process returns all.
         """
-        keys = [(id(candidate), architecture, tuple(options)) for candidate, architecture, options in choices]
-        several = {key: choice for key, choice in zip(keys, choices, strict=True) if len(choice.options) > 1}
-        best = self.over_processes(list(several), lambda key: self.best(several[key]))
-        return [
-            Job(candidate, architecture, options[best.get(key, 0)])
-            for key, (candidate, architecture, options) in zip(keys, choices, strict=True)
-        ]
+        keys = [tuple(job.key for job in jobs) for jobs in choices]
+        several = {key: jobs for key, jobs in zip(keys, choices, strict=True) if len(jobs) > 1}
+        waiting = list(several.values())
+        places = range(self.accelerator.process_index, len(waiting), self.accelerator.num_processes)
+        found = dict(gather_object([(place, self.best(waiting[place])) for place in places]))
+        best = {key: found[place] for place, key in enumerate(several)}  # keys aren't alike on the processes
+        return [jobs[best.get(key, 0)] for key, jobs in zip(keys, choices, strict=True)]
 
-    def over_processes(self, keys: Sequence[Any], compute: Callable[[Any], Any]) -> dict[Any, Any]:
-        """`compute` of every key, each on one process, all known to all; the keys needn't be alike on them."""
-        places = range(self.accelerator.process_index, len(keys), self.accelerator.num_processes)
-        found = dict(gather_object([(place, compute(keys[place])) for place in places]))
-        return {key: found[place] for place, key in enumerate(keys)}
-
-    def best(self, choice: Choice) -> int:
-        """Index of the option whose student does best on the validation split."""
-        candidate, architecture, options = choice
+    def best(self, jobs: Sequence[Job]) -> int:
+        """Index of the job whose student does best on the validation split."""
+        candidate = jobs[0].candidate
         if candidate.baseline == "full":  # it holds the validation images themselves
             rest = rest_of(self.data, self.seed)
             candidate = dataclasses.replace(candidate, images=rest.images, labels=rest.labels)
-        jobs = [Job(candidate, architecture, protocol) for protocol in options]
-        scores = [self.accuracies(job, [0], self.held_out)[0][0] for job in jobs]
+        scores = [self.accuracies(job._replace(candidate=candidate), [0], self.held_out)[0][0] for job in jobs]
         best = scores.index(max(scores))
         logger.info(
             "%s [%s] %s: %s, the best of %d on the validation split",
-            *(candidate.name, candidate.copy, architecture, options[best], len(options)),
+            *(candidate.name, candidate.copy, jobs[best].architecture, jobs[best].protocol, len(jobs)),
         )
         return best
 
     def rows(self, jobs: Sequence[Job], students: int) -> list[Row]:
         """The row of each job, trained once in this evaluation; every process returns all."""
-
-        def key_of(job: Job) -> tuple:
-            return id(job.candidate), job.architecture, job.protocol, students
-
-        missing = list({key_of(job): job for job in jobs if key_of(job) not in self._rows}.values())
+        missing = list({job.key: job for job in jobs if (*job.key, students) not in self._rows}.values())
         pairs = [(place, student) for place in range(len(missing)) for student in range(students)]
         own = pairs[self.accelerator.process_index :: self.accelerator.num_processes]
         done = {}
@@ -246,17 +227,38 @@ class Evaluation:
             done |= {(place, student): scored for student, scored in found.items()}
         done = dict(gather_object(list(done.items())))
         for place, job in enumerate(missing):
-            candidate, _, protocol = job
-            has_own = protocol.optimizer == "sgd" and candidate.learning_rate is not None
-            row = row_of(
-                *job,
-                [done[place, student] for student in range(students)],
-                own_learning_rate=has_own and protocol.learning_rate == candidate.learning_rate,
-                backbone=self.students(job.architecture).backbone,
-                **self.teaching(candidate, protocol),
-            )
-            self._rows[key_of(job)] = candidate, row  # the candidate as well: no other gets its id meanwhile
-        return [self._rows[key_of(job)][1] for job in jobs]
+            row = self.row(job, [done[place, student] for student in range(students)])
+            # With the candidate as well: no other gets its id meanwhile.
+            self._rows[*job.key, students] = job.candidate, row
+        return [self._rows[*job.key, students][1] for job in jobs]
+
+    def row(self, job: Job, scored: Sequence[tuple[float, float]]) -> Row:
+        """The row of a job's students: their accuracies in [0, 1], and seconds."""
+        candidate, architecture, protocol = job
+        scores = tuple(100 * score for score, _ in scored)
+        interval = intervals.of_mean(scores)
+        has_own = protocol.optimizer == "sgd" and candidate.learning_rate is not None
+        return Row(
+            set=candidate.name,
+            architecture=architecture,
+            copy=candidate.copy,
+            n=len(scores),
+            mean=interval.mean,
+            std=statistics.stdev(scores) if len(scores) > 1 else 0.0,
+            half_width=interval.half_width,
+            scores=scores,
+            protocol=str(protocol),
+            learning_rate=protocol.learning_rate,
+            epochs=protocol.epochs,
+            seconds=sum(seconds for _, seconds in scored),
+            ipc=candidate.ipc if isinstance(candidate.ipc, int) else ipc_in_words(candidate.ipc),
+            bytes=candidate.bytes,
+            own_learning_rate=has_own and protocol.learning_rate == candidate.learning_rate,
+            baseline=candidate.baseline,
+            backbone=self.students(architecture).backbone,
+            soft_label_bytes=candidate.soft_label_bytes,
+            **self.teaching(candidate, protocol),
+        )
 
     def accuracies(self, job: Job, students: Sequence[int], data: ImageData) -> dict[int, tuple[float, float]]:
         """For each student its accuracy on the test split of `data`, in [0, 1], and its share of the seconds.
@@ -314,21 +316,6 @@ class Evaluation:
                 *(candidate.name, candidate.copy, architecture, student, 100 * score, seconds),
             )
         return {student: (score, seconds) for student, score in zip(students, scores, strict=True)}
-
-
-def labels_of(candidate: Candidate, protocol: Protocol) -> Tensor:
-    """The labels that the protocol trains on; real images have hard ones only, and are trained on those.
-
-    Raises DataError where the protocol wants soft labels and a distilled set has none.
-    """
-    if protocol.labels == "hard":
-        return candidate.labels
-    if candidate.soft_labels is None and candidate.baseline is None:
-        raise DataError(
-            f"{candidate.name} has no soft labels, which the protocol {protocol.name!r} trains on: choose another "
-            "--eval_protocol."
-        )
-    return candidate.labels if candidate.soft_labels is None else candidate.soft_labels
 
 
 def hardware(accelerator: Accelerator) -> str:

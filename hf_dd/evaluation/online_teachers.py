@@ -108,16 +108,16 @@ def require_labels(
             f"--eval_protocol {protocol.name} trains on soft labels: add --soft_labels mean and teachers, or choose "
             "another protocol."
         )
-    if protocol.labels == "online" and not config.eval_teachers and pool is None:
+    if named := config.eval_teachers:
+        pool = teachers_of(protocol, named, {}, trusted=config.trusted_teachers)
+    elif protocol.labels == "online" and pool is None:
         raise ConfigError(
             f"--eval_protocol {protocol.name} needs teachers: give --eval_teachers, or those of the distillation."
         )
-    if protocol.labels == "online" and not config.eval_teachers and any(spec.in_memory for spec in pool.specs):
+    elif protocol.labels == "online" and any(spec.in_memory for spec in pool.specs):
         raise ConfigError(
             f"--eval_protocol {protocol.name} loads the teachers from where they lie, and these are in memory: choose "
             "another protocol, or name others as eval_teachers."
         )
-    named, trusted = config.eval_teachers, config.trusted_teachers
-    taught = teachers_of(protocol, named, {}, trusted=trusted) if named else pool
     if protocol.labels == "online":
-        logit_orders(taught, class_names)
+        logit_orders(pool, class_names)

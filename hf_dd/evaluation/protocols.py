@@ -99,6 +99,8 @@ def no_protocol(definition: Any) -> str | None:
     return None if isinstance(definition, Protocol) else "has to be a hf_dd.evaluation.protocols.Protocol"
 
 
+ADAMW = {"optimizer": "adamw", "schedule": "cosine", "learning_rate": 0.001}
+
 # Zhao, Mopuri & Bilen, ICLR 2021: no augmentation.
 PROTOCOLS.register("dc", title="from scratch, 300 epochs, no augmentation", paper="Zhao, Mopuri & Bilen, ICLR 2021")(
     Protocol("dc", 1, epochs=300, learning_rate=0.01, augment="none")
@@ -110,43 +112,18 @@ PROTOCOLS.register(
     paper="Zhao & Bilen, ICML 2021 and WACV 2023",
 )(Protocol("dsa", 1, epochs=1000, learning_rate=0.01, augment=SIAMESE))
 # Yin et al., NeurIPS 2023, and Sun et al., CVPR 2024, train on soft labels with AdamW and a cosine schedule.
-PROTOCOLS.register(
+SOFT_LABEL = PROTOCOLS.register(
     "soft-label",
     title="from scratch on the set's stored soft labels (AdamW, cosine)",
     paper="Yin et al., NeurIPS 2023; Sun et al., CVPR 2024",
-)(
-    Protocol(
-        "soft-label",
-        1,
-        epochs=300,
-        learning_rate=0.001,
-        augment=SIAMESE,
-        optimizer="adamw",
-        weight_decay=0.01,
-        schedule="cosine",
-        labels="soft",
-    )
-)
+)(Protocol("soft-label", 1, epochs=300, augment=SIAMESE, weight_decay=0.01, labels="soft", **ADAMW))
 # The same with the teachers asked in every step (Hinton, Vinyals & Dean, 2015): those papers store labels of every
 # epoch's crops instead, for the same effect.
 PROTOCOLS.register(
     "soft-label-online",
     title="from scratch on what teachers say of the student's own augmented batch, at temperature 4",
     paper="Hinton, Vinyals & Dean, 2015",
-)(
-    Protocol(
-        "soft-label-online",
-        1,
-        epochs=300,
-        learning_rate=0.001,
-        augment=SIAMESE,
-        optimizer="adamw",
-        weight_decay=0.01,
-        schedule="cosine",
-        labels="online",
-        temperature=4.0,
-    )
-)
+)(dataclasses.replace(SOFT_LABEL, name="soft-label-online", labels="online", temperature=4.0))
 # Cazenavette, Torralba & Sitzmann, NeurIPS 2025 (Linear Gradient Matching): Adam (AdamW without decay) at 0.001
 # for 256 images, 1,000 epochs along a cosine. Their code crops at random and quotes the best epoch; here neither.
 PROTOCOLS.register(
@@ -158,13 +135,11 @@ PROTOCOLS.register(
         "linear-probe",
         1,
         epochs=1000,
-        learning_rate=0.001,
         augment="none",
-        optimizer="adamw",
         weight_decay=0.0,
-        schedule="cosine",
         normalisation="backbone",
         trains="head",
+        **ADAMW,
     )
 )
 

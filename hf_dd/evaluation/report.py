@@ -30,7 +30,7 @@ def comparison(results: Results, about: dict[str, dict[str, Any]]) -> str:
     for index, row in enumerate(results.rows):
         first = next(i for i, other in enumerate(results.rows) if other.architecture == row.architecture)
         cells = [row.set, row.copy, row.architecture, row.accuracy, intervals.between(row.mean, row.half_width), row.n]
-        cells += [difference(results, index, first), row.epochs]
+        cells += [None if index == first else results.difference(index, first), row.epochs]
         cells += [f"{row.learning_rate:g}{' (own)' if row.own_learning_rate else ''}", row.ipc, row.storage]
         rows.append(cells + [about.get(row.set, {}).get(key) for key in columns])
     note = (
@@ -51,11 +51,6 @@ def taught(results: Results) -> str:
         digest = teacher["sha"].removeprefix("sha256:")[:8]
         sentences.append(f" {digest} is {teacher['repo_id']}@{teacher['revision']}, {teacher['bytes']:,} bytes.")
     return "".join(sentences)
-
-
-def difference(results: Results, index: int, first: int) -> str | None:
-    """A row's mean difference from the first row of its architecture, paired, with its interval."""
-    return None if index == first else str(results.difference(index, first))
 
 
 def scores(results: Results) -> str:
@@ -156,10 +151,8 @@ def bars(panels: Mapping[str, Sequence[Bar]], title: str) -> "Figure":
     for axis, (name, drawn) in zip(axes, panels.items(), strict=True):
         for bar in drawn:
             colour = "0.65" if bar.baseline else "tab:blue"
-            axis.barh(labels.index(bar.label), bar.mean, 0.7, xerr=bar.half_width, color=colour, capsize=3)
-            end = bar.mean + (bar.half_width or 0)
-            place = {"xy": (end, labels.index(bar.label)), "xytext": (4, 0), "textcoords": "offset points"}
-            axis.annotate(f"{bar.mean:.1f}", **place, va="center", fontsize=8)
+            one = axis.barh(labels.index(bar.label), bar.mean, 0.7, xerr=bar.half_width, color=colour, capsize=3)
+            axis.bar_label(one, fmt="%.1f", padding=4, fontsize=8)
         random = [bar.mean for bar in drawn if bar.baseline == "random"]
         if len(random) == 1:
             axis.axvline(*random, color="0.4", linestyle="--", linewidth=1)

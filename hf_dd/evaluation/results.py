@@ -1,14 +1,10 @@
 """The results of an evaluation: a row for each set, copy and architecture, and the scores made of them."""
 
-import statistics
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from hf_dd.evaluation import intervals
-from hf_dd.evaluation.candidates import Candidate
 from hf_dd.evaluation.protocols import Protocol
-from hf_dd.synthetic.distilled_set import ipc_in_words
 
 
 @dataclass(frozen=True)
@@ -146,41 +142,3 @@ class Results:
     def __repr__(self) -> str:
         head = f"Results under {self.protocol}, on {self.hardware}"
         return "\n".join([head, *(f"  {line}" for line in (*self.rows, *self.scores))])
-
-
-def row_of(
-    candidate: Candidate,
-    architecture: str,
-    protocol: Protocol,
-    scored: Sequence[tuple[float, float]],
-    *,
-    own_learning_rate: bool = False,
-    backbone: str | None = None,
-    temperature: float | None = None,
-    taught_by: Sequence[str] = (),
-) -> Row:
-    """The row of a candidate's students: their accuracies in [0, 1], and seconds."""
-    scores = tuple(100 * score for score, _ in scored)
-    interval = intervals.of_mean(scores)
-    return Row(
-        set=candidate.name,
-        architecture=architecture,
-        copy=candidate.copy,
-        n=len(scores),
-        mean=interval.mean,
-        std=statistics.stdev(scores) if len(scores) > 1 else 0.0,
-        half_width=interval.half_width,
-        scores=scores,
-        protocol=str(protocol),
-        learning_rate=protocol.learning_rate,
-        epochs=protocol.epochs,
-        seconds=sum(seconds for _, seconds in scored),
-        ipc=candidate.ipc if isinstance(candidate.ipc, int) else ipc_in_words(candidate.ipc),
-        bytes=candidate.bytes,
-        own_learning_rate=own_learning_rate,
-        baseline=candidate.baseline,
-        backbone=backbone,
-        soft_label_bytes=candidate.soft_label_bytes,
-        temperature=temperature,
-        taught_by=tuple(taught_by),
-    )

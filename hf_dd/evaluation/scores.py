@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 
 from hf_dd.errors import ConfigError
 from hf_dd.evaluation.candidates import Candidate
-from hf_dd.evaluation.evaluation import Choice, Evaluation, Job
+from hf_dd.evaluation.evaluation import Evaluation, Job
 from hf_dd.evaluation.protocols import SIAMESE, Protocol, alternatives
 from hf_dd.evaluation.results import Score
 
@@ -18,7 +18,6 @@ METRICS = {  # in hf_dd.metrics, whose import of `evaluate` costs more than all 
     "augmentation_robust_score": "AugmentationRobustScore",
     "label_robust_score": "LabelRobustScore",
 }
-SAME_PROTOCOL = {"random_best": "distilled_best"}  # inputs that are trained by what was chosen for another one
 
 
 def require_sense(names: Sequence[str], protocol: Protocol) -> None:
@@ -59,18 +58,15 @@ def score_sets(
         for name in dict.fromkeys(names)
     ]
     choices = [
-        Choice(candidate, architecture, options)
+        [Job(chosen_for, architecture, option) for option in options]
         for _, _, architecture, inputs in asked
-        for candidate, options in inputs.values()
-        if options
+        for _, chosen_for, options in inputs.values()
     ]
     chosen = iter(evaluation.choose(choices))
-    jobs: list[dict[str, Job]] = []
-    for _, _, architecture, inputs in asked:
-        found = {key: next(chosen) for key, (_, options) in inputs.items() if options}
-        rest = inputs.keys() - found.keys()
-        found |= {key: Job(inputs[key][0], architecture, found[SAME_PROTOCOL[key]].protocol) for key in rest}
-        jobs.append(found)
+    jobs = [
+        {key: next(chosen)._replace(candidate=candidate) for key, (candidate, _, _) in inputs.items()}
+        for *_, inputs in asked
+    ]
     rows = iter(evaluation.rows([job for found in jobs for job in found.values()], students))
     scores = []
     for (name, own, architecture, _), found in zip(asked, jobs, strict=True):
@@ -83,15 +79,12 @@ def score_sets(
 
 def inputs_of(
     name: str, evaluation: Evaluation, own: Candidate, real_images: RealImages
-) -> dict[str, tuple[Candidate, list[Protocol]]]:
-    """For each input of a metric what students are trained on, and the protocols that theirs is the best of.
-
-    No protocols stand for those of the input that SAME_PROTOCOL names.
-    """
+) -> dict[str, tuple[Candidate, Candidate, list[Protocol]]]:
+    """For each input of a metric what students are trained on, and for what the best of which protocols is chosen."""
     protocol = evaluation.protocol
 
-    def under(candidate: Candidate, protocol: Protocol) -> tuple[Candidate, list[Protocol]]:
-        return candidate, evaluation.options(candidate, protocol)
+    def under(candidate: Candidate, protocol: Protocol) -> tuple[Candidate, Candidate, list[Protocol]]:
+        return candidate, candidate, evaluation.options(candidate, protocol)
 
     if name == "relative_accuracy":
         return {"distilled": under(own, protocol), "full": under(real_images("full", None), protocol)}
@@ -107,9 +100,10 @@ def inputs_of(
         }
     hard = protocol.with_changes(labels="hard")
     every = alternatives(protocol, own.soft_labels is not None, evaluation.teachers is not None)
+    options = [option for other in every for option in evaluation.options(own, other)]
     return {
         "full": under(real_images("full", None), hard),
         "distilled": under(own, hard),
-        "distilled_best": (own, [option for other in every for option in evaluation.options(own, other)]),
-        "random_best": (random, []),
+        "distilled_best": (own, own, options),
+        "random_best": (random, own, options),
     }

@@ -6,8 +6,7 @@ the images of each label for gives the likeliest order of the classes, by the be
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -15,7 +14,7 @@ from torch import Tensor
 
 from hf_dd.core.seeding import generator
 from hf_dd.data.image_data import ImageData
-from hf_dd.errors import ConfigError, DataError
+from hf_dd.errors import ConfigError, DataError, some
 from hf_dd.nn import networks
 from hf_dd.training.loop import TrainingRecipe, accuracy, fit, predict
 
@@ -55,10 +54,6 @@ class ClassCheck:
         ]
         return ", ".join(pairs[:limit]) + (f", and {len(pairs) - limit} more" if len(pairs) > limit else "")
 
-    def as_dict(self) -> dict[str, Any]:
-        """JSON-able values."""
-        return asdict(self) | {"mapping": list(self.mapping)}
-
 
 def known_order(own_names: list[str] | None, data: ImageData, stated: list[str]) -> tuple[list[int], str]:
     """The source's class of each of a set's labels, and how that is known: 'stated', 'by name' or 'by position'.
@@ -72,22 +67,21 @@ def known_order(own_names: list[str] | None, data: ImageData, stated: list[str])
     """
     if stated:
         return _stated_order(stated, data), "stated"
-    if own_names is None:
-        return list(range(data.num_classes)), "by position"
-    if len(own_names) != data.num_classes:
+    if own_names is not None and len(own_names) != data.num_classes:
         raise DataError(
-            f"The set has {len(own_names)} classes ({_some(own_names)}), but {data.name} has {data.num_classes} "
-            f"({_some(data.class_names)}): name the data set that it was distilled from by --dataset."
+            f"The set has {len(own_names)} classes ({some(own_names)}), but {data.name} has {data.num_classes} "
+            f"({some(data.class_names)}): name the data set that it was distilled from by --dataset."
         )
+    shared = set(own_names or ()) & set(data.class_names)
+    if not shared:  # they are numbers, or names of another kind
+        return list(range(data.num_classes)), "by position"
     if set(own_names) == set(data.class_names):
         return [data.class_names.index(name) for name in own_names], "by name"
-    if shared := set(own_names) & set(data.class_names):
-        unknown = [name for name in own_names if name not in shared]
-        raise DataError(
-            f"{len(unknown)} of the set's classes ({_some(unknown)}) aren't classes of {data.name} "
-            f"({_some(data.class_names)}). State the source's class of each, in the set's order, by --class_map."
-        )
-    return list(range(data.num_classes)), "by position"
+    unknown = [name for name in own_names if name not in shared]
+    raise DataError(
+        f"{len(unknown)} of the set's classes ({some(unknown)}) aren't classes of {data.name} "
+        f"({some(data.class_names)}). State the source's class of each, in the set's order, by --class_map."
+    )
 
 
 def _stated_order(stated: list[str], data: ImageData) -> list[int]:
@@ -95,7 +89,7 @@ def _stated_order(stated: list[str], data: ImageData) -> list[int]:
     index |= {name: number for number, name in enumerate(data.class_names)}  # a name wins
     if unknown := [name for name in stated if name not in index]:
         raise ConfigError(
-            f"--class_map names {_some(unknown)}, which {data.name} doesn't have: {_some(data.class_names)}."
+            f"--class_map names {some(unknown)}, which {data.name} doesn't have: {some(data.class_names)}."
         )
     order = [index[name] for name in stated]
     if sorted(order) != list(range(data.num_classes)):
@@ -104,10 +98,6 @@ def _stated_order(stated: list[str], data: ImageData) -> list[int]:
             f"{data.num_classes} classes of {data.name} once, in the order of the set's labels."
         )
     return order
-
-
-def _some(names: Sequence[str]) -> str:
-    return ", ".join(names[:10]) + (", …" if len(names) > 10 else "")
 
 
 def check_classes(own: Tensor, labels: Tensor, data: ImageData, *, seed: int, device: torch.device) -> ClassCheck:

@@ -81,7 +81,7 @@ def read_foreign(config: ImportConfig) -> ForeignSet:
     if path.is_dir():
         if form == "mtt" or (form == "auto" and any(path.glob("images_*.pt"))):
             return _read_file(_images_file(path), config)
-        if form == "images" or (form == "auto" and _class_folders(path)):
+        if form == "images" or (form == "auto" and _images_by_class(path)):
             return _read_image_folder(path, config)
     elif not HUB_REFERENCE.fullmatch(config.foreign_set):
         raise DataError(
@@ -145,14 +145,14 @@ def _read_dc(content: Any, path: Path, config: ImportConfig) -> ForeignSet:
 
 def _read_idc(content: Any, path: Path, config: ImportConfig) -> ForeignSet:
     """[images, labels], or a dict that names them."""
-    if not isinstance(content, Mapping):
-        images, labels = content
-        return _tensor_set("idc", {path: images}, labels, config)
-    found = [next((content[key] for key in keys if key in content), None) for keys in (IMAGE_KEYS, LABEL_KEYS)]
-    for entry, keys in zip(found, (IMAGE_KEYS, LABEL_KEYS), strict=True):
-        if entry is None:
-            raise DataError(f"{path} holds {_shape_of(content)}; an import needs one of {', '.join(keys)}.")
-    return _tensor_set("idc", {path: found[0]}, found[1], config)
+
+    def entry(keys: Sequence[str]) -> Any:
+        if found := [content[key] for key in keys if key in content]:
+            return found[0]
+        raise DataError(f"{path} holds {_shape_of(content)}; an import needs one of {', '.join(keys)}.")
+
+    images, labels = map(entry, (IMAGE_KEYS, LABEL_KEYS)) if isinstance(content, Mapping) else content
+    return _tensor_set("idc", {path: images}, labels, config)
 
 
 def _read_mtt(images: Any, path: Path, config: ImportConfig) -> ForeignSet:
@@ -183,15 +183,8 @@ def _images_file(folder: Path) -> Path:
     return numbered[max(numbered)]
 
 
-def _tensor_set(
-    form: str,
-    files: dict[Path, Any],
-    labels: Any,
-    config: ImportConfig,
-    learning_rate: float | None = None,
-    accuracies: dict[str, list[float]] | None = None,
-) -> ForeignSet:
-    """A set of tensors; the first of the files holds the images."""
+def _tensor_set(form: str, files: dict[Path, Any], labels: Any, config: ImportConfig, **stored: Any) -> ForeignSet:
+    """A set of tensors, with what else is `stored`; the first of the files holds the images."""
     path, images = next(iter(files.items()))
     hard, soft = _labels(torch.as_tensor(labels).detach(), config.soft_labels, path)
     images = images.detach()
@@ -201,18 +194,24 @@ def _tensor_set(
         pixels=images.float() if images.dtype in (torch.float16, torch.bfloat16) else images,
         labels=hard,
         soft_labels=soft,
-        learning_rate=config.learned_learning_rate if learning_rate is None else learning_rate,
-        accuracies=accuracies or {},
         files={file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in files},
+        **{"learning_rate": config.learned_learning_rate, **stored},
     )
 
 
 def _labels(labels: Tensor, kind: str, path: Path) -> tuple[Tensor, Tensor | None]:
-    """Stored labels as int64 numbers and, where they are soft, as probabilities; the hard label is the likeliest."""
+    """Stored labels as int64 numbers and, where they are soft, as probabilities; the hard label is the likeliest.
+
+    Soft labels whose rows sum to 1 are probabilities already; the softmax of others is taken, as they are logits.
+    """
     if not torch.isfinite(labels).all():
         raise DataError(f"The labels of {path} hold NaN or infinite values.")
     if labels.ndim == 2 and labels.shape[1] > 1:
-        soft = _probabilities(labels.double(), kind).float()
+        soft = labels.double()
+        if kind == "auto":
+            sums_to_one = bool((soft.sum(1) - 1).abs().max() < 1e-3)
+            kind = "probabilities" if soft.min() >= 0 and sums_to_one else "logits"
+        soft = (soft.softmax(1) if kind == "logits" else soft).float()
         return soft.argmax(1), soft
     labels = labels.flatten()
     if labels.is_floating_point() and not torch.equal(labels, labels.round()):
@@ -220,44 +219,29 @@ def _labels(labels: Tensor, kind: str, path: Path) -> tuple[Tensor, Tensor | Non
     return labels.to(torch.int64), None
 
 
-def _probabilities(labels: Tensor, kind: str) -> Tensor:
-    """Soft labels as rows that sum to 1: as they are if they do already, else the softmax of logits."""
-    if kind == "auto":
-        sums_to_one = bool((labels.sum(1) - 1).abs().max() < 1e-3)
-        kind = "probabilities" if labels.min() >= 0 and sums_to_one else "logits"
-    return labels.softmax(1) if kind == "logits" else labels
-
-
 # --- folders of images, and data sets
 
 
-def _class_folders(folder: Path) -> list[Path]:
-    """The subfolders that hold image files, sorted by name as torchvision sorts them."""
-    return [
-        entry
-        for entry in sorted(folder.iterdir(), key=lambda entry: entry.name)
-        if entry.is_dir() and any(path.suffix.lower() in IMAGE_SUFFIXES for path in entry.iterdir())
-    ]
+def _images_by_class(folder: Path) -> dict[str, list[str]]:
+    """The image files of each subfolder that holds some, both sorted by name as torchvision sorts them."""
+    found: dict[str, list[str]] = {}
+    for path in sorted(folder.glob("*/*"), key=lambda path: (path.parent.name, path.name)):
+        if path.suffix.lower() in IMAGE_SUFFIXES:
+            found.setdefault(path.parent.name, []).append(str(path))
+    return found
 
 
 def _read_image_folder(folder: Path, config: ImportConfig) -> ForeignSet:
     """The images of each class folder; `load_dataset` would take a class called 'test' or 'train' for a split."""
     import datasets
 
-    classes = _class_folders(folder)
+    classes = _images_by_class(folder)
     if not classes:
         raise DataError(f"{folder} has no folder of images for each class.")
-    files = [
-        (str(path), label)
-        for label, entry in enumerate(classes)
-        for path in sorted(entry.iterdir())
-        if path.suffix.lower() in IMAGE_SUFFIXES
-    ]
-    paths, labels = zip(*files, strict=True)
-    names = datasets.ClassLabel(names=[entry.name for entry in classes])
+    labels = [name for name, paths in classes.items() for _ in paths]
     rows = datasets.Dataset.from_dict(
-        {"image": list(paths), "label": list(labels)},
-        features=datasets.Features({"image": datasets.Image(), "label": names}),
+        {"image": [path for paths in classes.values() for path in paths], "label": labels},
+        features=datasets.Features({"image": datasets.Image(), "label": datasets.ClassLabel(names=list(classes))}),
     )
     try:
         source = read_dataset(datasets.DatasetDict(train=rows), DataConfig(), folder.name)

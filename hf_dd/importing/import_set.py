@@ -1,7 +1,8 @@
 """A foreign set made ours: checked against its source, in [0, 1] space, decoded, in the source's order of classes."""
 
 import logging
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -27,9 +28,8 @@ class ImportedSet:
         soft_labels: float32, (N, num_classes), in the source's order, or None.
         foreign: the set as it was stored.
         normalisation: what was undone.
-        classes: what the classifier says of the order of the classes.
-        order: how the order is known: 'stated', 'by name' or 'by position'.
-        class_map: the source's class of each of the set's own labels.
+        classes: the `ClassCheck` as a mapping, with `order` (how it is known: 'stated', 'by name' or 'by position'),
+            `class_map` (the source's class of each of the set's own labels) and `moved` (those that look like others).
     """
 
     pixel_values: Tensor
@@ -37,9 +37,7 @@ class ImportedSet:
     soft_labels: Tensor | None
     foreign: ForeignSet
     normalisation: Normalisation
-    classes: ClassCheck
-    order: str
-    class_map: list[int]
+    classes: dict[str, Any]
 
 
 def import_foreign(foreign: ForeignSet, data: ImageData, config: ImportConfig, device: torch.device) -> ImportedSet:
@@ -64,7 +62,8 @@ def import_foreign(foreign: ForeignSet, data: ImageData, config: ImportConfig, d
         soft_labels = None if soft_labels is None else soft_labels.repeat_interleave(config.factor**2, 0)
     classes = check_classes(own, labels, data, seed=config.seed, device=device)
     _judge_order(classes, foreign, data, class_map, order)
-    return ImportedSet(own, labels, soft_labels, foreign, normalisation, classes, order, class_map)
+    about_order = {"order": order, "class_map": class_map, "moved": classes.moved(data.class_names)}
+    return ImportedSet(own, labels, soft_labels, foreign, normalisation, asdict(classes) | about_order)
 
 
 def _require_shape(foreign: ForeignSet, data: ImageData) -> None:
@@ -98,12 +97,7 @@ def _in_order(foreign: ForeignSet, data: ImageData, class_map: list[int]) -> tup
         )
     order = torch.tensor(class_map)
     labels = order[labels]
-    if missing := [data.class_names[c] for c in range(count) if not (labels == c).any()]:
-        listed = ", ".join(missing[:10]) + (", …" if len(missing) > 10 else "")
-        raise DataError(
-            f"{foreign.name} has no image of {len(missing)} of the {count} classes of {data.name}: {listed}. A set of "
-            "some of the classes needs a source of just those."
-        )
+    data.require_all_classes(labels, foreign.name)
     return labels, None if soft is None else soft[:, order.argsort()]
 
 

@@ -70,36 +70,27 @@ class Normalisation:
         return asdict(self) | lists | {"certainty": self.certainty}
 
 
-@dataclass(frozen=True, eq=False)
-class Whitening:
-    """ZCA whitening of a data set's training images in [0, 1] space, as MTT's code does it through kornia.
+def unwhitening(data: ImageData) -> Callable[[Tensor], Tensor]:
+    """What undoes the ZCA whitening that MTT's code fits to training images in [0, 1] space through kornia.
 
-    Attributes:
-        mean: float64, (channels * height * width,).
-        inverse: float64, (d, d): takes whitened to centred images; U diag(sqrt(eigenvalue + 0.1)) Uᵀ.
+    It multiplies by U diag(sqrt(eigenvalue + 0.1)) Uᵀ and adds the mean, in float64; the dtype stays. Raises DataError
+    where an image has more than ZCA_LIMIT values, as the matrix has their square.
     """
+    size = data.channels * math.prod(data.image_size)
+    if size > ZCA_LIMIT:
+        raise DataError(
+            f"The ZCA whitening of {data.name} takes a matrix of {size} by {size}; up to {ZCA_LIMIT} values per "
+            "image are possible. Import the un-whitened copy (images_zca_N.pt of MTT) by --normalisation none."
+        )
+    mean, covariance = _moments(data, size)
+    eigenvalues, vectors = torch.linalg.eigh(covariance)
+    inverse = (vectors * (eigenvalues.clamp(min=0) + ZCA_EPSILON).sqrt()) @ vectors.T
 
-    mean: Tensor
-    inverse: Tensor
-
-    @classmethod
-    def of(cls, data: ImageData) -> "Whitening":
-        """Fit it; raises DataError where an image has more than ZCA_LIMIT values, as the matrix has their square."""
-        size = data.channels * math.prod(data.image_size)
-        if size > ZCA_LIMIT:
-            raise DataError(
-                f"The ZCA whitening of {data.name} takes a matrix of {size} by {size}; up to {ZCA_LIMIT} values per "
-                "image are possible. Import the un-whitened copy (images_zca_N.pt of MTT) by --normalisation none."
-            )
-        mean, covariance = _moments(data, size)
-        eigenvalues, vectors = torch.linalg.eigh(covariance)
-        roots = (eigenvalues.clamp(min=0) + ZCA_EPSILON).sqrt()
-        return cls(mean, (vectors * roots) @ vectors.T)
-
-    def undo(self, pixels: Tensor) -> Tensor:
-        """Whitened images in their own space; the dtype stays."""
-        own = pixels.flatten(1).double() @ self.inverse + self.mean
+    def undo(pixels: Tensor) -> Tensor:
+        own = pixels.flatten(1).double() @ inverse + mean
         return own.view_as(pixels).to(pixels.dtype)
+
+    return undo
 
 
 def _moments(data: ImageData, size: int) -> tuple[Tensor, Tensor]:
@@ -203,7 +194,7 @@ def _inverse(name: str, data: ImageData) -> Callable[[Tensor], Tensor]:
     if name == "none":
         return lambda pixels: pixels
     if name == "zca":
-        return Whitening.of(data).undo
+        return unwhitening(data)
     mean, std = _statistics(name, data)
     if len(mean) != data.channels:
         raise ConfigError(f"--normalisation {name} is of {len(mean)} channels; {data.name} has {data.channels}.")

@@ -50,7 +50,26 @@ class Metric(evaluate.Metric):
 
 
 class AccuracyScore(Metric):
-    """A score of mean accuracies: a column for each, named in ACCURACIES, with a row for each student."""
+    """A score of mean accuracies: a column for each that `_compute` has no default for, with a row for each student.
+
+    Attributes:
+        about: what it is.
+        source: the paper, as BibTeX, if it is from one.
+        options: of `_compute`, if it has any.
+    """
+
+    about: str
+    source = options = ""
+
+    def _info(self) -> evaluate.MetricInfo:
+        taken = inspect.signature(self._compute).parameters.values()
+        names = [parameter.name for parameter in taken if parameter.default is parameter.empty]
+        return evaluate.MetricInfo(
+            description=self.about,
+            citation=self.source,
+            inputs_description=inputs_description(names, self.options),
+            features=datasets.Features({name: datasets.Value("float64") for name in names}),
+        )
 
     def add_batch(self, *, predictions=None, references=None, **accuracies) -> None:
         """Add students, as `columns` takes them; predictions and references are passed over."""
@@ -61,12 +80,7 @@ class AccuracyScore(Metric):
         self.add_batch(**accuracies)
 
 
-def features(*names: str) -> datasets.Features:
-    """The columns of these accuracies."""
-    return datasets.Features({name: datasets.Value("float64") for name in names})
-
-
-def inputs_description(*names: str, options: str = "") -> str:
+def inputs_description(names: Sequence[str], options: str) -> str:
     """What a user of the metric has to know of its columns and options."""
     lines = [
         "",

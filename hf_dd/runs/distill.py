@@ -9,9 +9,9 @@ from accelerate import Accelerator
 
 from hf_dd import hub
 from hf_dd.artefacts import distilled_folder
-from hf_dd.artefacts.decoded import training_images
 from hf_dd.artefacts.distilled_folder import Artefact
 from hf_dd.artefacts.provenance import command_line
+from hf_dd.artefacts.rows import training_images
 from hf_dd.config import DataConfig, DistillConfig, EvaluationConfig, InMemory
 from hf_dd.config.base import part
 from hf_dd.core.processes import new_accelerator

@@ -5,6 +5,7 @@ tests/artefacts/test_cards.py, then read the difference.
 """
 
 import copy
+import dataclasses
 import json
 import os
 from pathlib import Path
@@ -13,7 +14,7 @@ import pytest
 import yaml
 from huggingface_hub import DatasetCard, ModelCard, parse_eval_result_entries
 
-from hf_dd.artefacts import cards, hub_metadata
+from hf_dd.artefacts import hub_metadata
 from hf_dd.artefacts.cards import DistilledRecord, TeacherRecord
 from tests.factories import assert_clean
 
@@ -388,7 +389,7 @@ def test_the_front_matter_of_a_teacher(trained):
 
 def test_a_record_comes_back_from_its_json(distilled, trained):
     for record in (distilled, trained):
-        again = type(record)(**json.loads(json.dumps(cards.as_json(record))))
+        again = type(record)(**json.loads(json.dumps(dataclasses.asdict(record))))
         assert again == record and again is not record
 
 

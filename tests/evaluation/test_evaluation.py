@@ -169,7 +169,8 @@ def test_test_labels_cannot_influence_a_choice(data, baseline_too):
     assert chosen == [(0.01, 40)] * 3
     evaluated = evaluation_of(data, **options)
     evaluated.data = dataclasses.replace(evaluated.data, test=Untouchable())
-    (job,) = evaluated.choose([evaluation.Choice(candidate, "MLP", evaluated.options(candidate, evaluated.protocol))])
+    options = evaluated.options(candidate, evaluated.protocol)
+    (job,) = evaluated.choose([[evaluation.Job(candidate, "MLP", option) for option in options]])
     assert (job.protocol.learning_rate, job.protocol.epochs) == (0.01, 40)
     assert str(job.protocol) == "dc v1, changed: epochs 40"  # the rate is the protocol's own
 
@@ -297,7 +298,7 @@ def test_a_data_set_to_choose_on_has_nothing_of_the_test_split_and_statistics_of
 @pytest.mark.parametrize("kind", ["random", "herding", "k-centers", "full"])
 def test_baselines_are_remembered(data, kind, monkeypatch):
     monkeypatch.setattr(
-        candidates.selection,
+        candidates.coresets,
         "select",
         lambda data, kind, ipc, *_, **__: torch.cat([m[:ipc] for m in data.class_index]),
     )
@@ -306,7 +307,7 @@ def test_baselines_are_remembered(data, kind, monkeypatch):
         return baseline(kind, data, 2, 0, processes.new_accelerator("no").autocast)
 
     first = evaluation_of(data).run([candidate()], ["MLP"], 2)
-    monkeypatch.setattr(candidates.selection, "select", None)
+    monkeypatch.setattr(candidates.coresets, "select", None)
     more = evaluation_of(data).run([candidate()], ["MLP"], 3)
     assert more.rows[0].scores[:2] == first.rows[0].scores and more.rows[0].baseline == kind
     monkeypatch.setattr(Evaluation, "train", None)

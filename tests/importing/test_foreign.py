@@ -21,7 +21,7 @@ from hf_dd.data.image_data import load_data
 from hf_dd.errors import ConfigError, DataError, RunError
 from hf_dd.importing.class_order import judge, known_order
 from hf_dd.importing.formats import load_tensors
-from hf_dd.importing.normalisation import FIELD_STATISTICS, Whitening, to_own_space
+from hf_dd.importing.normalisation import FIELD_STATISTICS, to_own_space, unwhitening
 from hf_dd.nn.tiles import decode_tiles
 from hf_dd.synthetic.distilled_set import to_dataset, to_eight_bits, to_pil
 from hf_dd.synthetic.synthetic_set import SyntheticSet
@@ -336,7 +336,7 @@ def test_whole_numbers_are_images(digits):
 def test_a_whitening_that_is_too_large(digits):
     images = digits.train.images.repeat(1, 3, 5, 5)[:20]
     with pytest.raises(DataError, match=r"a matrix of 4800 by 4800; up to 4096 .*images_zca_N\.pt"):
-        Whitening.of(dataclasses.replace(digits, train=dataclasses.replace(digits.train, images=images)))
+        unwhitening(dataclasses.replace(digits, train=dataclasses.replace(digits.train, images=images)))
 
 
 # ------------------------------------------------------------------------------------- the order of the classes

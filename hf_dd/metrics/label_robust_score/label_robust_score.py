@@ -2,30 +2,21 @@
 
 from statistics import fmean
 
-import evaluate
-
 from hf_dd.metrics import scores
 
-INPUTS = ("full", "distilled", "distilled_best", "random_best")
 DESCRIPTION = """\
 DD-Ranking's label-robust score (LRS): what a distilled set is worth once the gain of soft labels is taken apart.
 With HLR = full − distilled (hard label recovery), IOR = distilled_best − random_best (improvement over random) and
 a = weight · IOR − (1 − weight) · HLR it is (e^a − e⁻¹) / (e − e⁻¹), in [0, 1], the higher the better. The accuracies
 are fractions; the authors' package feeds percentages into the exponential.
 """
-OPTIONS = "weight: of IOR against HLR, in [0, 1]; 0.5 is the authors'."
 
 
 class LabelRobustScore(scores.AccuracyScore):
     """LRS of mean accuracies, in [0, 1], and the differences HLR and IOR that it comes from, in [−1, 1]."""
 
-    def _info(self) -> evaluate.MetricInfo:
-        return evaluate.MetricInfo(
-            description=DESCRIPTION,
-            citation=scores.DD_RANKING,
-            inputs_description=scores.inputs_description(*INPUTS, options=OPTIONS),
-            features=scores.features(*INPUTS),
-        )
+    about, source = DESCRIPTION, scores.DD_RANKING
+    options = "weight: of IOR against HLR, in [0, 1]; 0.5 is the authors'."
 
     def _compute(self, full, distilled, distilled_best, random_best, weight: float = 0.5) -> dict[str, float]:
         recovery = fmean(full) - fmean(distilled)

@@ -2,24 +2,14 @@
 
 from statistics import fmean
 
-import evaluate
-
 from hf_dd.errors import DataError
 from hf_dd.metrics import scores
-
-INPUTS = ("distilled", "full")
 
 
 class RelativeAccuracy(scores.AccuracyScore):
     """Mean accuracy of the distilled set over that of the full set: 1 where nothing is lost; DataError at full = 0."""
 
-    def _info(self) -> evaluate.MetricInfo:
-        return evaluate.MetricInfo(
-            description="Mean accuracy of students of a distilled set, divided by that of students of the full set.",
-            citation="",
-            inputs_description=scores.inputs_description(*INPUTS),
-            features=scores.features(*INPUTS),
-        )
+    about = "Mean accuracy of students of a distilled set, divided by that of students of the full set."
 
     def _compute(self, distilled, full) -> dict[str, float]:
         if not any(full):
