@@ -105,7 +105,7 @@ def find(reference: str, repo_type: RepoType = "model") -> Place | None:
     if repo_type == "model" and "@" in reference and not Path(reference).is_dir():
         folder, _, revision = reference.rpartition("@")
     if folder and (path := Path(folder).expanduser()).is_dir():
-        return Place(str(path), revision, True, repo_type)
+        return Place(str(path), revision or None, True, repo_type)
     named = REFERENCE.fullmatch(reference)
     return named and Place(named["repo_id"], named["revision"], False, repo_type)
 
