@@ -179,6 +179,7 @@ def clear_errors(what: str) -> Iterator[None]:
         status = error.response.status_code if error.response is not None else None
         reason = {
             401: f"the token isn't accepted.{login}",
+            404: f"it doesn't exist at {endpoint()}, or is private.",
             403: "your token may not do that there; it needs write access to this namespace.",
             412: "somebody else pushed meanwhile; run the push again.",
         }.get(status, f"{endpoint()} answered {status}: {first_line(error)}")
@@ -342,11 +343,6 @@ def create_collection(
 def read_collection(slug: str) -> Collection:
     """A collection with all of its items."""
     with clear_errors(f"collection {slug}"):
-        try:
-            found = api().get_collection(slug)
-        except HfHubHTTPError as error:
-            if error.response is not None and error.response.status_code == 404:
-                raise HubError(f"Collection {slug} doesn't exist at {endpoint()}, or is private.") from error
-            raise
+        found = api().get_collection(slug)
     items = tuple(CollectionItem(item.item_id, item.item_type, item.note or "") for item in found.items)
     return Collection(found.slug, found.title, items)

@@ -28,17 +28,15 @@ class Lock:
 
     Attributes:
         source: a collection's slug, a file or folder, or the `owner/name@sha` of a distilled set.
-        pins: at least one.
-        written: what `pool.json` says of each; None of a collection, whose notes give the commits alone.
+        pins: at least one; of a `pool.json` as `TeacherSpec`, which the notes of a collection don't give.
     """
 
     source: str
-    pins: list[hub.Pin]
-    written: list[TeacherSpec] | None = None
+    pins: Sequence[hub.Pin]
 
     def specs(self) -> list[TeacherSpec]:
         """What is known of each teacher: as it was written, else as its files say; raises TeacherError or HubError."""
-        return self.written or [described(pin) for pin in self.pins]
+        return [pin if isinstance(pin, TeacherSpec) else described(pin) for pin in self.pins]
 
 
 def read(place: str) -> Lock:
@@ -79,7 +77,7 @@ def of_file(path: Path, source: str) -> Lock:
         ) from error
     if not specs:
         raise TeacherError(f"{source} names no teacher: a pool holds at least one.")
-    return Lock(source, [hub.Pin(spec.repo_id, spec.revision, spec.sha) for spec in specs], specs)
+    return Lock(source, specs)
 
 
 def specs_of(entries: Iterable[dict[str, Any]]) -> list[TeacherSpec]:
@@ -135,7 +133,7 @@ def pins_of(collection: hub.Collection) -> Iterator[hub.Pin]:
 def described(pin: hub.Pin) -> TeacherSpec:
     """What the files of a teacher say of it, its weights aside; raises TeacherError or HubError."""
     folder = locate(pin)[1] if pin.local else hub.pull(pin, files=adapters.DESCRIPTION)
-    with naming(pin):
+    with naming(f"Teacher {pin}"):
         return TeacherSpec(pin.repo_id, pin.revision, pin.sha, **adapters.about(folder))
 
 
@@ -157,15 +155,11 @@ def moved(pin: hub.Pin) -> str | None:
 
 def difference(first: Lock, second: Lock) -> tuple[list[hub.Pin], list[hub.Pin], list[tuple[hub.Pin, hub.Pin]]]:
     """What is in the first pool alone, in the second alone, and what moved: a revision at two commits."""
-
-    def by_revision(pins: Sequence[hub.Pin], others: Sequence[hub.Pin]) -> dict[tuple[str, str], hub.Pin]:
-        return {(pin.repo_id, pin.revision): pin for pin in pins if pin not in others}
-
-    before, after = by_revision(first.pins, second.pins), by_revision(second.pins, first.pins)
+    before, after = ({(pin.repo_id, pin.revision): pin for pin in lock.pins} for lock in (first, second))
     return (
         [pin for place, pin in before.items() if place not in after],
         [pin for place, pin in after.items() if place not in before],
-        [(pin, after[place]) for place, pin in before.items() if place in after],
+        [(pin, after[place]) for place, pin in before.items() if place in after and after[place].sha != pin.sha],
     )
 
 

@@ -120,10 +120,8 @@ class Teacher(nn.Module):
 
         Raises TeacherError where one image of this form doesn't give such logits.
         """
-        try:
+        with naming(f"Teacher {name}"):
             adapted = adapt_module(module, image_size, channels, mean, std, class_names, dataset)
-        except TeacherError as error:
-            raise TeacherError(f"Teacher {name}: {error}") from error
         sha = f"{hub.DIGEST}{digest_of(module)}"
         return cls(adapted, TeacherSpec(f"{IN_MEMORY}{name}", "in-memory", sha, **adapted.about))
 
@@ -161,9 +159,8 @@ class Teacher(nn.Module):
     @property
     def bytes(self) -> int:
         """What its weights take as they are stored, a fitted head's too."""
-        parts = [self.network] if self.head is None else [self.network, self.head]
-        values = (value for part in parts for value in part.state_dict().values())
-        return sum(value.numel() * value.element_size() for value in values)
+        weights = [value for name, value in self.state_dict().items() if name not in ("mean", "std")]
+        return sum(value.numel() * value.element_size() for value in weights)
 
     def give_head(self, head: FittedHead) -> "Teacher":
         """Let a fitted head give the logits from now on, in place, in the network's dtype and on its device."""
@@ -232,7 +229,7 @@ def locate(teacher: str | hub.Pin, trusted: Sequence[str] = ()) -> tuple[hub.Pin
     opted_in = pin.repo_id in trusted
     folder = hub.pull(pin, files=adapters.FILES + adapters.UNSAFE_FILES * opted_in)
     if not opted_in and not any(folder.glob(adapters.WEIGHTS[0])):
-        with naming(pin):
+        with naming(f"Teacher {pin}"):
             adapters.require_safetensors(hub.list_files(pin))
     return pin, folder
 
@@ -253,12 +250,12 @@ def locate_again(pin: hub.Pin) -> Path:
 
 
 @contextlib.contextmanager
-def naming(pin: hub.Pin) -> Iterator[None]:
+def naming(teacher: str) -> Iterator[None]:
     """Put a teacher's name before what is said of it."""
     try:
         yield
     except TeacherError as error:
-        raise TeacherError(f"Teacher {pin}: {error}") from error
+        raise TeacherError(f"{teacher}: {error}") from error
 
 
 def locate_locally(folder: Path, revision: str | None = None) -> tuple[hub.Pin, Path]:
@@ -305,6 +302,6 @@ def load_teacher(pin: hub.Pin, folder: Path, trusted: Sequence[str] = ()) -> Tea
     Without pickle or remote code, but for the repositories in `trusted`.
     """
     opted_in = pin.repo_id in trusted
-    with naming(pin):
+    with naming(f"Teacher {pin}"):
         adapted = adapters.adapt(folder, opted_in)
     return Teacher(adapted, TeacherSpec(pin.repo_id, pin.revision, pin.sha, trusted=opted_in, **adapted.about))
