@@ -47,9 +47,12 @@ class FeatureMemory:
         self.dtype = getattr(torch, dtype)
         self.accelerator = accelerator
 
-    def remembered(self, kind: str, teacher: Teacher, compute: Callable[[], Tensor]) -> Tensor:
-        """What `compute` gives of a teacher, or gave in an earlier run, on the data's device, as on every process."""
-        return self.kept(kind, teacher, [kind], lambda: {kind: compute()})[kind].to(self.data.device)
+    def remembered(
+        self, kind: str, teacher: Teacher, compute: Callable[[], Tensor], everywhere: bool = True
+    ) -> Tensor | None:
+        """What `compute` gives of a teacher, or gave in an earlier run, on the data's device; see `kept`."""
+        found = self.kept(kind, teacher, [kind], lambda: {kind: compute()}, everywhere=everywhere)
+        return found and found[kind].to(self.data.device)
 
     def kept(
         self,
@@ -109,10 +112,7 @@ class FeatureMemory:
 
         The chunks that a teacher sees are dealt out to the processes, and are the same for any number of them.
         """
-        found = self.kept(
-            "features", teacher, ["features"], lambda: {"features": self.compute_features(teacher)}, everywhere=False
-        )
-        return found and found["features"].to(self.data.device)
+        return self.remembered("features", teacher, lambda: self.compute_features(teacher), everywhere=False)
 
     @torch.no_grad()
     def compute_features(self, teacher: Teacher) -> Tensor:
