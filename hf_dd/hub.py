@@ -6,6 +6,7 @@ here.
 
 import contextlib
 import functools
+import os
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -104,7 +105,8 @@ def find(reference: str, repo_type: RepoType = "model") -> Place | None:
     folder, revision = reference, None
     if repo_type == "model" and "@" in reference and not Path(reference).is_dir():
         folder, _, revision = reference.rpartition("@")
-    if folder and (path := Path(folder).expanduser()).is_dir():
+    path = Path(os.path.expanduser(folder))  # where pathlib's raises for a user that there isn't
+    if folder and path.is_dir():
         return Place(str(path), revision or None, True, repo_type)
     named = REFERENCE.fullmatch(reference)
     return named and Place(named["repo_id"], named["revision"], False, repo_type)

@@ -53,7 +53,8 @@ def test_a_repository_is_named_with_its_revision(reference, repo_id, revision, n
 
 
 @pytest.mark.parametrize(
-    "reference", ["", "@v1", "nothing", "a/b/c", "a/@v1", "lab/set@", "./lab/set", "~/nothing", "-a/b"]
+    "reference",
+    ["", "@v1", "nothing", "a/b/c", "a/@v1", "lab/set@", "./lab/set", "~/nothing", "~nobody-at-all/x", "-a/b"],
 )
 def test_what_is_neither_leads_nowhere(reference):
     assert hub.find(reference) is None and hub.find(reference, "dataset") is None
