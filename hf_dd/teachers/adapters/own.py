@@ -23,7 +23,9 @@ def matches(folder: Path, config: dict) -> bool:
 
 def adapt(folder: Path, config: dict, trusted: bool) -> Adapted:
     """A network of ours; raises TeacherError. Nothing of it is ever pickled, so `trusted` changes nothing."""
-    return of_network(networks.load(folder), *stated(folder))
+    network = networks.load(folder)
+    facts, recorded = stated(folder)
+    return of_network(network, facts | network.config, recorded)
 
 
 def about(folder: Path, config: dict) -> dict[str, Any]:
