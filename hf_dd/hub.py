@@ -5,6 +5,9 @@ here.
 """
 
 import contextlib
+import functools
+import os
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,19 +31,85 @@ from hf_dd.errors import HubError
 from hf_dd.version import __version__
 
 RepoType = Literal["model", "dataset"]
+REFERENCE = re.compile(r"(?P<repo_id>\w[\w.-]*/\w[\w.-]*)(@(?P<revision>.+))?")
+DIGEST = "sha256:"  # before the digest of weights, which stands where a commit would, for what is no repository
 DESCRIPTION_LIMIT, NOTE_LIMIT = 150, 500  # characters of a collection's description and of an item's note
 
 
 @dataclass(frozen=True)
 class Pin:
-    """A repository at one commit: what was asked (`revision`) and what it meant (`sha`, 40 hex digits)."""
+    """A repository at one commit: what was asked (`revision`) and what it meant (`sha`, 40 hex digits).
+
+    A teacher from a folder has the folder as its `repo_id`, and as its `sha` `sha256:` and the digest of its weights.
+    """
 
     repo_id: str
     revision: str
     sha: str
 
+    @property
+    def local(self) -> bool:
+        """Whether it is no repository, but lies on this machine."""
+        return self.sha.startswith(DIGEST)
+
+    @property
+    def reference(self) -> str:
+        """What names exactly this again: the repository at its commit, or the local folder."""
+        return self.repo_id if self.local else f"{self.repo_id}@{self.sha}"
+
     def __str__(self) -> str:
-        return f"{self.repo_id}@{self.revision} ({self.sha[:8]})"
+        return f"{self.repo_id}@{self.revision} ({self.sha.removeprefix(DIGEST)[:8]})"
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a reference leads: to a folder of this machine, or to a repository of the Hub.
+
+    Attributes:
+        path: of the folder, or the repository's id.
+        revision: what stood behind the `@`, or None.
+        local: whether it is a folder.
+        repo_type: of the repository.
+    """
+
+    path: str
+    revision: str | None
+    local: bool
+    repo_type: RepoType
+
+    @functools.cached_property
+    def pin(self) -> Pin | None:
+        """The commit that it means now, asked for once; None for a folder. Raises HubError."""
+        if self.local:
+            return None
+        try:
+            return resolve(f"{self.path}@{self.revision}" if self.revision else self.path, repo_type=self.repo_type)
+        except HubError as error:
+            raise HubError(f"{error} (There is no folder of this name either.)") from error
+
+    @property
+    def name(self) -> str:
+        """What to call what lies there: `owner/name@revision`, or the folder by its own name."""
+        return f"{self.path}@{self.revision or 'main'}" if not self.local else Path(self.path).resolve().name
+
+    def folder(self, files: Sequence[str]) -> Path:
+        """A folder that holds those of these files (glob patterns) that there are; raises HubError."""
+        return Path(self.path) if self.local else pull(self.pin, repo_type=self.repo_type, files=files)
+
+
+def find(reference: str, repo_type: RepoType = "model") -> Place | None:
+    """Where a reference leads, to a folder before a repository; None where it is of neither form.
+
+    The folder of a model may have its revisions as folders, and is named with one of them: `folder@revision`.
+    """
+    folder, revision = reference, None
+    if repo_type == "model" and "@" in reference and not Path(reference).is_dir():
+        folder, _, revision = reference.rpartition("@")
+    path = Path(os.path.expanduser(folder))  # where pathlib's raises for a user that there isn't
+    if folder and path.is_dir():
+        return Place(str(path), revision or None, True, repo_type)
+    named = REFERENCE.fullmatch(reference)
+    return named and Place(named["repo_id"], named["revision"], False, repo_type)
 
 
 @dataclass(frozen=True)
@@ -112,6 +181,7 @@ def clear_errors(what: str) -> Iterator[None]:
         status = error.response.status_code if error.response is not None else None
         reason = {
             401: f"the token isn't accepted.{login}",
+            404: f"it doesn't exist at {endpoint()}, or is private.",
             403: "your token may not do that there; it needs write access to this namespace.",
             412: "somebody else pushed meanwhile; run the push again.",
         }.get(status, f"{endpoint()} answered {status}: {first_line(error)}")
@@ -123,17 +193,12 @@ def first_line(error: Exception) -> str:
     return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
 
 
-def split_reference(reference: str) -> tuple[str, str | None]:
-    """`owner/name@revision` as (`owner/name`, revision); the revision is None where none is given."""
-    repo_id, _, revision = reference.partition("@")
-    if repo_id.count("/") != 1 or not all(repo_id.split("/")) or reference.endswith("@"):
-        raise HubError(f"{reference!r} isn't a Hub reference: write owner/name or owner/name@revision.")
-    return repo_id, revision or None
-
-
 def resolve(reference: str, repo_type: RepoType = "model") -> Pin:
     """The commit that `owner/name@revision` means now (`main` without a revision); raises HubError."""
-    repo_id, revision = split_reference(reference)
+    named = REFERENCE.fullmatch(reference)
+    if named is None:
+        raise HubError(f"{reference!r} isn't a Hub reference: write owner/name or owner/name@revision.")
+    repo_id, revision = named["repo_id"], named["revision"]
     with clear_errors(f"{repo_type} {reference}"):
         resolved = api().resolve_revision(repo_id, repo_type=repo_type, revision=revision)
     return Pin(repo_id, revision or "main", str(resolved.resolved))
@@ -280,11 +345,6 @@ def create_collection(
 def read_collection(slug: str) -> Collection:
     """A collection with all of its items."""
     with clear_errors(f"collection {slug}"):
-        try:
-            found = api().get_collection(slug)
-        except HfHubHTTPError as error:
-            if error.response is not None and error.response.status_code == 404:
-                raise HubError(f"Collection {slug} doesn't exist at {endpoint()}, or is private.") from error
-            raise
+        found = api().get_collection(slug)
     items = tuple(CollectionItem(item.item_id, item.item_type, item.note or "") for item in found.items)
     return Collection(found.slug, found.title, items)

@@ -263,11 +263,14 @@ def write_images(
 
 def load_distilled(reference: str) -> tuple[str, DistilledSet, dict[str, Any]]:
     """A distilled set by folder or Hub reference: its name, what students train on, and its record (maybe empty)."""
-    pin = None if Path(reference).is_dir() else hub.resolve(reference, "dataset")
-    folder = hub.pull(pin, "dataset", files=[RECORD]) if pin else Path(reference)
-    name = f"{pin.repo_id}@{pin.revision}" if pin else folder.resolve().name
-    record = files.read_json(folder / RECORD) if (folder / RECORD).is_file() else {}
-    return name, read_rows(pin.repo_id if pin else reference, pin, name, record), record
+    place = hub.find(reference, "dataset")
+    if place is None:
+        raise HubError(
+            f"There is no distilled set {reference!r}: give a folder, or owner/name or owner/name@revision of the Hub."
+        )
+    path = place.folder([RECORD]) / RECORD
+    record = files.read_json(path) if path.is_file() else {}
+    return place.name, read_rows(place, record), record
 
 
 def push(folder: str | Path, repo_id: str | None = None, **options: Any) -> hub.Publication | hub.Pin:

@@ -95,18 +95,15 @@ def dataset_info(configurations: dict[str, tuple["datasets.Dataset", Path]]) -> 
     return front.to_dict()["dataset_info"]
 
 
-def read_rows(path: str, pin: hub.Pin | None, name: str, record: dict[str, Any]) -> DistilledSet:
-    """What students train on of a set in a folder or a pinned repository; raises DataError where it is no such set.
+def read_rows(place: hub.Place, record: dict[str, Any]) -> DistilledSet:
+    """What students train on of the set that lies there; raises DataError where it is no such set.
 
-    Args:
-        path: the folder, or the repository's id.
-        pin: the repository's commit, or None for a folder.
-        name: of the set, for errors.
-        record: its `hf_dd.json`, empty if it has none.
+    `record` is its `hf_dd.json`, empty if it has none.
     """
-    found = from_dataset(_train(path, pin, name), name)
+    name = place.name
+    found = from_dataset(_train(place), name)
     if record.get("decoded"):
-        found = found.decoded(from_dataset(_train(path, pin, name, "decoded"), name), name)
+        found = found.decoded(from_dataset(_train(place, "decoded"), name), name)
     about = record.get("soft_labels")
     if not isinstance(about, dict):  # of an imported set it is only known whether it has any
         return found
@@ -119,11 +116,13 @@ def read_rows(path: str, pin: hub.Pin | None, name: str, record: dict[str, Any])
     return dataclasses.replace(found, temperature=temperature, taught_by=tuple(about.get("teachers", ())))
 
 
-def _train(path: str, pin: hub.Pin | None, name: str, configuration: str | None = None) -> "datasets.Dataset":
-    splits = load_splits(path, DataConfig(dataset_config=configuration), pin)
+def _train(place: hub.Place, configuration: str | None = None) -> "datasets.Dataset":
+    splits = load_splits(place, DataConfig(dataset_config=configuration))
     if "train" not in splits:
-        raise DataError(f"{name} isn't a distilled set of hf_dd: it has no split 'train', but {', '.join(splits)}.")
-    require_labels(splits["train"], name)
+        raise DataError(
+            f"{place.name} isn't a distilled set of hf_dd: it has no split 'train', but {', '.join(splits)}."
+        )
+    require_labels(splits["train"], place.name)
     return splits["train"]
 
 

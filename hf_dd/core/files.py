@@ -88,7 +88,7 @@ def write_json(path: Path, content: Any) -> None:
     write_text(path, json.dumps(content, indent=2))
 
 
-def read_json(path: Path, kind: type = dict, **fields: Any) -> Any:
+def read_json(path: Path, kind: type = dict, /, **fields: Any) -> Any:
     """The content of a JSON file: a `kind`; of a mapping, `fields` says which it has to give, each by its type.
 
     Raises RunError, naming the file and the fields, where it isn't there or doesn't hold that.

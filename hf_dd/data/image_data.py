@@ -156,7 +156,6 @@ def load_data(config: Any) -> ImageData:
     """
     config = config if isinstance(config, DataConfig) else DataConfig(dataset=config)
     source = read_source(config)
-    facts = facts_of(source.train, source.class_names)
     return ImageData(
         name=source.name,
         reference=config.dataset,
@@ -167,17 +166,15 @@ def load_data(config: Any) -> ImageData:
         class_names=source.class_names,
         train=source.train,
         test=source.test,
-        mean=tuple(facts["mean"]),
-        std=tuple(facts["std"]),
-        fingerprint=facts["fingerprint"],
-        class_index=[(source.train.labels == label).nonzero().flatten() for label in range(len(source.class_names))],
+        **facts_of(source.train, source.class_names),
     )
 
 
 def facts_of(train: Split, class_names: list[str]) -> dict[str, Any]:
-    """`mean`, `std` and `fingerprint` of a training split.
+    """`mean`, `std`, `fingerprint` and `class_index` of a training split, see `ImageData`.
 
-    They take a pass over all pixels: for a split that is too large for memory they are kept beside its file.
+    But for the last they take a pass over all pixels: for a split that is too large for memory they are kept beside
+    its file.
     """
 
     def compute() -> dict[str, Any]:
@@ -185,9 +182,12 @@ def facts_of(train: Split, class_names: list[str]) -> dict[str, Any]:
         return {"mean": mean, "std": std, "fingerprint": fingerprint(train, class_names)}
 
     if isinstance(train.images, Tensor):
-        return compute()
-    path = train.images.path.with_suffix(f".{labelling(train.labels, class_names)}.json")
-    return cache.remembered(path, compute)
+        facts = compute()
+    else:
+        path = train.images.path.with_suffix(f".{labelling(train.labels, class_names)}.json")
+        facts = cache.remembered(path, compute)
+    members = [(train.labels == label).nonzero().flatten() for label in range(len(class_names))]
+    return facts | {"mean": tuple(facts["mean"]), "std": tuple(facts["std"]), "class_index": members}
 
 
 def channel_statistics(images: Images) -> tuple[tuple[float, ...], tuple[float, ...]]:

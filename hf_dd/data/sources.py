@@ -7,7 +7,6 @@ import hashlib
 import importlib.metadata
 import json
 import math
-import re
 import zlib
 from collections import Counter
 from collections.abc import Sequence
@@ -29,7 +28,6 @@ from hf_dd.errors import ConfigError, DataError, HubError, some
 if TYPE_CHECKING:
     import datasets
 
-HUB_REFERENCE = re.compile(r"\w[\w.-]*/\w[\w.-]*(@.+)?")
 LABEL_NAMES = ("label", "labels", "target", "targets", "class", "category", "fine_label")
 TEST_SPLITS = ("test", "validation", "valid", "val")
 FASHION_MNIST = "514d52e504140973c60ce7ce8a69e801"  # fingerprint of the original files, classes unnamed
@@ -63,25 +61,21 @@ def read_source(config: DataConfig) -> Source:
     """Read the data set that `config` names; raises DataError, HubError or ConfigError, each with the way out."""
     if config.dataset.startswith(IN_MEMORY):
         return read_given(config)
-    folder = Path(config.dataset).expanduser()
     if config.dataset == "digits":
         return _at_size(read_digits(), config)
-    if config.dataset and folder.is_dir():
-        if _find_idx(folder, "train-images", 3):
-            return _at_size(read_idx_folder(folder), config)
-        return read_dataset(load_splits(str(folder), config), config, folder.resolve().name)
-    if HUB_REFERENCE.fullmatch(config.dataset):
-        try:
-            pin = hub.resolve(config.dataset, repo_type="dataset")
-        except HubError as error:
-            raise HubError(f"{error} (There is no folder of this name either.)") from error
-        source = read_dataset(load_splits(pin.repo_id, config, pin), config, pin.repo_id)
-        return dataclasses.replace(source, pin=pin, license=hub.dataset_license(pin) or "unknown")
-    hint = " Did you mean 'digits'?" if difflib.get_close_matches(config.dataset.lower(), ["digits"]) else ""
-    raise DataError(
-        f"There is no data set {config.dataset!r}.{hint} --dataset takes a Hub id (owner/name, owner/name@revision), "
-        "a folder that load_dataset reads, a folder of IDX files, or 'digits'."
-    )
+    place = hub.find(config.dataset, "dataset")
+    if place is None:
+        hint = " Did you mean 'digits'?" if difflib.get_close_matches(config.dataset.lower(), ["digits"]) else ""
+        raise DataError(
+            f"There is no data set {config.dataset!r}.{hint} --dataset takes a Hub id (owner/name, "
+            "owner/name@revision), a folder that load_dataset reads, a folder of IDX files, or 'digits'."
+        )
+    if not place.local:
+        source = read_dataset(load_splits(place, config), config, place.path)
+        return dataclasses.replace(source, pin=place.pin, license=hub.dataset_license(place.pin) or "unknown")
+    if _find_idx(Path(place.path), "train-images", 3):
+        return _at_size(read_idx_folder(Path(place.path)), config)
+    return read_dataset(load_splits(place, config), config, place.name)
 
 
 def read_given(config: DataConfig) -> Source:
@@ -315,13 +309,14 @@ def _choose_splits(splits: "datasets.DatasetDict", config: DataConfig) -> "dict[
     return {name: splits[name] for name in chosen.values() if name is not None}
 
 
-def load_splits(path: str, config: DataConfig, pin: hub.Pin | None = None) -> "datasets.DatasetDict":
-    """All splits of a folder or of a pinned repository; every error of `datasets` becomes one clear line."""
+def load_splits(place: hub.Place, config: DataConfig) -> "datasets.DatasetDict":
+    """All splits of a folder or of a repository; every error of `datasets` becomes one clear line."""
     import datasets
 
+    path, pin = place.path, place.pin
     what = f"Data set {pin or path}"
     try:
-        if pin is None and any((Path(path) / name).is_file() for name in ("dataset_dict.json", "state.json")):
+        if place.local and any((Path(path) / name).is_file() for name in ("dataset_dict.json", "state.json")):
             saved = datasets.load_from_disk(path)
             return saved if isinstance(saved, dict) else datasets.DatasetDict({str(saved.split or "train"): saved})
         with hub.clear_errors(what):

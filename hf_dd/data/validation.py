@@ -41,12 +41,4 @@ def held_out(data: ImageData, seed: int) -> ImageData:
     Statistics and fingerprint are those of the rest, so nothing that is remembered of the whole set is taken for it.
     """
     train = rest_of(data, seed)
-    facts = facts_of(train, data.class_names)
-    return dataclasses.replace(
-        validation_of(data, seed),
-        train=train,
-        mean=tuple(facts["mean"]),
-        std=tuple(facts["std"]),
-        fingerprint=facts["fingerprint"],
-        class_index=[(train.labels == label).nonzero().flatten() for label in range(data.num_classes)],
-    )
+    return dataclasses.replace(validation_of(data, seed), train=train, **facts_of(train, data.class_names))

@@ -3,13 +3,12 @@
 from collections.abc import Sequence
 from typing import Any
 
-from hf_dd import hub
 from hf_dd.config import DistillConfig
 from hf_dd.errors import ConfigError, DataError, RunError, TeacherError
 from hf_dd.evaluation.protocols import Protocol
 from hf_dd.teachers.feature_cache import FeatureMemory
 from hf_dd.teachers.fitted_head import fit_heads
-from hf_dd.teachers.pins import files_of, specs_of
+from hf_dd.teachers.pins import specs_of
 from hf_dd.teachers.pool import TeacherPool
 from hf_dd.teachers.soft_labels import logit_orders
 from hf_dd.teachers.teacher import TeacherSpec
@@ -83,10 +82,9 @@ def reloaded(specs: Sequence[TeacherSpec], memory: FeatureMemory | None, trusted
                 f"--trusted_teachers {spec.repo_id}, or name other teachers by --eval_teachers."
             )
     try:
-        files = [files_of(hub.Pin(spec.repo_id, spec.revision, spec.sha), trusted) for spec in specs]
+        pool = TeacherPool.from_references(specs, trusted=trusted)
     except TeacherError as error:
         raise TeacherError(f"{error} Name a teacher by --eval_teachers.") from error
-    pool = TeacherPool.from_files(files, trusted=trusted)
     heads = [spec.head for spec in specs if spec.head]
     for head in heads:
         if head["fingerprint"] != memory.data.fingerprint:

@@ -22,9 +22,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from hf_dd import hub
 from hf_dd.config import DataConfig, ImportConfig
 from hf_dd.data.batches import Images
-from hf_dd.data.sources import HUB_REFERENCE, read_dataset, read_source
+from hf_dd.data.sources import read_dataset, read_source
 from hf_dd.errors import ConfigError, DataError
 
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff"}
@@ -83,7 +84,7 @@ def read_foreign(config: ImportConfig) -> ForeignSet:
             return _read_file(_images_file(path), config)
         if form == "images" or (form == "auto" and _images_by_class(path)):
             return _read_image_folder(path, config)
-    elif not HUB_REFERENCE.fullmatch(config.foreign_set):
+    elif hub.find(config.foreign_set, "dataset") is None:
         raise DataError(
             f"There is no distilled set {config.foreign_set!r}: give a .pt file, a folder of .pt files or of images, "
             "or a data set that load_dataset reads."
@@ -259,7 +260,7 @@ def _read_rows(config: ImportConfig) -> ForeignSet:
     except DataError as error:  # it speaks of the options of a source
         text = re.sub(r"--(image_column|label_column)", r"--set_\1", str(error))
         raise DataError(text.replace("--train_split", "--set_split")) from error
-    pin = f"{source.pin.repo_id}@{source.pin.sha}" if source.pin else None
+    pin = source.pin and source.pin.reference
     pixels, labels = _in_memory(source.train.images), source.train.labels
     return ForeignSet(config.foreign_set, "dataset", pixels, labels, class_names=source.class_names, pin=pin)
 

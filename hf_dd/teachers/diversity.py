@@ -15,7 +15,7 @@ from torch import Tensor
 
 from hf_dd.core import cache
 from hf_dd.core.seeding import generator
-from hf_dd.data.batches import chunks_of, read_ahead
+from hf_dd.data.batches import in_chunks
 from hf_dd.data.image_data import ImageData
 from hf_dd.data.validation import validation_rows
 from hf_dd.teachers.pool import TeacherPool
@@ -97,8 +97,8 @@ def measured(pool: TeacherPool, data: ImageData, device: torch.device | str) -> 
 def seen(teacher: Teacher, data: ImageData, rows: Tensor, device: torch.device | str) -> tuple[Tensor, Tensor | None]:
     """Features (n, features) of these training images, and the classes (n,) predicted, if it knows the data set's."""
     order = teacher.logit_order(data.class_names) if teacher.knows(data.class_names) else None
-    images, features, predicted = data.train.images, [], []
-    for block in read_ahead(images, rows.tensor_split(max(1, chunks_of(len(rows), images, teacher.image_size)))):
+    features, predicted = [], []
+    for _, block in in_chunks(data.train.images, rows, seen=teacher.image_size):
         block = block.to(device).float() / 255
         features.append(teacher.features(block))
         if order is not None:

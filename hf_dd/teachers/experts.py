@@ -5,8 +5,8 @@ local run folder with a subfolder for each. Epoch 0 is the network as it was dra
 once; the weights of a commit are pulled when a step asks for them.
 """
 
+import functools
 import re
-from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,21 +15,21 @@ from torch import Tensor
 
 from hf_dd import hub
 from hf_dd.config import DistillConfig
-from hf_dd.core.files import read_json
 from hf_dd.data.image_data import ImageData
-from hf_dd.errors import RunError, TeacherError
+from hf_dd.errors import TeacherError
 from hf_dd.nn import networks
 from hf_dd.nn.networks import Network
-from hf_dd.teachers.teacher import locate_locally
+from hf_dd.teachers.adapters.own import stated
+from hf_dd.teachers.teacher import locate_locally, naming, run_of
 
 Parameters = dict[str, Tensor]
 
 TAG = re.compile(r"epoch-(0|[1-9]\d*)")
 DESCRIPTION = ("config.json", "hf_dd.json")
 FILES = (*DESCRIPTION, "model.safetensors")
+ORIGIN = ("architecture", "seed", "dataset")  # what a run's record says of an expert
 BYTES_IN_MEMORY = 1 << 30  # of the parameters that stay, over all experts
 STATISTICS_TOLERANCE = 1e-3  # of a channel's mean and std in [0, 1]: a quarter of a grey level
-ORIGIN = {"architecture": str, "seed": int, "dataset": str}  # what a record has to say of an expert
 SHAPE = ("in_channels", "image_size", "num_classes")
 
 
@@ -37,21 +37,36 @@ class Expert:
     """One trajectory.
 
     Attributes:
-        name: the repository's id, or the run's folder.
+        name: the repository's id, or the run's folder, as it was given.
+        place: where that leads.
         revisions: for each epoch that there is, its commit; "" in a local folder.
         pins: the epochs that a run may draw, see `select`; those of a local folder by the digest of their weights.
     """
 
     def __init__(self, reference: str):
         """Resolve the tags of `owner/name`, or list a local run's epochs; raises TeacherError or HubError."""
-        self.name = reference
-        self.local = Path(reference).is_dir()
-        found = local_revisions(Path(reference)) if self.local else hub_tags(reference)
+        place = hub.find(reference)
+        if place is None or place.revision:
+            raise TeacherError(
+                f"Expert {reference}: there is no such folder, and it isn't of the form owner/name. An expert is "
+                "named without a revision: its tags epoch-0, epoch-1, … are its trajectory."
+            )
+        self.name, self.place = reference, place
+        if place.local:
+            try:
+                found = dict.fromkeys(run_of(Path(place.path))["revisions"], "")
+            except TeacherError as error:
+                raise TeacherError(
+                    f"Expert {reference} is no folder of a finished run of `hf-dd pretrain`, with its epochs as "
+                    f"subfolders: {error}."
+                ) from error
+        else:  # the pin tells whether there is such a repository at all
+            found = hub.tags(reference, "model") if place.pin else {}
         self.revisions = {int(match[1]): sha for tag, sha in found.items() if (match := TAG.fullmatch(tag))}
         self.pins: dict[int, hub.Pin] = {}
         if not self.revisions:
             raise TeacherError(
-                f"Expert {reference} has no {'epochs' if self.local else 'tags'} epoch-0, epoch-1, …: it is no "
+                f"Expert {reference} has no {'epochs' if place.local else 'tags'} epoch-0, epoch-1, …: it is no "
                 "trajectory. `hf-dd pretrain --keep_epochs 0 1 2 …` makes one."
             )
 
@@ -68,35 +83,29 @@ class Expert:
     def pin(self, epoch: int) -> hub.Pin:
         """The commit of an epoch, or the digest of its weights in a local folder; raises TeacherError without them."""
         revision = f"epoch-{epoch}"
-        if self.local:
-            weights = Path(self.name) / revision / "model.safetensors"
+        if self.place.local:
+            weights = Path(self.place.path) / revision / "model.safetensors"
             if not weights.is_file():
                 raise TeacherError(f"Expert {self.name} lists {revision}, but there is no {weights}.")
-            return locate_locally(Path(self.name), revision)[0]
+            return locate_locally(Path(self.place.path), revision)[0]
         return hub.Pin(self.name, revision, self.revisions[epoch])
 
     def pull(self, epoch: int, files: Sequence[str] = FILES) -> Path:
         """The folder with the files of an epoch; raises HubError, or TeacherError where a local one has changed."""
         pin = self.pins[epoch]
-        if not self.local:
+        if not pin.local:
             return hub.pull(pin, files=files)
         if self.pin(epoch) != pin:
             raise TeacherError(f"Expert {pin} changed while it was in use.")
-        return Path(self.name) / pin.revision
+        return Path(pin.repo_id)
 
     def describe(self) -> dict[str, Any]:
         """What the first selected epoch's files say: the network, `class_names`, `mean`, `std`, and the `origin`."""
         epoch = min(self.pins)
         folder = self.pull(epoch, DESCRIPTION)
-        try:
-            config = read_json(folder / "config.json", class_names=list, mean=list, std=list)
-            record = read_json(folder / "hf_dd.json", **ORIGIN)
-            return config | {"origin": {key: record[key] for key in ORIGIN}}
-        except RunError as error:
-            raise TeacherError(
-                f"Expert {self.pins[epoch]} doesn't say what it is: config.json and hf_dd.json have to give its "
-                f"classes, statistics and origin. {error} `hf-dd pretrain` writes both."
-            ) from error
+        with naming(f"Expert {self.pins[epoch]}"):
+            config, about = stated(folder)
+        return config | {"origin": {key: about[key] for key in ORIGIN}}
 
     def require_fit(self, network: Network, data: ImageData) -> dict[str, Any]:
         """What `describe` says; raises TeacherError where a student can't follow it with this network and data."""
@@ -131,10 +140,9 @@ class Expert:
 
     def load(self, epoch: int, network: Network) -> Parameters:
         """The parameters at a selected epoch, on the CPU; raises TeacherError unless they are those of the network."""
-        try:
-            found = networks.load(self.pull(epoch))
-        except TeacherError as error:
-            raise TeacherError(f"Expert {self.pins[epoch]}: {error}") from error
+        folder = self.pull(epoch)
+        with naming(f"Expert {self.pins[epoch]}"):
+            found = networks.load(folder)
         if found.config != network.config:
             raise TeacherError(
                 f"Expert {self.pins[epoch]} is another network than at its first epoch: {found.config}, not "
@@ -157,8 +165,6 @@ class ExpertPool:
         self.experts = [Expert(reference) for reference in references]
         self._origins: list[dict[str, Any]] = []
         self._network: Network | None = None
-        self._loaded: OrderedDict[tuple[int, int], Parameters] = OrderedDict()
-        self._limit = 1
 
     @classmethod
     def from_config(cls, config: DistillConfig) -> "ExpertPool | None":
@@ -188,19 +194,16 @@ class ExpertPool:
         self._origins = [expert.require_fit(network, data)["origin"] for expert in self.experts]
         self._network = network
         size = sum(value.numel() * value.element_size() for value in network.parameters())
-        self._limit = max(1, BYTES_IN_MEMORY // size)
+        self._remembered = functools.lru_cache(max(1, BYTES_IN_MEMORY // size))(self._load)
 
     def parameters(self, index: int, epoch: int) -> Parameters:
         """The parameters of an expert at an epoch by name, as the student's are placed; not to be changed in place."""
-        key = (index, epoch)
-        if key not in self._loaded:
-            parameters = self.experts[index].load(epoch, self._network)
-            if len(self._loaded) >= self._limit:
-                self._loaded.popitem(last=False)
-            own = self._network.classifier.weight
-            self._loaded[key] = {name: value.to(own.device, own.dtype) for name, value in parameters.items()}
-        self._loaded.move_to_end(key)
-        return self._loaded[key]
+        return self._remembered(index, epoch)
+
+    def _load(self, index: int, epoch: int) -> Parameters:
+        own = self._network.classifier.weight
+        parameters = self.experts[index].load(epoch, self._network)
+        return {name: value.to(own.device, own.dtype) for name, value in parameters.items()}
 
     def lock(self) -> list[dict[str, Any]]:
         """Each expert for the record: `repo_id`, its origin, and the `epochs` in use with their `shas`."""
@@ -213,30 +216,6 @@ class ExpertPool:
             }
             for expert, origin in zip(self.experts, self._origins, strict=True)
         ]
-
-
-def hub_tags(reference: str) -> dict[str, str]:
-    """The tags of a repository with their commits; raises TeacherError for what is no name, HubError where none is."""
-    if reference.count("/") != 1 or reference.startswith((".", "/", "~")) or "@" in reference:
-        raise TeacherError(
-            f"Expert {reference}: there is no such folder, and it isn't of the form owner/name. An expert is named "
-            "without a revision: its tags epoch-0, epoch-1, … are its trajectory."
-        )
-    found = hub.tags(reference, "model")
-    if not found:
-        hub.resolve(reference)  # tells whether there is such a repository at all
-    return found
-
-
-def local_revisions(folder: Path) -> dict[str, str]:
-    """The epochs of a finished local run, without commits; raises TeacherError for a folder that holds none."""
-    try:
-        return dict.fromkeys(read_json(folder / "hf_dd.json", revisions=list)["revisions"], "")
-    except RunError as error:
-        raise TeacherError(
-            f"Expert {folder} is no folder of a finished run of `hf-dd pretrain`, with its epochs as subfolders: "
-            f"{error}"
-        ) from error
 
 
 def ranges(numbers: Iterable[int]) -> str:

@@ -47,9 +47,12 @@ class FeatureMemory:
         self.dtype = getattr(torch, dtype)
         self.accelerator = accelerator
 
-    def remembered(self, kind: str, teacher: Teacher, compute: Callable[[], Tensor]) -> Tensor:
-        """What `compute` gives of a teacher, or gave in an earlier run, on the data's device, as on every process."""
-        return self.kept(kind, teacher, [kind], lambda: {kind: compute()})[kind].to(self.data.device)
+    def remembered(
+        self, kind: str, teacher: Teacher, compute: Callable[[], Tensor], everywhere: bool = True
+    ) -> Tensor | None:
+        """What `compute` gives of a teacher, or gave in an earlier run, on the data's device; see `kept`."""
+        found = self.kept(kind, teacher, [kind], lambda: {kind: compute()}, everywhere=everywhere)
+        return found and found[kind].to(self.data.device)
 
     def kept(
         self,
@@ -109,10 +112,7 @@ class FeatureMemory:
 
         The chunks that a teacher sees are dealt out to the processes, and are the same for any number of them.
         """
-        found = self.kept(
-            "features", teacher, ["features"], lambda: {"features": self.compute_features(teacher)}, everywhere=False
-        )
-        return found and found["features"].to(self.data.device)
+        return self.remembered("features", teacher, lambda: self.compute_features(teacher), everywhere=False)
 
     @torch.no_grad()
     def compute_features(self, teacher: Teacher) -> Tensor:
@@ -137,7 +137,7 @@ def made_by(spec: TeacherSpec) -> Any:
 def local_files(spec: TeacherSpec) -> str:
     """A digest of a local teacher's configuration and code: its sha is of its weights alone. A commit needs none."""
     digest = hashlib.blake2b(digest_size=16)
-    if spec.sha.startswith("sha256:"):
+    if spec.local:
         folder = Path(spec.repo_id)
         for path in sorted([*folder.glob("config.json"), *folder.glob("*.py")]):
             digest.update(path.read_bytes())

@@ -11,11 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from hf_dd import hub
-from hf_dd.config import IN_MEMORY
 from hf_dd.core import files
 from hf_dd.errors import HfDdError, HubError, RunError, TeacherError
 from hf_dd.teachers import adapters
-from hf_dd.teachers.teacher import TeacherSpec, load_teacher, locate_locally, naming, pulled
+from hf_dd.teachers.teacher import TeacherSpec, load_teacher, locate, naming
 
 LOCK, TRACE = "pool.json", "trace.json"  # the second says how the first was chosen, if it was
 PIN_IN_NOTE = re.compile(r"(?P<revision>[^\s=]+)=(?P<sha>[0-9a-f]{40})")
@@ -29,17 +28,15 @@ class Lock:
 
     Attributes:
         source: a collection's slug, a file or folder, or the `owner/name@sha` of a distilled set.
-        pins: at least one; a local teacher's is its folder and `sha256:` and the digest of its weights.
-        written: what `pool.json` says of each; None of a collection, whose notes give the commits alone.
+        pins: at least one; of a `pool.json` as `TeacherSpec`, which the notes of a collection don't give.
     """
 
     source: str
-    pins: list[hub.Pin]
-    written: list[TeacherSpec] | None = None
+    pins: Sequence[hub.Pin]
 
     def specs(self) -> list[TeacherSpec]:
         """What is known of each teacher: as it was written, else as its files say; raises TeacherError or HubError."""
-        return self.written or [described(pin) for pin in self.pins]
+        return [pin if isinstance(pin, TeacherSpec) else described(pin) for pin in self.pins]
 
 
 def read(place: str) -> Lock:
@@ -47,20 +44,24 @@ def read(place: str) -> Lock:
 
     Raises TeacherError or HubError, naming the place, where there is none.
     """
-    path = Path(place)
-    if path.exists():
-        return of_file(path / LOCK if path.is_dir() else path, place)
+    if Path(place).is_file():
+        return of_file(Path(place), place)
+    found = hub.find(place, "dataset")
+    if found is None:
+        raise HubError(
+            f"Pool {place}: there is no such file or folder, and it is neither a collection's slug (owner/title-<24 "
+            "hex digits>) nor a distilled set on the Hub (owner/name or owner/name@revision)."
+        )
+    if found.local:
+        return of_file(found.folder([LOCK]) / LOCK, place)
     if SLUG.fullmatch(place):
         return of_collection(place)
     try:
-        pin = hub.resolve(place, "dataset")
-        folder = hub.pull(pin, "dataset", files=[LOCK])
+        return of_file(found.folder([LOCK]) / LOCK, found.pin.reference)
     except HubError as error:
         raise HubError(
-            f"Pool {place}: there is no such file or folder, and it isn't a collection's slug (owner/title-<24 hex "
-            f"digits>). As a distilled set: {error}"
+            f"Pool {place} isn't a collection's slug (owner/title-<24 hex digits>). As a distilled set: {error}"
         ) from error
-    return of_file(folder / LOCK, f"{pin.repo_id}@{pin.sha}")
 
 
 def of_file(path: Path, source: str) -> Lock:
@@ -76,7 +77,7 @@ def of_file(path: Path, source: str) -> Lock:
         ) from error
     if not specs:
         raise TeacherError(f"{source} names no teacher: a pool holds at least one.")
-    return Lock(source, [hub.Pin(spec.repo_id, spec.revision, spec.sha) for spec in specs], specs)
+    return Lock(source, specs)
 
 
 def specs_of(entries: Iterable[dict[str, Any]]) -> list[TeacherSpec]:
@@ -129,38 +130,16 @@ def pins_of(collection: hub.Collection) -> Iterator[hub.Pin]:
         yield from (hub.Pin(item.repo_id, match["revision"], match["sha"]) for match in matches)
 
 
-def is_local(pin: hub.Pin) -> bool:
-    """Whether a teacher was a folder of this machine."""
-    return pin.sha.startswith("sha256:")
-
-
-def files_of(pin: hub.Pin, trusted: Sequence[str] = ()) -> tuple[hub.Pin, Path]:
-    """The files of a teacher at a pin; raises HubError, or TeacherError where a local one isn't what it was."""
-    if not is_local(pin):
-        return pulled(pin, trusted)
-    if pin.repo_id.startswith(IN_MEMORY):
-        raise TeacherError(f"Teacher {pin} was a module in memory: nothing else names it.")
-    if not Path(pin.repo_id).is_dir():
-        raise TeacherError(f"Teacher {pin} was a local folder, which isn't there.")
-    now, folder = locate_locally(Path(pin.repo_id), "")
-    if now.sha != pin.sha:
-        raise TeacherError(
-            f"Teacher {pin.repo_id} isn't what it was when it was locked: its weights were {pin.sha[:19]} and are "
-            f"{now.sha[:19]}."
-        )
-    return pin, folder
-
-
 def described(pin: hub.Pin) -> TeacherSpec:
     """What the files of a teacher say of it, its weights aside; raises TeacherError or HubError."""
-    folder = files_of(pin)[1] if is_local(pin) else hub.pull(pin, files=adapters.DESCRIPTION)
-    with naming(pin):
+    folder = locate(pin)[1] if pin.local else hub.pull(pin, files=adapters.DESCRIPTION)
+    with naming(f"Teacher {pin}"):
         return TeacherSpec(pin.repo_id, pin.revision, pin.sha, **adapters.about(folder))
 
 
 def moved(pin: hub.Pin) -> str | None:
     """What there is to warn of where a revision doesn't mean its locked commit any more; None where it does."""
-    if is_local(pin):
+    if pin.local:
         return None
     try:
         now = hub.resolve(f"{pin.repo_id}@{pin.revision}")
@@ -176,15 +155,11 @@ def moved(pin: hub.Pin) -> str | None:
 
 def difference(first: Lock, second: Lock) -> tuple[list[hub.Pin], list[hub.Pin], list[tuple[hub.Pin, hub.Pin]]]:
     """What is in the first pool alone, in the second alone, and what moved: a revision at two commits."""
-
-    def by_revision(pins: Sequence[hub.Pin], others: Sequence[hub.Pin]) -> dict[tuple[str, str], hub.Pin]:
-        return {(pin.repo_id, pin.revision): pin for pin in pins if pin not in others}
-
-    before, after = by_revision(first.pins, second.pins), by_revision(second.pins, first.pins)
+    before, after = ({(pin.repo_id, pin.revision): pin for pin in lock.pins} for lock in (first, second))
     return (
         [pin for place, pin in before.items() if place not in after],
         [pin for place, pin in after.items() if place not in before],
-        [(pin, after[place]) for place, pin in before.items() if place in after],
+        [(pin, after[place]) for place, pin in before.items() if place in after and after[place].sha != pin.sha],
     )
 
 
@@ -195,9 +170,9 @@ def verify(lock: Lock, trusted: Sequence[str] = ()) -> Iterator[tuple[hub.Pin, H
     """
     for pin in lock.pins:
         try:
-            if not is_local(pin):
+            if not pin.local:
                 hub.list_files(pin)
-            load_teacher(*files_of(pin, trusted), trusted)
+            load_teacher(*locate(pin, trusted), trusted)
         except HfDdError as error:
             yield pin, error
         else:

@@ -2,7 +2,7 @@
 
 import logging
 from collections import Counter, OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -45,7 +45,7 @@ class TeacherPool(Sequence[Teacher]):
     @classmethod
     def from_files(
         cls,
-        files: Iterable[tuple[hub.Pin, Path]],
+        files: Sequence[tuple[hub.Pin, Path]],
         source: str | None = None,
         in_memory: int | None = None,
         trusted: Sequence[str] = (),
@@ -55,7 +55,6 @@ class TeacherPool(Sequence[Teacher]):
         `in_memory` is how many stay, those used last; the others are loaded again when they are asked for. `trusted`
         names the repositories whose pickles may be read and whose code may run.
         """
-        files = list(files)
         limit = in_memory or len(files)
         pool = cls([load_teacher(*place, trusted) for place in files[:limit]], source)
         pool._files, pool._limit, pool._trusted = files, limit, trusted
@@ -99,12 +98,12 @@ class TeacherPool(Sequence[Teacher]):
     @classmethod
     def from_references(
         cls,
-        references: str | Sequence[str],
+        references: str | Sequence[str | hub.Pin],
         source: str | None = None,
         in_memory: int | None = None,
         trusted: Sequence[str] = (),
     ) -> "TeacherPool":
-        """Load teachers named as `owner/name@revision` or as local folders; raises TeacherError or HubError."""
+        """Load teachers by `owner/name@revision`, by local folders or by pins; raises TeacherError or HubError."""
         references = [references] if isinstance(references, str) else references
         files = [locate(reference, trusted) for reference in references]
         return cls.from_files(files, source, in_memory, trusted)
@@ -118,14 +117,14 @@ class TeacherPool(Sequence[Teacher]):
         trusted: Sequence[str] = (),
     ) -> "TeacherPool":
         """Load `revision` of every Hub model that carries all of these Hub tags, in the order of their ids."""
-        return cls._from_pins(queries.tagged(filters, revision), " ".join(filters), in_memory, trusted)
+        return cls.from_references(queries.tagged(filters, revision), " ".join(filters), in_memory, trusted)
 
     @classmethod
     def from_query(
         cls, query: TeacherQuery, in_memory: int | None = None, trusted: Sequence[str] = ()
     ) -> "TeacherPool":
         """Load what a query over the paper's four options finds; raises TeacherError, naming what is missing."""
-        return cls._from_pins(query.find(), str(query), in_memory, trusted)
+        return cls.from_references(query.find(), str(query), in_memory, trusted)
 
     @classmethod
     def from_collection(cls, slug: str, in_memory: int | None = None, trusted: Sequence[str] = ()) -> "TeacherPool":
@@ -142,16 +141,10 @@ class TeacherPool(Sequence[Teacher]):
 
     @classmethod
     def _from_locked(cls, lock: locks.Lock, in_memory: int | None, trusted: Sequence[str]) -> "TeacherPool":
-        pool = cls._from_pins(lock.pins, lock.source, in_memory, trusted)
+        pool = cls.from_references(lock.pins, lock.source, in_memory, trusted)
         for warning in filter(None, map(locks.moved, lock.pins)):
             logger.warning(warning)
         return pool
-
-    @classmethod
-    def _from_pins(
-        cls, pins: Sequence[hub.Pin], source: str, in_memory: int | None, trusted: Sequence[str]
-    ) -> "TeacherPool":
-        return cls.from_files([locks.files_of(pin, trusted) for pin in pins], source, in_memory, trusted)
 
     @classmethod
     def from_config(cls, config: TeacherConfig) -> "TeacherPool | None":

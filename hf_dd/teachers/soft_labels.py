@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from hf_dd.core.precision import Autocast
-from hf_dd.data.batches import chunks_of
+from hf_dd.data.batches import by_chunks
 from hf_dd.errors import TeacherError
 from hf_dd.teachers.pool import TeacherPool
 from hf_dd.teachers.teacher import Teacher
@@ -39,12 +39,13 @@ def probabilities(
         temperature: above 0; the higher, the more alike the classes.
         autocast: context of the forward passes.
     """
-    found = []
-    for chunk in images.tensor_split(max(1, chunks_of(len(images), images, teacher.image_size))):
+
+    def said_of(chunk: Tensor) -> Tensor:
         with autocast():
             logits = teacher(chunk)
-        found.append((logits[:, order].float() / temperature).softmax(1))
-    return torch.cat(found)
+        return (logits[:, order].float() / temperature).softmax(1)
+
+    return by_chunks(said_of, images, teacher.image_size)
 
 
 def relabel(
@@ -55,9 +56,9 @@ def relabel(
     Args:
         pool: the teachers; moved to `device`, in float32.
         class_names: the classes, in the order of the labels.
-        images: floating, (N, channels, height, width), in [0, 1] space.
+        images: as of `probabilities`.
         kind: 'mean' of the teachers' probabilities, (N, classes), or 'each' teacher's, (N, teachers, classes).
-        temperature: above 0.
+        temperature: as of `probabilities`.
         device: where to compute.
 
     Raises TeacherError for a teacher of another label space, and for one that gives no finite numbers.

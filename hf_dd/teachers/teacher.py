@@ -7,7 +7,6 @@ timm or transformers (`adapters`).
 import contextlib
 import dataclasses
 import hashlib
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,26 +17,23 @@ from torch import Tensor, nn
 
 from hf_dd import hub
 from hf_dd.config import IN_MEMORY
-from hf_dd.errors import TeacherError
+from hf_dd.core.files import read_json
+from hf_dd.errors import RunError, TeacherError
 from hf_dd.teachers import adapters
 from hf_dd.teachers.adapters import Adapted
 from hf_dd.teachers.adapters.in_memory import adapt_module, digest_of
 
 
 @dataclass(frozen=True)
-class TeacherSpec:
+class TeacherSpec(hub.Pin):
     """What a card says of a teacher: where it lies, at which commit, and the four options of the paper.
 
-    For a local teacher, `repo_id` is its folder and `sha` is `sha256:` and the digest of its weights; for one that was
-    a module in memory, `repo_id` is `memory:` and its name. What a model of
-    another library doesn't say is None. `trusted` ones were let read pickles and run their own code; `seconds` is what
-    its training took up to this epoch. `head` says of one that was given a fitted head what it was fitted on, how and
-    how well (`FittedHead.about`).
+    For one that was a module in memory, `repo_id` is `memory:` and its name. What a model of another library doesn't
+    say is None. `trusted` ones were let read pickles and run their own code; `seconds` is what its training took up to
+    this epoch. `head` says of one that was given a fitted head what it was fitted on, how and how well
+    (`FittedHead.about`).
     """
 
-    repo_id: str
-    revision: str
-    sha: str
     architecture: str
     seed: int | None
     epoch: int | None
@@ -52,14 +48,6 @@ class TeacherSpec:
     def in_memory(self) -> bool:
         """Whether it was a module of the user's own program: nothing names it again."""
         return self.repo_id.startswith(IN_MEMORY)
-
-    @property
-    def reference(self) -> str:
-        """What names exactly this teacher again: the repository at its commit, or the local folder."""
-        return self.repo_id if self.sha.startswith("sha256:") else f"{self.repo_id}@{self.sha}"
-
-    def __str__(self) -> str:
-        return f"{self.repo_id}@{self.revision} ({self.sha.removeprefix('sha256:')[:8]})"
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,11 +120,9 @@ class Teacher(nn.Module):
 
         Raises TeacherError where one image of this form doesn't give such logits.
         """
-        try:
+        with naming(f"Teacher {name}"):
             adapted = adapt_module(module, image_size, channels, mean, std, class_names, dataset)
-        except TeacherError as error:
-            raise TeacherError(f"Teacher {name}: {error}") from error
-        sha = f"sha256:{digest_of(module)}"
+        sha = f"{hub.DIGEST}{digest_of(module)}"
         return cls(adapted, TeacherSpec(f"{IN_MEMORY}{name}", "in-memory", sha, **adapted.about))
 
     def __repr__(self) -> str:
@@ -173,9 +159,8 @@ class Teacher(nn.Module):
     @property
     def bytes(self) -> int:
         """What its weights take as they are stored, a fitted head's too."""
-        parts = [self.network] if self.head is None else [self.network, self.head]
-        values = (value for part in parts for value in part.state_dict().values())
-        return sum(value.numel() * value.element_size() for value in values)
+        weights = [value for name, value in self.state_dict().items() if name not in ("mean", "std")]
+        return sum(value.numel() * value.element_size() for value in weights)
 
     def give_head(self, head: FittedHead) -> "Teacher":
         """Let a fitted head give the logits from now on, in place, in the network's dtype and on its device."""
@@ -218,77 +203,97 @@ def described(spec: TeacherSpec) -> str:
     return f"{spec.architecture} seed {spec.seed} epoch {spec.epoch}"
 
 
-def locate(reference: str, trusted: Sequence[str] = ()) -> tuple[hub.Pin, Path]:
-    """Find a teacher's files: a local folder where one is there by that name, else a commit of the Hub, pulled.
+def locate(teacher: str | hub.Pin, trusted: Sequence[str] = ()) -> tuple[hub.Pin, Path]:
+    """Find a teacher's files, by a reference or at a pin: a local folder, or a commit of the Hub, pulled.
 
-    Of the repositories in `trusted` pickled weights and code are pulled as well.
+    Of the repositories in `trusted` pickled weights and code are pulled as well. Raises HubError, or TeacherError
+    where there is none, a local one isn't what it was when it was pinned, or one of the Hub has only pickled weights.
     """
-    if reference.startswith(IN_MEMORY):
-        raise TeacherError(f"Teacher {reference} was a module in memory, which no reference names: give it as `pool`.")
-    path, _, revision = reference.rpartition("@") if "@" in reference else (reference, "", "")
-    if Path(path).is_dir():
-        return locate_locally(Path(path), revision)
-    if reference.count("/") != 1 or reference.startswith((".", "/", "~")):
-        raise TeacherError(
-            f"Teacher {reference}: there is no such folder, and it isn't of the form owner/name@revision."
-        )
-    return pulled(hub.resolve(reference), trusted)
-
-
-def pulled(pin: hub.Pin, trusted: Sequence[str] = ()) -> tuple[hub.Pin, Path]:
-    """The files of a teacher at a commit, in the cache; raises TeacherError where it has only pickled weights."""
-    if pin.repo_id in trusted:
-        return pin, hub.pull(pin, files=(*adapters.FILES, *adapters.UNSAFE_FILES))
-    folder = hub.pull(pin, files=adapters.FILES)
-    if not any(folder.glob(adapters.WEIGHTS[0])):
-        with naming(pin):
+    if isinstance(teacher, hub.Pin):
+        if teacher.local:
+            return teacher, locate_again(teacher)
+        pin = teacher
+    else:
+        if teacher.startswith(IN_MEMORY):
+            raise TeacherError(
+                f"Teacher {teacher} was a module in memory, which no reference names: give it as `pool`."
+            )
+        place = hub.find(teacher)
+        if place is None:
+            raise TeacherError(
+                f"Teacher {teacher}: there is no such folder, and it isn't of the form owner/name@revision."
+            )
+        if place.local:
+            return locate_locally(Path(place.path), place.revision)
+        pin = place.pin
+    opted_in = pin.repo_id in trusted
+    folder = hub.pull(pin, files=adapters.FILES + adapters.UNSAFE_FILES * opted_in)
+    if not opted_in and not any(folder.glob(adapters.WEIGHTS[0])):
+        with naming(f"Teacher {pin}"):
             adapters.require_safetensors(hub.list_files(pin))
     return pin, folder
 
 
+def locate_again(pin: hub.Pin) -> Path:
+    """The folder of a local teacher; raises TeacherError where it isn't what it was when it was pinned."""
+    if pin.repo_id.startswith(IN_MEMORY):
+        raise TeacherError(f"Teacher {pin} was a module in memory: nothing else names it.")
+    if not Path(pin.repo_id).is_dir():
+        raise TeacherError(f"Teacher {pin} was a local folder, which isn't there.")
+    now, folder = locate_locally(Path(pin.repo_id))
+    if now.sha != pin.sha:
+        raise TeacherError(
+            f"Teacher {pin.repo_id} isn't what it was when it was locked: its weights were {pin.sha[:19]} and are "
+            f"{now.sha[:19]}."
+        )
+    return folder
+
+
 @contextlib.contextmanager
-def naming(pin: hub.Pin) -> Iterator[None]:
+def naming(teacher: str) -> Iterator[None]:
     """Put a teacher's name before what is said of it."""
     try:
         yield
     except TeacherError as error:
-        raise TeacherError(f"Teacher {pin}: {error}") from error
+        raise TeacherError(f"{teacher}: {error}") from error
 
 
-def locate_locally(folder: Path, revision: str) -> tuple[hub.Pin, Path]:
+def locate_locally(folder: Path, revision: str | None = None) -> tuple[hub.Pin, Path]:
     """A snapshot's own folder, or the revision (its last epoch by default) of a teacher's run folder.
 
     Raises TeacherError where the folder is neither.
     """
     if not (folder / "config.json").is_file():
-        run = run_of(folder)
-        folder = folder / (run["final"] if revision in ("", "final") else revision)
+        try:
+            run = run_of(folder)
+        except TeacherError as error:
+            raise TeacherError(
+                f"Teacher {folder}: {error}. A teacher's folder is a run or an epoch of `hf-dd pretrain`, or a model "
+                "of timm or transformers."
+            ) from error
+        folder = folder / (run["final"] if revision in (None, "final") else revision)
         if not folder.is_dir():
             raise TeacherError(f"Teacher {folder.parent} has no {revision!r}; it has {', '.join(run['revisions'])}.")
     weights = sorted(folder.glob(adapters.WEIGHTS[0])) or sorted(
         path for kind in adapters.UNSAFE_FILES[:-1] for path in folder.glob(kind)
     )
     digest = hashlib.sha256(b"".join(path.read_bytes() for path in weights))
-    return hub.Pin(str(folder), revision or folder.name, f"sha256:{digest.hexdigest()}"), folder
+    return hub.Pin(str(folder), revision or folder.name, f"{hub.DIGEST}{digest.hexdigest()}"), folder
 
 
 def run_of(folder: Path) -> dict[str, Any]:
     """The record of a teacher's run in a folder; raises TeacherError, which says what there is instead."""
+    path = folder / "hf_dd.json"
+    if not path.exists():
+        raise TeacherError("it has neither config.json nor hf_dd.json")
     try:
-        run = json.loads((folder / "hf_dd.json").read_text(encoding="utf-8"))
-        kind = run["kind"]
-        if kind == "teacher-run" and {"revisions", "final"} <= run.keys():
-            return run
-        instead = f"it holds {'an' if kind[0] in 'aeiou' else 'a'} {kind.replace('-', ' ')} of hf-dd"
-        instead += ", but not all of it" if kind.startswith("teacher") else ""
-    except FileNotFoundError:
-        instead = "it has neither config.json nor hf_dd.json"
-    except (ValueError, TypeError, KeyError, IndexError, AttributeError):
-        instead = "its hf_dd.json is no record of hf-dd"
-    raise TeacherError(
-        f"Teacher {folder}: {instead}. A teacher's folder is a run or an epoch of `hf-dd pretrain`, or a model of "
-        "timm or transformers."
-    )
+        run = read_json(path, kind=str)
+    except RunError as error:
+        raise TeacherError("its hf_dd.json is no record of hf-dd") from error
+    if run["kind"] == "teacher-run" and {"revisions", "final"} <= run.keys():
+        return run
+    instead = f"it holds {'an' if run['kind'][:1] in 'aeiou' else 'a'} {run['kind'].replace('-', ' ')} of hf-dd"
+    raise TeacherError(instead + (", but not all of it" if run["kind"].startswith("teacher") else ""))
 
 
 def load_teacher(pin: hub.Pin, folder: Path, trusted: Sequence[str] = ()) -> Teacher:
@@ -297,6 +302,6 @@ def load_teacher(pin: hub.Pin, folder: Path, trusted: Sequence[str] = ()) -> Tea
     Without pickle or remote code, but for the repositories in `trusted`.
     """
     opted_in = pin.repo_id in trusted
-    with naming(pin):
+    with naming(f"Teacher {pin}"):
         adapted = adapters.adapt(folder, opted_in)
     return Teacher(adapted, TeacherSpec(pin.repo_id, pin.revision, pin.sha, trusted=opted_in, **adapted.about))

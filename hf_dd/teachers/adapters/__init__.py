@@ -29,8 +29,7 @@ def adapt(folder: Path, trusted: bool = False) -> Adapted:
         folder: its files.
         trusted: whether pickled weights may be read and the repository's own code may run.
     """
-    config = read_config(folder)
-    library, adapter = adapter_of(folder, config)
+    library, adapter, config = adapter_of(folder)
     if not trusted:
         require_safetensors([path.name for path in folder.iterdir()])
     adapted = adapter.adapt(folder, config, trusted)
@@ -39,17 +38,8 @@ def adapt(folder: Path, trusted: bool = False) -> Adapted:
 
 def about(folder: Path) -> dict[str, Any]:
     """What the `DESCRIPTION` of a model says of it, as fields of a `TeacherSpec`; raises TeacherError."""
-    config = read_config(folder)
-    library, adapter = adapter_of(folder, config)
+    library, adapter, config = adapter_of(folder)
     return adapter.about(folder, config) | {"library": library}
-
-
-def read_config(folder: Path) -> dict[str, Any]:
-    """A model's `config.json`; raises TeacherError where there is none."""
-    try:
-        return read_json(folder / "config.json")
-    except RunError as error:
-        raise TeacherError(f"it doesn't say what it is: {error}") from error
 
 
 def require_safetensors(files: Iterable[str]) -> None:
@@ -65,11 +55,15 @@ def require_safetensors(files: Iterable[str]) -> None:
     )
 
 
-def adapter_of(folder: Path, config: dict) -> tuple[str, Adapter]:
-    """What knows the library of a folder's model, with its name; raises TeacherError where none does."""
+def adapter_of(folder: Path) -> tuple[str, Adapter, dict[str, Any]]:
+    """The library of a folder's model, what knows it, and the content of config.json; raises TeacherError."""
+    try:
+        config = read_json(folder / "config.json")
+    except RunError as error:
+        raise TeacherError(f"it doesn't say what it is: {error}") from error
     for name in (*ASKED_FIRST, *sorted(ADAPTERS.keys() - ASKED_FIRST)):
         if (adapter := ADAPTERS.installed(name)).matches(folder, config):
-            return name, adapter
+            return name, adapter, config
     raise TeacherError(
         "it doesn't say what it is: hf_dd.json (as `hf-dd pretrain` writes it) is missing, and config.json names "
         "neither an `architecture` of timm nor a `model_type` of transformers."

@@ -74,6 +74,12 @@ def described(architecture: str, dataset: str | None) -> dict[str, Any]:
     return {"architecture": architecture, "dataset": dataset, "seed": None, "epoch": None, "accuracy": None}
 
 
+def per_channel(values: float | Sequence[float], channels: int) -> tuple[float, ...]:
+    """A statistic for every channel: its own, or the first for all."""
+    values = [values] if isinstance(values, (int, float)) else list(values)
+    return tuple(map(float, values if len(values) == channels else values[:1] * channels))
+
+
 def require_same_preparation(
     transform: InputTransform, prepare: Callable[[Image.Image], Tensor], suspects: Sequence[str]
 ) -> None:

@@ -1,20 +1,19 @@
 """Networks of hf_dd, as `hf-dd pretrain` writes them."""
 
-import contextlib
-import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
+from hf_dd.core.files import read_json
 from hf_dd.core.registry import ADAPTERS
-from hf_dd.errors import TeacherError
+from hf_dd.errors import RunError, TeacherError
 from hf_dd.nn import networks
 from hf_dd.nn.input_transform import InputTransform
 from hf_dd.teachers.adapters.base import Adapted, Adapter
 
-RECORDED = ("architecture", "seed", "epoch", "dataset", "accuracy")
+RECORDED = {"architecture": str, "seed": int, "epoch": int, "dataset": str, "accuracy": float | None}
 
 
 def matches(folder: Path, config: dict) -> bool:
@@ -25,27 +24,30 @@ def matches(folder: Path, config: dict) -> bool:
 def adapt(folder: Path, config: dict, trusted: bool) -> Adapted:
     """A network of ours; raises TeacherError. Nothing of it is ever pickled, so `trusted` changes nothing."""
     network = networks.load(folder)
-    with saying_what_it_is():
-        return of_network(network, config, about(folder, config))
+    facts, recorded = stated(folder)
+    return of_network(network, facts | network.config, recorded)
 
 
 def about(folder: Path, config: dict) -> dict[str, Any]:
     """What its record says of it; raises TeacherError."""
-    with saying_what_it_is():
-        record = json.loads((folder / "hf_dd.json").read_text(encoding="utf-8"))
-        return {key: record[key] for key in RECORDED} | {"seconds": record.get("seconds")}
+    return stated(folder)[1]
 
 
-@contextlib.contextmanager
-def saying_what_it_is() -> Iterator[None]:
-    """Turn what files lack into a TeacherError."""
+def stated(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What `config.json` says of a network, its classes and statistics, and `hf_dd.json` of its origin, as `about`.
+
+    Raises TeacherError where either doesn't.
+    """
     try:
-        yield
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        config = read_json(folder / "config.json", class_names=list, mean=list, std=list)
+        config |= {key: [float(value) for value in config[key]] for key in ("mean", "std")}
+        record = read_json(folder / "hf_dd.json", **RECORDED)
+    except (RunError, TypeError, ValueError) as error:
         raise TeacherError(
-            "it doesn't say what it is: config.json and hf_dd.json have to give its classes, statistics and origin "
-            f"({type(error).__name__}: {error}). `hf-dd pretrain` writes both."
+            "it doesn't say what it is: config.json and hf_dd.json have to give its classes, statistics and origin. "
+            f"{error} `hf-dd pretrain` writes both."
         ) from error
+    return config, {key: record[key] for key in RECORDED} | {"seconds": record.get("seconds")}
 
 
 def of_network(network: nn.Module, facts: Mapping[str, Any], about: Mapping[str, Any] | None = None) -> Adapted:

@@ -14,6 +14,7 @@ from hf_dd.teachers.adapters.base import (
     Adapted,
     Adapter,
     described,
+    per_channel,
     require_same_preparation,
     trained_on,
 )
@@ -71,9 +72,7 @@ def transform_of(model: nn.Module) -> InputTransform:
     if mode not in RATIO or filter not in FILTERS:
         step = f"the crop mode {mode!r}" if mode not in RATIO else f"the filter {filter!r}"
         raise TeacherError(f"{NOT_EXPRESSED}: {step} of its pretrained_cfg isn't known.")
-    mean, std = (
-        tuple(map(float, wanted[key])) * (channels if len(wanted[key]) == 1 else 1) for key in ("mean", "std")
-    )
+    mean, std = (per_channel(wanted[key], channels) for key in ("mean", "std"))
     transform = InputTransform(
         channels,
         mean,

@@ -16,23 +16,17 @@ from hf_dd.teachers.adapters.base import (
     Adapted,
     Adapter,
     described,
+    per_channel,
     require_same_preparation,
     trained_on,
 )
 
-FILTERS = {
-    0: "nearest-exact",
-    2: "bilinear",
-    3: "bicubic",
-}  # PIL's numbers; the others have no antialiased form in torch
+# By PIL's numbers; the others have no antialiased form in torch.
+FILTERS = {0: "nearest-exact", 2: "bilinear", 3: "bicubic"}
 FILTER_NAMES = {1: "lanczos", 4: "box", 5: "hamming"}
 KNOWN_STEPS = {"do_convert_rgb", "do_resize", "do_center_crop", "do_rescale", "do_normalize"}
-STEPS = (
-    "_preprocess",
-    "resize",
-    "center_crop",
-    "rescale_and_normalize",
-)  # methods that a processor may have its own of
+# Methods that a processor may have its own of.
+STEPS = ("_preprocess", "resize", "center_crop", "rescale_and_normalize")
 UNSPLIT_CONVNEXT = 384  # ConvNeXt's processor warps instead of cropping from this size on
 
 
@@ -194,7 +188,7 @@ def transform_of(processor: Any, channels: int | None) -> InputTransform:
     channels = channels or (len(processor.image_mean) if "do_normalize" in steps else 3)
     mean, std = (0.0,) * channels, (1.0,) * channels
     if "do_normalize" in steps:
-        mean, std = (each(getattr(processor, name), channels) for name in ("image_mean", "image_std"))
+        mean, std = (per_channel(values, channels) for values in (processor.image_mean, processor.image_std))
     transform = InputTransform(
         channels,
         tuple(value / scale for value in mean),
@@ -204,8 +198,9 @@ def transform_of(processor: Any, channels: int | None) -> InputTransform:
         filter=filter_of(processor) if resize else "bilinear",
         crop=crop,
     )
-    plain = [base for base in type(processor).__mro__ if base.__name__ in ("TorchvisionBackend", "PilBackend")]
-    own = [f"{type(processor).__name__}.{name}" for name in STEPS if differs(processor, plain, name)]
+    kind = type(processor)
+    plain = next((base for base in kind.__mro__ if base.__name__ in ("TorchvisionBackend", "PilBackend")), kind)
+    own = [f"{kind.__name__}.{name}" for name in STEPS if getattr(kind, name, None) is not getattr(plain, name, None)]
     require_same_preparation(
         transform, lambda image: processor(image, return_tensors="pt").pixel_values[0], own or sorted(steps)
     )
@@ -235,17 +230,6 @@ def filter_of(processor: Any) -> str:
             "in torch."
         )
     return FILTERS[number]
-
-
-def differs(processor: Any, plain: list[type], step: str) -> bool:
-    """Whether a processor's class has a step of its own."""
-    return any(getattr(type(processor), step, None) is not getattr(base, step, None) for base in plain[:1])
-
-
-def each(values: float | list[float], channels: int) -> tuple[float, ...]:
-    """A statistic for every channel."""
-    values = [values] if isinstance(values, (int, float)) else list(values)
-    return tuple(map(float, values if len(values) == channels else values[:1] * channels))
 
 
 ADAPTERS.register("transformers", title="image models of transformers")(Adapter(matches, adapt, about))

@@ -1,0 +1,65 @@
+"""The one door for references: where each form leads, with nothing asked of the Hub."""
+
+from pathlib import Path
+
+import pytest
+
+from hf_dd import hub
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path, monkeypatch):
+    """A folder `run` in the working directory, and a home with a folder `sets`; the Hub isn't to be asked."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setattr(hub, "api", None)
+    for name in ("run", "home/sets", "owner/name", "with@sign"):
+        (tmp_path / name).mkdir(parents=True)
+
+
+@pytest.mark.parametrize(
+    ("reference", "path", "revision"),
+    [
+        ("run", "run", None),
+        ("run/", "run", None),
+        ("owner/name", "owner/name", None),  # a folder comes before a repository
+        ("with@sign", "with@sign", None),
+        ("run@epoch-1", "run", "epoch-1"),
+        ("run@", "run", None),
+        ("with@sign@epoch-1", "with@sign", "epoch-1"),
+    ],
+)
+def test_a_folder_is_local_and_holds_its_files(reference, path, revision):
+    place = hub.find(reference)
+    assert (place.path, place.revision, place.local, place.pin) == (path, revision, True, None)
+    assert place.folder(["*.json"]) == Path(path) and place.name == Path(path).name
+
+
+def test_a_home_is_found():
+    assert hub.find("~/sets", "dataset").path == str(Path.home() / "sets")
+
+
+@pytest.mark.parametrize(
+    ("reference", "repo_id", "revision", "name"),
+    [
+        ("lab/some-set", "lab/some-set", None, "lab/some-set@main"),
+        ("lab/some-set@v1", "lab/some-set", "v1", "lab/some-set@v1"),
+        ("lab/some-set@refs/pr/1", "lab/some-set", "refs/pr/1", "lab/some-set@refs/pr/1"),
+    ],
+)
+def test_a_repository_is_named_with_its_revision(reference, repo_id, revision, name):
+    place = hub.find(reference, "dataset")
+    assert (place.path, place.revision, place.local, place.name) == (repo_id, revision, False, name)
+
+
+@pytest.mark.parametrize(
+    "reference",
+    ["", "@v1", "nothing", "a/b/c", "a/@v1", "lab/set@", "./lab/set", "~/nothing", "~nobody-at-all/x", "-a/b"],
+)
+def test_what_is_neither_leads_nowhere(reference):
+    assert hub.find(reference) is None and hub.find(reference, "dataset") is None
+
+
+def test_the_folder_of_a_data_set_has_no_revisions():
+    assert hub.find("run@v1", "dataset") is None
+    assert not hub.find("owner/name@v1", "dataset").local
