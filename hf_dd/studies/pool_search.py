@@ -138,11 +138,13 @@ class Search:
         order = torch.randperm(len(self.pools), generator=generator(config.seed, "pools")).tolist()
         self.order = order[: config.trials]
         self.trial: optuna.Trial | None = None  # of the pool that is being tried
-        if accelerator.is_main_process:
-            self.open_study()
+        self.open_study()
 
     def open_study(self) -> None:
-        """Begin a study of Optuna's, and tell it of what was tried before; raises ConfigError without Optuna."""
+        """Begin a study of Optuna's, and tell it of what was tried before; raises ConfigError without Optuna.
+
+        Every process has its own: all are told the same.
+        """
         try:
             import optuna
         except ImportError as error:
@@ -150,7 +152,7 @@ class Search:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         pruner = optuna.pruners.SuccessiveHalvingPruner(self.config.first_rung, self.config.reduction)
         self.study = optuna.create_study(direction="maximize", pruner=pruner)
-        for index, scores, seconds in self.kept():
+        for index, scores, seconds in self.of_main(self.kept):
             self.begin(index)
             for rung in sorted(scores):
                 self.ends(rung, scores[rung], seconds)
@@ -191,44 +193,36 @@ class Search:
 
     def run(self) -> None:
         """Try the pools that weren't tried yet, as long as there is time."""
-        while (trial := self.next_trial()) is not None:
-            index, reported = trial
-            pool = self.pools[index]
+        while self.trial or self.begin_next():
+            pool = self.pools[self.trial.params["pool"]]
             say(logger, "Pool %d of %d: %s.", len(self.finished()) + 1, len(self.order), pool.name)
-            for rung, score, seconds in self.scores(index, reported):
+            for rung, score, seconds in self.scores(self.trial.params["pool"]):
                 say(logger, "%s: %.2f %% after %d iterations", pool.name, score, rung)
-                ended = self.of_main(self.ends, rung, score, seconds)
+                ended = self.ends(rung, score, seconds)
                 self.of_main(self.write_trace)
                 if ended:
                     break
 
-    def of_main(self, compute: Callable[..., Any], *arguments: Any) -> Any:
+    def of_main(self, compute: Callable[[], Any]) -> Any:
         """What the main process computes, on every process."""
-        found = [compute(*arguments) if self.accelerator.is_main_process else None]
-        return broadcast_object_list(found)[0]
+        return broadcast_object_list([compute() if self.accelerator.is_main_process else None])[0]
 
     def finished(self) -> dict[int, Any]:
-        """The trials that ended, by the index of their pool; on the main process."""
-        if not self.accelerator.is_main_process:
-            return {}
+        """The trials that ended, by the index of their pool."""
         return {trial.params["pool"]: trial for trial in self.study.trials if trial.state.is_finished()}
 
-    def next_trial(self) -> tuple[int, dict[int, float]] | None:
-        """The pool of the next trial, and the scores that it had before an interruption; None at the end."""
-
-        def ask() -> tuple[int, dict[int, float]] | None:
-            if self.trial is None:
-                done = self.finished()
-                left = [index for index in self.order if index not in done]
-                if not left or (done and self.out_of_time(done.values())):
-                    return None
-                self.begin(left[0])
-            return self.trial.params["pool"], self.running().intermediate_values
-
-        return self.of_main(ask)
+    def begin_next(self) -> bool:
+        """Turn to the next pool, if one is left and the runs so far didn't take the minutes that there are."""
+        done = self.finished()
+        left = [index for index in self.order if index not in done]
+        spent = sum(trial.user_attrs["seconds"] for trial in done.values())
+        late = done and self.config.minutes is not None and spent >= 60 * self.config.minutes
+        if left and not late:
+            self.begin(left[0])
+        return self.trial is not None
 
     def begin(self, index: int) -> None:
-        """Turn to a pool; on the main process."""
+        """Turn to a pool."""
         self.study.enqueue_trial({"pool": index})
         self.trial = self.study.ask()
         self.trial.suggest_categorical("pool", range(len(self.pools)))
@@ -237,20 +231,15 @@ class Search:
         """What is known of the pool that is being tried."""
         return self.study.trials[self.trial.number]
 
-    def out_of_time(self, trials: Any) -> bool:
-        """Whether the distillations and students so far took the minutes that there are."""
-        spent = sum(trial.user_attrs["seconds"] for trial in trials)
-        return self.config.minutes is not None and spent >= 60 * self.config.minutes
-
-    def scores(self, index: int, reported: dict[int, float]) -> Iterator[tuple[int, float, float]]:
+    def scores(self, index: int) -> Iterator[tuple[int, float, float]]:
         """A pool's rungs: iterations, the students' mean accuracy (%) on the validation split, seconds so far."""
-        members = [self.candidates.specs[member] for member in self.pools[index].members]
-        config = distillation(self.config, [spec.reference for spec in members])
+        reported = self.running().intermediate_values  # before an interruption
+        members = self.pools[index].members
+        config = distillation(self.config, [self.candidates.specs[member].reference for member in members])
         folder = self.folder / f"pools/{index}"
         if self.of_main((folder / "checkpoints").is_dir):  # looked for once, or others would find this run's
             config = dataclasses.replace(config, resume_from_checkpoint="latest")
-        chosen = [self.candidates[member] for member in self.pools[index].members]
-        pool = TeacherPool(chosen) if chosen else None
+        pool = TeacherPool([self.candidates[member] for member in members]) if members else None
         distiller = Distiller(config, self.data, pool, self.accelerator, folder)
         progress, spent = distiller.begin(), 0.0
         for rung in self.config.rungs:
@@ -283,7 +272,7 @@ class Search:
         last = rung == self.config.iterations
         ended = last or self.trial.should_prune()
         if ended:
-            self.trial.set_user_attr("seconds", seconds)
+            self.trial.set_user_attr("seconds", self.of_main(lambda: seconds))
             state = TrialState.COMPLETE if last else TrialState.PRUNED
             self.study.tell(self.trial, score if last else None, state=state)
             self.trial = None
@@ -321,7 +310,7 @@ class Search:
 
     def finish(self) -> Selection:
         """The best pool and its lock, on every process."""
-        best, tried = self.of_main(lambda: (self.best(), len(self.finished())))
+        best = self.best()
         if best is None:
             raise RunError(f"{self.folder}: no pool went through all rungs: raise --trials or --minutes.")
         options, score = self.pools[best[0]], best[1]
@@ -334,4 +323,4 @@ class Search:
             else:
                 files.write_json(self.folder / LOCK, pool.lock())
         self.accelerator.wait_for_everyone()
-        return Selection(self.folder, options, score, pool, tried, len(self.pools))
+        return Selection(self.folder, options, score, pool, len(self.finished()), len(self.pools))
