@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import math
+import operator
 import os
 import types
 import typing
@@ -29,6 +30,8 @@ ROLES = {  # what an option decides
     "effort": "how much is done or held at once, not what comes out",
     "once": "something of this call alone, which a command that repeats it leaves out",
 }
+
+BOUNDS = {"at_least": operator.ge, "above": operator.gt, "below": operator.lt}  # of a number's range
 
 
 def option(
@@ -165,16 +168,14 @@ def judged(option: dataclasses.Field, kind: Kind, value: Any) -> Any:
 
 def within(number: float, known: typing.Mapping[str, Any]) -> bool:
     """Whether a number is finite and in an option's range."""
-    lowest, above, below = (known[key] for key in ("at_least", "above", "below"))
-    inside = (lowest is None or number >= lowest) and (above is None or number > above)
-    return math.isfinite(number) and inside and (below is None or number < below)
+    inside = (holds(number, known[key]) for key, holds in BOUNDS.items() if known[key] is not None)
+    return math.isfinite(number) and all(inside)
 
 
 def range_of(option: dataclasses.Field, *more: str) -> str:
     """An option's range in words, and more of it; "" if there is none."""
-    lowest, above, below = (option.metadata[key] for key in ("at_least", "above", "below"))
-    words = [f"at least {lowest}"] * (lowest is not None) + [f"above {above}"] * (above is not None)
-    words += [f"below {below}"] * (below is not None)
+    known = option.metadata
+    words = [f"{key.replace('_', ' ')} {known[key]}" for key in BOUNDS if known[key] is not None]
     return " and ".join([*words, *more])
 
 

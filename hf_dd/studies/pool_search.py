@@ -10,20 +10,19 @@ import dataclasses
 import json
 import logging
 import statistics
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import broadcast_object_list
 
 from hf_dd.artefacts.provenance import command_line, versions
 from hf_dd.config import DistillConfig, SelectConfig, TeacherConfig
 from hf_dd.config.base import defaults, part, values
 from hf_dd.core import files
-from hf_dd.core.processes import new_accelerator, say
+from hf_dd.core.processes import by_main_process, from_main_process, new_accelerator, say
 from hf_dd.core.registry import OBJECTIVES
 from hf_dd.core.seeding import generator
 from hf_dd.data.image_data import ImageData, load_data
@@ -152,7 +151,7 @@ class Search:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         pruner = optuna.pruners.SuccessiveHalvingPruner(self.config.first_rung, self.config.reduction)
         self.study = optuna.create_study(direction="maximize", pruner=pruner)
-        for index, scores, seconds in self.of_main(self.kept):
+        for index, scores, seconds in from_main_process(self.kept):
             self.begin(index)
             for rung in sorted(scores):
                 self.ends(rung, scores[rung], seconds)
@@ -199,13 +198,9 @@ class Search:
             for rung, score, seconds in self.scores(self.trial.params["pool"]):
                 say(logger, "%s: %.2f %% after %d iterations", pool.name, score, rung)
                 ended = self.ends(rung, score, seconds)
-                self.of_main(self.write_trace)
+                by_main_process(self.write_trace)
                 if ended:
                     break
-
-    def of_main(self, compute: Callable[[], Any]) -> Any:
-        """What the main process computes, on every process."""
-        return broadcast_object_list([compute() if self.accelerator.is_main_process else None])[0]
 
     def finished(self) -> dict[int, Any]:
         """The trials that ended, by the index of their pool."""
@@ -237,7 +232,7 @@ class Search:
         members = self.pools[index].members
         config = distillation(self.config, [self.candidates.specs[member].reference for member in members])
         folder = self.folder / f"pools/{index}"
-        if self.of_main((folder / "checkpoints").is_dir):  # looked for once, or others would find this run's
+        if from_main_process((folder / "checkpoints").is_dir):  # looked for once, or others would find this run's
             config = dataclasses.replace(config, resume_from_checkpoint="latest")
         pool = TeacherPool([self.candidates[member] for member in members]) if members else None
         distiller = Distiller(config, self.data, pool, self.accelerator, folder)
@@ -272,7 +267,7 @@ class Search:
         last = rung == self.config.iterations
         ended = last or self.trial.should_prune()
         if ended:
-            self.trial.set_user_attr("seconds", self.of_main(lambda: seconds))
+            self.trial.set_user_attr("seconds", from_main_process(lambda: seconds))
             state = TrialState.COMPLETE if last else TrialState.PRUNED
             self.study.tell(self.trial, score if last else None, state=state)
             self.trial = None
@@ -316,11 +311,13 @@ class Search:
         options, score = self.pools[best[0]], best[1]
         chosen = [self.candidates[member] for member in options.members]
         pool = TeacherPool(chosen, f"hf-dd pool select: {options.name}") if chosen else None
-        if self.accelerator.is_main_process:
-            if pool is None:
-                (self.folder / LOCK).unlink(missing_ok=True)
-                logger.warning("No pool guided better than none on the validation split.")
-            else:
-                files.write_json(self.folder / LOCK, pool.lock())
-        self.accelerator.wait_for_everyone()
+        by_main_process(lambda: self.write_lock(pool))
         return Selection(self.folder, options, score, pool, len(self.finished()), len(self.pools))
+
+    def write_lock(self, pool: TeacherPool | None) -> None:
+        """Write the lock of the best pool; remove an older one where none guided better than none."""
+        if pool is None:
+            (self.folder / LOCK).unlink(missing_ok=True)
+            logger.warning("No pool guided better than none on the validation split.")
+        else:
+            files.write_json(self.folder / LOCK, pool.lock())
