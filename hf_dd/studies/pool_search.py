@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from accelerate import Accelerator
 
 from hf_dd.artefacts.provenance import command_line, versions
 from hf_dd.config import DistillConfig, SelectConfig, TeacherConfig
@@ -25,7 +24,7 @@ from hf_dd.core import files
 from hf_dd.core.processes import by_main_process, from_main_process, new_accelerator, say
 from hf_dd.core.registry import OBJECTIVES
 from hf_dd.core.seeding import generator
-from hf_dd.data.image_data import ImageData, load_data
+from hf_dd.data.image_data import load_data
 from hf_dd.data.validation import held_out
 from hf_dd.distillation.checks import preflight
 from hf_dd.distillation.distiller import DECIDING, Distiller
@@ -75,18 +74,7 @@ def select(config: SelectConfig | None = None, **options: Any) -> Selection:
     interrupted search goes on by the same call, and ends as an uninterrupted one unless `--minutes` cuts it.
     """
     config = dataclasses.replace(config, **options) if config else SelectConfig(**options)
-    folder = Path(config.output_dir or f"outputs/select-{config.run_name}")
-    accelerator = new_accelerator(config.mixed_precision)
-    config = dataclasses.replace(config, mixed_precision=accelerator.mixed_precision)
-    protocol = checked(config)
-    data = held_out(load_data(config), config.seed)
-    candidates = TeacherPool.from_config(config)
-    if config.fit_head:
-        fit_heads(candidates, FeatureMemory(data, config.dtype, accelerator), config.seed)
-    evaluation = Evaluation(data, protocol, seed=config.seed, accelerator=accelerator)
-    for architecture in config.eval_architectures:
-        evaluation.students(architecture)
-    search = Search(config, folder, data, candidates, evaluation, accelerator)
+    search = Search(config)
     search.run()
     return search.finish()
 
@@ -109,29 +97,21 @@ def distillation(config: SelectConfig, references: Sequence[str]) -> DistillConf
 
 
 class Search:
-    """The trials of a selection, in a seeded order, one after another; on several processes all work on each.
+    """The trials of a selection, in a seeded order, one after another; on several processes all work on each."""
 
-    Args:
-        config: the options.
-        folder: for the distillations and the trace.
-        data: what is distilled, with the validation images as its test split.
-        candidates: the teachers to choose from.
-        evaluation: on `data`.
-        accelerator: processes, device, precision.
-    """
-
-    def __init__(
-        self,
-        config: SelectConfig,
-        folder: Path,
-        data: ImageData,
-        candidates: TeacherPool,
-        evaluation: Evaluation,
-        accelerator: Accelerator,
-    ):
-        self.config, self.folder, self.data = config, folder, data
-        self.candidates, self.evaluation, self.accelerator = candidates, evaluation, accelerator
-        self.pools = pools_of(candidates.specs)
+    def __init__(self, config: SelectConfig):
+        self.folder = Path(config.output_dir or f"outputs/select-{config.run_name}")
+        self.accelerator = new_accelerator(config.mixed_precision)
+        self.config = config = dataclasses.replace(config, mixed_precision=self.accelerator.mixed_precision)
+        protocol = checked(config)
+        self.data = held_out(load_data(config), config.seed)
+        self.candidates = TeacherPool.from_config(config)
+        if config.fit_head:
+            fit_heads(self.candidates, FeatureMemory(self.data, config.dtype, self.accelerator), config.seed)
+        self.evaluation = Evaluation(self.data, protocol, seed=config.seed, accelerator=self.accelerator)
+        for architecture in config.eval_architectures:
+            self.evaluation.students(architecture)
+        self.pools = pools_of(self.candidates.specs)
         if OBJECTIVES.find(config.objective).guide_only:
             self.pools = self.pools[1:]  # without a guide there is nothing to distil by
         order = torch.randperm(len(self.pools), generator=generator(config.seed, "pools")).tolist()
