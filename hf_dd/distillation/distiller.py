@@ -233,7 +233,7 @@ class Distiller:
 
     def save(self, progress: Progress) -> None:
         """Checkpoint on the main process; the others wait, so that none runs ahead of a failed write."""
-        kept = self.synthetic, self.learned, progress, self.identity, self.config.save_total_limit
+        kept = self.learned, progress, self.identity, self.config.save_total_limit
         by_main_process(lambda: checkpoints.save_checkpoint(self.folder, *kept))
 
     def resume(self) -> Progress | None:
