@@ -127,21 +127,15 @@ class Distiller:
         if self.bytes_exchanged:
             logger.info("Each process exchanged %s bytes per step.", f"{self.bytes_exchanged:,}")
         if self.accelerator.is_main_process and (count := runaways(self.synthetic)):
+            weaker = "a smaller --clom_balance" if self.config.clom_alpha == "auto" else "--clom_alpha auto or smaller"
             logger.warning(
                 "%d of %d images have run far out of the range of pixels, to which their 8-bit copies are clipped. "
                 "Try %sa smaller --image_learning_rate.",
-                *(count, len(self.synthetic.pixels), self.weaker_guide()),
+                *(count, len(self.synthetic.pixels), "" if self.config.clom == "none" else f"{weaker}, or "),
             )
         return Distillation(
             self.synthetic.cpu(), progress, self.settings, self.bytes_exchanged, self.objective.outcome()
         )
-
-    def weaker_guide(self) -> str:
-        """What to try first where a guide may be too strong; nothing without one."""
-        if self.config.clom == "none":
-            return ""
-        balanced = self.config.clom_alpha == "auto"
-        return f"{'a smaller --clom_balance' if balanced else '--clom_alpha auto or smaller'}, or "
 
     def begin(self) -> Progress:
         """Where the run starts: at the checkpoint that the options name, or at the first step, which is kept too."""

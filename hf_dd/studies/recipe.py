@@ -124,9 +124,9 @@ class Study:
             if strange := [name for name in names if name not in content["cells"]]:
                 known = ", ".join(nearest_first(strange[0], content["cells"]))
                 raise ConfigError(f"{path}: {place} names the cell {strange[0]!r}; known are {known}.")
-        chosen = [cells[name, seed] for name in content["cells"] for seed in seeds]
+        wanted = config.cells or content["cells"]
+        chosen = [cells[name, seed] for name in content["cells"] if name in wanted for seed in seeds]
         if config.cells:
-            chosen = [cell for cell in chosen if cell.name in config.cells]
             named = {cell.pool for cell in chosen}
             pools = {name: pool for name, pool in pools.items() if name in named}
             used = {parts_of(reference)[0] for each in (*chosen, *pools.values()) for reference in each.teachers}
