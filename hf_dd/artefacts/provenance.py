@@ -73,7 +73,7 @@ def command_line(command: str, config: Any, processes: int = 1) -> str:
 
     "" where there is none, as what was given in memory has no name that a command could give.
     """
-    if any(name.startswith(IN_MEMORY) for name in [config.dataset, *getattr(config, "teachers", [])]):
+    if any(name.startswith(IN_MEMORY) for name in [config.dataset or "", *getattr(config, "teachers", [])]):
         return ""
     words = ["hf-dd", command]
     if processes > 1:

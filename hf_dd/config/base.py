@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import math
+import operator
 import os
 import types
 import typing
@@ -29,6 +30,8 @@ ROLES = {  # what an option decides
     "effort": "how much is done or held at once, not what comes out",
     "once": "something of this call alone, which a command that repeats it leaves out",
 }
+
+BOUNDS = {"at_least": operator.ge, "above": operator.gt, "at_most": operator.le, "below": operator.lt}  # of a number
 
 
 def option(
@@ -167,15 +170,15 @@ def judged(option: dataclasses.Field, kind: Kind, value: Any) -> Any:
 
 def within(number: float, known: typing.Mapping[str, Any]) -> bool:
     """Whether a number is finite and in an option's range."""
-    lowest, highest, above, below = (known[key] for key in ("at_least", "at_most", "above", "below"))
-    inside = (lowest is None or number >= lowest) and (highest is None or number <= highest)
-    return math.isfinite(number) and inside and (above is None or number > above) and (below is None or number < below)
+    inside = (holds(number, known[key]) for key, holds in BOUNDS.items() if known[key] is not None)
+    return math.isfinite(number) and all(inside)
 
 
 def range_of(option: dataclasses.Field, *more: str) -> str:
     """An option's range in words, and more of it; "" if there is none."""
-    limits = {key.replace("_", " "): option.metadata[key] for key in ("at_least", "above", "at_most", "below")}
-    return " and ".join([*(f"{words} {limit}" for words, limit in limits.items() if limit is not None), *more])
+    known = option.metadata
+    words = [f"{key.replace('_', ' ')} {known[key]}" for key in BOUNDS if known[key] is not None]
+    return " and ".join([*words, *more])
 
 
 def raise_together(lines: Iterable[str]) -> None:

@@ -7,6 +7,7 @@ from hf_dd.config.base import Options, option
 from hf_dd.config.in_memory import reference_of
 
 data = functools.partial(option, group="data", role="data")
+budget = functools.partial(option, group="budget")
 place = functools.partial(option, group="output and Hub", role="place")
 
 
@@ -48,10 +49,8 @@ class RunConfig(DataConfig):
 
     output_dir: str | None = place(None, "Folder for everything the run writes; named after the run if not given.")
     overwrite_output_dir: bool = place(False, "Remove what an earlier run left in --output_dir.", role="once")
-    seed: int = option(0, "Seed of every random draw.", group="budget")
-    mixed_precision: str = option(
-        "no", "Autocast of the networks' forward passes.", group="budget", choices=("no", "bf16")
-    )
+    seed: int = budget(0, "Seed of every random draw.")
+    mixed_precision: str = budget("no", "Autocast of the networks' forward passes.", choices=("no", "bf16"))
     push_to_hub: bool = place(False, "Push the result to the Hub when it is done.")
     hub_private_repo: bool = place(False, "Create the repository as a private one.")
 

@@ -5,13 +5,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from hf_dd.config.base import Options, option, parse_key_values, slug
-from hf_dd.config.data import RunConfig, place
+from hf_dd.config.data import RunConfig, budget, place
 from hf_dd.config.evaluation import EvaluationConfig
 from hf_dd.config.teachers import NEEDS_TEACHERS, TeacherConfig
 from hf_dd.core.registry import NETWORKS, OBJECTIVES, STARTS
 from hf_dd.core.strategies import parse_strategy
 
-budget = functools.partial(option, group="budget")
 labels = functools.partial(option, group="teachers and guide", role="labels")
 
 

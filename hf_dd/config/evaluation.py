@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from hf_dd.config.base import option
-from hf_dd.config.data import DataConfig, TrustConfig, place
+from hf_dd.config.data import DataConfig, TrustConfig, budget, place
 from hf_dd.core.registry import PROTOCOLS
 from hf_dd.core.strategies import parse_strategy
 
@@ -100,10 +100,6 @@ class EvaluateConfig(DataConfig, EvaluationConfig):
         choices=SCORES,
     )
     output_dir: str | None = place(None, "Folder for results.json; a single local set's own folder if not given.")
-    seed: int = option(0, "Seed of the students and of the random images.", group="budget")
-    mixed_precision: str = option(
-        "no", "Autocast of the students' forward passes.", group="budget", choices=("no", "bf16")
-    )
-    compile: bool = option(
-        False, "torch.compile the students, where they train for 1,000 steps and more.", group="budget"
-    )
+    seed: int = budget(0, "Seed of the students and of the random images.")
+    mixed_precision: str = budget("no", "Autocast of the students' forward passes.", choices=("no", "bf16"))
+    compile: bool = budget(False, "torch.compile the students, where they train for 1,000 steps and more.")

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from hf_dd.config.base import option, slug
-from hf_dd.config.data import DataConfig, place
+from hf_dd.config.data import DataConfig, budget, place
 
 foreign = functools.partial(option, role="source")
 
@@ -63,7 +63,7 @@ class ImportConfig(DataConfig):
     license: str = option("unknown", "Licence that the set was released under, as the Hub writes it.")
     output_dir: str | None = place(None, "Folder for the result; named after the set if not given.")
     overwrite_output_dir: bool = place(False, "Remove what an earlier run left in --output_dir.", role="once")
-    seed: int = option(0, "Seed of the classifier that checks the order of the classes.", group="budget")
+    seed: int = budget(0, "Seed of the classifier that checks the order of the classes.")
 
     def contradictions(self) -> Iterator[str]:
         """As of all options."""

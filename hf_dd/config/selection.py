@@ -1,15 +1,12 @@
 """Options of the search for the pool of teachers that guides best."""
 
-import functools
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from hf_dd.config.base import option
+from hf_dd.config.data import budget
 from hf_dd.config.distillation import DistillConfig
 from hf_dd.config.evaluation import evaluation
 from hf_dd.config.teachers import guide
-
-budget = functools.partial(option, group="budget")
 
 
 @dataclass

@@ -6,13 +6,12 @@ from dataclasses import dataclass
 from typing import Literal
 
 from hf_dd.config.base import named, option, parse_key_values, require_weights
-from hf_dd.config.data import RunConfig, TrustConfig, place
+from hf_dd.config.data import RunConfig, TrustConfig, budget, place
 from hf_dd.core.registry import NETWORKS
 from hf_dd.core.strategies import parse_strategy
 
 naming = functools.partial(option, group="teachers and guide", role="teachers")
 guide = functools.partial(option, group="teachers and guide", role="guide")
-training = functools.partial(option, group="budget")
 
 NEEDS_TEACHERS = "needs teachers: give --teachers, --teacher_tags or --teacher_pool."
 
@@ -38,28 +37,28 @@ class PretrainConfig(RunConfig):
         "One teacher of each architecture per seed.",
         needed="--architectures and --teacher_seeds need at least one value each.",
     )
-    epochs: int = training(150, "Epochs of training.", at_least=1)
+    epochs: int = budget(150, "Epochs of training.", at_least=1)
     keep_epochs: list[int] = place(
         [],
         "Epochs to keep (one commit and one tag each), 0 for the network as it was drawn; every epoch from 1 on if "
         "not given.",
     )
-    learning_rate: float = training(0.01, "Learning rate of SGD.", at_least=0)
-    momentum: float = training(0.9, "Momentum of SGD.", at_least=0)
-    weight_decay: float = training(5e-3, "Weight decay of SGD.", at_least=0)
-    batch_size: int = training(256, "Images per step.", at_least=1)
-    lr_drops: list[float] = training(
+    learning_rate: float = budget(0.01, "Learning rate of SGD.", at_least=0)
+    momentum: float = budget(0.9, "Momentum of SGD.", at_least=0)
+    weight_decay: float = budget(5e-3, "Weight decay of SGD.", at_least=0)
+    batch_size: int = budget(256, "Images per step.", at_least=1)
+    lr_drops: list[float] = budget(
         [1 / 3, 2 / 3],
         "Fractions of the epochs after which the learning rate is multiplied by 0.1.",
         above=0,
         below=1,
     )
-    augment: str = training(
+    augment: str = budget(
         "none",
         "Augmentation strategy, operations joined by '_'; the paper's teachers use none.",
         grammar=parse_strategy,
     )
-    compile: bool = training(False, "torch.compile the network, in trainings of 1,000 steps and more.", role="effort")
+    compile: bool = budget(False, "torch.compile the network, in trainings of 1,000 steps and more.", role="effort")
     hub_namespace: str | None = place(None, "User or organisation that owns the teacher repos; the token's user else.")
 
     def contradictions(self) -> Iterator[str]:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from accelerate import Accelerator, PartialState
 from accelerate.state import AcceleratorState, is_initialized
-from accelerate.utils import parse_flag_from_env
+from accelerate.utils import broadcast_object_list, parse_flag_from_env
 
 from hf_dd.core.allocator import keep_freed_memory
 from hf_dd.core.precision import worthwhile
@@ -41,6 +41,11 @@ def by_main_process(act: Callable[[], object]) -> None:
     if state.is_main_process:
         act()
     state.wait_for_everyone()
+
+
+def from_main_process(compute: Callable[[], Any]) -> Any:
+    """What the main process computes, on every process."""
+    return broadcast_object_list([compute() if processes().is_main_process else None])[0]
 
 
 def say(logger: logging.Logger, *message: Any) -> None:

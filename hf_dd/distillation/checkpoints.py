@@ -16,7 +16,6 @@ from hf_dd.core import files
 from hf_dd.distillation.optimisers import Learned
 from hf_dd.errors import RunError
 from hf_dd.synthetic.distilled_set import preview
-from hf_dd.synthetic.synthetic_set import SyntheticSet
 
 STATE, TENSORS = "state.json", "tensors.safetensors"
 
@@ -36,32 +35,17 @@ class Progress:
     losses: dict[str, float]
 
 
-def save_checkpoint(
-    folder: Path,
-    synthetic: SyntheticSet,
-    learned: Learned,
-    progress: Progress,
-    identity: dict[str, Any],
-    limit: int,
-) -> Path:
-    """Write `folder/step-N` whole or not at all, and remove all but the newest `limit` checkpoints.
+def save_checkpoint(folder: Path, learned: Learned, progress: Progress, identity: dict[str, Any], limit: int) -> None:
+    """Write `folder/step-N`, with a preview, whole or not at all, and remove all but the newest `limit` checkpoints.
 
-    Args:
-        folder: of all checkpoints of the run.
-        synthetic: the set, whose preview goes into the checkpoint too.
-        learned: what the run learns, and its optimisers.
-        progress: where the run stands.
-        identity: what a run that resumes from here has to share, JSON-able.
-        limit: checkpoints to keep.
+    `identity` is what a run that resumes from here has to share, JSON-able.
     """
-    final = folder / f"step-{progress.step:06d}"
-    with files.folder(final) as unfinished:
+    with files.folder(folder / f"step-{progress.step:06d}") as unfinished:
         save_file(learned.tensors(), unfinished / TENSORS)
         files.write_json(unfinished / STATE, asdict(progress) | {"identity": identity})
-        preview(synthetic.own_space(), synthetic.labels).save(unfinished / "preview.png")
+        preview(learned.synthetic.own_space(), learned.synthetic.labels).save(unfinished / "preview.png")
     for old in checkpoints(folder)[:-limit]:
         files.remove_folder(old)
-    return final
 
 
 def checkpoints(folder: Path) -> list[Path]:

@@ -5,7 +5,6 @@ added up, and every rank takes the same optimiser step on the whole set. So the 
 beyond the order of float sums, and what is exchanged is as large as the synthetic set, whatever the data's size.
 """
 
-import dataclasses
 import logging
 import shutil
 import time
@@ -15,12 +14,12 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import broadcast_object_list
 from torch import Tensor
 from tqdm.auto import tqdm
 
 from hf_dd.config import DistillConfig
 from hf_dd.config.base import named
+from hf_dd.core.processes import by_main_process, from_main_process
 from hf_dd.core.registry import OBJECTIVES, STARTS
 from hf_dd.data.image_data import ImageData
 from hf_dd.distillation import checkpoints
@@ -128,21 +127,15 @@ class Distiller:
         if self.bytes_exchanged:
             logger.info("Each process exchanged %s bytes per step.", f"{self.bytes_exchanged:,}")
         if self.accelerator.is_main_process and (count := runaways(self.synthetic)):
+            weaker = "a smaller --clom_balance" if self.config.clom_alpha == "auto" else "--clom_alpha auto or smaller"
             logger.warning(
                 "%d of %d images have run far out of the range of pixels, to which their 8-bit copies are clipped. "
                 "Try %sa smaller --image_learning_rate.",
-                *(count, len(self.synthetic.pixels), self.weaker_guide()),
+                *(count, len(self.synthetic.pixels), "" if self.config.clom == "none" else f"{weaker}, or "),
             )
         return Distillation(
             self.synthetic.cpu(), progress, self.settings, self.bytes_exchanged, self.objective.outcome()
         )
-
-    def weaker_guide(self) -> str:
-        """What to try first where a guide may be too strong; nothing without one."""
-        if self.config.clom == "none":
-            return ""
-        balanced = self.config.clom_alpha == "auto"
-        return f"{'a smaller --clom_balance' if balanced else '--clom_alpha auto or smaller'}, or "
 
     def begin(self) -> Progress:
         """Where the run starts: at the checkpoint that the options name, or at the first step, which is kept too."""
@@ -234,11 +227,8 @@ class Distiller:
 
     def save(self, progress: Progress) -> None:
         """Checkpoint on the main process; the others wait, so that none runs ahead of a failed write."""
-        if self.accelerator.is_main_process:
-            checkpoints.save_checkpoint(
-                self.folder, self.synthetic, self.learned, progress, self.identity, self.config.save_total_limit
-            )
-        self.accelerator.wait_for_everyone()
+        kept = self.learned, progress, self.identity, self.config.save_total_limit
+        by_main_process(lambda: checkpoints.save_checkpoint(self.folder, *kept))
 
     def resume(self) -> Progress | None:
         """Restore the checkpoint that the options name; None where 'latest' finds none, as in a run killed early."""
@@ -262,26 +252,24 @@ def runaways(synthetic: SyntheticSet) -> int:
     return int((outside.square().flatten(1).mean(1) > FAR_OUTSIDE**2).sum())
 
 
-def prepare_folder(config: DistillConfig, folder: Path, accelerator: Accelerator) -> None:
+def prepare_folder(config: DistillConfig, folder: Path) -> None:
     """Make the run's folder, or raise RunError (on every rank) if it holds another run's files."""
-    problem = [None]
-    if accelerator.is_main_process:
-        holds_run = (folder / "checkpoints").is_dir() or (folder / "hf_dd.json").is_file()
+
+    def problem() -> str | None:
         if config.resume_from_checkpoint is None and folder.is_dir() and any(folder.iterdir()):
-            if not holds_run:
-                problem = [f"{folder} isn't empty, and what it holds is no run of hf-dd: give another --output_dir."]
-            elif config.overwrite_output_dir:
-                remove_run(folder)
-            else:
-                problem = [
+            if not ((folder / "checkpoints").is_dir() or (folder / "hf_dd.json").is_file()):
+                return f"{folder} isn't empty, and what it holds is no run of hf-dd: give another --output_dir."
+            if not config.overwrite_output_dir:
+                return (
                     f"{folder} holds another run. Go on with it by --resume_from_checkpoint latest, replace it by "
                     "--overwrite_output_dir, or give another --output_dir."
-                ]
-        if not problem[0]:
-            folder.mkdir(parents=True, exist_ok=True)
-    broadcast_object_list(problem)
-    if problem[0]:
-        raise RunError(problem[0])
+                )
+            remove_run(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        return None
+
+    if wrong := from_main_process(problem):
+        raise RunError(wrong)
 
 
 def remove_run(folder: Path) -> None:
@@ -292,11 +280,3 @@ def remove_run(folder: Path) -> None:
             shutil.rmtree(path)
         else:
             path.unlink(missing_ok=True)
-
-
-def tracker_config(config: DistillConfig) -> dict[str, int | float | str | bool]:
-    """The options as trackers take them: numbers and text only."""
-    return {
-        key: value if isinstance(value, (int, float, str, bool)) else str(value)
-        for key, value in dataclasses.asdict(config).items()
-    }

@@ -86,20 +86,19 @@ class Learned:
         if kind := settings["image_optimizer"]:
             how = {"betas": betas} if kind == "adam" else {"momentum": momentum}
             self.optimizers = {name: Optimizer(value, self.rate, **how) for name, value in self.parameters.items()}
-        self.of_images = tuple(self.optimizers)
+        self.of_images = tuple(self.optimizers.values())
         for name, learnable in learnables.items():
             self.parameters[name] = learnable.parameter
             self.optimizers[name] = Optimizer(learnable.parameter, learnable.learning_rate, momentum)
 
     def begin(self, index: int) -> None:
         """Prepare the set for an iteration, and set its learning rate."""
-        if self.synthetic.begin(index):  # what an optimiser remembers is of parameters that are no more
-            for name in self.of_images:
-                self.optimizers[name].state.clear()
-        if self.cosine:
-            for name in self.of_images:
-                share = (1 + math.cos(math.pi * index / self.iterations)) / 2
-                self.optimizers[name].rate = self.rate * share
+        others = self.synthetic.begin(index)
+        for optimizer in self.of_images:
+            if others:  # what an optimiser remembers is of parameters that are no more
+                optimizer.state.clear()
+            if self.cosine:
+                optimizer.rate = self.rate * (1 + math.cos(math.pi * index / self.iterations)) / 2
 
     def zero_grad(self) -> None:
         """Drop all gradients."""

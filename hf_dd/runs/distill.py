@@ -17,7 +17,7 @@ from hf_dd.config.base import part
 from hf_dd.core.processes import new_accelerator
 from hf_dd.data.image_data import load_data
 from hf_dd.distillation.checks import preflight
-from hf_dd.distillation.distiller import Distiller, prepare_folder, tracker_config
+from hf_dd.distillation.distiller import Distiller, prepare_folder
 from hf_dd.errors import ConfigError
 from hf_dd.evaluation.evaluation import hardware
 from hf_dd.evaluation.online_teachers import require_labels
@@ -66,8 +66,9 @@ def distill(config: DistillConfig | None = None, *, pool: TeacherPool | None = N
         require_labels(config, protocol, pool, data.class_names)
         for architecture in config.eval_architectures:
             students_of(architecture, protocol, data)
-    prepare_folder(config, folder, accelerator)  # only now: a slip costs no earlier run that was to be overwritten
-    accelerator.init_trackers("hf-dd", config=tracker_config(config))
+    prepare_folder(config, folder)  # only now: a slip costs no earlier run that was to be overwritten
+    plain = {key: value if isinstance(value, (int, float)) else str(value) for key, value in vars(config).items()}
+    accelerator.init_trackers("hf-dd", config=plain)
     result = distiller.run()
     for tracker in accelerator.trackers:  # end_training() would close the process group too
         tracker.finish()

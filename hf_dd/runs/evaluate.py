@@ -57,8 +57,7 @@ def compare(config: EvaluateConfig | None = None, **options: Any) -> Path:
             name: {"teachers": len(record["teachers"]) if "teachers" in record else "–"}
             for name, record in records_of.items()
         }
-        text = report.comparison(results, about)
-        files.write_text(folder / "comparison.md", text)
+        files.write_text(folder / "comparison.md", report.comparison(results, about))
         report.plot(results, folder / "comparison.png")
 
     by_main_process(write)

@@ -7,9 +7,7 @@ from typing import Any
 from hf_dd.artefacts import distilled_folder, records
 from hf_dd.artefacts.distilled_folder import Artefact
 from hf_dd.artefacts.provenance import command_line
-from hf_dd.config import (
-    ImportConfig,
-)
+from hf_dd.config import ImportConfig
 from hf_dd.core.processes import new_accelerator
 from hf_dd.data.image_data import load_data
 from hf_dd.distillation.distiller import remove_run

@@ -1,6 +1,7 @@
 """`hf-dd quickstart`: the whole circle on digits against an embedded Hub, as the commands that a user would type."""
 
 import contextlib
+import functools
 import os
 import shlex
 import shutil
@@ -30,26 +31,26 @@ def run(output_dir: str, say: Say = print) -> None:
     if occupied := [str(folder) for folder in folders if folder.exists()]:
         raise RunError(f"{', '.join(occupied)}: remove what an earlier quickstart left, or give another --output_dir.")
     with embedded_hub(root / "hub", say) as environment:
-        shell = Shell(environment, say)
+        shell = functools.partial(run_command, environment, say)
         launch = ["accelerate", "launch", "--quiet", "--num_cpu_threads_per_process", str(os.cpu_count())]
         scripts = {name: shown(resource("scripts", f"{name}.py")) for name in ("pretrain_teachers", "distill")}
-        shell.run(
+        shell(
             *launch, scripts["pretrain_teachers"], "--config", "digits-teachers", "--output_dir", f"{root}/teachers",
             "--push_to_hub",
         )  # fmt: skip
         references = [f"local/{name}@{revision}" for name in TEACHERS for revision in REVISIONS]
-        printed = shell.run("hf-dd", "pool", "create", "Digits teachers", *references)
+        printed = shell("hf-dd", "pool", "create", "Digits teachers", *references)
         slug = printed.splitlines()[0].rsplit(": ", 1)[1]
-        shell.run(
+        shell(
             *launch, scripts["distill"], "--config", "digits-dm-clom", "--teacher_pool", slug,
             "--output_dir", f"{root}/{GUIDED}", "--push_to_hub", "--hub_dataset_id", GUIDED, "--hub_tag", "v1",
         )  # fmt: skip
-        shell.run(
+        shell(
             *launch, scripts["distill"], "--config", "digits-dm", "--output_dir", f"{root}/{PLAIN}",
             "--eval_students", "0",
         )  # fmt: skip
-        shell.run("python", "-c", LOAD.format(name=GUIDED))
-        shell.run(
+        shell("python", "-c", LOAD.format(name=GUIDED))
+        shell(
             "hf-dd", "evaluate", f"local/{GUIDED}@v1", f"{root}/{PLAIN}", "--config", "digits-evaluation",
             "--output_dir", f"{root}/evaluation",
         )  # fmt: skip
@@ -74,30 +75,20 @@ def shown(path: Path) -> str:
     return str(path)
 
 
-class Shell:
-    """Runs commands of this environment, showing each one before it runs and what it prints.
+def run_command(environment: dict[str, str], say: Say, *command: str) -> str:
+    """Run a command of this Python's, as a client of the embedded Hub, and return what it printed.
 
-    Args:
-        environment: of the embedded Hub's clients.
-        say: takes a line.
+    Says the command before it runs, and what it printed. Raises RunError, with its output, when it fails.
     """
-
-    def __init__(self, environment: dict[str, str], say: Say):
-        path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
-        self.environment = os.environ | environment | {"PATH": path}
-        self.say = say
-
-    def run(self, *command: str) -> str:
-        """Run a command and return what it printed; raises RunError, with its output, when it fails."""
-        self.say(f"\n$ {shlex.join(command)}")
-        program = shutil.which(command[0], path=self.environment["PATH"]) or command[0]
-        done = subprocess.run(
-            [program, *command[1:]], env=self.environment, stdout=subprocess.PIPE, text=True, errors="replace"
-        )
-        self.say(done.stdout.rstrip())
-        if done.returncode:
-            raise RunError(f"{shlex.join(command[:3])} … ended with status {done.returncode}.")
-        return done.stdout
+    say(f"\n$ {shlex.join(command)}")
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+    program = shutil.which(command[0], path=path) or command[0]
+    own = os.environ | environment | {"PATH": path}
+    done = subprocess.run([program, *command[1:]], env=own, stdout=subprocess.PIPE, text=True, errors="replace")
+    say(done.stdout.rstrip())
+    if done.returncode:
+        raise RunError(f"{shlex.join(command[:3])} … ended with status {done.returncode}.")
+    return done.stdout
 
 
 @contextlib.contextmanager

@@ -10,23 +10,21 @@ import dataclasses
 import json
 import logging
 import statistics
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from accelerate import Accelerator
-from accelerate.utils import broadcast_object_list
 
 from hf_dd.artefacts.provenance import command_line, versions
 from hf_dd.config import DistillConfig, SelectConfig, TeacherConfig
 from hf_dd.config.base import defaults, part, values
 from hf_dd.core import files
-from hf_dd.core.processes import new_accelerator, say
+from hf_dd.core.processes import by_main_process, from_main_process, new_accelerator, say
 from hf_dd.core.registry import OBJECTIVES
 from hf_dd.core.seeding import generator
-from hf_dd.data.image_data import ImageData, load_data
+from hf_dd.data.image_data import load_data
 from hf_dd.data.validation import held_out
 from hf_dd.distillation.checks import preflight
 from hf_dd.distillation.distiller import DECIDING, Distiller
@@ -76,18 +74,7 @@ def select(config: SelectConfig | None = None, **options: Any) -> Selection:
     interrupted search goes on by the same call, and ends as an uninterrupted one unless `--minutes` cuts it.
     """
     config = dataclasses.replace(config, **options) if config else SelectConfig(**options)
-    folder = Path(config.output_dir or f"outputs/select-{config.run_name}")
-    accelerator = new_accelerator(config.mixed_precision)
-    config = dataclasses.replace(config, mixed_precision=accelerator.mixed_precision)
-    protocol = checked(config)
-    data = held_out(load_data(config), config.seed)
-    candidates = TeacherPool.from_config(config)
-    if config.fit_head:
-        fit_heads(candidates, FeatureMemory(data, config.dtype, accelerator), config.seed)
-    evaluation = Evaluation(data, protocol, seed=config.seed, accelerator=accelerator)
-    for architecture in config.eval_architectures:
-        evaluation.students(architecture)
-    search = Search(config, folder, data, candidates, evaluation, accelerator)
+    search = Search(config)
     search.run()
     return search.finish()
 
@@ -110,39 +97,33 @@ def distillation(config: SelectConfig, references: Sequence[str]) -> DistillConf
 
 
 class Search:
-    """The trials of a selection, in a seeded order, one after another; on several processes all work on each.
+    """The trials of a selection, in a seeded order, one after another; on several processes all work on each."""
 
-    Args:
-        config: the options.
-        folder: for the distillations and the trace.
-        data: what is distilled, with the validation images as its test split.
-        candidates: the teachers to choose from.
-        evaluation: on `data`.
-        accelerator: processes, device, precision.
-    """
-
-    def __init__(
-        self,
-        config: SelectConfig,
-        folder: Path,
-        data: ImageData,
-        candidates: TeacherPool,
-        evaluation: Evaluation,
-        accelerator: Accelerator,
-    ):
-        self.config, self.folder, self.data = config, folder, data
-        self.candidates, self.evaluation, self.accelerator = candidates, evaluation, accelerator
-        self.pools = pools_of(candidates.specs)
+    def __init__(self, config: SelectConfig):
+        self.folder = Path(config.output_dir or f"outputs/select-{config.run_name}")
+        self.accelerator = new_accelerator(config.mixed_precision)
+        self.config = config = dataclasses.replace(config, mixed_precision=self.accelerator.mixed_precision)
+        protocol = checked(config)
+        self.data = held_out(load_data(config), config.seed)
+        self.candidates = TeacherPool.from_config(config)
+        if config.fit_head:
+            fit_heads(self.candidates, FeatureMemory(self.data, config.dtype, self.accelerator), config.seed)
+        self.evaluation = Evaluation(self.data, protocol, seed=config.seed, accelerator=self.accelerator)
+        for architecture in config.eval_architectures:
+            self.evaluation.students(architecture)
+        self.pools = pools_of(self.candidates.specs)
         if OBJECTIVES.find(config.objective).guide_only:
             self.pools = self.pools[1:]  # without a guide there is nothing to distil by
         order = torch.randperm(len(self.pools), generator=generator(config.seed, "pools")).tolist()
         self.order = order[: config.trials]
         self.trial: optuna.Trial | None = None  # of the pool that is being tried
-        if accelerator.is_main_process:
-            self.open_study()
+        self.open_study()
 
     def open_study(self) -> None:
-        """Begin a study of Optuna's, and tell it of what was tried before; raises ConfigError without Optuna."""
+        """Begin a study of Optuna's, and tell it of what was tried before; raises ConfigError without Optuna.
+
+        Every process has its own: all are told the same.
+        """
         try:
             import optuna
         except ImportError as error:
@@ -150,7 +131,7 @@ class Search:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         pruner = optuna.pruners.SuccessiveHalvingPruner(self.config.first_rung, self.config.reduction)
         self.study = optuna.create_study(direction="maximize", pruner=pruner)
-        for index, scores, seconds in self.kept():
+        for index, scores, seconds in from_main_process(self.kept):
             self.begin(index)
             for rung in sorted(scores):
                 self.ends(rung, scores[rung], seconds)
@@ -191,44 +172,32 @@ class Search:
 
     def run(self) -> None:
         """Try the pools that weren't tried yet, as long as there is time."""
-        while (trial := self.next_trial()) is not None:
-            index, reported = trial
-            pool = self.pools[index]
+        while self.trial or self.begin_next():
+            pool = self.pools[self.trial.params["pool"]]
             say(logger, "Pool %d of %d: %s.", len(self.finished()) + 1, len(self.order), pool.name)
-            for rung, score, seconds in self.scores(index, reported):
+            for rung, score, seconds in self.scores(self.trial.params["pool"]):
                 say(logger, "%s: %.2f %% after %d iterations", pool.name, score, rung)
-                ended = self.of_main(self.ends, rung, score, seconds)
-                self.of_main(self.write_trace)
+                ended = self.ends(rung, score, seconds)
+                by_main_process(self.write_trace)
                 if ended:
                     break
 
-    def of_main(self, compute: Callable[..., Any], *arguments: Any) -> Any:
-        """What the main process computes, on every process."""
-        found = [compute(*arguments) if self.accelerator.is_main_process else None]
-        return broadcast_object_list(found)[0]
-
     def finished(self) -> dict[int, Any]:
-        """The trials that ended, by the index of their pool; on the main process."""
-        if not self.accelerator.is_main_process:
-            return {}
+        """The trials that ended, by the index of their pool."""
         return {trial.params["pool"]: trial for trial in self.study.trials if trial.state.is_finished()}
 
-    def next_trial(self) -> tuple[int, dict[int, float]] | None:
-        """The pool of the next trial, and the scores that it had before an interruption; None at the end."""
-
-        def ask() -> tuple[int, dict[int, float]] | None:
-            if self.trial is None:
-                done = self.finished()
-                left = [index for index in self.order if index not in done]
-                if not left or (done and self.out_of_time(done.values())):
-                    return None
-                self.begin(left[0])
-            return self.trial.params["pool"], self.running().intermediate_values
-
-        return self.of_main(ask)
+    def begin_next(self) -> bool:
+        """Turn to the next pool, if one is left and the runs so far didn't take the minutes that there are."""
+        done = self.finished()
+        left = [index for index in self.order if index not in done]
+        spent = sum(trial.user_attrs["seconds"] for trial in done.values())
+        late = done and self.config.minutes is not None and spent >= 60 * self.config.minutes
+        if left and not late:
+            self.begin(left[0])
+        return self.trial is not None
 
     def begin(self, index: int) -> None:
-        """Turn to a pool; on the main process."""
+        """Turn to a pool."""
         self.study.enqueue_trial({"pool": index})
         self.trial = self.study.ask()
         self.trial.suggest_categorical("pool", range(len(self.pools)))
@@ -237,20 +206,15 @@ class Search:
         """What is known of the pool that is being tried."""
         return self.study.trials[self.trial.number]
 
-    def out_of_time(self, trials: Any) -> bool:
-        """Whether the distillations and students so far took the minutes that there are."""
-        spent = sum(trial.user_attrs["seconds"] for trial in trials)
-        return self.config.minutes is not None and spent >= 60 * self.config.minutes
-
-    def scores(self, index: int, reported: dict[int, float]) -> Iterator[tuple[int, float, float]]:
+    def scores(self, index: int) -> Iterator[tuple[int, float, float]]:
         """A pool's rungs: iterations, the students' mean accuracy (%) on the validation split, seconds so far."""
-        members = [self.candidates.specs[member] for member in self.pools[index].members]
-        config = distillation(self.config, [spec.reference for spec in members])
+        reported = self.running().intermediate_values  # before an interruption
+        members = self.pools[index].members
+        config = distillation(self.config, [self.candidates.specs[member].reference for member in members])
         folder = self.folder / f"pools/{index}"
-        if self.of_main((folder / "checkpoints").is_dir):  # looked for once, or others would find this run's
+        if from_main_process((folder / "checkpoints").is_dir):  # looked for once, or others would find this run's
             config = dataclasses.replace(config, resume_from_checkpoint="latest")
-        chosen = [self.candidates[member] for member in self.pools[index].members]
-        pool = TeacherPool(chosen) if chosen else None
+        pool = TeacherPool([self.candidates[member] for member in members]) if members else None
         distiller = Distiller(config, self.data, pool, self.accelerator, folder)
         progress, spent = distiller.begin(), 0.0
         for rung in self.config.rungs:
@@ -283,7 +247,7 @@ class Search:
         last = rung == self.config.iterations
         ended = last or self.trial.should_prune()
         if ended:
-            self.trial.set_user_attr("seconds", seconds)
+            self.trial.set_user_attr("seconds", from_main_process(lambda: seconds))
             state = TrialState.COMPLETE if last else TrialState.PRUNED
             self.study.tell(self.trial, score if last else None, state=state)
             self.trial = None
@@ -321,17 +285,19 @@ class Search:
 
     def finish(self) -> Selection:
         """The best pool and its lock, on every process."""
-        best, tried = self.of_main(lambda: (self.best(), len(self.finished())))
+        best = self.best()
         if best is None:
             raise RunError(f"{self.folder}: no pool went through all rungs: raise --trials or --minutes.")
         options, score = self.pools[best[0]], best[1]
         chosen = [self.candidates[member] for member in options.members]
         pool = TeacherPool(chosen, f"hf-dd pool select: {options.name}") if chosen else None
-        if self.accelerator.is_main_process:
-            if pool is None:
-                (self.folder / LOCK).unlink(missing_ok=True)
-                logger.warning("No pool guided better than none on the validation split.")
-            else:
-                files.write_json(self.folder / LOCK, pool.lock())
-        self.accelerator.wait_for_everyone()
-        return Selection(self.folder, options, score, pool, tried, len(self.pools))
+        by_main_process(lambda: self.write_lock(pool))
+        return Selection(self.folder, options, score, pool, len(self.finished()), len(self.pools))
+
+    def write_lock(self, pool: TeacherPool | None) -> None:
+        """Write the lock of the best pool; remove an older one where none guided better than none."""
+        if pool is None:
+            (self.folder / LOCK).unlink(missing_ok=True)
+            logger.warning("No pool guided better than none on the validation split.")
+        else:
+            files.write_json(self.folder / LOCK, pool.lock())

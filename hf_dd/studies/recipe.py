@@ -22,8 +22,9 @@ A recipe is a YAML file:
 A `config` is looked for beside this file, then among hf_dd's own.
 """
 
+import contextlib
 import dataclasses
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -96,34 +97,36 @@ class Study:
         path, folder = find_study(config.study), Path(config.output_dir)
         content = content_of(path)
         given = {"dataset": config.dataset} if config.dataset else {}
-        grids = {
-            name: parsed(
-                PretrainConfig, path, f"teachers: {name}", given | own | {"output_dir": str(folder / TEACHERS / name)}
-            )
-            for name, own in content["teachers"].items()
-        }
-        pools = {}
+        grids, pools, cells, seeds = {}, {}, {}, config.seeds or content["seeds"]
+        for name, own in content["teachers"].items():
+            with at(f"{path}, teachers: {name}"):
+                place = {"output_dir": str(folder / TEACHERS / name)}
+                grids[name] = parsed(PretrainConfig, path.parent, given | own | place)
         for name, own in content["pools"].items():
-            options = located(own, folder, grids) | given | {"output_dir": str(folder / POOLS / name)}
-            pools[name] = Pool(pool_config(path, name, options), own_teachers(own))
-        cells, seeds = {}, config.seeds or content["seeds"]
+            with at(f"{path}, pools: {name}"):
+                options = located(own, folder, grids) | given | {"output_dir": str(folder / POOLS / name)}
+                pools[name] = Pool(parsed(SelectConfig, path.parent, options), own_teachers(own))
+                pool_search.checked(pools[name].config)
         # One that evaluates another one's set comes after it.
         for name, own in sorted(content["cells"].items(), key=lambda cell: SET_OF in cell[1]):
-            options = options_of(path, name, content) | given
-            for seed in seeds:
-                distillation = cell_config(path, name, options | {"seed": seed}, folder, grids)
-                source = cells.get((own.get(SET_OF), seed))
-                pool = own_pool(path, name, options, pools)
-                cells[name, seed] = Cell(name, seed, distillation, own_teachers(options), pool, source)
+            with at(f"{path}, cells: {name}"):
+                options = options_of(name, content) | given
+                pool, placed = own_pool(options, pools), located(options, folder, grids)
+                for seed in seeds:
+                    place = {"output_dir": str(folder / "cells" / f"{name}-seed{seed}")}
+                    distillation = parsed(DistillConfig, path.parent, placed | {"seed": seed} | place)
+                    require_students(distillation)
+                    source = cells.get((own.get(SET_OF), seed))
+                    cells[name, seed] = Cell(name, seed, distillation, own_teachers(options), pool, source)
         comparisons = {name: list(map(tuple, pairs)) for name, pairs in content["comparisons"].items()}
         compared = {f"the comparison {name!r}": sum(pairs, ()) for name, pairs in comparisons.items()}
         for place, names in ({"--cells": config.cells} | compared).items():
             if strange := [name for name in names if name not in content["cells"]]:
                 known = ", ".join(nearest_first(strange[0], content["cells"]))
                 raise ConfigError(f"{path}: {place} names the cell {strange[0]!r}; known are {known}.")
-        chosen = [cells[name, seed] for name in content["cells"] for seed in seeds]
+        wanted = config.cells or content["cells"]
+        chosen = [cells[name, seed] for name in content["cells"] if name in wanted for seed in seeds]
         if config.cells:
-            chosen = [cell for cell in chosen if cell.name in config.cells]
             named = {cell.pool for cell in chosen}
             pools = {name: pool for name, pool in pools.items() if name in named}
             used = {parts_of(reference)[0] for each in (*chosen, *pools.values()) for reference in each.teachers}
@@ -151,7 +154,16 @@ def content_of(path: Path) -> dict[str, Any]:
     return filled | {"seeds": seeds}
 
 
-def options_of(path: Path, name: str, content: Mapping[str, Any]) -> dict[str, Any]:
+@contextlib.contextmanager
+def at(place: str) -> Iterator[None]:
+    """Let an error say of what part of a recipe it is."""
+    try:
+        yield
+    except ConfigError as error:
+        raise ConfigError(f"{place}: {error}") from error
+
+
+def options_of(name: str, content: Mapping[str, Any]) -> dict[str, Any]:
     """All options of a cell: those of its own, over those of the cell whose set it evaluates, over those of `base`."""
     base, cells = content["base"], content["cells"]
     own = dict(cells[name])
@@ -161,12 +173,12 @@ def options_of(path: Path, name: str, content: Mapping[str, Any]) -> dict[str, A
     distilling = [other for other, options in cells.items() if SET_OF not in options]
     if source not in distilling:
         known = ", ".join(nearest_first(str(source), distilling))
-        raise ConfigError(f"{path}, cells: {name}: {SET_OF} names {source!r}, which distils no set; {known} do.")
+        raise ConfigError(f"{SET_OF} names {source!r}, which distils no set; {known} do.")
     evaluation = [field.name for field in dataclasses.fields(EvaluationConfig)]
     if other := [key for key in own if key not in evaluation]:
         raise ConfigError(
-            f"{path}, cells: {name}: {other[0]} has no meaning for the set of {source}, which is only evaluated: give "
-            "options of the evaluation."
+            f"{other[0]} has no meaning for the set of {source}, which is only evaluated: give options of the "
+            "evaluation."
         )
     return base | cells[source] | own
 
@@ -177,7 +189,7 @@ def own_teachers(options: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(reference for reference in references if reference.startswith(TEACHERS))
 
 
-def own_pool(path: Path, name: str, options: Mapping[str, Any], pools: Collection[str]) -> str | None:
+def own_pool(options: Mapping[str, Any], pools: Collection[str]) -> str | None:
     """The pool of the study's own that a cell names; raises ConfigError for one that the study doesn't choose."""
     place = options.get("teacher_pool") or ""
     if not place.startswith(POOLS):
@@ -185,7 +197,7 @@ def own_pool(path: Path, name: str, options: Mapping[str, Any], pools: Collectio
     pool = place.removeprefix(POOLS)
     if pool not in pools:
         known = ", ".join(nearest_first(pool, pools)) or "none"
-        raise ConfigError(f"{path}, cells: {name}: {place} is no pool that this study chooses: {known}.")
+        raise ConfigError(f"{place} is no pool that this study chooses: {known}.")
     return pool
 
 
@@ -211,44 +223,23 @@ def located(options: Mapping[str, Any], folder: Path, grids: Mapping[str, Pretra
     return {**options, **named, **({"teacher_pool": str(folder / pool)} if pool.startswith(POOLS) else {})}
 
 
-def pool_config(path: Path, name: str, options: Mapping[str, Any]) -> SelectConfig:
-    """The options of a search for a pool; raises ConfigError for what is wrong with them."""
-    config = parsed(SelectConfig, path, f"pools: {name}", options)
-    try:
-        pool_search.checked(config)
-    except ConfigError as error:
-        raise ConfigError(f"{path}, pools: {name}: {error}") from error
-    return config
-
-
-def cell_config(
-    path: Path, name: str, options: Mapping[str, Any], folder: Path, grids: Mapping[str, PretrainConfig]
-) -> DistillConfig:
-    """The options of a cell, with the study's own teachers and pools where they will lie."""
-    place = {"output_dir": str(folder / "cells" / f"{name}-seed{options['seed']}")}
-    config = parsed(DistillConfig, path, f"cells: {name}", located(options, folder, grids) | place)
+def require_students(config: DistillConfig) -> None:
+    """Raise ConfigError for a cell whose options don't fit together, or without anything to compare."""
     preflight(config)
     if not config.eval_students or not config.eval_copies:
         raise ConfigError(
-            f"{path}, cells: {name}: a study compares students, and this cell has none. Give eval_students of 1 or "
-            "more, and eval_copies that name a copy."
+            "a study compares students, and this cell has none. Give eval_students of 1 or more, and eval_copies that "
+            "name a copy."
         )
-    return config
 
 
-def parsed(kind: type, path: Path, place: str, options: Mapping[str, Any]) -> Any:
-    """Options, over those of the recipe that `config` names, as a config; None takes one of these back.
-
-    Raises ConfigError, naming the place, for what is wrong with them.
-    """
-    known = [field.name for field in dataclasses.fields(kind)]
-    try:
-        if options.get("config"):
-            options = read_recipe(options["config"], known, path.parent) | options
-        own = {key: value for key, value in options.items() if key != "config"}
-        return parse_config(kind, as_arguments(own), command="hf-dd study")
-    except ConfigError as error:
-        raise ConfigError(f"{path}, {place}: {error}") from error
+def parsed(kind: type, folder: Path, options: Mapping[str, Any]) -> Any:
+    """Options, over those of the recipe that `config` names (beside the study), as a config; None takes one back."""
+    if options.get("config"):
+        known = [field.name for field in dataclasses.fields(kind)]
+        options = read_recipe(options["config"], known, folder) | options
+    own = {key: value for key, value in options.items() if key != "config"}
+    return parse_config(kind, as_arguments(own), command="hf-dd study")
 
 
 def check_named(plan: Study, made: Collection[tuple[str, str]]) -> None:

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from accelerate.utils import broadcast_object_list
 from filelock import FileLock, Timeout
 
 from hf_dd import hub
@@ -20,7 +19,7 @@ from hf_dd.artefacts.provenance import command_line
 from hf_dd.config import DistillConfig, EvaluationConfig, PretrainConfig, StudyConfig
 from hf_dd.config.base import named, part
 from hf_dd.core import files
-from hf_dd.core.processes import by_main_process, processes, say
+from hf_dd.core.processes import by_main_process, from_main_process, say
 from hf_dd.core.registry import OBJECTIVES
 from hf_dd.data.image_data import load_data
 from hf_dd.distillation.distiller import DECIDING
@@ -116,22 +115,21 @@ def share_out(jobs: Sequence[Job]) -> None:
 @contextlib.contextmanager
 def taken(path: Path, wait: bool) -> Iterator[bool]:
     """Hold a lock, of this launch against others; gives whether it was to be had, after waiting for it if asked."""
-    state, lock = processes(), FileLock(path)
-    own, told = [False], False
-    while not own[0]:
-        if state.is_main_process:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with contextlib.suppress(Timeout):
-                own = [bool(lock.acquire(blocking=False))]
-        broadcast_object_list(own)
-        if own[0] or not wait:
-            break
+    lock, told = FileLock(path), False
+
+    def acquire() -> bool:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with contextlib.suppress(Timeout):
+            lock.acquire(blocking=False)
+        return lock.is_locked
+
+    while not (own := from_main_process(acquire)) and wait:
         if not told:
             say(logger, "Waiting for another run of this study to finish %s.", path.stem)
             told = True
         time.sleep(1)
     try:
-        yield own[0]
+        yield own
     finally:
         lock.release()
 
