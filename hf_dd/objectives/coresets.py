@@ -1,6 +1,6 @@
 """Methods that choose real images instead of optimising synthetic ones: what they start from is their result.
 
-They have no iterations and yield no loss; `initialisation` makes the start that each names.
+They have no iterations and yield no loss; `synthetic.start` makes the start that each names.
 """
 
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""What is kept of earlier runs (`memory`): decoded images, what teachers make of a data set, scores; listed, removed.
+"""What is kept of earlier runs (`core.cache`): decoded images, passes of teachers, scores; listed, removed.
 
 Whatever is removed is computed again when it is needed. A run that is reading decoded images from their file stops.
 """

@@ -19,7 +19,7 @@ class SyntheticSet(nn.Module):
     Attributes:
         pixels: parameter, (num_classes * ipc, channels, height, width), normalised by the source's statistics.
         labels: int64, (num_classes * ipc,), of the stored images.
-        factor: tiles per side of a stored image (`formation`): factor² training images come out of each.
+        factor: tiles per side of a stored image (`nn.tiles`): factor² training images come out of each.
     """
 
     def __init__(

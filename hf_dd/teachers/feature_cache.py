@@ -2,7 +2,7 @@
 
 A pass over the real set for each teacher is the dearest part of CLoM's `cos` and of a fitted head. Its result follows
 from the teacher's commit, how its images are made, the data, the precision and the code, but from no seed of a run: so
-it is kept under a name of all these (`memory`). The first process alone looks for it, and tells the others what it
+it is kept under a name of all these (`core.cache`). The first process alone looks for it, and tells the others what it
 found: either all of them compute together or none does, and no disk has to be shared. An objective sees none of this:
 it asks `Step.remembered`.
 """

@@ -52,7 +52,7 @@ class TeacherSpec(hub.Pin):
 
 @dataclass(frozen=True, eq=False)
 class FittedHead:
-    """A linear classifier on a teacher's features that was fitted to a data set (`heads`).
+    """A linear classifier on a teacher's features that was fitted to a data set (`fitted_head`).
 
     Attributes:
         weight: (classes, features).

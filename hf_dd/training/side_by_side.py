@@ -21,7 +21,7 @@ def fit_side_by_side(
     purpose: str,
     prepare: Prepare = lambda images: images,
 ) -> None:
-    """Train networks in place, each as `training.fit` would alone on its images and labels with its seed.
+    """Train networks in place, each as `loop.fit` would alone on its images and labels with its seed.
 
     All have as many images. A step is one forward and one backward pass of the stacked parameters (`torch.func`): on a
     GPU, where a small network leaves most of the device idle, n of them may take the time of one. In the networks' own
