@@ -68,7 +68,7 @@ def select(
     seed: int,
     *,
     architecture: str = "ConvNet",
-    epochs: int | None = None,
+    epochs: int = 10,
     autocast: Autocast = nullcontext,
 ) -> Tensor:
     """Choose `ipc` training images of each class by their features under a network trained on the whole split.
@@ -79,7 +79,7 @@ def select(
         ipc: images per class, or a number for each.
         seed: of the network's parameters and of the order of its training images.
         architecture: of the network, by its name in NETWORKS.
-        epochs: of its training, 10 if None; 0 leaves it as it was drawn.
+        epochs: of its training; 0 leaves it as it was drawn.
         autocast: context of its forward passes.
 
     Returns:
@@ -96,7 +96,7 @@ def select(
         network,
         data.train.images,
         data.train.labels,
-        embedding_recipe(10 if epochs is None else epochs),
+        embedding_recipe(epochs),
         seed=seed,
         purpose="selection",
         prepare=data.normalise,

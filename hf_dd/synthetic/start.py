@@ -64,7 +64,8 @@ class Request:
 
     def coreset(self, method: str) -> SyntheticSet:
         """Images chosen by their features: by a name in `coresets.METHODS`."""
-        options = {"epochs": self.config.selection_epochs, "autocast": self.autocast}
+        epochs = {} if self.config.selection_epochs is None else {"epochs": self.config.selection_epochs}
+        options = {"autocast": self.autocast, **epochs}
         return self.of_rows(coresets.select(self.data, method, self.count, self.config.seed, **options))
 
 
