@@ -806,11 +806,13 @@ def run_folder(tiny_teachers, tmp_path, unique):
 
 
 @pytest.mark.parametrize("tag", ["epoch-1", None], ids=["after a revision", "between a commit and its tag"])
-def test_an_interrupted_push_of_a_teacher_goes_on(run_folder, api, tag):
+def test_an_interrupted_push_of_a_teacher_goes_on(run_folder, api, tag, tmp_path):
     folder = run_folder()
     repo = f"local/{folder.name}"
+    pushed = Path(shutil.copytree(folder / "epoch-1", tmp_path / "pushed"))
+    (pushed / "README.md").write_text(teacher_folder.read_teacher(pushed).card(f"{repo}@epoch-1"))
     first = hf_dd.hub.publish(
-        folder / "epoch-1", repo, "model", files=["*.json", "*.safetensors", "*.md"], message="Epoch 1", tag=tag
+        pushed, repo, "model", files=["*.json", "*.safetensors", "*.md"], message="Epoch 1", tag=tag
     )
     final = teacher_folder.push_teacher(folder)
     tags = {ref.name: ref.target_commit for ref in api.list_repo_refs(repo).tags}

@@ -2,7 +2,9 @@
 
 import atexit
 import functools
+import importlib
 import logging
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -62,6 +64,8 @@ def leave_group_at_exit() -> None:
     while the interpreter is ending aborts the process, and with it a launch that had succeeded. NCCL has no such
     threads; it might wait for processes that have failed.
     """
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:  # what this imports would hold on to a group that is there already
+        importlib.import_module("torch._dynamo")
     atexit.register(_leave_group)
 
 

@@ -80,7 +80,7 @@ def require_shapes(network: OwnModule, transform: InputTransform, class_names: S
     weight = next((value for value in network.parameters() if value.is_floating_point()), None)
     if weight is None:
         raise TeacherError("it has no weights.")
-    image = transform.normalise(weight.new_full((1, transform.channels, *transform.image_size), 0.5))
+    image = transform(weight.new_full((1, transform.channels, *transform.image_size), 0.5))
     try:
         logits, features = network(image), network.features(image)
         shapes = [tuple(value.shape) for value in (logits, features)]
