@@ -411,6 +411,8 @@ def main():
         "--same_allocator", action="store_true", help="Let the literal loops keep freed memory too, as ours do."
     )
     options = parser.parse_args()
+    if options.output:
+        Path(options.output).parent.mkdir(parents=True, exist_ok=True)  # what fails, fails before minutes of work
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # an exit ends the sides too
     about = {
         "threads": options.threads,
