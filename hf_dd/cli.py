@@ -206,7 +206,7 @@ COMMANDS: dict[str, Command | Actions] = {
         },
     ),
     "quickstart": Command(
-        "the whole circle on digits and an embedded Hub, in three minutes",
+        "the whole circle on digits and an embedded Hub, in a few minutes",
         commands.QuickstartOptions,
         lambda own: module("runs.quickstart").run(own.output_dir),
     ),
