@@ -5,6 +5,7 @@ import functools
 import math
 import operator
 import os
+import reprlib
 import types
 import typing
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -31,6 +32,7 @@ ROLES = {  # what an option decides
     "once": "something of this call alone, which a command that repeats it leaves out",
 }
 
+TRUTH = {**dict.fromkeys(("true", "t", "yes", "y", "1"), True), **dict.fromkeys(("false", "f", "no", "n", "0"), False)}
 BOUNDS = {"at_least": operator.ge, "above": operator.gt, "at_most": operator.le, "below": operator.lt}  # of a number
 
 
@@ -74,6 +76,11 @@ def option(
     return field(default=default, metadata=metadata)
 
 
+SHORT = reprlib.Repr()
+SHORT.maxstring = SHORT.maxother = SHORT.maxlong = 80
+SHORT.maxlevel = 2
+
+
 class Kind(NamedTuple):
     """What values an option takes: `of` this type or one of the `words`, `many` in a list, None too if `optional`."""
 
@@ -91,6 +98,14 @@ class Kind(NamedTuple):
         (of,) = (part for part in parts if part is not type(None) and typing.get_origin(part) is not Literal)
         many = typing.get_origin(of) is list
         return cls(typing.get_args(of)[0] if many else of, words, many, type(None) in parts)
+
+    def read_text(self, text: str) -> Any:
+        """A single value that stands in a file or on a command line; raises ValueError where it is of another kind."""
+        if self.of is bool:
+            if text.lower() not in TRUTH:
+                raise ValueError
+            return TRUTH[text.lower()]
+        return text if text in self.words else self.of(text)
 
     def taken(self, value: Any) -> Any:
         """A single value as this kind's own type; raises TypeError where it is of another."""
@@ -136,6 +151,14 @@ class Options:
         yield from ()
 
 
+def shown(value: Any) -> str:
+    """A value in a message: as it is, but short, whatever it is."""
+    try:
+        return SHORT.repr(value)
+    except Exception:  # a repr of an object's own, or a number of more digits than Python writes
+        return f"a {type(value).__name__}"
+
+
 def judged(option: dataclasses.Field, kind: Kind, value: Any) -> Any:
     """An option's value, as a list where it takes one; raises ConfigError for a wrong type, range or choice."""
     name, known = f"--{option.name}", option.metadata
@@ -144,13 +167,13 @@ def judged(option: dataclasses.Field, kind: Kind, value: Any) -> Any:
     try:
         if not (value is None and kind.optional):
             value = list(map(kind.taken, value)) if kind.many else kind.taken(value)
-    except TypeError:
-        raise ConfigError(f"{name} is {value!r}; it has to be {kind}.") from None
+    except (TypeError, OverflowError):
+        raise ConfigError(f"{name} is {shown(value)}; it has to be {kind}.") from None
     if known["needed"] and not value:
         raise ConfigError(known["needed"])
     values = value if kind.many else [] if value is None or value in kind.words else [value]
     if kind.of in (int, float) and (bad := [number for number in values if not within(number, known)]):
-        given = f"holds {bad}; each" if kind.many else f"is {value}; it"
+        given = f"holds {shown(bad)}; each" if kind.many else f"is {shown(value)}; it"
         raise ConfigError(f"{name} {given} has to be {range_of(option, *['finite'] * (kind.of is float))}.")
     choices = known["choices"]
     if isinstance(choices, Registry):
@@ -158,7 +181,7 @@ def judged(option: dataclasses.Field, kind: Kind, value: Any) -> Any:
             if ":" not in word and word not in choices:
                 choices.installed(word)  # raises, unless it was found before
     elif choices and (unknown := [word for word in values if word not in choices]):
-        given = unknown if kind.many else repr(value)
+        given = shown(unknown if kind.many else value)
         raise ConfigError(f"{name} doesn't know {given}; it takes {', '.join(choices)}.")
     if known["grammar"] and value:
         try:

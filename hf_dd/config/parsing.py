@@ -1,75 +1,62 @@
-"""Options from YAML and the command line: YAML replaces the defaults, the command line wins, unknown keys fail."""
+"""Options from YAML and the command line: YAML replaces the defaults, the command line wins, unknown keys fail.
+
+Both are texts, which an option's kind reads, so that a value means the same in both.
+"""
 
 import argparse
 import dataclasses
 import shutil
+import sys
 import textwrap
 from collections.abc import Mapping, Sequence
-from typing import Any, NoReturn
+from typing import Any
 
-from hf_dd.config.base import GROUPS, Kind, default_of, kinds, range_of
+from hf_dd.config.base import GROUPS, TRUTH, Kind, default_of, kinds, raise_together, range_of, shown
 from hf_dd.config.distillation import DistillConfig
 from hf_dd.config.recipes import read_recipe, unknown
 from hf_dd.core.registry import OBJECTIVES, Registry
 from hf_dd.errors import ConfigError
 
 WITH_TITLES = 15  # entries of a registry, at most, that `--help` gives a line each
-TRUTH = {**dict.fromkeys(("true", "t", "yes", "y", "1"), True), **dict.fromkeys(("false", "f", "no", "n", "0"), False)}
 
 
-class Parser(argparse.ArgumentParser):
-    """A parser of a config's options, in their groups; raises ConfigError instead of leaving, takes no abbreviations.
+def help_text(config: type, command: str, objective: str | None = None) -> str:
+    """The help of a command: its options in their groups.
 
     Args:
-        config: the dataclass.
-        command: what the user typed, for messages.
-        objective: the method whose own options the help tells too.
+        config: the dataclass of its options.
+        command: what the user typed.
+        objective: the method whose own options it tells too.
     """
-
-    def __init__(self, config: type, command: str, objective: str | None = None):
-        fields = sorted(dataclasses.fields(config), key=lambda each: each.metadata["role"] == "trust")  # at the end
-        words = [each.name.upper() + "…" * kinds(config)[each.name].many for each in positionals_of(config)]
-        super().__init__(
-            prog=command,
-            usage=" ".join([command, *words, *["[options]"] * (len(fields) > len(words))]),
-            description=config.__doc__.splitlines()[0],
-            formatter_class=argparse.RawTextHelpFormatter,
-            argument_default=argparse.SUPPRESS,
-            allow_abbrev=False,
-        )
-        if config.takes_recipes:
-            about = "YAML file of options, or the name of a recipe of hf_dd; options given here win over it."
-            self.add_argument("--config", metavar="FILE", help=wrapped(about))
-        for group in GROUPS:
-            section = self.add_argument_group(group)
-            for each in fields:
-                if each.metadata["group"] == group:
-                    section.add_argument(f"--{each.name}", **argument(each, kinds(config)[each.name]))
-            if group == "method" and objective:
-                self.add_argument_group(f"--objective {objective}", method_help(objective))
-
-    def error(self, message: str) -> NoReturn:
-        """Raise ConfigError with argparse's message."""
-        raise ConfigError(f"{message} (`{self.prog} --help` lists the options)")
+    fields = sorted(dataclasses.fields(config), key=lambda each: each.metadata["role"] == "trust")  # at the end
+    words = [each.name.upper() + "…" * kinds(config)[each.name].many for each in positionals_of(config)]
+    written = argparse.ArgumentParser(
+        prog=command,
+        usage=" ".join([command, *words, *["[options]"] * (len(fields) > len(words))]),
+        description=config.__doc__.splitlines()[0],
+        formatter_class=argparse.RawTextHelpFormatter,
+    )
+    if config.takes_recipes:
+        about = "YAML file of options, or the name of a recipe of hf_dd; options given here win over it."
+        written.add_argument("--config", metavar="FILE", help=wrapped(about))
+    for group in GROUPS:
+        section = written.add_argument_group(group)
+        for each in fields:
+            if each.metadata["group"] == group:
+                section.add_argument(f"--{each.name}", **argument(each, kinds(config)[each.name]))
+        if group == "method" and objective:
+            written.add_argument_group(f"--objective {objective}", method_help(objective))
+    return written.format_help()
 
 
 def argument(option: dataclasses.Field, kind: Kind) -> dict[str, Any]:
-    """What argparse is told of an option."""
-
-    def read(text: str) -> Any:
-        if kind.of is bool:
-            if text.lower() not in TRUTH:
-                raise argparse.ArgumentTypeError(f"{text!r} is neither true nor false")
-            return TRUTH[text.lower()]
-        return text if text in kind.words else kind.of(text)
-
-    read.__name__ = kind.of.__name__  # for argparse's messages
+    """What argparse's help is told of an option."""
     choices = option.metadata["choices"]
     metavar = {int: "N", float: "X", bool: "true|false"}.get(kind.of, "TEXT")
     if choices:
         metavar = "NAME" if isinstance(choices, Registry) else f"{{{','.join(choices)}}}"
-    nargs = {"nargs": "*"} if kind.many else {"nargs": "?", "const": True} if kind.of is bool else {}
-    return {"type": read, "metavar": metavar, "help": help_of(option, kind), **nargs}
+    nargs = "*" if kind.many else "?" if kind.of is bool else None
+    return {"metavar": metavar, "help": help_of(option, kind), "nargs": nargs}
 
 
 def help_of(option: dataclasses.Field, kind: Kind) -> str:
@@ -126,79 +113,105 @@ def parse_config(config: type, arguments: Sequence[str], *, command: str, defaul
     Prints the help where it is asked for, and ends. Raises ConfigError for unknown keys and options (naming the
     nearest known one), and for values that the config doesn't take.
     """
-    known = [field.name for field in dataclasses.fields(config)]
-    spoken = [*known, *["config"] * config.takes_recipes, "help"]
     arguments = list(arguments) or (["--config", default] if default else [])
     cut = arguments.index("--") if "--" in arguments else len(arguments)
-    words, after = spelled_out(config, arguments[:cut]), arguments[cut + 1 :]
+    words, after = arguments[:cut], arguments[cut + 1 :]
     if asking := {"-h", "--help"}.intersection(words):
         objective = objective_of(config, [word for word in words if word not in asking], command)
-        Parser(config, command, objective).print_help()
+        sys.stdout.write(help_text(config, command, objective))
         raise SystemExit(0)
-    parser = Parser(config, command)
-    given, rest = parser.parse_known_args(words)
-    values = vars(given)
-    if name := values.pop("config", None):
-        base, left = parser.parse_known_args(as_arguments(read_recipe(name, known)))
-        refuse(left, known)
-        values = vars(base) | values
-    loose = [word for word in rest if not word.startswith("-")]
-    refuse([word for word in rest if word not in loose], spoken)
+    given, loose = written_words(config, words, command)
+    options = named_recipe(config, given) | {name: value for name, value in given.items() if name != "config"}
+    loose += after
     for option in positionals_of(config):
         if kinds(config)[option.name].many:
-            values[option.name] = [*values.get(option.name, []), *loose, *after]
-            loose = after = []
-        elif loose:
-            values[option.name] = loose.pop(0)
-    refuse([*loose, *after], known)
-    return config(**values)
+            named = options.get(option.name) or []
+            options[option.name], loose = [*(named if isinstance(named, list) else [named]), *loose], []
+        elif loose and option.name not in given:
+            options[option.name] = loose.pop(0)
+    if loose:
+        raise ConfigError(f"{loose[0]!r} belongs to no option; options are written as --NAME VALUE.")
+    return config(**read_values(config, options))
 
 
-def spelled_out(config: type, words: Sequence[str]) -> list[str]:
-    """A command line with its options as they are listed, with underscores, where they may be written with hyphens.
+def written_words(config: type, words: Sequence[str], command: str) -> tuple[dict[str, Any], list[str]]:
+    """The words of each option on a command line, one or a list, and the words that belong to none.
 
-    A switch before a word that is neither true nor false takes it from no positional option.
+    Options are spelled with underscores or hyphens. A switch takes the next word if that is true or false; where
+    words may belong to no option, it leaves them any other. Raises ConfigError for an option that isn't known, or
+    has no value.
     """
-    kind_of, found = kinds(config), []
-    for word, following in zip(words, [*words[1:], ""], strict=False):
+    kind_of = kinds(config) | ({"config": Kind(str, (), False, True)} if config.takes_recipes else {})
+    given: dict[str, list[str]] = {}
+    loose: list[str] = []
+    taking = None  # the option that takes the next word
+    for word in words:
         name, sign, value = word.partition("=")
-        spelled = name.replace("-", "_")[2:]
-        if name.startswith("--") and spelled in kind_of:
-            word = f"--{spelled}{sign}{value}"
-            if kind_of[spelled].of is bool and not sign and positionals_of(config) and following.lower() not in TRUTH:
-                word += "=true"
-        found.append(word)
-    return found
+        option = name[2:].replace("-", "_")
+        if name.startswith("--") and option in kind_of:
+            given[option] = [value] if sign else []
+            taking = None if sign else option
+        elif word.startswith("-") and word != "-" and not is_number(word):
+            raise ConfigError(unknown("option", name.lstrip("-"), [*kind_of, "help"]))
+        elif taking is None or (kind_of[taking].of is bool and positionals_of(config) and word.lower() not in TRUTH):
+            loose.append(word)
+            taking = None
+        else:
+            given[taking].append(word)
+            taking = taking if kind_of[taking].many else None
+    for option, values in given.items():
+        if not values and kind_of[option].of is bool:
+            values.append("true")
+        if not values and not kind_of[option].many:
+            raise ConfigError(f"--{option} needs a value (`{command} --help` lists the options).")
+    return {name: values if kind_of[name].many else values[0] for name, values in given.items()}, loose
+
+
+def is_number(word: str) -> bool:
+    """Whether it is one: -1e-2 is a value, -x an option."""
+    try:
+        float(word)
+    except ValueError:
+        return False
+    return True
+
+
+def named_recipe(config: type, given: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of the recipe that a command line names; none where it names none."""
+    known = [field.name for field in dataclasses.fields(config)]
+    return read_recipe(given["config"], known) if "config" in given else {}
+
+
+def objective_of(config: type, words: Sequence[str], command: str) -> str | None:
+    """The method that a command line names, itself or by its recipe, if it does."""
+    try:
+        given, _ = written_words(config, words, command)
+        return (named_recipe(config, given) | given).get("objective") if "objective" in kinds(config) else None
+    except ConfigError:
+        return None
+
+
+def read_values(config: type, written: Mapping[str, Any]) -> dict[str, Any]:
+    """Options as values of their kinds, from texts as a file or a command line has them; without those that are None.
+
+    What is neither text nor a list of it stays as it is: the config judges it. Raises ConfigError with all texts that
+    are of another kind.
+    """
+    kind_of, values, wrong = kinds(config), {}, []
+    for name, value in written.items():
+        kind = kind_of[name]
+
+        def read(part: Any, kind: Kind = kind) -> Any:
+            return kind.read_text(part) if isinstance(part, str) else part
+
+        try:
+            values[name] = list(map(read, value)) if isinstance(value, list) and kind.many else read(value)
+        except ValueError:
+            wrong.append(f"--{name} is {shown(value)}; it has to be {kind}.")
+    raise_together(wrong)
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def positionals_of(config: type) -> list[dataclasses.Field]:
     """The options that words without `--` before them belong to, in turn; the last one takes the rest."""
     return [option for option in dataclasses.fields(config) if option.metadata["positional"]]
-
-
-def refuse(words: Sequence[str], known: Sequence[str]) -> None:
-    """Raise ConfigError for the first of the words that are left over, if any are."""
-    if words and words[0].startswith("-"):
-        raise ConfigError(unknown("option", words[0].lstrip("-").split("=")[0], known))
-    if words:
-        raise ConfigError(f"{words[0]!r} belongs to no option; options are written as --NAME VALUE.")
-
-
-def objective_of(config: type, words: Sequence[str], command: str) -> str | None:
-    """The method that a command line names, itself or by its recipe, if it does."""
-    known = [field.name for field in dataclasses.fields(config)]
-    try:
-        given = vars(Parser(config, command).parse_known_args(words)[0])
-        recipe_of = read_recipe(given["config"], known) if "config" in given else {}
-    except ConfigError:
-        return None
-    return (recipe_of | given).get("objective") if "objective" in known else None
-
-
-def as_arguments(options: Mapping[str, Any]) -> list[str]:
-    """Options as a command line, so that both are checked by the same rules; those that are None are left out."""
-    arguments = []
-    for key, value in options.items():
-        if value is not None:
-            arguments += [f"--{key}", *map(str, value if isinstance(value, list) else [value])]
-    return arguments

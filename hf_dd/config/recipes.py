@@ -18,14 +18,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from hf_dd.config.yaml_files import read_yaml
 from hf_dd.core.resources import resource
 from hf_dd.errors import ConfigError, nearest_first
 
 ENDINGS = (".yaml", ".yml")
 BASE, METHODS, LIKE, CONFIG = "base", "methods", "like", "config"
-Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 Place = tuple[Path, str | None]  # a recipe's file, and which of its methods where it holds those of a data set
 
@@ -147,36 +145,6 @@ def mapping(content: Any, place: str) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise ConfigError(f"{place} has to be a mapping of options, like `ipc: 10`.")
     return dict(content)
-
-
-def read_yaml(path: Path) -> Any:
-    """What a YAML file holds; raises ConfigError where it is none, or has a key twice in one mapping."""
-    try:
-        loader = Loader(path.read_text(encoding="utf-8"))
-        try:
-            node = loader.get_single_node()
-            refuse_twice(node, path, set())
-            return None if node is None else loader.construct_document(node)
-        finally:
-            loader.dispose()
-    except (yaml.YAMLError, ValueError) as error:  # ValueError: what is no UTF-8, and dates that aren't
-        raise ConfigError(f"{path} isn't YAML: {' '.join(str(error).split())}") from error
-
-
-def refuse_twice(node: yaml.Node | None, path: Path, seen: set[yaml.Node]) -> None:
-    """Raise ConfigError for a key that a mapping below a node has twice: YAML would take the last and be silent."""
-    if node in seen or not isinstance(node, yaml.CollectionNode):
-        return
-    seen.add(node)
-    lines: dict[str, int] = {}
-    for each in node.value:
-        if isinstance(node, yaml.MappingNode):
-            key, each = each
-            line = key.start_mark.line + 1
-            if isinstance(key, yaml.ScalarNode) and key.value in lines:
-                raise ConfigError(f"{path}, line {line}: {key.value!r} is in line {lines[key.value]} already.")
-            lines |= {key.value: line} if isinstance(key, yaml.ScalarNode) else {}
-        refuse_twice(each, path, seen)
 
 
 def unknown(kind: str, name: str, known: Sequence[str]) -> str:

@@ -31,8 +31,9 @@ from typing import Any
 
 from hf_dd import hub
 from hf_dd.config import DistillConfig, EvaluationConfig, PretrainConfig, SelectConfig, StudyConfig
-from hf_dd.config.parsing import as_arguments, parse_config
-from hf_dd.config.recipes import find_study, mapping, read_recipe, read_yaml, unknown
+from hf_dd.config.parsing import read_values
+from hf_dd.config.recipes import find_study, mapping, read_recipe, unknown
+from hf_dd.config.yaml_files import read_yaml
 from hf_dd.distillation.checks import preflight
 from hf_dd.errors import ConfigError, nearest_first
 from hf_dd.studies import pool_search
@@ -238,8 +239,7 @@ def parsed(kind: type, folder: Path, options: Mapping[str, Any]) -> Any:
     if options.get("config"):
         known = [field.name for field in dataclasses.fields(kind)]
         options = read_recipe(options["config"], known, folder) | options
-    own = {key: value for key, value in options.items() if key != "config"}
-    return parse_config(kind, as_arguments(own), command="hf-dd study")
+    return kind(**read_values(kind, {key: value for key, value in options.items() if key != "config"}))
 
 
 def check_named(plan: Study, made: Collection[tuple[str, str]]) -> None:

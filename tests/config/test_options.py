@@ -179,7 +179,7 @@ def test_words_without_an_option_are_the_positional_ones_wherever_they_stand():
         (["pool", "mix"], "unknown action 'mix'; the actions are create, show"),
         (["pool", "create"], "Name the pool: hf-dd pool create TITLE"),
         (["pool", "diff", "a"], "takes two pools, not 1"),
-        (["pool", "create", "A", "--seeds", "x"], "argument --seeds: invalid int value: 'x'"),
+        (["pool", "create", "A", "--seeds", "x"], "--seeds is ['x']; it has to be a list of whole numbers."),
         (["cache", "rm"], "rm takes either what to remove"),
         (["hub", "run", "x"], "give a command after --"),
         (["hub", "serve"], "Name the folder that holds the Hub"),

@@ -10,7 +10,6 @@ import pytest
 from optuna.storages.journal import JournalFileBackend
 
 from hf_dd.config import SelectConfig
-from hf_dd.config.parsing import as_arguments
 from hf_dd.distillation.distiller import Distiller
 from hf_dd.errors import ConfigError, RunError
 from hf_dd.studies import pool_search
@@ -197,8 +196,9 @@ def test_no_pool_is_started_after_the_time(found, candidates, tmp_path):
 
 @pytest.mark.multi_process
 def test_two_processes_choose_as_one(found, candidates, tmp_path, launch):
-    options = as_arguments(candidates | SMALL | {"output_dir": str(tmp_path / "out")})
-    done = launch("-m", "hf_dd", "pool", "select", *options)
+    options = candidates | SMALL | {"output_dir": str(tmp_path / "out")}
+    words = [[f"--{name}", *map(str, own if isinstance(own, list) else [own])] for name, own in options.items()]
+    done = launch("-m", "hf_dd", "pool", "select", *sum(words, []))
     two, one = (what(trace_of(folder)) for folder in (tmp_path / "out", found.folder))
     assert [(pool["pool"], list(pool["scores"])) for pool in two] == [
         (pool["pool"], list(pool["scores"])) for pool in one

@@ -724,7 +724,7 @@ def test_a_cell_goes_over_the_base_and_both_over_their_recipe(tmp_path):
     plan = Study.read(StudyConfig(study=write(tmp_path, content), dataset="digits", output_dir="there"))
     own, published, other = (cell.config for cell in plan.cells)
     of_recipe = read_recipe("digits-dm", [field.name for field in dataclasses.fields(DistillConfig)])
-    assert (own.ipc, own.iterations, own.dataset) == (3, of_recipe["iterations"], "digits")
+    assert (own.ipc, own.iterations, own.dataset) == (3, int(of_recipe["iterations"]), "digits")
     assert (published.ipc, published.iterations) == (2, None)  # None takes the recipe's back: the paper's number
     assert (other.ipc, other.objective, other.output_dir) == (2, "dsa", "there/cells/other-seed0")
 
