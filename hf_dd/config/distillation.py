@@ -131,6 +131,12 @@ class StudyConfig(Options):
     hub_tag: str | None = place(None, "Tag of the commit; the next free of v1, v2, … if not given.")
     hub_private_repo: bool = place(False, "Create the repository as a private one.")
 
+    def contradictions(self) -> Iterator[str]:
+        """As of all options."""
+        yield from super().contradictions()
+        if twice := sorted({seed for seed in self.seeds if self.seeds.count(seed) > 1}):
+            yield f"--seeds holds {twice} more than once."
+
     def __post_init__(self) -> None:
         super().__post_init__()
         self.output_dir = self.output_dir or f"outputs/{slug(self.study.removesuffix('.yaml'))}"

@@ -194,11 +194,13 @@ def objective_of(config: type, words: Sequence[str], command: str) -> str | None
 def read_values(config: type, written: Mapping[str, Any]) -> dict[str, Any]:
     """Options as values of their kinds, from texts as a file or a command line has them; without those that are None.
 
-    What is neither text nor a list of it stays as it is: the config judges it. Raises ConfigError with all texts that
-    are of another kind.
+    What is neither text nor a list of it stays as it is: the config judges it. Raises ConfigError for an option that
+    isn't known, and with all texts that are of another kind.
     """
     kind_of, values, wrong = kinds(config), {}, []
     for name, value in written.items():
+        if name not in kind_of:
+            raise ConfigError(unknown("option", str(name), list(kind_of)))
         kind = kind_of[name]
 
         def read(part: Any, kind: Kind = kind) -> Any:

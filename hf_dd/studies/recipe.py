@@ -24,6 +24,7 @@ A `config` is looked for beside this file, then among hf_dd's own.
 
 import contextlib
 import dataclasses
+import re
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +32,7 @@ from typing import Any
 
 from hf_dd import hub
 from hf_dd.config import DistillConfig, EvaluationConfig, PretrainConfig, SelectConfig, StudyConfig
+from hf_dd.config.base import shown
 from hf_dd.config.parsing import read_values
 from hf_dd.config.recipes import find_study, mapping, read_recipe, unknown
 from hf_dd.config.yaml_files import read_yaml
@@ -42,6 +44,8 @@ KEYS = ("teachers", "pools", "base", "cells", "seeds", "comparisons")
 TEACHERS, POOLS = "teachers/", "pools/"  # how a cell names a teacher or a pool of the study's own
 REFERENCES = [each.name for each in dataclasses.fields(DistillConfig) if each.metadata["teachers"]]
 SET_OF = "set_of"  # how a cell says that it evaluates another one's set
+OWN = ("output_dir", "seed", "resume_from_checkpoint", "overwrite_output_dir")  # of each cell: the study's to say
+NAME = re.compile(r"\w[\w .,+=%()-]{0,99}")  # of what becomes a folder
 
 
 @dataclass(frozen=True)
@@ -145,14 +149,30 @@ def content_of(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path}: {unknown('key', str(other[0]), KEYS)}")
     filled = {key: mapping(content.get(key) or {}, f"{path}: {key}") for key in KEYS if key != "seeds"}
     for key in ("teachers", "pools", "cells"):
+        for name in filled[key]:
+            if not isinstance(name, str) or not NAME.fullmatch(name):
+                raise ConfigError(
+                    f"{path}, {key}: {shown(name)} can't be the name of a folder; take up to 100 letters, digits, "
+                    "spaces and . , + = % ( ) _ -, a letter or a digit first."
+                )
         filled[key] = {name: mapping(own or {}, f"{path}, {key}: {name}") for name, own in filled[key].items()}
+    for key, names in {"base": [filled["base"]], "cells": filled["cells"].values()}.items():
+        if set_by_study := [option for own in names for option in OWN if own.get(option) is not None]:
+            raise ConfigError(
+                f"{path}, {key}: leave out {set_by_study[0]}, which the study itself gives each cell: seeds are given "
+                "as `seeds`, the folder by --output_dir."
+            )
     for name, pairs in filled["comparisons"].items():
-        if not isinstance(pairs, list) or not all(isinstance(pair, list) and len(pair) == 2 for pair in pairs):
+        if not isinstance(pairs, list) or not pairs or not all(map(is_pair, pairs)):
             raise ConfigError(f"{path}, comparisons: {name} has to be a list of pairs of cells, like [[clom, dm]].")
-    seeds = content.get("seeds") or [0]
-    if not isinstance(seeds, list) or not all(isinstance(seed, int) for seed in seeds):
-        raise ConfigError(f"{path}: seeds is {seeds!r}; it has to be a list of whole numbers.")
-    return filled | {"seeds": seeds}
+    with at(f"{path}: seeds"):
+        seeds = read_values(StudyConfig, {"seeds": content.get("seeds")}).get("seeds")
+        return filled | {"seeds": StudyConfig(study=str(path), seeds=seeds).seeds or [0]}
+
+
+def is_pair(pair: Any) -> bool:
+    """Whether it is a list of two names."""
+    return isinstance(pair, list) and len(pair) == 2 and all(isinstance(name, str) for name in pair)
 
 
 @contextlib.contextmanager
@@ -186,13 +206,12 @@ def options_of(name: str, content: Mapping[str, Any]) -> dict[str, Any]:
 
 def own_teachers(options: Mapping[str, Any]) -> tuple[str, ...]:
     """The teachers of the study's own that a cell or a pool names."""
-    references = [reference for key in REFERENCES for reference in options.get(key) or []]
-    return tuple(reference for reference in references if reference.startswith(TEACHERS))
+    return tuple(each for key in REFERENCES for each in texts(options.get(key)) if each.startswith(TEACHERS))
 
 
 def own_pool(options: Mapping[str, Any], pools: Collection[str]) -> str | None:
     """The pool of the study's own that a cell names; raises ConfigError for one that the study doesn't choose."""
-    place = options.get("teacher_pool") or ""
+    place = pool_of(options)
     if not place.startswith(POOLS):
         return None
     pool = place.removeprefix(POOLS)
@@ -200,6 +219,18 @@ def own_pool(options: Mapping[str, Any], pools: Collection[str]) -> str | None:
         known = ", ".join(nearest_first(pool, pools)) or "none"
         raise ConfigError(f"{place} is no pool that this study chooses: {known}.")
     return pool
+
+
+def texts(value: Any) -> list[str]:
+    """A value of YAML as a list of texts; empty for what is of another kind, which the options' own check refuses."""
+    values = value if isinstance(value, list) else [value]
+    return values if all(isinstance(each, str) for each in values) else []
+
+
+def pool_of(options: Mapping[str, Any]) -> str:
+    """The pool that options name; "" for none, and for what is no text."""
+    place = options.get("teacher_pool")
+    return place if isinstance(place, str) else ""
 
 
 def parts_of(reference: str) -> tuple[str, str, str]:
@@ -219,8 +250,8 @@ def located(options: Mapping[str, Any], folder: Path, grids: Mapping[str, Pretra
         pushed = grid in grids and grids[grid].push_to_hub
         return hub.full_repo_id(name, grids[grid].hub_namespace) if pushed else str(folder / reference)
 
-    named = {key: list(map(place_of, options[key])) for key in REFERENCES if options.get(key)}
-    pool = options.get("teacher_pool") or ""
+    named = {key: list(map(place_of, own)) for key in REFERENCES if (own := texts(options.get(key)))}
+    pool = pool_of(options)
     return {**options, **named, **({"teacher_pool": str(folder / pool)} if pool.startswith(POOLS) else {})}
 
 
@@ -236,9 +267,11 @@ def require_students(config: DistillConfig) -> None:
 
 def parsed(kind: type, folder: Path, options: Mapping[str, Any]) -> Any:
     """Options, over those of the recipe that `config` names (beside the study), as a config; None takes one back."""
-    if options.get("config"):
+    if config := options.get("config"):
+        if not isinstance(config, str):
+            raise ConfigError(f"config is {shown(config)}; it has to be the name of a recipe.")
         known = [field.name for field in dataclasses.fields(kind)]
-        options = read_recipe(options["config"], known, folder) | options
+        options = read_recipe(config, known, folder) | options
     return kind(**read_values(kind, {key: value for key, value in options.items() if key != "config"}))
 
 
