@@ -39,6 +39,11 @@ def nearest_first(name: str, known: Iterable[str]) -> list[str]:
     return sorted(known, key=lambda candidate: -difflib.SequenceMatcher(None, name.lower(), candidate.lower()).ratio())
 
 
+def unknown(kind: str, name: str, known: Sequence[str]) -> str:
+    """The message for a name that isn't known, with the nearest one that is."""
+    return f"unknown {kind} {name!r}; the nearest known one is {nearest_first(name.replace('-', '_'), known)[0]!r}."
+
+
 def require_known(kind: str, name: str, known: Collection[str]) -> None:
     """Raise ConfigError for a name that isn't known, with those that are."""
     if name not in known:

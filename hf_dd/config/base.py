@@ -11,10 +11,10 @@ import typing
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from numbers import Integral, Real
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple, Self
 
 from hf_dd.core.registry import Registry
-from hf_dd.errors import ConfigError
+from hf_dd.errors import ConfigError, unknown
 
 # In the order of `--help`.
 GROUPS = ("data", "method", "teachers and guide", "budget", "evaluation", "output and Hub")
@@ -146,6 +146,17 @@ class Options:
                 wrong.append(str(error))
         raise_together(wrong or self.contradictions())
 
+    @classmethod
+    def over(cls, config: Self | None, options: typing.Mapping[str, Any]) -> Self:
+        """A config with these options over it, or over the defaults; raises ConfigError for one that isn't known."""
+        if config is not None and not isinstance(config, cls):
+            raise ConfigError(f"Give options by name, or as a {cls.__name__}, not {shown(config)}.")
+        known = [each.name for each in dataclasses.fields(cls)]
+        for name in options:
+            if name not in known:
+                raise ConfigError(unknown("option", name, known))
+        return dataclasses.replace(config, **options) if config else cls(**options)
+
     def contradictions(self) -> Iterator[str]:
         """What options say against each other, a line each."""
         yield from ()
@@ -194,7 +205,7 @@ def judged(option: dataclasses.Field, kind: Kind, value: Any) -> Any:
 def within(number: float, known: typing.Mapping[str, Any]) -> bool:
     """Whether a number is finite and in an option's range."""
     inside = (holds(number, known[key]) for key, holds in BOUNDS.items() if known[key] is not None)
-    return math.isfinite(number) and all(inside)
+    return -math.inf < number < math.inf and all(inside)  # a whole number may be larger than any float
 
 
 def range_of(option: dataclasses.Field, *more: str) -> str:

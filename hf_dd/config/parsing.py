@@ -13,9 +13,9 @@ from typing import Any
 
 from hf_dd.config.base import GROUPS, TRUTH, Kind, default_of, kinds, raise_together, range_of, shown
 from hf_dd.config.distillation import DistillConfig
-from hf_dd.config.recipes import read_recipe, unknown
+from hf_dd.config.recipes import read_recipe
 from hf_dd.core.registry import OBJECTIVES, Registry
-from hf_dd.errors import ConfigError
+from hf_dd.errors import ConfigError, unknown
 
 WITH_TITLES = 15  # entries of a registry, at most, that `--help` gives a line each
 

@@ -20,7 +20,7 @@ from typing import Any
 
 from hf_dd.config.yaml_files import read_yaml
 from hf_dd.core.resources import resource
-from hf_dd.errors import ConfigError, nearest_first
+from hf_dd.errors import ConfigError, nearest_first, unknown
 
 ENDINGS = (".yaml", ".yml")
 BASE, METHODS, LIKE, CONFIG = "base", "methods", "like", "config"
@@ -145,8 +145,3 @@ def mapping(content: Any, place: str) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise ConfigError(f"{place} has to be a mapping of options, like `ipc: 10`.")
     return dict(content)
-
-
-def unknown(kind: str, name: str, known: Sequence[str]) -> str:
-    """The message for a name that isn't known, with the nearest one that is."""
-    return f"unknown {kind} {name!r}; the nearest known one is {nearest_first(name.replace('-', '_'), known)[0]!r}."

@@ -13,7 +13,7 @@ from hf_dd.artefacts.distilled_folder import Artefact
 from hf_dd.artefacts.provenance import command_line
 from hf_dd.artefacts.rows import training_images
 from hf_dd.config import DataConfig, DistillConfig, EvaluationConfig, InMemory
-from hf_dd.config.base import part
+from hf_dd.config.base import part, shown
 from hf_dd.core.processes import new_accelerator
 from hf_dd.data.image_data import load_data
 from hf_dd.distillation.checks import preflight
@@ -42,9 +42,11 @@ def distill(config: DistillConfig | None = None, *, pool: TeacherPool | None = N
         pool: teachers that are loaded already, instead of naming them; `fit_head` gives heads to them, in place.
         options: fields of DistillConfig; `dataset` may be a `datasets.Dataset` or `DatasetDict`.
     """
+    if not isinstance(pool, TeacherPool | None):
+        raise ConfigError(f"pool has to be a TeacherPool; teachers are named by `teachers`. It is {shown(pool)}.")
     if pool is not None:
         options["teachers"] = [spec.reference for spec in pool.specs]
-    config = dataclasses.replace(config, **options) if config else DistillConfig(**options)
+    config = DistillConfig.over(config, options)
     folder = Path(config.output_dir or f"outputs/{config.run_name}")
     accelerator = tracked_accelerator(config, folder)
     config = dataclasses.replace(config, mixed_precision=accelerator.mixed_precision)

@@ -34,7 +34,7 @@ def evaluate(config: EvaluateConfig | None = None, **options: Any) -> Results:
     `results.json` goes into `output_dir`; without one, a single local set gets it into its own folder, its record and
     its card, and with several architectures a plot of them as `results.png` (where matplotlib is installed).
     """
-    config = dataclasses.replace(config, **options) if config else EvaluateConfig(**options)
+    config = EvaluateConfig.over(config, options)
     results, _ = evaluate_sets(config)
     by_main_process(lambda: keep_results(config, results))
     return results
@@ -46,7 +46,7 @@ def compare(config: EvaluateConfig | None = None, **options: Any) -> Path:
     It holds `comparison.md` (accuracies, intervals, paired differences from the first, bytes, teachers),
     `comparison.png` and `results.json`.
     """
-    config = dataclasses.replace(config, **options) if config else EvaluateConfig(**options)
+    config = EvaluateConfig.over(config, options)
     folder = Path(config.output_dir or "outputs/comparison")
     report.require_matplotlib()
     results, records_of = evaluate_sets(config)

@@ -1,6 +1,5 @@
 """Make a folder like our own of a set that another tool released."""
 
-import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ from hf_dd.importing.import_set import import_foreign
 
 def import_set(config: ImportConfig | None = None, **options: Any) -> Artefact:
     """Make an artefact folder of a distilled set that another tool released, once it has been checked whole."""
-    config = dataclasses.replace(config, **options) if config else ImportConfig(**options)
+    config = ImportConfig.over(config, options)
     folder = Path(config.output_dir or f"outputs/{config.run_name}")
     require_free(folder, config.overwrite_output_dir)
     foreign = read_foreign(config)

@@ -25,7 +25,7 @@ def pretrain(config: PretrainConfig | None = None, **options: Any) -> list[Path 
 
     Each teacher's folder is `output_dir/NAME`, with `epoch-N` for every kept epoch: the files that a push commits.
     """
-    config = dataclasses.replace(config, **options) if config else PretrainConfig(**options)
+    config = PretrainConfig.over(config, options)
     for architecture in config.architectures:  # an unknown name shows before anything is read
         NETWORKS.find(architecture)
     accelerator = new_accelerator(config.mixed_precision)

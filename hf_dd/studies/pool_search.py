@@ -73,7 +73,7 @@ def select(config: SelectConfig | None = None, **options: Any) -> Selection:
     The folder gets `trace.json` (every pool with its scores) and `pool.json`, the lock that `--teacher_pool` takes. An
     interrupted search goes on by the same call, and ends as an uninterrupted one unless `--minutes` cuts it.
     """
-    config = dataclasses.replace(config, **options) if config else SelectConfig(**options)
+    config = SelectConfig.over(config, options)
     search = Search(config)
     search.run()
     return search.finish()

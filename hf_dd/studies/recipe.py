@@ -34,10 +34,10 @@ from hf_dd import hub
 from hf_dd.config import DistillConfig, EvaluationConfig, PretrainConfig, SelectConfig, StudyConfig
 from hf_dd.config.base import shown
 from hf_dd.config.parsing import read_values
-from hf_dd.config.recipes import find_study, mapping, read_recipe, unknown
+from hf_dd.config.recipes import find_study, mapping, read_recipe
 from hf_dd.config.yaml_files import read_yaml
 from hf_dd.distillation.checks import preflight
-from hf_dd.errors import ConfigError, nearest_first
+from hf_dd.errors import ConfigError, nearest_first, unknown
 from hf_dd.studies import pool_search
 
 KEYS = ("teachers", "pools", "base", "cells", "seeds", "comparisons")

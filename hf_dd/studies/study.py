@@ -47,7 +47,7 @@ def study(config: StudyConfig | None = None, **options: Any) -> Path:
     started several times at once, on machines that share the folder too, is shared out: each takes what no other has
     begun.
     """
-    config = dataclasses.replace(config, **options) if config else StudyConfig(**options)
+    config = StudyConfig.over(config, options)
     plan = Study.read(config)
     folder = Path(config.output_dir)
     if config.push_to_hub:  # a missing token or a taken tag shows now, not after the study

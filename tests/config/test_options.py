@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import hf_dd
 from hf_dd import cli
 from hf_dd.config import (
     DataConfig,
@@ -228,3 +229,28 @@ def test_help_of_a_method_has_its_own_options_and_published_values(words, capsys
 @pytest.mark.parametrize("objective", OBJECTIVES)
 def test_every_option_of_a_method_is_explained(objective):
     assert all(each.metadata["help"].endswith(".") for each in dataclasses.fields(OBJECTIVES[objective].Options))
+
+
+@pytest.mark.parametrize(
+    "call, words",
+    [
+        (lambda: hf_dd.distill(5), "Give options by name, or as a DistillConfig, not 5."),
+        (lambda: hf_dd.distill({"ipc": 1}), "or as a DistillConfig, not {'ipc': 1}."),
+        (lambda: hf_dd.distill(hf_dd.PretrainConfig()), "or as a DistillConfig, not PretrainConfig("),
+        (lambda: hf_dd.distill(ipcs=3), "unknown option 'ipcs'; the nearest known one is 'ipc'."),
+        (lambda: hf_dd.distill(hf_dd.DistillConfig(), ipcs=3), "unknown option 'ipcs'"),
+        (lambda: hf_dd.distill(pool=5), "pool has to be a TeacherPool"),
+        (lambda: hf_dd.distill(ipc="10"), "--ipc is '10'; it has to be a whole number."),
+        (lambda: hf_dd.distill(seed=10**5000, ipc=0.5), "--ipc is 0.5; it has to be a whole number."),
+        (lambda: hf_dd.distill(clom_alpha=10**5000), "--clom_alpha is a int; it has to be a number or 'auto'."),
+        (lambda: hf_dd.distill(teachers=[range(10**9)] * 10**6), "--teachers is [range(0, 1000000000), "),
+        (lambda: hf_dd.pretrain("x"), "or as a PretrainConfig, not 'x'."),
+        (lambda: hf_dd.evaluate(5), "or as a EvaluateConfig, not 5."),
+        (lambda: hf_dd.compare(set=["x"]), "unknown option 'set'; the nearest known one is 'sets'."),
+        (lambda: hf_dd.import_set("x.pt"), "or as a ImportConfig, not 'x.pt'."),
+    ],
+)
+def test_a_call_with_what_is_no_option_is_one_clear_error(call, words):
+    with pytest.raises(ConfigError) as error:
+        call()
+    assert words in str(error.value) and len(str(error.value)) < 500
