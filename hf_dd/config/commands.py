@@ -121,7 +121,9 @@ class CacheRemoveOptions(CommandOptions):
 class HubOptions(CommandOptions):
     """A Hub in a folder of this machine."""
 
-    root: str = word("", "Folder that holds the Hub.", needed="Name the folder that holds the Hub: hf-dd hub … ROOT.")
+    root: str = word(
+        "", "Folder that holds the Hub.", needed="Name the folder that holds the Hub: `hf-dd hub serve ROOT`."
+    )
     port: int = place(0, "Port; 0 for a free one.", at_least=0)
     user: str = place("local", "Name of the account.")
 

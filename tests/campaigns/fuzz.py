@@ -227,8 +227,10 @@ def of_study(rng: random.Random, folder: Path, cache: Path) -> tuple[str, Outcom
         )
     elif place == "name":
         content["cells"] = f"{{? {value} : {{}}}}"
-    elif place in ("grid", "pool"):
-        content[f"{place}s".replace("grids", "teachers")] = f"{{x: {value}}}"
+    elif place == "grid":  # an empty one would be the paper's, and train for minutes
+        content["teachers"] = f"{{x: {{architectures: [MLP], epochs: 1, lr_drops: {value}}}}}"
+    elif place == "pool":
+        content["pools"] = f"{{x: {{iterations: 2, first_rung: 1, teachers: {value}}}}}"
     else:
         content[{"key": value}.get(place, place)] = value
     text = "\n".join(f"{key}: {own}" for key, own in content.items())
