@@ -58,6 +58,10 @@ def snapshot(git: GitRepository, commit: bytes, kind: str) -> Snapshot:
         config = parse_config(git.read(commit, "config.json") or b"{}")
     except ValueError:
         config = {}
+    if "tags" in card:
+        card["tags"] = _list(card["tags"])
+    if not _has_sound_sources(card.get("model-index")):
+        del card["model-index"]
     paths = tuple(sorted(git.files(commit)))
     library = _word(card.get("library_name")) or ("transformers" if "model_type" in config else None)
     tags = tuple(derive_tags(kind, card, config, library, paths))
@@ -80,6 +84,16 @@ def derive_tags(kind: str, card: dict, config: dict, library: str | None, paths:
         tags += _list(card.get("tags"))
     tags += [f"license:{name}" for name in _list(card.get("license"))]
     return list(dict.fromkeys([*tags, "region:us"]))
+
+
+def _has_sound_sources(index):
+    """Whether huggingface_hub's class for cards can read a model-index: it stumbles over sources without an address."""
+    models = index if isinstance(index, list) else []
+    results = [
+        model["results"] for model in models if isinstance(model, dict) and isinstance(model.get("results"), list)
+    ]
+    sources = [each["source"] for result in results for each in result if isinstance(each, dict) and "source" in each]
+    return all(isinstance(source, dict) and (source.get("url") or not source.get("name")) for source in sources)
 
 
 def _word(value):
