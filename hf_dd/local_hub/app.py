@@ -1,12 +1,12 @@
 """The application: from an HTTP request to its handler and back."""
 
+import asyncio
 import contextlib
 import errno
 import logging
 import secrets
 from pathlib import Path
 
-import anyio
 import anyio.to_thread
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
@@ -19,7 +19,6 @@ from hf_dd.local_hub.errors import HubHttpError, repo_not_found
 
 logger = logging.getLogger(__name__)
 
-THREADS = 64  # as many requests are answered at once, slow uploads among them
 FULL_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS}
 
 
@@ -29,7 +28,6 @@ class HubApp:
     def __init__(self, hub: Hub):
         self.hub = hub
         self.close = hub.close
-        self._limiter = anyio.CapacityLimiter(THREADS)
 
     async def __call__(self, scope, receive, send):
         """Answer one request (the ASGI interface)."""
@@ -37,7 +35,10 @@ class HubApp:
             raise RuntimeError(f"The local Hub speaks HTTP only, not {scope['type']}.")
         request = Request(scope, receive)
         with contextlib.suppress(ClientDisconnect):
-            response = await anyio.to_thread.run_sync(self._answer, request, limiter=self._limiter)
+            try:
+                response = await anyio.to_thread.run_sync(self._answer, request, limiter=self.hub.threads)
+            except asyncio.CancelledError:  # its time to finish is over
+                response = _error_response(HubHttpError(503, "The local Hub is stopping"))
             response.headers["X-Request-Id"] = secrets.token_hex(8)
             await response(scope, receive, send)
 
@@ -68,7 +69,7 @@ class HubApp:
                 if request.method in methods:
                     return handler, path, match.groupdict()
                 allowed |= methods
-        message = f"The local Hub doesn't know {request.method} {path}"
+        message = f"The local Hub doesn't know {request.method[:20]} {path[:300]}"
         if allowed:
             raise HubHttpError(405, message, headers={"Allow": ", ".join(sorted(allowed))})
         raise HubHttpError(404, message)

@@ -10,6 +10,7 @@ from pathlib import Path
 from urllib.parse import parse_qs, unquote, urlencode
 
 import anyio
+import anyio.from_thread
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
@@ -23,6 +24,7 @@ from hf_dd.local_hub.store import DocumentStore
 from hf_dd.local_hub.untrusted import NOTHING, fields, parse_json
 
 MAX_BODY_BYTES = 4 * 2**20  # of what isn't a file's content; clients announce 256 files of 512 bytes at once
+THREADS = 40  # as many requests are answered at once
 SILENCE_SECONDS = 30  # between two parts of a body
 
 _REPO = r"(?P<repo>[\w.-]+(?:/[\w.-]+)?)"
@@ -70,6 +72,7 @@ class Hub:
     def __init__(self, root: Path | str, accounts: Accounts):
         self.root = Path(root).resolve()
         self.accounts = accounts
+        self.threads = anyio.CapacityLimiter(THREADS)
         self.upload_key = secrets.token_bytes(32)
         self.committing = threading.BoundedSemaphore(4)  # each has a file of some 10 MB in memory, several times
         try:
@@ -104,11 +107,15 @@ class Call:
         too_large = HubHttpError(413, f"The body has more than {most} bytes")
         if int(self.request.headers.get("content-length", 0)) > most:
             raise too_large
-        stream = self.request.stream()
+        stream, threads = self.request.stream(), self.hub.threads
 
         async def next_piece():
-            with anyio.fail_after(SILENCE_SECONDS):
-                return await anext(stream, b"")
+            threads.total_tokens += 1  # one that waits for a client keeps nobody else out
+            try:
+                with anyio.fail_after(SILENCE_SECONDS):
+                    return await anext(stream, b"")
+            finally:
+                threads.total_tokens -= 1
 
         read = 0
         while True:

@@ -110,6 +110,8 @@ class GitRepository:
         root = self._repo[commit].tree
         if not path:
             return Entry("", root, True)
+        if "" in path.split("/"):
+            return None
         try:
             mode, oid = tree_lookup_path(self._repo.object_store.__getitem__, root, path.encode())
         except (KeyError, ValueError, NotTreeError):

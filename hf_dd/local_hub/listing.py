@@ -87,7 +87,7 @@ def derive_tags(kind: str, card: dict, config: dict, library: str | None, paths:
 
 
 def _has_sound_sources(index):
-    """Whether huggingface_hub's class for cards can read a model-index: it stumbles over sources without an address."""
+    """Whether huggingface_hub's class for cards can read a model-index: it chokes on sources without an address."""
     models = index if isinstance(index, list) else []
     results = [
         model["results"] for model in models if isinstance(model, dict) and isinstance(model.get("results"), list)
