@@ -6,6 +6,9 @@ import logging
 import os
 import platform
 import select
+import shlex
+import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -91,23 +94,34 @@ def serve_hub(options: commands.HubServeOptions) -> None:
     from hf_dd import local_hub
 
     def say(running: local_hub.LocalHub) -> None:
-        exports = [f"export {name}={value}" for name, value in running.environment().items()]
+        exports = [f"export {name}={shlex.quote(value)}" for name, value in running.environment().items()]
         print(*exports, "# The Hub answers until it is interrupted.", sep="\n", flush=True)
 
-    how = {"host": options.host, "port": options.port, "user": options.user, "allow_remote": options.allow_remote}
-    local_hub.serve(options.root, on_ready=say, **how)
+    account = {"user": options.user, "token": options.token}
+    place = {"host": options.host, "port": options.port, "allow_remote": options.allow_remote}
+    local_hub.serve(options.root, on_ready=say, **account, **place)
 
 
 def run_in_hub(options: commands.HubRunOptions) -> None:
     """Run a command against an embedded Hub, and end as it ends."""
     from hf_dd import local_hub
 
+    name = options.command[0]
+    if shutil.which(name) is None:
+        wrong = "isn't a file that can be run" if os.path.lexists(name) else "isn't there"
+        raise HfDdError(f"hf-dd hub run: the command {name!r} {wrong}.")
     with local_hub.LocalHub(options.root, port=options.port, user=options.user) as running:
         try:
-            status = subprocess.run(options.command, env=os.environ | running.environment()).returncode
-        except FileNotFoundError as error:
-            raise HfDdError(f"hf-dd hub run: there is no command {options.command[0]!r}.") from error
-    sys.exit(status)
+            command = subprocess.Popen(options.command, env=os.environ | running.environment())
+        except (OSError, ValueError) as error:  # a script without its first line, or NUL in a word
+            raise HfDdError(f"hf-dd hub run: the command {name!r} can't be run: {error}") from error
+        # A terminal's Ctrl-C reaches the command by itself, a SIGTERM only us. The Hub ends after the command.
+        handlers = {signal.SIGINT: signal.SIG_IGN, signal.SIGTERM: lambda *_: command.terminate()}
+        before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
+        status = command.wait()
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    sys.exit(status if status >= 0 else 128 - status)  # as shells tell of a signal
 
 
 def environment(_: commands.EnvOptions) -> Iterator[str]:

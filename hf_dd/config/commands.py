@@ -124,7 +124,7 @@ class HubOptions(CommandOptions):
     root: str = word(
         "", "Folder that holds the Hub.", needed="Name the folder that holds the Hub: `hf-dd hub serve ROOT`."
     )
-    port: int = place(0, "Port; 0 for a free one.", at_least=0)
+    port: int = place(0, "Port; 0 for a free one.", at_least=0, at_most=65535)
     user: str = place("local", "Name of the account.")
 
 
@@ -132,9 +132,10 @@ class HubOptions(CommandOptions):
 class HubServeOptions(HubOptions):
     """Serve an embedded Hub from a folder until interrupted."""
 
-    port: int = place(8080, "Port; 0 for a free one.", at_least=0)
+    port: int = place(8080, "Port; 0 for a free one.", at_least=0, at_most=65535)
     host: str = place("127.0.0.1", "Address to listen on.")
     allow_remote: bool = place(False, "Allow an address other machines reach.")
+    token: str | None = place(None, "Token of the account; hf_local if not given, a random one with --allow_remote.")
 
 
 @dataclass

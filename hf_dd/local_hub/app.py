@@ -1,21 +1,25 @@
 """The application: from an HTTP request to its handler and back."""
 
-import inspect
+import asyncio
+import contextlib
+import errno
 import logging
 import secrets
 from pathlib import Path
 
-from starlette.concurrency import run_in_threadpool
+import anyio.to_thread
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 
-# Importing the three modules of handlers registers them.
-from hf_dd.local_hub import collection_routes, repository_routes, upload_routes  # noqa: F401
+# Importing the modules of handlers registers them.
+from hf_dd.local_hub import collection_routes, pages, repository_routes, upload_routes  # noqa: F401
 from hf_dd.local_hub.accounts import Accounts
 from hf_dd.local_hub.calls import ROUTES, Call, Hub
-from hf_dd.local_hub.errors import HubHttpError
+from hf_dd.local_hub.errors import HubHttpError, repo_not_found
 
 logger = logging.getLogger(__name__)
+
+FULL_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS}
 
 
 class HubApp:
@@ -30,35 +34,53 @@ class HubApp:
         if scope["type"] != "http":
             raise RuntimeError(f"The local Hub speaks HTTP only, not {scope['type']}.")
         request = Request(scope, receive)
-        try:
-            response = await self._answer(request)
-        except HubHttpError as error:
-            headers = error.headers | {"X-Error-Message": error.message.encode("ascii", "replace").decode()}
-            headers["X-Error-Message"] = " ".join(headers["X-Error-Message"].split())
-            if error.code:
-                headers["X-Error-Code"] = error.code
-            response = JSONResponse(error.body, error.status, headers)
-        except ClientDisconnect:
-            return
-        except Exception as error:
-            logger.exception("%s %s failed", request.method, request.url.path)
-            response = JSONResponse({"error": f"{type(error).__name__}: {error}"}, 500)
-        response.headers["X-Request-Id"] = secrets.token_hex(8)
-        await response(scope, receive, send)
+        with contextlib.suppress(ClientDisconnect):
+            try:
+                response = await anyio.to_thread.run_sync(self._answer, request, limiter=self.hub.threads)
+            except asyncio.CancelledError:  # its time to finish is over
+                response = _error_response(HubHttpError(503, "The local Hub is stopping"))
+            response.headers["X-Request-Id"] = secrets.token_hex(8)
+            await response(scope, receive, send)
 
-    async def _answer(self, request):
-        path = request.scope["raw_path"].decode().split("?")[0]
-        for methods, pattern, handler in ROUTES:
-            match = pattern.fullmatch(path) if request.method in methods else None
-            if match is None:
-                continue
-            if inspect.iscoroutinefunction(handler):
-                answer = await handler(Call(self.hub, request, path, match.groupdict(), b""))
-            else:
-                call = Call(self.hub, request, path, match.groupdict(), await request.body())
-                answer = await run_in_threadpool(handler, call)
+    def _answer(self, request):
+        call = None
+        try:
+            handler, path, parts = self._handler(request)
+            call = Call(self.hub, request, path, parts)
+            answer = handler(call)
             return answer if isinstance(answer, Response) else JSONResponse(answer)
-        raise HubHttpError(404, f"The local Hub doesn't know {request.method} {path}")
+        except ClientDisconnect:
+            raise
+        except HubHttpError as error:
+            return _error_response(error)
+        except Exception as error:
+            if call and call.uid and self.hub.repositories.is_gone(call.uid):  # deleted meanwhile
+                return _error_response(repo_not_found(call.user))
+            if isinstance(error, OSError) and error.errno in FULL_DISK:
+                logger.error("%s %s failed: %s", request.method, path, error)
+                return _error_response(HubHttpError(507, f"The local Hub can't write: {error.strerror}"))
+            logger.exception("%s %s failed", request.method, request.scope["path"])
+            return JSONResponse({"error": f"{type(error).__name__}: {error}"}, 500)
+
+    def _handler(self, request):
+        path, allowed = request.scope["raw_path"].decode("latin-1").split("?")[0], set()
+        for methods, pattern, handler in ROUTES:
+            if match := pattern.fullmatch(path):
+                if request.method in methods:
+                    return handler, path, match.groupdict()
+                allowed |= methods
+        message = f"The local Hub doesn't know {request.method[:20]} {path[:300]}"
+        if allowed:
+            raise HubHttpError(405, message, headers={"Allow": ", ".join(sorted(allowed))})
+        raise HubHttpError(404, message)
+
+
+def _error_response(error):
+    told = "".join(each if " " <= each <= "~" else "?" for each in " ".join(error.message.split()))
+    headers = error.headers | {"X-Error-Message": told[:500]}
+    if error.code:
+        headers["X-Error-Code"] = error.code
+    return JSONResponse(error.body, error.status, headers)
 
 
 def create_app(root: Path | str, users: dict[str, str], orgs: dict[str, list[str]] | None = None) -> HubApp:

@@ -1,26 +1,38 @@
 """Calls: which handler answers a request, and what the request asks, as whom, and may do."""
 
 import itertools
-import json
 import re
 import secrets
-from collections.abc import Callable, Iterable
+import sys
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from urllib.parse import parse_qs, unquote, urlencode
 
+import anyio
+import anyio.from_thread
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from hf_dd.errors import HubError
 from hf_dd.local_hub.accounts import Accounts
 from hf_dd.local_hub.collections import Collections
 from hf_dd.local_hub.errors import HubHttpError, login_required, repo_not_found
 from hf_dd.local_hub.git import GitRepository
 from hf_dd.local_hub.repositories import Record, Repositories
 from hf_dd.local_hub.store import DocumentStore
+from hf_dd.local_hub.untrusted import NOTHING, fields, parse_json
+
+MAX_BODY_BYTES = 4 * 2**20  # of what isn't a file's content; clients announce 256 files of 512 bytes at once
+THREADS = 40  # as many requests are answered at once
+SILENCE_SECONDS = 30  # between two parts of a body
 
 _REPO = r"(?P<repo>[\w.-]+(?:/[\w.-]+)?)"
 _PLACEHOLDERS = {
     "kind": r"(?P<kind>model|dataset)s",
+    "page_repo": r"(?:(?P<kind>dataset)s/)?(?!(?:api|datasets|models|spaces|collections)/)(?P<repo>[\w.-]+/[\w.-]+)",
+    "number": r"(?P<number>[0-9]{1,9})",
+    "size": r"(?P<size>[0-9]{1,18})",
     "repo": _REPO,
     "web_repo": rf"(?:(?P<kind>dataset)s/)?{_REPO}",
     "revision": r"(?P<revision>(?:refs/pr/)?[^/]+)",
@@ -35,30 +47,40 @@ ROUTES: list[tuple[set[str], re.Pattern, Callable]] = []
 
 
 def route(methods: str, path: str):
-    """Register a handler for `methods` ("GET HEAD") on a path with the placeholders above.
+    """Register a handler for `methods` ("GET", which answers HEAD as well) on a path with the placeholders above.
 
-    Paths are matched before they are unquoted: a branch "a/b" arrives as one piece, "a%2Fb". A handler takes the
-    `Call` and returns a `Response` or JSON; one that is a coroutine reads the request's body itself.
+    Paths are matched before they are unquoted: a branch "a/b" arrives as one piece, "a%2Fb". A handler runs in a
+    thread, takes the `Call` and returns a `Response` or JSON. The request's body stays unread until the handler asks
+    for it, which it does once it is settled who is calling and what they may do.
     """
     pattern = re.compile(re.sub(r"\{(\w+)\}", lambda match: _PLACEHOLDERS[match[1]], path) + "/?")
+    answered = set(methods.split())
 
     def register(handler):
-        ROUTES.append((set(methods.split()), pattern, handler))
+        ROUTES.append((answered | ({"HEAD"} if "GET" in answered else set()), pattern, handler))
         return handler
 
     return register
 
 
 class Hub:
-    """Everything the server knows: who may call, and what is in the folder `root`."""
+    """Everything the server knows: who may call, and what is in the folder `root`.
+
+    Raises `HubError` if the folder can't be one, or is in use.
+    """
 
     def __init__(self, root: Path | str, accounts: Accounts):
         self.root = Path(root).resolve()
-        self.root.mkdir(parents=True, exist_ok=True)
         self.accounts = accounts
+        self.threads = anyio.CapacityLimiter(THREADS)
         self.upload_key = secrets.token_bytes(32)
-        self._documents = DocumentStore(self.root / "hub.sqlite")
-        self.repositories = Repositories(self.root / "repositories", self._documents)
+        self.committing = threading.BoundedSemaphore(4)  # each has a file of some 10 MB in memory, several times
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+            self._documents = DocumentStore(self.root / "hub.sqlite")
+            self.repositories = Repositories(self.root / "repositories", self._documents)
+        except OSError as error:
+            raise HubError(f"The local Hub can't use {self.root} as its folder: {error}") from error
         self.collections = Collections(self._documents)
 
     def close(self):
@@ -69,25 +91,59 @@ class Hub:
 class Call:
     """One request: its route's parts, its query and body, and what its user may do."""
 
-    def __init__(self, hub: Hub, request: Request, path: str, parts: dict[str, str | None], body: bytes):
+    def __init__(self, hub: Hub, request: Request, path: str, parts: dict[str, str | None]):
         self.hub = hub
         self.request = request
         self.path = path
         self.parts = {name: unquote(value) for name, value in parts.items() if value is not None}
-        self.body = body
-        self.query = parse_qs(request.url.query, keep_blank_values=True)
-        self.endpoint = f"{request.url.scheme}://{request.headers.get('host', request.url.netloc)}"
+        self.query = parse_qs(request.scope["query_string"].decode("latin-1"), keep_blank_values=True)
+        address = "{}:{}".format(*request.scope.get("server") or ("127.0.0.1", 80))
+        self.endpoint = f"{request.scope['scheme']}://{request.headers.get('host') or address}"
+        self.uid: str | None = None  # of the repository that it is about, once that is known
         self.user = hub.accounts.authenticate(request.headers.get("authorization"))
 
-    def json(self, *required: str) -> dict:
-        """The body as a JSON object with the required keys; else a 400."""
+    def content(self, most: int = MAX_BODY_BYTES) -> Iterator[bytes]:
+        """The body piece by piece; 413 for more than `most` bytes, 408 where the next piece doesn't come."""
+        too_large = HubHttpError(413, f"The body has more than {most} bytes")
+        if int(self.request.headers.get("content-length", 0)) > most:
+            raise too_large
+        stream, threads = self.request.stream(), self.hub.threads
+
+        async def next_piece():
+            threads.total_tokens += 1  # one that waits for a client keeps nobody else out
+            try:
+                with anyio.fail_after(SILENCE_SECONDS):
+                    return await anext(stream, b"")
+            finally:
+                threads.total_tokens -= 1
+
+        read = 0
+        while True:
+            try:
+                piece = anyio.from_thread.run(next_piece)
+            except TimeoutError as error:
+                raise HubHttpError(408, f"Nothing of the body came for {SILENCE_SECONDS} seconds") from error
+            read += len(piece)
+            if read > most:
+                raise too_large
+            if not piece:
+                return
+            yield piece
+
+    def form(self) -> dict[str, list[str]]:
+        """The body as the fields of a form; 400 for more than anybody means."""
         try:
-            data = json.loads(self.body or b"{}")
+            return parse_qs(b"".join(self.content()).decode(errors="replace"), max_num_fields=10_000)
+        except ValueError as error:
+            raise HubHttpError(400, f"The body isn't a form: {error}") from error
+
+    def json(self, required: Mapping[str, type] = NOTHING, **optional: type) -> dict:
+        """The body as a JSON object with these fields, as `fields` reads them; else a 400."""
+        try:
+            data = parse_json(b"".join(self.content()) or b"{}")
         except ValueError as error:
             raise HubHttpError(400, f"The body isn't JSON: {error}") from error
-        if not isinstance(data, dict) or not data.keys() >= set(required):
-            raise HubHttpError(400, f"The body must be a JSON object with {', '.join(required)}")
-        return data
+        return fields(data, required, **optional)
 
     def flag(self, name: str) -> bool:
         """True if the query sets `name` to 1 or true."""
@@ -98,8 +154,10 @@ class Call:
         try:
             start = int(self.query.get("cursor", ["0"])[0])
             limit = max(1, min(size, int(self.query.get("limit", [str(size)])[0])))
+            if not 0 <= start < sys.maxsize - limit:
+                raise ValueError(f"cursor={start}")
         except ValueError as error:
-            raise HubHttpError(400, f"Not a number: {error}") from error
+            raise HubHttpError(400, f"Not a cursor or limit: {error}") from error
         window = list(itertools.islice(items, start, start + limit + 1))
         headers = dict(headers or {})
         if len(window) > limit:
@@ -129,6 +187,7 @@ class Call:
         record = self.hub.repositories.find(kind, repo_id)
         if record is None or not self.may_see(record.namespace, record.private):
             raise repo_not_found(self.user)
+        self.uid = record.uid
         return record
 
     def downloadable(self) -> Record:

@@ -8,7 +8,7 @@ from hf_dd.local_hub.errors import HubHttpError
 from hf_dd.local_hub.repositories import timestamp
 from hf_dd.local_hub.store import DocumentStore
 
-EDITABLE = ("title", "description", "position", "private", "theme")
+LONGEST = {"title": 200, "description": 150, "theme": 20, "note": 500}  # characters
 ITEMS_IN_LISTS = 4  # the Hub cuts the items in lists; `get_collection` gives all
 
 
@@ -43,9 +43,9 @@ class Collections:
         return collection
 
     def edit(self, slug: str, changes: dict) -> dict:
-        """Change title, description, position, privacy or theme."""
+        """Change what isn't None among title, description, position, privacy and theme."""
         with self._lock:
-            return self._save(self.get(slug) | {key: changes[key] for key in EDITABLE if key in changes})
+            return self._save(self.get(slug) | {key: value for key, value in changes.items() if value is not None})
 
     def delete(self, slug: str):
         """Remove the collection, not what it lists."""
@@ -66,10 +66,10 @@ class Collections:
         with self._lock:
             collection = self.get(slug)
             item = _item(collection, object_id)
-            item |= _note(changes.get("note"))
-            if changes.get("position") is not None:
+            item |= _note(changes["note"])
+            if changes["position"] is not None:
                 collection["items"].remove(item)
-                collection["items"].insert(changes["position"], item)
+                collection["items"].insert(max(0, min(changes["position"], len(collection["items"]))), item)
             return self._save(collection)
 
     def delete_item(self, slug: str, object_id: str) -> dict:
@@ -87,10 +87,10 @@ class Collections:
         return collection
 
 
-def describe_collection(collection: dict, listed: bool = False) -> dict:
-    """A collection as clients get it; in a list with its first items only and without its own position."""
+def describe_collection(collection: dict, items: list[dict], listed: bool = False) -> dict:
+    """A collection with those items of it that the caller may see; in a list, the first ones, and no own position."""
     hidden = ("_id", "position") if listed else ("_id",)
-    items = [item | {"position": number} for number, item in enumerate(collection["items"])]
+    items = [item | {"position": number} for number, item in enumerate(items)]
     described = {key: value for key, value in collection.items() if key not in hidden}
     return described | {"items": items[:ITEMS_IN_LISTS] if listed else items}
 

@@ -20,6 +20,8 @@ from hf_dd.local_hub.errors import HubHttpError, revision_not_found
 from hf_dd.local_hub.store import sync_folder
 
 REGULAR_FILE = 0o100644
+COMMIT_ID = re.compile("[0-9a-f]{40}")
+MAX_REF_BYTES = 240  # a file of that name, and its .lock, have to be possible
 
 
 class Entry(NamedTuple):
@@ -30,18 +32,34 @@ class Entry(NamedTuple):
     is_folder: bool
 
 
-class NewObjects(list):
-    """The git objects of a commit in the making: they reach the disk together, before any ref names them."""
+class NewObjects:
+    """The git objects of a commit in the making: they are on the disk, none in memory, before any ref names them."""
+
+    def __init__(self, repo: Repo, folder: Path):
+        self._store = repo.object_store
+        self._folder = folder / "objects"
+        self._prefixes = set()
 
     def add_object(self, item):
-        """Collect one object (the method that dulwich's `commit_tree` calls)."""
-        self.append(item)
+        """Write one object (the method that dulwich's `commit_tree` calls)."""
+        self._store.add_object(item)
+        self._prefixes.add(item.id[:2].decode())
 
     def add_blob(self, content: bytes) -> bytes:
-        """Collect a file's content; returns its git id."""
+        """Write a file's content; returns its git id."""
         blob = Blob.from_string(content)
-        self.append(blob)
+        self.add_object(blob)
         return blob.id
+
+    def sync(self):
+        """Make all of them survive a power cut."""
+        for folder in [*(self._folder / prefix for prefix in self._prefixes), self._folder]:
+            sync_folder(folder)
+
+
+def is_ref(name: str) -> bool:
+    """Whether git takes the full name of a ref, and a file system its parts."""
+    return len(name.encode()) <= MAX_REF_BYTES and check_ref_format(name.encode())
 
 
 class GitRepository:
@@ -62,16 +80,19 @@ class GitRepository:
     # ---- reading
 
     def resolve(self, revision: str) -> bytes:
-        """The commit behind a branch, tag, `refs/...` name or full commit id; else a 404 RevisionNotFound."""
+        """The commit behind a full commit id, `refs/...` name, tag or branch, in git's order; else a 404.
+
+        A ref that looks like a commit id, as a foreign repository may have one, stands for nothing.
+        """
         name = revision.encode()
-        prefixes = [b""] if name.startswith(b"refs/") else [b"refs/heads/", b"refs/tags/"]
-        for prefix in prefixes:
-            if check_ref_format(prefix + name):
-                with contextlib.suppress(KeyError):
-                    return self._repo.refs[prefix + name]
-        if re.fullmatch(r"[0-9a-f]{40}", revision) and name in self._repo.object_store:
-            if isinstance(self._repo[name], Commit):
+        if COMMIT_ID.fullmatch(revision):
+            if name in self._repo.object_store and isinstance(self._repo[name], Commit):
                 return name
+        else:
+            for prefix in [b""] if name.startswith(b"refs/") else [b"refs/tags/", b"refs/heads/"]:
+                if is_ref((prefix + name).decode()):
+                    with contextlib.suppress(KeyError):
+                        return self._repo.refs[prefix + name]
         raise revision_not_found(revision)
 
     def refs(self, prefix: str) -> dict[str, str]:
@@ -89,6 +110,8 @@ class GitRepository:
         root = self._repo[commit].tree
         if not path:
             return Entry("", root, True)
+        if "" in path.split("/"):
+            return None
         try:
             mode, oid = tree_lookup_path(self._repo.object_store.__getitem__, root, path.encode())
         except (KeyError, ValueError, NotTreeError):
@@ -120,8 +143,12 @@ class GitRepository:
 
     # ---- writing
 
+    def new_objects(self) -> NewObjects:
+        """Where the files of a commit in the making go."""
+        return NewObjects(self._repo, self.folder)
+
     def add_commit(self, objects: NewObjects, files: dict, parents: list[bytes], author: str, message: str) -> bytes:
-        """Write a commit of `files` (path to blob id) and all `objects` it needs, durably; no ref moves yet."""
+        """Write a commit of `files` (path to blob id), which are among `objects`, durably; no ref moves yet."""
         commit = Commit()
         commit.tree = commit_tree(objects, [(path.encode(), oid, REGULAR_FILE) for path, oid in files.items()])
         commit.parents = parents
@@ -131,12 +158,7 @@ class GitRepository:
         commit.encoding = b"UTF-8"
         commit.message = message.encode()
         objects.add_object(commit)
-        store = self._repo.object_store
-        for item in objects:
-            store.add_object(item)
-        for prefix in {item.id[:2].decode() for item in objects}:
-            sync_folder(self.folder / "objects" / prefix)
-        sync_folder(self.folder / "objects")
+        objects.sync()
         return commit.id
 
     def move_ref(self, ref: str, expected: bytes, commit: bytes) -> bool:
@@ -147,8 +169,10 @@ class GitRepository:
         return moved
 
     def create_ref(self, ref: str, commit: bytes):
-        """A new ref: 400 for a name git refuses, 409 for a taken one."""
-        if not check_ref_format(ref.encode()):
+        """A new ref: 400 for a name that git or a reader may take for something else, 409 for a taken one."""
+        name = ref.split("/", 2)[2]
+        shadows = COMMIT_ID.fullmatch(name.lower()) or name == "HEAD" or name.startswith(("-", "refs/"))
+        if shadows or not is_ref(ref):
             raise HubHttpError(400, f"Invalid reference name: {ref}")
         try:
             created = self._repo.refs.add_if_new(ref.encode(), commit)
@@ -160,7 +184,7 @@ class GitRepository:
 
     def delete_ref(self, ref: str):
         """Remove a ref; 404 if it doesn't exist."""
-        if not check_ref_format(ref.encode()) or ref.encode() not in self._repo.refs:
+        if not is_ref(ref) or ref.encode() not in self._repo.refs:
             raise revision_not_found(ref)
         self._repo.refs.remove_if_equals(ref.encode(), None)
 

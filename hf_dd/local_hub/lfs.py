@@ -11,8 +11,9 @@ from hf_dd.local_hub.errors import HubHttpError
 from hf_dd.local_hub.store import sync_folder
 
 LFS_THRESHOLD_BYTES = 10 * 1024 * 1024
+MAX_LFS_BYTES = 50 * 10**9  # of a file; as on the Hub
 PART_SUFFIX = ".part"
-POINTER = re.compile(rb"version https://git-lfs.github.com/spec/v1\noid sha256:([0-9a-f]{64})\nsize (\d+)\n")
+POINTER = re.compile(rb"version https://git-lfs.github.com/spec/v1\noid sha256:([0-9a-f]{64})\nsize (\d{1,18})\n")
 _ALWAYS_LARGE = (
     "7z arrow bin bz2 ckpt ftz gz h5 joblib mlmodel model msgpack npy npz onnx ot parquet pb pickle pkl pt pth rar "
     "safetensors tar tflite tgz wasm xz zip zst"
@@ -63,16 +64,16 @@ class LfsStorage:
         except FileNotFoundError:
             return None
 
-    def upload(self, oid: str) -> "LfsUpload":
+    def upload(self, oid: str, size: int) -> "LfsUpload":
         """A context manager that takes the object's content."""
-        return LfsUpload(self.path(oid))
+        return LfsUpload(self.path(oid), size)
 
 
 class LfsUpload:
-    """Takes an object chunk by chunk and puts it in place once its hash is proven; else leaves nothing."""
+    """Takes an object chunk by chunk and puts it in place once its size and hash are proven; else leaves nothing."""
 
-    def __init__(self, target: Path):
-        self._target = target
+    def __init__(self, target: Path, size: int):
+        self._target, self._left = target, size
         self._digest = hashlib.sha256()
 
     def __enter__(self):
@@ -81,11 +82,14 @@ class LfsUpload:
 
     def write(self, chunk: bytes):
         """Append to the content."""
+        self._left -= len(chunk)
         self._digest.update(chunk)
         self._part.write(chunk)
 
     def finish(self):
-        """Check the hash (400 if it differs from the name) and make the object visible, durably."""
+        """Check size and hash (400 if they aren't those announced) and make the object visible, durably."""
+        if self._left:
+            raise HubHttpError(400, f"The content has {self._left} bytes less than announced")
         if self._digest.hexdigest() != self._target.name:
             raise HubHttpError(400, f"The content's sha256 is {self._digest.hexdigest()}, not {self._target.name}")
         self._part.flush()

@@ -2,14 +2,16 @@
 
 import functools
 import json
-import re
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import yaml
 
 from hf_dd.local_hub.git import Entry, GitRepository
 from hf_dd.local_hub.lfs import Pointer
 from hf_dd.local_hub.repositories import Record, timestamp
+from hf_dd.local_hub.untrusted import parse_card, parse_config
 
 # Card fields of a data set that become tags "field:value".
 _DATASET_FACETS = (
@@ -23,55 +25,57 @@ _DATASET_FACETS = (
     "task_ids",
 )
 _MODEL_SHORT_FORM = "_id id modelId createdAt private downloads likes tags pipeline_tag library_name".split()
-_SORT_KEYS = {"lastModified", "createdAt", "downloads", "likes"}
-
-
-def parse_card(content: str) -> dict:
-    """The YAML block at the top of a README; {} without one. Raises `yaml.YAMLError` if it isn't a mapping."""
-    block = re.match(r"\s*---[\r\n]+(.*?)[\r\n]+---(\r\n|\n|$)", content, re.DOTALL)
-    data = (yaml.safe_load(block[1]) if block else None) or {}
-    if not isinstance(data, dict):
-        raise yaml.YAMLError("the metadata block must be a mapping")
-    return json.loads(json.dumps(data, default=str))
+_SORT_KEYS = {  # downloads and likes aren't counted, and so all the same
+    "lastModified": lambda each: each.facts.committed_at,
+    "createdAt": lambda each: each.record.created_at,
+}
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """The facts that one commit fixes: paths of its files, metadata of its card, its config.json, its time."""
+    """The facts that one commit fixes: paths of its files, its tags, and its card and config.json as JSON texts.
+
+    Texts, as hundreds of these are kept, and what they say may take many times the memory.
+    """
 
     paths: tuple[str, ...]
-    card: dict
-    config: dict
+    tags: tuple[str, ...]
+    library: str | None
+    pipeline_tag: str | None
+    card: str
+    config: str
     committed_at: str
 
-    @property
-    def library(self) -> str | None:
-        """The card's library, else transformers if config.json is one of its configurations."""
-        return self.card.get("library_name") or ("transformers" if "model_type" in self.config else None)
 
-
-@functools.lru_cache(maxsize=1024)
-def snapshot(git: GitRepository, commit: bytes) -> Snapshot:
+@functools.lru_cache(maxsize=256)
+def snapshot(git: GitRepository, commit: bytes, kind: str) -> Snapshot:
     """The facts of a commit; broken metadata counts as none."""
     try:
         card = parse_card((git.read(commit, "README.md") or b"").decode(errors="replace"))
     except yaml.YAMLError:
         card = {}
     try:
-        config = json.loads(git.read(commit, "config.json") or b"{}")
+        config = parse_config(git.read(commit, "config.json") or b"{}")
     except ValueError:
         config = {}
+    if "tags" in card:
+        card["tags"] = _list(card["tags"])
+    if not _has_sound_sources(card.get("model-index")):
+        del card["model-index"]
+    paths = tuple(sorted(git.files(commit)))
+    library = _word(card.get("library_name")) or ("transformers" if "model_type" in config else None)
+    tags = tuple(derive_tags(kind, card, config, library, paths))
     committed_at = timestamp(next(git.history(commit)).commit_time)
-    return Snapshot(tuple(sorted(git.files(commit))), card, config if isinstance(config, dict) else {}, committed_at)
+    texts = json.dumps(card), json.dumps(config)
+    return Snapshot(paths, tags, library, _word(card.get("pipeline_tag")), *texts, committed_at)
 
 
-def derive_tags(kind: str, facts: Snapshot) -> list[str]:
-    """The tags a repository can be found by, from its card and its files."""
-    card = facts.card
+def derive_tags(kind: str, card: dict, config: dict, library: str | None, paths: Iterable[str]) -> list[str]:
+    """The tags a repository can be found by, from its card, its config.json and its files."""
     if kind == "model":
-        has_safetensors = any(path.endswith(".safetensors") for path in facts.paths)
-        tags = [*_list(facts.library), *(["safetensors"] if has_safetensors else [])]
-        tags += [*_list(facts.config.get("model_type")), *_list(card.get("pipeline_tag")), *_list(card.get("tags"))]
+        has_safetensors = any(path.endswith(".safetensors") for path in paths)
+        tags = [*_list(library), *(["safetensors"] if has_safetensors else [])]
+        tags += [*_list(config.get("model_type")), *_list(card.get("pipeline_tag")), *_list(card.get("tags"))]
         tags += [f"dataset:{name}" for name in _list(card.get("datasets"))]
         tags += [f"base_model:{name}" for name in _list(card.get("base_model"))]
         tags += _list(card.get("language"))
@@ -82,8 +86,24 @@ def derive_tags(kind: str, facts: Snapshot) -> list[str]:
     return list(dict.fromkeys([*tags, "region:us"]))
 
 
+def _has_sound_sources(index):
+    """Whether huggingface_hub's class for cards can read a model-index: it chokes on sources without an address."""
+    models = index if isinstance(index, list) else []
+    results = [
+        model["results"] for model in models if isinstance(model, dict) and isinstance(model.get("results"), list)
+    ]
+    sources = [each["source"] for result in results for each in result if isinstance(each, dict) and "source" in each]
+    return all(isinstance(source, dict) and (source.get("url") or not source.get("name")) for source in sources)
+
+
+def _word(value):
+    """A text or number as a text; None for anything else, which a card may hold where a word is meant."""
+    return str(value) if isinstance(value, str | int | float) and not isinstance(value, bool) else None
+
+
 def _list(value):
-    return [] if value is None else [str(each) for each in value] if isinstance(value, list) else [str(value)]
+    words = map(_word, value if isinstance(value, list) else [value])
+    return [word for word in words if word is not None]
 
 
 def file_facts(git: GitRepository, entry: Entry) -> tuple[int, dict | None]:
@@ -118,7 +138,8 @@ def describe_commit(commit) -> dict:
 
 def describe_repository(record: Record, git: GitRepository, commit: bytes, blobs: bool = False) -> dict:
     """All that is told of a repository at a commit; `blobs` adds sizes and ids of its files."""
-    facts = snapshot(git, commit)
+    facts = snapshot(git, commit, record.kind)
+    card = json.loads(facts.card)
     siblings = [{"rfilename": path} for path in facts.paths]
     if blobs:
         siblings = [_sibling(git, git.find(commit, path)) for path in facts.paths]
@@ -134,14 +155,14 @@ def describe_repository(record: Record, git: GitRepository, commit: bytes, blobs
         "disabled": False,
         "downloads": 0,
         "likes": 0,
-        "tags": derive_tags(record.kind, facts),
-        "cardData": facts.card,
+        "tags": list(facts.tags),
+        "cardData": card,
         "siblings": siblings,
     }
     if record.kind == "model":
-        info |= {"modelId": record.repo_id, "config": facts.config, "pipeline_tag": facts.card.get("pipeline_tag")}
+        info |= {"modelId": record.repo_id, "config": json.loads(facts.config), "pipeline_tag": facts.pipeline_tag}
         info |= {"library_name": facts.library} if facts.library else {}
-        info |= {"model-index": facts.card["model-index"]} if "model-index" in facts.card else {}
+        info |= {"model-index": card["model-index"]} if "model-index" in card else {}
     return info
 
 
@@ -153,22 +174,36 @@ def _sibling(git, entry):
     return described
 
 
-def search(infos: list[dict], query: dict[str, list[str]]) -> list[dict]:
-    """The descriptions that match every filter of a list query, sorted as it asks (newest first)."""
+class Found(NamedTuple):
+    """A repository among those that a list query looks through, at the head of main."""
 
-    def matches(info):
-        wanted_gate = query.get("gated", [str(bool(info["gated"])).lower()])[0].lower()
+    record: Record
+    git: GitRepository
+    commit: bytes
+    facts: Snapshot
+
+
+def search(candidates: list[Found], query: dict[str, list[str]]) -> list[Found]:
+    """Those that match every filter of a list query, sorted as it asks (newest first)."""
+
+    def matches(each):
+        record, facts, gated = each.record, each.facts, bool(each.record.gated)
         return (
-            set(query.get("filter", [])) <= set(info["tags"])
-            and info["author"] in query.get("author", [info["author"]])
-            and all(text.lower() in info["id"].lower() for text in query.get("search", []))
-            and info.get("pipeline_tag") in query.get("pipeline_tag", [info.get("pipeline_tag")])
-            and bool(info["gated"]) == (wanted_gate == "true")
+            set(query.get("filter", [])) <= set(facts.tags)
+            and record.namespace in query.get("author", [record.namespace])
+            and all(text.lower() in record.repo_id.lower() for text in query.get("search", []))
+            and (facts.pipeline_tag or "") in query.get("pipeline_tag", [facts.pipeline_tag or ""])
+            and str(gated).lower() == query.get("gated", [str(gated)])[0].lower()
         )
 
-    found = [info for info in infos if matches(info)]
-    order = query.get("sort", [""])[0]
-    return sorted(found, key=lambda info: info[order], reverse=True) if order in _SORT_KEYS else found
+    found = [each for each in candidates if matches(each)]
+    order = _SORT_KEYS.get(query.get("sort", [""])[0])
+    return sorted(found, key=order, reverse=True) if order else found
+
+
+def is_short(query: dict[str, list[str]]) -> bool:
+    """Whether a list query asks for nothing that may be large."""
+    return not query.keys() & {"expand", "full", "cardData", "config"}
 
 
 def trim(info: dict, kind: str, query: dict[str, list[str]], listed: bool) -> dict:

@@ -1,6 +1,5 @@
 """Repositories: which exist, and in which folder each is."""
 
-import re
 import secrets
 import shutil
 import threading
@@ -8,13 +7,13 @@ from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+from hf_dd.local_hub.accounts import RESERVED_NAMESPACES, is_name
 from hf_dd.local_hub.errors import HubHttpError
-from hf_dd.local_hub.git import GitRepository, NewObjects
+from hf_dd.local_hub.git import GitRepository
 from hf_dd.local_hub.lfs import PART_SUFFIX, LfsStorage, git_attributes
 from hf_dd.local_hub.store import DocumentStore, sync_folder
 
 UNFINISHED = ".unfinished"
-RESERVED_NAMESPACES = {"api", "datasets", "models", "spaces"}
 
 
 def timestamp(seconds: float | None = None) -> str:
@@ -80,23 +79,31 @@ class Repositories:
         if self.find(kind, repo_id):
             return None
         folder = self._folder / (record.uid + UNFINISHED)
-        (folder / "lfs").mkdir(parents=True)
-        git, objects = GitRepository.create(folder / "git"), NewObjects()
-        files = {".gitattributes": objects.add_blob(git_attributes(kind))}
-        git.create_ref("refs/heads/main", git.add_commit(objects, files, [], author, "initial commit"))
-        sync_folder(folder / "git")
-        sync_folder(folder)
-        folder.rename(self._folder / record.uid)
-        sync_folder(self._folder)
-        if self._documents.add("repository", record.key, asdict(record)):
-            return record
-        self._remove_folder(record.uid)
+        try:
+            (folder / "lfs").mkdir(parents=True)
+            git = GitRepository.create(folder / "git")
+            objects = git.new_objects()
+            files = {".gitattributes": objects.add_blob(git_attributes(kind))}
+            git.create_ref("refs/heads/main", git.add_commit(objects, files, [], author, "initial commit"))
+            sync_folder(folder / "git")
+            sync_folder(folder)
+            folder.rename(self._folder / record.uid)
+            sync_folder(self._folder)
+            if self._documents.add("repository", record.key, asdict(record)):
+                return record
+            self._remove_folder(record.uid)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
         return None
 
     def find(self, kind: str, repo_id: str) -> Record | None:
         """The repository of that name, or None."""
         document = self._documents.get("repository", f"{kind}/{repo_id}")
         return Record(**document) if document else None
+
+    def is_gone(self, uid: str) -> bool:
+        """Whether a repository that was there has been deleted since."""
+        return not (self._folder / uid).is_dir()
 
     def all(self, kind: str) -> list[Record]:
         """All repositories of a kind, oldest first."""
@@ -105,16 +112,19 @@ class Repositories:
 
     def update(self, record: Record, **changes) -> Record | None:
         """Change settings or, with `repo_id`, the name; None if the new name is taken."""
-        changed = replace(record, **changes)
-        _check_name(changed.kind, changed.repo_id)
-        return changed if self._documents.replace("repository", record.key, asdict(changed), changed.key) else None
+        with self._lock:
+            now = self.find(record.kind, record.repo_id) or record
+            changed = replace(now, **changes)
+            _check_name(changed.kind, changed.repo_id)
+            return changed if self._documents.replace("repository", now.key, asdict(changed), changed.key) else None
 
     def delete(self, record: Record):
         """Forget the repository, then remove its folder."""
         with self.git(record).lock, self._lock:
-            self._documents.delete("repository", record.key)
-            self._open.pop(record.uid, None)
-            self._remove_folder(record.uid)
+            if self.find(record.kind, record.repo_id) == record:  # and no other one of that name, made since
+                self._documents.delete("repository", record.key)
+                self._open.pop(record.uid, None)
+                self._remove_folder(record.uid)
 
     def _remove_folder(self, uid):
         doomed = self._folder / (uid + UNFINISHED)
@@ -136,6 +146,6 @@ class Repositories:
 def _check_name(kind, repo_id):
     """A 400 unless the name can be part of an address and of a client's cache folder."""
     namespace, _, name = repo_id.partition("/")
-    allowed = re.fullmatch(r"[A-Za-z0-9][\w.-]{0,95}", name) and not name.endswith((".git", ".lock"))
+    allowed = is_name(namespace) and is_name(name) and not name.endswith((".git", ".lock"))
     if kind not in ("model", "dataset") or namespace in RESERVED_NAMESPACES or not allowed:
-        raise HubHttpError(400, f"There can't be a {kind} named {repo_id!r}")
+        raise HubHttpError(400, f"There can't be a {kind[:20]} named {repo_id[:200]!r}")

@@ -1,19 +1,32 @@
 """Handlers for accounts, repositories, refs, listings and downloads."""
 
+import io
+import os
 import re
 from pathlib import PurePosixPath
-from urllib.parse import parse_qs, quote
+from urllib.parse import quote
 
-from starlette.responses import FileResponse, Response
+from starlette.responses import StreamingResponse
 
 from hf_dd.local_hub.calls import Call, route
-from hf_dd.local_hub.errors import HubHttpError, entry_not_found
-from hf_dd.local_hub.git import NewObjects
+from hf_dd.local_hub.errors import HubHttpError, entry_not_found, repo_not_found
 from hf_dd.local_hub.lfs import Pointer
-from hf_dd.local_hub.listing import describe_commit, describe_entry, describe_repository, search, trim
+from hf_dd.local_hub.listing import (
+    Found,
+    describe_commit,
+    describe_entry,
+    describe_repository,
+    is_short,
+    search,
+    snapshot,
+    trim,
+)
 
 REPOSITORIES_PER_PAGE = 1000
+FULL_REPOSITORIES_PER_PAGE = 100
 ENTRIES_PER_PAGE = 1000
+EXPANDED_ENTRIES_PER_PAGE = 50
+PIECE_BYTES = 2**20
 COMMITS_PER_PAGE = 50
 
 
@@ -29,10 +42,12 @@ def whoami(call: Call):
 @route("POST", "/api/repos/create")
 def create_repository(call: Call):
     """A new repository; the address is in the answer even if it exists (409)."""
-    body = call.json("name")
-    kind, namespace = body.get("type") or "model", body.get("organization") or call.logged_in()
-    user, repo_id = call.owner_of(namespace), f"{namespace}/{body['name']}"
-    private = body.get("visibility") == "private" or bool(body.get("private"))
+    user = call.logged_in()
+    body = call.json({"name": str}, type=str, organization=str, visibility=str, private=bool)
+    kind, namespace = body["type"] or "model", body["organization"] or user
+    call.owner_of(namespace)
+    repo_id = f"{namespace}/{body['name']}"
+    private = _is_private(body["visibility"]) or bool(body["private"])
     record = call.hub.repositories.create(kind, repo_id, private, user)
     url = call.endpoint + (record or call.readable(kind, repo_id)).web_path
     if record is None:
@@ -44,17 +59,18 @@ def create_repository(call: Call):
 @route("DELETE", "/api/repos/delete")
 def delete_repository(call: Call):
     """Remove a repository and all its files."""
-    body = call.json("name")
-    namespace = body.get("organization") or call.logged_in()
-    call.hub.repositories.delete(call.writable(body.get("type") or "model", f"{namespace}/{body['name']}"))
+    user, body = call.logged_in(), call.json({"name": str}, type=str, organization=str)
+    repo_id = f"{body['organization'] or user}/{body['name']}"
+    call.hub.repositories.delete(call.writable(body["type"] or "model", repo_id))
     return {}
 
 
 @route("POST", "/api/repos/move")
 def move_repository(call: Call):
     """Rename a repository or give it to another namespace."""
-    body = call.json("fromRepo", "toRepo")
-    record = call.writable(body.get("type") or "model", body["fromRepo"])
+    call.logged_in()
+    body = call.json({"fromRepo": str, "toRepo": str}, type=str)
+    record = call.writable(body["type"] or "model", body["fromRepo"])
     call.owner_of(body["toRepo"].split("/")[0])
     if call.hub.repositories.update(record, repo_id=body["toRepo"]) is None:
         raise HubHttpError(409, f"{body['toRepo']} exists")
@@ -64,12 +80,22 @@ def move_repository(call: Call):
 @route("PUT", "/api/{kind}/{repo}/settings")
 def change_settings(call: Call):
     """Visibility and gating."""
-    record, body = call.writable(), call.json()
-    changes = {"gated": body["gated"]} if "gated" in body else {}
-    if "visibility" in body:
-        changes["private"] = body["visibility"] == "private"
-    call.hub.repositories.update(record, **changes)
+    record, body = call.writable(), call.json(visibility=str, private=bool, gated=object)
+    changes = {"private": body["private"], "gated": body["gated"]}
+    if changes["gated"] not in (None, "auto", "manual") and changes["gated"] is not False:
+        raise HubHttpError(400, "'gated' must be false, auto or manual")
+    if body["visibility"] is not None:
+        changes["private"] = _is_private(body["visibility"])
+    changes = {name: value for name, value in changes.items() if value is not None}
+    if call.hub.repositories.update(record, **changes) is None:
+        raise repo_not_found(call.user)
     return {}
+
+
+def _is_private(visibility):
+    if visibility not in (None, "public", "private"):
+        raise HubHttpError(400, "'visibility' must be public or private")
+    return visibility == "private"
 
 
 @route("GET", "/api/{kind}/{repo}/auth-check(?P<write>/write)?")
@@ -86,12 +112,21 @@ def list_repositories(call: Call):
     """The repositories the caller may see that match the query."""
     kind = call.parts["kind"]
     visible = [each for each in call.hub.repositories.all(kind) if call.may_see(each.namespace, each.private)]
-    infos = []
+    found = []
     for record in visible:
-        git = call.git(record)
-        infos.append(describe_repository(record, git, git.resolve("main")))
-    found = search(infos, call.query)
-    return call.page(found, REPOSITORIES_PER_PAGE, lambda info: trim(info, kind, call.query, listed=True))
+        try:
+            git = call.git(record)
+            commit = git.resolve("main")
+            found.append(Found(record, git, commit, snapshot(git, commit, kind)))
+        except Exception:
+            if not call.hub.repositories.is_gone(record.uid):  # deleted while it was read
+                raise
+
+    def described(each):
+        return trim(describe_repository(each.record, each.git, each.commit), kind, call.query, listed=True)
+
+    size = REPOSITORIES_PER_PAGE if is_short(call.query) else FULL_REPOSITORIES_PER_PAGE
+    return call.page(search(found, call.query), size, described)
 
 
 @route("GET", "/api/{kind}/{repo}(?:/revision/{revision})?")
@@ -123,9 +158,10 @@ def list_refs(call: Call):
 def change_branch(call: Call):
     """Create a branch at `startingPoint`, or delete one; `main` stays."""
     git, name = call.git(call.writable()), call.parts["name"]
+    start = call.json(startingPoint=str)["startingPoint"] or "main" if call.request.method == "POST" else None
     with git.lock:
         if call.request.method == "POST":
-            git.create_ref(f"refs/heads/{name}", git.resolve(call.json().get("startingPoint") or "main"))
+            git.create_ref(f"refs/heads/{name}", git.resolve(start))
         elif name == "main":
             raise HubHttpError(403, "The default branch can't be deleted")
         else:
@@ -136,7 +172,7 @@ def change_branch(call: Call):
 @route("POST", "/api/{kind}/{repo}/tag/{revision}")
 def create_tag(call: Call):
     """A lightweight tag on a revision; the message of an annotated one isn't kept."""
-    git, tag = call.git(call.writable()), call.json("tag")["tag"]
+    git, tag = call.git(call.writable()), call.json({"tag": str})["tag"]
     with git.lock:
         git.create_ref(f"refs/tags/{tag}", git.resolve(call.parts["revision"]))
     return {}
@@ -169,10 +205,12 @@ def list_commits(call: Call):
 def squash_history(call: Call):
     """Replace a branch's history by one commit with the same files."""
     git, name = call.git(call.writable()), call.parts["name"]
+    message = call.json(message=str)["message"] or f"Super-squash branch '{name}'"
     with git.lock:
         head = git.resolve(f"refs/heads/{name}")
-        message = call.json().get("message") or f"Super-squash branch '{name}'"
-        git.move_ref(f"refs/heads/{name}", head, git.add_commit(NewObjects(), git.files(head), [], call.user, message))
+        git.move_ref(
+            f"refs/heads/{name}", head, git.add_commit(git.new_objects(), git.files(head), [], call.user, message)
+        )
     return {}
 
 
@@ -191,20 +229,20 @@ def list_tree(call: Call):
     def described(entry):
         return describe_entry(git, commit, entry, call.flag("expand"))
 
-    headers = {"X-Repo-Commit": commit.decode()}
-    return call.page(git.walk(folder, call.flag("recursive")), ENTRIES_PER_PAGE, described, headers)
+    size = EXPANDED_ENTRIES_PER_PAGE if call.flag("expand") else ENTRIES_PER_PAGE
+    return call.page(git.walk(folder, call.flag("recursive")), size, described, {"X-Repo-Commit": commit.decode()})
 
 
 @route("POST", "/api/{kind}/{repo}/paths-info/{revision}")
 def paths_info(call: Call):
     """The entries at the given paths, without those that don't exist; the body is a form."""
-    git, form = call.git(call.readable()), parse_qs(call.body.decode())
+    git, form = call.git(call.readable()), call.form()
     commit, expand = git.resolve(call.parts["revision"]), form.get("expand", [""])[0].lower() == "true"
     found = [git.find(commit, path.strip("/")) for path in form.get("paths", [])]
     return [describe_entry(git, commit, entry, expand) for entry in found if entry and entry.path]
 
 
-@route("GET HEAD", "/{web_repo}/resolve/{revision}/{path}")
+@route("GET", "/{web_repo}/resolve/{revision}/{path}")
 def download(call: Call):
     """A file's content, whole or in part; large ones are streamed from the LFS folder."""
     record = call.downloadable()
@@ -220,27 +258,38 @@ def download(call: Call):
         "Accept-Ranges": "bytes",
         "Content-Disposition": f"inline; filename*=UTF-8''{quote(PurePosixPath(path).name)}",
     }
+    file, size = io.BytesIO(content), len(content)
     if pointer := Pointer.parse(content):
-        headers |= {
-            "ETag": f'"{pointer.oid}"',
-            "X-Linked-Etag": f'"{pointer.oid}"',
-            "X-Linked-Size": str(pointer.size),
-        }
-        stored = call.hub.repositories.lfs(record.uid).path(pointer.oid)
-        if not stored.exists():
-            raise HubHttpError(500, f"The content of {path} is lost: {stored} is missing")
-        return FileResponse(stored, headers=headers, media_type="application/octet-stream")
-    return _partial(content, call.request.headers.get("range", ""), headers)
+        headers["ETag"] = headers["X-Linked-Etag"] = f'"{pointer.oid}"'
+        headers["X-Linked-Size"] = str(pointer.size)
+        file = call.hub.repositories.lfs(record.uid).path(pointer.oid).open("rb")
+        size = os.fstat(file.fileno()).st_size
+    wanted = call.request.headers.get("range", "")
+    if call.request.headers.get("if-range", headers["ETag"]) != headers["ETag"]:
+        wanted = ""
+    return _partial(file, size, wanted, call.request.method == "HEAD", headers)
 
 
-def _partial(content, wanted, headers):
+def _partial(file, size, wanted, head, headers):
     """The bytes that a Range header asks for (206), all of them without one, 416 if they lie past the end."""
-    size, match = len(content), re.fullmatch(r"bytes=(\d*)-(\d*)", wanted)
-    if not match or not (match[1] or match[2]):
-        return Response(content, headers=headers, media_type="application/octet-stream")
-    first = int(match[1]) if match[1] else max(0, size - int(match[2]))
-    last = min(int(match[2]), size - 1) if match[1] and match[2] else size - 1
-    if first >= size or last < first:
-        return Response(b"", 416, headers | {"Content-Range": f"bytes */{size}"})
-    headers["Content-Range"] = f"bytes {first}-{last}/{size}"
-    return Response(content[first : last + 1], 206, headers, "application/octet-stream")
+    match = re.fullmatch(r"bytes=(\d{0,18})-(\d{0,18})", wanted, re.ASCII)
+    first, last, status = 0, size - 1, 200
+    if match and (match[1] or match[2]):
+        first = int(match[1]) if match[1] else max(0, size - int(match[2]))
+        last = min(int(match[2]), last) if match[1] and match[2] else last
+        status = 206
+        if first >= size or last < first:
+            file.close()
+            raise HubHttpError(416, f"The file has {size} bytes", headers={"Content-Range": f"bytes */{size}"})
+        headers["Content-Range"] = f"bytes {first}-{last}/{size}"
+    headers["Content-Length"] = str(last - first + 1)
+    pieces = _pieces(file, first, first if head else last + 1)
+    return StreamingResponse(pieces, status, headers, "application/octet-stream")
+
+
+def _pieces(file, start, end):
+    with file:
+        file.seek(start)
+        while start < end and (piece := file.read(min(PIECE_BYTES, end - start))):
+            start += len(piece)
+            yield piece

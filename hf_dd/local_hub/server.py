@@ -2,6 +2,7 @@
 
 import ipaddress
 import os
+import secrets
 import signal
 import socket
 import threading
@@ -12,8 +13,11 @@ from pathlib import Path
 import uvicorn
 
 from hf_dd.errors import ConfigError, HubError
+from hf_dd.local_hub.accounts import Accounts
 from hf_dd.local_hub.app import create_app
+from hf_dd.local_hub.protocol import Protocol
 
+LOOPBACK_TOKEN = "hf_local"  # of a server that only this machine reaches, so that clients needn't be told a new one
 _SHUTDOWN_SECONDS = 10
 
 
@@ -22,9 +26,11 @@ class LocalHub:
 
     Port 0 picks a free one. `user` with `token` is the first account; `users` adds more (`{name: token}`), `orgs`
     names organizations and their members. Tokens aren't stored: who starts the server says who may use it. The
-    server speaks plain HTTP, so a `host` that other machines can reach is refused unless `allow_remote`.
+    server speaks plain HTTP, so a `host` that other machines can reach is refused unless `allow_remote`; then the
+    first account's token is a random one if none is given, and `hf_local` is refused, which everybody knows.
 
-    Raises `ConfigError` for such a host or clashing accounts, `HubError` if the folder or the port is in use.
+    Raises `ConfigError` for such a host, an impossible port or accounts that can't be, `HubError` if the folder or
+    the port can't be used.
     """
 
     def __init__(
@@ -33,7 +39,7 @@ class LocalHub:
         host: str = "127.0.0.1",
         port: int = 0,
         user: str = "local",
-        token: str = "hf_local",
+        token: str | None = None,
         users: dict[str, str] | None = None,
         orgs: dict[str, list[str]] | None = None,
         *,
@@ -41,8 +47,13 @@ class LocalHub:
     ):
         self.root = Path(root).resolve()
         self.user = user
+        if token is None:
+            token = f"hf_{secrets.token_urlsafe(24)}" if allow_remote else LOOPBACK_TOKEN
         self.tokens = {user: token, **(users or {})}
         self._orgs = orgs or {}
+        Accounts(self.tokens, self._orgs)  # raises where they can't be
+        if allow_remote and LOOPBACK_TOKEN in self.tokens.values():
+            raise ConfigError(f"{LOOPBACK_TOKEN} is no token for a server that others reach: everybody knows it.")
         self._address = _resolve(host, port, allow_remote)
         self._server = self._thread = self._app = None
 
@@ -82,7 +93,10 @@ class LocalHub:
         config = uvicorn.Config(
             self._app,
             lifespan="off",
+            http=Protocol,
+            ws="none",
             log_config=None,
+            log_level="error",
             access_log=False,
             timeout_graceful_shutdown=_SHUTDOWN_SECONDS,
         )
@@ -116,7 +130,7 @@ def serve(
     host: str = "127.0.0.1",
     port: int = 8080,
     user: str = "local",
-    token: str = "hf_local",
+    token: str | None = None,
     users: dict[str, str] | None = None,
     orgs: dict[str, list[str]] | None = None,
     *,
@@ -140,14 +154,18 @@ def serve(
 
 
 def _resolve(host, port, allow_remote):
+    if not 0 <= port <= 65535:
+        raise ConfigError(f"The local Hub can't listen on port {port}: ports go from 0 (any free one) to 65535.")
     try:
+        if not host:
+            raise ValueError("it is empty")
         family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-    except socket.gaierror as error:
+    except (OSError, ValueError) as error:
         raise ConfigError(f"The local Hub can't listen on {host!r}: {error}") from error
     if not allow_remote and not ipaddress.ip_address(address[0]).is_loopback:
         raise ConfigError(
             f"The local Hub won't listen on {host}: other machines could reach it, and it speaks plain HTTP. "
-            "Use 127.0.0.1, or allow remote access on purpose."
+            "Use 127.0.0.1, or allow it on purpose (--allow_remote)."
         )
     return family, address
 

@@ -1,6 +1,7 @@
 """Documents: where small facts live on disk, and who may open the folder."""
 
 import contextlib
+import errno
 import json
 import os
 import sqlite3
@@ -19,8 +20,9 @@ class DocumentStore:
 
     def __init__(self, path: Path):
         self._lock = threading.Lock()
-        self._database = sqlite3.connect(path, timeout=0, isolation_level=None, check_same_thread=False)
+        self._database = None
         try:
+            self._database = sqlite3.connect(path, timeout=0, isolation_level=None, check_same_thread=False)
             self._database.execute("pragma locking_mode = exclusive")
             self._database.execute("pragma synchronous = full")
             self._database.execute("begin exclusive")
@@ -28,11 +30,11 @@ class DocumentStore:
                 "create table if not exists documents (kind text, key text, body text, primary key (kind, key))"
             )
             self._database.execute("commit")
-        except sqlite3.OperationalError as error:
-            self._database.close()
-            raise HubError(
-                f"Can't open the local Hub in {path.parent}: is another server using it? ({error})"
-            ) from error
+        except sqlite3.Error as error:
+            if self._database:
+                self._database.close()
+            hint = "is another server using it?" if "locked" in str(error) else f"is {path.name} a local Hub's file?"
+            raise HubError(f"Can't open the local Hub in {path.parent}: {hint} ({error})") from error
 
     def get(self, kind: str, key: str) -> dict | None:
         """The document, or None."""
@@ -67,8 +69,11 @@ class DocumentStore:
             return self._database.execute(sql, values).fetchall()
 
     def _change(self, sql, *values) -> bool:
-        with self._lock:
-            return self._database.execute(sql, values).rowcount > 0
+        try:
+            with self._lock:
+                return self._database.execute(sql, values).rowcount > 0
+        except sqlite3.OperationalError as error:  # a full disk, for one
+            raise OSError(errno.ENOSPC, f"{error}") from error
 
 
 def sync_folder(folder: Path | str):
