@@ -30,7 +30,7 @@ from huggingface_hub.errors import (
 )
 from huggingface_hub.file_download import repo_folder_name
 
-from hf_dd.errors import HfDdError, HubError, some
+from hf_dd.errors import ConfigError, HfDdError, HubError, some
 from hf_dd.version import __version__
 
 RepoType = Literal["model", "dataset"]
@@ -168,6 +168,10 @@ def endpoint() -> str:
 
 class Outrun(HubError):
     """Somebody else's push came first: the same push can be tried again, on top of it."""
+
+
+class Taken(HubError):
+    """A tag is on another commit: the push needs another tag, or none."""
 
 
 @contextlib.contextmanager
@@ -348,12 +352,12 @@ def require_pushable(
 ) -> dict[str, str]:
     """The tags of the repository that a push would go to, with their commits.
 
-    Raises HubError where the push would fail, or show what was to be private: for the name of the tag or branch, for a
-    token that may not write there, for a repository that is public already. A tag that is taken isn't judged.
+    Raises ConfigError for what is no name of a tag or branch, HubError for a token that may not write there, for a
+    repository that was to be private and is public already. A tag that is taken isn't judged.
     """
     for option, name in (("hub_tag", tag), ("hub_revision", branch)):
         if name is not None and (NO_REF.fullmatch(name) or not name.isprintable()):
-            raise HubError(
+            raise ConfigError(
                 f"--{option} {name!r} is no name of a {'tag' if option == 'hub_tag' else 'branch'}: git takes none "
                 "that is empty, too long or a full commit, that begins with - or a dot, that ends with a dot, a slash "
                 "or .lock, or that holds spaces, '..', '//', '@{' or any of ~^:?*[\\. Give one like v1."
@@ -366,7 +370,7 @@ def require_pushable(
         ("hub_revision", branch, present, "tag"),
     ):
         if name in others:
-            raise HubError(f"--{option} {name}: {repo_id} has a {kind} of that name; choose another --{option}.")
+            raise ConfigError(f"--{option} {name}: {repo_id} has a {kind} of that name; choose another --{option}.")
     if private and branches:
         with clear_errors(f"{repo_type} {repo_id}"):
             is_private = api().repo_info(repo_id, repo_type=repo_type).private
@@ -390,15 +394,15 @@ def require_writable(namespace: str) -> None:
 
 
 def require_free(repo_id: str, repo_type: RepoType, *, tag: str | None = None, **push: Any) -> None:
-    """As `require_pushable`; raises HubError for a tag that the repository has already, too."""
+    """As `require_pushable`; raises Taken for a tag that the repository has already, too."""
     present = require_pushable(repo_id, repo_type, tag=tag, **push)
     if tag in present:
         raise taken(tag, present, repo_id)
 
 
-def taken(tag: str, present: Mapping[str, str], repo_id: str) -> HubError:
+def taken(tag: str, present: Mapping[str, str], repo_id: str) -> Taken:
     """The error for a tag that the repository has already."""
-    return HubError(
+    return Taken(
         f"{repo_id} has a tag {tag} already (commit {present[tag][:8]}): choose another --hub_tag, or another "
         "--hub_dataset_id."
     )
@@ -441,7 +445,8 @@ def publish(
         create_pr: push as a pull request.
         prepare: writes into the folder what tells of the tag, before each try.
 
-    Raises HubError as `require_pushable`, where an explicit tag is on another commit, and for what the Hub refuses.
+    Raises errors as `require_pushable`, Taken where an explicit tag is on another commit, and HubError for what the
+    Hub refuses.
     """
     for attempt in range(ATTEMPTS):
         present = require_pushable(repo_id, repo_type, tag=tag, branch=branch, private=private, create_pr=create_pr)
