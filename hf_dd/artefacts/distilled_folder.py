@@ -15,7 +15,7 @@ from hf_dd import hub
 from hf_dd.artefacts import hub_metadata, provenance, teacher_folder
 from hf_dd.artefacts.cards import DistilledRecord, ImportedRecord, SetRecord
 from hf_dd.artefacts.records import RECORD, links_to, read_record, write_record
-from hf_dd.artefacts.rows import DECODED, PARQUET, decoded_rows, read_rows, write_rows
+from hf_dd.artefacts.rows import DECODED, PARQUET, decoded_rows, digest_of, read_rows, write_rows
 from hf_dd.config import ImportConfig, as_dict
 from hf_dd.core import files
 from hf_dd.data.image_data import ImageData
@@ -116,26 +116,31 @@ class Artefact:
     ) -> hub.Publication:
         """Push the folder as one commit and tag it; raises HubError, with the command that tries again.
 
+        Raises RunError before anything is sent where the folder isn't whole.
+
         Args:
             repo_id: of the data set repository; named after the run if None, under the token's user if without owner.
             tag: of the commit; the next free of v1, v2, … if None. One that another commit has is refused.
-            private: whether a new repository is private.
+            private: whether the repository is private: a new one is made so, one that is public is refused.
             branch: to push to; main if None.
             create_pr: push as a pull request, without a tag.
         """
         record = Artefact.open(self.folder).record  # an evaluation may have completed it since
+        require_whole(self.folder, record)
         repo_id = repo_id or (record.pushed or {}).get("repo_id") or record.name
         retry = ["hf-dd", "push", str(self.folder), "--hub_dataset_id", repo_id]
-        retry += ["--hub_tag", tag] if tag else []
         retry += ["--hub_private_repo"] if private else []
         retry += ["--hub_revision", branch] if branch else []
         retry += ["--create_pr"] if create_pr else []
         try:
             repo_id = hub.full_repo_id(repo_id)
-            tag = free_tag(repo_id, tag)
-            record = dataclasses.replace(record, pushed={"repo_id": repo_id, "tag": None if create_pr else tag})
             with links_to(self.folder, DISTILLED_FILES) as links:
-                Artefact.written(links, record)
+
+                def tell(tag: str | None) -> None:
+                    nonlocal record
+                    record = dataclasses.replace(record, pushed={"repo_id": repo_id, "tag": tag})
+                    Artefact.written(links, record)
+
                 done = hub.publish(
                     links,
                     repo_id,
@@ -146,8 +151,10 @@ class Artefact:
                     private=private,
                     branch=branch,
                     create_pr=create_pr,
+                    prepare=tell,
                 )
         except HubError as error:
+            retry += ["--hub_tag", tag] if tag and not isinstance(error, hub.Taken) else []
             raise HubError(
                 f"{error} Nothing is lost: {self.folder} holds the set. Retry: {shlex.join(retry)}"
             ) from error
@@ -155,12 +162,20 @@ class Artefact:
         return done
 
 
-def free_tag(repo_id: str, asked: str | None) -> str:
-    """The tag that a push puts: the one asked for, or the next free of v1, v2, …; raises HubError if it is taken."""
-    taken = hub.tags(repo_id, "dataset")
-    if asked in taken:
-        raise HubError(f"{repo_id} has a tag {asked} already (commit {taken[asked][:8]}): choose another --hub_tag.")
-    return asked or next(name for number in range(1, len(taken) + 2) if (name := f"v{number}") not in taken)
+def require_whole(folder: Path, record: SetRecord) -> None:
+    """Raise RunError where the rows of a set aren't those that its record was written for, or a file isn't there."""
+    digests = {PARQUET: record.parquet_sha256}
+    if decoded := getattr(record, "decoded", None):
+        digests[DECODED] = decoded.get("parquet_sha256")
+    for name in (*digests, "preview.png"):
+        if not (folder / name).is_file():
+            raise RunError(f"{folder} isn't whole: it lacks {name}. Make it anew, or push a copy that has it.")
+    for name, digest in digests.items():
+        if digest_of(folder / name) != digest:
+            raise RunError(
+                f"{folder / name} was changed: its sha256 isn't that of {RECORD}. Make the set anew, or push a copy "
+                "that wasn't changed."
+            )
 
 
 def write_artefact(

@@ -30,9 +30,15 @@ def links_to(folder: Path, patterns: Sequence[str]) -> Iterator[Path]:
     """A temporary folder of links to these files of a folder (glob patterns).
 
     A push rewrites there what tells of it: however it ends, the folder itself tells of no push that wasn't made.
+    Raises RunError for a link that leads out of the folder, which would be pushed as what lies there.
     """
     with tempfile.TemporaryDirectory() as name:
         for path in {path for pattern in patterns for path in folder.glob(pattern)}:
+            if not path.resolve().is_relative_to(folder.resolve()):
+                raise RunError(
+                    f"{path} is a link to {path.resolve()}, outside of {folder}, and a push takes no file from "
+                    "elsewhere: put the file itself there (`cp -rL` copies a folder so)."
+                )
             link = Path(name) / path.relative_to(folder)
             link.parent.mkdir(parents=True, exist_ok=True)
             link.symlink_to(path.resolve())

@@ -2,7 +2,7 @@
 
 import shlex
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from hf_dd import hub
@@ -13,8 +13,9 @@ from hf_dd.config import slug
 from hf_dd.core import files
 from hf_dd.core.registry import NETWORKS, origins
 from hf_dd.data.image_data import ImageData
-from hf_dd.errors import HubError
+from hf_dd.errors import HubError, RunError
 from hf_dd.nn import networks
+from hf_dd.teachers.teacher import load_teacher, locate_locally
 from hf_dd.training.pretraining import Snapshot
 
 FILES = ("config.json", "model.safetensors", RECORD, "README.md")  # of a commit
@@ -78,35 +79,53 @@ def push_teacher(
     """Push a teacher's run: one commit and one tag per kept epoch, then `final`; returns the final's pin.
 
     The repository is `repo_id`, or called as the run is, under `namespace` or the token's user.
-    A push that was interrupted goes on where it stopped. Raises HubError where the repository holds another run.
+    A push that was interrupted goes on where it stopped. Raises RunError or TeacherError before anything is sent where
+    an epoch isn't whole, HubError where the repository holds another run.
     """
-    run = read_record(folder)
+    run = files.read_json(folder / RECORD, name=str, revisions=list, final=str)
+    for revision in run["revisions"]:
+        require_whole(folder, revision)
     repo_id = repo_id or (f"{namespace}/{run['name']}" if namespace else None)
     retry = ["hf-dd", "push", str(folder)]
     retry += ["--hub_dataset_id", repo_id] if repo_id else []
     retry += ["--hub_private_repo"] if private else []
     try:
         repo_id = hub.full_repo_id(repo_id or run["name"])
-        present = hub.tags(repo_id, "model")
+        present = hub.require_pushable(repo_id, "model", private=private)
         for revision in run["revisions"]:
-            if revision in present:
-                require_same_weights(hub.Pin(repo_id, revision, present[revision]), folder / revision)
+            if revision not in present:
+                message = f"Epoch {revision.removeprefix('epoch-')} of {run['name']}"
+                card = read_teacher(folder / revision).card(f"{repo_id}@{revision}")
+                with links_to(folder / revision, FILES) as links:
+                    files.write_text(links / "README.md", card)
+                    done = hub.publish(
+                        links, repo_id, "model", files=FILES, message=message, tag=revision, private=private
+                    )
+                sha = done.pin.sha
+            else:
                 sha = present[revision]
-                continue
-            message = f"Epoch {revision.removeprefix('epoch-')} of {run['name']}"
-            card = read_teacher(folder / revision).card(f"{repo_id}@{revision}")
-            with links_to(folder / revision, FILES) as links:
-                files.write_text(links / "README.md", card)
-                done = hub.publish(
-                    links, repo_id, "model", files=FILES, message=message, tag=revision, private=private
-                )
-            sha = done.pin.sha
+                require_same_weights(hub.Pin(repo_id, revision, sha), folder / revision)
         if present.get("final") not in (None, sha):
             raise HubError(f"{repo_id} has a tag final on another commit ({present['final'][:8]}).")
         hub.create_tag(repo_id, "model", "final", sha)
     except HubError as error:
         raise HubError(f"{error} Nothing is lost: {folder} holds the teacher. Retry: {shlex.join(retry)}") from error
     return hub.Pin(repo_id, "final", sha)
+
+
+def require_pushable(names: Iterable[str], namespace: str | None, private: bool) -> None:
+    """Raise HubError where runs of these names couldn't be pushed, see `hub.require_pushable`."""
+    for name in names:
+        hub.require_pushable(hub.full_repo_id(name, namespace), "model", private=private)
+
+
+def require_whole(folder: Path, revision: str) -> None:
+    """Raise RunError or TeacherError where an epoch of a teacher's run isn't there whole, or doesn't load."""
+    for name in FILES:
+        if not (folder / str(revision) / name).is_file():
+            raise RunError(f"{folder} isn't whole: its {revision} lacks {name}. Train it anew, or push a whole copy.")
+    read_teacher(folder / revision)
+    load_teacher(*locate_locally(folder / revision))
 
 
 def require_same_weights(pin: hub.Pin, folder: Path) -> None:

@@ -7,6 +7,8 @@ import hashlib
 import importlib.metadata
 import json
 import math
+import os
+import re
 import zlib
 from collections import Counter
 from collections.abc import Sequence
@@ -16,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from huggingface_hub import DatasetCard
 from torch import Tensor
 
 from hf_dd import hub
@@ -23,11 +26,13 @@ from hf_dd.config import IN_MEMORY, DataConfig, InMemory
 from hf_dd.core import seeding
 from hf_dd.data.batches import Images, in_blocks
 from hf_dd.data.decoding import decode_splits, resize
-from hf_dd.errors import ConfigError, DataError, HubError, some
+from hf_dd.errors import ConfigError, DataError, HfDdError, some
 
 if TYPE_CHECKING:
     import datasets
 
+ABOUT = ("README.md", ".huggingface.yaml", "dataset_infos.json")  # what says which files a repository's splits are
+SAVED = ("dataset_dict.json", "state.json")  # of `save_to_disk`, in a folder
 LABEL_NAMES = ("label", "labels", "target", "targets", "class", "category", "fine_label")
 TEST_SPLITS = ("test", "validation", "valid", "val")
 FASHION_MNIST = "514d52e504140973c60ce7ce8a69e801"  # fingerprint of the original files, classes unnamed
@@ -310,19 +315,72 @@ def _choose_splits(splits: "datasets.DatasetDict", config: DataConfig) -> "dict[
 
 
 def load_splits(place: hub.Place, config: DataConfig) -> "datasets.DatasetDict":
-    """All splits of a folder or of a repository; every error of `datasets` becomes one clear line."""
+    """All splits of a folder or of a repository; every error of `datasets` becomes one clear line.
+
+    Of a repository the files of its pinned commit are pulled and read as a folder: given its name, `datasets` would
+    take whatever commit lies in its cache where the Hub is out of reach.
+    """
     import datasets
 
     path, pin = place.path, place.pin
     what = f"Data set {pin or path}"
     try:
-        if place.local and any((Path(path) / name).is_file() for name in ("dataset_dict.json", "state.json")):
+        if pin:
+            return load_pinned(pin, config.dataset_config)
+        if any((Path(path) / name).is_file() for name in SAVED):
             saved = datasets.load_from_disk(path)
             return saved if isinstance(saved, dict) else datasets.DatasetDict({str(saved.split or "train"): saved})
-        with hub.clear_errors(what):
-            return datasets.load_dataset(path, config.dataset_config, revision=pin and pin.sha)
-    except (ConnectionError, datasets.exceptions.DatasetNotFoundError) as error:
-        raise HubError(f"{what} can't be reached: {hub.first_line(error)}") from error
-    except (datasets.exceptions.DatasetsError, OSError, ValueError, RuntimeError, IndexError) as error:
+        return datasets.load_dataset(path, config.dataset_config)
+    except HfDdError:
+        raise
+    except Exception as error:  # it raises nearly anything for files that aren't what they are called
         hint = " Name one with --dataset_config." if "config" in str(error).lower() else ""
         raise DataError(f"{what} can't be read: {' '.join(str(error).split())[:400]}{hint}") from error
+
+
+def load_pinned(pin: hub.Pin, configuration: str | None) -> "datasets.DatasetDict":
+    """All splits of a repository at a commit, as `load_dataset(id, configuration, revision=sha)` gives them.
+
+    Raises HubError, DataError for files that the commit doesn't hold, and what `datasets` raises.
+    """
+    import datasets
+
+    script = f"{pin.repo_id.partition('/')[2]}.py"
+    folder = hub.pull(pin, "dataset", [*ABOUT, script])
+    if (folder / script).is_file():
+        raise DataError(f"Data set {pin} is read by a script of its own, {script}, and none is run.")
+    hub.pull(pin, "dataset", files_of(folder, configuration), without=SAVED)
+    builder = datasets.load_dataset_builder(str(folder), configuration)
+    for files in (builder.config.data_files or {}).values():
+        for file in files:
+            if not Path(os.path.normpath(file.split("::")[-1])).is_relative_to(folder):
+                raise DataError(
+                    f"Data set {pin} reads {file}, which isn't in its repository, so that its commit doesn't pin it. "
+                    "Name the repository that holds the files."
+                )
+    builder.download_and_prepare()
+    return builder.as_dataset()
+
+
+def files_of(folder: Path, configuration: str | None) -> list[str] | None:
+    """Glob patterns of what a configuration needs of a repository whose card lies in a folder; None for all files.
+
+    Those of the first configuration are among them, as `datasets` tells the form of all by it.
+    """
+    card = folder / "README.md"
+    listed = DatasetCard.load(card).data.to_dict().get("configs") if card.is_file() else None
+    if not listed or any((folder / name).is_file() for name in ABOUT[1:]):
+        return None
+    named = {each["config_name"]: each for each in listed}
+    default = [name for name, each in named.items() if each.get("default") or name == "default"]
+    needed = [next(iter(named)), configuration or next(iter(default), next(iter(named)))]
+    patterns = [pattern for name in needed for pattern in texts_of(named.get(name, {}).get("data_files"))]
+    simple = all(not re.search(r"(^|/)\.|^/|:", pattern) for pattern in patterns)
+    return [*ABOUT, *patterns] if simple and all("data_files" in named.get(name, {}) for name in needed) else None
+
+
+def texts_of(value: Any) -> list[str]:
+    """The patterns in a card's `data_files`: a text, a list of such, or splits with the path of each."""
+    if isinstance(value, dict):
+        return texts_of(value["path"] if "path" in value else list(value.values()))
+    return [value] if isinstance(value, str) else [text for each in value or () for text in texts_of(each)]

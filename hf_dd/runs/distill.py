@@ -54,7 +54,14 @@ def distill(config: DistillConfig | None = None, *, pool: TeacherPool | None = N
         require_known(config.eval_architectures, Protocol.from_config(config))
     preflight(config)
     if config.push_to_hub:  # a missing token or a taken tag shows now, not after the distillation
-        distilled_folder.free_tag(hub.full_repo_id(config.hub_dataset_id or config.run_name), config.hub_tag)
+        hub.require_free(
+            hub.full_repo_id(config.hub_dataset_id or config.run_name),
+            "dataset",
+            tag=config.hub_tag,
+            branch=config.hub_revision,
+            private=config.hub_private_repo,
+            create_pr=config.create_pr,
+        )
     data = load_data(config)
     pool = pool or TeacherPool.from_config(config)
     experts = ExpertPool.from_config(config)

@@ -1,5 +1,6 @@
 """The use cases of pools: make one, show it, compare two, verify one."""
 
+import contextlib
 import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -51,7 +52,8 @@ def create_pool(
         private: whether a new collection is private.
         output: a file to write the pool to as well, as `pool.json`.
 
-    Raises an error before anything is written where a teacher isn't there, or comes twice.
+    Raises an error before anything is written where a teacher isn't there, isn't one, or comes twice, or where
+    `output` can't be written.
     """
     if not teachers:
         raise ConfigError(
@@ -62,11 +64,26 @@ def create_pool(
         raise ConfigError(f"--output {output} is a folder; give the file to write, e.g. {output}/{locks.LOCK}.")
     pins = [teacher if isinstance(teacher, hub.Pin) else hub.resolve(teacher) for teacher in teachers]
     items = locks.notes_of(pins)
-    specs = [locks.described(pin) for pin in pins] if output else []
-    made = hub.create_collection(title, items, namespace=namespace, description=description, private=private)
-    if output:
-        files.write_json(Path(output), locks.content(made.slug, specs))
+    specs = [locks.described(pin) for pin in pins]
+    with beside(output) as written:
+        made = hub.create_collection(title, items, namespace=namespace, description=description, private=private)
+        if written:
+            files.write_json(written, locks.content(made.slug, specs))
     return made
+
+
+@contextlib.contextmanager
+def beside(output: str | Path | None) -> Iterator[Path | None]:
+    """A file that becomes `output` if all goes well, None without one; raises ConfigError if none can be written."""
+    if not output:
+        yield None
+        return
+    try:
+        with files.unfinished(Path(output)) as temporary:
+            temporary.touch()
+            yield temporary
+    except OSError as error:
+        raise ConfigError(f"--output {output} can't be written: {error.strerror or error}.") from error
 
 
 def show(place: str, dataset: str | None = None, trusted: Sequence[str] = ()) -> str:

@@ -35,6 +35,9 @@ def pretrain(config: PretrainConfig | None = None, **options: Any) -> list[Path 
     data = load_data(config)
     root = Path(config.output_dir or "outputs/teachers")
     folders = {job: root / teacher_folder.teacher_name(data, *job) for job in grid(config)}
+    if config.push_to_hub:
+        names = [folder.name for folder in folders.values()]
+        teacher_folder.require_pushable(names, config.hub_namespace, config.hub_private_repo)
     for (architecture, seed), folder in folders.items():
         new_teacher(config, architecture, seed, data)  # an unknown option shows now
         if folder.exists() and not config.overwrite_output_dir:

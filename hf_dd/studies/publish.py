@@ -9,7 +9,7 @@ from typing import Any
 from huggingface_hub import DatasetCard, DatasetCardData
 
 from hf_dd import hub
-from hf_dd.artefacts import distilled_folder, hub_metadata, provenance, records
+from hf_dd.artefacts import hub_metadata, provenance, records
 from hf_dd.artefacts.rows import PARQUET, digest_of
 from hf_dd.config import slug
 from hf_dd.core import files
@@ -101,10 +101,11 @@ def push_study(
             card = card_of(folder, outcomes, {"repo_id": repo_id, "tag": former["tag"]})
             files.write_text(folder / "README.md", card)
             return hub.Publication(hub.Pin(**former["pin"]), former["url"])
-        tag = distilled_folder.free_tag(repo_id, tag)
-        card = card_of(folder, outcomes, {"repo_id": repo_id, "tag": tag})
         with records.links_to(folder, STUDY_FILES) as links:
-            files.write_text(links / "README.md", card)
+
+            def tell(tag: str | None) -> None:
+                files.write_text(links / "README.md", card_of(folder, outcomes, {"repo_id": repo_id, "tag": tag}))
+
             done = hub.publish(
                 links,
                 repo_id,
@@ -113,10 +114,12 @@ def push_study(
                 message=f"A study of {len(outcomes)} cells: {folder.name}",
                 tag=tag,
                 private=private,
+                prepare=tell,
             )
+            card = (links / "README.md").read_text(encoding="utf-8")
     except HubError as error:
         raise HubError(f"{error} Nothing is lost: {folder} holds the study. Run the same command again.") from error
     files.write_text(folder / "README.md", card)
-    content = {"rows": rows, "pin": dataclasses.asdict(done.pin), "tag": tag, "url": done.url}
+    content = {"rows": rows, "pin": dataclasses.asdict(done.pin), "tag": done.pin.revision, "url": done.url}
     files.write_json(folder / PUSHED, content)
     return done

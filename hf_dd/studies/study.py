@@ -13,7 +13,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from hf_dd import hub
-from hf_dd.artefacts import distilled_folder, records, teacher_folder
+from hf_dd.artefacts import records, teacher_folder
 from hf_dd.artefacts.distilled_folder import Artefact
 from hf_dd.artefacts.provenance import command_line
 from hf_dd.config import DistillConfig, EvaluationConfig, PretrainConfig, StudyConfig
@@ -51,7 +51,8 @@ def study(config: StudyConfig | None = None, **options: Any) -> Path:
     plan = Study.read(config)
     folder = Path(config.output_dir)
     if config.push_to_hub:  # a missing token or a taken tag shows now, not after the study
-        distilled_folder.free_tag(hub.full_repo_id(config.hub_dataset_id or folder.name), config.hub_tag)
+        place = hub.full_repo_id(config.hub_dataset_id or folder.name)
+        hub.require_free(place, "dataset", tag=config.hub_tag, private=config.hub_private_repo)
     teachers = teacher_jobs(plan.teachers)
     check_named(plan, teachers)
     pools = pool_jobs(plan.pools, teachers)
@@ -139,6 +140,9 @@ def teacher_jobs(grids: Mapping[str, PretrainConfig]) -> dict[tuple[str, str], J
     jobs = {}
     for grid, config in grids.items():
         data, folder = load_data(config), Path(config.output_dir)
+        if config.push_to_hub:
+            names = [teacher_folder.teacher_name(data, *job) for job in pretraining.grid(config)]
+            teacher_folder.require_pushable(names, config.hub_namespace, config.hub_private_repo)
         for architecture, seed in pretraining.grid(config):
             name = teacher_folder.teacher_name(data, architecture, seed)
             only = {"architectures": [architecture], "teacher_seeds": [seed], "overwrite_output_dir": True}

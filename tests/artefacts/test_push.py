@@ -55,9 +55,11 @@ everything = pytest.mark.parametrize(("folder", "kind"), [(kind, kind) for kind 
 
 @everything
 @pytest.mark.parametrize(
-    ("moment", "error"), [("upload_folder", KeyboardInterrupt()), ("create_tag", OSError("disk"))], ids=str
+    ("moment", "error", "told"),
+    [("upload_folder", KeyboardInterrupt(), KeyboardInterrupt), ("create_tag", OSError("disk"), HubError)],
+    ids=["upload_folder", "create_tag"],
 )
-def test_an_interrupted_push_leaves_the_folder_as_it_was(folder, kind, error, moment, unique, monkeypatch):
+def test_an_interrupted_push_leaves_the_folder_as_it_was(folder, kind, moment, error, told, unique, monkeypatch):
     before, repo_id = content(folder), unique()
 
     def interrupted(self, *given, **named):
@@ -65,7 +67,7 @@ def test_an_interrupted_push_leaves_the_folder_as_it_was(folder, kind, error, mo
 
     with monkeypatch.context() as patch:
         patch.setattr(HfApi, moment, interrupted)
-        with pytest.raises(type(error)):
+        with pytest.raises(told):
             PUSHES[kind](folder, repo_id)
     assert content(folder) == before
     PUSHES[kind](folder, repo_id)  # and it goes on where it stopped

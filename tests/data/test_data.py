@@ -259,46 +259,6 @@ def test_a_missing_repository_mentions_that_there_is_no_folder(monkeypatch):
         load_data(DataConfig(dataset="owner/name@v1"))
 
 
-def test_a_repository_is_read_at_its_commit(monkeypatch):
-    pin, asked = hub.Pin("owner/pets", "v1", "a" * 40), []
-
-    def load_dataset(*args, **options):
-        asked.append((args, options))
-        return datasets.DatasetDict(train=table([encode(grey(1))] * 2, [0, 1]))
-
-    monkeypatch.setattr(hub, "resolve", lambda reference, repo_type: pin)
-    monkeypatch.setattr(hub, "dataset_license", lambda pin: None)
-    monkeypatch.setattr(datasets, "load_dataset", load_dataset)
-    data = load_data(DataConfig(dataset="owner/pets@v1", dataset_config="small"))
-    assert asked == [(("owner/pets", "small"), {"revision": "a" * 40})]
-    assert (data.name, data.reference, data.license) == ("owner/pets", "owner/pets@v1", "unknown")
-    assert (data.repo_id, data.revision, data.sha) == ("owner/pets", "v1", "a" * 40)
-
-
-@pytest.mark.parametrize(
-    ("error", "kind", "message"),
-    [
-        (ConnectionError("Couldn't reach it"), HubError, "can't be reached: Couldn't reach it"),
-        (datasets.exceptions.DatasetNotFoundError("Gone"), HubError, "can't be reached: Gone"),
-        (
-            ValueError("Config name is missing.\nPick: a, b"),
-            DataError,
-            "missing. Pick: a, b Name one with --dataset_conf",
-        ),
-        (RuntimeError("Dataset scripts are no longer supported"), DataError, "can't be read: Dataset scripts are no"),
-    ],
-)
-def test_errors_of_datasets_become_one_line(monkeypatch, error, kind, message):
-    def load_dataset(*args, **options):
-        raise error
-
-    monkeypatch.setattr(hub, "resolve", lambda reference, repo_type: hub.Pin("owner/pets", "v1", "a" * 40))
-    monkeypatch.setattr(datasets, "load_dataset", load_dataset)
-    with pytest.raises(kind, match=message) as raised:
-        load_data(DataConfig(dataset="owner/pets@v1"))
-    assert "\n" not in str(raised.value) and "owner/pets@v1" in str(raised.value)
-
-
 # --- IDX
 
 
