@@ -4,8 +4,8 @@ The training split decides for both. It is grey (1 channel) if all of its images
 target is `image_size` squared if given, else the size of at least half of the training images.
 An image of another size is scaled with PIL's antialiased bilinear filter until it covers the target, and its centre
 is cut out. EXIF orientation is applied, as `datasets` does. What is transparent is laid on white. Grey levels of 16
-bits are scaled by the bits that the training split uses (8, 10, 12, 14 or 16): 4095 is white where none is brighter. Of several frames the
-first counts. What was done is said in sentences, for the card.
+bits are scaled by the bits that the training split uses (8, 10, 12, 14 or 16): 4095 is white where none is brighter.
+Of several frames the first counts. What was done is said in sentences, for the card.
 """
 
 import io
