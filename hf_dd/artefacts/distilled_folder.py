@@ -250,6 +250,7 @@ def write_imported(
             "files": foreign.files,
             "pin": foreign.pin,
             "images": len(foreign.pixels),
+            "decoding": list(foreign.notes),
         },
         images=len(rows),
         normalisation=imported.normalisation.as_dict(),

@@ -35,6 +35,7 @@ def data_record(data: ImageData) -> dict[str, Any]:
         "std": list(data.std),
         "train_images": len(data.train),
         "fingerprint": data.fingerprint,
+        "decoding": list(data.notes),
     }
 
 

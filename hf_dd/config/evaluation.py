@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from hf_dd.config.base import option
-from hf_dd.config.data import DataConfig, TrustConfig, budget, place
+from hf_dd.config.data import DataConfig, TrustConfig, budget, data, place
 from hf_dd.core.registry import PROTOCOLS
 from hf_dd.core.strategies import parse_strategy
 
@@ -91,6 +91,9 @@ class EvaluateConfig(DataConfig, EvaluationConfig):
         "Data set to test on; the one that the first distilled set was made from if not given.",
         group="data",
         role="source",
+    )
+    train_split: str | None = data(
+        None, "Split of real images; the one that the first distilled set was made from, or 'train', if not given."
     )
     eval_students: int = evaluation(3, "Students per set, each with its own seed.", at_least=1)
     scores: list[str] = evaluation(

@@ -53,7 +53,9 @@ class ImportConfig(DataConfig):
     mean: list[float] = option([], "Mean per channel that the pixels were normalised by, instead of --normalisation.")
     std: list[float] = option([], "Standard deviation per channel, with --mean.", above=0)
     class_map: list[str] = option(
-        [], "The source's class, by name or index, of each label of the set, where their orders differ."
+        [],
+        "The source's class of each label of the set, where their orders differ: by name, or by index where no class "
+        "is called so.",
     )
     set_image_column: str | None = option(None, "Column with the images of a set that load_dataset reads.")
     set_label_column: str | None = option(None, "Column with the labels of a set that load_dataset reads.")

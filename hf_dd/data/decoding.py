@@ -1,9 +1,11 @@
 """From encoded images of any mode and size to uint8 images per split; decoded once, then read from a cache.
 
-The training split decides for both. It is grey (1 channel) if all of its images are, else everything is RGB and
-transparency is dropped. The target is `image_size` squared if given, else the training split's most common size.
+The training split decides for both. It is grey (1 channel) if all of its images are, else everything is RGB. The
+target is `image_size` squared if given, else the size of at least half of the training images.
 An image of another size is scaled with PIL's antialiased bilinear filter until it covers the target, and its centre
-is cut out. EXIF orientation is applied, as `datasets` does.
+is cut out. EXIF orientation is applied, as `datasets` does. What is transparent is laid on white. Grey levels of 16
+bits are scaled by the bits that the training split uses (8, 10, 12, 14 or 16): 4095 is white where none is brighter.
+Of several frames the first counts. What was done is said in sentences, for the card.
 """
 
 import io
@@ -13,7 +15,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import PIL
@@ -31,20 +33,41 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-VERSION = 2  # of what the pixels become: raise it with any change of that
-GREY_MODES = {"1", "L", "I;16", "I;16L", "I;16B", "I;16N"}
+VERSION = 3  # of what the pixels become: raise it with any change of that
+GREY_MODES = {"1", "L", "LA", "La", "I;16", "I;16L", "I;16B", "I;16N"}
+MOST_PIXELS = 2**26  # of an image: 8192 squared, where a file of a megabyte may declare any number
+DEPTHS = (8, 10, 12, 14, 16)  # bits that cameras and scanners put into 16
+RUN_AS_CODE = {"EPS", "WMF"}  # by Ghostscript, and by Windows
 ROWS_PER_TASK, TASKS_AHEAD = 256, 8
+
+
+class Look(NamedTuple):
+    """What an image is before its pixels are read.
+
+    Attributes:
+        grey: whether it has no colours.
+        size: (width, height), upright.
+        transparent: whether it may be, somewhere.
+        deep: whether its levels have 16 bits.
+        frames: whether it has several.
+    """
+
+    grey: bool
+    size: tuple[int, int]
+    transparent: bool
+    deep: bool
+    frames: bool
 
 
 def decode_splits(
     splits: "dict[str, datasets.Dataset]", column: str, image_size: int | None, memory_limit: float, name: str
-) -> dict[str, Images]:
-    """The images of each split as uint8 N×C×H×W; the first split is the training split.
+) -> tuple[dict[str, Images], list[str]]:
+    """The images of each split as uint8 N×C×H×W, and what was done to them; the first split is the training split.
 
     Kept under the cache folder of `datasets`, keyed by the splits' fingerprints, the column, the size, and PIL's and
     this code's versions. A missing or damaged cache file is built anew. A split that takes more than `memory_limit`
     bytes stays there. `name` is what a listing calls the data set. Raises DataError naming the split and row of an
-    image that can't be decoded, and where such a split finds no room.
+    image that can't be decoded, where no size and no brightness fits most, and where such a split finds no room.
     """
     # A split's fingerprint has no public name; tests notice where it goes, or stops telling splits apart.
     identity = [[split._fingerprint for split in splits.values()], column, image_size]
@@ -52,22 +75,23 @@ def decode_splits(
     kept = stored_images.read(path, splits, memory_limit)
     if kept is not None:
         return kept
-    decoded, images = _decode(splits, column, image_size), {}
+    decoded, notes = _decode(splits, column, image_size)
+    images: dict[str, Images] = {}
     if all(math.prod(shape) <= memory_limit for shape, _ in decoded.values()):
         images = {split: _in_memory(*found) for split, found in decoded.items()}
         decoded = {split: (found.shape, found.numpy()) for split, found in images.items()}
     try:
-        stored_images.write(path, decoded, {"data": name})
+        stored_images.write(path, decoded, {"data": name, "notes": notes})
     except OSError as error:
         if images:
             logger.warning("The decoded images can't be cached: %s", error)
-            return images
+            return images, notes
         size = sum(math.prod(shape) for shape, _ in decoded.values()) / 2**30
         raise DataError(
             f"The decoded images take {size:.1f} GiB, and {path.parent} has no room for them ({error}): point "
             "HF_DATASETS_CACHE to a larger disk, or give a smaller --image_size or a larger --image_memory_gb."
         ) from error
-    return images or stored_images.read(path, splits, memory_limit)
+    return (images, notes) if images else stored_images.read(path, splits, memory_limit)
 
 
 def _in_memory(shape: tuple[int, ...], images: Iterator[np.ndarray]) -> Tensor:
@@ -86,30 +110,79 @@ def resize(images: Tensor, image_size: int) -> Tensor:
 
 def _decode(
     splits: "dict[str, datasets.Dataset]", column: str, image_size: int | None
-) -> dict[str, tuple[tuple[int, ...], Iterator[np.ndarray]]]:
-    """Per split, its shape N×C×H×W and its images in order, decoded as they are asked for."""
-    import datasets
-
-    encoded = {
-        name: split.select_columns([column]).cast_column(column, datasets.Image(decode=False))
-        for name, split in splits.items()
-    }
+) -> tuple[dict[str, tuple[tuple[int, ...], Iterator[np.ndarray]]], list[str]]:
+    """Per split, its shape N×C×H×W and its images in order, decoded when they are asked for; what is done to them."""
+    encoded = {name: _encoded(split.select_columns([column]), column) for name, split in splits.items()}
     train = next(iter(encoded))
-    looks = Counter(_each_row(encoded, train, column, lambda image: (image.mode in GREY_MODES, image.size)))
-    mode = "L" if all(grey for grey, _ in looks) else "RGB"
-    sizes: Counter[tuple[int, int]] = Counter()
-    for (_, size), count in looks.items():
-        sizes[size] += count
-    target = sizes.most_common(1)[0][0] if image_size is None else (image_size, image_size)
-    logger.info("Decoding to %s at %d x %d; the training split's sizes: %s", mode, *target, sizes.most_common(3))
+    looks = Counter(_each_row(encoded, train, column, _look))
+    mode = "L" if all(look.grey for look in looks) else "RGB"
+    target = _common_size(looks) if image_size is None else (image_size, image_size)
+    bits = 16
+    if any(look.deep for look in looks):
+        peaks = [each for each in _each_row(encoded, train, column, _peak) if each]
+        brightest = max((level for grey, level in peaks if grey), default=0)
+        bits = next(bits for bits in DEPTHS if brightest < 2**bits)
+        if (upper := max((level for grey, level in peaks if not grey), default=255)) < 128:
+            raise DataError(
+                "The training images have colours of 16 bits, of which the upper 8 are read, and their brightest is "
+                f"{upper} of 255: save them with 8 bits for each colour."
+            )
 
     def pixels(image: Image.Image) -> np.ndarray:
-        return np.asarray(_fit(_in_mode(image, mode), target)).reshape(*target[::-1], -1).transpose(2, 0, 1)
+        fitted = _fit(_in_mode(_upright(image), mode, bits), target)
+        return np.asarray(fitted).reshape(*target[::-1], -1).transpose(2, 0, 1)
 
-    return {
+    decoded = {
         name: ((len(split), len(mode), *target[::-1]), _each_row(encoded, name, column, pixels))
         for name, split in encoded.items()
     }
+    return decoded, _notes(looks, target, bits)
+
+
+def _encoded(split: "datasets.Dataset", column: str) -> "datasets.Dataset":
+    """A split whose column gives encoded images, or arrays of pixels as numpy's."""
+    import datasets
+
+    if isinstance(split.features[column], (datasets.Array2D, datasets.Array3D)):
+        return split.with_format("numpy")
+    return split.cast_column(column, datasets.Image(decode=False))
+
+
+def _common_size(looks: Counter[Look]) -> tuple[int, int]:
+    """The size of at least half of the images; raises DataError, with a size to give, where there is none."""
+    sizes: Counter[tuple[int, int]] = Counter()
+    for look, count in looks.items():
+        sizes[look.size] += count
+    size, most = sizes.most_common(1)[0]
+    if 2 * most >= sizes.total():
+        return size
+    (least, *_, largest), shorter = sorted(sizes), sorted(min(each) for each in sizes.elements())
+    raise DataError(
+        f"The {sizes.total()} training images have {len(sizes)} sizes, from {least[0]}×{least[1]} to {largest[0]}×"
+        f"{largest[1]} (width × height), none of them that of half: give the side that all are brought to, such as "
+        f"--image_size {shorter[len(shorter) // 2]}."
+    )
+
+
+def _notes(looks: Counter[Look], target: tuple[int, int], bits: int) -> list[str]:
+    """What is done to the training images, a sentence each."""
+
+    def those(chosen: Callable[[Look], bool]) -> int:
+        return sum(count for look, count in looks.items() if chosen(look))
+
+    width, height = target
+    done = {
+        f"were scaled until they cover {width}×{height} pixels (width × height), and cut at the centre": those(
+            lambda look: look.size != target
+        ),
+        "have a channel or a colour of transparency and were laid on white": those(lambda look: look.transparent),
+        f"have grey levels of 16 bits and were scaled to 8, with {2**bits - 1} as white": those(
+            lambda look: look.deep and look.grey
+        ),
+        "have colours of 16 bits, of which the upper 8 were read": those(lambda look: look.deep and not look.grey),
+        "have several frames, of which the first was taken": those(lambda look: look.frames),
+    }
+    return [f"{count} of {looks.total()} training images {what}." for what, count in done.items() if count]
 
 
 def _each_row(
@@ -137,22 +210,73 @@ def _each_row(
             yield from running.popleft().result()
 
 
-def _open(record: dict[str, Any] | None) -> Image.Image:
-    """An image, upright; the pixels of most are read only when they are asked for."""
+def _open(record: Any) -> Image.Image:
+    """An image, whose pixels are read only when they are asked for; raises ValueError for what shouldn't be."""
     if record is None:
         raise ValueError("there is none")
-    content = record["bytes"] if record["bytes"] is not None else Path(record["path"]).read_bytes()
+    if isinstance(record, np.ndarray):
+        return Image.fromarray(_channels_last(record))
+    content = record["bytes"]
+    if content is None:
+        path = Path(record["path"])
+        if not path.is_file():  # a pipe or a device never ends
+            raise ValueError("its file isn't there")
+        content = path.read_bytes()
     image = Image.open(io.BytesIO(content))
-    upright = image.getexif().get(ExifTags.Base.Orientation, 1) == 1
-    return image if upright else ImageOps.exif_transpose(image)
+    width, height = image.size
+    if not 0 < width * height <= MOST_PIXELS:
+        raise ValueError(f"it has {width}×{height} pixels; an image takes 1 to {MOST_PIXELS} of them")
+    if image.format in RUN_AS_CODE:
+        raise ValueError(f"{image.format} is drawn by running its code")
+    return image
 
 
-def _in_mode(image: Image.Image, mode: str) -> Image.Image:
-    """The image as L or RGB; 16 bits are scaled to 8, where PIL would clip them."""
+def _channels_last(pixels: np.ndarray) -> np.ndarray:
+    """A uint8 array of an image, H×W, H×W×C or C×H×W, as PIL takes it."""
+    if pixels.ndim == 3 and pixels.shape[-1] not in (1, 3):
+        pixels = pixels.transpose(1, 2, 0)
+    if pixels.dtype != np.uint8 or pixels.ndim not in (2, 3) or pixels.shape[2:] not in ((), (1,), (3,)):
+        raise ValueError(f"an array of {pixels.dtype} of the shape {pixels.shape} isn't uint8 of 1 or 3 channels")
+    return pixels.squeeze(-1) if pixels.shape[2:] == (1,) else pixels
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    turned = image.getexif().get(ExifTags.Base.Orientation, 1) != 1
+    return ImageOps.exif_transpose(image) if turned else image
+
+
+def _is_deep(image: Image.Image) -> bool:
+    """Whether its levels have 16 bits; has to be asked before its pixels are read."""
+    return image.mode.startswith("I;16") or any(";16" in str(tile[3]) for tile in getattr(image, "tile", []))
+
+
+def _look(image: Image.Image) -> Look:
+    deep, transparent, frames = _is_deep(image), image.has_transparency_data, getattr(image, "is_animated", False)
+    turned = image.getexif().get(ExifTags.Base.Orientation, 1) >= 5
+    return Look(image.mode in GREY_MODES, image.size[::-1] if turned else image.size, transparent, deep, frames)
+
+
+def _peak(image: Image.Image) -> tuple[bool, int] | None:
+    """Of an image of 16 bits whether it is grey, and its brightest level: of colours that of the upper 8 bits."""
+    if not _is_deep(image):
+        return None
+    grey = image.mode.startswith("I;16")
+    return grey, int(np.asarray(image if grey else image.convert("RGB")).max())
+
+
+def _in_mode(image: Image.Image, mode: str, bits: int) -> Image.Image:
+    """The image as L or RGB, on white; grey levels of so many bits are scaled to 8, where PIL would clip them."""
     if image.mode in ("I", "F"):
-        raise ValueError(f"its mode {image.mode} doesn't say which value is white")
+        raise ValueError(f"its mode {image.mode} doesn't say which value is white: save it with 8 bits")
     if image.mode.startswith("I;16"):
-        image = Image.fromarray(((np.asarray(image).astype(np.uint32) + 128) // 257).astype(np.uint8))
+        values, white = np.array(image).astype(np.uint32), 2**bits - 1
+        values[values == image.info.get("transparency", -1)] = white
+        if values.max() > white:
+            raise ValueError(f"it has a level of {values.max()}, where the training images' brightest is {white}")
+        image = Image.fromarray(((values * 255 + white // 2) // white).astype(np.uint8))
+    elif image.has_transparency_data:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
     return image if image.mode == mode else image.convert(mode)
 
 

@@ -1,6 +1,7 @@
 """A pinned image-classification data set as device tensors: statistics, class index, normalisation, sampling."""
 
 import dataclasses
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,6 +15,8 @@ from hf_dd.core import cache
 from hf_dd.data.batches import Images, in_blocks
 from hf_dd.data.sources import Split, fingerprint, labelling, read_source
 from hf_dd.errors import DataError, some
+
+logger = logging.getLogger(__name__)
 
 __all__ = ["ImageData", "Split", "load_data"]
 
@@ -34,6 +37,7 @@ class ImageData:
         mean, std: per channel, of the training pixels in [0, 1]; std is at least 1/255.
         fingerprint: 32 hex digits over the training pixels, labels and class names.
         class_index: per class, the int64 indices of its training images, ascending.
+        notes: what was done to the images when they were read, in sentences.
 
     """
 
@@ -50,6 +54,7 @@ class ImageData:
     std: tuple[float, ...]
     fingerprint: str
     class_index: list[Tensor]
+    notes: tuple[str, ...] = ()
 
     @property
     def channels(self) -> int:
@@ -156,6 +161,9 @@ def load_data(config: Any) -> ImageData:
     """
     config = config if isinstance(config, DataConfig) else DataConfig(dataset=config)
     source = read_source(config)
+    require_differences(source.train.images, source.name)
+    for note in source.notes:
+        logger.info("%s: %s", source.name, note)
     return ImageData(
         name=source.name,
         reference=config.dataset,
@@ -166,8 +174,20 @@ def load_data(config: Any) -> ImageData:
         class_names=source.class_names,
         train=source.train,
         test=source.test,
+        notes=source.notes,
         **facts_of(source.train, source.class_names),
     )
+
+
+def require_differences(images: Images, name: str) -> None:
+    """Raise DataError where all images are alike: nothing can be learned from them."""
+    first = next(iter(in_blocks(images, 1)))
+    if all(bool((block == first).all()) for block in in_blocks(images)):
+        flat = f", each pixel {first.flatten()[0]} of 255" if len(first.unique()) == 1 else ""
+        raise DataError(
+            f"The {len(images)} training images of {name} are all alike when they are decoded{flat}: nothing can be "
+            "learned from them. What is transparent was laid on white: look at the files, and save them without."
+        )
 
 
 def facts_of(train: Split, class_names: list[str]) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+import yaml
 from huggingface_hub import DatasetCard
 from torch import Tensor
 
@@ -33,8 +34,10 @@ if TYPE_CHECKING:
 
 ABOUT = ("README.md", ".huggingface.yaml", "dataset_infos.json")  # what says which files a repository's splits are
 SAVED = ("dataset_dict.json", "state.json")  # of `save_to_disk`, in a folder
+IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".gif"}
 LABEL_NAMES = ("label", "labels", "target", "targets", "class", "category", "fine_label")
 TEST_SPLITS = ("test", "validation", "valid", "val")
+MOST_UNPACKED = 100  # bytes of images that a byte of a gzipped file may become: real ones come to 10
 FASHION_MNIST = "514d52e504140973c60ce7ce8a69e801"  # fingerprint of the original files, classes unnamed
 FASHION_MNIST_CLASSES = "T-shirt/top,Trouser,Pullover,Dress,Coat,Sandal,Shirt,Sneaker,Bag,Ankle boot".split(",")
 
@@ -60,6 +63,7 @@ class Source:
     train: Split
     test: Split | None
     pin: hub.Pin | None = None
+    notes: tuple[str, ...] = ()  # what was done to its images
 
 
 def read_source(config: DataConfig) -> Source:
@@ -80,7 +84,7 @@ def read_source(config: DataConfig) -> Source:
         return dataclasses.replace(source, pin=place.pin, license=hub.dataset_license(place.pin) or "unknown")
     if _find_idx(Path(place.path), "train-images", 3):
         return _at_size(read_idx_folder(Path(place.path)), config)
-    return read_dataset(load_splits(place, config), config, place.name)
+    return read_dataset(load_splits(place, config), config, place.name, Path(place.path))
 
 
 def read_given(config: DataConfig) -> Source:
@@ -136,7 +140,7 @@ def _index_labels(values: Sequence[Any], index: dict[Any, int], split: str) -> T
     if missing := sum(value is None or value == -1 for value in values):
         raise DataError(
             f"{missing} of the {len(values)} images of split {split!r} have no label (None or -1). Choose a labelled "
-            "split with --train_split or --test_split."
+            "split with --train_split or --test_split, or leave these images out of the data."
         )
     if unknown := Counter(value for value in values if value not in index):
         raise DataError(
@@ -213,20 +217,24 @@ def read_idx(path: Path, dimensions: int) -> np.ndarray:
     The header: two zero bytes, the type (8: unsigned byte), the number of dimensions, each length as big-endian
     uint32.
     """
+    magic, start = bytes((0, 0, 8, dimensions)), 4 + 4 * dimensions
     try:
-        content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+            header = file.read(start)
+            if header[:4] != magic or len(header) < start:
+                raise DataError(
+                    f"{path} isn't an IDX file of {dimensions}-dimensional unsigned bytes: it begins with "
+                    f"{header[:4].hex()!r}, not {magic.hex()!r}, or ends in its header."
+                )
+            shape = tuple(np.frombuffer(header, ">u4", dimensions, offset=4).tolist())
+            most = max(2**28, path.stat().st_size * MOST_UNPACKED)
+            content = file.read(min(math.prod(shape), most) + 1)
     except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"{path} can't be read: {error}") from error
-    magic, start = bytes((0, 0, 8, dimensions)), 4 + 4 * dimensions
-    if content[:4] != magic or len(content) < start:
-        raise DataError(
-            f"{path} isn't an IDX file of {dimensions}-dimensional unsigned bytes: it begins with "
-            f"{content[:4].hex()!r}, not {magic.hex()!r}, or ends in its header."
-        )
-    shape = tuple(np.frombuffer(content, ">u4", dimensions, offset=4).tolist())
-    if len(content) - start != math.prod(shape) or 0 in shape:
-        raise DataError(f"{path} declares {shape}, but {len(content) - start} bytes follow its header.")
-    return np.frombuffer(bytearray(content), np.uint8, offset=start).reshape(shape)
+    if len(content) != math.prod(shape) or 0 in shape:
+        more = " or more" if len(content) > min(math.prod(shape), most) else ""
+        raise DataError(f"{path} declares {shape}, but {len(content)} bytes{more} follow its header.")
+    return np.frombuffer(bytearray(content), np.uint8).reshape(shape)
 
 
 def _find_idx(folder: Path, stem: str, dimensions: int) -> Path | None:
@@ -251,45 +259,74 @@ def _read_idx_pair(folder: Path, prefix: str) -> tuple[Tensor, list[int]]:
 # --- whatever `datasets` reads
 
 
-def read_dataset(splits: "datasets.DatasetDict", config: DataConfig, name: str) -> Source:
-    """The training and test split of a loaded data set as tensors; columns and splits are found where not named."""
+def read_dataset(splits: "datasets.DatasetDict", config: DataConfig, name: str, folder: Path | None = None) -> Source:
+    """The training and test split of a loaded data set as tensors; columns and splits are found where not named.
+
+    `folder` is where it lies, if in one: what the images in it lack is said of its files.
+    """
     chosen = _choose_splits(splits, config)
     features = chosen[config.train_split].features
-    image_column, label_column = find_columns(features, config)
+    image_column, label_column = find_columns(features, config, folder)
     for split, dataset in chosen.items():
         if any(dataset.features.get(column) != features[column] for column in (image_column, label_column)):
             raise DataError(f"Split {split!r} has other columns or classes than {config.train_split!r}.")
     class_names, labels = index_classes(  # before the images: they take longer
-        {split: dataset.with_format("arrow")[label_column][:].to_pylist() for split, dataset in chosen.items()},
+        {split: _stored_labels(dataset, label_column) for split, dataset in chosen.items()},
         getattr(features[label_column], "names", None),
     )
-    images = decode_splits(chosen, image_column, config.image_size, config.image_memory_gb * 2**30, name)
+    images, notes = decode_splits(chosen, image_column, config.image_size, config.image_memory_gb * 2**30, name)
     train, test, *_ = *map(Split, images.values(), labels), None
-    return Source(name, "unknown", class_names, train, test)
+    return Source(name, "unknown", class_names, train, test, notes=tuple(notes))
 
 
-def find_columns(features: "datasets.Features", config: DataConfig) -> tuple[str, str]:
+def _stored_labels(dataset: "datasets.Dataset", column: str) -> list[Any]:
+    """A column of labels; whole numbers that are stored as floats, as pandas does, are whole numbers."""
+    values = dataset.with_format("arrow")[column][:].to_pylist()
+    if "float" not in getattr(dataset.features[column], "dtype", ""):
+        return values
+    if fractions := [value for value in values if not (value is None or value != value or value % 1 == 0)]:
+        raise DataError(
+            f"Column {column!r} holds fractions, such as {fractions[0]:g}, where labels are names or whole numbers: "
+            "name another one with --label_column."
+        )
+    return [None if value is None or value != value else int(value) for value in values]
+
+
+def find_columns(features: "datasets.Features", config: DataConfig, folder: Path | None = None) -> tuple[str, str]:
     """The image and the label column: those named, else found by type, the label else by name; raises DataError."""
     import datasets
 
     def is_image(feature: Any) -> bool:  # a parquet file written without datasets has the bare struct
         return isinstance(feature, datasets.Image) or (isinstance(feature, dict) and set(feature) == {"bytes", "path"})
 
+    def is_drawn(feature: Any) -> bool:  # bytes of files, or pixels
+        arrays = isinstance(feature, (datasets.Array2D, datasets.Array3D)) and feature.dtype == "uint8"
+        return arrays or (isinstance(feature, datasets.Value) and "binary" in feature.dtype)
+
     def is_discrete(feature: Any) -> bool:
         kind = feature.dtype if isinstance(feature, datasets.Value) else ""
-        return isinstance(feature, datasets.ClassLabel) or "int" in kind or "string" in kind or kind == "bool"
+        known = any(each in kind for each in ("int", "string", "float", "bool"))
+        return isinstance(feature, datasets.ClassLabel) or known
 
-    images = [name for name, feature in features.items() if is_image(feature)]
+    drawn = [name for name, feature in features.items() if is_drawn(feature)]
+    images = [name for name, feature in features.items() if is_image(feature)] or drawn
     discrete = [name for name, feature in features.items() if is_discrete(feature)]
     labels = [name for name in discrete if isinstance(features[name], datasets.ClassLabel)]
     labels = labels or [name for name in discrete if name in LABEL_NAMES]
     return (
-        _one_column("image", config.image_column, images, images, features),
-        _one_column("label", config.label_column, labels, discrete, features),
+        _one_column("image", config.image_column, images, [*images, *drawn], features),
+        _one_column("label", config.label_column, labels, discrete, features, folder),
     )
 
 
-def _one_column(kind: str, asked: str | None, found: list[str], allowed: list[str], features: dict[str, Any]) -> str:
+def _one_column(
+    kind: str,
+    asked: str | None,
+    found: list[str],
+    allowed: list[str],
+    features: dict[str, Any],
+    folder: Path | None = None,
+) -> str:
     if asked is None and len(found) == 1:
         return found[0]
     if asked in allowed:
@@ -299,7 +336,44 @@ def _one_column(kind: str, asked: str | None, found: list[str], allowed: list[st
     else:
         problem = f"Column {asked!r} doesn't hold {kind}s" if asked in features else f"There is no column {asked!r}"
     columns = ", ".join(f"{name} ({getattr(f, 'dtype', type(f).__name__)})" for name, f in features.items())
-    raise DataError(f"{problem}; the columns are {columns}. Name one with --{kind}_column.")
+    ways = [f"Name one with --{kind}_column."] if allowed else []
+    ways += [_way_out(kind, name, features[name]) for name in ([asked] if asked in features else features)]
+    if kind == "label" and folder and not allowed:
+        ways.append(_class_folders(folder))
+    raise DataError(" ".join(filter(None, (f"{problem}; the columns are {columns}.", *ways))))
+
+
+def _way_out(kind: str, name: str, feature: Any) -> str:
+    """What to do with a column that holds images or labels in a form that isn't read; "" if nothing is to be done."""
+    import datasets
+
+    many = isinstance(feature, (list, datasets.List, datasets.LargeList))
+    if kind == "label" and many:
+        return (
+            f"{name!r} holds lists, where an image has one label: choose it, as in dataset.map(lambda row: "
+            f"{{'label': row[{name!r}][0]}}, remove_columns={name!r}), and save that."
+        )
+    if kind == "image" and (many or isinstance(feature, (datasets.Array2D, datasets.Array3D))):
+        return (
+            f"{name!r} holds numbers that don't say which of them is white: save them as images or as "
+            "datasets.Array3D((height, width, channels), 'uint8'), 0 … 255."
+        )
+    if kind == "image" and isinstance(feature, datasets.Value) and "string" in feature.dtype:
+        return f"If {name!r} holds paths of image files, save dataset.cast_column({name!r}, datasets.Image()) instead."
+    return ""
+
+
+def _class_folders(folder: Path) -> str:
+    """Why the images of a folder have no labels: `datasets` takes them from folders, if all lie equally deep."""
+    images = [path.relative_to(folder) for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES]
+    depths = Counter(len(path.parts) for path in images)
+    if not images:
+        return ""
+    if len(depths) > 1:
+        deepest = max(depths)
+        loose = sorted(str(path) for path in images if len(path.parts) < deepest)
+        return f"Its images take their labels from folders, but {some(loose)} lie beside these: move them away."
+    return "Its images take their labels from folders: it needs one for each class, and two of them at least."
 
 
 def _choose_splits(splits: "datasets.DatasetDict", config: DataConfig) -> "dict[str, datasets.Dataset]":
@@ -324,6 +398,8 @@ def load_splits(place: hub.Place, config: DataConfig) -> "datasets.DatasetDict":
 
     path, pin = place.path, place.pin
     what = f"Data set {pin or path}"
+    if place.local:
+        require_readable(Path(path))
     try:
         if pin:
             return load_pinned(pin, config.dataset_config)
@@ -333,9 +409,13 @@ def load_splits(place: hub.Place, config: DataConfig) -> "datasets.DatasetDict":
         return datasets.load_dataset(path, config.dataset_config)
     except HfDdError:
         raise
-    except Exception as error:  # it raises nearly anything for files that aren't what they are called
-        hint = " Name one with --dataset_config." if "config" in str(error).lower() else ""
-        raise DataError(f"{what} can't be read: {' '.join(str(error).split())[:400]}{hint}") from error
+    except Exception as error:  # its readers raise nearly anything
+        cause = error.__cause__ if isinstance(error, datasets.exceptions.DatasetGenerationError) else None
+        text = " ".join(str(cause or error).split())[:400] or type(error).__name__
+        hint = " Name one with --dataset_config." if "config" in text.lower() else ""
+        if isinstance(error, yaml.YAMLError) or "metadata block" in text:
+            hint = " Mend the YAML between three dashes at the top of its README.md, or remove that file."
+        raise DataError(f"{what} can't be read: {text}{hint}") from error
 
 
 def load_pinned(pin: hub.Pin, configuration: str | None) -> "datasets.DatasetDict":
@@ -384,3 +464,13 @@ def texts_of(value: Any) -> list[str]:
     if isinstance(value, dict):
         return texts_of(value["path"] if "path" in value else list(value.values()))
     return [value] if isinstance(value, str) else [text for each in value or () for text in texts_of(each)]
+
+
+def require_readable(folder: Path) -> None:
+    """Raise DataError where `datasets` would read other files than those of a folder, or none."""
+    path = str(folder.resolve())
+    if found := [sign for sign in ("[", "]", "*", "?", "::", "://") if sign in path]:
+        raise DataError(
+            f"{path} can't be read: load_dataset takes {' '.join(found)} in a path for a pattern. Move it to a path "
+            "without."
+        )

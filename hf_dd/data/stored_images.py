@@ -19,8 +19,8 @@ from hf_dd.errors import RunError
 logger = logging.getLogger(__name__)
 
 
-def read(path: Path, names: Iterable[str], memory_limit: float) -> dict[str, Images] | None:
-    """The splits of these names that the JSON file speaks of, or None where one is missing or isn't what was written.
+def read(path: Path, names: Iterable[str], memory_limit: float) -> tuple[dict[str, Images], list[str]] | None:
+    """The splits of these names that the JSON file speaks of, and its notes; None where one isn't what was written.
 
     A split of more than `memory_limit` bytes stays in its file. The digest of one is checked where all of it is read,
     shape and size of the file else.
@@ -28,13 +28,14 @@ def read(path: Path, names: Iterable[str], memory_limit: float) -> dict[str, Ima
     if not path.is_file():
         return None
     try:
-        written = files.read_json(path)["splits"]
+        content = files.read_json(path)
+        written, notes = content["splits"], list(map(str, content.get("notes", [])))
         found = {name: read_split(split_file(path, name), written[name], memory_limit) for name in names}
     except (OSError, EOFError, ValueError, LookupError, TypeError, RunError) as error:
         logger.warning("The cache file %s can't be used (%s): it is made anew.", path, error)
         return None
     cache.mark_used(path)
-    return found
+    return found, notes
 
 
 def read_split(path: Path, written: dict[str, Any], memory_limit: float) -> Images:
@@ -50,7 +51,7 @@ def read_split(path: Path, written: dict[str, Any], memory_limit: float) -> Imag
     return torch.from_numpy(images)
 
 
-def write(path: Path, splits: dict[str, tuple[Sequence[int], Iterable[np.ndarray]]], about: dict[str, str]) -> None:
+def write(path: Path, splits: dict[str, tuple[Sequence[int], Iterable[np.ndarray]]], about: dict[str, Any]) -> None:
     """Write uint8 splits (N×C×H×W, its images in order) image by image, and what a listing says of them.
 
     Raises OSError where there is no room: a file that is appended to says so, where a memory map would end the

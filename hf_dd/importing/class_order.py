@@ -5,6 +5,8 @@ the images of each label for gives the likeliest order of the classes, by the be
 """
 
 import math
+import re
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -63,6 +65,9 @@ def known_order(own_names: list[str] | None, data: ImageData, stated: list[str])
         data: the source.
         stated: the source's class of each label, by name or index, or empty.
 
+    Names that are one text around different whole numbers (0 … 11, or new000 … new011) mean these numbers, whatever
+    their order: those of the source's names, if these have the same, else its indices, from 0 or from 1.
+
     Raises ConfigError for a stated order that isn't one, DataError for names that aren't the source's.
     """
     if stated:
@@ -72,9 +77,21 @@ def known_order(own_names: list[str] | None, data: ImageData, stated: list[str])
             f"The set has {len(own_names)} classes ({some(own_names)}), but {data.name} has {data.num_classes} "
             f"({some(data.class_names)}): name the data set that it was distilled from by --dataset."
         )
+    own, known = numbers_of(own_names or []), numbers_of(data.class_names)
+    if own is None and own_names and all(name.isdecimal() for name in own_names):
+        raise DataError(f"Two of the set's classes ({some(own_names)}) are the same number: give each one folder.")
+    if own and known and set(own) == set(known):
+        return [known.index(number) for number in own], "by name"
     shared = set(own_names or ()) & set(data.class_names)
     if not shared:  # they are numbers, or names of another kind
-        return list(range(data.num_classes)), "by position"
+        if own is None:
+            return list(range(data.num_classes)), "by position"
+        if sorted(own) in (indices := [list(range(start, start + len(own))) for start in (0, 1)]):
+            return [number - min(own) for number in own], "by position"
+        raise DataError(
+            f"The set's classes ({some(own_names)}) aren't numbered {indices[0][0]} to {indices[0][-1]}, as those of "
+            f"{data.name} are: state the source's class of each, in this order, by --class_map."
+        )
     if set(own_names) == set(data.class_names):
         return [data.class_names.index(name) for name in own_names], "by name"
     unknown = [name for name in own_names if name not in shared]
@@ -84,15 +101,44 @@ def known_order(own_names: list[str] | None, data: ImageData, stated: list[str])
     )
 
 
+def numbers_of(names: Sequence[str]) -> list[int] | None:
+    """The numbers of names that are one text around different whole numbers; None where they are anything else."""
+    parts = [re.fullmatch(r"(\D*)([0-9]{1,9})(\D*)", name) for name in names]
+    if not all(parts) or len({(part[1], part[3]) for part in parts}) != 1:
+        return None
+    numbers = [int(part[2]) for part in parts]
+    return numbers if len(set(numbers)) == len(numbers) else None
+
+
+def in_words(order: Sequence[int], data: ImageData) -> str:
+    """An order as `--class_map` takes it on a command line: by index, or by name where an index would be one."""
+    words = [str(number) for number in order]
+    try:
+        if _stated_order(words, data) == list(order):
+            return " ".join(words)
+    except ConfigError:  # two readings
+        pass
+    return shlex.join(data.class_names[number] for number in order)
+
+
 def _stated_order(stated: list[str], data: ImageData) -> list[int]:
-    index = {str(number): number for number in range(data.num_classes)}
-    index |= {name: number for number, name in enumerate(data.class_names)}  # a name wins
-    if unknown := [name for name in stated if name not in index]:
+    """The stated order: of names where all are, else of names and indices, if that can be read in one way only."""
+    by_index = {str(number): number for number in range(data.num_classes)}
+    by_name = {name: number for number, name in enumerate(data.class_names)}
+    if unknown := [name for name in stated if name not in by_index | by_name]:
         raise ConfigError(
             f"--class_map names {some(unknown)}, which {data.name} doesn't have: {some(data.class_names)}."
         )
-    order = [index[name] for name in stated]
-    if sorted(order) != list(range(data.num_classes)):
+    order, other = ([index[name] for name in stated] for index in (by_index | by_name, by_name | by_index))
+    all_classes = list(range(data.num_classes))
+    if sorted(order) != all_classes and sorted(other) == all_classes:
+        return other
+    if order != other and sorted(other) == all_classes and not by_name.keys() >= set(stated):
+        raise ConfigError(
+            f"--class_map can be read in two ways, as classes of {data.name} are called like indices: give all of "
+            f"them by name ({some(data.class_names)})."
+        )
+    if sorted(order) != all_classes:
         raise ConfigError(
             f"--class_map has {len(order)} entries of {len(set(order))} classes; it takes each of the "
             f"{data.num_classes} classes of {data.name} once, in the order of the set's labels."

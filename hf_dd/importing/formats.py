@@ -11,8 +11,10 @@ file that asks for more is refused.
 """
 
 import hashlib
+import math
 import pickle
 import re
+import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,10 +27,10 @@ from torch import Tensor
 from hf_dd import hub
 from hf_dd.config import DataConfig, ImportConfig
 from hf_dd.data.batches import Images
-from hf_dd.data.sources import read_dataset, read_source
-from hf_dd.errors import ConfigError, DataError
+from hf_dd.data.sources import IMAGE_SUFFIXES, read_dataset, read_source
+from hf_dd.errors import ConfigError, DataError, some
 
-IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff"}
+MOST_EXPANDED = 2**20  # bytes of a tensor that repeats what it stores
 IMAGE_KEYS, LABEL_KEYS = ("data", "images", "image"), ("targets", "target", "labels", "label")
 
 
@@ -47,6 +49,7 @@ class ForeignSet:
         accuracies: per architecture, those that its authors stored with it, in [0, 1].
         files: name and sha256 of every tensor file that was read.
         pin: `owner/name@sha` of a set from the Hub, or None.
+        notes: what was done to images that were decoded, in sentences.
     """
 
     name: str
@@ -59,6 +62,7 @@ class ForeignSet:
     accuracies: dict[str, list[float]] = field(default_factory=dict)
     files: dict[str, str] = field(default_factory=dict)
     pin: str | None = None
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.pixels.ndim != 4 or 0 in self.pixels.shape:
@@ -68,6 +72,16 @@ class ForeignSet:
             )
         if len(self.labels) != len(self.pixels):
             raise DataError(f"{self.name} holds {len(self.pixels)} images, but {len(self.labels)} labels.")
+        if self.pixels.is_complex() or self.pixels.dtype == torch.bool or self.pixels.max() == self.pixels.min():
+            raise DataError(
+                f"{self.name} holds pixels of {self.pixels.dtype}, all {self.pixels.flatten()[0].item()} or of no "
+                "images' type: save floats, or whole numbers 0 … 255."
+            )
+        if self.learning_rate is not None and not 0 < self.learning_rate < math.inf:
+            raise DataError(
+                f"{self.name} has a learning rate of {self.learning_rate}; it has to be a finite number above 0: "
+                "state it by --learned_learning_rate."
+            )
         if not torch.isfinite(self.pixels).all():
             bad = int((~torch.isfinite(self.pixels)).flatten(1).any(1).sum())
             raise DataError(f"{self.name} holds NaN or infinite pixels, in {bad} of its {len(self.pixels)} images.")
@@ -84,6 +98,8 @@ def read_foreign(config: ImportConfig) -> ForeignSet:
             return _read_file(_images_file(path), config)
         if form == "images" or (form == "auto" and _images_by_class(path)):
             return _read_image_folder(path, config)
+        if form == "auto" and (files := sorted(map(str, path.rglob("*.pt")))):
+            raise DataError(f"{path} holds no set as a folder: name the one file of the set among {some(files)}.")
     elif hub.find(config.foreign_set, "dataset") is None:
         raise DataError(
             f"There is no distilled set {config.foreign_set!r}: give a .pt file, a folder of .pt files or of images, "
@@ -98,6 +114,12 @@ def read_foreign(config: ImportConfig) -> ForeignSet:
 
 
 def _read_file(path: Path, config: ImportConfig) -> ForeignSet:
+    if path.suffix in (".npz", ".npy"):
+        entries = ", ".join(f"torch.from_numpy(a[{key!r}])" for key in ("images", "labels"))
+        raise DataError(
+            f"{path} is a file of numpy, which isn't read: save its arrays as tensors, as in "
+            f"a = np.load({path.name!r}); torch.save([{entries}], 'set.pt')"
+        )
     content = load_tensors(path)
     form = _format_of(content, path) if config.format == "auto" else config.format
     if form not in ("dc", "mtt", "idc"):
@@ -140,7 +162,12 @@ def _read_dc(content: Any, path: Path, config: ImportConfig) -> ForeignSet:
         raise ConfigError(f"--experiment is {config.experiment}, and {path} holds {len(experiments)}, counted from 0.")
     images, labels = experiments[config.experiment][:2]
     recorded = content.get("accs_all_exps") or {}
-    accuracies = {str(key): [float(value) for value in values] for key, values in recorded.items() if values}
+    accuracies = {
+        str(key): [float(value) for value in values if math.isfinite(value)]
+        for key, values in recorded.items()
+        if len(values)
+    }
+    accuracies = {key: values for key, values in accuracies.items() if values}
     return _tensor_set("dc", {path: images}, labels, config, accuracies=accuracies)
 
 
@@ -173,15 +200,18 @@ def _read_mtt(images: Any, path: Path, config: ImportConfig) -> ForeignSet:
 
 
 def _images_file(folder: Path) -> Path:
-    """images_best.pt, else the images of the last iteration."""
-    numbered = {
-        int(found[1]): path for path in folder.iterdir() if (found := re.fullmatch(r"images_(\d+)\.pt", path.name))
-    }
-    if (best := folder / "images_best.pt").is_file():
+    """The one file of images, images_best.pt before those of iterations: of several nobody says if they are parts."""
+    files = sorted(path for path in folder.glob("images_*.pt") if not path.name.startswith("images_zca_"))
+    iterations = [path for path in files if re.fullmatch(r"images_\d+\.pt", path.name)]
+    if (best := folder / "images_best.pt") in files and len(files) == len(iterations) + 1:
         return best
-    if not numbered:
-        raise DataError(f"{folder} holds no images_best.pt and no images_N.pt: name the file of the images itself.")
-    return numbered[max(numbered)]
+    if len(files) == 1:
+        return files[0]
+    raise DataError(
+        f"{folder} holds {len(files) or 'no'} files of images ({some([path.name for path in files])}): name the one "
+        "of the set by its path. Of parts of one set, first make one: torch.save(torch.cat([torch.load(part) for part "
+        "in parts]), 'images_all.pt'), and the same for their labels."
+    )
 
 
 def _tensor_set(form: str, files: dict[Path, Any], labels: Any, config: ImportConfig, **stored: Any) -> ForeignSet:
@@ -189,10 +219,14 @@ def _tensor_set(form: str, files: dict[Path, Any], labels: Any, config: ImportCo
     path, images = next(iter(files.items()))
     hard, soft = _labels(torch.as_tensor(labels).detach(), config.soft_labels, path)
     images = images.detach()
+    if images.is_floating_point() and images.dtype != torch.float64:
+        images = images.float()
+    elif not (images.is_floating_point() or images.is_complex() or images.dtype in (torch.bool, torch.uint8)):
+        images = images.long()  # whose least and largest can be asked for
     return ForeignSet(
         name=str(path),
         format=form,
-        pixels=images.float() if images.dtype in (torch.float16, torch.bfloat16) else images,
+        pixels=images,
         labels=hard,
         soft_labels=soft,
         files={file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in files},
@@ -212,6 +246,8 @@ def _labels(labels: Tensor, kind: str, path: Path) -> tuple[Tensor, Tensor | Non
         if kind == "auto":
             sums_to_one = bool((soft.sum(1) - 1).abs().max() < 1e-3)
             kind = "probabilities" if soft.min() >= 0 and sums_to_one else "logits"
+        elif kind == "probabilities" and (soft.min() < 0 or (soft.sum(1) - 1).abs().max() > 0.01):
+            raise DataError(f"The soft labels of {path} aren't probabilities, as their rows don't sum to 1.")
         soft = (soft.softmax(1) if kind == "logits" else soft).float()
         return soft.argmax(1), soft
     labels = labels.flatten()
@@ -248,8 +284,8 @@ def _read_image_folder(folder: Path, config: ImportConfig) -> ForeignSet:
         source = read_dataset(datasets.DatasetDict(train=rows), DataConfig(), folder.name)
     except DataError as error:
         raise DataError(f"{folder}: {error}") from error
-    pixels = _in_memory(source.train.images)
-    return ForeignSet(str(folder), "images", pixels, source.train.labels, class_names=source.class_names)
+    about = {"class_names": source.class_names, "notes": source.notes}
+    return ForeignSet(str(folder), "images", _in_memory(source.train.images), source.train.labels, **about)
 
 
 def _read_rows(config: ImportConfig) -> ForeignSet:
@@ -262,7 +298,8 @@ def _read_rows(config: ImportConfig) -> ForeignSet:
         raise DataError(text.replace("--train_split", "--set_split")) from error
     pin = source.pin and source.pin.reference
     pixels, labels = _in_memory(source.train.images), source.train.labels
-    return ForeignSet(config.foreign_set, "dataset", pixels, labels, class_names=source.class_names, pin=pin)
+    about = {"class_names": source.class_names, "pin": pin, "notes": source.notes}
+    return ForeignSet(config.foreign_set, "dataset", pixels, labels, **about)
 
 
 def _in_memory(images: Images) -> Tensor:
@@ -277,8 +314,13 @@ def load_tensors(path: Path) -> Any:
     numbers = [(_Dtype, "numpy.dtype")]
     numbers += [(_number, f"numpy.{module}.multiarray.scalar") for module in ("core", "_core")]
     try:
+        if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as parts:
+                declared = sum(part.file_size for part in parts.infolist())
+            if declared > path.stat().st_size:
+                raise ValueError(f"its parts are {declared} bytes unpacked, where torch.save packs nothing")
         with torch.serialization.safe_globals(numbers):
-            return torch.load(path, map_location="cpu", weights_only=True)
+            return _small(torch.load(path, map_location="cpu", weights_only=True))
     except pickle.UnpicklingError as error:
         found = re.search(r"GLOBAL (\S+)", str(error))
         what = f"it calls {found[1]}" if found else "it holds more than tensors, containers and numbers"
@@ -289,6 +331,19 @@ def load_tensors(path: Path) -> Any:
     except Exception as error:  # a damaged file raises nearly anything
         reason = " ".join(str(error).split()).split(". ")[0].rstrip(".")
         raise DataError(f"{path} can't be read as a .pt file: {reason or type(error).__name__}.") from error
+
+
+def _small(content: Any) -> Any:
+    """Content of a file, if its tensors are as large as it; raises ValueError where one value stands for many."""
+    if isinstance(content, Tensor):
+        if content.layout != torch.strided or content.is_quantized or content.is_meta:
+            raise ValueError("it holds a tensor that is sparse, quantized or without values")
+        if content.numel() * content.element_size() > max(MOST_EXPANDED, content.untyped_storage().nbytes()):
+            raise ValueError(f"it declares a tensor of the shape {tuple(content.shape)}, and stores less")
+    elif isinstance(content, (Mapping, list, tuple)):
+        for each in content.values() if isinstance(content, Mapping) else content:
+            _small(each)
+    return content
 
 
 class _Dtype:

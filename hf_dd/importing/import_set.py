@@ -9,8 +9,8 @@ from torch import Tensor
 
 from hf_dd.config import ImportConfig
 from hf_dd.data.image_data import ImageData
-from hf_dd.errors import DataError
-from hf_dd.importing.class_order import ClassCheck, check_classes, known_order
+from hf_dd.errors import DataError, some
+from hf_dd.importing.class_order import ClassCheck, check_classes, in_words, known_order, numbers_of
 from hf_dd.importing.formats import ForeignSet
 from hf_dd.importing.normalisation import NOTHING_FITS, Normalisation, to_own_space
 from hf_dd.nn.tiles import decode_tiles
@@ -113,12 +113,24 @@ def _judge_order(classes: ClassCheck, foreign: ForeignSet, data: ImageData, clas
             f"{100 * classes.best_agreement:.0f} % in another order: {classes.moved(data.class_names)}."
         )
         if order != "stated":
-            names = [str(classes.mapping[label]) for label in class_map]
+            looked = [classes.mapping[label] for label in class_map]
             raise DataError(
-                f"{found} If that is right, import it with --class_map {' '.join(names)}; to keep the order as it is, "
-                f"state that: --class_map {' '.join(map(str, class_map))}."
+                f"{found} If that is right, import it with --class_map {in_words(looked, data)}; to keep the order as "
+                f"it is, state that: --class_map {in_words(class_map, data)}"
             )
         logger.warning("%s The order was stated, so it stays.", found)
+    elif (
+        classes.verdict == "weak"
+        and order == "by position"
+        and (numbers := numbers_of(data.class_names))
+        and (numbers != sorted(numbers))
+    ):
+        by_number = sorted(class_map, key=numbers.__getitem__)
+        raise DataError(
+            f"The labels of {foreign.name} may be numbers or places of the classes of {data.name} "
+            f"({some(data.class_names)}), and its images don't tell which. State it: --class_map "
+            f"{in_words(by_number, data)}, or --class_map {in_words(class_map, data)}"
+        )
     elif classes.verdict == "weak":
         doubt = classes.moved(data.class_names)
         logger.warning(

@@ -9,7 +9,7 @@ from typing import Any
 from hf_dd.artefacts import distilled_folder, records
 from hf_dd.artefacts.distilled_folder import Artefact
 from hf_dd.config import DataConfig, EvaluateConfig, slug
-from hf_dd.config.base import part, values
+from hf_dd.config.base import named, part
 from hf_dd.core import files
 from hf_dd.core.processes import by_main_process, new_accelerator
 from hf_dd.core.registry import NETWORKS, PROTOCOLS, origins
@@ -116,14 +116,17 @@ def own_learning_rate(name: str, record: dict[str, Any]) -> float | None:
 
 
 def source_of(config: EvaluateConfig, record: dict[str, Any]) -> DataConfig:
-    """The data set to test on: the one the options name, else the one that the set's record names, at its commit."""
-    own = part(config, DataConfig)
+    """The data set to test on: the one the options name, else the one that the set's record names, at its commit.
+
+    Of the options of how it is read, those that are given go over those of the record.
+    """
+    given = {key: value for key, value in part(config, DataConfig).items() if value not in (None, "")}
     if config.dataset:
-        return DataConfig(**own)
+        return DataConfig(**given)
     if not record:
         raise ConfigError(f"{config.sets[0]} doesn't say what it was made from: name its data set by --dataset.")
-    made_from = {key: record["settings"].get(key, value) for key, value in values(config, "data").items()}
-    return DataConfig(**own | made_from | {"dataset": record["data"]["reference"]})
+    made_from = {key: value for key in named(config, "data") if (value := record["settings"].get(key)) is not None}
+    return DataConfig(**{"dataset": record["data"]["reference"]} | made_from | given)
 
 
 def keep_results(config: EvaluateConfig, results: Results) -> None:

@@ -136,12 +136,14 @@ def test_float64_pixels_are_scaled_in_float64(native, import_it, tmp_path):
     assert_same(artefact, wide.own_space().detach(), native.labels)
 
 
-def test_mtt_takes_the_best_then_the_last(native, import_it, tmp_path):
+def test_mtt_takes_the_best_or_the_one_that_is_named(native, import_it, tmp_path):
     folder = tmp_path / "run"
     for stamp, shift in (("100", 0.1), ("5000", 0.2), ("900", 0.3)):
         write_mtt(folder, native.pixels + shift, native.labels, stamp)
     torch.save(native.own_space(), folder / "images_zca_5000.pt")
-    artefact = import_it(folder, learned_learning_rate=0.02)
+    with pytest.raises(DataError, match="3 files of images .images_100.pt, images_5000.pt, images_900.pt.: name the"):
+        import_it(folder)  # iterations, or parts of one set: nobody says
+    artefact = import_it(folder / "images_5000.pt", learned_learning_rate=0.02)
     assert_same(artefact, native.own_space(native.pixels + 0.2), native.labels)
     assert artefact.record.origin["files"].keys() == {"images_5000.pt", "labels_5000.pt"}
     assert artefact.record.learning_rate == 0.02
@@ -236,7 +238,7 @@ def test_a_folder_of_images(native, import_it, tmp_path, named):
     artefact = import_it(write_images(tmp_path / "syn", own, native.labels, names))
     expected = to_eight_bits(own).float() / 255
     assert_same(artefact, expected, native.labels)
-    assert artefact.record.classes["order"] == ("by name" if named else "by position")
+    assert artefact.record.classes["order"] == "by name"
     assert artefact.record.normalisation["certainty"] == "detected, very sure (1.00)"
 
 
