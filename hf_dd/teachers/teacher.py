@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +22,18 @@ from hf_dd.errors import RunError, TeacherError
 from hf_dd.teachers import adapters
 from hf_dd.teachers.adapters import Adapted
 from hf_dd.teachers.adapters.in_memory import adapt_module, digest_of
+
+
+class HeadFacts(TypedDict):
+    """What a card says of a fitted head, see `FittedHead.about`."""
+
+    data: str
+    fingerprint: str | None
+    method: str
+    seed: int
+    images: int
+    held_out: int
+    accuracy: float
 
 
 @dataclass(frozen=True)
@@ -42,7 +54,7 @@ class TeacherSpec(hub.Pin):
     library: str = "hf_dd"
     trusted: bool = False
     seconds: float | None = None
-    head: dict[str, Any] | None = None
+    head: HeadFacts | None = None
 
     @property
     def in_memory(self) -> bool:
