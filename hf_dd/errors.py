@@ -30,8 +30,8 @@ class RunError(HfDdError):
 
 
 def some(items: Sequence[Any]) -> str:
-    """The first ten, for a message."""
-    return ", ".join(map(str, items[:10])) + (", …" if len(items) > 10 else "")
+    """The first ten, and how many there are, for a message."""
+    return ", ".join(map(str, items[:10])) + (f", … ({len(items)} in all)" if len(items) > 10 else "")
 
 
 def nearest_first(name: str, known: Iterable[str]) -> list[str]:

@@ -118,14 +118,19 @@ def require_statistics(mean: Sequence[float], std: Sequence[float], channels: in
         )
 
 
+def require_sizes(transform: InputTransform) -> None:
+    """Raise TeacherError for images that no model takes: their sides count in memory before any network does."""
+    for size in filter(None, (transform.resize, transform.crop)):
+        if not all(isinstance(side, int) and 1 <= side <= LARGEST_SIDE for side in size):
+            raise TeacherError(f"its images are of {list(size)} pixels; a side has 1 to {LARGEST_SIDE}.")
+
+
 @torch.no_grad()
 def require_working(adapted: Adapted) -> None:
     """Run one grey image; raise TeacherError where what comes out aren't logits of the classes and features."""
     transform, network = adapted.transform, adapted.network
     require_statistics(transform.mean, transform.std, transform.channels)
-    for size in filter(None, (transform.resize, transform.crop)):
-        if len(size) != 2 or not all(isinstance(side, int) and 1 <= side <= LARGEST_SIDE for side in size):
-            raise TeacherError(f"its images are of {list(size)} pixels; a side has 1 to {LARGEST_SIDE}.")
+    require_sizes(transform)
     kept = {**dict(network.named_parameters()), **dict(network.named_buffers())}
     try:
         require_finite(kept, "what was loaded")
@@ -136,7 +141,9 @@ def require_working(adapted: Adapted) -> None:
         raise TeacherError("it has no weights.")
     if set(floating) - {torch.float32, torch.float64}:
         network = copy.deepcopy(network).float()  # of the others a CPU knows not all functions
-    image = transform(torch.full((1, transform.channels, *(transform.image_size or ANY_SIZE)), 0.5))
+    own = getattr(network, "image_size", None)
+    size = transform.image_size or ((own, own) if isinstance(own, int) else ANY_SIZE)
+    image = transform(torch.full((1, transform.channels, *size), 0.5))
     image = image.to(next(value.dtype for value in network.parameters() if value.is_floating_point()))
     try:
         logits, features = network(image), network.features(image)
@@ -166,6 +173,7 @@ def require_same_preparation(
         prepare: the library's own: a PIL image → (channels, height, width).
         suspects: its steps that this may be due to, for the message.
     """
+    require_sizes(transform)
     for height, width in PROBES:
         image = Image.fromarray(probe(height, width, transform.channels))
         pixels = torch.from_numpy(np.array(image)).view(1, height, width, -1).movedim(3, 1).double() / 255
