@@ -14,6 +14,7 @@ from hf_dd.artefacts.hub_metadata import configuration, render
 from hf_dd.config import IN_MEMORY, TeacherConfig, slug
 from hf_dd.config.base import defaults
 from hf_dd.core.registry import OBJECTIVES, STARTS, origins_in_words
+from hf_dd.core.text import Markdown, code
 from hf_dd.teachers.diversity import in_words
 from hf_dd.teachers.teacher import TeacherSpec
 
@@ -205,12 +206,13 @@ class Record:
         """A card, which says whose the plug-ins are, and what was given in memory instead of a reference."""
         given = []
         if self.data["reference"].startswith(IN_MEMORY):
-            given.append(f"the data set `{self.data['name']}` (fingerprint `{self.data['fingerprint']}`)")
+            given.append(f"the data set {code(self.data['name'])} (fingerprint {code(self.data['fingerprint'])})")
         for teacher in getattr(self, "teachers", []):
             if teacher["repo_id"].startswith(IN_MEMORY):
                 name = teacher["repo_id"].removeprefix(IN_MEMORY)
-                given.append(f"the teacher `{name}` (weights `{teacher['sha'][:19]}`)")
-        in_memory = f"{' and '.join(given)} {'was an object' if len(given) == 1 else 'were objects'} in memory"
+                given.append(f"the teacher {code(name)} (weights {code(teacher['sha'][:19])})")
+        objects = "was an object" if len(given) == 1 else "were objects"
+        in_memory = Markdown(f"{' and '.join(given)} {objects} in memory")
         results = getattr(self, "results", None) or {}
         plugins = origins_in_words(getattr(self, "plugins", {}) | results.get("plugins", {}))
         return render(card, front, template, record=self, in_memory=in_memory, plugins=plugins, **values)
