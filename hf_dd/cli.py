@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 from hf_dd import config as configs
 from hf_dd.config import commands
-from hf_dd.errors import HfDdError
+from hf_dd.errors import HfDdError, plain
 from hf_dd.version import __version__
 
 ABOUT = "Dataset distillation guided by pre-trained models, on the Hugging Face Hub."
@@ -228,6 +228,14 @@ COMMANDS: dict[str, Command | Actions] = {
 }
 
 
+class Plain(logging.Formatter):
+    """Messages as a terminal shows them."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The message, with what names of others hold spelt out."""
+        return plain(super().format(record), lines=True)
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run a command; an error of ours is one line on stderr and exit status 1, without a traceback."""
     try:
@@ -249,7 +257,9 @@ def dispatch(arguments: Sequence[str]) -> None:
     if arguments[:1] == ["--version"]:
         print(__version__)
         return
-    logging.basicConfig(format="%(message)s")
+    handler = logging.StreamHandler()
+    handler.setFormatter(Plain("%(message)s"))
+    logging.basicConfig(handlers=[handler])
     logging.getLogger("hf_dd").setLevel(logging.INFO)
     command: Command | Actions = Actions(ABOUT, COMMANDS)
     words, rest = ["hf-dd"], list(arguments) or ["--help"]
@@ -272,7 +282,7 @@ def dispatch(arguments: Sequence[str]) -> None:
     lines = command.shown(run(options))
     for line in lines if isinstance(lines, Iterator) else [lines]:
         if line is not None and (command.everywhere or os.environ.get("RANK", "0") == "0"):
-            print(line, flush=True)
+            print(plain(str(line), lines=True), flush=True)
 
 
 def summary(name: str, noun: str, command: Actions) -> str:

@@ -5,8 +5,24 @@ from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 
+def plain(text: str, lines: bool = False) -> str:
+    """Text that a terminal shows as it is: control characters are spelt out, as names of others may hold any.
+
+    On one line, unless `lines` may break it.
+    """
+    kept = "\n\t" if lines else ""
+    text = text if lines else " ".join(text.splitlines())
+    if text.isprintable():
+        return text
+    spelt = (char if char.isprintable() or char in kept else repr(char)[1:-1] for char in text)
+    return "".join(spelt)
+
+
 class HfDdError(Exception):
     """Base of every error that hf_dd raises on purpose; the CLI shows its message without a traceback."""
+
+    def __str__(self) -> str:
+        return plain(super().__str__())
 
 
 class ConfigError(HfDdError):
@@ -30,8 +46,8 @@ class RunError(HfDdError):
 
 
 def some(items: Sequence[Any]) -> str:
-    """The first ten, for a message."""
-    return ", ".join(map(str, items[:10])) + (", …" if len(items) > 10 else "")
+    """The first ten, and how many there are, for a message."""
+    return ", ".join(map(str, items[:10])) + (f", … ({len(items)} in all)" if len(items) > 10 else "")
 
 
 def nearest_first(name: str, known: Iterable[str]) -> list[str]:

@@ -6,7 +6,7 @@ A record is what `hf_dd.json` holds; the card (README.md) is a function of the r
 """
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any, NotRequired, TypedDict
 
 from huggingface_hub import DatasetCard, DatasetCardData, EvalResult, ModelCard, ModelCardData
 
@@ -14,9 +14,167 @@ from hf_dd.artefacts.hub_metadata import configuration, render
 from hf_dd.config import IN_MEMORY, TeacherConfig, slug
 from hf_dd.config.base import defaults
 from hf_dd.core.registry import OBJECTIVES, STARTS, origins_in_words
+from hf_dd.core.text import Markdown, code
 from hf_dd.teachers.diversity import in_words
+from hf_dd.teachers.teacher import TeacherSpec
 
 SIZE_CATEGORIES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
+
+
+class DataFacts(TypedDict):
+    """What a record says of its source data set, see `provenance.data_record`."""
+
+    name: str
+    reference: str
+    repo_id: str | None
+    revision: str | None
+    sha: str | None
+    license: str
+    class_names: list[str]
+    channels: int
+    image_size: list[int]
+    mean: list[float]
+    std: list[float]
+    train_images: int
+    fingerprint: str | None
+
+
+class RowFacts(TypedDict):
+    """Of a row of results, what every version wrote, see `evaluation.results.Row`."""
+
+    set: str
+    architecture: str
+    copy: str
+    n: int
+    mean: float
+    std: float
+    half_width: float | None
+    scores: list[float]
+    learning_rate: float
+    bytes: int
+    epochs: NotRequired[int]
+    baseline: NotRequired[str | None]
+    backbone: NotRequired[str | None]
+    soft_label_bytes: NotRequired[int]
+    temperature: NotRequired[float | None]
+    taught_by: NotRequired[list[str]]
+
+
+class ProtocolFacts(TypedDict):
+    """Of the protocol of results, what every version wrote."""
+
+    name: str
+    version: int
+    epochs: int
+    learning_rate: float
+    augment: str
+    changed: list[str]
+
+
+class ScoreFacts(TypedDict):
+    """A score of results, see `evaluation.results.Score`."""
+
+    name: str
+    set: str
+    architecture: str
+    copy: str
+    value: float
+    parts: dict[str, float]
+    inputs: dict[str, RowFacts]
+
+
+class ResultFacts(TypedDict):
+    """What a record says of an evaluation, see `evaluation.results.Results`."""
+
+    protocol: ProtocolFacts
+    rows: list[RowFacts]
+    hardware: str
+    scores: NotRequired[list[ScoreFacts]]
+    teachers: NotRequired[list[Annotated[dict[str, Any], TeacherSpec]]]
+
+
+class DistillationFacts(TypedDict):
+    """Of a distillation's options, those that its card names."""
+
+    objective: str
+    ipc: int
+    iterations: int
+    architecture: str
+    seed: int
+    clom: str
+    clom_alpha: float | str
+
+
+class RunFacts(TypedDict):
+    """How a distillation went."""
+
+    iterations: int
+    seconds: float
+    hardware: str
+    losses: dict[str, float]
+
+
+class ExpertFacts(TypedDict):
+    """An expert, see `ExpertPool.lock`."""
+
+    repo_id: str
+    architecture: str
+    seed: int
+    dataset: str
+    epochs: list[int]
+    shas: list[str]
+
+
+class DecodedFacts(TypedDict):
+    """The rows that compact ones decode to."""
+
+    factor: int
+    images: int
+    parquet_sha256: str
+
+
+class LabelFacts(TypedDict):
+    """Soft labels: `kind` is 'mean' or 'each', `teachers` their commits or digests."""
+
+    kind: str
+    temperature: float
+    teachers: list[str]
+
+
+class PairFacts(TypedDict):
+    """How much two teachers differ."""
+
+    teachers: list[int]
+    cka: float | None
+    disagreement: float | None
+
+
+class DiversityFacts(TypedDict):
+    """How much the teachers of a pool differ, see `diversity.measure`."""
+
+    images: int
+    cka: float | None
+    disagreement: float | None
+    pairs: list[PairFacts]
+
+
+class ImportFacts(TypedDict):
+    """Of an import's options, those that its card names."""
+
+    method: str | None
+    paper: str | None
+    license: str
+    factor: int
+
+
+class OriginFacts(TypedDict):
+    """What an imported set was read from."""
+
+    name: str
+    format: str
+    files: dict[str, str]
+    pin: str | None
+    images: int
 
 
 @dataclass(kw_only=True)
@@ -33,7 +191,7 @@ class Record:
     """
 
     name: str
-    data: dict[str, Any]
+    data: DataFacts
     command: str
     versions: dict[str, str]
     kind: str
@@ -48,12 +206,13 @@ class Record:
         """A card, which says whose the plug-ins are, and what was given in memory instead of a reference."""
         given = []
         if self.data["reference"].startswith(IN_MEMORY):
-            given.append(f"the data set `{self.data['name']}` (fingerprint `{self.data['fingerprint']}`)")
+            given.append(f"the data set {code(self.data['name'])} (fingerprint {code(self.data['fingerprint'])})")
         for teacher in getattr(self, "teachers", []):
             if teacher["repo_id"].startswith(IN_MEMORY):
                 name = teacher["repo_id"].removeprefix(IN_MEMORY)
-                given.append(f"the teacher `{name}` (weights `{teacher['sha'][:19]}`)")
-        in_memory = f"{' and '.join(given)} {'was an object' if len(given) == 1 else 'were objects'} in memory"
+                given.append(f"the teacher {code(name)} (weights {code(teacher['sha'][:19])})")
+        objects = "was an object" if len(given) == 1 else "were objects"
+        in_memory = Markdown(f"{' and '.join(given)} {objects} in memory")
         results = getattr(self, "results", None) or {}
         plugins = origins_in_words(getattr(self, "plugins", {}) | results.get("plugins", {}))
         return render(card, front, template, record=self, in_memory=in_memory, plugins=plugins, **values)
@@ -126,7 +285,7 @@ class SetRecord(Record):
     settings: dict[str, Any]
     dataset_info: dict[str, Any] | list[dict[str, Any]]
     learning_rate: float | None = None
-    results: dict[str, Any] | None = None
+    results: ResultFacts | None = None
     pushed: dict[str, str | None] | None = None
     parquet_sha256: str = ""
     storage: dict[str, int] = field(default_factory=dict)
@@ -163,13 +322,14 @@ class DistilledRecord(SetRecord):
         plugins: whose what isn't hf_dd's own is, see `core.registry.origins`.
     """
 
-    teachers: list[dict[str, Any]]
+    settings: DistillationFacts
+    teachers: list[Annotated[dict[str, Any], TeacherSpec]]
     pool: str | None
-    run: dict[str, Any]
-    experts: list[dict[str, Any]] = field(default_factory=list)
-    decoded: dict[str, Any] | None = None
-    soft_labels: dict[str, Any] | None = None
-    diversity: dict[str, Any] | None = None
+    run: RunFacts
+    experts: list[ExpertFacts] = field(default_factory=list)
+    decoded: DecodedFacts | None = None
+    soft_labels: LabelFacts | None = None
+    diversity: DiversityFacts | None = None
     plugins: dict[str, dict[str, str]] = field(default_factory=dict)
     kind: str = "distilled-set"
 
@@ -258,7 +418,8 @@ class ImportedRecord(SetRecord):
         accuracies: per architecture, `mean`, `std` and `n` of those that its authors stored, in [0, 1].
     """
 
-    origin: dict[str, Any]
+    settings: ImportFacts
+    origin: OriginFacts
     images: int
     normalisation: dict[str, Any]
     classes: dict[str, Any]

@@ -58,10 +58,7 @@ class Artefact:
     @classmethod
     def open(cls, folder: str | Path) -> "Artefact":
         """The artefact in a folder; raises RunError where there is none, or only a part of one."""
-        content = read_record(Path(folder))
-        if content.get("kind") not in RECORDS:
-            raise RunError(f"{folder} holds a {content.get('kind')}, not a distilled set.")
-        return cls(Path(folder), files.as_record(content, RECORDS[content["kind"]], str(Path(folder) / RECORD)))
+        return cls(Path(folder), record_of(read_record(Path(folder)), Path(folder) / RECORD))
 
     def __repr__(self) -> str:
         lines = [f"{self.record.data['name']}: {self.record.summary}, in {self.folder}"]
@@ -277,6 +274,14 @@ def write_images(
     return write_rows(folder, rows, decoded)
 
 
+def record_of(content: dict[str, Any], path: Path) -> SetRecord:
+    """The record of a distilled set in the content of `hf_dd.json`; raises RunError where it is of something else."""
+    kind = content.get("kind")
+    if not isinstance(kind, str) or kind not in RECORDS:
+        raise RunError(f"{path.parent} holds a {kind!s:.80}, not a distilled set.")
+    return files.as_record(content, RECORDS[kind], str(path))
+
+
 def load_distilled(reference: str) -> tuple[str, DistilledSet, dict[str, Any]]:
     """A distilled set by folder or Hub reference: its name, what students train on, and its record (maybe empty)."""
     place = hub.find(reference, "dataset")
@@ -286,6 +291,8 @@ def load_distilled(reference: str) -> tuple[str, DistilledSet, dict[str, Any]]:
         )
     path = place.folder([RECORD]) / RECORD
     record = files.read_json(path) if path.is_file() else {}
+    if record:
+        record_of(record, path)
     return place.name, read_rows(place, record), record
 
 

@@ -8,6 +8,8 @@ from huggingface_hub import EvalResultEntry, eval_result_entries_to_yaml
 
 from hf_dd.config import slug
 from hf_dd.core.resources import resource
+from hf_dd.core.text import Markdown, code, markdown, verbatim
+from hf_dd.errors import RunError
 
 
 def configuration(name: str, path: str, digest: str) -> dict[str, Any]:
@@ -58,10 +60,26 @@ def storage_of(row: dict[str, Any]) -> str:
 
 
 def render(card: type, front: Any, template: str, **values: Any) -> str:
-    """Fill a template of cards/ with front matter and values; `section(NAME)` in it is another one, filled alike."""
+    """Fill a template of cards/ with front matter and values; `section(NAME)` in it is another one, filled alike.
 
-    def section(name: str) -> str:
-        return jinja2.Template(resource("cards", name).read_text()).render(**values)
+    Every value is shown as `core.text.markdown` has it; `code` and `verbatim` are filters. Raises RunError for values
+    that can't be shown so, as those of a record that isn't ours.
+    """
+    environment = jinja2.Environment(
+        finalize=lambda value: markdown(value) if isinstance(value, str) or has_text(value) else value
+    )
+    environment.filters |= {"code": code, "verbatim": verbatim}
 
-    path = str(resource("cards", template))
-    return str(card.from_template(front, template_path=path, section=section, **values)).rstrip() + "\n"
+    def section(name: str) -> Markdown:
+        return Markdown(environment.from_string(resource("cards", name).read_text()).render(**values))
+
+    try:
+        values |= {"section": section, "card_data": Markdown(front.to_yaml())}
+        return str(card(str(section(template)))).rstrip() + "\n"
+    except (jinja2.TemplateError, LookupError, TypeError, ValueError, ArithmeticError) as error:
+        raise RunError(f"No card can be made of what hf_dd.json says: {error}.") from error
+
+
+def has_text(value: Any) -> bool:
+    """Whether a value that isn't text holds some."""
+    return isinstance(value, list | tuple | dict) and not all(isinstance(part, int | float) for part in value)

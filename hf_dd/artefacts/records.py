@@ -11,10 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from hf_dd.artefacts.cards import Record
+from hf_dd.artefacts.rows import RECORD
 from hf_dd.core import files
 from hf_dd.errors import RunError
-
-RECORD = "hf_dd.json"
 
 
 def read_record(folder: Path) -> dict[str, Any]:

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 PARQUET = "data/train-00000-of-00001.parquet"
 DECODED = "decoded/train-00000-of-00001.parquet"
+RECORD = "hf_dd.json"
+PLAIN_SIZE, LARGEST_RATIO = 2**27, 64  # bytes of rows that are never too many, and times a file's own bytes
 
 
 @torch.no_grad()
@@ -101,19 +103,55 @@ def read_rows(place: hub.Place, record: dict[str, Any]) -> DistilledSet:
     `record` is its `hf_dd.json`, empty if it has none.
     """
     name = place.name
+    require_rows(place, record)
     found = from_dataset(_train(place), name)
     if record.get("decoded"):
         found = found.decoded(from_dataset(_train(place, "decoded"), name), name)
     about = record.get("soft_labels")
     if not isinstance(about, dict):  # of an imported set it is only known whether it has any
         return found
-    temperature = about.get("temperature")
-    if not isinstance(temperature, (int, float)) or not 0 < temperature < float("inf"):
+    temperature = about["temperature"]
+    if not 0 < temperature:
         raise DataError(
             f"The record of {name} gives its soft labels a temperature of {temperature!r}; it has to be a finite "
             "number above 0."
         )
-    return dataclasses.replace(found, temperature=temperature, taught_by=tuple(about.get("teachers", ())))
+    return dataclasses.replace(found, temperature=temperature, taught_by=tuple(about["teachers"]))
+
+
+def require_rows(place: hub.Place, record: dict[str, Any]) -> None:
+    """Raise DataError where the files of a set aren't those of its record, or hold more than their bytes tell."""
+    folder = place.folder([PARQUET, DECODED])
+    decoded = record.get("decoded") or {}
+    for path, digest in ((PARQUET, record.get("parquet_sha256")), (DECODED, decoded.get("parquet_sha256"))):
+        if (folder / path).is_file():
+            require_as_large_as_it_looks(folder / path, place.name)
+            if digest and digest_of(folder / path) != digest:
+                raise DataError(
+                    f"The rows of {place.name} ({path}) aren't those that its {RECORD} is of: they were changed. Take "
+                    "the set anew from where it came from."
+                )
+        elif digest:
+            raise DataError(f"{place.name} lacks {path}, which its {RECORD} tells of: it isn't whole.")
+
+
+def require_as_large_as_it_looks(path: Path, name: str) -> None:
+    """Raise DataError where a parquet file would take far more memory than its own bytes."""
+    import pyarrow
+    import pyarrow.parquet
+
+    try:
+        with pyarrow.parquet.ParquetFile(path) as file:
+            groups = [file.metadata.row_group(index) for index in range(file.metadata.num_row_groups)]
+        columns = [group.column(index) for group in groups for index in range(group.num_columns)]
+        size = sum(max(column.total_uncompressed_size, 4 * column.num_values) for column in columns)
+    except (OSError, ValueError, RuntimeError, pyarrow.ArrowException) as error:
+        raise DataError(f"{name}: {path.name} isn't a parquet file that can be read ({error}).") from error
+    if size > max(PLAIN_SIZE, LARGEST_RATIO * path.stat().st_size):
+        raise DataError(
+            f"{name}: {path.name} of {path.stat().st_size:,} bytes would take {size:,}: more than {LARGEST_RATIO} "
+            "times as much is no set of images."
+        )
 
 
 def _train(place: hub.Place, configuration: str | None = None) -> "datasets.Dataset":
@@ -127,7 +165,7 @@ def _train(place: hub.Place, configuration: str | None = None) -> "datasets.Data
 
 
 def require_labels(rows: "datasets.Dataset", name: str) -> None:
-    """Raise DataError where the labels of a distilled set aren't classes with names, or some image has none."""
+    """Raise DataError where the labels of a distilled set aren't classes with names."""
     import datasets
 
     if "label" not in rows.column_names:
@@ -137,6 +175,3 @@ def require_labels(rows: "datasets.Dataset", name: str) -> None:
             f"{name} isn't a distilled set of hf_dd: its labels are {rows.features['label']}, not classes with names "
             "(ClassLabel)."
         )
-    labels = rows.with_format("arrow")["label"][:].to_pylist()
-    if missing := sum(label is None or label < 0 for label in labels):
-        raise DataError(f"{missing} of the {len(rows)} images of {name} have no label.")

@@ -49,13 +49,31 @@ def place_of(
 
 
 def recall(path: Path) -> Any:
-    """What was kept in a JSON file; None for nothing."""
+    """What `keep` wrote; None for nothing, and for what isn't what was written."""
+    if not path.is_file():
+        return None
     try:
-        result = files.read_json(path, object)
-    except RunError:
+        written = files.read_json(path, result=object, digest=str)
+        if digest_of_value(written["result"]) != written["digest"]:
+            raise RunError("other bytes than were written")
+    except RunError as error:
+        logger.warning("The cache file %s can't be used (%s): it is made anew.", path, error)
         return None
     mark_used(path)
-    return result
+    return written["result"]
+
+
+def keep(path: Path, result: Any) -> None:
+    """Keep a result, JSON-able, with a digest of it. A failure costs only the cache."""
+    try:
+        files.write_json(path, {"result": result, "digest": digest_of_value(result)})
+    except OSError as error:
+        logger.warning("%s can't be cached: %s", path, error)
+
+
+def digest_of_value(result: Any) -> str:
+    """32 hex digits over a JSON-able value."""
+    return hashlib.blake2b(json.dumps(result).encode(), digest_size=16).hexdigest()
 
 
 def remembered(path: Path, compute: Callable[[], Any]) -> Any:
@@ -63,7 +81,7 @@ def remembered(path: Path, compute: Callable[[], Any]) -> Any:
     result = recall(path)
     if result is None:
         result = compute()
-        files.write_json(path, result)
+        keep(path, result)
     return result
 
 
@@ -84,7 +102,7 @@ def recall_tensors(path: Path, names: Sequence[str]) -> dict[str, Tensor] | None
         found = {name: tensors[name] for name in names}
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, LookupError, safetensors.SafetensorError) as error:
+    except (OSError, ValueError, LookupError, TypeError, safetensors.SafetensorError) as error:
         logger.warning("The cache file %s can't be used (%s): it is made anew.", path, error)
         return None
     mark_used(path)

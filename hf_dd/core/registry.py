@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
+from hf_dd.core.text import Markdown, code, markdown
 from hf_dd.errors import ConfigError, nearest_first
 
 PACKAGE = Path(__file__).parents[1]
@@ -210,13 +211,13 @@ def origins(named: Iterable[tuple[Registry, str]]) -> dict[str, dict[str, str]]:
 
 
 def origins_in_words(found: Mapping[str, Mapping[str, str]]) -> str:
-    """What `origins` found as a card says it."""
+    """What `origins` found as a card says it, in Markdown."""
     words = []
     for name, origin in found.items():
         noun, _, name = name.partition(" ")
         if "package" in origin:
-            words.append(f"{noun} `{name}` of {origin['package']} {origin['version']}")
+            words.append(f"{noun} {code(name)} of {markdown(origin['package'])} {markdown(origin['version'])}")
         else:
-            file = f" (sha256 `{origin['sha256'][:12]}`)" if "sha256" in origin else ""
-            words.append(f"{noun} `{name}` of the module {origin['module']}{file}")
-    return "; ".join(words)
+            file = f" (sha256 {code(origin['sha256'][:12])})" if "sha256" in origin else ""
+            words.append(f"{noun} {code(name)} of the module {markdown(origin['module'])}{file}")
+    return Markdown("; ".join(words))

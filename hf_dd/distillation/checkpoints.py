@@ -5,16 +5,20 @@ to keep: every draw is named by (seed, purpose, step, class). A kill at any mome
 whole.
 """
 
+import hashlib
+import re
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 
-from hf_dd.core import files
+from hf_dd.core import files, tensors
 from hf_dd.distillation.optimisers import Learned
-from hf_dd.errors import RunError
+from hf_dd.errors import RunError, some
 from hf_dd.synthetic.distilled_set import preview
 
 STATE, TENSORS = "state.json", "tensors.safetensors"
@@ -42,7 +46,8 @@ def save_checkpoint(folder: Path, learned: Learned, progress: Progress, identity
     """
     with files.folder(folder / f"step-{progress.step:06d}") as unfinished:
         save_file(learned.tensors(), unfinished / TENSORS)
-        files.write_json(unfinished / STATE, asdict(progress) | {"identity": identity})
+        facts = {"identity": identity, "tensors_sha256": digest_of(unfinished / TENSORS)}
+        files.write_json(unfinished / STATE, asdict(progress) | facts)
         preview(learned.synthetic.own_space(), learned.synthetic.labels).save(unfinished / "preview.png")
     for old in checkpoints(folder)[:-limit]:
         files.remove_folder(old)
@@ -57,30 +62,60 @@ def checkpoints(folder: Path) -> list[Path]:
 def read_state(path: Path) -> dict[str, Any]:
     """The content of a checkpoint's `state.json`; raises RunError where it is missing, broken or incomplete."""
     try:
-        return files.read_json(path / STATE, step=int, seconds=float, losses=dict, identity=dict)
+        state = files.read_json(path / STATE, step=int, seconds=float, losses=dict[str, float], identity=dict)
+        if min(state["step"], state["seconds"]) < 0:
+            raise RunError("it is of a step before the first.")
+        if re.fullmatch(r"step-\d+", path.name) and int(path.name.removeprefix("step-")) != state["step"]:
+            raise RunError(f"it says that it is of step {state['step']}.")
     except RunError as error:
         raise unreadable(path, error) from error
+    return state
 
 
 def unreadable(path: Path, error: Exception) -> RunError:
-    """The error for a broken checkpoint, which names it."""
-    return RunError(f"{path} isn't a readable checkpoint ({type(error).__name__}: {error}).")
+    """The error for a broken checkpoint, which names it and the way out."""
+    reason = f"{type(error).__name__}: {error}" if not isinstance(error, RunError) else str(error).rstrip(".")
+    way_out = " Remove that folder: --resume_from_checkpoint latest goes on from the one before it."
+    return RunError(f"{path} isn't a readable checkpoint ({reason}).{way_out if path.is_dir() else ''}")
+
+
+def require_whole(found: Mapping[str, Tensor], learned: Learned) -> None:
+    """Raise RunError unless tensors are those that a run like this one keeps, by name and shape, and finite."""
+    needed = {name: tensors.form_of(value) for name, value in learned.kept().items()}
+    expected = dict(needed)
+    for name, optimizer in learned.optimizers.items():
+        own = {key: f"optimizer.{name}.{key}" for key in optimizer.kept}
+        states = {place: needed[name] if key != "step" else tensors.Form((), True) for key, place in own.items()}
+        expected |= states if found.keys() & states.keys() else {}
+    forms = {name: tensors.form_of(value) for name, value in found.items()}
+    if differing := tensors.differences(expected, forms):
+        raise RunError(some(differing))
+    tensors.require_finite({name: found[name] for name in found if name not in learned.buffers}, "it")
 
 
 def load_checkpoint(path: Path, learned: Learned, identity: dict[str, Any]) -> Progress:
     """Restore parameters and optimisers in place; raises RunError for a broken one or one of another configuration."""
     state = read_state(path)
-    try:
-        tensors = load_file(path / TENSORS)
-        if missing := learned.kept().keys() - tensors.keys():
-            raise KeyError(*missing)
-    except (OSError, KeyError, SafetensorError) as error:
-        raise unreadable(path, error) from error
     if differing := [key for key in identity if state["identity"].get(key) != identity[key]]:
-        pairs = "; ".join(f"{key}: {state['identity'].get(key)!r} there, {identity[key]!r} here" for key in differing)
+        there = state["identity"]
+        pairs = "; ".join(f"{key}: {there.get(key)!r:.80} there, {identity[key]!r:.80} here" for key in differing)
         raise RunError(
             f"{path} is a checkpoint of another configuration ({pairs}). Resume with the options it was made with, or "
             "give another --output_dir."
         )
-    learned.load(tensors)
+    try:
+        tensors.declared(path / TENSORS)
+        if state.get("tensors_sha256") not in (None, digest_of(path / TENSORS)):  # those of 0.1 don't say
+            raise RunError(f"{TENSORS} has other bytes than were written")
+        found = load_file(path / TENSORS)
+        require_whole(found, learned)
+    except (OSError, KeyError, ValueError, SafetensorError, RunError) as error:
+        raise unreadable(path, error) from error
+    learned.load(found)
     return Progress(state["step"], state["seconds"], state["losses"])
+
+
+def digest_of(path: Path) -> str:
+    """The sha256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -31,6 +31,13 @@ class Optimizer:
         self.parameter, self.rate, self.momentum, self.betas = parameter, rate, momentum, betas
         self.state: dict[str, Tensor] = {}
 
+    @property
+    def kept(self) -> tuple[str, ...]:
+        """The names of its state, which is all there from its first step on."""
+        if self.betas is None:
+            return ("momentum_buffer",) if self.momentum else ()
+        return ("step", "exp_avg", "exp_avg_sq")
+
     @torch.no_grad()
     def step(self) -> None:
         """A step, if there is a gradient."""

@@ -13,7 +13,7 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import gather_object
 
-from hf_dd.core import cache, files
+from hf_dd.core import cache
 from hf_dd.data.image_data import ImageData
 from hf_dd.data.sources import labelling
 from hf_dd.data.validation import rest_of, validation_of
@@ -285,7 +285,7 @@ class Evaluation:
         for group in [missing] if together and missing else [[student] for student in missing]:
             for student, scored in self.train(job, group, data).items():
                 known[student] = scored
-                files.write_json(score_file(identities[student]), scored)
+                cache.keep(score_file(identities[student]), scored)
         return {student: tuple(scored) for student, scored in known.items()}
 
     def train(self, job: Job, students: Sequence[int], data: ImageData) -> dict[int, tuple[float, float]]:

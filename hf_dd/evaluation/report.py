@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hf_dd.core import files
+from hf_dd.core.text import markdown
 from hf_dd.errors import ConfigError
 from hf_dd.evaluation import intervals
 from hf_dd.evaluation.results import Results, Row
@@ -34,9 +35,10 @@ def comparison(results: Results, about: dict[str, dict[str, Any]]) -> str:
         cells += [f"{row.learning_rate:g}{' (own)' if row.own_learning_rate else ''}", row.ipc, row.storage]
         rows.append(cells + [about.get(row.set, {}).get(key) for key in columns])
     note = (
-        f"Protocol {results.protocol}, last epoch, on {results.hardware}. Accuracy: mean ± standard deviation over n "
-        "students; intervals are those of means, at 95 % (Student's t). A set's own rate was learned with its images."
-        f"{taught(results)}"
+        f"Protocol {markdown(results.protocol)}, last epoch, on {markdown(results.hardware)}. Accuracy: mean ± "
+        "standard deviation over n students; intervals are those of means, at 95 % (Student's t). A set's own rate "
+        "was learned with its images."
+        f"{markdown(taught(results))}"
     )
     several = [matrix(results)] if len(results.architectures) > 1 else []
     scored = [scores(results)] if results.scores else []
@@ -72,8 +74,8 @@ def matrix(results: Results) -> str:
 
 def table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
     """A table in markdown; a cell that is None is a dash."""
-    texts = [["–" if cell is None else str(cell).replace("|", "\\|") for cell in row] for row in rows]
-    lines = ["| " + " | ".join(cells) + " |" for cells in [head, *texts]]
+    texts = [["–" if cell is None else markdown(cell) for cell in row] for row in [head, *rows]]
+    lines = ["| " + " | ".join(cells) + " |" for cells in texts]
     return "\n".join([lines[0], "|" + "---|" * len(head), *lines[1:]])
 
 

@@ -20,14 +20,13 @@ from typing import Any
 import torch
 from huggingface_hub import ModelCard, PyTorchModelHubMixin
 from huggingface_hub.constants import CONFIG_NAME, SAFETENSORS_SINGLE_FILE
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from hf_dd.core import tensors
 from hf_dd.core.files import read_json
 from hf_dd.core.registry import NETWORKS
 from hf_dd.core.seeding import isolated_rng
-from hf_dd.errors import ConfigError, RunError, TeacherError, require_known
+from hf_dd.errors import ConfigError, RunError, TeacherError, require_known, some
 
 WIDEST_PRODUCT = 64  # pixels up to which average pooling is a matrix product on a CPU; its cost grows with the width
 ImageSize = int | Iterable[int]  # a side in pixels, or (height, width)
@@ -44,10 +43,13 @@ class AveragePool(nn.AvgPool2d):
     def __init__(self, size: tuple[int, int]):
         super().__init__(2)
         width = size[1]
-        fours = torch.zeros(2, width - width % 2, width // 2)
-        for column in range(width // 2):
-            fours[:, 2 * column : 2 * column + 2, column] = 0.25
-        self.register_buffer("fours", fours.flatten(0, 1), persistent=False)
+        fours = None
+        if width - width % 2 <= WIDEST_PRODUCT:
+            fours = torch.zeros(2, width - width % 2, width // 2)
+            for column in range(width // 2):
+                fours[:, 2 * column : 2 * column + 2, column] = 0.25
+            fours = fours.flatten(0, 1)
+        self.register_buffer("fours", fours, persistent=False)
 
     def forward(self, maps: Tensor) -> Tensor:
         """(N, channels, height, width) → (N, channels, height // 2, width // 2)."""
@@ -289,7 +291,7 @@ class Network(nn.Module, PyTorchModelHubMixin, library_name="hf-dd"):
         _require_positive(in_channels=in_channels, num_classes=num_classes)
         size = (image_size, image_size) if isinstance(image_size, int) else tuple(image_size)
         smallest = NETWORKS.words(architecture).get("smallest_side", 2)
-        if len(size) != 2 or min(size) < smallest:
+        if len(size) != 2 or not all(isinstance(side, int) for side in size) or min(size) < smallest:
             raise ConfigError(f"{architecture} takes images from {smallest}×{smallest} pixels, not {image_size}")
         options = {**defaults, **options}
         common = {"in_channels": in_channels, "num_classes": num_classes, "image_size": list(size)}
@@ -367,18 +369,22 @@ def load(folder: str | Path) -> Network:
     """The network that `save` wrote into a local folder: on the CPU, in evaluation mode, in the saved precision.
 
     Entries of config.json that are no arguments of the architecture are passed over. Reads nothing but config.json
-    and model.safetensors, which must hold exactly the network's tensors. Raises TeacherError.
+    and model.safetensors, which must hold exactly the network's tensors, all finite: that is known before the network
+    takes any memory. Raises TeacherError.
     """
     config_path, weights_path = Path(folder) / CONFIG_NAME, Path(folder) / SAFETENSORS_SINGLE_FILE
-    network = _network_from(config_path)
     try:
-        tensors = load_file(weights_path)
-    except (SafetensorError, OSError) as error:
-        raise TeacherError(f"{weights_path}: {error}; only safetensors are read, never pickles") from error
-    if differences := _differences(network.state_dict(), tensors):
-        raise TeacherError(f"{weights_path} doesn't fit {config_path}: {'; '.join(differences)}")
-    network.to(tensors["classifier.weight"].dtype)
-    network.load_state_dict(tensors)
+        weights = tensors.declared(weights_path)
+        outline = tensors.outlined(lambda: _network_from(config_path), weights)
+        expected = {name: tensors.form_of(value) for name, value in outline.state_dict().items()}
+        if differing := tensors.differences(expected, weights):
+            raise TeacherError(f"{weights_path} doesn't fit {config_path}: {some(differing)}")
+        values = tensors.read(weights_path)
+    except RunError as error:
+        raise TeacherError(f"{str(error).rstrip('.')}; only safetensors are read, never pickles") from error
+    network = _network_from(config_path)
+    network.to(values["classifier.weight"].dtype)
+    network.load_state_dict(values)
     return network.eval()
 
 
@@ -388,20 +394,8 @@ def _network_from(config_path: Path) -> Network:
         architecture = config.get("architecture")
         known = ("in_channels", "num_classes", "image_size", *_default_options(architecture))
         return Network(architecture, **{name: config[name] for name in known if name in config})
-    except (RunError, ConfigError, TypeError, ValueError) as error:
+    except (RunError, ConfigError, TypeError, ValueError, RuntimeError) as error:  # the last of sizes that can't be
         raise TeacherError(f"{config_path} describes no network of hf_dd: {error}") from error
-
-
-def _differences(expected: dict[str, Tensor], found: dict[str, Tensor]) -> list[str]:
-    """What keeps the tensors of a file from being exactly those of a network, by name; precision is free."""
-
-    def form(tensor: Tensor | None) -> str:
-        if tensor is None:
-            return "absent"
-        return f"{'floating' if tensor.is_floating_point() else 'whole'} {list(tensor.shape)}"
-
-    forms = {name: (form(expected.get(name)), form(found.get(name))) for name in expected | found}
-    return [f"{name} should be {wanted}, is {given}" for name, (wanted, given) in forms.items() if wanted != given]
 
 
 def _default_options(architecture: str) -> dict[str, Any]:
@@ -419,7 +413,7 @@ def _normalisation(norm: str, channels: int, size: tuple[int, int]) -> list[nn.M
 
 def _require_positive(**numbers: int) -> None:
     for name, number in numbers.items():
-        if not isinstance(number, int) or number < 1:
+        if not isinstance(number, int) or isinstance(number, bool) or number < 1:
             raise ConfigError(f"{name} must be a whole number of at least 1, not {number!r}")
 
 

@@ -13,6 +13,7 @@ from hf_dd.artefacts import hub_metadata, provenance, records
 from hf_dd.artefacts.rows import PARQUET, digest_of
 from hf_dd.config import slug
 from hf_dd.core import files
+from hf_dd.core.text import Markdown
 from hf_dd.errors import HubError
 from hf_dd.studies.report import JSON, MARKDOWN, PLOT, RECIPE, Outcome
 from hf_dd.teachers.pins import LOCK, TRACE
@@ -73,7 +74,7 @@ def card_of(folder: Path, outcomes: Mapping[str, Outcome], pushed: Mapping[str, 
         cells=len(outcomes),
         distillations=sum(len(outcome.records) for outcome in outcomes.values()),
         students=sum(1 for _ in students_of(outcomes)),
-        report=(folder / MARKDOWN).read_text().partition("\n\n")[2],  # below the card's own title
+        report=Markdown((folder / MARKDOWN).read_text().partition("\n\n")[2]),  # below the card's own title
         pushed=pushed,
         versions=provenance.versions(),
     )

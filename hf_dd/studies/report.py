@@ -11,6 +11,7 @@ from typing import Any
 from hf_dd.artefacts.distilled_folder import Artefact
 from hf_dd.artefacts.provenance import versions
 from hf_dd.core import files
+from hf_dd.core.text import Markdown, code, markdown
 from hf_dd.errors import RunError
 from hf_dd.evaluation import intervals, report
 from hf_dd.teachers.teacher import TeacherSpec
@@ -145,7 +146,7 @@ def write_report(
         "hardware": sorted({place["hardware"] for record in records for place in (record["run"], record["results"])}),
     }
     plotted = report.can_plot()
-    parts = [f"# {title}", *([f"![Accuracies of the cells]({PLOT})"] if plotted else []), about_table(about)]
+    parts = [f"# {markdown(title)}", *([f"![Accuracies of the cells]({PLOT})"] if plotted else []), about_table(about)]
     parts += ["## Accuracies", cell_table(outcomes)]
     if any(len(outcome.scores) > 1 for outcome in outcomes.values()):
         parts.append(architecture_table(outcomes))
@@ -189,8 +190,8 @@ def write_report(
 def about_table(about: Mapping[str, Any]) -> str:
     """What made a study, in markdown: its recipe, the command, the code, the hardware."""
     rows = [
-        ["recipe", f"[{RECIPE}]({RECIPE})"],
-        ["command", f"`{about['command']}`"],
+        ["recipe", Markdown(f"[{RECIPE}]({RECIPE})")],
+        ["command", code(about["command"])],
         ["code", "; ".join(about["code"])],
         ["hardware", "; ".join(about["hardware"])],
     ]
@@ -232,7 +233,10 @@ def cell_table(outcomes: Mapping[str, Outcome]) -> str:
         figures = intervals.spread(row["mean"], row["std"], row["n"])
         between = intervals.between(row["mean"], row["half_width"])
         rows.append(
-            [f"*{name}*", protocol, row["copy"], figures, between, None, row["n"], None, None, f"{row['bytes']:,}"]
+            [
+                *(Markdown(f"*{markdown(name)}*"), protocol, row["copy"], figures, between),
+                *(None, row["n"], None, None, f"{row['bytes']:,}"),
+            ]
         )
     head = ["cell", "protocol", "copy", "accuracy (%)", "95 % interval", "over random", "n"]
     head += ["distilled in", "teachers took", "bytes"]

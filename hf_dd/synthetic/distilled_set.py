@@ -4,7 +4,9 @@ Everything is in the images' own [0, 1] space.
 """
 
 import dataclasses
+import io
 import math
+import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -161,36 +163,69 @@ def to_rows(
 
 
 def from_dataset(dataset: "datasets.Dataset", name: str) -> DistilledSet:
-    """Read the rows back; raises DataError, naming the set, where a column is missing or holds NaN."""
+    """Read the rows back; raises DataError, naming the set, where a column is missing, odd, or holds NaN."""
     import datasets
     import numpy
 
     if missing := {"image", "label", "pixel_values"} - set(dataset.column_names):
         raise DataError(f"{name} isn't a distilled set of hf_dd: it has no column {', '.join(sorted(missing))}.")
-    columns = dataset.with_format("numpy")
-    pixel_values = torch.from_numpy(numpy.stack([numpy.asarray(row) for row in columns["pixel_values"]])).float()
+    class_names = getattr(dataset.features["label"], "names", None)
+    if not class_names or not isinstance(dataset.features["image"], datasets.Image):
+        raise DataError(f"{name} isn't a distilled set of hf_dd: it has no images (Image) with classes (ClassLabel).")
+    if not len(dataset):
+        raise DataError(f"{name} holds no image.")
+    columns = dataset.select_columns(["pixel_values"]).with_format("numpy")
+    try:
+        rows = [numpy.asarray(row) for row in columns["pixel_values"]]
+        pixel_values = torch.from_numpy(numpy.stack(rows).astype(numpy.float32, copy=False))
+    except (TypeError, ValueError, ArithmeticError) as error:
+        raise DataError(f"{name} has pixel_values that aren't images of one size in numbers ({error}).") from error
+    if pixel_values.ndim != 4 or pixel_values.shape[1] not in (1, 3) or not pixel_values.numel():
+        raise DataError(
+            f"{name} has pixel_values of {list(pixel_values.shape[1:])} each, not (1 or 3, height, width)."
+        )
     if not torch.isfinite(pixel_values).all():
         raise DataError(f"{name} holds pixels that are not finite numbers.")
+    labels = dataset.with_format("arrow")["label"][:].to_pylist()
+    if wrong := sum(label is None or not 0 <= label < len(class_names) for label in labels):
+        raise DataError(
+            f"{wrong} of the {len(labels)} images of {name} have no label of its {len(class_names)} classes."
+        )
     encoded = dataset.select_columns(["image"]).cast_column("image", datasets.Image(decode=False))["image"]
-    arrays = [numpy.asarray(image) for image in dataset["image"]]
-    images = numpy.stack([array[None] if array.ndim == 2 else array.transpose(2, 0, 1) for array in arrays])
-    labels = torch.tensor(dataset["label"], dtype=torch.int64)
-    class_names = dataset.features["label"].names
+    pictures = [(record or {}).get("bytes") or b"" for record in encoded]
     soft = dataset["soft_label"] if "soft_label" in dataset.column_names else None
     return DistilledSet(
         pixel_values,
-        torch.from_numpy(images),
-        labels,
+        torch.from_numpy(numpy.stack([_decoded(picture, pixel_values.shape[1:], name) for picture in pictures])),
+        torch.tensor(labels, dtype=torch.int64),
         class_names=class_names,
-        image_bytes=sum(len(record["bytes"]) for record in encoded),
+        image_bytes=sum(map(len, pictures)),
         soft_labels=None if soft is None else _soft_labels(soft, len(class_names), name),
     )
+
+
+def _decoded(picture: bytes, shape: Sequence[int], name: str) -> Any:
+    """The 8-bit copy of an image, (1 or 3, height, width), decoded only where it is of the size of its pixels."""
+    import numpy
+    from PIL import Image
+
+    channels, height, width = shape
+    mode = "L" if channels == 1 else "RGB"
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # its size is looked at below
+            image = Image.open(io.BytesIO(picture))
+        if (image.mode, image.size) != (mode, (width, height)):
+            raise ValueError(f"it is of {image.width}×{image.height} in mode {image.mode}, its pixels aren't")
+        return numpy.asarray(image).reshape(height, width, channels).transpose(2, 0, 1)
+    except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
+        raise DataError(f"{name} holds an image that isn't its pixels in 8 bits ({error}).") from error
 
 
 def _soft_labels(rows: Iterable[list | None], num_classes: int, name: str) -> Tensor:
     try:
         soft_labels = torch.tensor(list(rows), dtype=torch.float32)
-    except (TypeError, ValueError):  # None, or rows of several lengths
+    except (TypeError, ValueError, OverflowError, RuntimeError):  # None, or rows of several lengths
         soft_labels = torch.zeros(0)
     if soft_labels.ndim not in (2, 3) or soft_labels.shape[-1] != num_classes or not soft_labels.numel():
         raise DataError(f"{name} has soft labels that aren't one probability for each of its {num_classes} classes.")

@@ -6,7 +6,6 @@ once; the weights of a commit are pulled when a step asks for them.
 """
 
 import functools
-import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,11 +19,11 @@ from hf_dd.errors import TeacherError
 from hf_dd.nn import networks
 from hf_dd.nn.networks import Network
 from hf_dd.teachers.adapters.own import stated
-from hf_dd.teachers.teacher import locate_locally, naming, run_of
+from hf_dd.teachers.teacher import EPOCH, locate_locally, naming, run_of
 
 Parameters = dict[str, Tensor]
 
-TAG = re.compile(r"epoch-(0|[1-9]\d*)")
+TAG = EPOCH
 DESCRIPTION = ("config.json", "hf_dd.json")
 FILES = (*DESCRIPTION, "model.safetensors")
 ORIGIN = ("architecture", "seed", "dataset")  # what a run's record says of an expert

@@ -7,21 +7,36 @@ timm or transformers (`adapters`).
 import contextlib
 import dataclasses
 import hashlib
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import torch
 from torch import Tensor, nn
 
 from hf_dd import hub
 from hf_dd.config import IN_MEMORY
-from hf_dd.core.files import read_json
-from hf_dd.errors import RunError, TeacherError
+from hf_dd.core.files import read_json, require
+from hf_dd.errors import RunError, TeacherError, some
 from hf_dd.teachers import adapters
 from hf_dd.teachers.adapters import Adapted
 from hf_dd.teachers.adapters.in_memory import adapt_module, digest_of
+
+EPOCH = re.compile(r"epoch-(0|[1-9]\d*)")  # a revision of a run, as a folder and as a tag
+
+
+class HeadFacts(TypedDict):
+    """What a card says of a fitted head, see `FittedHead.about`."""
+
+    data: str
+    fingerprint: str | None
+    method: str
+    seed: int
+    images: int
+    held_out: int
+    accuracy: float
 
 
 @dataclass(frozen=True)
@@ -42,7 +57,7 @@ class TeacherSpec(hub.Pin):
     library: str = "hf_dd"
     trusted: bool = False
     seconds: float | None = None
-    head: dict[str, Any] | None = None
+    head: HeadFacts | None = None
 
     @property
     def in_memory(self) -> bool:
@@ -150,11 +165,23 @@ class Teacher(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits, (N, classes of the teacher), of images (N, 1 or 3, height, width) in [0, 1] space."""
-        return self.network(self.adapt(images)) if self.head is None else self.head(self.features(images))
+        return self.seen(self.network, images) if self.head is None else self.head(self.features(images))
 
     def features(self, images: Tensor) -> Tensor:
         """Flattened activations before the classifier, (N, features), of images in [0, 1] space."""
-        return self.network.features(self.adapt(images))
+        return self.seen(self.network.features, images)
+
+    def seen(self, function: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
+        """What `function` makes of images; raises TeacherError where it takes none of this size."""
+        try:
+            return function(self.adapt(images))
+        except (RuntimeError, ValueError, AssertionError) as error:
+            if self.transform.image_size or isinstance(error, torch.OutOfMemoryError):
+                raise
+            size = "×".join(map(str, images.shape[-2:]))
+            raise TeacherError(
+                f"{self.spec} can't take images of {size}, and doesn't say what to resize them to: {error}"
+            ) from error
 
     @property
     def bytes(self) -> int:
@@ -184,10 +211,10 @@ class Teacher(nn.Module):
             if self.class_names is not None:
                 missing = sorted(set(class_names) - set(self.class_names))
                 extra = sorted(set(self.class_names) - set(class_names))
-                what = (
-                    f"The classes of {self.spec} aren't the data set's: it lacks {missing or 'none'} and has "
-                    f"{extra or 'none'} besides."
+                lacks, has = (
+                    f"{some(names)} ({len(names)} in all)" if names else "none" for names in (missing, extra)
                 )
+                what = f"The classes of {self.spec} aren't the data set's: it lacks {lacks} and has {has} besides."
             raise TeacherError(
                 f"{what} What reads logits (--clom ce, soft labels, rded, sre2l) needs the data set's own label "
                 "space: `hf-dd distill --fit_head` fits a head of it on a teacher's features. As a guide there is "
@@ -291,6 +318,12 @@ def run_of(folder: Path) -> dict[str, Any]:
     except RunError as error:
         raise TeacherError("its hf_dd.json is no record of hf-dd") from error
     if run["kind"] == "teacher-run" and {"revisions", "final"} <= run.keys():
+        try:
+            require(run, dict, {"name": str, "revisions": list[str], "final": str}, str(path))
+        except RunError as error:
+            raise TeacherError(str(error).rstrip(".")) from error
+        if wrong := [name for name in (*run["revisions"], run["final"]) if not EPOCH.fullmatch(name)]:
+            raise TeacherError(f"its hf_dd.json lists {some(wrong)} among its epochs, which are called epoch-N")
         return run
     instead = f"it holds {'an' if run['kind'][:1] in 'aeiou' else 'a'} {run['kind'].replace('-', ' ')} of hf-dd"
     raise TeacherError(instead + (", but not all of it" if run["kind"].startswith("teacher") else ""))

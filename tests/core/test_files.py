@@ -2,7 +2,7 @@
 
 import os
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any, Literal, NotRequired, TypedDict
 
 import pytest
 
@@ -59,6 +59,17 @@ def test_files_that_may_not_be_changed_are_brought_to_the_disk_too(tmp_path):
     files.flush(path)
 
 
+class Facts(TypedDict):
+    count: int
+    note: NotRequired[str | None]
+
+
+@dataclass(frozen=True)
+class Part:
+    title: str
+    share: float = 0.5
+
+
 @dataclass(frozen=True)
 class Form:
     name: str
@@ -67,6 +78,11 @@ class Form:
     parts: list[dict[str, Any]]
     about: dict[str, str] | None = None
     done: bool = False
+    names: list[str] = ()
+    facts: Facts | None = None
+    owners: list[Annotated[dict[str, Any], Part]] = ()
+    mean: tuple[float, ...] = ()
+    kind: Literal["each", "mean"] = "mean"
 
 
 GOOD = {"name": "a", "size": 3, "share": 1, "parts": [{}], "about": {"x": "y"}}
@@ -92,6 +108,19 @@ def test_a_record_is_read_as_its_dataclass(tmp_path):
         ({"done": 1}, "done is 1"),
         ({"more": 1}, ".* unexpected keyword argument 'more'"),
         ({"name": None, "size": None}, "name is None, size is None"),
+        ({"names": ["a", 1, None]}, r"names\[1\] is 1, names\[2\] is None"),
+        ({"about": {"x": 1}}, "about.x is 1"),
+        ({"facts": {"note": "n"}}, "it lacks facts.count"),
+        ({"facts": {"count": 1, "note": 2}}, "facts.note is 2"),
+        ({"owners": [{"title": "t"}, {"share": 1}]}, r"it lacks owners\[1\].title"),
+        ({"owners": [{"title": "t", "share": "x"}]}, r"owners\[0\].share is 'x'"),
+        ({"owners": [5]}, r"owners\[0\] is 5"),
+        ({"mean": [0.1, None]}, r"mean\[1\] is None"),
+        ({"kind": "all"}, "kind is 'all'"),
+        ({"share": float("nan")}, "share is nan"),
+        ({"share": 10**400}, "share is 1000000*"),
+        ({"size": 2**64}, "size is 18446744073709551616"),
+        ({"names": [1] * 1000}, r"names\[0\] is 1, .*, …"),
     ],
 )
 def test_a_field_that_isnt_right_is_named_with_its_file(tmp_path, wrong, words):
@@ -121,6 +150,12 @@ def test_a_missing_field_is_named(tmp_path):
         (b"\xff\xfe", "isn't valid JSON"),
         (b"[1]", "it holds list, not dict"),
         (None, "No such"),
+        (b"[" * 100_000, "nested deeper than 64 levels"),
+        (b'{"a": ' * 65 + b"1" + b"}" * 65, "nested deeper than 64 levels"),
+        (b'{"a": "\\ud800"}', "isn't valid JSON .*surrogates not allowed"),
+        (b'{"\\ud800": 1}', "isn't valid JSON .*surrogates not allowed"),
+        (b" " * (2**24 + 1), "larger than a record"),
+        (b"9" * 5000, "isn't valid JSON"),
     ],
 )
 def test_a_file_that_is_no_record_is_named(tmp_path, text, words):
@@ -129,3 +164,9 @@ def test_a_file_that_is_no_record_is_named(tmp_path, text, words):
         path.write_bytes(text)
     with pytest.raises(RunError, match=f"{path} .*{words}"):
         files.read_json(path)
+
+
+def test_what_is_no_file_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "record.json")
+    with pytest.raises(RunError, match="isn't a file"):
+        files.read_json(tmp_path / "record.json")

@@ -91,7 +91,7 @@ def test_it_says_what_it_is():
         (
             None,
             {"image_size": 9},
-            "can't take an image of \\[1, 1, 9, 9\\], as image_size and channels say: RuntimeErr",
+            "can't take an image of \\[1, 1, 9, 9\\], as what makes its images says: RuntimeErr",
         ),
         (None, {"channels": 3}, "mean \\(0.3,\\) and std \\(0.25,\\) have to be a number for each of 3 channels"),
         (None, {"channels": 2}, "1 or 3 channels"),

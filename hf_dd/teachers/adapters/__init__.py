@@ -12,7 +12,7 @@ from typing import Any
 from hf_dd.core.files import read_json
 from hf_dd.core.registry import ADAPTERS
 from hf_dd.errors import RunError, TeacherError
-from hf_dd.teachers.adapters.base import Adapted, Adapter
+from hf_dd.teachers.adapters.base import Adapted, Adapter, require_modest, require_working
 
 ASKED_FIRST = ("hf_dd", "transformers", "timm")  # in this order, then the plug-ins in that of their names
 
@@ -33,6 +33,8 @@ def adapt(folder: Path, trusted: bool = False) -> Adapted:
     if not trusted:
         require_safetensors([path.name for path in folder.iterdir()])
     adapted = adapter.adapt(folder, config, trusted)
+    adapted.network.eval()
+    require_working(adapted)
     return dataclasses.replace(adapted, about=adapted.about | {"library": library})
 
 
@@ -61,6 +63,7 @@ def adapter_of(folder: Path) -> tuple[str, Adapter, dict[str, Any]]:
         config = read_json(folder / "config.json")
     except RunError as error:
         raise TeacherError(f"it doesn't say what it is: {error}") from error
+    require_modest(config)
     for name in (*ASKED_FIRST, *sorted(ADAPTERS.keys() - ASKED_FIRST)):
         if (adapter := ADAPTERS.installed(name)).matches(folder, config):
             return name, adapter, config

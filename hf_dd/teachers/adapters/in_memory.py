@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from hf_dd.errors import TeacherError
 from hf_dd.nn.input_transform import InputTransform
-from hf_dd.teachers.adapters.base import Adapted, described
+from hf_dd.teachers.adapters.base import Adapted, described, require_working
 
 
 class OwnModule(nn.Module):
@@ -69,34 +69,10 @@ def adapt_module(
         )
     transform = InputTransform(channels, mean, std, resize=size)
     network = OwnModule(copy.deepcopy(module)).requires_grad_(False).eval()
-    require_shapes(network, transform, class_names)
     names = None if class_names is None else [str(name) for name in class_names]
-    return Adapted(network, transform, names, described(type(module).__name__, dataset) | {"library": "torch"})
-
-
-@torch.no_grad()
-def require_shapes(network: OwnModule, transform: InputTransform, class_names: Sequence[str] | None) -> None:
-    """Run one grey image; raise TeacherError where what comes out aren't logits of these classes and features."""
-    weight = next((value for value in network.parameters() if value.is_floating_point()), None)
-    if weight is None:
-        raise TeacherError("it has no weights.")
-    image = transform(weight.new_full((1, transform.channels, *transform.image_size), 0.5))
-    try:
-        logits, features = network(image), network.features(image)
-        shapes = [tuple(value.shape) for value in (logits, features)]
-    except (RuntimeError, ValueError, TypeError, IndexError, AttributeError) as error:
-        raise TeacherError(
-            f"it can't take an image of {list(image.shape)}, as image_size and channels say: "
-            f"{type(error).__name__}: {' '.join(str(error).split())}"
-        ) from error
-    classes = shapes[0][-1] if class_names is None else len(class_names)
-    if shapes[0] != (1, classes) or len(shapes[1]) != 2:
-        raise TeacherError(
-            f"of one image it makes logits of {list(shapes[0])} and features of {list(shapes[1])}, not [1, {classes}] "
-            "(a logit for each of class_names) and [1, N]."
-        )
-    if not (logits.isfinite().all() and features.isfinite().all()):
-        raise TeacherError("of one grey image it makes numbers that aren't finite: are mean and std those of [0, 1]?")
+    adapted = Adapted(network, transform, names, described(type(module).__name__, dataset) | {"library": "torch"})
+    require_working(adapted)
+    return adapted
 
 
 def digest_of(module: nn.Module) -> str:

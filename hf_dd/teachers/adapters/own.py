@@ -1,19 +1,22 @@
 """Networks of hf_dd, as `hf-dd pretrain` writes them."""
 
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
-from hf_dd.core.files import read_json
+from hf_dd.core.files import read_json, require
 from hf_dd.core.registry import ADAPTERS
-from hf_dd.errors import RunError, TeacherError
+from hf_dd.errors import RunError, TeacherError, some
 from hf_dd.nn import networks
 from hf_dd.nn.input_transform import InputTransform
 from hf_dd.teachers.adapters.base import Adapted, Adapter
 
+STATED = {"class_names": list[str], "mean": list[float], "std": list[float]}  # by config.json
 RECORDED = {"architecture": str, "seed": int, "epoch": int, "dataset": str, "accuracy": float | None}
+RECORDED |= {"seconds": float | None}
 
 
 def matches(folder: Path, config: dict) -> bool:
@@ -39,15 +42,19 @@ def stated(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     Raises TeacherError where either doesn't.
     """
     try:
-        config = read_json(folder / "config.json", class_names=list, mean=list, std=list)
-        config |= {key: [float(value) for value in config[key]] for key in ("mean", "std")}
-        record = read_json(folder / "hf_dd.json", **RECORDED)
-    except (RunError, TypeError, ValueError) as error:
+        config = read_json(folder / "config.json", **STATED)
+        record = {"seconds": None} | read_json(folder / "hf_dd.json")
+        require(record, dict, RECORDED, str(folder / "hf_dd.json"))
+    except RunError as error:
         raise TeacherError(
             "it doesn't say what it is: config.json and hf_dd.json have to give its classes, statistics and origin. "
             f"{error} `hf-dd pretrain` writes both."
         ) from error
-    return config, {key: record[key] for key in RECORDED} | {"seconds": record.get("seconds")}
+    if twice := sorted(name for name, count in Counter(config["class_names"]).items() if count > 1):
+        raise TeacherError(f"class_names of its config.json names classes twice: {some(twice)}.")
+    if min(record["seed"], record["epoch"], record["seconds"] or 0) < 0 or not 0 <= (record["accuracy"] or 0) <= 1:
+        raise TeacherError("hf_dd.json gives a seed, an epoch or seconds below 0, or an accuracy outside of [0, 1].")
+    return config, {key: record[key] for key in RECORDED}
 
 
 def of_network(network: nn.Module, facts: Mapping[str, Any], about: Mapping[str, Any] | None = None) -> Adapted:

@@ -6,21 +6,33 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from hf_dd.core import tensors
+from hf_dd.core.files import require
 from hf_dd.core.registry import ADAPTERS, NETWORKS
-from hf_dd.errors import TeacherError
+from hf_dd.errors import RunError, TeacherError, some
 from hf_dd.nn.input_transform import InputTransform
 from hf_dd.teachers.adapters.base import (
+    LARGEST_SIDE,
     NOT_EXPRESSED,
     Adapted,
     Adapter,
     described,
     per_channel,
     require_same_preparation,
+    require_statistics,
     trained_on,
 )
 
 RATIO = {"center": "cover", "border": "inside", "squash": None}  # how timm's crop modes resize
 FILTERS = ("bilinear", "bicubic")
+WEIGHTS = "*.safetensors"
+# What timm's factory takes besides a model's own arguments: other files, other strictness.
+REFUSED = {"pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "pretrained_strict", "pretrained_filter_fn"}
+REFUSED |= {"checkpoint_path", "cache_dir", "features_only", "feature_cfg", "feature_cls", "device", "dtype"}
+MISMADE = (RuntimeError, ValueError, TypeError, KeyError, AttributeError, AssertionError, OSError, IndexError)
+MISMADE += (ArithmeticError, NotImplementedError)
+PREPARED = {"input_size": tuple[int, ...], "crop_mode": str, "interpolation": str, "crop_pct": float}
+PREPARED |= dict.fromkeys(("mean", "std"), float | tuple[float, ...])
 
 
 class TimmNetwork(nn.Module):
@@ -46,20 +58,59 @@ def matches(folder: Path, config: dict) -> bool:
 
 def adapt(folder: Path, config: dict, trusted: bool) -> Adapted:
     """A timm model; raises TeacherError where timm can't build it, or its weights don't fit it."""
+    if not isinstance(config["architecture"], str) or not isinstance(config.get("pretrained_cfg") or {}, dict):
+        raise TeacherError("config.json: architecture has to be a text, and pretrained_cfg a mapping.")
+    if wrong := sorted(REFUSED & (config.get("model_args") or {}).keys()):
+        raise TeacherError(f"config.json: model_args say {', '.join(wrong)}, which aren't the model's own.")
+    weights = sorted(folder.glob(WEIGHTS))
+    if not weights:  # only pickles, of a trusted repository
+        model = built(folder, config, pretrained=True)
+    else:
+        model = loaded(
+            folder, config, next((path for path in weights if path.name == f"model{WEIGHTS[1:]}"), weights[0])
+        )
+    return Adapted(TimmNetwork(model), transform_of(model), class_names_of(model), about(folder, config))
+
+
+def built(folder: Path, config: dict, pretrained: bool) -> nn.Module:
+    """What timm makes of a folder; raises TeacherError where it can't."""
     import timm
 
     try:
-        model = timm.create_model(f"local-dir:{folder}", pretrained=True)
-    except (RuntimeError, ValueError, TypeError, KeyError, AttributeError, AssertionError, OSError) as error:
+        return timm.create_model(f"local-dir:{folder}", pretrained=pretrained)
+    except MISMADE as error:
         raise TeacherError(f"timm can't build {config['architecture']!r}: {' '.join(str(error).split())}") from error
-    return Adapted(TimmNetwork(model), transform_of(model), class_names_of(model), about(folder, config))
+
+
+def loaded(folder: Path, config: dict, weights: Path) -> nn.Module:
+    """A model that holds exactly the tensors of a safetensors file; raises TeacherError.
+
+    timm's own loading fills in what lacks: with `num_classes` in pretrained_cfg that isn't the model's, or another
+    number of channels, it leaves layers as they were drawn.
+    """
+    try:
+        forms = tensors.declared(weights)
+        outline = tensors.outlined(lambda: built(folder, config, pretrained=False), forms)
+        expected = {name: tensors.form_of(value) for name, value in outline.state_dict().items()}
+        if differing := tensors.differences(expected, forms):
+            raise TeacherError(
+                f"timm can't build {config['architecture']!r} with these weights: {weights.name} doesn't fit "
+                f"config.json: {some(differing)}"
+            )
+        values = tensors.read(weights)
+    except RunError as error:
+        raise TeacherError(str(error)) from error
+    model = built(folder, config, pretrained=False)
+    model.load_state_dict(values)
+    return model
 
 
 def about(folder: Path, config: dict) -> dict[str, Any]:
     """What its files say of it; the data set from its card, or from the tag of its weights: 'in1k' of 'a1_in1k'."""
-    tag = (config.get("pretrained_cfg") or {}).get("tag") or ""
-    dataset = trained_on(folder) or tag.rpartition("_")[2] or None
-    return described(config["architecture"], dataset)
+    given = config.get("pretrained_cfg")
+    tag = given.get("tag") if isinstance(given, dict) else None
+    dataset = trained_on(folder) or (tag.rpartition("_")[2] if isinstance(tag, str) else None) or None
+    return described(str(config["architecture"]), dataset)
 
 
 def transform_of(model: nn.Module) -> InputTransform:
@@ -67,12 +118,19 @@ def transform_of(model: nn.Module) -> InputTransform:
     import timm
 
     wanted = timm.data.resolve_model_data_config(model)
+    try:
+        require(wanted, dict, PREPARED, "pretrained_cfg of config.json")
+    except RunError as error:
+        raise TeacherError(str(error)) from error
     (channels, *size), mode = wanted["input_size"], wanted["crop_mode"]
     filter = wanted["interpolation"]
+    if len(size) != 2 or not 0.1 <= wanted["crop_pct"] <= 2 or not all(0 < side <= LARGEST_SIDE for side in size):
+        raise TeacherError(f"{NOT_EXPRESSED}: the size {size} and crop_pct {wanted['crop_pct']} can't be.")
     if mode not in RATIO or filter not in FILTERS:
         step = f"the crop mode {mode!r}" if mode not in RATIO else f"the filter {filter!r}"
         raise TeacherError(f"{NOT_EXPRESSED}: {step} of its pretrained_cfg isn't known.")
     mean, std = (per_channel(wanted[key], channels) for key in ("mean", "std"))
+    require_statistics(mean, std, channels)
     transform = InputTransform(
         channels,
         mean,
@@ -95,6 +153,8 @@ def class_names_of(model: nn.Module) -> list[str] | None:
     names = model.pretrained_cfg.get("label_names")
     if isinstance(names, dict):
         names = [names.get(str(index), names.get(index)) for index in range(model.num_classes)]
+    if names is not None and not (isinstance(names, list) and all(isinstance(name, str | int) for name in names)):
+        raise TeacherError("label_names of its config.json has to be a text for each class.")
     if names is None and (subset := timm.data.infer_imagenet_subset(model)):
         names = timm.data.ImageNetInfo(subset).label_names()
     return list(map(str, names)) if names and len(names) == model.num_classes else None
