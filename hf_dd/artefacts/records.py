@@ -32,7 +32,8 @@ def links_to(folder: Path, patterns: Sequence[str]) -> Iterator[Path]:
     A push rewrites there what tells of it: however it ends, the folder itself tells of no push that wasn't made.
     """
     with tempfile.TemporaryDirectory() as name:
-        for path in {path for pattern in patterns for path in folder.glob(pattern)}:
+        found = {path for pattern in patterns for path in folder.glob(pattern)}
+        for path in (path for path in found if not path.name.startswith(files.UNFINISHED)):
             link = Path(name) / path.relative_to(folder)
             link.parent.mkdir(parents=True, exist_ok=True)
             link.symlink_to(path.resolve())

@@ -45,7 +45,7 @@ def save_checkpoint(folder: Path, learned: Learned, progress: Progress, identity
         files.write_json(unfinished / STATE, asdict(progress) | {"identity": identity})
         preview(learned.synthetic.own_space(), learned.synthetic.labels).save(unfinished / "preview.png")
     for old in checkpoints(folder)[:-limit]:
-        files.remove_folder(old)
+        files.remove(old)
 
 
 def checkpoints(folder: Path) -> list[Path]:
@@ -62,6 +62,11 @@ def read_state(path: Path) -> dict[str, Any]:
         raise unreadable(path, error) from error
 
 
+def differences(state: dict[str, Any], identity: dict[str, Any]) -> list[str]:
+    """In what a checkpoint's run, by its state, isn't the one of this identity."""
+    return [key for key in identity if state["identity"].get(key) != identity[key]]
+
+
 def unreadable(path: Path, error: Exception) -> RunError:
     """The error for a broken checkpoint, which names it."""
     return RunError(f"{path} isn't a readable checkpoint ({type(error).__name__}: {error}).")
@@ -76,7 +81,7 @@ def load_checkpoint(path: Path, learned: Learned, identity: dict[str, Any]) -> P
             raise KeyError(*missing)
     except (OSError, KeyError, SafetensorError) as error:
         raise unreadable(path, error) from error
-    if differing := [key for key in identity if state["identity"].get(key) != identity[key]]:
+    if differing := differences(state, identity):
         pairs = "; ".join(f"{key}: {state['identity'].get(key)!r} there, {identity[key]!r} here" for key in differing)
         raise RunError(
             f"{path} is a checkpoint of another configuration ({pairs}). Resume with the options it was made with, or "
