@@ -280,6 +280,7 @@ def write_images(
     folder: Path, rows: "datasets.Dataset", image: Any, decoded: "datasets.Dataset | None" = None
 ) -> dict[str, Any]:
     """Write the rows and the preview of a set whose record is still to come; returns what it says of the rows."""
+    files.remove(folder / RECORD)
     files.write(folder / "preview.png", lambda path: image.save(path, format="PNG"))
     return write_rows(folder, rows, decoded)
 
@@ -299,8 +300,15 @@ def load_distilled(reference: str) -> tuple[str, DistilledSet, dict[str, Any]]:
 def push(folder: str | Path, repo_id: str | None = None, **options: Any) -> hub.Publication | hub.Pin:
     """Push whatever a folder holds: a distilled set, or a teacher's run. Options as in `Artefact.push`."""
     content = read_record(Path(folder))
+    with files.claimed(Path(folder)):
+        return _push(Path(folder), content, repo_id, options)
+
+
+def _push(
+    folder: Path, content: dict[str, Any], repo_id: str | None, options: dict[str, Any]
+) -> hub.Publication | hub.Pin:
     if content.get("kind") == "teacher-run":
         if given := [name for name in ("tag", "branch", "create_pr") if options.get(name)]:
             raise ConfigError(f"A teacher goes to main, with the tags of its epochs: leave out {', '.join(given)}.")
-        return teacher_folder.push_teacher(Path(folder), private=bool(options.get("private")), repo_id=repo_id)
+        return teacher_folder.push_teacher(folder, private=bool(options.get("private")), repo_id=repo_id)
     return Artefact.open(folder).push(repo_id, **options)

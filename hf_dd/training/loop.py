@@ -1,5 +1,6 @@
 """One training loop on tensors, for teachers and students alike, and the test pass beside it."""
 
+import functools
 import math
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import nullcontext
@@ -70,6 +71,18 @@ class Standing:
     rate: float
     tensors: dict[str, Tensor]
 
+    @classmethod
+    def of(cls, epoch: int, network: nn.Module, optimizer: torch.optim.Optimizer) -> "Standing":
+        """Where a training stands, its tensors on the CPU."""
+        tensors = {f"network.{name}": tensor for name, tensor in network.state_dict().items()}
+        kept = optimizer.state_dict()
+        for parameter, state in kept["state"].items():
+            tensors |= {
+                f"optimizer.{parameter}.{key}": value for key, value in state.items() if torch.is_tensor(value)
+            }
+        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+        return cls(epoch, kept["param_groups"][0]["lr"], tensors)
+
     def restore(self, network: nn.Module, optimizer: torch.optim.Optimizer, schedule: LRScheduler) -> None:
         """Bring a network, its optimiser and its schedule to where they stood."""
         named = {name.partition(".")[2]: each for name, each in self.tensors.items() if name.startswith("network.")}
@@ -91,18 +104,7 @@ class Epoch:
     number: int
     total_loss: Tensor
     images: int
-    network: nn.Module
-    optimizer: torch.optim.Optimizer
-
-    def standing(self) -> Standing:
-        """Where the training stands now, its tensors on the CPU."""
-        tensors = {f"network.{name}": tensor for name, tensor in self.network.state_dict().items()}
-        kept = self.optimizer.state_dict()
-        for parameter, state in kept["state"].items():
-            named = {key: value for key, value in state.items() if isinstance(value, Tensor)}
-            tensors |= {f"optimizer.{parameter}.{key}": value for key, value in named.items()}
-        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-        return Standing(self.number, kept["param_groups"][0]["lr"], tensors)
+    standing: Callable[[], Standing] | None = None  # where the training stands now
 
     @property
     def loss(self) -> float:
@@ -158,7 +160,7 @@ def fit(
             total += loss.detach() * len(chosen)
             optimizer.step()
         schedule.step()
-        yield Epoch(number, total, len(images), network, optimizer)
+        yield Epoch(number, total, len(images), functools.partial(Standing.of, number, network, optimizer))
 
 
 def epoch_batches(
