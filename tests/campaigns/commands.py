@@ -26,7 +26,7 @@ cells:
 comparisons: {gain: [[guided, dm]]}
 """
 TIMES = ("seconds", "teaching_seconds", "command", "commands", "output_dir", "pushed", "overwrite_output_dir")
-TIMES += ("resume_from_checkpoint", "hub_dataset_id", "distillation", "hardware", "run_name")
+TIMES += ("versions", "resume_from_checkpoint", "hub_dataset_id", "distillation", "hardware", "run_name")
 
 
 @dataclass(frozen=True)
@@ -200,9 +200,8 @@ def problems(folder: Path) -> list[str]:
 
 def leftovers(folder: Path) -> list[str]:
     """What wasn't removed though it isn't whole."""
-    return sorted(
-        str(path.relative_to(folder)) for path in folder.rglob(".unfinished*") if path.parent.name != "cache"
-    )
+    left = [path.relative_to(folder) for path in folder.rglob(".unfinished*")]
+    return sorted(str(path) for path in left if "cache" not in path.parts)  # which `hf-dd cache rm` looks after
 
 
 def again(kind: Kind, folder: Path, cache: Path) -> Ended:
