@@ -1,5 +1,6 @@
 """`hf-dd`: the command line over the use cases. Nothing heavy is imported before a command is known."""
 
+import contextlib
 import importlib
 import importlib.metadata
 import logging
@@ -11,13 +12,14 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import ModuleType
 from typing import Any, NamedTuple
 
 from hf_dd import config as configs
 from hf_dd.config import commands
-from hf_dd.errors import HfDdError, plain
+from hf_dd.errors import ConfigError, HfDdError, RunError, plain
 from hf_dd.version import __version__
 
 ABOUT = "Dataset distillation guided by pre-trained models, on the Hugging Face Hub."
@@ -237,12 +239,18 @@ class Plain(logging.Formatter):
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run a command; an error of ours is one line on stderr and exit status 1, without a traceback."""
+    """Run a command; an error of ours is one line on stderr and exit status 1, without a traceback.
+
+    What options or the environment say wrong is wrong on every process: the first one says it for all. A signal that
+    ends the command ends it in order: what isn't whole is removed, and the exit status is 128 and its number.
+    """
     try:
-        dispatch(list(sys.argv[1:] if arguments is None else arguments))
-        sys.stdout.flush()
+        with ended_in_order():
+            dispatch(list(sys.argv[1:] if arguments is None else arguments))
+            sys.stdout.flush()
     except HfDdError as error:
-        sys.exit(f"hf-dd: error: {error}")
+        told = os.environ.get("RANK", "0") == "0" or not isinstance(error, ConfigError)
+        sys.exit(f"hf-dd: error: {error}" if told else 1)
     except KeyboardInterrupt:
         sys.exit(130)
     except BrokenPipeError:
@@ -250,6 +258,26 @@ def main(arguments: Sequence[str] | None = None) -> None:
             raise
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the interpreter's own flush would fail
         sys.exit(1)
+
+
+@contextlib.contextmanager
+def ended_in_order() -> Iterator[None]:
+    """Let signals that end a process end it as Ctrl-C does, unless someone has taken care of them or ignores them."""
+
+    def end(number: int, _: object) -> None:
+        sys.exit(128 + number)
+
+    taken = []
+    if threading.current_thread() is threading.main_thread():
+        asking = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+        taken = [number for number in asking if signal.getsignal(number) == signal.SIG_DFL]
+    for number in taken:
+        signal.signal(number, end)
+    try:
+        yield
+    finally:
+        for number in taken:
+            signal.signal(number, signal.SIG_DFL)
 
 
 def dispatch(arguments: Sequence[str]) -> None:
@@ -282,7 +310,18 @@ def dispatch(arguments: Sequence[str]) -> None:
     lines = command.shown(run(options))
     for line in lines if isinstance(lines, Iterator) else [lines]:
         if line is not None and (command.everywhere or os.environ.get("RANK", "0") == "0"):
-            print(plain(str(line), lines=True), flush=True)
+            printed(line)
+
+
+def printed(line: object) -> None:
+    """Print a line; raises RunError where the standard output can't be written, as on a full disk."""
+    try:
+        print(plain(str(line), lines=True), flush=True)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the interpreter's own flush would fail
+        raise RunError(f"the standard output can't be written: {error.strerror}.") from error
 
 
 def summary(name: str, noun: str, command: Actions) -> str:

@@ -2,7 +2,7 @@
 
 import difflib
 from collections.abc import Collection, Iterable, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 
 def plain(text: str, lines: bool = False) -> str:
@@ -21,12 +21,16 @@ def plain(text: str, lines: bool = False) -> str:
 class HfDdError(Exception):
     """Base of every error that hf_dd raises on purpose; the CLI shows its message without a traceback."""
 
+    lines: ClassVar[bool] = False  # whether the message may have several
+
     def __str__(self) -> str:
-        return plain(super().__str__())
+        return plain(super().__str__(), self.lines)
 
 
 class ConfigError(HfDdError):
-    """An option is unknown, out of range, or contradicts another one."""
+    """Options are unknown, out of range, or contradict each other: a line for each."""
+
+    lines = True
 
 
 class DataError(HfDdError):

@@ -536,12 +536,15 @@ def find_models(filters: Sequence[str], owner: str | None = None) -> dict[str, l
 
 def dataset_license(pin: Pin) -> str | None:
     """The license that a data set's card names at this commit, or None."""
-    card = pull(pin, "dataset", ["README.md"]) / "README.md"
-    if not card.is_file():
-        return None
-    license = DatasetCard.load(card).data.to_dict().get("license")
+    license = card_of(pull(pin, "dataset", ["README.md"])).get("license")
     license = license[0] if isinstance(license, list) and license else license
     return license if isinstance(license, str) else None
+
+
+def card_of(folder: Path) -> dict[str, Any]:
+    """What the YAML at the top of a data set's card says; empty where its folder has none."""
+    card = folder / "README.md"
+    return DatasetCard.load(card).data.to_dict() if card.is_file() else {}
 
 
 def create_collection(

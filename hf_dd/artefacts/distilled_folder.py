@@ -1,10 +1,12 @@
 """A distilled set, run → folder → Hub: the folder is written whole first, and a push that fails loses nothing."""
 
+import contextlib
 import dataclasses
+import os
 import shlex
 import shutil
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,7 +21,7 @@ from hf_dd.artefacts.rows import DECODED, PARQUET, decoded_rows, digest_of, read
 from hf_dd.config import ImportConfig, as_dict
 from hf_dd.core import files
 from hf_dd.data.image_data import ImageData
-from hf_dd.distillation.distiller import Distillation
+from hf_dd.distillation.distiller import ARTEFACT_ENTRIES, RUN_ENTRIES, Distillation
 from hf_dd.errors import ConfigError, HubError, RunError
 from hf_dd.evaluation.intervals import spread
 from hf_dd.importing.import_set import ImportedSet
@@ -83,7 +85,7 @@ class Artefact:
         if plot:
             files.write(self.folder / PLOT, plot)
         else:
-            (self.folder / PLOT).unlink(missing_ok=True)
+            files.remove(self.folder / PLOT)
         files.write_json(self.folder / "results.json", results)
         entries = hub_metadata.eval_results(record.data, results)
         files.write_text(self.folder / EVAL_RESULTS, entries)
@@ -191,43 +193,63 @@ def write_artefact(
     """Write a finished distillation as an artefact folder: parquet, preview, teachers' lock, card, record.
 
     `soft_labels` are those of the training images, and stored with these: where a factor makes several of each stored
-    image, in the configuration `decoded`.
+    image, in the configuration `decoded`. An artefact that was there before stays until this one is whole.
     """
     synthetic, decodes = result.synthetic, result.synthetic.factor > 1
     rows = to_dataset(synthetic, None if decodes else soft_labels)
     decoded = decoded_rows(synthetic, soft_labels) if decodes else None
-    facts = write_images(folder, rows, preview(synthetic.own_space(), synthetic.labels), decoded)
+    image = preview(synthetic.own_space(), synthetic.labels)
     lock = pool.lock() if pool else {"source": None, "teachers": []}
-    if soft_labels is not None:
-        facts["soft_labels"] = {
-            "kind": result.settings["soft_labels"],
-            "temperature": result.settings["soft_label_temperature"],
-            "teachers": [teacher["sha"] for teacher in lock["teachers"]],
-        }
-    if pool:
-        files.write_json(folder / LOCK, lock)
-    record = DistilledRecord(
-        name=name,
-        data=provenance.data_record(data),
-        settings=result.settings,
-        teachers=lock["teachers"],
-        pool=lock["source"],
-        experts=experts or [],
-        learning_rate=result.outcome.get("learning_rate"),
-        diversity=diversity,
-        plugins=provenance.plugins(result.settings, [*lock["teachers"], *(experts or [])]),
-        run={
-            "iterations": result.progress.step,
-            "seconds": round(result.progress.seconds, 2),
-            "losses": result.progress.losses,
-            "hardware": hardware,
-            "bytes_exchanged": result.bytes_exchanged,
-        },
-        **facts,
-        command=command,
-        versions=provenance.versions(),
-    )
-    return Artefact.written(folder, record)
+    with renewed(folder, ARTEFACT_ENTRIES) if (folder / RECORD).is_file() else contextlib.nullcontext(folder) as place:
+        facts = write_images(place, rows, image, decoded)
+        if soft_labels is not None:
+            facts["soft_labels"] = {
+                "kind": result.settings["soft_labels"],
+                "temperature": result.settings["soft_label_temperature"],
+                "teachers": [teacher["sha"] for teacher in lock["teachers"]],
+            }
+        if pool:
+            files.write_json(place / LOCK, lock)
+        record = DistilledRecord(
+            name=name,
+            data=provenance.data_record(data),
+            settings=result.settings,
+            teachers=lock["teachers"],
+            pool=lock["source"],
+            experts=experts or [],
+            learning_rate=result.outcome.get("learning_rate"),
+            diversity=diversity,
+            plugins=provenance.plugins(result.settings, [*lock["teachers"], *(experts or [])]),
+            run={
+                "iterations": result.progress.step,
+                "seconds": round(result.progress.seconds, 2),
+                "losses": result.progress.losses,
+                "hardware": hardware,
+                "bytes_exchanged": result.bytes_exchanged,
+            },
+            **facts,
+            command=command,
+            versions=provenance.versions(),
+        )
+        Artefact.written(place, record)
+    return Artefact(folder, record)
+
+
+@contextlib.contextmanager
+def renewed(folder: Path, entries: Collection[str]) -> Iterator[Path]:
+    """A folder to write a set into, which takes the place of these entries of `folder` once the set is whole.
+
+    Where nothing can be put in that folder's place, as it is a disk of its own or lies in a folder that may not be
+    changed, it is the folder itself, and what was there goes first.
+    """
+    if os.path.ismount(folder) or not os.access(folder.resolve().parent, os.W_OK):
+        with files.writing(folder):
+            for name in entries:
+                files.remove(folder / name)
+        yield folder
+    else:
+        with files.folder(folder, entries) as place:
+            yield place
 
 
 def write_imported(
@@ -236,40 +258,42 @@ def write_imported(
     """Write an imported set as an artefact folder like that of a distillation of ours."""
     foreign = imported.foreign
     rows = to_rows(imported.pixel_values, imported.labels, data.class_names, imported.soft_labels)
-    facts = write_images(folder, rows, preview(imported.pixel_values, imported.labels))
-    record = ImportedRecord(
-        name=name,
-        data=provenance.data_record(data),
-        settings=as_dict(config),
-        origin={
-            "name": Path(foreign.name).name,
-            "format": foreign.format,
-            "files": foreign.files,
-            "pin": foreign.pin,
-            "images": len(foreign.pixels),
-            "decoding": list(foreign.notes),
-        },
-        images=len(rows),
-        normalisation=imported.normalisation.as_dict(),
-        classes=imported.classes,
-        soft_labels=imported.soft_labels is not None,
-        learning_rate=foreign.learning_rate,
-        accuracies={
-            architecture: {"mean": statistics.fmean(found), "std": statistics.pstdev(found), "n": len(found)}
-            for architecture, found in foreign.accuracies.items()
-        },
-        **facts,
-        command=command,
-        versions=provenance.versions(),
-    )
-    return Artefact.written(folder, record)
+    with renewed(folder, RUN_ENTRIES) as place:
+        facts = write_images(place, rows, preview(imported.pixel_values, imported.labels))
+        record = ImportedRecord(
+            name=name,
+            data=provenance.data_record(data),
+            settings=as_dict(config),
+            origin={
+                "name": Path(foreign.name).name,
+                "format": foreign.format,
+                "files": foreign.files,
+                "pin": foreign.pin,
+                "images": len(foreign.pixels),
+                "decoding": list(foreign.notes),
+            },
+            images=len(rows),
+            normalisation=imported.normalisation.as_dict(),
+            classes=imported.classes,
+            soft_labels=imported.soft_labels is not None,
+            learning_rate=foreign.learning_rate,
+            accuracies={
+                architecture: {"mean": statistics.fmean(found), "std": statistics.pstdev(found), "n": len(found)}
+                for architecture, found in foreign.accuracies.items()
+            },
+            **facts,
+            command=command,
+            versions=provenance.versions(),
+        )
+        Artefact.written(place, record)
+    return Artefact(folder, record)
 
 
 def write_images(
     folder: Path, rows: "datasets.Dataset", image: Any, decoded: "datasets.Dataset | None" = None
 ) -> dict[str, Any]:
     """Write the rows and the preview of a set whose record is still to come; returns what it says of the rows."""
-    (folder / RECORD).unlink(missing_ok=True)
+    files.remove(folder / RECORD)
     files.write(folder / "preview.png", lambda path: image.save(path, format="PNG"))
     return write_rows(folder, rows, decoded)
 
@@ -299,8 +323,15 @@ def load_distilled(reference: str) -> tuple[str, DistilledSet, dict[str, Any]]:
 def push(folder: str | Path, repo_id: str | None = None, **options: Any) -> hub.Publication | hub.Pin:
     """Push whatever a folder holds: a distilled set, or a teacher's run. Options as in `Artefact.push`."""
     content = read_record(Path(folder))
+    with files.claimed(Path(folder)):
+        return _push(Path(folder), content, repo_id, options)
+
+
+def _push(
+    folder: Path, content: dict[str, Any], repo_id: str | None, options: dict[str, Any]
+) -> hub.Publication | hub.Pin:
     if content.get("kind") == "teacher-run":
         if given := [name for name in ("tag", "branch", "create_pr") if options.get(name)]:
             raise ConfigError(f"A teacher goes to main, with the tags of its epochs: leave out {', '.join(given)}.")
-        return teacher_folder.push_teacher(Path(folder), private=bool(options.get("private")), repo_id=repo_id)
+        return teacher_folder.push_teacher(folder, private=bool(options.get("private")), repo_id=repo_id)
     return Artefact.open(folder).push(repo_id, **options)

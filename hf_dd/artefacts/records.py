@@ -32,7 +32,8 @@ def links_to(folder: Path, patterns: Sequence[str]) -> Iterator[Path]:
     Raises RunError for a link that leads out of the folder, which would be pushed as what lies there.
     """
     with tempfile.TemporaryDirectory() as name:
-        for path in {path for pattern in patterns for path in folder.glob(pattern)}:
+        found = {path for pattern in patterns for path in folder.glob(pattern)}
+        for path in (path for path in found if not path.name.startswith(files.UNFINISHED)):
             if not path.resolve().is_relative_to(folder.resolve()):
                 raise RunError(
                     f"{path} is a link to {path.resolve()}, outside of {folder}, and a push takes no file from "

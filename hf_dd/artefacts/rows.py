@@ -53,7 +53,7 @@ def decoded_rows(synthetic: SyntheticSet, soft_labels: Tensor | None = None) -> 
 
 def write_rows(folder: Path, rows: "datasets.Dataset", decoded: "datasets.Dataset | None" = None) -> dict[str, Any]:
     """Write the rows, and the training images where they aren't these; returns what a record says of them."""
-    (folder / DECODED).unlink(missing_ok=True)
+    files.remove(folder / DECODED)
     files.write(folder / PARQUET, rows.to_parquet)
     configurations = {"default": (rows, folder / PARQUET)}
     facts: dict[str, Any] = {"parquet_sha256": digest_of(folder / PARQUET), "storage": storage(rows, decoded)}

@@ -1,9 +1,14 @@
 """A teacher's run as a folder and as a repository: an epoch is a snapshot, a commit and a tag."""
 
+import json
+import logging
 import shlex
-import shutil
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 
 from hf_dd import hub
 from hf_dd.artefacts import provenance
@@ -16,8 +21,12 @@ from hf_dd.data.image_data import ImageData
 from hf_dd.errors import HubError, RunError
 from hf_dd.nn import networks
 from hf_dd.teachers.teacher import load_teacher, locate_locally
+from hf_dd.training.loop import Standing
 from hf_dd.training.pretraining import Snapshot
 
+logger = logging.getLogger(__name__)
+
+CHECKPOINT = "checkpoint.safetensors"  # of a run that isn't finished: where it stands
 FILES = ("config.json", "model.safetensors", RECORD, "README.md")  # of a commit
 
 
@@ -27,11 +36,18 @@ def teacher_name(data: ImageData, architecture: str, seed: int) -> str:
 
 
 def write_snapshot(
-    folder: Path, snapshot: Snapshot, data: ImageData, training: dict, *, command: str, hardware: str
+    folder: Path,
+    snapshot: Snapshot,
+    data: ImageData,
+    training: dict,
+    *,
+    command: str,
+    hardware: str,
+    name: str | None = None,
 ) -> Path:
-    """Write one epoch of a teacher as `folder/epoch-N`, whole or not at all."""
+    """Write one epoch of a teacher (`name`, the folder's if None) as `folder/epoch-N`, whole or not at all."""
     record = TeacherRecord(
-        name=folder.name,
+        name=name or folder.name,
         architecture=snapshot.architecture,
         seed=snapshot.seed,
         epoch=snapshot.epoch,
@@ -59,18 +75,60 @@ def read_teacher(folder: Path) -> TeacherRecord:
     return files.as_record(read_record(folder), TeacherRecord, str(folder / RECORD))
 
 
+def entries_of(folder: Path) -> list[str]:
+    """The names of all that a teacher's run writes into its folder: the record first, which says that it is whole."""
+    return [RECORD, CHECKPOINT, *(path.name for path in folder.glob("epoch-*"))]
+
+
 def remove_teacher(folder: Path) -> None:
     """Remove an earlier run's epochs and record, and nothing else that may lie in the folder."""
-    (folder / RECORD).unlink(missing_ok=True)
-    for path in [*folder.glob("epoch-*"), *folder.glob(".unfinished-*")]:
-        shutil.rmtree(path)
+    with files.writing(folder):
+        for name in entries_of(folder):
+            files.remove(folder / name)
 
 
-def write_run(folder: Path, epochs: Sequence[int]) -> None:
+def identity_of(data: dict[str, Any], architecture: str, training: dict[str, Any]) -> dict[str, Any]:
+    """What a training has to share that goes on with another one, or would give the same."""
+    return training | {"architecture": architecture, "data": data.get("fingerprint")}
+
+
+def made_with(folder: Path) -> dict[str, Any] | None:
+    """The identity of the run that a folder holds, whole or in part; None where it holds none."""
+    for path in sorted(folder.glob(f"epoch-*/{RECORD}")):
+        record = read_teacher(path.parent)
+        return identity_of(record.data, record.architecture, record.training)
+    return (read_checkpoint(folder) or [None])[0]
+
+
+def write_checkpoint(folder: Path, standing: Standing, seconds: float, identity: dict[str, Any]) -> None:
+    """Keep where an unfinished run stands, whole or not at all."""
+    about = {"epoch": standing.epoch, "rate": standing.rate, "seconds": seconds, "identity": identity}
+    files.write(
+        folder / CHECKPOINT, lambda path: save_file(standing.tensors, path, metadata={"about": json.dumps(about)})
+    )
+
+
+def read_checkpoint(folder: Path) -> tuple[dict[str, Any], Standing, float] | None:
+    """Whose an unfinished run is, where it stands, and the seconds that it took; None where it doesn't say."""
+    try:
+        with safe_open(folder / CHECKPOINT, "pt") as file:
+            about = json.loads(file.metadata()["about"])
+            tensors = {name: file.get_tensor(name) for name in file.keys()}
+        return about["identity"], Standing(about["epoch"], about["rate"], tensors), about["seconds"]
+    except FileNotFoundError:
+        return None
+    except (OSError, LookupError, TypeError, ValueError, SafetensorError) as error:
+        logger.warning("%s can't be used (%s): the training begins anew.", folder / CHECKPOINT, error)
+        return None
+
+
+def write_run(folder: Path, epochs: Sequence[int], name: str | None = None) -> None:
     """Close a teacher's run folder: which revisions it holds, and which one is the final."""
     revisions = [f"epoch-{epoch}" for epoch in epochs]
-    content = {"kind": "teacher-run", "name": folder.name, "revisions": revisions, "final": revisions[-1]}
+    content = {"kind": "teacher-run", "name": name or folder.name, "revisions": revisions, "final": revisions[-1]}
     files.write_json(folder / RECORD, content)
+    with files.writing(folder):
+        files.remove(folder / CHECKPOINT)
 
 
 def push_teacher(

@@ -6,11 +6,12 @@ value of each kind.
 """
 
 import contextlib
+import functools
 import hashlib
 import json
 import logging
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -65,10 +66,8 @@ def recall(path: Path) -> Any:
 
 def keep(path: Path, result: Any) -> None:
     """Keep a result, JSON-able, with a digest of it. A failure costs only the cache."""
-    try:
+    with spared(path):
         files.write_json(path, {"result": result, "digest": digest_of_value(result)})
-    except OSError as error:
-        logger.warning("%s can't be cached: %s", path, error)
 
 
 def digest_of_value(result: Any) -> str:
@@ -83,6 +82,20 @@ def remembered(path: Path, compute: Callable[[], Any]) -> Any:
         result = compute()
         keep(path, result)
     return result
+
+
+@contextlib.contextmanager
+def spared(path: Path) -> Iterator[None]:
+    """Go on without the cache where a file of it can't be written, and say so once."""
+    try:
+        yield
+    except RunError as error:
+        _say_once(folder(), getattr(error.__cause__, "strerror", None) or str(error))
+
+
+@functools.cache
+def _say_once(place: Path, reason: str) -> None:
+    logger.warning("Results of this run can't be cached in %s: %s", place, reason)
 
 
 def mark_used(path: Path) -> None:
@@ -111,11 +124,8 @@ def recall_tensors(path: Path, names: Sequence[str]) -> dict[str, Tensor] | None
 
 def keep_tensors(path: Path, tensors: dict[str, Tensor], about: dict[str, str]) -> None:
     """Keep contiguous tensors on the CPU, and what a listing says of them. A failure costs only the cache."""
-    try:
-        with files.unfinished(path) as temporary:
-            save_file(tensors, temporary, metadata=about | {"digest": digest_of(tensors)})
-    except (OSError, safetensors.SafetensorError) as error:
-        logger.warning("%s can't be cached: %s", path, error)
+    with spared(path), files.unfinished(path) as temporary:
+        save_file(tensors, temporary, metadata=about | {"digest": digest_of(tensors)})
 
 
 def digest_of(tensors: dict[str, Tensor]) -> str:

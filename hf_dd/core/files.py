@@ -4,7 +4,9 @@ What is written lies beside its place until it is complete, is brought to the di
 """
 
 import contextlib
+import ctypes
 import dataclasses
+import errno
 import json
 import os
 import shutil
@@ -15,7 +17,16 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
+from safetensors import SafetensorError
+
 from hf_dd.errors import RunError, some
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
+
+UNFINISHED = ".unfinished-"  # how the names of what isn't whole begin
 
 Record = TypeVar("Record")
 
@@ -24,56 +35,204 @@ LARGEST_NUMBER = 2.0**63
 
 
 @contextlib.contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Let whatever a disk refuses be one clear error, which names the place: a RunError."""
+    try:
+        yield
+    except (OSError, SafetensorError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise RunError(
+            f"{path} can't be written: {reason}. What was finished before is still there: see to that place, or give "
+            "another one, and run the command again."
+        ) from error
+
+
+@contextlib.contextmanager
 def unfinished(path: Path) -> Iterator[Path]:
     """A name beside `path` to write to, which becomes `path` if all goes well and is removed if not.
 
-    The name is nobody else's, so that two processes may write the same file: the later one's stays.
+    The name is nobody else's, so that two processes may write the same file: the later one's stays. Raises RunError,
+    naming `path`, where the disk doesn't take it.
     """
-    temporary = path.with_name(f".unfinished-{uuid.uuid4().hex}-{path.name}")
+    temporary = path.with_name(f"{UNFINISHED}{uuid.uuid4().hex}-{path.name}")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        yield temporary
-        flush(temporary)
-        os.replace(temporary, path)
+        with writing(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            yield temporary
+            flush(temporary)
+            os.replace(temporary, path)
+            flush(path.parent)
     finally:
         with contextlib.suppress(OSError):  # moved, or never made
             temporary.unlink()
 
 
 @contextlib.contextmanager
-def folder(path: Path) -> Iterator[Path]:
+def folder(path: Path, replaced: Collection[str] | None = None) -> Iterator[Path]:
     """A new folder beside `path` to write into, which becomes `path` if all goes well and is removed if not.
 
-    A folder that was there before is replaced. One process at a time may write it: the name is always the same, so
-    that what a killed one left is removed by the next.
+    A folder that was there before stays until then. If `replaced` is given, only its entries of these names go with
+    it; all others are in the new folder too. One process at a time may write it: the name is always the same, so that
+    what a killed one left is removed by the next. Raises RunError, naming `path`, where the disk doesn't take it.
     """
-    temporary = path.with_name(f".unfinished-{path.name}")
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
+    path = path.resolve() if path.is_symlink() else path
+    temporary, lock = path.with_name(f"{UNFINISHED}{path.name}"), None
     try:
-        yield temporary
-        for part in temporary.rglob("*"):
-            if part.is_file():
-                flush(part)
-        if path.exists():
-            remove_folder(path)
-        temporary.rename(path)
+        with writing(path):
+            remove(temporary)
+            temporary.mkdir(parents=True)
+            lock = _lock(temporary)
+            yield temporary
+            if replaced is not None and path.is_dir():
+                own = {name for name in replaced if (path / name).exists()}
+                shutil.copytree(
+                    *(path, temporary),
+                    ignore=lambda place, _: own if Path(place) == path else (),
+                    copy_function=link_or_copy,
+                    dirs_exist_ok=True,
+                    symlinks=True,
+                )
+            for part in (*temporary.rglob("*"), temporary):
+                if not part.is_symlink():
+                    flush(part)
+            exchange(temporary, path)
+            if path.resolve() in _claims:
+                _claims[path.resolve()].append(lock)
+                lock = None
+            flush(path.parent)
     finally:
-        shutil.rmtree(temporary, ignore_errors=True)  # moved, if all went well
+        if lock is not None:
+            os.close(lock)
+        with contextlib.suppress(OSError):
+            remove(temporary)  # what it was before, if all went well
 
 
-def remove_folder(path: Path) -> None:
-    """Take a folder out of sight, then remove it: a kill in between leaves no half of one in its place."""
-    removed = path.with_name(".unfinished-removal")
-    shutil.rmtree(removed, ignore_errors=True)
-    path.rename(removed)
-    shutil.rmtree(removed)
+def exchange(new: Path, path: Path) -> None:
+    """Let the folder `new` be `path`, and what was there be `new`: in one step, where the system has one for that."""
+    if not path.exists():
+        new.rename(path)
+    elif not path.is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, "a file is in its place")
+    elif not _exchanged(new, path):
+        former = path.with_name(f"{UNFINISHED}former-{path.name}")
+        path.rename(former)
+        new.rename(path)
+        former.rename(new)
+
+
+def _exchanged(new: Path, path: Path) -> bool:
+    try:
+        rename = ctypes.CDLL(None).renameat2  # of Linux
+    except (AttributeError, TypeError):
+        return False
+    here, swap = -100, 2  # AT_FDCWD, RENAME_EXCHANGE
+    return rename(here, os.fsencode(new.absolute()), here, os.fsencode(path.absolute()), swap) == 0
+
+
+def link_or_copy(source: str, target: str) -> None:
+    """A second name of a file, or a copy of it where the disk has no such names."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)
+
+
+_claims: dict[Path, list[int | None]] = {}  # by folders that this process holds, descriptors with their locks
+
+
+@contextlib.contextmanager
+def claimed(path: Path, *parts: str) -> Iterator[None]:
+    """Hold a folder against other processes, making it if need be.
+
+    What killed ones left unfinished beside it, in it and in its `parts` is removed. A process that is killed holds
+    nothing any more; where the disk has no locks, nothing is held. Raises RunError where another process holds it, and
+    where it can't be made. A folder that was made here and stays empty is removed.
+    """
+    with writing(path):
+        made = not path.exists()
+        path.mkdir(parents=True, exist_ok=True)
+        place = path.resolve()
+        lock = None if place in _claims else _lock(path)
+    if place in _claims:  # further out
+        yield
+        return
+    _claims[place] = [lock]
+    try:
+        with writing(path):
+            former = place.with_name(f"{UNFINISHED}former-{place.name}")
+            if former.is_dir() and not any(place.iterdir()):  # killed where the system has no exchange
+                former.rename(place)
+            for left in (place.with_name(f"{UNFINISHED}{place.name}"), former):
+                remove(left)
+            for part in (place, *(place / part for part in parts)):
+                clear(part)
+        yield
+    finally:
+        for descriptor in _claims.pop(place):
+            if descriptor is not None:
+                os.close(descriptor)
+        if made:
+            with contextlib.suppress(OSError):
+                path.rmdir()
+
+
+def _lock(path: Path) -> int | None:
+    """Lock a folder until the descriptor is closed, where there are locks; raises RunError for a locked one."""
+    if fcntl is None:
+        return None
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        os.close(descriptor)
+        raise RunError(
+            f"Another run is writing into {path}: wait until it has ended, or give another --output_dir."
+        ) from error
+    except OSError:  # a disk without locks
+        pass
+    return descriptor
+
+
+def clear(path: Path) -> None:
+    """Remove what killed processes left unfinished in a folder; a folder that a process still writes to stays."""
+    for left in list(path.glob(f"{UNFINISHED}*")):
+        lock = None
+        with contextlib.suppress(RunError):
+            lock = _lock(left) if left.is_dir() else None
+            remove(left)
+        if lock is not None:
+            os.close(lock)
+
+
+def remove(path: Path) -> None:
+    """Remove a file or folder, if it is there. A folder is taken out of sight first: a kill leaves no half of one."""
+    if path.is_symlink() or not path.is_dir():
+        path.unlink(missing_ok=True)
+        return
+    if not path.name.startswith(UNFINISHED):
+        removed = path.with_name(f"{UNFINISHED}removed-{path.name}")
+        remove(removed)
+        path = path.rename(removed)
+    shutil.rmtree(path)
 
 
 def flush(path: Path) -> None:
-    """Bring a file's content to the disk: a move may else reach it first, and a power cut leave an empty file."""
-    with path.open("rb+" if os.access(path, os.W_OK) else "rb") as file:
-        os.fsync(file.fileno())
+    """Bring a file's content, or a folder's entries, to the disk.
+
+    A move may else reach it before what is moved, and a power cut leave an empty file.
+    """
+    if path.is_dir():
+        descriptor = os.open(path, os.O_RDONLY) if os.name == "posix" else None
+    else:
+        descriptor = os.open(path, os.O_RDWR if os.access(path, os.W_OK) else os.O_RDONLY)
+    if descriptor is not None:
+        try:
+            os.fsync(descriptor)
+        except OSError as error:
+            if error.errno not in (errno.EINVAL, errno.EBADF):  # a disk that has no such thing
+                raise
+        finally:
+            os.close(descriptor)
 
 
 def write(path: Path, save: Callable[[Path], Any]) -> None:

@@ -1,32 +1,77 @@
 """The processes of this launch, as accelerate knows them."""
 
 import atexit
+import contextlib
 import functools
 import importlib
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate import Accelerator, PartialState
 from accelerate.state import AcceleratorState, is_initialized
-from accelerate.utils import broadcast_object_list, parse_flag_from_env
+from accelerate.utils import (
+    GradientAccumulationPlugin,
+    TorchDynamoPlugin,
+    broadcast_object_list,
+    parse_flag_from_env,
+)
 
+from hf_dd.core import files
 from hf_dd.core.allocator import keep_freed_memory
 from hf_dd.core.precision import worthwhile
+from hf_dd.errors import ConfigError, RunError
+
+# Flags of the environment under which a run would compute something else than its options say.
+REFUSED = {
+    "ACCELERATE_USE_DEEPSPEED": "--use_deepspeed",
+    "ACCELERATE_USE_FSDP": "--use_fsdp",
+    "ACCELERATE_USE_MEGATRON_LM": "--use_megatron_lm",
+    "ACCELERATE_USE_PARALLELISM_CONFIG": "--use_parallelism_config",
+    "ACCELERATE_USE_SAGEMAKER": "SageMaker",
+    "ACCELERATE_DOWNCAST_BF16": "--downcast_bf16",
+    "NVIDIA_TF32_OVERRIDE": None,
+    "TORCH_ALLOW_TF32_CUBLAS_OVERRIDE": None,
+    "ONEDNN_DEFAULT_FPMATH_MODE": None,
+    "DNNL_DEFAULT_FPMATH_MODE": None,
+}
+OFF = ("", "0", "false", "no", "off", "n", "f", "strict")
+# Those that choose among ways to compute the same, which differ in the last bits: a record tells them.
+TOLD = (
+    *("ATEN_CPU_CAPABILITY", "CUBLAS_WORKSPACE_CONFIG", "MKL_CBWR", "MKL_ENABLE_INSTRUCTIONS", "ONEDNN_MAX_CPU_ISA"),
+    *("DNNL_MAX_CPU_ISA", "TORCHDYNAMO_DISABLE", "TORCHINDUCTOR_EMULATE_PRECISION_CASTS", "TORCHINDUCTOR_FREEZING"),
+    *(
+        "TORCHINDUCTOR_MAX_AUTOTUNE",
+        "TORCH_BLAS_PREFER_CUBLASLT",
+        "TORCH_COMPILE_DISABLE",
+        "PYTORCH_TUNABLEOP_ENABLED",
+    ),
+    *("TORCH_CUDNN_V8_API_DISABLED", "TORCH_LINALG_PREFER_CUSOLVER", "TORCH_MKLDNN_MATMUL_MIN_DIM"),
+)
 
 
 def new_accelerator(mixed_precision: str, **options: Any) -> Accelerator:
     """Processes and device as `accelerate` was told, in this precision; its own says which that is, see `worthwhile`.
 
-    accelerate keeps the precision of a process's first Accelerator; a notebook may go through several.
+    Nothing else is taken from the environment. accelerate keeps the precision of a process's first Accelerator; a
+    notebook may go through several. Raises ConfigError where the environment asks for what can't be kept out.
     """
+    require_plain_environment()
     keep_freed_memory()
     leave_group_at_exit()
     if is_initialized() and AcceleratorState().mixed_precision != mixed_precision:
         AcceleratorState._reset_state()  # there is no public name for it; a test notices where it goes
-    accelerator = Accelerator(mixed_precision=mixed_precision, **options)
+    uncompiled = {"mode": "default", "fullgraph": False, "dynamic": False, "use_regional_compilation": False}
+    with set_up():
+        accelerator = Accelerator(
+            mixed_precision=mixed_precision,
+            gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=1),
+            dynamo_plugin=TorchDynamoPlugin(backend="no", **uncompiled),
+            **options,
+        )
     supported = worthwhile(mixed_precision, accelerator.device)
     return accelerator if supported == mixed_precision else new_accelerator(supported, **options)
 
@@ -34,7 +79,41 @@ def new_accelerator(mixed_precision: str, **options: Any) -> Accelerator:
 def processes() -> PartialState:
     """The processes, where no accelerator is at hand."""
     leave_group_at_exit()
-    return PartialState(cpu=parse_flag_from_env("ACCELERATE_USE_CPU"))  # which only an Accelerator reads by itself
+    with set_up():
+        return PartialState(cpu=parse_flag_from_env("ACCELERATE_USE_CPU"))  # which only an Accelerator reads by itself
+
+
+def require_plain_environment() -> None:
+    """Raise ConfigError for the first variable of the environment that would change what a run computes."""
+    for name, option in REFUSED.items():
+        if os.environ.get(name, "").strip().lower() not in OFF:
+            asked = f" (`accelerate launch {option}`, or its config file)" if option else ""
+            raise ConfigError(
+                f"The environment has {name}={os.environ[name]}{asked}, which would change what is computed: unset "
+                "it. What hf-dd takes from `accelerate launch` are its processes and devices."
+            )
+
+
+def told_by_environment() -> str:
+    """The variables that choose among ways to compute the same, as words of a record; "" for none."""
+    found = [f"{name}={os.environ[name]}" for name in TOLD if os.environ.get(name)]
+    return f", with {', '.join(found)}" if found else ""
+
+
+@contextlib.contextmanager
+def set_up() -> Iterator[None]:
+    """Let what accelerate or torch can't make of the environment be a ConfigError."""
+    try:
+        yield
+    except (ImportError, NotImplementedError, RuntimeError, ValueError) as error:
+        names = [name for name in os.environ if name.startswith("ACCELERATE_")]
+        about = [
+            f"{name}={os.environ[name]}" for name in (*names, "RANK", "LOCAL_RANK", "WORLD_SIZE") if name in os.environ
+        ]
+        raise ConfigError(
+            f"accelerate can't set up its processes and device: {' '.join(str(error).split())} Look at what the "
+            f"environment says of them: {', '.join(about) or 'it says nothing'}."
+        ) from error
 
 
 def by_main_process(act: Callable[[], object]) -> None:
@@ -48,6 +127,22 @@ def by_main_process(act: Callable[[], object]) -> None:
 def from_main_process(compute: Callable[[], Any]) -> Any:
     """What the main process computes, on every process."""
     return broadcast_object_list([compute() if processes().is_main_process else None])[0]
+
+
+@contextlib.contextmanager
+def holding(folder: Path, *parts: str) -> Iterator[None]:
+    """Let the main process hold a folder, as `files.claimed` says; raises RunError on every process."""
+    with contextlib.ExitStack() as held:
+
+        def problem() -> str | None:
+            try:
+                held.enter_context(files.claimed(folder, *parts))
+            except RunError as error:
+                return str(error)
+
+        if wrong := from_main_process(problem):
+            raise RunError(wrong)
+        yield
 
 
 def say(logger: logging.Logger, *message: Any) -> None:

@@ -26,7 +26,7 @@ from torch import Tensor
 from hf_dd.core import cache
 from hf_dd.data import stored_images
 from hf_dd.data.batches import Images
-from hf_dd.errors import DataError
+from hf_dd.errors import DataError, RunError
 
 if TYPE_CHECKING:
     import datasets
@@ -82,9 +82,9 @@ def decode_splits(
         decoded = {split: (found.shape, found.numpy()) for split, found in images.items()}
     try:
         stored_images.write(path, decoded, {"data": name, "notes": notes})
-    except OSError as error:
+    except RunError as error:
         if images:
-            logger.warning("The decoded images can't be cached: %s", error)
+            logger.warning("The decoded images can't be cached: %s", error.__cause__)
             return images, notes
         size = sum(math.prod(shape) for shape, _ in decoded.values()) / 2**30
         raise DataError(

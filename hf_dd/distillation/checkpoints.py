@@ -50,7 +50,7 @@ def save_checkpoint(folder: Path, learned: Learned, progress: Progress, identity
         files.write_json(unfinished / STATE, asdict(progress) | facts)
         preview(learned.synthetic.own_space(), learned.synthetic.labels).save(unfinished / "preview.png")
     for old in checkpoints(folder)[:-limit]:
-        files.remove_folder(old)
+        files.remove(old)
 
 
 def checkpoints(folder: Path) -> list[Path]:
@@ -70,6 +70,11 @@ def read_state(path: Path) -> dict[str, Any]:
     except RunError as error:
         raise unreadable(path, error) from error
     return state
+
+
+def differences(state: dict[str, Any], identity: dict[str, Any]) -> list[str]:
+    """In what a checkpoint's run, by its state, isn't the one of this identity."""
+    return [key for key in identity if state["identity"].get(key) != identity[key]]
 
 
 def unreadable(path: Path, error: Exception) -> RunError:
@@ -96,7 +101,7 @@ def require_whole(found: Mapping[str, Tensor], learned: Learned) -> None:
 def load_checkpoint(path: Path, learned: Learned, identity: dict[str, Any]) -> Progress:
     """Restore parameters and optimisers in place; raises RunError for a broken one or one of another configuration."""
     state = read_state(path)
-    if differing := [key for key in identity if state["identity"].get(key) != identity[key]]:
+    if differing := differences(state, identity):
         there = state["identity"]
         pairs = "; ".join(f"{key}: {there.get(key)!r:.80} there, {identity[key]!r:.80} here" for key in differing)
         raise RunError(

@@ -5,9 +5,10 @@ added up, and every rank takes the same optimiser step on the whole set. So the 
 beyond the order of float sums, and what is exchanged is as large as the synthetic set, whatever the data's size.
 """
 
+import contextlib
 import logging
-import shutil
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,8 @@ from tqdm.auto import tqdm
 
 from hf_dd.config import DistillConfig
 from hf_dd.config.base import named
-from hf_dd.core.processes import by_main_process, from_main_process
+from hf_dd.core import files
+from hf_dd.core.processes import by_main_process, from_main_process, holding
 from hf_dd.core.registry import OBJECTIVES, STARTS
 from hf_dd.data.image_data import ImageData
 from hf_dd.distillation import checkpoints
@@ -39,16 +41,19 @@ from hf_dd.teachers.pool import TeacherPool
 
 logger = logging.getLogger(__name__)
 
+RECORD = "hf_dd.json"  # of an artefact, in its folder
+
 DECIDING = ("result", "guide", "data")  # roles of the options that change pixels by their values
 
 # Of [0, 1], root mean square: DM's images are at 0.1 (Fashion-MNIST) to 0.5 (digits), those torn off by a guide at 8.
 FAR_OUTSIDE = 1.0
 
 # Everything that a run writes into its folder: its working state, then the artefact.
-RUN_ENTRIES = tuple(
-    "checkpoints logs profile hf_dd.json data decoded README.md preview.png pool.json results.json results.png "
-    ".eval_results".split()
+STATE_ENTRIES = ("checkpoints", "logs", "profile")
+ARTEFACT_ENTRIES = tuple(
+    "hf_dd.json data decoded README.md preview.png pool.json results.json results.png .eval_results".split()
 )
+RUN_ENTRIES = STATE_ENTRIES + ARTEFACT_ENTRIES
 
 
 @dataclass(frozen=True)
@@ -252,31 +257,30 @@ def runaways(synthetic: SyntheticSet) -> int:
     return int((outside.square().flatten(1).mean(1) > FAR_OUTSIDE**2).sum())
 
 
-def prepare_folder(config: DistillConfig, folder: Path) -> None:
-    """Make the run's folder, or raise RunError (on every rank) if it holds another run's files."""
+@contextlib.contextmanager
+def prepared(config: DistillConfig, folder: Path) -> Iterator[None]:
+    """Make the run's folder and hold it; raises RunError (on every rank) if it holds another run's files.
 
-    def problem() -> str | None:
-        if config.resume_from_checkpoint is None and folder.is_dir() and any(folder.iterdir()):
-            if not ((folder / "checkpoints").is_dir() or (folder / "hf_dd.json").is_file()):
-                return f"{folder} isn't empty, and what it holds is no run of hf-dd: give another --output_dir."
-            if not config.overwrite_output_dir:
-                return (
-                    f"{folder} holds another run. Go on with it by --resume_from_checkpoint latest, replace it by "
-                    "--overwrite_output_dir, or give another --output_dir."
-                )
-            remove_run(folder)
-        folder.mkdir(parents=True, exist_ok=True)
+    Of a run that is to be overwritten, the artefact stays until the new one is whole.
+    """
+    with holding(folder, *RUN_ENTRIES):
+        if wrong := from_main_process(lambda: prepare(config, folder)):
+            raise RunError(wrong)
+        yield
+
+
+def prepare(config: DistillConfig, folder: Path) -> str | None:
+    """Make room for a new run, unless one is to be gone on with; says what is wrong if that can't be."""
+    if config.resume_from_checkpoint is not None or not any(folder.iterdir()):
         return None
-
-    if wrong := from_main_process(problem):
-        raise RunError(wrong)
-
-
-def remove_run(folder: Path) -> None:
-    """Remove what a run writes into its folder, and nothing else that may lie there."""
-    for name in RUN_ENTRIES:
-        path = folder / name
-        if path.is_dir():
-            shutil.rmtree(path)
-        else:
-            path.unlink(missing_ok=True)
+    if not any((folder / name).exists() for name in ("checkpoints", RECORD)):
+        return f"{folder} isn't empty, and what it holds is no run of hf-dd: give another --output_dir."
+    if not config.overwrite_output_dir:
+        return (
+            f"{folder} holds another run. Go on with it by --resume_from_checkpoint latest, replace it by "
+            "--overwrite_output_dir, or give another --output_dir."
+        )
+    with files.writing(folder):
+        for name in STATE_ENTRIES if (folder / RECORD).is_file() else RUN_ENTRIES:
+            files.remove(folder / name)
+    return None

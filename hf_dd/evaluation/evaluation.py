@@ -14,6 +14,7 @@ from accelerate import Accelerator
 from accelerate.utils import gather_object
 
 from hf_dd.core import cache
+from hf_dd.core.processes import told_by_environment
 from hf_dd.data.image_data import ImageData
 from hf_dd.data.sources import labelling
 from hf_dd.data.validation import rest_of, validation_of
@@ -319,9 +320,13 @@ class Evaluation:
 
 
 def hardware(accelerator: Accelerator) -> str:
-    """What a run ran on, in words: the devices, how many processes, their threads on a CPU, bf16 if it was that."""
+    """What a run ran on, in words: the devices, how many processes, their threads on a CPU, bf16 if it was that.
+
+    Also the variables of the environment that choose among ways to compute the same.
+    """
     processes = f"{accelerator.num_processes} process{'es' if accelerator.num_processes > 1 else ''}"
     precision = "" if accelerator.mixed_precision == "no" else f", {accelerator.mixed_precision}"
+    precision += told_by_environment()
     if accelerator.device.type == "cuda":
         return f"{torch.cuda.get_device_name(accelerator.device)}, {processes}{precision}"
     return f"{accelerator.device.type.upper()}, {processes} of {torch.get_num_threads()} threads{precision}"

@@ -1,5 +1,6 @@
 """Distil a data set into a folder, evaluate it, push it."""
 
+import contextlib
 import dataclasses
 import logging
 from pathlib import Path
@@ -17,7 +18,7 @@ from hf_dd.config.base import part, shown
 from hf_dd.core.processes import new_accelerator
 from hf_dd.data.image_data import load_data
 from hf_dd.distillation.checks import preflight
-from hf_dd.distillation.distiller import Distiller, prepare_folder
+from hf_dd.distillation.distiller import Distiller, prepared
 from hf_dd.errors import ConfigError
 from hf_dd.evaluation.evaluation import hardware
 from hf_dd.evaluation.online_teachers import require_labels
@@ -42,6 +43,13 @@ def distill(config: DistillConfig | None = None, *, pool: TeacherPool | None = N
         pool: teachers that are loaded already, instead of naming them; `fit_head` gives heads to them, in place.
         options: fields of DistillConfig; `dataset` may be a `datasets.Dataset` or `DatasetDict`.
     """
+    with contextlib.ExitStack() as held:  # the run's folder, until it has ended
+        return _distill(config, pool, options, held)
+
+
+def _distill(
+    config: DistillConfig | None, pool: TeacherPool | None, options: dict[str, Any], held: contextlib.ExitStack
+) -> Artefact:
     if not isinstance(pool, TeacherPool | None):
         raise ConfigError(f"pool has to be a TeacherPool; teachers are named by `teachers`. It is {shown(pool)}.")
     if pool is not None:
@@ -75,7 +83,7 @@ def distill(config: DistillConfig | None = None, *, pool: TeacherPool | None = N
         require_labels(config, protocol, pool, data.class_names)
         for architecture in config.eval_architectures:
             students_of(architecture, protocol, data)
-    prepare_folder(config, folder)  # only now: a slip costs no earlier run that was to be overwritten
+    held.enter_context(prepared(config, folder))  # only now: a slip costs no earlier run that was to be overwritten
     plain = {key: value if isinstance(value, (int, float)) else str(value) for key, value in vars(config).items()}
     accelerator.init_trackers("hf-dd", config=plain)
     result = distiller.run()
@@ -124,9 +132,9 @@ def tracked_accelerator(config: DistillConfig, folder: Path) -> Accelerator:
     """An accelerator with the trackers of `--report_to`; raises ConfigError where one isn't installed."""
     try:
         return new_accelerator(config.mixed_precision, log_with=config.report_to or None, project_dir=folder / "logs")
-    except (ImportError, ValueError) as error:
-        if not config.report_to:
+    except ConfigError as error:
+        if not (config.report_to and isinstance(error.__cause__, (ImportError, ValueError))):
             raise
         raise ConfigError(
-            f"--report_to {' '.join(config.report_to)}: {error} `pip install hf-dd[tracking]`."
+            f"--report_to {' '.join(config.report_to)}: {error.__cause__} `pip install hf-dd[tracking]`."
         ) from error

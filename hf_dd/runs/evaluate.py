@@ -51,6 +51,7 @@ def compare(config: EvaluateConfig | None = None, **options: Any) -> Path:
     report.require_matplotlib()
     results, records_of = evaluate_sets(config)
 
+    @files.claimed(folder)
     def write() -> None:
         write_results(folder, results)
         about = {  # of an imported set nobody knows its teachers
@@ -135,9 +136,12 @@ def keep_results(config: EvaluateConfig, results: Results) -> None:
     if single and config.output_dir is None and (Path(single) / records.RECORD).is_file():
         plotted = len(results.architectures) > 1 and report.can_plot()
         plot = functools.partial(report.plot, results) if plotted else None
-        Artefact.open(single).with_results(results.as_dict(), plot)
+        with files.claimed(Path(single), ".eval_results"):
+            Artefact.open(single).with_results(results.as_dict(), plot)
         return
-    write_results(Path(config.output_dir or f"outputs/evaluate-{'-'.join(map(slug, config.sets))}"), results)
+    folder = Path(config.output_dir or f"outputs/evaluate-{'-'.join(map(slug, config.sets))}")
+    with files.claimed(folder):
+        write_results(folder, results)
 
 
 def write_results(folder: Path, results: Results) -> None:

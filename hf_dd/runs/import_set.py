@@ -7,9 +7,9 @@ from hf_dd.artefacts import distilled_folder, records
 from hf_dd.artefacts.distilled_folder import Artefact
 from hf_dd.artefacts.provenance import command_line
 from hf_dd.config import ImportConfig
-from hf_dd.core.processes import new_accelerator
+from hf_dd.core import files
+from hf_dd.core.processes import by_main_process, new_accelerator
 from hf_dd.data.image_data import load_data
-from hf_dd.distillation.distiller import remove_run
 from hf_dd.errors import RunError
 from hf_dd.importing.formats import read_foreign
 from hf_dd.importing.import_set import import_foreign
@@ -25,19 +25,23 @@ def import_set(config: ImportConfig | None = None, **options: Any) -> Artefact:
     accelerator = new_accelerator("no")
     imported = import_foreign(foreign, data, config, accelerator.device)
     accelerator.wait_for_everyone()  # all have seen the folder as it was, and the set as it is
-    if accelerator.is_main_process:
-        remove_run(folder)
-        distilled_folder.write_imported(
-            folder, config.run_name, imported, data, config, command=command_line("import", config)
-        )
-    accelerator.wait_for_everyone()
+
+    def write() -> None:
+        with files.claimed(folder):
+            require_free(folder, config.overwrite_output_dir)  # still
+            distilled_folder.write_imported(
+                folder, config.run_name, imported, data, config, command=command_line("import", config)
+            )
+
+    by_main_process(write)
     return Artefact.open(folder)
 
 
 def require_free(folder: Path, overwrite: bool) -> None:
     """Raise RunError where a folder holds a finished set that isn't to be overwritten, or anything else."""
-    if not folder.is_dir() or not any(folder.iterdir()):
-        return
+    with files.writing(folder):
+        if not folder.exists() or all(path.name.startswith(files.UNFINISHED) for path in folder.iterdir()):
+            return
     if not (folder / records.RECORD).is_file():
         raise RunError(f"{folder} isn't empty, and what it holds is no set of hf-dd: give another --output_dir.")
     if not overwrite:

@@ -1,19 +1,25 @@
 """Train a grid of teachers, spread over the processes."""
 
 import dataclasses
+import functools
 import logging
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
+
+from accelerate import Accelerator
 
 from hf_dd import hub
 from hf_dd.artefacts import teacher_folder
 from hf_dd.artefacts.provenance import command_line
+from hf_dd.artefacts.records import RECORD, read_record
 from hf_dd.config import PretrainConfig
 from hf_dd.config.base import values
+from hf_dd.core import files
 from hf_dd.core.processes import new_accelerator
 from hf_dd.core.registry import NETWORKS
-from hf_dd.data.image_data import load_data
-from hf_dd.errors import RunError
+from hf_dd.data.image_data import ImageData, load_data
+from hf_dd.errors import RunError, some
 from hf_dd.evaluation.evaluation import hardware
 from hf_dd.training.pretraining import grid, new_teacher, train_teacher
 
@@ -23,7 +29,8 @@ logger = logging.getLogger(__name__)
 def pretrain(config: PretrainConfig | None = None, **options: Any) -> list[Path | hub.Pin]:
     """Train a grid of teachers, spread over the processes; returns this process's folders, or pins if pushed.
 
-    Each teacher's folder is `output_dir/NAME`, with `epoch-N` for every kept epoch: the files that a push commits.
+    Each teacher's folder is `output_dir/NAME`, with `epoch-N` for every kept epoch: the files that a push commits. A
+    teacher of these options that is finished there stays, and one that was interrupted is gone on with.
     """
     config = PretrainConfig.over(config, options)
     for architecture in config.architectures:  # an unknown name shows before anything is read
@@ -40,36 +47,94 @@ def pretrain(config: PretrainConfig | None = None, **options: Any) -> list[Path 
         teacher_folder.require_pushable(names, config.hub_namespace, config.hub_private_repo)
     for (architecture, seed), folder in folders.items():
         new_teacher(config, architecture, seed, data)  # an unknown option shows now
-        if folder.exists() and not config.overwrite_output_dir:
-            raise RunError(f"{folder} holds another run: give --overwrite_output_dir, or another --output_dir.")
+        state_of(folder, config, architecture, seed, data)
     accelerator.wait_for_everyone()
     done: list[Path | hub.Pin] = []
     for architecture, seed in grid(config)[accelerator.process_index :: accelerator.num_processes]:
         folder = folders[architecture, seed]
-        training = values(config, "result") | {"seed": seed}
-        epochs = []
-        for snapshot in train_teacher(config, architecture, seed, data, accelerator):
-            if not epochs:
-                teacher_folder.remove_teacher(folder)
+        with files.claimed(folder):
+            train(folder, config, architecture, seed, data, accelerator)
+            done.append(
+                teacher_folder.push_teacher(folder, config.hub_namespace, config.hub_private_repo)
+                if config.push_to_hub
+                else folder
+            )
+    accelerator.wait_for_everyone()
+    return done
+
+
+def training_of(config: PretrainConfig, seed: int) -> dict[str, Any]:
+    """The options that a teacher's record gives."""
+    return values(config, "result") | {"seed": seed}
+
+
+def state_of(folder: Path, config: PretrainConfig, architecture: str, seed: int, data: ImageData) -> str:
+    """What a teacher's folder holds for a run of these options: 'nothing', 'another' to replace, a 'part', or 'all'.
+
+    Raises RunError where it holds something else that isn't to be overwritten.
+    """
+    with files.writing(folder):
+        if not folder.exists() or all(path.name.startswith(files.UNFINISHED) for path in folder.iterdir()):
+            return "nothing"
+    finished, made = (folder / RECORD).is_file(), teacher_folder.made_with(folder)
+    if made is None:
+        if finished and config.overwrite_output_dir:
+            return "another"
+        raise RunError(f"{folder} isn't empty, and what it holds is no teacher of hf-dd: give another --output_dir.")
+    asked = teacher_folder.identity_of({"fingerprint": data.fingerprint}, architecture, training_of(config, seed))
+    differing = [key for key in made if key in asked and made[key] != asked[key]]
+    pairs = [f"{key}: {made[key]!r} there, {asked[key]!r} here" for key in differing]
+    if finished and not pairs:
+        revisions = read_record(folder).get("revisions", [])
+        missing = [epoch for epoch in config.kept_epochs if f"epoch-{epoch}" not in revisions]
+        pairs = [f"keep_epochs: it lacks {some(missing)}"] if missing else []
+    if not pairs and not (finished and config.overwrite_output_dir):
+        return "all" if finished else "part"
+    if not config.overwrite_output_dir:
+        raise RunError(
+            f"{folder} holds another run ({'; '.join(pairs)}): give --overwrite_output_dir, or another --output_dir."
+        )
+    return "another"
+
+
+def train(
+    folder: Path, config: PretrainConfig, architecture: str, seed: int, data: ImageData, accelerator: Accelerator
+) -> None:
+    """Train a teacher into its folder; one that is there stays, one that isn't finished is gone on with.
+
+    A finished one that is to be replaced stays until the new one is.
+    """
+    state, start = state_of(folder, config, architecture, seed, data), None
+    if state == "all":
+        logger.info("%s is there.", folder.name)
+        return
+    if state == "part" and (kept := teacher_folder.read_checkpoint(folder)):
+        _, standing, seconds = kept
+        if all(
+            (folder / f"epoch-{epoch}" / RECORD).is_file() for epoch in config.kept_epochs if epoch <= standing.epoch
+        ):
+            logger.info("%s goes on after epoch %d.", folder.name, standing.epoch)
+            start = standing, seconds
+    replaces = state == "another" and (folder / RECORD).is_file()
+    if state == "another" and not replaces:
+        teacher_folder.remove_teacher(folder)
+    training = training_of(config, seed)
+    identity = teacher_folder.identity_of({"fingerprint": data.fingerprint}, architecture, training)
+    with files.folder(folder, teacher_folder.entries_of(folder)) if replaces else nullcontext(folder) as place:
+        keep = functools.partial(teacher_folder.write_checkpoint, place, identity=identity)
+        for snapshot in train_teacher(config, architecture, seed, data, accelerator, start, keep):
             teacher_folder.write_snapshot(
-                folder,
+                place,
                 snapshot,
                 data,
                 training,
                 command=command_line("pretrain", config, accelerator.num_processes),
                 hardware=hardware(accelerator),
+                name=folder.name,
             )
-            epochs.append(snapshot.epoch)
             logger.info(
                 "%s epoch %d: loss %s, accuracy %.2f %%, %.0f s",
                 *(folder.name, snapshot.epoch, "–" if snapshot.loss is None else f"{snapshot.loss:.4f}"),
                 *(100 * snapshot.accuracy, snapshot.seconds),
             )
-        teacher_folder.write_run(folder, epochs)
-        done.append(
-            teacher_folder.push_teacher(folder, config.hub_namespace, config.hub_private_repo)
-            if config.push_to_hub
-            else folder
-        )
-    accelerator.wait_for_everyone()
-    return done
+        teacher_folder.write_run(place, config.kept_epochs, folder.name)

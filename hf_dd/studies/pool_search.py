@@ -21,11 +21,12 @@ from hf_dd.artefacts.provenance import command_line, versions
 from hf_dd.config import DistillConfig, SelectConfig, TeacherConfig
 from hf_dd.config.base import defaults, part, values
 from hf_dd.core import files
-from hf_dd.core.processes import by_main_process, from_main_process, new_accelerator, say
+from hf_dd.core.processes import by_main_process, from_main_process, holding, new_accelerator, say
 from hf_dd.core.registry import OBJECTIVES
 from hf_dd.core.seeding import generator
 from hf_dd.data.image_data import load_data
 from hf_dd.data.validation import held_out
+from hf_dd.distillation import checkpoints
 from hf_dd.distillation.checks import preflight
 from hf_dd.distillation.distiller import DECIDING, Distiller
 from hf_dd.errors import ConfigError, RunError
@@ -75,8 +76,10 @@ def select(config: SelectConfig | None = None, **options: Any) -> Selection:
     """
     config = SelectConfig.over(config, options)
     search = Search(config)
-    search.run()
-    return search.finish()
+    with holding(search.folder, *(f"pools/{index}/checkpoints" for index in search.order)):
+        search.open_study()
+        search.run()
+        return search.finish()
 
 
 def checked(config: SelectConfig) -> Protocol:
@@ -94,6 +97,19 @@ def distillation(config: SelectConfig, references: Sequence[str]) -> DistillConf
     shared = part(config, DistillConfig) | defaults(TeacherConfig, "teachers") | {"teachers": list(references)}
     unguided = {} if references else defaults(DistillConfig, "guide") | {"fit_head": False}
     return DistillConfig(**shared | unguided)
+
+
+def goes_on(folder: Path, identity: dict[str, Any]) -> bool:
+    """Whether a pool's run goes on with what lies in its folder; what is another's, as of a slip, is removed."""
+    try:
+        kept = checkpoints.checkpoints(folder / "checkpoints")
+        if kept and not checkpoints.differences(checkpoints.read_state(kept[-1]), identity):
+            return True
+    except RunError:  # damaged
+        pass
+    with files.writing(folder):
+        files.remove(folder)
+    return False
 
 
 class Search:
@@ -117,7 +133,6 @@ class Search:
         order = torch.randperm(len(self.pools), generator=generator(config.seed, "pools")).tolist()
         self.order = order[: config.trials]
         self.trial: optuna.Trial | None = None  # of the pool that is being tried
-        self.open_study()
 
     def open_study(self) -> None:
         """Begin a study of Optuna's, and tell it of what was tried before; raises ConfigError without Optuna.
@@ -141,28 +156,45 @@ class Search:
 
         Raises RunError for the trace of another search.
         """
-        known, tried = {}, []
+        tried = []
         if (self.folder / TRACE).is_file() and "search" in (trace := files.read_json(self.folder / TRACE)):
-            known, index = trace["search"], {pool.name: number for number, pool in enumerate(self.pools)}
-            for pool in trace["tried"] + trace["running"]:
-                scores = {int(rung): score for rung, score in pool["scores"].items()}
-                tried.append((index[pool["pool"]], scores, pool["seconds"]))
+            self.require_same(trace["search"])
+            index = {pool.name: number for number, pool in enumerate(self.pools)}
+            try:
+                for pool in trace["tried"] + trace["running"]:
+                    scores = {int(rung): float(score) for rung, score in pool["scores"].items()}
+                    tried.append((index[pool["pool"]], scores, float(pool["seconds"])))
+            except (AttributeError, LookupError, TypeError, ValueError) as error:
+                raise RunError(
+                    f"{self.folder / TRACE} isn't a trace of this search ({type(error).__name__}: {error}): remove it "
+                    "to search anew, or give another --output_dir."
+                ) from error
         elif (self.folder / OLDER_TRACE).is_file():
             from optuna import load_study, storages
 
-            journal = storages.journal.JournalFileBackend(str(self.folder / OLDER_TRACE))
-            study = load_study(study_name="pools", storage=storages.JournalStorage(journal))
-            known, trials = study.user_attrs, [trial for trial in study.trials if "pool" in trial.params]
+            try:
+                journal = storages.journal.JournalFileBackend(str(self.folder / OLDER_TRACE))
+                study = load_study(study_name="pools", storage=storages.JournalStorage(journal))
+            except (OSError, LookupError, ValueError) as error:
+                raise RunError(
+                    f"{self.folder / OLDER_TRACE} can't be read ({error}): remove it to search anew, or give another "
+                    "--output_dir."
+                ) from error
+            self.require_same(study.user_attrs)
+            trials = [trial for trial in study.trials if "pool" in trial.params]
             trials.sort(key=lambda trial: not trial.state.is_finished())
             for trial in trials:
                 seconds = trial.user_attrs.get("seconds", 0.0)
                 tried.append((trial.params["pool"], trial.intermediate_values, seconds))
+        return tried
+
+    def require_same(self, known: dict[str, Any]) -> None:
+        """Raise RunError for what is known of another search."""
         identity = self.identity()
         if differing := [key for key, value in known.items() if identity.get(key, value) != value]:
             raise RunError(
                 f"{self.folder} holds another search ({', '.join(differing)} differ): give another --output_dir."
             )
-        return tried
 
     def identity(self) -> dict[str, Any]:
         """What a search that goes on has to share, JSON-able."""
@@ -212,10 +244,10 @@ class Search:
         members = self.pools[index].members
         config = distillation(self.config, [self.candidates.specs[member].reference for member in members])
         folder = self.folder / f"pools/{index}"
-        if from_main_process((folder / "checkpoints").is_dir):  # looked for once, or others would find this run's
-            config = dataclasses.replace(config, resume_from_checkpoint="latest")
         pool = TeacherPool([self.candidates[member] for member in members]) if members else None
         distiller = Distiller(config, self.data, pool, self.accelerator, folder)
+        if from_main_process(lambda: reported or goes_on(folder, distiller.identity)):
+            distiller.config = dataclasses.replace(config, resume_from_checkpoint="latest")
         progress, spent = distiller.begin(), 0.0
         for rung in self.config.rungs:
             progress = distiller.iterate(progress, until=rung)
@@ -297,7 +329,7 @@ class Search:
     def write_lock(self, pool: TeacherPool | None) -> None:
         """Write the lock of the best pool; remove an older one where none guided better than none."""
         if pool is None:
-            (self.folder / LOCK).unlink(missing_ok=True)
+            files.remove(self.folder / LOCK)
             logger.warning("No pool guided better than none on the validation split.")
         else:
             files.write_json(self.folder / LOCK, pool.lock())

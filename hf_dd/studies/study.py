@@ -65,6 +65,8 @@ def study(config: StudyConfig | None = None, **options: Any) -> Path:
 def report(plan: Study, config: StudyConfig) -> None:
     """Write the report of a finished study, and push it if asked, unless another run of it has just done so."""
     folder, places = Path(config.output_dir), {}
+    files.clear(folder)
+    files.clear(folder / "data")
     for cell in plan.cells:
         places.setdefault(cell.name, []).append(cell.folder)
     outcomes = {name: Outcome.of(folders) for name, folders in places.items()}
@@ -119,9 +121,10 @@ def taken(path: Path, wait: bool) -> Iterator[bool]:
     lock, told = FileLock(path), False
 
     def acquire() -> bool:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with contextlib.suppress(Timeout):
-            lock.acquire(blocking=False)
+        with files.writing(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with contextlib.suppress(Timeout):
+                lock.acquire(blocking=False)
         return lock.is_locked
 
     while not (own := from_main_process(acquire)) and wait:

@@ -1,5 +1,6 @@
 """One training loop on tensors, for teachers and students alike, and the test pass beside it."""
 
+import functools
 import math
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import nullcontext
@@ -57,12 +58,53 @@ class TrainingRecipe:
 
 
 @dataclass(frozen=True)
+class Standing:
+    """Where a training stands after an epoch: what one that was interrupted goes on from.
+
+    Attributes:
+        epoch: the last one that is finished, counted from 1.
+        rate: the learning rate of the next one.
+        tensors: the network's, as `network.NAME`, and the optimiser's, as `optimizer.PARAMETER.NAME`.
+    """
+
+    epoch: int
+    rate: float
+    tensors: dict[str, Tensor]
+
+    @classmethod
+    def of(cls, epoch: int, network: nn.Module, optimizer: torch.optim.Optimizer) -> "Standing":
+        """Where a training stands, its tensors on the CPU."""
+        tensors = {f"network.{name}": tensor for name, tensor in network.state_dict().items()}
+        kept = optimizer.state_dict()
+        for parameter, state in kept["state"].items():
+            tensors |= {
+                f"optimizer.{parameter}.{key}": value for key, value in state.items() if torch.is_tensor(value)
+            }
+        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+        return cls(epoch, kept["param_groups"][0]["lr"], tensors)
+
+    def restore(self, network: nn.Module, optimizer: torch.optim.Optimizer, schedule: LRScheduler) -> None:
+        """Bring a network, its optimiser and its schedule to where they stood."""
+        named = {name.partition(".")[2]: each for name, each in self.tensors.items() if name.startswith("network.")}
+        network.load_state_dict(named)
+        state: dict[int, dict[str, Tensor]] = {}
+        for name, each in self.tensors.items():
+            if name.startswith("optimizer."):
+                _, parameter, key = name.split(".")
+                state.setdefault(int(parameter), {})[key] = each
+        groups = optimizer.state_dict()["param_groups"]
+        optimizer.load_state_dict({"state": state, "param_groups": [each | {"lr": self.rate} for each in groups]})
+        schedule.last_epoch = self.epoch
+
+
+@dataclass(frozen=True)
 class Epoch:
     """One finished epoch, counted from 1."""
 
     number: int
     total_loss: Tensor
     images: int
+    standing: Callable[[], Standing] | None = None  # where the training stands now
 
     @property
     def loss(self) -> float:
@@ -81,6 +123,7 @@ def fit(
     prepare: Prepare = lambda images: images,
     autocast: Autocast = nullcontext,
     compile: bool = False,
+    start: Standing | None = None,
 ) -> Iterator[Epoch]:
     """Train a network in place, yielding after every epoch.
 
@@ -94,13 +137,16 @@ def fit(
         prepare: makes normalised floating images of a batch.
         autocast: context of the forward passes.
         compile: torch.compile the network, if the training is long enough.
+        start: where an interrupted training stood: this one ends as that would have ended, bit for bit.
     """
     targets = as_targets(labels)
     optimizer, schedule = recipe.optimise(network.parameters())
+    if start:
+        start.restore(network, optimizer, schedule)
     forward: Callable[[Tensor], Tensor] = network
     if compile:
         forward = compiled(network, recipe.epochs * math.ceil(len(images) / recipe.batch_size))
-    for number in range(1, recipe.epochs + 1):
+    for number in range(start.epoch + 1 if start else 1, recipe.epochs + 1):
         network.train()
         total = torch.zeros((), device=images.device)
         draws = generator(seed, purpose, "targets", number)
@@ -114,7 +160,7 @@ def fit(
             total += loss.detach() * len(chosen)
             optimizer.step()
         schedule.step()
-        yield Epoch(number, total, len(images))
+        yield Epoch(number, total, len(images), functools.partial(Standing.of, number, network, optimizer))
 
 
 def epoch_batches(

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from accelerate import Accelerator
@@ -11,7 +11,7 @@ from hf_dd.config import PretrainConfig, parse_key_values
 from hf_dd.data.image_data import ImageData
 from hf_dd.errors import DataError, RunError
 from hf_dd.nn import augment, networks
-from hf_dd.training.loop import TrainingRecipe, accuracy, fit, predict
+from hf_dd.training.loop import Standing, TrainingRecipe, accuracy, fit, predict
 
 
 @dataclass(frozen=True)
@@ -60,9 +60,18 @@ def new_teacher(config: PretrainConfig, architecture: str, seed: int, data: Imag
 
 
 def train_teacher(
-    config: PretrainConfig, architecture: str, seed: int, data: ImageData, accelerator: Accelerator
+    config: PretrainConfig,
+    architecture: str,
+    seed: int,
+    data: ImageData,
+    accelerator: Accelerator,
+    start: tuple[Standing, float] | None = None,
+    keep: Callable[[Standing, float], object] = lambda standing, seconds: None,
 ) -> Iterator[Snapshot]:
     """Train one teacher, yielding a snapshot for every kept epoch (always the last; the first, 0, only if asked for).
+
+    `keep` is called after every epoch but the last, with what one that was interrupted takes as its `start`: where the
+    training stands, and the seconds that it took.
 
     Raises DataError without a test split, and RunError when the loss is no number any more.
     """
@@ -81,15 +90,16 @@ def train_teacher(
         prepare=data.normalise,
         autocast=accelerator.autocast,
         compile=config.compile,
+        start=start and start[0],
     )
 
     def tested() -> float:
         predictions = predict(network, data.test.images, prepare=data.normalise, autocast=accelerator.autocast)
         return accuracy(predictions, data.test.labels)
 
-    if 0 in kept:
+    if 0 in kept and not start:
         yield Snapshot(network, architecture, seed, 0, None, tested(), 0.0)
-    seconds, started = 0.0, time.perf_counter()
+    seconds, started = start[1] if start else 0.0, time.perf_counter()
     for epoch in training:
         seconds += time.perf_counter() - started
         if not math.isfinite(epoch.loss):
@@ -99,4 +109,6 @@ def train_teacher(
             )
         if epoch.number in kept:
             yield Snapshot(network, architecture, seed, epoch.number, epoch.loss, tested(), seconds)
+        if epoch.number < config.epochs:
+            keep(epoch.standing(), seconds)
         started = time.perf_counter()

@@ -1,6 +1,8 @@
 """Files and folders are whole or not there; a record is what its dataclass says, or one error says what it isn't."""
 
 import os
+import subprocess
+import sys
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, NotRequired, TypedDict
 
@@ -27,7 +29,7 @@ def test_a_folder_is_there_when_all_of_it_is(tmp_path, monkeypatch):
         (unfinished / "a").write_text("1")
         (unfinished / "inner/b").write_text("2")
         assert not place.exists()
-    assert content(place) == {"a": "1", "b": "2"} and len(flushed) == 2
+    assert content(place) == {"a": "1", "b": "2"} and len(flushed) == 5  # two files, two folders, and the one above
     assert [path.name for path in place.parent.iterdir()] == ["place"]
 
 
@@ -57,6 +59,65 @@ def test_files_that_may_not_be_changed_are_brought_to_the_disk_too(tmp_path):
     path.write_text("1")
     path.chmod(0o444)
     files.flush(path)
+
+
+def test_a_folder_stays_until_the_new_one_is_whole_and_other_entries_stay_too(tmp_path):
+    place = tmp_path / "place"
+    (place / "data").mkdir(parents=True)
+    for name in ("data/old", "record", "notes"):
+        (place / name).write_text(name)
+    with files.folder(place, ["data", "record"]) as unfinished:
+        assert content(place) == {"old": "data/old", "record": "record", "notes": "notes"}
+        (unfinished / "record").write_text("new")
+    assert content(place) == {"record": "new", "notes": "notes"} and not (place / "data").exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["place"]
+
+
+@pytest.mark.parametrize("exchange", [True, False])
+def test_a_folder_is_replaced_with_and_without_a_system_that_exchanges(tmp_path, monkeypatch, exchange):
+    if not exchange:
+        monkeypatch.setattr(files, "_exchanged", lambda new, path: False)
+    for text in ("1", "2"):
+        with files.folder(tmp_path / "place") as unfinished:
+            (unfinished / "a").write_text(text)
+    assert content(tmp_path) == {"a": "2"} and [path.name for path in tmp_path.iterdir()] == ["place"]
+
+
+@pytest.mark.parametrize(
+    ("place", "words"),
+    [("file/a", "Not a directory|File exists"), ("file/b/c", "Not a directory"), ("folder", "Is a directory")],
+)
+def test_what_the_disk_refuses_is_one_error_that_names_the_place(tmp_path, place, words):
+    (tmp_path / "file").write_text("1")
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(RunError, match=f"^{tmp_path / place} can't be written: ({words})"):
+        files.write_json(tmp_path / place, {})
+    assert content(tmp_path) == {"file": "1"}
+
+
+def test_a_folder_is_held_against_others_and_what_killed_ones_left_is_removed(tmp_path):
+    place = tmp_path / "run"
+    left = [tmp_path / ".unfinished-run", place / ".unfinished-a", place / "data/.unfinished-b"]
+    for path in left:
+        path.mkdir(parents=True)
+    with files.claimed(place, "data"):
+        assert not any(path.exists() for path in left)
+        with files.claimed(place):  # by the same process
+            pass
+        assert held_elsewhere(place)
+        with files.folder(place) as unfinished:
+            (unfinished / "a").write_text("1")
+        assert held_elsewhere(place)  # the new one too
+    assert not held_elsewhere(place)
+    with files.claimed(tmp_path / "other"):
+        pass
+    assert not (tmp_path / "other").exists()  # nothing was written
+
+
+def held_elsewhere(place):
+    code = f"from pathlib import Path; from hf_dd.core import files\nwith files.claimed(Path({str(place)!r})): pass"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    return f"RunError: Another run is writing into {place}" in done.stderr
 
 
 class Facts(TypedDict):

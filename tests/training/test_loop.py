@@ -64,3 +64,30 @@ def test_predictions_are_made_in_eval_mode_and_counted():
     predictions = predict(network, images)
     assert not network.training and predictions.tolist() == [1, 0, 1]
     assert accuracy(predictions, torch.tensor([1, 0, 0])) == 2 / 3
+
+
+@pytest.mark.parametrize("done", [1, 2, 3])
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+@pytest.mark.parametrize("cosine", [False, True])
+def test_a_training_that_goes_on_ends_as_one_that_was_never_interrupted(done, optimizer, cosine):
+    images, labels = torch.randn(12, 1, 4, 4, generator=torch.Generator().manual_seed(0)), torch.arange(12) % 3
+    how = {"seed": 0, "purpose": "x"}
+    own = recipe(
+        epochs=4, learning_rate=0.1, momentum=0.9, drops=(2,), batch_size=4, optimizer=optimizer, cosine=cosine
+    )
+
+    def network():
+        torch.manual_seed(0)
+        return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.BatchNorm1d(16), torch.nn.Linear(16, 3))
+
+    whole, begun, ended = network(), network(), network()
+    for _ in fit(whole, images, labels, own, **how):
+        pass
+    for epoch in fit(begun, images, labels, own, **how):
+        if epoch.number == done:
+            standing = epoch.standing()
+            break
+    assert [epoch.number for epoch in fit(ended, images, labels, own, start=standing, **how)] == [*range(done + 1, 5)]
+    assert all(
+        torch.equal(a, b) for a, b in zip(whole.state_dict().values(), ended.state_dict().values(), strict=True)
+    )
