@@ -146,9 +146,9 @@ def commands():
 
 
 def results():
-    """By its folder's name, what is measured: a study's report, or the rows of benchmark.py or growth.py."""
+    """By its folder's name, what is measured: a study's report, rows of benchmark.py or growth.py, campaigns."""
     found = {}
-    for kind in ("report", "benchmark", "growth"):
+    for kind in ("report", "benchmark", "growth", "campaigns"):
         for path in sorted(RESULTS.glob(f"*/{kind}.json")):
             found[path.parent.name] = (kind, json.loads(path.read_text(encoding="utf-8")))
     return found
@@ -184,6 +184,11 @@ def headlines(kind, content):
         if short := content.get("start"):
             ratios = f"{short['ratio_cpu_s']:.2f} × the CPU time, {short['ratio_peak_mb']:.2f} × the memory"
             yield f"`{short['run']}`, against importing its libraries", f"{ratios} (n = {short['n']})"
+    elif kind == "campaigns":
+        counts = [each["counts"]["all"] for each in content.values()]
+        tried = {outcome: sum(own.get(outcome, 0) for own in counts) for own in counts for outcome in own}
+        said = ", ".join(f"{outcome}: {number}" for outcome, number in tried.items())
+        yield f"{sum(tried.values()):,} ways of failing, of {', '.join(content)}", said
     else:
         for sweep, points in content["sweeps"].items():
             steps = [
@@ -213,6 +218,8 @@ def made_by(name, content):
     """What a result was made by, as rows: what its files say, and what `--made` noted."""
     noted = RESULTS / name / "made.json"
     said = content.get("about") or {key: content[key] for key in ("command", "code", "hardware") if key in content}
+    parts = [each for each in content.values() if isinstance(each, dict) and "command" in each]  # of campaigns
+    said |= {key: sorted({each[key] for each in parts}) for key in ("command", "code", "hardware") if parts}
     said |= json.loads(noted.read_text(encoding="utf-8")) if noted.exists() else {}
     return [
         [key.replace("_", " "), "; ".join(value) if isinstance(value, list) else value] for key, value in said.items()

@@ -16,10 +16,12 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
+from typing import Any
+
 
 FULL_MEMORY, FULL_SECONDS = 2**30, 10  # what a refused input may cost at most, beyond what a command needs anyway
 
@@ -282,7 +284,7 @@ def main(name: str, tries: Callable[[random.Random, Path], Iterator[Try]]) -> No
     parser.add_argument("--minutes", type=float, default=5, help="how long to try (default 5)")
     parser.add_argument("--tries", type=int, help="how often at most")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--output", type=Path, help="a file for the table, as Markdown; FILE.json gets every try")
+    parser.add_argument("--output", type=Path, help="a folder whose campaigns.json and .md get the counts")
     own = parser.parse_args()
     for variable in ("HF_ENDPOINT", "HF_TOKEN", "HF_HUB_OFFLINE"):
         os.environ.pop(variable, None)
@@ -300,22 +302,41 @@ def main(name: str, tries: Callable[[random.Random, Path], Iterator[Try]]) -> No
                 break
     finally:
         shutil.rmtree(work, ignore_errors=True)
-    text = table(name, done, f"--seed {own.seed} --tries {len(done)}", time.monotonic() - started)
-    print(text)
+    from hf_dd.artefacts.provenance import versions  # here, as importing it reads the environment
+
+    counts = {"all": Counter(each.outcome for each in done)}
+    for kind in sorted({each.kind for each in done}):
+        counts[kind] = Counter(each.outcome for each in done if each.kind == kind)
+    result = {
+        "command": f"python -m tests.campaigns.{name} --seed {own.seed} --tries {len(done)}",
+        "minutes": round((time.monotonic() - started) / 60, 1),
+        "code": versions()["hf-dd"],
+        "hardware": f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}",
+        "counts": counts,
+    }
+    print(table(name, result))
     if own.output:
-        own.output.write_text(text + "\n", encoding="utf-8")
-        content = [{"kind": each.kind, "case": each.case, "outcome": each.outcome, "seen": each.seen} for each in done]
-        own.output.with_suffix(".json").write_text(json.dumps(content, indent=1), encoding="utf-8")
+        write(own.output, name, result)
     sys.exit(any(each.outcome is not Outcome.RIGHT for each in done))
 
 
-def table(name: str, done: Sequence[Try], options: str, seconds: float) -> str:
-    """The counts by kind, as Markdown, with the command that repeats them."""
-    kinds = sorted({each.kind for each in done})
-    lines = [f"`python -m tests.campaigns.{name} {options}`, {seconds / 60:.1f} minutes on {platform.machine()}, "]
-    lines[0] += f"{os.cpu_count()} cores, Python {platform.python_version()}"
-    lines += ["", f"| {name} | tried | {' | '.join(Outcome)} |", f"|---|{'---:|' * (len(Outcome) + 1)}"]
-    for kind in [*kinds, "all"]:
-        counts = Counter(each.outcome for each in done if kind in (each.kind, "all"))
-        lines.append(f"| {kind} | {sum(counts.values())} | {' | '.join(str(counts[each]) for each in Outcome)} |")
+def table(name: str, result: Mapping[str, Any]) -> str:
+    """A campaign's counts by kind, as Markdown, with the command that repeats them."""
+    lines = [f"`{result['command']}`: {result['minutes']} minutes on {result['hardware']}, {result['code']}", ""]
+    lines += [f"| {name} | tried | {' | '.join(Outcome)} |", f"|---|{'---:|' * (len(Outcome) + 1)}"]
+    for kind, counts in result["counts"].items():
+        numbers = [sum(counts.values()), *(counts.get(each, 0) for each in Outcome)]
+        lines.append(f"| {kind} | {' | '.join(map(str, numbers))} |")
     return "\n".join(lines)
+
+
+def write(folder: Path, name: str, result: Mapping[str, Any]) -> None:
+    """Put a campaign's counts beside those of the others in a folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "campaigns.json"
+    found = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    found = dict(sorted((found | {name: result}).items()))
+    path.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+    parts = [f"# Campaigns\n\n{sys.modules[__package__].__doc__.splitlines()[0]}"]
+    parts += [f"## {each}\n\n{table(each, own)}" for each, own in found.items()]
+    (folder / "campaigns.md").write_text("\n\n".join(parts) + "\n", encoding="utf-8")
