@@ -22,7 +22,6 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-
 FULL_MEMORY, FULL_SECONDS = 2**30, 10  # what a refused input may cost at most, beyond what a command needs anyway
 
 
