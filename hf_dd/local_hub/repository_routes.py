@@ -10,6 +10,7 @@ from starlette.responses import StreamingResponse
 
 from hf_dd.local_hub.calls import Call, route
 from hf_dd.local_hub.errors import HubHttpError, entry_not_found, repo_not_found
+from hf_dd.local_hub.git import Entry
 from hf_dd.local_hub.lfs import Pointer
 from hf_dd.local_hub.listing import (
     Found,
@@ -238,7 +239,8 @@ def paths_info(call: Call):
     """The entries at the given paths, without those that don't exist; the body is a form."""
     git, form = call.git(call.readable()), call.form()
     commit, expand = git.resolve(call.parts["revision"]), form.get("expand", [""])[0].lower() == "true"
-    found = [git.find(commit, path.strip("/")) for path in form.get("paths", [])]
+    files, paths = git.files(commit), [path.strip("/") for path in form.get("paths", [])]
+    found = [Entry(path, files[path], False) if path in files else git.find(commit, path) for path in paths]
     return [describe_entry(git, commit, entry, expand) for entry in found if entry and entry.path]
 
 

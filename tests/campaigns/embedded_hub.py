@@ -16,6 +16,7 @@ import logging
 import os
 import random
 import re
+import select
 import socket
 import subprocess
 import sys
@@ -102,13 +103,16 @@ class Server:
                 got = b""
                 with contextlib.suppress(OSError):
                     connection.sendall(sent)
-                    connection.shutdown(socket.SHUT_WR)
-                while piece := connection.recv(2**16):
+                while True:
+                    if not select.select([connection], [], [], 0.2)[0]:  # it waits for more: there is none
+                        connection.shutdown(socket.SHUT_WR)
+                    if not (piece := connection.recv(2**16)):
+                        break
                     got += piece
-            except ConnectionError:
-                pass
             except TimeoutError as error:
                 raise Fault(Outcome.TRACEBACK, f"{sent[:100]}: neither an answer nor hung up") from error
+            except OSError:  # a connection that was cut
+                pass
         answers = []
         while got.startswith(b"HTTP/1.1 "):
             head, _, rest = got.partition(b"\r\n\r\n")
