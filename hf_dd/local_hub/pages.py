@@ -70,8 +70,8 @@ def repository(call: Call):
     record = call.readable()
     git, revision = call.git(record), call.parts.get("revision", "main")
     folder, commit = call.parts.get("path", "").strip("/"), git.resolve(revision)
-    body = _text(f"{record.kind}{', private' if record.private else ''}, at {revision}: ")
-    body += _commit_link(record, commit.decode())
+    about = escape(f"{record.kind}{', private' if record.private else ''}, at {revision}: ")
+    body = f"<p>{about}{_commit_link(record, commit.decode())}</p>"
     body += _refs(record, "Tags", git.refs("refs/tags")) + _refs(record, "Branches", git.refs("refs/heads"))
     body += _refs(record, "Pull requests", git.refs("refs/pr"), "refs/pr/")
     card = None if folder else git.read(commit, "README.md")
