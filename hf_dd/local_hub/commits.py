@@ -86,7 +86,7 @@ def commit_operations(
     user: str,
     new_ref: str | None = None,
 ) -> bytes:
-    """Make one commit on `ref`, or on top of it as `new_ref`; returns its id. Hold `git.lock`.
+    """Make one commit on `ref`, or on top of it as `new_ref`; returns its id. Call it in `git.writing()`.
 
     The ref moves last and only if it is still where it was: whoever reads it sees the whole commit or nothing of it.
     """

@@ -160,7 +160,7 @@ def change_branch(call: Call):
     """Create a branch at `startingPoint`, or delete one; `main` stays."""
     git, name = call.git(call.writable()), call.parts["name"]
     start = call.json(startingPoint=str)["startingPoint"] or "main" if call.request.method == "POST" else None
-    with git.lock:
+    with git.writing():
         if call.request.method == "POST":
             git.create_ref(f"refs/heads/{name}", git.resolve(start))
         elif name == "main":
@@ -174,7 +174,7 @@ def change_branch(call: Call):
 def create_tag(call: Call):
     """A lightweight tag on a revision; the message of an annotated one isn't kept."""
     git, tag = call.git(call.writable()), call.json({"tag": str})["tag"]
-    with git.lock:
+    with git.writing():
         git.create_ref(f"refs/tags/{tag}", git.resolve(call.parts["revision"]))
     return {}
 
@@ -183,7 +183,7 @@ def create_tag(call: Call):
 def delete_tag(call: Call):
     """Remove a tag."""
     git = call.git(call.writable())
-    with git.lock:
+    with git.writing():
         git.delete_ref(f"refs/tags/{call.parts['name']}")
     return {}
 
@@ -207,7 +207,7 @@ def squash_history(call: Call):
     """Replace a branch's history by one commit with the same files."""
     git, name = call.git(call.writable()), call.parts["name"]
     message = call.json(message=str)["message"] or f"Super-squash branch '{name}'"
-    with git.lock:
+    with git.writing():
         head = git.resolve(f"refs/heads/{name}")
         git.move_ref(
             f"refs/heads/{name}", head, git.add_commit(git.new_objects(), git.files(head), [], call.user, message)
@@ -258,6 +258,7 @@ def download(call: Call):
         "X-Repo-Commit": commit.decode(),
         "ETag": f'"{entry.oid.decode()}"',
         "Accept-Ranges": "bytes",
+        "X-Content-Type-Options": "nosniff",
         "Content-Disposition": f"inline; filename*=UTF-8''{quote(PurePosixPath(path).name)}",
     }
     file, size = io.BytesIO(content), len(content)

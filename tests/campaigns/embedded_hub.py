@@ -789,8 +789,10 @@ def cards(rng: random.Random, server: Server) -> str:
 
 def understood(kind: str, info: dict) -> None:
     """Raise Fault if huggingface_hub's classes choke on a listing's entry."""
+    from huggingface_hub import logging
     from huggingface_hub.hf_api import DatasetInfo, ModelInfo
 
+    logging.set_verbosity_error()  # it tells of a model-index that it can't read
     try:
         made = (ModelInfo if kind == "models" else DatasetInfo)(**info)
         assert all(isinstance(tag, str) for tag in made.tags)
@@ -982,7 +984,6 @@ KINDS = [fields, bodies, addresses, queries, wire, commits, uploads, cards, stra
 def tries(rng: random.Random, work: Path) -> Iterator[Try]:
     """One kind after the other, for ever."""
     os.environ.setdefault("HF_HOME", str(work / "home"))
-    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # it tells of cards that it can't read
     with running(work) as server:
         while True:
             for kind in KINDS:
