@@ -56,9 +56,10 @@ class HubApp:
         except Exception as error:
             if call and call.uid and self.hub.repositories.is_gone(call.uid):  # deleted meanwhile
                 return _error_response(repo_not_found(call.user))
-            if isinstance(error, OSError) and error.errno in FULL_DISK:
+            if isinstance(error, OSError):
                 logger.error("%s %s failed: %s", request.method, path, error)
-                return _error_response(HubHttpError(507, f"The local Hub can't write: {error.strerror}"))
+                status = 507 if error.errno in FULL_DISK else 500
+                return _error_response(HubHttpError(status, f"The local Hub's folder can't be used: {error.strerror}"))
             logger.exception("%s %s failed", request.method, request.scope["path"])
             return JSONResponse({"error": f"{type(error).__name__}: {error}"}, 500)
 

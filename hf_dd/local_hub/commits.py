@@ -26,7 +26,7 @@ def plan_upload(git: GitRepository, commit: bytes, announced: list, ignore_rules
     rules = _quick(git.read(commit, ".gitattributes") or b"")
     attributes = GitAttributes(compile_gitattributes_patterns(parse_git_attributes(rules)))
     ignored = IgnoreFilter(_quick(ignore_rules.encode()))
-    plan, started = [], time.monotonic()
+    plan, files, started = [], git.files(commit), time.monotonic()
     for file in announced:
         if time.monotonic() - started > MAX_PLAN_SECONDS:
             raise HubHttpError(413, "So many files and rules take too long: announce fewer at a time")
@@ -34,10 +34,9 @@ def plan_upload(git: GitRepository, commit: bytes, announced: list, ignore_rules
         is_large = size >= LFS_THRESHOLD_BYTES or attributes.match_path(path.encode()).get(b"filter") == b"lfs"
         mode = "lfs" if is_large else "regular"
         answer = {"path": _checked(path), "uploadMode": mode, "shouldIgnore": bool(ignored.is_ignored(path))}
-        present = git.find(commit, path)
-        if present and not present.is_folder:
-            pointer = Pointer.parse(git.blob(present.oid))
-            answer["oid"] = pointer.oid if pointer else present.oid.decode()
+        if present := files.get(path):
+            pointer = Pointer.parse(git.blob(present))
+            answer["oid"] = pointer.oid if pointer else present.decode()
         plan.append(answer)
     return plan
 
@@ -87,7 +86,7 @@ def commit_operations(
     user: str,
     new_ref: str | None = None,
 ) -> bytes:
-    """Make one commit on `ref`, or on top of it as `new_ref`; returns its id. Hold `git.lock`.
+    """Make one commit on `ref`, or on top of it as `new_ref`; returns its id. Call it in `git.writing()`.
 
     The ref moves last and only if it is still where it was: whoever reads it sees the whole commit or nothing of it.
     """

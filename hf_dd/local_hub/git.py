@@ -1,7 +1,10 @@
 """Git: what is in one repository, and how a commit gets there whole."""
 
 import contextlib
+import errno
+import os
 import re
+import shutil
 import stat
 import threading
 import time
@@ -21,6 +24,7 @@ from hf_dd.local_hub.store import sync_folder
 
 REGULAR_FILE = 0o100644
 COMMIT_ID = re.compile("[0-9a-f]{40}")
+SPARE_BYTES = 2**20  # of the disk that stay free
 MAX_REF_BYTES = 240  # a file of that name, and its .lock, have to be possible
 
 
@@ -42,6 +46,7 @@ class NewObjects:
 
     def add_object(self, item):
         """Write one object (the method that dulwich's `commit_tree` calls)."""
+        require_space(self._folder, item.raw_length())
         self._store.add_object(item)
         self._prefixes.add(item.id[:2].decode())
 
@@ -57,17 +62,23 @@ class NewObjects:
             sync_folder(folder)
 
 
+def require_space(folder: Path, size: int):
+    """Raise `OSError` where a file of so many bytes may not fit: git's library stumbles over a disk that fills up."""
+    if shutil.disk_usage(folder).free < size + SPARE_BYTES:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
 def is_ref(name: str) -> bool:
     """Whether git takes the full name of a ref, and a file system its parts."""
     return len(name.encode()) <= MAX_REF_BYTES and check_ref_format(name.encode())
 
 
 class GitRepository:
-    """A bare repository. Ids of objects are 40 hex digits as bytes; `lock` is to be held by whoever moves refs."""
+    """A bare repository. Ids of objects are 40 hex digits as bytes; refs are moved in `writing()` only."""
 
     def __init__(self, folder: Path):
         self.folder = folder
-        self.lock = threading.RLock()
+        self._lock = threading.RLock()
         self._repo = Repo(str(folder))
         self._repo.object_store.fsync_object_files = True
 
@@ -143,6 +154,17 @@ class GitRepository:
 
     # ---- writing
 
+    @contextlib.contextmanager
+    def writing(self) -> Iterator[None]:
+        """One thread at a time; a write that fails leaves no lock file of git's, which would refuse all later ones."""
+        with self._lock:
+            try:
+                yield
+            except OSError:
+                for leftover in self.folder.glob("**/*.lock"):
+                    leftover.unlink(missing_ok=True)
+                raise
+
     def new_objects(self) -> NewObjects:
         """Where the files of a commit in the making go."""
         return NewObjects(self._repo, self.folder)
@@ -163,6 +185,7 @@ class GitRepository:
 
     def move_ref(self, ref: str, expected: bytes, commit: bytes) -> bool:
         """Compare-and-swap: point `ref` at `commit` if it is still at `expected`; False if not."""
+        require_space(self.folder, 0)
         name = ref.encode()
         moved = self._repo.refs.set_if_equals(name, expected, commit)
         sync_folder((self.folder / ref).parent)
@@ -174,6 +197,7 @@ class GitRepository:
         shadows = COMMIT_ID.fullmatch(name.lower()) or name == "HEAD" or name.startswith(("-", "refs/"))
         if shadows or not is_ref(ref):
             raise HubHttpError(400, f"Invalid reference name: {ref}")
+        require_space(self.folder, 0)
         try:
             created = self._repo.refs.add_if_new(ref.encode(), commit)
         except (NotADirectoryError, IsADirectoryError, FileExistsError):  # "a" and "a/b" can't both exist

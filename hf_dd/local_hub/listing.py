@@ -106,9 +106,9 @@ def _list(value):
     return [word for word in words if word is not None]
 
 
-def file_facts(git: GitRepository, entry: Entry) -> tuple[int, dict | None]:
+def file_facts(git: GitRepository, oid: bytes) -> tuple[int, dict | None]:
     """Size in bytes of a file's content and, if it is a large file, its LFS facts."""
-    content = git.blob(entry.oid)
+    content = git.blob(oid)
     pointer = Pointer.parse(content)
     if pointer is None:
         return len(content), None
@@ -117,7 +117,7 @@ def file_facts(git: GitRepository, entry: Entry) -> tuple[int, dict | None]:
 
 def describe_entry(git: GitRepository, commit: bytes, entry: Entry, expand: bool) -> dict:
     """An entry of a folder listing; `expand` adds the last commit that changed it."""
-    size, lfs = (0, None) if entry.is_folder else file_facts(git, entry)
+    size, lfs = (0, None) if entry.is_folder else file_facts(git, entry.oid)
     kind = "directory" if entry.is_folder else "file"
     described = {"type": kind, "oid": entry.oid.decode(), "size": size, "path": entry.path}
     if lfs:
@@ -142,7 +142,7 @@ def describe_repository(record: Record, git: GitRepository, commit: bytes, blobs
     card = json.loads(facts.card)
     siblings = [{"rfilename": path} for path in facts.paths]
     if blobs:
-        siblings = [_sibling(git, git.find(commit, path)) for path in facts.paths]
+        siblings = [_sibling(git, path, oid) for path, oid in sorted(git.files(commit).items())]
     info = {
         "_id": record.uid,
         "id": record.repo_id,
@@ -166,9 +166,9 @@ def describe_repository(record: Record, git: GitRepository, commit: bytes, blobs
     return info
 
 
-def _sibling(git, entry):
-    size, lfs = file_facts(git, entry)
-    described = {"rfilename": entry.path, "size": size, "blobId": entry.oid.decode()}
+def _sibling(git, path, oid):
+    size, lfs = file_facts(git, oid)
+    described = {"rfilename": path, "size": size, "blobId": oid.decode()}
     if lfs:
         described["lfs"] = {"sha256": lfs["oid"], "size": lfs["size"], "pointerSize": lfs["pointerSize"]}
     return described

@@ -10,7 +10,7 @@ from hf_dd.local_hub.calls import Call, route
 from hf_dd.local_hub.collection_routes import visible_collection, visible_collections, visible_items
 from hf_dd.local_hub.errors import HubHttpError
 from hf_dd.local_hub.git import GitRepository
-from hf_dd.local_hub.listing import describe_commit, file_facts, snapshot
+from hf_dd.local_hub.listing import describe_commit, file_facts
 from hf_dd.local_hub.repositories import Record
 
 MAX_ENTRIES = 1000  # of a list
@@ -70,8 +70,8 @@ def repository(call: Call):
     record = call.readable()
     git, revision = call.git(record), call.parts.get("revision", "main")
     folder, commit = call.parts.get("path", "").strip("/"), git.resolve(revision)
-    body = _text(f"{record.kind}{', private' if record.private else ''}, at {revision}: ")
-    body += _commit_link(record, commit.decode())
+    about = escape(f"{record.kind}{', private' if record.private else ''}, at {revision}: ")
+    body = f"<p>{about}{_commit_link(record, commit.decode())}</p>"
     body += _refs(record, "Tags", git.refs("refs/tags")) + _refs(record, "Branches", git.refs("refs/heads"))
     body += _refs(record, "Pull requests", git.refs("refs/pr"), "refs/pr/")
     card = None if folder else git.read(commit, "README.md")
@@ -133,18 +133,14 @@ def _commit(record, git: GitRepository, oid):
 
 def _files(record, git, commit, folder):
     """A table: every file of the repository, or of a folder, with its size."""
-    paths = [
-        path for path in snapshot(git, commit, record.kind).paths if path.startswith(f"{folder}/" if folder else "")
-    ]
-    if folder and not paths:
+    prefix, rows = f"{folder}/" if folder else "", []
+    files = sorted((path, oid) for path, oid in git.files(commit).items() if path.startswith(prefix))
+    if folder and not files:
         raise HubHttpError(404, "There is no such folder")
-    rows = []
-    for path in paths[:MAX_ENTRIES]:
-        size, _ = file_facts(git, git.find(commit, path))
-        rows.append(
-            f"<tr><td>{_link(_file_url(record, commit.decode(), path), path)}</td><td>{size:,} bytes</td></tr>"
-        )
-    rest = _text(f"and {len(paths) - MAX_ENTRIES:,} more") if len(paths) > MAX_ENTRIES else ""
+    for path, oid in files[:MAX_ENTRIES]:
+        link = _link(_file_url(record, commit.decode(), path), path)
+        rows.append(f"<tr><td>{link}</td><td>{file_facts(git, oid)[0]:,} bytes</td></tr>")
+    rest = _text(f"and {len(files) - MAX_ENTRIES:,} more") if len(files) > MAX_ENTRIES else ""
     return f"<h2>Files</h2><table>{''.join(rows)}</table>{rest}"
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from hf_dd.local_hub.accounts import RESERVED_NAMESPACES, is_name
 from hf_dd.local_hub.errors import HubHttpError
-from hf_dd.local_hub.git import GitRepository
+from hf_dd.local_hub.git import GitRepository, require_space
 from hf_dd.local_hub.lfs import PART_SUFFIX, LfsStorage, git_attributes
 from hf_dd.local_hub.store import DocumentStore, sync_folder
 
@@ -78,6 +78,7 @@ class Repositories:
         record = Record(secrets.token_hex(12), kind, repo_id, private, timestamp())
         if self.find(kind, repo_id):
             return None
+        require_space(self._folder, 0)
         folder = self._folder / (record.uid + UNFINISHED)
         try:
             (folder / "lfs").mkdir(parents=True)
@@ -120,7 +121,7 @@ class Repositories:
 
     def delete(self, record: Record):
         """Forget the repository, then remove its folder."""
-        with self.git(record).lock, self._lock:
+        with self.git(record).writing(), self._lock:
             if self.find(record.kind, record.repo_id) == record:  # and no other one of that name, made since
                 self._documents.delete("repository", record.key)
                 self._open.pop(record.uid, None)

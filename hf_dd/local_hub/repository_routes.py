@@ -10,6 +10,7 @@ from starlette.responses import StreamingResponse
 
 from hf_dd.local_hub.calls import Call, route
 from hf_dd.local_hub.errors import HubHttpError, entry_not_found, repo_not_found
+from hf_dd.local_hub.git import Entry
 from hf_dd.local_hub.lfs import Pointer
 from hf_dd.local_hub.listing import (
     Found,
@@ -159,7 +160,7 @@ def change_branch(call: Call):
     """Create a branch at `startingPoint`, or delete one; `main` stays."""
     git, name = call.git(call.writable()), call.parts["name"]
     start = call.json(startingPoint=str)["startingPoint"] or "main" if call.request.method == "POST" else None
-    with git.lock:
+    with git.writing():
         if call.request.method == "POST":
             git.create_ref(f"refs/heads/{name}", git.resolve(start))
         elif name == "main":
@@ -173,7 +174,7 @@ def change_branch(call: Call):
 def create_tag(call: Call):
     """A lightweight tag on a revision; the message of an annotated one isn't kept."""
     git, tag = call.git(call.writable()), call.json({"tag": str})["tag"]
-    with git.lock:
+    with git.writing():
         git.create_ref(f"refs/tags/{tag}", git.resolve(call.parts["revision"]))
     return {}
 
@@ -182,7 +183,7 @@ def create_tag(call: Call):
 def delete_tag(call: Call):
     """Remove a tag."""
     git = call.git(call.writable())
-    with git.lock:
+    with git.writing():
         git.delete_ref(f"refs/tags/{call.parts['name']}")
     return {}
 
@@ -206,7 +207,7 @@ def squash_history(call: Call):
     """Replace a branch's history by one commit with the same files."""
     git, name = call.git(call.writable()), call.parts["name"]
     message = call.json(message=str)["message"] or f"Super-squash branch '{name}'"
-    with git.lock:
+    with git.writing():
         head = git.resolve(f"refs/heads/{name}")
         git.move_ref(
             f"refs/heads/{name}", head, git.add_commit(git.new_objects(), git.files(head), [], call.user, message)
@@ -238,7 +239,8 @@ def paths_info(call: Call):
     """The entries at the given paths, without those that don't exist; the body is a form."""
     git, form = call.git(call.readable()), call.form()
     commit, expand = git.resolve(call.parts["revision"]), form.get("expand", [""])[0].lower() == "true"
-    found = [git.find(commit, path.strip("/")) for path in form.get("paths", [])]
+    files, paths = git.files(commit), [path.strip("/") for path in form.get("paths", [])]
+    found = [Entry(path, files[path], False) if path in files else git.find(commit, path) for path in paths]
     return [describe_entry(git, commit, entry, expand) for entry in found if entry and entry.path]
 
 
@@ -256,6 +258,7 @@ def download(call: Call):
         "X-Repo-Commit": commit.decode(),
         "ETag": f'"{entry.oid.decode()}"',
         "Accept-Ranges": "bytes",
+        "X-Content-Type-Options": "nosniff",
         "Content-Disposition": f"inline; filename*=UTF-8''{quote(PurePosixPath(path).name)}",
     }
     file, size = io.BytesIO(content), len(content)

@@ -33,8 +33,8 @@ class DocumentStore:
         except sqlite3.Error as error:
             if self._database:
                 self._database.close()
-            hint = "is another server using it?" if "locked" in str(error) else f"is {path.name} a local Hub's file?"
-            raise HubError(f"Can't open the local Hub in {path.parent}: {hint} ({error})") from error
+            hint = ": is another server using it?" if "locked" in str(error) else ""
+            raise HubError(f"Can't open the local Hub in {path.parent}{hint} ({path.name}: {error})") from error
 
     def get(self, kind: str, key: str) -> dict | None:
         """The document, or None."""

@@ -89,7 +89,7 @@ def commit(call: Call):
         for piece in call.content(most=MAX_COMMIT_BYTES):
             body.write(piece)
         body.seek(0)
-        with call.hub.committing, git.lock:
+        with call.hub.committing, git.writing():
             header, operations = parse_commit(body)
             pull_request = git.next_pull_request() if call.flag("create_pr") else None
             new_ref = f"refs/pr/{pull_request}" if pull_request else None

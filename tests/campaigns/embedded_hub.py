@@ -12,10 +12,10 @@ import hashlib
 import html.parser
 import http.client
 import json
-import logging
 import os
 import random
 import re
+import select
 import socket
 import subprocess
 import sys
@@ -102,13 +102,16 @@ class Server:
                 got = b""
                 with contextlib.suppress(OSError):
                     connection.sendall(sent)
-                    connection.shutdown(socket.SHUT_WR)
-                while piece := connection.recv(2**16):
+                while True:
+                    if not select.select([connection], [], [], 0.2)[0]:  # it waits for more: there is none
+                        connection.shutdown(socket.SHUT_WR)
+                    if not (piece := connection.recv(2**16)):
+                        break
                     got += piece
-            except ConnectionError:
-                pass
             except TimeoutError as error:
                 raise Fault(Outcome.TRACEBACK, f"{sent[:100]}: neither an answer nor hung up") from error
+            except OSError:  # a connection that was cut
+                pass
         answers = []
         while got.startswith(b"HTTP/1.1 "):
             head, _, rest = got.partition(b"\r\n\r\n")
@@ -225,6 +228,73 @@ def prepare(server: Server) -> None:
     server.slug, server.hidden = slug, hidden
 
 
+# ---- what is tried
+
+# fmt: off
+DEEP = "[" * 50_000
+READS = [
+    "/api/whoami-v2", "/api/models", "/api/datasets", "/api/models/alice/plain",
+    "/api/models/alice/plain/revision/v1", "/api/models/alice/plain/auth-check",
+    "/api/models/alice/plain/auth-check/write", "/api/models/alice/plain/refs",
+    "/api/models/alice/plain/commits/main", "/api/models/alice/plain/tree/main",
+    "/api/models/alice/plain/tree/main/a", "/api/collections", "/api/collections/SLUG",
+    "/alice/plain/resolve/main/a/b.txt", "/alice/plain/resolve/v1/README.md", "/", "/alice/plain",
+    "/alice/plain/tree/dev", "/alice/plain/tree/main/a", "/alice/plain/commit/HEAD",
+    "/alice/plain/blob/main/a/b.txt", "/alice/scratch/discussions/1", "/datasets/alice/pixels", "/collections/SLUG",
+]
+VALUES = [
+    0, -1, 2**70, 1.5, True, False, "", "x", "\0", "a\0b", "\ud800", "é😀", "a" * 100_000, [], {}, [1], {"a": 1},
+    [[]], "../x", "/etc", "a/b", "a b", "%2e%2e", "refs/heads/main", "0" * 40, "-x", ".git", "main", "alice", "bob",
+]
+WORDS = [
+    "", ".", "..", "...", ".git", "a" * 300, "%", "%zz", "%00", "%2e%2e", "%2F", "%252F", "%ff", "%ED%A0%80", "@",
+    "~", "\\", "'", '"', "<script>", "a b".replace(" ", "%20"), "0" * 40, "f" * 64, "refs%2Fpr%2F1", "refs%2Fpr%2Fx",
+    "*", "refs%2Fheads%2Fmain", "refs%2Fpr%2F" + "9" * 60, "a%0Ab", "HEAD", "main%40%7B1%7D", ";x", ":", "$(id)",
+    "a" * 5000,
+]
+NUMBERS = [
+    "0", "1", "-1", "1e3", "x", "", "9" * 18, "9" * 30, "9" * 5000, "1.5", "٣", "0x1", " 1", "%00", "nan",
+]
+RANGES = [
+    "bytes=0-3", "bytes=-3", "bytes=3-", "bytes=5-2", "bytes=-0", "bytes=99-", "bytes=a-b", "items=0-1", "bytes=--3",
+    "bytes=0-0,2-3", "bytes=" + ",".join(f"{n}-{n}" for n in range(500)), f"bytes=0-{'9' * 30}",
+    f"bytes=-{'9' * 9000}", "bytes", "", "bytes= 0-3", "bytes=٣-", "bytes=1-\x0b", f"bytes={'0' * 20}1-3",
+]
+HOSTILE = [
+    "", "- a\n- list", "5", "a: &x [1]\nb: *x", "tags: {a: b}", "tags: 5", "tags: [[a], {b: c}, null, 1, true, ok]",
+    "tags: 'word'", "tags: ['<script>alert(1)</script>', '\"']", "license: [a, {b: c}]", "license: {a: b}",
+    "datasets: 7", "datasets: [null, {a: 1}]", "language: no", "pipeline_tag: [a]", "pipeline_tag: {}",
+    "library_name: {a: [b]}", "library_name: [x, y]", "base_model: {a: b}", "model-index: 5", "model-index: [5]",
+    "model-index: [{name: 5, results: {}}]",
+    "model-index:\n- name: x\n  results:\n  - task: 5\n    dataset: []\n    metrics: x",
+    "model-index: [{name: x, results: [{task: {}, dataset: {}, metrics: [], source: 5}]}]",
+    "model-index: [{name: x, results: [{source: {name: x}}]}]",
+    "model-index: [{name: x, results: [{task: {type: a}, dataset: {type: b, name: c}, metrics: [{type: d, value: 1}], "
+    "source: {name: x, url: null}}]}]",
+    "self: 1", "ignore_metadata_errors: no", "eval_results: 5", "kwargs: {a: 1}\ncls: 2",
+    "x: .inf\ny: .nan\nz: -.inf\nw: 1e999", f"x: {'9' * 5000}", f"{'9' * 500}: x", f"x: 0x{'f' * 5000}",
+    "x: 1:2:3:4:5:6:7:8:9:10:11", "x: 2001-99-99", "x: !!timestamp y", "x: !!bool y", "x: !!int y",
+    "x: !!python/object/apply:os.system [id]", "x: !!binary '?'", "? [a]\n: b", "null: x\ntrue: y\n2001-01-01: z",
+    "<<: {tags: [merged]}", "a: 1\na: 2", 'x: "\\ud800"', 'x: "\\0"', "x: \0", "x: " + "[" * 2000,
+    "x: " + "{a: " * 2000, "\n".join("  " * n + "a:" for n in range(200)), "x: [" + "a," * 100_000 + "]",
+    "x: '" + "a" * 1_500_000 + "'", "gated: 5\nprivate: true\nid: alice/plain\nsha: 5\nsiblings: 5", "configs: 5",
+    "dataset_info: [5]", "%YAML 9.9", "\n" * 300_000, "a: |\n" + " x\n" * 100_000,
+    "cardData: {}\nauthor: 5\ntransformersInfo: 5\nsafetensors: x\nspaces: 5",
+]
+CONFIGS = [
+    "[]", "5", "null", "{", '{"model_type": 5}', '{"model_type": {"a": [1]}}', '{"model_type": null}', DEEP, "NaN",
+    '{"a": NaN, "b": Infinity, "c": 1e999, "model_type": "odd"}', '{"a": "\\ud800"}', '{"a": ' + "9" * 5000 + "}",
+    '{"a": [' + "{}," * 200_000 + "{}]}", '{"x": "' + "a" * 2_000_000 + '"}', '{"\\u0000": "\\u0000"}', "\ufeff{}",
+    '{"a":' * 500,
+]
+LETTERS = [
+    "a", "B", "1", ".", "..", "/", "//", "-", "_", "~", "^", ":", "?", "*", "[", "\\", "@", "@{", " ", "\t", "\n",
+    "\0", "é", "😀", "%", "%2F", "#", "&", "'", '"', "<", ".lock", "refs/", "heads/", "HEAD", "main", "0" * 40,
+    "f" * 7, "x" * 100,
+]
+# fmt: on
+
+
 # ---- the kinds of tries
 
 
@@ -253,90 +323,6 @@ REQUESTS = [  # that a client sends: method, path, JSON
     ("DELETE", "/api/collections/SLUG/items/abc", None),
     ("POST", "/api/models/alice/plain/paths-info/main", b"paths=a&paths=README.md&expand=true"),
     ("POST", "/api/models/alice/scratch/commit/main", b""),
-]
-READS = [
-    "/api/whoami-v2",
-    "/api/models",
-    "/api/datasets",
-    "/api/models/alice/plain",
-    "/api/models/alice/plain/revision/v1",
-    "/api/models/alice/plain/auth-check",
-    "/api/models/alice/plain/auth-check/write",
-    "/api/models/alice/plain/refs",
-    "/api/models/alice/plain/commits/main",
-    "/api/models/alice/plain/tree/main",
-    "/api/models/alice/plain/tree/main/a",
-    "/api/collections",
-    "/api/collections/SLUG",
-    "/alice/plain/resolve/main/a/b.txt",
-    "/alice/plain/resolve/v1/README.md",
-    "/",
-    "/alice/plain",
-    "/alice/plain/tree/dev",
-    "/alice/plain/tree/main/a",
-    "/alice/plain/commit/HEAD",
-    "/alice/plain/blob/main/a/b.txt",
-    "/alice/scratch/discussions/1",
-    "/datasets/alice/pixels",
-    "/collections/SLUG",
-]
-DEEP = "[" * 50_000
-VALUES = [0, -1, 2**70, 1.5, True, False, "", "x", "\0", "a\0b", "\ud800", "é😀", "a" * 100_000, [], {}, [1], {"a": 1}]
-VALUES += [
-    [[]],
-    "../x",
-    "/etc",
-    "a/b",
-    "a b",
-    "%2e%2e",
-    "refs/heads/main",
-    "0" * 40,
-    "-x",
-    ".git",
-    "main",
-    "alice",
-    "bob",
-]
-WORDS = [
-    "",
-    ".",
-    "..",
-    "...",
-    ".git",
-    "a" * 300,
-    "%",
-    "%zz",
-    "%00",
-    "%2e%2e",
-    "%2F",
-    "%252F",
-    "%ff",
-    "%ED%A0%80",
-    "@",
-    "~",
-]
-WORDS += [
-    "\\",
-    "'",
-    '"',
-    "<script>",
-    "a b".replace(" ", "%20"),
-    "0" * 40,
-    "f" * 64,
-    "refs%2Fpr%2F1",
-    "refs%2Fpr%2Fx",
-    "*",
-]
-WORDS += [
-    "refs%2Fheads%2Fmain",
-    "refs%2Fpr%2F" + "9" * 60,
-    "a%0Ab",
-    "HEAD",
-    "main%40%7B1%7D",
-    ";x",
-    ":",
-    "$(id)",
-    "a" * 5000,
 ]
 
 
@@ -415,27 +401,6 @@ def addresses(rng: random.Random, server: Server) -> str:
         body = None  # an empty body is no commit
     answer = server.ask(method, path, body)
     return f"{method} {path[:80]}: {answer.status}"
-
-
-NUMBERS = ["0", "1", "-1", "1e3", "x", "", "9" * 18, "9" * 30, "9" * 5000, "1.5", "٣", "0x1", " 1", "%00", "nan"]
-RANGES = [
-    "bytes=0-3",
-    "bytes=-3",
-    "bytes=3-",
-    "bytes=5-2",
-    "bytes=-0",
-    "bytes=99-",
-    "bytes=a-b",
-    "items=0-1",
-    "bytes=--3",
-]
-RANGES += [
-    "bytes=0-0,2-3",
-    "bytes=" + ",".join(f"{n}-{n}" for n in range(500)),
-    f"bytes=0-{'9' * 30}",
-    f"bytes=-{'9' * 9000}",
-]
-RANGES += ["bytes", "", "bytes= 0-3", "bytes=٣-", "bytes=1-\x0b", f"bytes={'0' * 20}1-3"]
 
 
 def queries(rng: random.Random, server: Server) -> str:
@@ -663,94 +628,6 @@ def uploads(rng: random.Random, server: Server) -> str:
     return f"{name}, {size} bytes: {answer.status}"
 
 
-HOSTILE = [
-    "",
-    "- a\n- list",
-    "5",
-    "a: &x [1]\nb: *x",
-    "tags: {a: b}",
-    "tags: 5",
-    "tags: [[a], {b: c}, null, 1, true, ok]",
-    "tags: 'word'",
-    "tags: ['<script>alert(1)</script>', '\"']",
-    "license: [a, {b: c}]",
-    "license: {a: b}",
-    "datasets: 7",
-    "datasets: [null, {a: 1}]",
-    "language: no",
-    "pipeline_tag: [a]",
-    "pipeline_tag: {}",
-    "library_name: {a: [b]}",
-    "library_name: [x, y]",
-    "base_model: {a: b}",
-    "model-index: 5",
-    "model-index: [5]",
-    "model-index: [{name: 5, results: {}}]",
-    "model-index:\n- name: x\n  results:\n  - task: 5\n    dataset: []\n    metrics: x",
-    "model-index: [{name: x, results: [{task: {}, dataset: {}, metrics: [], source: 5}]}]",
-    "model-index: [{name: x, results: [{source: {name: x}}]}]",
-    "model-index: [{name: x, results: [{task: {type: a}, dataset: {type: b, name: c}, metrics: [{type: d, value: 1}], "
-    "source: {name: x, url: null}}]}]",
-    "self: 1",
-    "ignore_metadata_errors: no",
-    "eval_results: 5",
-    "kwargs: {a: 1}\ncls: 2",
-    "x: .inf\ny: .nan\nz: -.inf\nw: 1e999",
-    f"x: {'9' * 5000}",
-    f"{'9' * 500}: x",
-    f"x: 0x{'f' * 5000}",
-    "x: 1:2:3:4:5:6:7:8:9:10:11",
-    "x: 2001-99-99",
-    "x: !!timestamp y",
-    "x: !!bool y",
-    "x: !!int y",
-    "x: !!python/object/apply:os.system [id]",
-    "x: !!binary '?'",
-    "? [a]\n: b",
-    "null: x\ntrue: y\n2001-01-01: z",
-    "<<: {tags: [merged]}",
-    "a: 1\na: 2",
-    'x: "\\ud800"',
-    'x: "\\0"',
-    "x: \0",
-    "x: " + "[" * 2000,
-    "x: " + "{a: " * 2000,
-    "\n".join("  " * n + "a:" for n in range(200)),
-    "x: [" + "a," * 100_000 + "]",
-    "x: '" + "a" * 1_500_000 + "'",
-    "gated: 5\nprivate: true\nid: alice/plain\nsha: 5\nsiblings: 5",
-    "configs: 5",
-    "dataset_info: [5]",
-    "%YAML 9.9",
-    "\n" * 300_000,
-    "a: |\n" + " x\n" * 100_000,
-    "cardData: {}\nauthor: 5\ntransformersInfo: 5\nsafetensors: x\nspaces: 5",
-]
-CONFIGS = [
-    "[]",
-    "5",
-    "null",
-    "{",
-    '{"model_type": 5}',
-    '{"model_type": {"a": [1]}}',
-    '{"model_type": null}',
-    DEEP,
-    "NaN",
-]
-CONFIGS += [
-    '{"a": NaN, "b": Infinity, "c": 1e999, "model_type": "odd"}',
-    '{"a": "\\ud800"}',
-    '{"a": ' + "9" * 5000 + "}",
-]
-CONFIGS += [
-    '{"a": [' + "{}," * 200_000 + "{}]}",
-    '{"x": "' + "a" * 2_000_000 + '"}',
-    '{"\\u0000": "\\u0000"}',
-    "\ufeff{}",
-    '{"a":' * 500,
-]
-
-
 def cards(rng: random.Random, server: Server) -> str:
     """A hostile card or config.json; listings, and the clients' classes for them, stand it."""
     kind, repo = rng.choice([("models", "alice/cards"), ("datasets", "alice/pixels")])
@@ -785,8 +662,10 @@ def cards(rng: random.Random, server: Server) -> str:
 
 def understood(kind: str, info: dict) -> None:
     """Raise Fault if huggingface_hub's classes choke on a listing's entry."""
+    from huggingface_hub import logging
     from huggingface_hub.hf_api import DatasetInfo, ModelInfo
 
+    logging.set_verbosity_error()  # it tells of a model-index that it can't read
     try:
         made = (ModelInfo if kind == "models" else DatasetInfo)(**info)
         assert all(isinstance(tag, str) for tag in made.tags)
@@ -902,51 +781,6 @@ def races(rng: random.Random, server: Server) -> str:
     return f"{kinds} {ending}: {[answer.status for _, answer in answers]}"
 
 
-LETTERS = [
-    "a",
-    "B",
-    "1",
-    ".",
-    "..",
-    "/",
-    "//",
-    "-",
-    "_",
-    "~",
-    "^",
-    ":",
-    "?",
-    "*",
-    "[",
-    "\\",
-    "@",
-    "@{",
-    " ",
-    "\t",
-    "\n",
-    "\0",
-]
-LETTERS += [
-    "é",
-    "😀",
-    "%",
-    "%2F",
-    "#",
-    "&",
-    "'",
-    '"',
-    "<",
-    ".lock",
-    "refs/",
-    "heads/",
-    "HEAD",
-    "main",
-    "0" * 40,
-    "f" * 7,
-    "x" * 100,
-]
-
-
 def refs(rng: random.Random, server: Server) -> str:
     """Tags and branches of odd names: refused, or there and found."""
     name = "".join(rng.choice(LETTERS) for _ in range(rng.choice([1, 1, 2, 3, 5])))
@@ -978,7 +812,6 @@ KINDS = [fields, bodies, addresses, queries, wire, commits, uploads, cards, stra
 def tries(rng: random.Random, work: Path) -> Iterator[Try]:
     """One kind after the other, for ever."""
     os.environ.setdefault("HF_HOME", str(work / "home"))
-    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # it tells of cards that it can't read
     with running(work) as server:
         while True:
             for kind in KINDS:

@@ -1,5 +1,6 @@
 """What is left when the server is killed, and when several clients write at once."""
 
+import errno
 import json
 import os
 import random
@@ -142,9 +143,11 @@ def test_a_server_killed_while_clients_commit_keeps_every_answered_commit(tmp_pa
         command = [sys.executable, "-c", SERVER, str(tmp_path)]
         with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as server:
             endpoint = server.stdout.readline().strip()
-            killer = threading.Timer(rng.uniform(0.2, 0.6), server.send_signal, [signal.SIGKILL])
-            killer.start()
+            killer = threading.Timer(rng.uniform(0, 0.1), server.send_signal, [signal.SIGKILL])
+            starts = len(answered) + rng.randrange(4, 9)
             while True:
+                if len(answered) == starts:
+                    killer.start()
                 number += 1
                 path = "/api/models/local/repo/commit/main"
                 try:
@@ -260,3 +263,41 @@ def test_a_second_server_on_the_same_folder_is_refused(hub):
     with pytest.raises(HubError, match="another server"):
         LocalHub(hub.root).start()
     assert raw_request(hub.endpoint, "GET", "/api/models").status == 200
+
+
+@pytest.mark.parametrize("where", ["before", "in the middle"])
+def test_a_full_disk_is_told_and_whoever_tries_again_succeeds(hub, api, new_repo, monkeypatch, caplog, where):
+    repo = new_repo()
+    head = api.model_info(repo).sha
+    if where == "before":
+        monkeypatch.setattr("hf_dd.local_hub.git.SPARE_BYTES", 2**62)
+    else:  # where git's library has its lock file, and leaves it
+
+        def full(file, *_):
+            with open(f"{file}.lock", "wb"):
+                raise OSError(errno.ENOSPC, "No space left on device")
+
+        for method in ("set_if_equals", "add_if_new"):
+            monkeypatch.setattr(
+                f"dulwich.refs.DiskRefsContainer.{method}", lambda self, name, *_: full(self.refpath(name).decode())
+            )
+    body = commit_body(1)
+    requests = (("commit/main", body), ("tag/main", '{"tag": "v1"}'), ("branch/b", "{}"))
+    for path, body in requests:
+        answer = raw_request(hub.endpoint, "POST", f"/api/models/{repo}/{path}", token="hf_alice", body=body)
+        assert answer.status == 507 and "No space left" in answer.json()["error"]
+    assert api.model_info(repo).sha == head
+    assert "Traceback" not in caplog.text and len(caplog.records) == 3
+    monkeypatch.undo()
+    for path, body in requests:
+        answer = raw_request(hub.endpoint, "POST", f"/api/models/{repo}/{path}", token="hf_alice", body=body)
+        assert answer.status == 200, answer.body
+
+
+def test_a_repository_that_finds_no_space_leaves_nothing(hub, api, monkeypatch):
+    before = sorted((hub.root / "repositories").iterdir())
+    monkeypatch.setattr("hf_dd.local_hub.repositories.sync_folder", lambda _: os.fsync(10**6))  # EBADF, an OSError
+    answer = raw_request(hub.endpoint, "POST", "/api/repos/create", token="hf_alice", body='{"name": "no-space"}')
+    assert answer.status == 500 and sorted((hub.root / "repositories").iterdir()) == before
+    monkeypatch.undo()
+    assert api.create_repo("alice/no-space").repo_id == "alice/no-space"

@@ -302,3 +302,53 @@ def test_branches(api, new_repo):
     assert content_of(api, repo, "b", revision="exp/one") == b"branch"
     api.delete_branch(repo, branch="exp/one")
     assert [ref.name for ref in api.list_repo_refs(repo).branches] == ["main"]
+
+
+def test_a_revision_is_what_git_takes_it_for(api, request_hub, new_repo):
+    """Full commit ids before tags, tags before branches; and no ref is named like a commit."""
+    repo = new_repo()
+    first = api.create_commit(repo, [add("a", b"tag")], commit_message="first").oid
+    api.create_tag(repo, tag="same", revision=first)
+    api.create_branch(repo, branch="same", revision=first)
+    second = api.create_commit(repo, [add("a", b"branch")], commit_message="second", revision="same").oid
+    assert content_of(api, repo, "a", revision="same") == b"tag" and api.model_info(repo, revision="same").sha == first
+    assert api.model_info(repo, revision="refs/heads/same").sha == second
+    body = json.dumps({"files": [{"path": "a", "size": 6}]})
+    plan = request_hub("POST", f"/api/models/{repo}/preupload/same", token="hf_alice", body=body).json()
+    assert (plan["commitOid"], plan["files"][0]["oid"]) == (
+        second,
+        git_blob_id(b"branch"),
+    )  # a commit goes on a branch
+    for name in (
+        first,
+        second,
+        "f" * 40,
+        "F" * 40,
+        "0" * 40,
+        "HEAD",
+        "-x",
+        "refs/heads/x",
+        "x" * 300,
+        "a b",
+        "a..b",
+        "a.lock",
+        "@{",
+    ):
+        for method, path in (("POST", "tag/main"), ("POST", f"branch/{name.replace('/', '%2F').replace(' ', '%20')}")):
+            answer = request_hub(
+                method, f"/api/models/{repo}/{path}", token="hf_alice", body=json.dumps({"tag": name})
+            )
+            assert answer.status == 400 and "Invalid reference name" in answer.json()["error"], (name, path)
+    assert {ref.name for ref in api.list_repo_refs(repo).tags} == {"same"}
+
+
+def test_a_ref_named_like_a_commit_in_an_older_folder_shadows_nothing(hub, api, new_repo):
+    repo = new_repo()
+    first, second = (api.create_commit(repo, [add("a", text)], commit_message="x").oid for text in (b"1", b"2"))
+    (record,) = [each for each in hub._app.hub.repositories.all("model") if each.repo_id == repo]
+    folder = hub.root / "repositories" / record.uid / "git/refs"
+    for kind, name in (("tags", first), ("heads", first), ("tags", "f" * 40)):
+        (folder / kind / name).write_text(f"{second}\n")
+    assert api.model_info(repo, revision=first).sha == first and content_of(api, repo, "a", revision=first) == b"1"
+    with pytest.raises(HfHubHTTPError, match="Invalid rev id"):
+        api.model_info(repo, revision="f" * 40)

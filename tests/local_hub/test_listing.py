@@ -165,3 +165,149 @@ def test_lists_cut_the_items_of_a_collection(api, new_repo):
         api.add_collection_item(slug, repo, "model")
     (listed,) = api.list_collections(owner="acme")
     assert len(listed.items) == 4 and [item.item_id for item in api.get_collection(slug).items] == repos
+
+
+# ---- what strangers may see
+
+
+def test_private_items_of_a_collection_are_hidden_from_strangers(api, other_api, anonymous_api, new_repo):
+    public, private, later = new_repo(), new_repo(private=True), new_repo("dataset")
+    slug = api.create_collection("Mixed", namespace="alice").slug
+    for item, kind in ((private, "model"), (public, "model"), (later, "dataset")):
+        api.add_collection_item(slug, item, kind, note=f"about {item}")
+    with pytest.raises(HfHubHTTPError) as error:
+        other_api.add_collection_item(other_api.create_collection("Own", namespace="bob").slug, private, "model")
+    assert error.value.response.status_code == 404
+    api.update_repo_settings(later, private=True, repo_type="dataset")
+    for stranger in (other_api, anonymous_api):
+        (item,) = stranger.get_collection(slug).items
+        assert (item.item_id, item.position) == (public, 0)
+        (listed,) = [each for each in stranger.list_collections(owner="alice") if each.slug == slug]
+        assert [item.item_id for item in listed.items] == [public]
+        assert list(stranger.list_collections(item=f"models/{private}")) == []
+        assert list(stranger.list_collections(item=f"datasets/{later}")) == []
+    assert [item.item_id for item in api.get_collection(slug).items] == [private, public, later]
+    assert [each.slug for each in api.list_collections(item=f"models/{private}")] == [slug]
+    api.move_repo(private, private + "-moved")  # nor is a former name told
+    api.delete_repo(later, repo_type="dataset")
+    assert [item.item_id for item in other_api.get_collection(slug).items] == [public]
+
+
+def test_strangers_find_no_private_repository(api, other_api, anonymous_api, request_hub, new_repo):
+    repo = new_repo(private=True)
+    api.upload_file(path_or_fileobj=b"---\ntags: [hidden-tag]\n---\n", path_in_repo="README.md", repo_id=repo)
+    assert [info.id for info in api.list_models(filter="hidden-tag")] == [repo]
+    for stranger, token in ((other_api, "hf_bob"), (anonymous_api, None)):
+        assert list(stranger.list_models(filter="hidden-tag")) == list(stranger.list_models(search=repo)) == []
+        pages, path = 0, "/api/models?limit=1"
+        while path:
+            answer = request_hub("GET", path, token=token)
+            pages, link = pages + 1, answer.headers.get("Link", "")
+            path = link[link.index("/api") : link.index(">")] if link else None
+        assert pages == max(1, len(list(stranger.list_models())))
+
+
+# ---- cards and configurations that anybody may write
+
+BROKEN = [  # and so of no metadata
+    "a: &x [1]\nb: *x",
+    "- a list",
+    "5",
+    "x: " + "[" * 40 + "]" * 40,
+    "x: " + "[" * 50_000,
+    "\n".join("  " * n + "a:" for n in range(40)),
+    "x: [" + "a," * 60_000 + "]",
+    "x: '" + "a" * 1_100_000 + "'",
+    "x: \0",
+    "x: !!python/object/apply:os.system [id]",
+    "? [a]\n: b",
+]
+ODD = {  # card: its tags
+    "tags: {a: b}": [],
+    "tags: 5": ["5"],
+    "tags: word": ["word"],
+    "tags: [[a], {b: c}, null, true, 1, ok]": ["1", "ok"],
+    "license: {a: b}": [],
+    "license: [mit, {a: b}]": ["license:mit"],
+    "datasets: 7": ["dataset:7"],
+    "datasets: [null, {a: 1}, x]": ["dataset:x"],
+    "language: no": ["no"],
+    "pipeline_tag: [a]": ["a"],
+    "pipeline_tag: {}": [],
+    "library_name: {a: b}": [],
+    "base_model: [{a: b}]": [],
+    "model-index: 5": [],
+    "model-index: [{name: x, results: [{task: {}, dataset: {}, metrics: [], source: 5}]}]": [],
+    "self: 1\nignore_metadata_errors: true": [],
+    "x: .inf\ny: .nan\nz: 1.0e+999": [],
+    f"x: {'9' * 5000}\ny: 0x{'f' * 5000}\n1: z": [],
+    f"x: {'1:' * 2000}1": [],
+    "x: 2001-99-99\ny: !!int z\nz: !!bool z": [],
+    'x: !!binary "//8="\ny: !!set {a}': [],
+    "2001-01-01: x\nnull: y\n[a: b]: z": None,
+    "gated: 5\nprivate: 5\nid: alice/other\ntags: [ok]\nauthor: 5\nsha: 5": ["ok"],
+}
+CONFIGS = [
+    "[]",
+    "5",
+    "null",
+    "{",
+    "[" * 50_000,
+    '{"a":' * 40 + "1" + "}" * 40,
+    '{"model_type": {"a": 1}}',
+    '{"a": "\\ud800"}',
+]
+CONFIGS += [
+    '{"a": [NaN, Infinity, 1e999]}',
+    '{"a": ' + "9" * 5000 + "}",
+    '{"a": [' + "{}," * 60_000 + "{}]}",
+    "\ufeff{}",
+]
+CONFIGS += ['{"a": "' + "x" * 1_100_000 + '"}']
+
+
+def written(request_hub, repo, kind, **files):
+    values = [
+        {"path": path.replace("_", "."), "content": base64.b64encode(text).decode()} for path, text in files.items()
+    ]
+    lines = [{"key": "header", "value": {"summary": "x"}}, *({"key": "file", "value": value} for value in values)]
+    body = "\n".join(map(json.dumps, lines))
+    assert request_hub("POST", f"/api/{kind}s/{repo}/commit/main", token="hf_alice", body=body).status == 200
+
+
+def test_no_card_breaks_what_clients_are_told(api, request_hub, new_repo, caplog):
+    model, dataset, good = new_repo(), new_repo("dataset"), new_repo()
+    api.upload_file(path_or_fileobj=b"---\ntags: [good-card]\n---\n", path_in_repo="README.md", repo_id=good)
+    for card in [*BROKEN, *ODD]:
+        for repo, kind in ((model, "model"), (dataset, "dataset")):
+            written(request_hub, repo, kind, README_md=f"---\n{card}\n---\ntext".encode())
+        told = api.model_info(model)
+        if card in BROKEN:
+            assert told.tags == ["region:us"] and not told.card_data, card
+        elif ODD[card] is not None:
+            assert told.tags == [*ODD[card], "region:us"], card
+        assert (told.id, told.private, told.author) == (model, False, "alice")
+        assert api.dataset_info(dataset).id == dataset
+        assert model in [each.id for each in api.list_models(full=True, cardData=True)]
+        assert dataset in [each.id for each in api.list_datasets(full=True)]
+        assert [each.id for each in api.list_models(filter="good-card")] == [good]
+    assert not [record for record in caplog.records if record.name.startswith("hf_dd")]
+
+
+def test_no_config_breaks_what_clients_are_told(api, request_hub, new_repo, caplog):
+    repo = new_repo()
+    for config in CONFIGS:
+        written(request_hub, repo, "model", config_json=config.encode())
+        assert isinstance(api.model_info(repo).config, dict)
+        assert repo in [each.id for each in api.list_models(full=True, fetch_config=True)]
+    written(request_hub, repo, "model", config_json=b'{"model_type": "x", "a": [NaN, 1e999, 1.5]}')
+    assert api.model_info(repo).config == {"model_type": "x", "a": [None, None, 1.5]}
+    assert not caplog.records
+
+
+def test_the_client_is_told_what_is_wrong_with_a_card(api, new_repo):
+    for card, told in (("a: &x 1\nb: *x", "aliases"), ("x: " + "[" * 40 + "]" * 40, "levels"), ("- a", "mapping")):
+        with pytest.raises(ValueError, match=told):
+            api.upload_file(
+                path_or_fileobj=f"---\n{card}\n---\n".encode(), path_in_repo="README.md", repo_id=new_repo()
+            )
