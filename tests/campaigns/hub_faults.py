@@ -367,10 +367,9 @@ def push_data() -> None:
         digits_rows(),
         datasets.Features(image=datasets.Image(), label=datasets.ClassLabel(num_classes=10)),
     )
-    files = {
-        "README.md": b"---\nlicense: mit\nconfigs:\n- config_name: default\n  data_files:\n"
-        b"  - split: train\n    path: data/train-*\n  - split: test\n    path: data/test-*\n- config_name: other\n  data_files: x/*\n---\n"
-    }
+    splits = b"  - split: train\n    path: data/train-*\n  - split: test\n    path: data/test-*\n"
+    configs = b"- config_name: default\n  data_files:\n" + splits + b"- config_name: other\n  data_files: x/*\n"
+    files = {"README.md": b"---\nlicense: mit\nconfigs:\n" + configs + b"---\n"}
     for split, which in (("train", slice(0, 3)), ("test", slice(3, 4))):
         chosen = [row for label in range(10) for row in images[images[:, -1] == label][which]]
         pixels = [Image.fromarray((row[:-1] * 15).astype("uint8").reshape(8, 8)) for row in chosen]
