@@ -461,14 +461,13 @@ def publish(
         create_repo(repo_id, repo_type, private)
         try:
             commit = push_files(folder, repo_id, repo_type, files, message, branch, create_pr)
-            if not holds(
-                Pin(repo_id, name or "main", commit.oid), repo_type, folder
-            ):  # of files that were there already
+            pin = Pin(repo_id, name or commit.pr_revision, commit.oid)
+            if not holds(pin, repo_type, folder):  # the client gives the newest one where nothing was to be changed
                 raise Outrun(f"{repo_type} {repo_id}: somebody else pushed meanwhile; run the push again.")
             if create_pr:
-                return Publication(Pin(repo_id, commit.pr_revision, commit.oid), commit.commit_url, commit.pr_url)
+                return Publication(pin, commit.commit_url, commit.pr_url)
             create_tag(repo_id, repo_type, name, commit.oid)
-            return Publication(Pin(repo_id, name, commit.oid), commit.commit_url)
+            return Publication(pin, commit.commit_url)
         except Outrun:
             if attempt == ATTEMPTS - 1:
                 raise

@@ -676,9 +676,10 @@ def test_a_note_that_pins_a_commit_that_is_not_there(refused, api, tiny_teachers
     refused("--clom", "ce", "--teacher_pool", made.slug, words=[made.items[0].repo_id, "00000000", "no such"])
 
 
-def test_a_note_that_the_hub_would_not_take(api, unique):
+def test_a_note_that_the_hub_would_not_take(api, tiny_teachers, unique):
     repo = unique()
     api.create_repo(repo)
+    api.upload_folder(repo_id=repo, folder_path=next(tiny_teachers.folders[0].glob("epoch-*")))
     for number in range(11):
         api.create_tag(repo, tag=f"epoch-{number}")
     title = "Too many revisions"

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     import datasets
 
 ABOUT = ("README.md", ".huggingface.yaml", "dataset_infos.json")  # what says which files a repository's splits are
+ELSEWHERE = re.compile(r"(^|/)\.|^/|:")  # in a pattern of files that isn't one of names below a folder alone
 SAVED = ("dataset_dict.json", "state.json")  # of `save_to_disk`, in a folder
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".gif"}
 LABEL_NAMES = ("label", "labels", "target", "targets", "class", "category", "fine_label")
@@ -450,11 +451,11 @@ def files_of(folder: Path, configuration: str | None) -> list[str] | None:
     if not listed or any((folder / name).is_file() for name in ABOUT[1:]):
         return None
     named = {each["config_name"]: each for each in listed}
-    default = [name for name, each in named.items() if each.get("default") or name == "default"]
-    needed = [next(iter(named)), configuration or next(iter(default), next(iter(named)))]
-    patterns = [pattern for name in needed for pattern in texts_of(named.get(name, {}).get("data_files"))]
-    simple = all(not re.search(r"(^|/)\.|^/|:", pattern) for pattern in patterns)
-    return [*ABOUT, *patterns] if simple and all("data_files" in named.get(name, {}) for name in needed) else None
+    default = next((name for name, each in named.items() if each.get("default") or name == "default"), None)
+    needed = [each for name, each in named.items() if name in (next(iter(named)), configuration or default)]
+    patterns = [pattern for each in needed for pattern in texts_of(each.get("data_files"))]
+    simple = all(each.get("data_files") for each in needed) and not any(map(ELSEWHERE.search, patterns))
+    return [*ABOUT, *patterns] if simple else None
 
 
 def texts_of(value: Any) -> list[str]:

@@ -52,7 +52,9 @@ def study(config: StudyConfig | None = None, **options: Any) -> Path:
     folder = Path(config.output_dir)
     if config.push_to_hub:  # a missing token or a taken tag shows now, not after the study
         place = hub.full_repo_id(config.hub_dataset_id or folder.name)
-        hub.require_free(place, "dataset", tag=config.hub_tag, private=config.hub_private_repo)
+        finished = (folder / "README.md").is_file()  # and its tag may be that of a push whose answer was lost
+        check = hub.require_pushable if finished else hub.require_free
+        check(place, "dataset", tag=config.hub_tag, private=config.hub_private_repo)
     teachers = teacher_jobs(plan.teachers)
     check_named(plan, teachers)
     pools = pool_jobs(plan.pools, teachers)

@@ -97,6 +97,7 @@ def preload() -> None:
     import pyarrow.parquet  # noqa: F401
     import safetensors.torch  # noqa: F401
     import torch
+    import torch._dynamo  # of the first optimizer
     from datasets.packaged_modules.parquet import parquet  # noqa: F401
 
     import hf_dd.artefacts.distilled_folder
