@@ -144,7 +144,7 @@ def _encoded(split: "datasets.Dataset", column: str) -> "datasets.Dataset":
     import datasets
 
     if isinstance(split.features[column], (datasets.Array2D, datasets.Array3D)):
-        return split.with_format("numpy")
+        return split.with_format("numpy", dtype=np.uint8)
     return split.cast_column(column, datasets.Image(decode=False))
 
 

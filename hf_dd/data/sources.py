@@ -7,6 +7,7 @@ import hashlib
 import importlib.metadata
 import json
 import math
+import os
 import zlib
 from collections import Counter
 from collections.abc import Sequence
@@ -389,8 +390,9 @@ def load_splits(place: hub.Place, config: DataConfig) -> "datasets.DatasetDict":
 
     path, pin = place.path, place.pin
     what = f"Data set {pin or path}"
-    if place.local:
-        require_readable(Path(path))
+    if place.local:  # a name like 'text' alone would be that of a reader
+        path = str(Path(path).resolve())
+        require_readable(path)
     try:
         if place.local and any((Path(path) / name).is_file() for name in ("dataset_dict.json", "state.json")):
             saved = datasets.load_from_disk(path)
@@ -410,11 +412,19 @@ def load_splits(place: hub.Place, config: DataConfig) -> "datasets.DatasetDict":
         raise DataError(f"{what} can't be read: {text}{hint}") from error
 
 
-def require_readable(folder: Path) -> None:
-    """Raise DataError where `datasets` would read other files than those of a folder, or none."""
-    path = str(folder.resolve())
+def require_readable(path: str) -> None:
+    """Raise DataError where `datasets` would read other files than those of a folder, or pass over some."""
     if found := [sign for sign in ("[", "]", "*", "?", "::", "://") if sign in path]:
         raise DataError(
             f"{path} can't be read: load_dataset takes {' '.join(found)} in a path for a pattern. Move it to a path "
             "without."
         )
+    for place, _, names in os.walk(path):
+        below = os.path.relpath(place, path)
+        passed_over = "\n" in below or any(part.startswith("__") for part in below.split(os.sep))
+        for name in names:
+            if (passed_over or "\n" in name) and name[0] != "." and Path(name).suffix.lower() in IMAGE_SUFFIXES:
+                raise DataError(
+                    f"{path} holds {os.path.join(below, name)!r}, which load_dataset passes over: names with line "
+                    "breaks, and of folders with two underscores before them. Give it another name, or remove it."
+                )
