@@ -197,7 +197,10 @@ def _each_row(
             try:
                 found.append(function(_open(record)))
             except Exception as error:  # PIL's decoders raise nearly everything on damaged bytes
-                raise DataError(f"Split {name!r}, row {row}: the image can't be decoded ({error}).") from error
+                reason = str(error).split(" <_io")[0]
+                path = record.get("path") if isinstance(record, dict) else None
+                file = f" ({path})" if path else ""
+                raise DataError(f"Split {name!r}, row {row}{file}: the image can't be decoded ({reason}).") from error
         return found
 
     with ThreadPoolExecutor() as pool:
