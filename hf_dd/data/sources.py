@@ -33,7 +33,8 @@ if TYPE_CHECKING:
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".gif"}
 LABEL_NAMES = ("label", "labels", "target", "targets", "class", "category", "fine_label")
 TEST_SPLITS = ("test", "validation", "valid", "val")
-MOST_UNPACKED = 100  # bytes of images that a byte of a gzipped file may become: real ones come to 10
+# Bytes of images that a byte of a gzipped file may become, beyond so many: real ones come to 10.
+MOST_UNPACKED, MOST_UNPACKED_ALWAYS = 100, 2**28
 FASHION_MNIST = "514d52e504140973c60ce7ce8a69e801"  # fingerprint of the original files, classes unnamed
 FASHION_MNIST_CLASSES = "T-shirt/top,Trouser,Pullover,Dress,Coat,Sandal,Shirt,Sneaker,Bag,Ankle boot".split(",")
 
@@ -223,7 +224,7 @@ def read_idx(path: Path, dimensions: int) -> np.ndarray:
                     f"{header[:4].hex()!r}, not {magic.hex()!r}, or ends in its header."
                 )
             shape = tuple(np.frombuffer(header, ">u4", dimensions, offset=4).tolist())
-            most = max(2**28, path.stat().st_size * MOST_UNPACKED)
+            most = max(MOST_UNPACKED_ALWAYS, path.stat().st_size * MOST_UNPACKED)
             content = file.read(min(math.prod(shape), most) + 1)
     except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"{path} can't be read: {error}") from error

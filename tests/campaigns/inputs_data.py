@@ -563,7 +563,8 @@ def foreign(case: Case) -> str:
     path = case.folder / "set.pt"
     what = rng.choice([
         "dc", "idc", "dict", "mtt", "uint8", "int64", "float64", "half", "bfloat16", "one hot", "logits",
-        "float labels", "uint8 labels", "column of labels", "folders", "numbered folders", "padded folders", "parquet", "nested",
+        "float labels", "uint8 labels", "column of labels", "folders", "numbered folders", "padded folders",
+        "parquet", "nested",
         "tracked", "strided",
     ])  # fmt: skip
     case.images, case.near = dict(zip("abc", groups, strict=True)), 1
