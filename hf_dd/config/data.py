@@ -30,6 +30,7 @@ class DataConfig(Options):
         None,
         "Side in pixels that every image is brought to (cover, then centre crop); as they are if not given.",
         at_least=1,
+        at_most=8192,
     )
     image_memory_gb: float = data(
         8.0,

@@ -144,7 +144,7 @@ def _encoded(split: "datasets.Dataset", column: str) -> "datasets.Dataset":
     import datasets
 
     if isinstance(split.features[column], (datasets.Array2D, datasets.Array3D)):
-        return split.with_format("numpy")
+        return split.with_format("numpy", dtype=np.uint8)
     return split.cast_column(column, datasets.Image(decode=False))
 
 
@@ -197,7 +197,10 @@ def _each_row(
             try:
                 found.append(function(_open(record)))
             except Exception as error:  # PIL's decoders raise nearly everything on damaged bytes
-                raise DataError(f"Split {name!r}, row {row}: the image can't be decoded ({error}).") from error
+                reason = str(error).split(" <_io")[0]
+                path = record.get("path") if isinstance(record, dict) else None
+                file = f" ({path})" if path else ""
+                raise DataError(f"Split {name!r}, row {row}{file}: the image can't be decoded ({reason}).") from error
         return found
 
     with ThreadPoolExecutor() as pool:

@@ -37,7 +37,8 @@ SAVED = ("dataset_dict.json", "state.json")  # of `save_to_disk`, in a folder
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".gif"}
 LABEL_NAMES = ("label", "labels", "target", "targets", "class", "category", "fine_label")
 TEST_SPLITS = ("test", "validation", "valid", "val")
-MOST_UNPACKED = 100  # bytes of images that a byte of a gzipped file may become: real ones come to 10
+# Bytes of images that a byte of a gzipped file may become, beyond so many: real ones come to 10.
+MOST_UNPACKED, MOST_UNPACKED_ALWAYS = 100, 2**28
 FASHION_MNIST = "514d52e504140973c60ce7ce8a69e801"  # fingerprint of the original files, classes unnamed
 FASHION_MNIST_CLASSES = "T-shirt/top,Trouser,Pullover,Dress,Coat,Sandal,Shirt,Sneaker,Bag,Ankle boot".split(",")
 
@@ -227,7 +228,7 @@ def read_idx(path: Path, dimensions: int) -> np.ndarray:
                     f"{header[:4].hex()!r}, not {magic.hex()!r}, or ends in its header."
                 )
             shape = tuple(np.frombuffer(header, ">u4", dimensions, offset=4).tolist())
-            most = max(2**28, path.stat().st_size * MOST_UNPACKED)
+            most = max(MOST_UNPACKED_ALWAYS, path.stat().st_size * MOST_UNPACKED)
             content = file.read(min(math.prod(shape), most) + 1)
     except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"{path} can't be read: {error}") from error
@@ -398,8 +399,9 @@ def load_splits(place: hub.Place, config: DataConfig) -> "datasets.DatasetDict":
 
     path, pin = place.path, place.pin
     what = f"Data set {pin or path}"
-    if place.local:
-        require_readable(Path(path))
+    if place.local:  # a name like 'text' alone would be that of a reader
+        path = str(Path(path).resolve())
+        require_readable(path)
     try:
         if pin:
             return load_pinned(pin, config.dataset_config)
@@ -465,11 +467,19 @@ def texts_of(value: Any) -> list[str]:
     return [value] if isinstance(value, str) else [text for each in value or () for text in texts_of(each)]
 
 
-def require_readable(folder: Path) -> None:
-    """Raise DataError where `datasets` would read other files than those of a folder, or none."""
-    path = str(folder.resolve())
+def require_readable(path: str) -> None:
+    """Raise DataError where `datasets` would read other files than those of a folder, or pass over some."""
     if found := [sign for sign in ("[", "]", "*", "?", "::", "://") if sign in path]:
         raise DataError(
             f"{path} can't be read: load_dataset takes {' '.join(found)} in a path for a pattern. Move it to a path "
             "without."
         )
+    for place, _, names in os.walk(path):
+        below = os.path.relpath(place, path)
+        passed_over = "\n" in below or any(part.startswith("__") for part in below.split(os.sep))
+        for name in names:
+            if (passed_over or "\n" in name) and name[0] != "." and Path(name).suffix.lower() in IMAGE_SUFFIXES:
+                raise DataError(
+                    f"{path} holds {os.path.join(below, name)!r}, which load_dataset passes over: names with line "
+                    "breaks, and of folders with two underscores before them. Give it another name, or remove it."
+                )

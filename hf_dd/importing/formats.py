@@ -115,10 +115,10 @@ def read_foreign(config: ImportConfig) -> ForeignSet:
 
 def _read_file(path: Path, config: ImportConfig) -> ForeignSet:
     if path.suffix in (".npz", ".npy"):
-        entries = ", ".join(f"torch.from_numpy(a[{key!r}])" for key in ("images", "labels"))
+        entries = ["a['images']", "a['labels']"] if path.suffix == ".npz" else ["a", "labels"]
         raise DataError(
-            f"{path} is a file of numpy, which isn't read: save its arrays as tensors, as in "
-            f"a = np.load({path.name!r}); torch.save([{entries}], 'set.pt')"
+            f"{path} is a file of numpy, which isn't read: save its images and labels as tensors, as in "
+            f"a = np.load({str(path)!r}); torch.save([torch.tensor(x) for x in ({', '.join(entries)})], 'set.pt')"
         )
     content = load_tensors(path)
     form = _format_of(content, path) if config.format == "auto" else config.format

@@ -2,9 +2,11 @@ import gzip
 import importlib.metadata
 import io
 import os
+import re
 import struct
 import subprocess
 import sys
+import zlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -19,7 +21,7 @@ from PIL import Image
 from hf_dd import hub
 from hf_dd.config import DataConfig
 from hf_dd.core.seeding import generator
-from hf_dd.data import decoding, stored_images
+from hf_dd.data import decoding, sources, stored_images
 from hf_dd.data.batches import CHUNK_PIXELS_ON_CPU, StoredImages, in_blocks, in_chunks
 from hf_dd.data.image_data import channel_statistics, load_data
 from hf_dd.data.sources import digits_rows, read_dataset
@@ -680,3 +682,246 @@ def test_chunks_hold_every_chosen_image_once_and_in_order(count, side, whole):
         assert len(lengths) <= 1
     elif lengths:
         assert max(lengths) - min(lengths) <= 1 and max(lengths) * side * side <= max(CHUNK_PIXELS_ON_CPU, side * side)
+
+
+# --- what is read by a rule, and what is said of it
+
+
+def levels(data, row=0):
+    return data.train.images[row].flatten(1).unique(dim=1).tolist()
+
+
+def varied(*contents):
+    """These images and one that differs, so that a set isn't constant."""
+    return table([*contents, encode(grey(77))], [0] * len(contents) + [1])
+
+
+def test_what_is_transparent_is_laid_on_white(tmp_path):
+    half = Image.new("RGBA", (4, 4), (0, 100, 200, 128))
+    grey_alpha = Image.new("LA", (4, 4), (10, 0))
+    palette = Image.new("P", (4, 4), 1)
+    palette.putpalette([1, 2, 3, 40, 50, 60] + [0] * 762)
+    contents = [encode(half), encode(grey_alpha), encode(palette, transparency=1), encode(palette)]
+    contents.append(encode(grey(9), transparency=9))
+    folder = write_parquet(tmp_path / "glass", train=varied(*contents))
+    data = load(folder)
+    seen = [image.flatten(1)[:, 0].tolist() for image in data.train.images]
+    assert seen[0] == pytest.approx([127, 177, 227], abs=1)
+    assert seen[1:] == [[255] * 3, [255] * 3, [40, 50, 60], [255] * 3, [77] * 3]
+    assert data.notes == ("4 of 6 training images have a channel or a colour of transparency and were laid on white.",)
+    assert load(folder).notes == data.notes  # from the cache, too
+    ink = [np.dstack([grey(0)] * 3 + [np.full((4, 4), alpha, np.uint8)]) for alpha in (0, 255)]
+    data = load(write_parquet(tmp_path / "ink", train=table([encode(Image.fromarray(each)) for each in ink], [0, 1])))
+    assert [levels(data, row) for row in (0, 1)] == [[[255]] * 3, [[0]] * 3]
+    clear = [Image.merge("LA", [Image.new("L", (4, 4), value), Image.new("L", (4, 4), 255)]) for value in (3, 4)]
+    data = load(write_parquet(tmp_path / "clear", train=table([encode(each) for each in clear], [0, 1])))
+    assert data.channels == 1 and data.train.images[:, 0, 0, 0].tolist() == [3, 4]
+
+
+@pytest.mark.parametrize(("bits", "form"), [(8, "PNG"), (10, "TIFF"), (12, "PNG"), (14, "PNG"), (16, "TIFF")])
+def test_levels_of_16_bits_are_scaled_by_the_bits_in_use(tmp_path, bits, form):
+    white = 2**bits - 1
+    values = np.linspace(0, white, 16).round().astype(np.uint16).reshape(4, 4)
+    folder = write_parquet(tmp_path / "deep", train=varied(encode(Image.fromarray(values), form)))
+    data = load(folder)
+    assert data.train.images[0, 0].flatten().tolist() == [17 * step for step in range(16)]
+    assert data.notes[0].endswith(f"have grey levels of 16 bits and were scaled to 8, with {white} as white.")
+
+
+def test_a_test_image_brighter_than_the_training_images_bits_is_named(tmp_path):
+    dark, bright = (encode(Image.fromarray(np.full((4, 4), level, np.uint16))) for level in (4000, 5000))
+    folder = write_parquet(tmp_path / "bright", train=varied(dark), test=table([bright], [0]))
+    with pytest.raises(DataError, match="Split 'test', row 0: .*a level of 5000, where .* brightest is 4095"):
+        load(folder)
+
+
+def png_chunks(*chunks):
+    parts = [struct.pack(">I", len(c)) + kind + c + struct.pack(">I", zlib.crc32(kind + c)) for kind, c in chunks]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
+
+
+def deep_colour(level):
+    raw = b"".join(b"\0" + np.full((4, 3), level, ">u2").tobytes() for _ in range(4))
+    header = struct.pack(">IIBBBBB", 4, 4, 16, 2, 0, 0, 0)
+    return png_chunks((b"IHDR", header), (b"IDAT", zlib.compress(raw)), (b"IEND", b""))
+
+
+def test_colours_of_16_bits_of_which_few_are_in_use_are_refused(tmp_path):
+    folder = write_parquet(tmp_path / "few", train=table([deep_colour(4095), deep_colour(100)], [0, 1]))
+    with pytest.raises(DataError, match="brightest is 15 of 255: save them with 8 bits for each colour"):
+        load(folder)
+    data = load(write_parquet(tmp_path / "all", train=table([deep_colour(65535), deep_colour(256)], [0, 1])))
+    assert data.train.images[:, 0, 0, 0].tolist() == [255, 1]
+    assert data.notes == ("2 of 2 training images have colours of 16 bits, of which the upper 8 were read.",)
+
+
+def test_the_first_of_several_frames_is_taken(tmp_path):
+    frames = [Image.fromarray(colour(value)) for value in (5, 200)]
+    content = encode(frames[0], "PNG", save_all=True, append_images=frames[1:])
+    data = load(write_parquet(tmp_path / "frames", train=varied(content)))
+    assert data.train.images[0].unique().tolist() == [5]
+    assert data.notes == ("1 of 2 training images have several frames, of which the first was taken.",)
+
+
+def test_sizes_of_which_none_is_that_of_half_need_one_and_the_advice_works(tmp_path):
+    images = [encode(np.arange(height * 9).reshape(height, 9)) for height in (3, 5, 6, 6, 7)]
+    folder = write_parquet(tmp_path / "sizes", train=table(images, [0, 1, 0, 1, 0]))
+    with pytest.raises(DataError, match="5 training images have 4 sizes, from 9×3 to 9×7") as refused:
+        load(folder)
+    size = int(re.search(r"--image_size (\d+)\.", str(refused.value))[1])
+    data = load(folder, image_size=size)
+    assert size == 6 and data.image_size == (6, 6)
+    assert data.notes[0].startswith("5 of 5 training images were scaled until they cover 6×6 pixels")
+
+
+@pytest.mark.parametrize("value", [0, 200])
+def test_images_that_are_all_alike_are_refused(tmp_path, value):
+    content = encode(np.dstack([grey(255)] * 3 + [np.tri(4, dtype=np.uint8) * value]))
+    with pytest.raises(DataError, match="4 training images of alike are all alike .* each pixel 255 of 255"):
+        load(write_parquet(tmp_path / "alike", train=table([content] * 4, [0, 1, 0, 1])))
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (png_chunks((b"IHDR", struct.pack(">IIBBBBB", 9000, 9000, 8, 0, 0, 0, 0)), (b"IEND", b"")), "9000×9000"),
+        (png_chunks((b"IHDR", struct.pack(">IIBBBBB", 2**31 - 1, 2**20, 8, 0, 0, 0, 0))), "pixels"),
+        (encode(colour(1), "EPS"), "by running its code"),
+        (b"", "cannot identify image file"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
+def test_an_image_that_must_not_be_decoded_is_named(tmp_path, content, reason):
+    with pytest.raises(DataError, match=f"row 1: the image can't be decoded .*{reason}"):
+        load(write_parquet(tmp_path / "bad", train=table([encode(grey(1)), content], [0, 1])))
+    for name, own in (("cat", encode(grey(1))), ("dog", content)):
+        (tmp_path / "files" / name).mkdir(parents=True)
+        (tmp_path / "files" / name / "0.png").write_bytes(own)
+    with pytest.raises(DataError, match=r"row 1 \(.*dog/0.png\)"):
+        load(tmp_path / "files")
+
+
+def test_a_row_that_names_a_pipe_is_not_read_for_ever(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    rows = [{"bytes": encode(grey(1)), "path": None}, {"bytes": None, "path": str(tmp_path / "pipe")}]
+    features = datasets.Features({"image": datasets.Image(decode=False), "label": datasets.ClassLabel(names=NAMES)})
+    split = datasets.Dataset.from_dict({"image": rows, "label": [0, 1]}, features=features)
+    with pytest.raises(DataError, match="row 1 .*its file isn't there"):
+        read_dataset(datasets.DatasetDict(train=split), DataConfig(), "pipes")
+
+
+PIXELS = [np.arange(16, dtype=np.uint8).reshape(4, 4) + start for start in (0, 50)]
+
+
+@pytest.mark.parametrize(
+    ("feature", "values"),
+    [
+        (datasets.Value("binary"), [encode(each) for each in PIXELS]),
+        (datasets.Array2D((4, 4), "uint8"), PIXELS),
+        (datasets.Array3D((4, 4, 1), "uint8"), [each[..., None] for each in PIXELS]),
+        (datasets.Array3D((1, 4, 4), "uint8"), [each[None] for each in PIXELS]),
+    ],
+)
+def test_bytes_and_arrays_are_images(tmp_path, feature, values):
+    features = datasets.Features({"picture": feature, "label": datasets.ClassLabel(names=NAMES)})
+    split = datasets.Dataset.from_dict({"picture": values, "label": [0, 1]}, features=features)
+    for options in ({}, {"image_column": "picture"}):
+        data = load(write_parquet(tmp_path / "drawn", train=split), **options)
+        assert data.train.images[:, 0].tolist() == [each.tolist() for each in PIXELS]
+
+
+def test_whole_numbers_stored_as_floats_are_labels(tmp_path):
+    images = [encode(grey(value)) for value in (1, 2, 3)]
+    data = load(write_parquet(tmp_path / "whole", train=table(images, [2.0, 10.0, 2.0], datasets.Value("float64"))))
+    assert data.class_names == ["2", "10"] and data.train.labels.tolist() == [0, 1, 0]
+    for bad in (2.5, float("inf")):
+        split = table(images, [2.0, bad, 2.0], datasets.Value("float64"))
+        with pytest.raises(DataError, match=f"Column 'label' holds fractions, such as {bad:g}"):
+            load(write_parquet(tmp_path / "part", train=split))
+    split = table(images, [2.0, float("nan"), 2.0], datasets.Value("float64"))
+    with pytest.raises(DataError, match="1 of the 3 images of split 'train' have no label"):
+        load(write_parquet(tmp_path / "nan", train=split))
+
+
+def test_columns_of_lists_and_texts_name_a_way_out_that_works(tmp_path):
+    images = [encode(grey(value)) for value in (1, 2)]
+    split = table(images, [[1], [0]], datasets.List(datasets.Value("int64"))).rename_column("label", "labels")
+    for options in ({}, {"label_column": "labels"}):
+        with pytest.raises(DataError, match="'labels' holds lists") as refused:
+            load(write_parquet(tmp_path / "lists", train=split), **options)
+    advice = re.search(r"dataset\.map\(.*\), and", str(refused.value))[0].removesuffix(", and")
+    done = eval(advice, {"dataset": split})
+    assert load(write_parquet(tmp_path / "lists", train=done)).train.labels.tolist() == [1, 0]
+
+    for place, content in enumerate(images):
+        (tmp_path / f"{place}.png").write_bytes(content)
+    paths = [str(tmp_path / f"{place}.png") for place in range(2)]
+    split = datasets.Dataset.from_dict({"file": paths, "label": [0, 1]})
+    with pytest.raises(DataError, match="If 'file' holds paths") as refused:
+        load(write_parquet(tmp_path / "paths", train=split), image_column="file")
+    done = eval(
+        re.search(r"dataset\.cast_column\(.*\)\)", str(refused.value))[0], {"dataset": split, "datasets": datasets}
+    )
+    assert load(write_parquet(tmp_path / "paths", train=done)).train.images[:, 0, 0, 0].tolist() == [1, 2]
+
+
+def image_folder(folder, names=NAMES):
+    for place, name in enumerate(names):
+        (folder / name).mkdir(parents=True)
+        for value in (1, 2):
+            (folder / name / f"{value}.png").write_bytes(encode(grey(10 * place + value)))
+    return folder
+
+
+def test_a_loose_image_beside_class_folders_is_named_and_moving_it_helps(tmp_path):
+    folder = image_folder(tmp_path / "pets")
+    (folder / "cover.png").write_bytes(encode(grey(5)))
+    with pytest.raises(DataError, match="from folders, but cover.png lie beside these: move them away"):
+        load(folder)
+    (folder / "cover.png").unlink()
+    assert load(folder).class_names == NAMES
+    with pytest.raises(DataError, match="one for each class, and two of them at least"):
+        load(image_folder(tmp_path / "one", ["cat"]))
+
+
+@pytest.mark.parametrize("name", ["a[b]", "x*", "what?", "u::v"])
+def test_a_folder_whose_path_is_a_pattern_is_refused_and_moving_it_helps(tmp_path, name):
+    folder = image_folder(tmp_path / name)
+    with pytest.raises(DataError, match="for a pattern. Move it"):
+        load(folder)
+    assert load(folder.rename(tmp_path / "plain@v1")).class_names == NAMES
+
+
+@pytest.mark.parametrize("name", ["b\nx", "__b"])
+def test_a_class_that_datasets_passes_over_is_refused(tmp_path, name):
+    with pytest.raises(DataError, match="which load_dataset passes over.*another name"):
+        load(image_folder(tmp_path / "pets", ["a", name, "c"]))
+    image_folder(tmp_path / "junk", ["a", "b"])
+    (tmp_path / "junk" / "__MACOSX").mkdir()
+    (tmp_path / "junk" / "__MACOSX" / "._1.png").write_bytes(b"junk")
+    assert load(tmp_path / "junk").class_names == ["a", "b"]
+
+
+def test_a_folder_called_like_a_reader_is_read_as_a_folder(tmp_path, monkeypatch):
+    image_folder(tmp_path / "text")
+    monkeypatch.chdir(tmp_path)
+    assert load("text").class_names == NAMES and load("text").name == "text"
+
+
+@pytest.mark.parametrize("matter", ["license: [", "- a\n- b", "a: b: c"])
+def test_a_card_with_broken_yaml_is_named_and_removing_it_helps(tmp_path, matter):
+    folder = image_folder(tmp_path / "pets")
+    (folder / "README.md").write_text(f"---\n{matter}\n---\n")
+    with pytest.raises(DataError, match="pets can't be read: .*README.md, or remove that file"):
+        load(folder)
+    (folder / "README.md").unlink()
+    assert load(folder).class_names == NAMES
+
+
+def test_a_gzipped_file_that_unpacks_to_more_than_images_do_is_cut_off(tmp_path, monkeypatch):
+    folder = write_mnist(tmp_path / "idx")
+    header = bytes((0, 0, 8, 3)) + struct.pack(">3I", 10**6, 28, 28)
+    (folder / "train-images-idx3-ubyte.gz").write_bytes(gzip.compress(header + bytes(10**7)))
+    monkeypatch.setattr(sources, "MOST_UNPACKED_ALWAYS", 10**6)
+    with pytest.raises(DataError, match=r"declares \(1000000, 28, 28\), but \d{7} bytes follow its header"):
+        load(folder)

@@ -5,6 +5,8 @@ import json
 import os
 import pickle
 import re
+import shlex
+import zipfile
 from pathlib import Path
 
 import datasets
@@ -12,14 +14,16 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from PIL import Image
 
 import hf_dd
 from hf_dd import cli
 from hf_dd.artefacts.distilled_folder import Artefact, load_distilled, push
 from hf_dd.config import DataConfig, ImportConfig
 from hf_dd.data.image_data import load_data
+from hf_dd.data.sources import digits_rows
 from hf_dd.errors import ConfigError, DataError, RunError
-from hf_dd.importing.class_order import judge, known_order
+from hf_dd.importing.class_order import in_words, judge, known_order
 from hf_dd.importing.formats import load_tensors
 from hf_dd.importing.normalisation import FIELD_STATISTICS, to_own_space, unwhitening
 from hf_dd.nn.tiles import decode_tiles
@@ -644,3 +648,140 @@ def test_the_command_line(native, tmp_path, capsys):
     assert capsys.readouterr().out == f"digits: DSA, 100 images, imported, in {folder}\n"
     assert Path(folder / "preview.png").is_file()
     assert Artefact.open(folder).load().features["label"].names == [str(digit) for digit in range(10)]
+
+
+# ------------------------------------------------------------------------------- numbers, parts, and what is advised
+
+
+def called(data, *names):
+    return dataclasses.replace(data, class_names=list(names))
+
+
+TEXT_ORDER = [str(number) for number in sorted(range(12), key=str)]  # as a folder of 0 … 11 is sorted
+
+
+def test_a_stated_order_is_of_names_where_all_are_names(digits):
+    twelve = called(digits, *TEXT_ORDER)
+    by_name = [TEXT_ORDER.index(str(number)) for number in range(12)]
+    assert known_order(None, twelve, [str(number) for number in range(12)])[0] == by_name
+    for order in (by_name, list(range(12)), by_name[::-1]):  # what is advised is parsed as it is meant
+        assert known_order(None, twelve, shlex.split(in_words(order, twelve)))[0] == order
+    assert in_words(by_name, twelve) == "0 1 2 3 4 5 6 7 8 9 10 11"
+    spaced = called(digits, "a b", "c'd", "$e")
+    assert in_words([2, 0, 1], spaced) == "2 0 1"
+    numbered = called(digits, "1", "2", "x y")
+    assert known_order(None, numbered, ["0", "1", "2"])[0] == [0, 1, 2]  # '0' is no class: they are indices
+    assert in_words([1, 0, 2], numbered) == "2 1 'x y'"
+    assert known_order(None, numbered, ["2", "1", "x y"])[0] == [1, 0, 2]
+    with pytest.raises(ConfigError, match="can be read in two ways"):
+        known_order(None, called(digits, "1", "0", "x"), ["0", "1", "2"])
+    for stated in (["0", "0", "x y"], ["-1", "1", "2"], ["1", "2"], ["1", "2", "x y", "x y"]):
+        with pytest.raises(ConfigError, match="--class_map"):
+            known_order(None, numbered, stated)
+
+
+def test_names_that_are_numbers_mean_these_numbers(digits):
+    twelve, animals = called(digits, *TEXT_ORDER), called(digits, *(f"animal {letter}" for letter in "abcdefghijkl"))
+    padded = [f"{number:05}" for number in range(12)]
+    for own in (TEXT_ORDER, padded, [f"new{number:03}" for number in range(12)]):
+        order, how = known_order(own, twelve, [])
+        assert [int(TEXT_ORDER[place]) for place in order] == [int(name.removeprefix("new")) for name in own]
+        assert how == "by name"
+        order, how = known_order(own, animals, [])
+        assert order == [int(name.removeprefix("new")) for name in own] and how == "by position"
+    from_one = [str(number + 1) for number in range(12)]
+    assert known_order(sorted(from_one), animals, [])[0] == [int(name) - 1 for name in sorted(from_one)]
+    with pytest.raises(DataError, match="aren't numbered 0 to 11.*--class_map"):
+        known_order([*padded[:-1], "00099"], animals, [])
+    with pytest.raises(DataError, match="are the same number"):
+        known_order([*TEXT_ORDER[:-1], "01"], animals, [])
+    assert known_order(["cat 1", "dog 2", "x"], called(digits, *"abc"), []) == ([0, 1, 2], "by position")
+
+
+def test_what_an_import_advises_is_parsed_as_it_is_meant(tmp_path, capsys):
+    """Labels are numbers of classes whose folders are sorted as text: the printed words bring each to its class."""
+    rows = digits_rows()
+    images = np.rint(rows[:, :-1] * (255 / 16)).astype(np.uint8).reshape(-1, 8, 8)
+    groups = [images[rows[:, -1] == label] for label in range(10)]
+    groups += [255 - groups[label] for label in (0, 1)]
+    for label, group in enumerate(groups):
+        (tmp_path / "src" / "train" / str(label)).mkdir(parents=True)
+        for place, image in enumerate(group):
+            Image.fromarray(image).save(tmp_path / "src" / "train" / str(label) / f"{place}.png")
+    chosen = torch.from_numpy(np.concatenate([group[:6] for group in groups])).float().div(255)[:, None]
+    torch.save([chosen, torch.arange(12).repeat_interleave(6)], tmp_path / "set.pt")
+    command = ["import", str(tmp_path / "set.pt"), "--dataset", str(tmp_path / "src")]
+    command += ["--output_dir", str(tmp_path / "out")]
+    with pytest.raises(SystemExit) as end:
+        cli.main(command)
+    advised = re.search(r"import it with (--class_map .*?);", end.value.code)[1]
+    cli.main([*command, *shlex.split(advised)])
+    made = datasets.load_dataset(str(tmp_path / "out"), split="train")
+    names = made.features["label"].names
+    assert [names[label] for label in made["label"]] == [str(label) for label in range(12) for _ in range(6)]
+
+
+@pytest.mark.parametrize(
+    "names", [["0", "1", "2"], ["00", "01"], ["best_0", "best_1"], ["best", "best_1"], ["0", "100"], ["a", "b"]]
+)
+def test_several_files_of_images_are_refused(native, import_it, tmp_path, names):
+    for place, name in enumerate(names):
+        write_mtt(tmp_path / "run", native.pixels[place :: len(names)], native.labels[place :: len(names)], name)
+    with pytest.raises(DataError, match=f"holds {len(names)} files of images .*name the one"):
+        import_it(tmp_path / "run")
+    with pytest.raises(DataError, match="name the one file of the set among .*images_"):
+        import_it(tmp_path)
+
+
+def test_files_of_numpy_are_refused_with_a_way_out_that_works(native, import_it, tmp_path, monkeypatch):
+    np.savez(tmp_path / "set.npz", images=native.own_space().numpy(), labels=native.labels.numpy())
+    with pytest.raises(DataError, match="is a file of numpy") as refused:
+        import_it(tmp_path / "set.npz")
+    monkeypatch.chdir(tmp_path)
+    exec(str(refused.value).split("as in ")[1], {"np": np, "torch": torch})
+    assert_same(import_it("set.pt"), native.own_space(), native.labels)
+    np.save(tmp_path / "set.npy", np.zeros(3))
+    with pytest.raises(DataError, match="torch.tensor"):
+        import_it(tmp_path / "set.npy")
+
+
+def packed(path, content):
+    """A file of tensors whose parts are compressed, one of them a bomb."""
+    torch.save(content, path)
+    with zipfile.ZipFile(path) as parts:
+        held = {name: parts.read(name) for name in parts.namelist()}
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as parts:
+        for name, each in held.items():
+            parts.writestr(name, each + bytes(2**22 if name.endswith("data/0") else 0))
+
+
+def test_a_file_that_unpacks_to_more_than_it_is_isnt_loaded(native, import_it, tmp_path):
+    packed(tmp_path / "bomb.pt", [native.pixels, native.labels])
+    with pytest.raises(DataError, match="its parts are .* bytes unpacked"):
+        import_it(tmp_path / "bomb.pt")
+    torch.save([torch.zeros(1).expand(10**9, 1, 8, 8), native.labels], tmp_path / "view.pt")
+    with pytest.raises(DataError, match=r"declares a tensor of the shape \(1000000000, 1, 8, 8\), and stores less"):
+        import_it(tmp_path / "view.pt")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda x: x > 0, "pixels of torch.bool"),
+        (lambda x: x.to(torch.complex64), "pixels of torch.complex64"),
+        (lambda x: torch.full_like(x, 0.25), "all 0.25"),
+        (lambda x: (x * 1000).abs().to(torch.uint16), "only 0 … 255 are images"),
+        (lambda x: x.to_sparse(), "sparse"),
+    ],
+)
+def test_tensors_that_are_no_images(native, import_it, tmp_path, change, message):
+    torch.save([change(native.pixels), native.labels], tmp_path / "set.pt")
+    with pytest.raises(DataError, match=message):
+        import_it(tmp_path / "set.pt")
+
+
+@pytest.mark.parametrize("rate", [float("nan"), -0.1, 0.0])
+def test_a_learning_rate_that_is_none(native, import_it, tmp_path, rate):
+    folder = write_mtt(tmp_path / "run", native.pixels, native.labels, rate=rate)
+    with pytest.raises(DataError, match="learning rate of .*--learned_learning_rate"):
+        import_it(folder)
