@@ -111,7 +111,6 @@ def test_an_odd_teacher_of_transformers(refused, file, odd, words):
 
 
 TIMM = [
-    ({"num_classes": 5, "pretrained_cfg": {"num_classes": 5}}, "model_args|doesn't fit|logits"),
     ({"model_args": {"in_chans": 1, "num_classes": 10}}, "doesn't fit config.json"),
     ({"model_args": {"num_classes": 10, "pretrained_strict": False}}, "model_args say pretrained_strict"),
     ({"model_args": {"checkpoint_path": "x.bin"}}, "model_args say checkpoint_path"),
@@ -127,11 +126,14 @@ def test_an_odd_teacher_of_timm(refused, odd, words):
 
 
 @pytest.mark.parametrize(
-    "odd", [{"mean": [0.5, 0.5]}, {"std": [0, 0, 0]}, {"input_size": [3, 10**6, 8]}, {"crop_pct": 0}, {"std": "x"}]
+    "odd", [{"mean": [0.5, 0.5]}, {"std": [0, 0, 0]}, {"input_size": [3, 10**6, 8]}, {"crop_pct": -1}, {"std": "x"}]
 )
 def test_an_odd_preparation_of_timm(refused, odd):
     refused(
-        "timm", "config.json", lambda content: content["pretrained_cfg"].update(odd), "std|input_size|crop_pct|pixels"
+        "timm",
+        "config.json",
+        lambda content: content["pretrained_cfg"].update(odd),
+        "std|input_size|crop_pct|pixels|as its pretrained_cfg says",
     )
 
 
