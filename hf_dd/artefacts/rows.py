@@ -155,13 +155,41 @@ def require_as_large_as_it_looks(path: Path, name: str) -> None:
 
 
 def _train(place: hub.Place, configuration: str | None = None) -> "datasets.Dataset":
-    splits = load_splits(place, DataConfig(dataset_config=configuration))
-    if "train" not in splits:
+    path = DECODED if configuration else PARQUET
+    folder = place.folder([path])
+    if (folder / path).is_file():
+        rows = _rows_of(folder / path, place.name)
+    else:
+        splits = load_splits(place, DataConfig(dataset_config=configuration))
+        if "train" not in splits:
+            raise DataError(
+                f"{place.name} isn't a distilled set of hf_dd: it has no split 'train', but {', '.join(splits)}."
+            )
+        rows = splits["train"]
+    require_labels(rows, place.name)
+    return rows
+
+
+def _rows_of(path: Path, name: str) -> "datasets.Dataset":
+    """The rows of a parquet file itself, which `load_dataset` may have others of in its cache."""
+    import datasets
+    import pyarrow
+    import pyarrow.parquet
+
+    try:
+        return datasets.Dataset(pyarrow.parquet.read_table(path))
+    except (
+        OSError,
+        ValueError,
+        TypeError,
+        LookupError,
+        AttributeError,
+        RecursionError,
+        pyarrow.ArrowException,
+    ) as error:
         raise DataError(
-            f"{place.name} isn't a distilled set of hf_dd: it has no split 'train', but {', '.join(splits)}."
-        )
-    require_labels(splits["train"], place.name)
-    return splits["train"]
+            f"{name}: {path.name} holds no rows that can be read ({str(error).splitlines()[0]})."
+        ) from error
 
 
 def require_labels(rows: "datasets.Dataset", name: str) -> None:

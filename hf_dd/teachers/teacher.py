@@ -211,10 +211,10 @@ class Teacher(nn.Module):
             if self.class_names is not None:
                 missing = sorted(set(class_names) - set(self.class_names))
                 extra = sorted(set(self.class_names) - set(class_names))
-                lacks, has = (
-                    f"{some(names)} ({len(names)} in all)" if names else "none" for names in (missing, extra)
+                what = (
+                    f"The classes of {self.spec} aren't the data set's: it lacks {some(missing) or 'none'} and has "
+                    f"{some(extra) or 'none'} besides."
                 )
-                what = f"The classes of {self.spec} aren't the data set's: it lacks {lacks} and has {has} besides."
             raise TeacherError(
                 f"{what} What reads logits (--clom ce, soft labels, rded, sre2l) needs the data set's own label "
                 "space: `hf-dd distill --fit_head` fits a head of it on a teacher's features. As a guide there is "

@@ -409,3 +409,22 @@ def test_results_in_the_hubs_own_format(distilled):
     assert [entry.task_id for entry in entries] == ["dsa-v1-teacher-cccccccc", "dsa-v1-convnet"]
     nowhere = distilled.data | {"repo_id": None}
     assert yaml.safe_load(hub_metadata.eval_results(nowhere, distilled.results)) == []
+
+
+EVIL = "\x1b[2J|`rm`<script>x</script>\n---\nlicense: evil\n# [a](http://evil)"
+
+
+def test_texts_of_others_do_nothing_on_a_card(distilled):
+    names = {"name": EVIL, "license": EVIL, "class_names": [EVIL, "dog"]}
+    record = dataclasses.replace(
+        distilled,
+        data=DATA | names,
+        teachers=[each | {"architecture": EVIL, "dataset": EVIL} for each in distilled.teachers],
+    )
+    card = record.card(ENDPOINT)
+    front = DatasetCard(card).data.to_dict()
+    assert front["license"] == EVIL and "evil" not in front
+    body = card.split("\n---\n", 1)[1]
+    assert "\x1b" not in card and "\n---\n" not in body and "\n# [" not in body
+    assert "<script>" not in body.replace("\\<script\\>", "") and "[a](" not in body.replace("\\[a\\](", "")
+    assert_clean(card.replace("\\`", ""))

@@ -52,6 +52,10 @@ def stated(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
         ) from error
     if twice := sorted(name for name, count in Counter(config["class_names"]).items() if count > 1):
         raise TeacherError(f"class_names of its config.json names classes twice: {some(twice)}.")
+    if not all(0 <= value <= 1 for value in config["mean"]):
+        raise TeacherError(
+            f"mean of its config.json is {config['mean']}, which lies outside of [0, 1], as no image's."
+        )
     if min(record["seed"], record["epoch"], record["seconds"] or 0) < 0 or not 0 <= (record["accuracy"] or 0) <= 1:
         raise TeacherError("hf_dd.json gives a seed, an epoch or seconds below 0, or an accuracy outside of [0, 1].")
     return config, {key: record[key] for key in RECORDED}

@@ -142,7 +142,12 @@ def transform_of(model: nn.Module) -> InputTransform:
         crop_rounds="half-even",
         pad=tuple(round(255 * value) / 255 for value in mean) if mode == "border" else (0.0,) * channels,
     )
-    require_same_preparation(transform, timm.data.create_transform(**wanted, is_training=False), list(wanted))
+    try:
+        require_same_preparation(transform, timm.data.create_transform(**wanted, is_training=False), list(wanted))
+    except MISMADE as error:
+        raise TeacherError(
+            f"timm can't prepare images as its pretrained_cfg says: {' '.join(str(error).split())[:300]}"
+        ) from error
     return transform
 
 

@@ -189,7 +189,12 @@ def load_whole(auto: type, folder: Path, options: dict[str, Any]) -> nn.Module:
         try:
             with only_errors():  # what is left over, such as a projection, is no fault; what lacks is looked at below
                 return auto.from_pretrained(
-                    str(folder), output_loading_info=True, dtype=torch.float32, **options, **more
+                    str(folder),
+                    output_loading_info=True,
+                    ignore_mismatched_sizes=True,  # they are named below
+                    dtype=torch.float32,
+                    **options,
+                    **more,
                 )
         except MISMADE as error:
             raise TeacherError(f"transformers can't load it: {' '.join(str(error).split())[:400]}") from error

@@ -1,0 +1,39 @@
+"""Text of others does nothing where it is shown: in a line of Markdown, as code, on a terminal."""
+
+import pytest
+
+from hf_dd.core.text import Markdown, code, markdown, verbatim
+from hf_dd.errors import HfDdError, plain
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("plain_name-1 (x)", "plain_name-1 (x)"),
+        ("a|b", r"a\|b"),
+        ("<script>", r"\<script\>"),
+        ("`rm`", r"\`rm\`"),
+        ("[x](http://y)", r"\[x\](http://y)"),
+        ("a\\", "a\\\\"),
+        ("a\n---\nb", "a --- b"),
+        ("\x1b[2J\u202e", "\\\\x1b\\[2J\\\\u202e"),
+        (5, "5"),
+        (Markdown("`x` | **y**"), "`x` | **y**"),
+    ],
+)
+def test_a_value_in_markdown(text, shown):
+    assert markdown(text) == shown
+
+
+def test_code_and_blocks_of_code():
+    assert code("a`b|c\nd") == "`a'b\\|c d`" and code("x") is not None
+    assert verbatim("echo ```\nrm") == "echo ''' rm"
+    assert all(isinstance(each("a"), Markdown) for each in (code, verbatim))
+
+
+def test_text_on_a_terminal_is_spelt_out():
+    assert plain("née 100 %") == "née 100 %"
+    assert plain("a\x1b[31mb\x07\x9bc") == "a\\x1b[31mb\\x07\\x9bc"
+    assert plain("a\nb") == "a b" and plain("a\n\tb", lines=True) == "a\n\tb"
+    assert plain("\ud800") == "\\ud800" and plain("\u202e") == "\\u202e"
+    assert str(HfDdError("teacher \x1b]0;x\x07\nsecond line")) == "teacher \\x1b]0;x\\x07 second line"
