@@ -269,11 +269,19 @@ def prepared(config: DistillConfig, folder: Path) -> Iterator[None]:
         yield
 
 
+def holds_set(folder: Path) -> bool:
+    """Whether a folder's record says that it is a finished set, and not, say, a teacher."""
+    try:
+        return files.read_json(folder / RECORD).get("kind") in ("distilled-set", "imported-set")
+    except RunError:
+        return False
+
+
 def prepare(config: DistillConfig, folder: Path) -> str | None:
     """Make room for a new run, unless one is to be gone on with; says what is wrong if that can't be."""
     if config.resume_from_checkpoint is not None or not any(folder.iterdir()):
         return None
-    if not any((folder / name).exists() for name in ("checkpoints", RECORD)):
+    if not (folder / "checkpoints").exists() and not holds_set(folder):
         return f"{folder} isn't empty, and what it holds is no run of hf-dd: give another --output_dir."
     if not config.overwrite_output_dir:
         return (
