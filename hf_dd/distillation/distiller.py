@@ -279,10 +279,12 @@ def holds_set(folder: Path) -> bool:
 
 def prepare(config: DistillConfig, folder: Path) -> str | None:
     """Make room for a new run, unless one is to be gone on with; says what is wrong if that can't be."""
-    if config.resume_from_checkpoint is not None or not any(folder.iterdir()):
-        return None
-    if not (folder / "checkpoints").exists() and not holds_set(folder):
+    resumes = config.resume_from_checkpoint is not None
+    ours = (folder / "checkpoints").exists() or holds_set(folder)
+    if not ours and ((folder / RECORD).exists() if resumes else any(folder.iterdir())):
         return f"{folder} isn't empty, and what it holds is no run of hf-dd: give another --output_dir."
+    if resumes or not ours:
+        return None
     if not config.overwrite_output_dir:
         return (
             f"{folder} holds another run. Go on with it by --resume_from_checkpoint latest, replace it by "
