@@ -5,6 +5,7 @@ to keep: every draw is named by (seed, purpose, step, class). A kill at any mome
 whole.
 """
 
+import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -75,17 +76,22 @@ def unreadable(path: Path, error: Exception) -> RunError:
 def load_checkpoint(path: Path, learned: Learned, identity: dict[str, Any]) -> Progress:
     """Restore parameters and optimisers in place; raises RunError for a broken one or one of another configuration."""
     state = read_state(path)
-    try:
-        tensors = load_file(path / TENSORS)
-        if missing := learned.kept().keys() - tensors.keys():
-            raise KeyError(*missing)
-    except (OSError, KeyError, SafetensorError) as error:
-        raise unreadable(path, error) from error
     if differing := differences(state, identity):
         pairs = "; ".join(f"{key}: {state['identity'].get(key)!r} there, {identity[key]!r} here" for key in differing)
         raise RunError(
             f"{path} is a checkpoint of another configuration ({pairs}). Resume with the options it was made with, or "
             "give another --output_dir."
         )
+    try:
+        tensors = load_file(path / TENSORS)
+        for name, own in learned.tensors().items():
+            kept = tensors.get(name, own if name.startswith("optimizer.") else None)
+            if kept is None or (kept.shape, kept.dtype) != (own.shape, own.dtype) or not kept.isfinite().all():
+                raise ValueError(f"{name} isn't {own.dtype} of {tuple(own.shape)}, or not finite")
+        numbers = [state["seconds"], *state["losses"].values()]
+        if state["step"] < 0 or not all(isinstance(each, (int, float)) and math.isfinite(each) for each in numbers):
+            raise ValueError("its step, seconds or losses are no such numbers")
+    except (OSError, ValueError, SafetensorError) as error:
+        raise unreadable(path, error) from error
     learned.load(tensors)
     return Progress(state["step"], state["seconds"], state["losses"])

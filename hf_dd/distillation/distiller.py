@@ -175,7 +175,8 @@ class Distiller:
                 self.stop_if_diverged(first_bad, iterations)
                 losses = self.read(terms)
                 bar.set_postfix({name: f"{value:.4g}" for name, value in losses.items()})
-                self.accelerator.log({f"loss/{name}": value for name, value in losses.items()}, step=done)
+                with files.writing(self.folder.with_name("logs")):
+                    self.accelerator.log({f"loss/{name}": value for name, value in losses.items()}, step=done)
             if saves or done == iterations:
                 self.save(Progress(done, spent + time.perf_counter() - started, losses))
         bar.close()
@@ -246,6 +247,10 @@ class Distiller:
                 return None
             path = found[-1]
         progress = checkpoints.load_checkpoint(path, self.learned, self.identity)
+        if progress.step > self.settings["iterations"]:
+            raise RunError(
+                f"{path} is of step {progress.step}, but the run has {self.settings['iterations']} iterations."
+            )
         logger.info("Resuming from %s.", path)
         return progress
 
