@@ -283,7 +283,7 @@ def ended_in_order() -> Iterator[None]:
 def dispatch(arguments: Sequence[str]) -> None:
     """Do what a command line asks for."""
     if arguments[:1] == ["--version"]:
-        print(__version__)
+        printed(__version__)
         return
     handler = logging.StreamHandler()
     handler.setFormatter(Plain("%(message)s"))
@@ -294,7 +294,7 @@ def dispatch(arguments: Sequence[str]) -> None:
     while isinstance(command, Actions):
         known, noun = command.actions, "command" if len(words) == 1 else "action"
         if rest and rest[0] in ("-h", "--help"):
-            print(summary(" ".join(words), noun, command))
+            printed(summary(" ".join(words), noun, command))
             return
         if not rest or rest[0] not in known:
             given = f"unknown {noun} {rest[0]!r}" if rest else f"`{' '.join(words)}` needs an {noun}"

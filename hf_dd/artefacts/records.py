@@ -5,6 +5,7 @@ The record is written last: its presence says that the rest of the folder is the
 
 import contextlib
 import dataclasses
+import os
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -31,7 +32,9 @@ def links_to(folder: Path, patterns: Sequence[str]) -> Iterator[Path]:
     A push rewrites there what tells of it: however it ends, the folder itself tells of no push that wasn't made.
     Raises RunError for a link that leads out of the folder, which would be pushed as what lies there.
     """
-    with tempfile.TemporaryDirectory() as name:
+    with contextlib.ExitStack() as made:
+        with files.writing(Path(os.environ.get("TMPDIR", "the folder of temporary files (TMPDIR)"))):
+            name = made.enter_context(tempfile.TemporaryDirectory())
         found = {path for pattern in patterns for path in folder.glob(pattern)}
         for path in (path for path in found if not path.name.startswith(files.UNFINISHED)):
             if not path.resolve().is_relative_to(folder.resolve()):

@@ -49,7 +49,7 @@ class RunConfig(DataConfig):
     """What every run that trains has: a seed, a precision, a place for its output, a way to the Hub."""
 
     output_dir: str | None = place(None, "Folder for everything the run writes; named after the run if not given.")
-    overwrite_output_dir: bool = place(False, "Remove what an earlier run left in --output_dir.", role="once")
+    overwrite_output_dir: bool = place(False, "Replace an earlier run there once the new one is whole.", role="once")
     seed: int = budget(0, "Seed of every random draw.")
     mixed_precision: str = budget("no", "Autocast of the networks' forward passes.", choices=("no", "bf16"))
     push_to_hub: bool = place(False, "Push the result to the Hub when it is done.")

@@ -26,6 +26,7 @@ try:
 except ImportError:  # Windows
     fcntl = None
 
+REMOVED = "somebody has removed it while it was written"
 UNFINISHED = ".unfinished-"  # how the names of what isn't whole begin
 
 Record = TypeVar("Record")
@@ -57,6 +58,7 @@ def unfinished(path: Path) -> Iterator[Path]:
     temporary = path.with_name(f"{UNFINISHED}{uuid.uuid4().hex}-{path.name}")
     try:
         with writing(path):
+            _require_held(path)
             path.parent.mkdir(parents=True, exist_ok=True)
             yield temporary
             flush(temporary)
@@ -79,10 +81,13 @@ def folder(path: Path, replaced: Collection[str] | None = None) -> Iterator[Path
     temporary, lock = path.with_name(f"{UNFINISHED}{path.name}"), None
     try:
         with writing(path):
+            _require_held(path)
             remove(temporary)
             temporary.mkdir(parents=True)
             lock = _lock(temporary)
             yield temporary
+            if not _is(temporary, lock):
+                raise FileNotFoundError(errno.ENOENT, REMOVED)
             if replaced is not None and path.is_dir():
                 own = {name for name in replaced if (path / name).exists()}
                 shutil.copytree(
@@ -191,6 +196,21 @@ def _lock(path: Path) -> int | None:
     except OSError:  # a disk without locks
         pass
     return descriptor
+
+
+def _is(path: Path, descriptor: int | None) -> bool:
+    """Whether a folder is still the one that was locked."""
+    try:
+        return descriptor is None or os.path.samestat(os.fstat(descriptor), os.stat(path))
+    except FileNotFoundError:
+        return False
+
+
+def _require_held(path: Path) -> None:
+    """Raise FileNotFoundError where a folder that this process holds isn't there any more: it isn't made anew."""
+    for held, locks in _claims.items():
+        if held in path.absolute().parents and not any(_is(held, lock) for lock in locks):
+            raise FileNotFoundError(errno.ENOENT, REMOVED)
 
 
 def clear(path: Path) -> None:

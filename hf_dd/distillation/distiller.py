@@ -175,7 +175,8 @@ class Distiller:
                 self.stop_if_diverged(first_bad, iterations)
                 losses = self.read(terms)
                 bar.set_postfix({name: f"{value:.4g}" for name, value in losses.items()})
-                self.accelerator.log({f"loss/{name}": value for name, value in losses.items()}, step=done)
+                with files.writing(self.folder.with_name("logs")):
+                    self.accelerator.log({f"loss/{name}": value for name, value in losses.items()}, step=done)
             if saves or done == iterations:
                 self.save(Progress(done, spent + time.perf_counter() - started, losses))
         bar.close()
@@ -246,6 +247,10 @@ class Distiller:
                 return None
             path = found[-1]
         progress = checkpoints.load_checkpoint(path, self.learned, self.identity)
+        if progress.step > self.settings["iterations"]:
+            raise RunError(
+                f"{path} is of step {progress.step}, but the run has {self.settings['iterations']} iterations."
+            )
         logger.info("Resuming from %s.", path)
         return progress
 
@@ -269,12 +274,22 @@ def prepared(config: DistillConfig, folder: Path) -> Iterator[None]:
         yield
 
 
+def holds_set(folder: Path) -> bool:
+    """Whether a folder's record says that it is a finished set, and not, say, a teacher."""
+    try:
+        return files.read_json(folder / RECORD).get("kind") in ("distilled-set", "imported-set")
+    except RunError:
+        return False
+
+
 def prepare(config: DistillConfig, folder: Path) -> str | None:
     """Make room for a new run, unless one is to be gone on with; says what is wrong if that can't be."""
-    if config.resume_from_checkpoint is not None or not any(folder.iterdir()):
-        return None
-    if not any((folder / name).exists() for name in ("checkpoints", RECORD)):
+    resumes = config.resume_from_checkpoint is not None
+    ours = (folder / "checkpoints").exists() or holds_set(folder)
+    if not ours and ((folder / RECORD).exists() if resumes else any(folder.iterdir())):
         return f"{folder} isn't empty, and what it holds is no run of hf-dd: give another --output_dir."
+    if resumes or not ours:
+        return None
     if not config.overwrite_output_dir:
         return (
             f"{folder} holds another run. Go on with it by --resume_from_checkpoint latest, replace it by "

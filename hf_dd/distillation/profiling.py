@@ -7,6 +7,8 @@ from pathlib import Path
 import torch
 from torch.profiler import profile, schedule
 
+from hf_dd.core import files
+
 logger = logging.getLogger(__name__)
 
 WARM_UP, TRACED = 2, 3  # steps
@@ -25,8 +27,7 @@ def profiled(steps: Sequence[int], path: Path | None) -> Iterator[int]:
     traced = min(TRACED, len(steps) - warm_up)
 
     def finish(done: profile) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        done.export_chrome_trace(str(path))
+        files.write(path, lambda temporary: done.export_chrome_trace(str(temporary)))
         device = "cuda" if torch.cuda.is_available() else "cpu"
         table = done.key_averages().table(sort_by=f"self_{device}_time_total", row_limit=10)
         logger.info("%s\nThe trace of %d steps is in %s.", table, traced, path)

@@ -15,6 +15,7 @@ from hf_dd.artefacts.provenance import command_line
 from hf_dd.artefacts.rows import training_images
 from hf_dd.config import DataConfig, DistillConfig, EvaluationConfig, InMemory
 from hf_dd.config.base import part, shown
+from hf_dd.core import files
 from hf_dd.core.processes import new_accelerator
 from hf_dd.data.image_data import load_data
 from hf_dd.distillation.checks import preflight
@@ -85,10 +86,12 @@ def _distill(
             students_of(architecture, protocol, data)
     held.enter_context(prepared(config, folder))  # only now: a slip costs no earlier run that was to be overwritten
     plain = {key: value if isinstance(value, (int, float)) else str(value) for key, value in vars(config).items()}
-    accelerator.init_trackers("hf-dd", config=plain)
+    with files.writing(folder / "logs"):
+        accelerator.init_trackers("hf-dd", config=plain)
     result = distiller.run()
-    for tracker in accelerator.trackers:  # end_training() would close the process group too
-        tracker.finish()
+    with files.writing(folder / "logs"):
+        for tracker in accelerator.trackers:  # end_training() would close the process group too
+            tracker.finish()
     if accelerator.is_main_process:
         soft_labels = None
         if config.soft_labels != "none":

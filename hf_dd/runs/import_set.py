@@ -3,13 +3,14 @@
 from pathlib import Path
 from typing import Any
 
-from hf_dd.artefacts import distilled_folder, records
+from hf_dd.artefacts import distilled_folder
 from hf_dd.artefacts.distilled_folder import Artefact
 from hf_dd.artefacts.provenance import command_line
 from hf_dd.config import ImportConfig
 from hf_dd.core import files
 from hf_dd.core.processes import by_main_process, new_accelerator
 from hf_dd.data.image_data import load_data
+from hf_dd.distillation.distiller import holds_set
 from hf_dd.errors import RunError
 from hf_dd.importing.formats import read_foreign
 from hf_dd.importing.import_set import import_foreign
@@ -42,7 +43,7 @@ def require_free(folder: Path, overwrite: bool) -> None:
     with files.writing(folder):
         if not folder.exists() or all(path.name.startswith(files.UNFINISHED) for path in folder.iterdir()):
             return
-    if not (folder / records.RECORD).is_file():
+    if not holds_set(folder):
         raise RunError(f"{folder} isn't empty, and what it holds is no set of hf-dd: give another --output_dir.")
     if not overwrite:
         raise RunError(f"{folder} holds another set: give --overwrite_output_dir, or another --output_dir.")

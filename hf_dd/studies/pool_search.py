@@ -158,6 +158,7 @@ class Search:
         """
         tried = []
         if (self.folder / TRACE).is_file() and "search" in (trace := files.read_json(self.folder / TRACE)):
+            files.require(trace, dict, {"search": dict, "tried": list, "running": list}, str(self.folder / TRACE))
             self.require_same(trace["search"])
             index = {pool.name: number for number, pool in enumerate(self.pools)}
             try:

@@ -92,12 +92,13 @@ class Ended:
 def preload() -> None:
     """Import what commands need, once, before any fork; nothing of it may be told by a Hub's environment yet."""
     import accelerate  # noqa: F401
-    import datasets  # noqa: F401
+    import datasets.io  # noqa: F401
     import optuna  # noqa: F401
+    import PIL.Image
     import pyarrow.parquet  # noqa: F401
     import safetensors.torch  # noqa: F401
     import torch
-    import torch._dynamo  # of the first optimizer
+    import torch._dynamo  # noqa: F401  # which an optimiser imports
     from datasets.packaged_modules.parquet import parquet  # noqa: F401
 
     import hf_dd.artefacts.distilled_folder
@@ -110,6 +111,7 @@ def preload() -> None:
     import hf_dd.studies.pool_search
     import hf_dd.studies.study  # noqa: F401
 
+    PIL.Image.init()
     torch.set_num_threads(1)
 
 

@@ -82,7 +82,7 @@ def kinds(work: Path) -> list[Kind]:
     return [
         Kind("distill", lambda folder: [*DISTILLED, *guided, "--output_dir", folder], fingerprint),
         Kind("pretrain", lambda folder: [*pretrain, "--output_dir", folder], fingerprint),
-        Kind("import", lambda folder: [*imported, "--output_dir", folder], fingerprint),
+        Kind("import", lambda folder: [*imported, "--output_dir", folder], fingerprint, cost=2),
         Kind(
             "evaluate",
             lambda folder: ["evaluate", folder, *STUDENTS, "--baselines", "random"],
@@ -91,7 +91,9 @@ def kinds(work: Path) -> list[Kind]:
         ),
         Kind("pool select", lambda folder: [*searched, "--output_dir", folder], traced),
         Kind("distill over", lambda folder: [*DISTILLED, over, "--output_dir", folder], fingerprint, work / "old"),
-        Kind("import over", lambda folder: [*imported, over, "--output_dir", folder], fingerprint, work / "imported"),
+        Kind(
+            "import over", lambda folder: [*imported, over, "--output_dir", folder], fingerprint, work / "imported", 2
+        ),
         Kind("pretrain over", lambda folder: [*pretrain, over, "--output_dir", folder], fingerprint, work / "former"),
         Kind("push", lambda folder: ["push", folder, "--hub_dataset_id", repo_of(folder)], pushed, work / "old"),
         Kind("study", lambda folder: ["study", work / "study.yaml", "--output_dir", folder], reported, cost=2),
