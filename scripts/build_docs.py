@@ -218,7 +218,7 @@ def made_by(name, content):
     """What a result was made by, as rows: what its files say, and what `--made` noted."""
     noted = RESULTS / name / "made.json"
     said = content.get("about") or {key: content[key] for key in ("command", "code", "hardware") if key in content}
-    parts = [each for each in content.values() if isinstance(each, dict) and "command" in each]  # of campaigns
+    parts = [each for each in content.values() if isinstance(each, dict) and "counts" in each]  # of campaigns
     said |= {key: sorted({each[key] for each in parts}) for key in ("command", "code", "hardware") if parts}
     said |= json.loads(noted.read_text(encoding="utf-8")) if noted.exists() else {}
     return [
