@@ -29,6 +29,7 @@ from huggingface_hub.errors import (
     RevisionResolutionError,
 )
 from huggingface_hub.file_download import repo_folder_name
+from huggingface_hub.utils import validate_repo_id
 
 from hf_dd.errors import ConfigError, HfDdError, HubError, some
 from hf_dd.version import __version__
@@ -352,8 +353,8 @@ def require_pushable(
 ) -> dict[str, str]:
     """The tags of the repository that a push would go to, with their commits.
 
-    Raises ConfigError for what is no name of a tag or branch, HubError for a token that may not write there, for a
-    repository that was to be private and is public already. A tag that is taken isn't judged.
+    Raises ConfigError for what is no name of a tag, branch or repository, HubError for a token that may not write
+    there, and for a repository that was to be private and is public already. A tag that is taken isn't judged.
     """
     for option, name in (("hub_tag", tag), ("hub_revision", branch)):
         if name is not None and (NO_REF.fullmatch(name) or not name.isprintable()):
@@ -362,6 +363,10 @@ def require_pushable(
                 "that is empty, too long or a full commit, that begins with - or a dot, that ends with a dot, a slash "
                 "or .lock, or that holds spaces, '..', '//', '@{' or any of ~^:?*[\\. Give one like v1."
             )
+    try:
+        validate_repo_id(repo_id)
+    except HFValidationError as error:
+        raise ConfigError(f"{repo_id!r} isn't a repository id: {first_line(error)}") from error
     if not create_pr:
         require_writable(repo_id.partition("/")[0])
     present, branches = refs(repo_id, repo_type)

@@ -77,6 +77,14 @@ def test_what_git_takes_for_no_name_is_refused(folder, name, unique):
     assert content(folder) == before and not HfApi().repo_exists(repo_id, repo_type="dataset")
 
 
+@pytest.mark.parametrize("name", ["a/b/c", "x y", "local/x..y", "local/.x", "local/" + "x" * 100, "local/x.git"])
+def test_what_is_no_repository_id_is_refused_before_any_training(folder, name):
+    with pytest.raises(ConfigError, match="isn't a repository id"):
+        hf_dd.push(folder, name)
+    with pytest.raises(ConfigError, match="isn't a repository id"):
+        hf_dd.distill(push_to_hub=True, hub_dataset_id=name, output_dir=str(folder / "new"))
+
+
 @pytest.mark.parametrize("name", ["v1", "best-1.10", "v1/final", "änderung", "1.10", "a" * 39])
 def test_what_git_takes_for_a_name_is_taken(folder, name, unique):
     repo_id = unique()
