@@ -59,7 +59,8 @@ class HubApp:
             if isinstance(error, OSError):
                 logger.error("%s %s failed: %s", request.method, path, error)
                 status = 507 if error.errno in FULL_DISK else 500
-                return _error_response(HubHttpError(status, f"The local Hub's folder can't be used: {error.strerror}"))
+                told = f"The local Hub's folder can't be used: {error.strerror or error}"
+                return _error_response(HubHttpError(status, told))
             logger.exception("%s %s failed", request.method, request.scope["path"])
             return JSONResponse({"error": f"{type(error).__name__}: {error}"}, 500)
 

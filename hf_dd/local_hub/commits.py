@@ -67,7 +67,7 @@ def _lines(body):
     while line := body.readline(MAX_LINE_BYTES + 1):
         if len(line) > MAX_LINE_BYTES:
             raise HubHttpError(
-                413, f"A line of the commit has more than {MAX_LINE_BYTES} bytes: upload that file by LFS"
+                413, f"A line of the commit has more than {MAX_LINE_BYTES} bytes: send that file by LFS"
             )
         try:
             operation = parse_json(line) if line.strip() else None

@@ -8,6 +8,7 @@ import shutil
 import stat
 import threading
 import time
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -141,6 +142,17 @@ class GitRepository:
     def blob(self, oid: bytes) -> bytes:
         """A file's content as git has it (for a large file: its LFS pointer)."""
         return self._repo[oid].data
+
+    def glance(self, oid: bytes) -> tuple[int, bytes]:
+        """Bytes of a file's content, and its first ones (all of an LFS pointer's), without reading the rest."""
+        try:
+            with (self.folder / "objects" / oid[:2].decode() / oid[2:].decode()).open("rb") as file:
+                start = zlib.decompressobj().decompress(file.read(4096), 1024)
+        except FileNotFoundError:  # packed, by somebody's `git gc`
+            content = self.blob(oid)
+            return len(content), content[:1024]
+        kind_and_size, _, content = start.partition(b"\0")
+        return int(kind_and_size.split()[1]), content
 
     def read(self, commit: bytes, path: str) -> bytes | None:
         """The git content of the file at `path`, or None."""

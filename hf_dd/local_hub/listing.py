@@ -108,11 +108,11 @@ def _list(value):
 
 def file_facts(git: GitRepository, oid: bytes) -> tuple[int, dict | None]:
     """Size in bytes of a file's content and, if it is a large file, its LFS facts."""
-    content = git.blob(oid)
-    pointer = Pointer.parse(content)
+    size, start = git.glance(oid)
+    pointer = Pointer.parse(start) if size == len(start) else None
     if pointer is None:
-        return len(content), None
-    return pointer.size, {"oid": pointer.oid, "size": pointer.size, "pointerSize": len(content)}
+        return size, None
+    return pointer.size, {"oid": pointer.oid, "size": pointer.size, "pointerSize": size}
 
 
 def describe_entry(git: GitRepository, commit: bytes, entry: Entry, expand: bool) -> dict:

@@ -13,6 +13,7 @@ from hf_dd.local_hub.errors import HubHttpError
 MAX_METADATA_BYTES = 2**20  # of a card's metadata block, and of a config.json that is told
 MAX_DEPTH = 32
 MAX_VALUES = 50_000
+MAX_SEPARATORS = 200_000
 MAX_SCALAR = 100  # characters of what may be a number
 NOTHING: Mapping[str, type] = types.MappingProxyType({})
 _NAMES = {str: "text", int: "a whole number", bool: "true or false", list: "a list", dict: "an object"}
@@ -23,7 +24,9 @@ _BLOCK_END = re.compile(r"[\r\n]---(?:\r\n|\n|$)")
 
 
 def parse_json(content: bytes) -> object:
-    """The value of a JSON text. Raises `ValueError` for anything else, also for one that is nested too deeply."""
+    """The value of a JSON text. Raises `ValueError` for anything else, and for one of too many values or levels."""
+    if sum(map(content.count, (b",", b"[", b"{"))) > MAX_SEPARATORS:  # values may take many times their text's memory
+        raise ValueError(f"it has more than {MAX_SEPARATORS} commas and brackets")
     try:
         return json.loads(content)
     except RecursionError as error:

@@ -4,6 +4,8 @@ import hashlib
 import io
 import json
 import os
+import shutil
+import subprocess
 
 import pytest
 from huggingface_hub import (
@@ -352,3 +354,27 @@ def test_a_ref_named_like_a_commit_in_an_older_folder_shadows_nothing(hub, api, 
     assert api.model_info(repo, revision=first).sha == first and content_of(api, repo, "a", revision=first) == b"1"
     with pytest.raises(HfHubHTTPError, match="Invalid rev id"):
         api.model_info(repo, revision="f" * 40)
+
+
+@pytest.mark.skipif(not shutil.which("git"), reason="needs git")
+def test_a_repository_that_git_has_packed_reads_as_before(hub, api, new_repo, tmp_path):
+    repo = new_repo()
+    files = [
+        add("a.txt", b"x" * 5000),
+        add("b.bin", b"large by name"),
+        add("README.md", b"---\ntags: [packed]\n---\n"),
+    ]
+    api.create_commit(repo, files, commit_message="files")
+    before = [
+        (each.rfilename, each.size, each.blob_id, each.lfs)
+        for each in api.model_info(repo, files_metadata=True).siblings
+    ]
+    (record,) = [each for each in hub._app.hub.repositories.all("model") if each.repo_id == repo]
+    subprocess.run(["git", "gc", "-q", "--prune=now"], cwd=hub.root / "repositories" / record.uid / "git", check=True)
+    after = [
+        (each.rfilename, each.size, each.blob_id, each.lfs)
+        for each in api.model_info(repo, files_metadata=True).siblings
+    ]
+    assert after == before and content_of(api, repo, "a.txt") == b"x" * 5000
+    second = api.create_commit(repo, [add("c.txt", b"new")], commit_message="after").oid
+    assert api.list_repo_commits(repo)[0].commit_id == second and len(api.list_repo_files(repo)) == 5

@@ -236,6 +236,9 @@ def test_a_commit_goes_onto_a_branch_and_nothing_else(api, request_hub, repo):
 def test_bodies_end_where_they_are_too_large(api, request_hub, repo, monkeypatch):
     for path in ("/api/repos/create", f"/api/models/{repo}/paths-info/main", "/api/validate-yaml"):
         refused(request_hub("POST", path, token="hf_alice", body=b" " * (calls.MAX_BODY_BYTES + 1)), 413)
+    many = b'{"content": "", "a": [' + b"{}," * 300_000 + b"0]}"
+    refused(request_hub("POST", "/api/validate-yaml", body=many), 400)
+    refused(request_hub("POST", f"/api/models/{repo}/commit/main", token="hf_alice", body=COMMIT.encode() + many), 400)
     fields = b"paths=a&" * 20_000
     refused(request_hub("POST", f"/api/models/{repo}/paths-info/main", body=fields), 400)
     line = COMMIT + '{"key": "file", "value": {"path": "x", "content": "' + "A" * (17 * 2**20) + '"}}'
