@@ -1,4 +1,4 @@
-"""`evaluate` and `compare` without --dataset: the options of how data are read count, over those of the set's record."""
+"""`evaluate` and `compare` without --dataset: options of how data are read count, over those of the record."""
 
 import dataclasses
 
