@@ -422,9 +422,8 @@ def test_exif_orientation_is_applied(tmp_path):
     pixels = np.arange(6, dtype=np.uint8).reshape(2, 3)
     exif = Image.Exif()
     exif[274] = 6  # to be turned clockwise
-    folder = write_parquet(
-        tmp_path / "turned", train=table([encode(each, exif=exif) for each in (pixels, 255 - pixels)], [0, 1])
-    )
+    contents = [encode(each, exif=exif) for each in (pixels, 255 - pixels)]
+    folder = write_parquet(tmp_path / "turned", train=table(contents, [0, 1]))
     assert load(folder).train.images[0, 0].tolist() == np.rot90(pixels, -1).tolist()
 
 
@@ -785,7 +784,7 @@ def test_images_that_are_all_alike_are_refused(tmp_path, value):
     ("content", "reason"),
     [
         (png_chunks((b"IHDR", struct.pack(">IIBBBBB", 9000, 9000, 8, 0, 0, 0, 0)), (b"IEND", b"")), "9000×9000"),
-        (png_chunks((b"IHDR", struct.pack(">IIBBBBB", 2**31 - 1, 2**20, 8, 0, 0, 0, 0))), "pixels"),
+        (png_chunks((b"IHDR", struct.pack(">IIBBBBB", 2**31 - 1, 2**20, 8, 0, 0, 0, 0)), (b"IEND", b"")), "pixels"),
         (encode(colour(1), "EPS"), "by running its code"),
         (b"", "cannot identify image file"),
     ],
@@ -923,5 +922,5 @@ def test_a_gzipped_file_that_unpacks_to_more_than_images_do_is_cut_off(tmp_path,
     header = bytes((0, 0, 8, 3)) + struct.pack(">3I", 10**6, 28, 28)
     (folder / "train-images-idx3-ubyte.gz").write_bytes(gzip.compress(header + bytes(10**7)))
     monkeypatch.setattr(sources, "MOST_UNPACKED_ALWAYS", 10**6)
-    with pytest.raises(DataError, match=r"declares \(1000000, 28, 28\), but \d{7} bytes follow its header"):
+    with pytest.raises(DataError, match=r"declares \(1000000, 28, 28\), but 1000001 bytes or more follow its header"):
         load(folder)

@@ -671,7 +671,8 @@ def test_a_stated_order_is_of_names_where_all_are_names(digits):
     assert in_words([2, 0, 1], spaced) == "2 0 1"
     numbered = called(digits, "1", "2", "x y")
     assert known_order(None, numbered, ["0", "1", "2"])[0] == [0, 1, 2]  # '0' is no class: they are indices
-    assert in_words([1, 0, 2], numbered) == "2 1 'x y'"
+    assert in_words([1, 0, 2], numbered) == "1 0 2"
+    assert in_words([1, 0, 2], called(digits, "1", "0", "x y")) == "0 1 'x y'"
     assert known_order(None, numbered, ["2", "1", "x y"])[0] == [1, 0, 2]
     with pytest.raises(ConfigError, match="can be read in two ways"):
         known_order(None, called(digits, "1", "0", "x"), ["0", "1", "2"])
