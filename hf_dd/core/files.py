@@ -5,6 +5,7 @@ What is written lies beside its place until it is complete, is brought to the di
 
 import contextlib
 import dataclasses
+import hashlib
 import json
 import os
 import shutil
@@ -90,6 +91,16 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, content: Any) -> None:
     """Write JSON, whole or not at all."""
     write_text(path, json.dumps(content, indent=2))
+
+
+def digest_of(*paths: Path) -> str:
+    """The sha256 of files, one after another."""
+    digest = hashlib.sha256()
+    for path in paths:
+        with path.open("rb") as file:
+            while block := file.read(2**20):
+                digest.update(block)
+    return digest.hexdigest()
 
 
 def read_json(path: Path, kind: type = dict, /, **fields: Any) -> Any:
