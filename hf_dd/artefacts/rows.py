@@ -5,7 +5,6 @@ a second configuration, `decoded`.
 """
 
 import dataclasses
-import hashlib
 import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +15,7 @@ from torch import Tensor
 from hf_dd import hub
 from hf_dd.config import DataConfig
 from hf_dd.core import files
+from hf_dd.core.files import digest_of
 from hf_dd.data.sources import load_splits
 from hf_dd.errors import DataError
 from hf_dd.nn.tiles import decode_tiles
@@ -66,11 +66,6 @@ def write_rows(folder: Path, rows: "datasets.Dataset", decoded: "datasets.Datase
             "parquet_sha256": digest_of(folder / DECODED),
         }
     return facts | {"dataset_info": dataset_info(configurations)}
-
-
-def digest_of(path: Path) -> str:
-    """The sha256 of a file."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def storage(rows: "datasets.Dataset", decoded: "datasets.Dataset | None") -> dict[str, int]:

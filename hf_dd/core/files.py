@@ -7,6 +7,7 @@ import contextlib
 import ctypes
 import dataclasses
 import errno
+import hashlib
 import json
 import os
 import shutil
@@ -269,6 +270,16 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, content: Any) -> None:
     """Write JSON, whole or not at all."""
     write_text(path, json.dumps(content, indent=2))
+
+
+def digest_of(*paths: Path) -> str:
+    """The sha256 of files, one after another."""
+    digest = hashlib.sha256()
+    for path in paths:
+        with path.open("rb") as file:
+            while block := file.read(2**20):
+                digest.update(block)
+    return digest.hexdigest()
 
 
 def read_json(path: Path, kind: type = dict, /, **fields: Any) -> Any:

@@ -42,6 +42,8 @@ def form_of(tensor: Tensor) -> Form:
 def declared(path: Path) -> dict[str, Form]:
     """The tensors that a safetensors file declares, by name; raises RunError where it isn't one, or isn't whole."""
     try:
+        if path.exists() and not path.is_file():
+            raise ValueError("it is no file")  # a pipe would be waited for
         with path.open("rb") as file:
             length = int.from_bytes(file.read(8), "little")
         if length > LARGEST_HEADER:

@@ -5,7 +5,6 @@ to keep: every draw is named by (seed, purpose, step, class). A kill at any mome
 whole.
 """
 
-import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -46,7 +45,7 @@ def save_checkpoint(folder: Path, learned: Learned, progress: Progress, identity
     """
     with files.folder(folder / f"step-{progress.step:06d}") as unfinished:
         save_file(learned.tensors(), unfinished / TENSORS)
-        facts = {"identity": identity, "tensors_sha256": digest_of(unfinished / TENSORS)}
+        facts = {"identity": identity, "tensors_sha256": files.digest_of(unfinished / TENSORS)}
         files.write_json(unfinished / STATE, asdict(progress) | facts)
         preview(learned.synthetic.own_space(), learned.synthetic.labels).save(unfinished / "preview.png")
     for old in checkpoints(folder)[:-limit]:
@@ -110,7 +109,7 @@ def load_checkpoint(path: Path, learned: Learned, identity: dict[str, Any]) -> P
         )
     try:
         tensors.declared(path / TENSORS)
-        if state.get("tensors_sha256") not in (None, digest_of(path / TENSORS)):  # those of 0.1 don't say
+        if state.get("tensors_sha256") not in (None, files.digest_of(path / TENSORS)):  # those of 0.1 don't say
             raise RunError(f"{TENSORS} has other bytes than were written")
         found = load_file(path / TENSORS)
         require_whole(found, learned)
@@ -118,9 +117,3 @@ def load_checkpoint(path: Path, learned: Learned, identity: dict[str, Any]) -> P
         raise unreadable(path, error) from error
     learned.load(found)
     return Progress(state["step"], state["seconds"], state["losses"])
-
-
-def digest_of(path: Path) -> str:
-    """The sha256 of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -6,7 +6,6 @@ timm or transformers (`adapters`).
 
 import contextlib
 import dataclasses
-import hashlib
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from torch import Tensor, nn
 
 from hf_dd import hub
 from hf_dd.config import IN_MEMORY
+from hf_dd.core import files
 from hf_dd.core.files import read_json, require
 from hf_dd.errors import RunError, TeacherError, some
 from hf_dd.teachers import adapters
@@ -304,8 +304,13 @@ def locate_locally(folder: Path, revision: str | None = None) -> tuple[hub.Pin, 
     weights = sorted(folder.glob(adapters.WEIGHTS[0])) or sorted(
         path for kind in adapters.UNSAFE_FILES[:-1] for path in folder.glob(kind)
     )
-    digest = hashlib.sha256(b"".join(path.read_bytes() for path in weights))
-    return hub.Pin(str(folder), revision or folder.name, f"{hub.DIGEST}{digest.hexdigest()}"), folder
+    with naming(f"Teacher {folder}"):
+        adapters.require_files(folder)
+    try:
+        digest = files.digest_of(*weights)
+    except OSError as error:
+        raise TeacherError(f"Teacher {folder}: {error.filename} can't be read: {error.strerror}.") from error
+    return hub.Pin(str(folder), revision or folder.name, f"{hub.DIGEST}{digest}"), folder
 
 
 def run_of(folder: Path) -> dict[str, Any]:

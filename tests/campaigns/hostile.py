@@ -7,9 +7,9 @@ scores) that the unchanged artefact leads to, or one clear line, within 1 GB and
 and no control character in the output or in a card.
 """
 
-import copy
 import functools
 import hashlib
+import importlib.util
 import itertools
 import json
 import os
@@ -26,6 +26,7 @@ from tests.campaigns.campaign import Ended, Outcome, Try, hub, main, preload, ru
 
 SMALL = ["--dataset", "digits", "--ipc", 1, "--iterations", 2, "--real_batch_size", 4, "--architecture", "MLP"]
 SMALL += ["--architecture_options", "width=8", "--eval_students", 0]
+GUIDED = [*SMALL, "--clom", "ce", "--output_dir"]
 SCORED = ["--eval_students", 1, "--eval_epochs", 1, "--eval_architectures", "MLP", "--baselines", "none"]
 EVIL = "\x1b[2J\x1b[31mred\x07 | `rm` <script>alert(1)</script>\n---\nlicense: evil\n[x](http://evil) \u202e"
 ODD = [None, True, "text", "", EVIL, [], {}, [None], ["a"], 0, -1, -0.5, 1e308, 10**9, 10**30, float("nan"), [[[]]]]
@@ -89,6 +90,13 @@ class Place:
     def run(self, *arguments: object, cache: Path | None = None) -> Ended:
         """A command, in the campaign's folder."""
         return run(arguments, self.work, cache=cache or self.work / "cache", timeout=60)
+
+    def reference(self, name: str) -> Path:
+        """A set that an unchanged teacher guided."""
+        if not (folder := self.work / f"reference-{name}").exists():
+            ended = self.run("distill", *GUIDED, folder, "--teachers", self.whole(name))
+            assert ended.code == 0, ended.output
+        return folder
 
     def output(self) -> Path:
         """A folder for a run, which isn't there."""
@@ -225,9 +233,7 @@ def changed_weights(rng: random.Random, path: Path, place: Place) -> tuple[str, 
 
 def of_teacher(rng: random.Random, place: Place, name: str) -> Iterator[Try]:
     """Changed folders of models, given to a distillation that reads their logits."""
-    command = ["distill", *SMALL, "--clom", "ce", "--output_dir"]
-    ended = place.run(*command, reference := place.work / f"reference-{name}", "--teachers", place.whole(name))
-    assert ended.code == 0, ended.output
+    reference = place.reference(name)
     weights = "model.safetensors"
     while True:
         folder = place.copy(name)
@@ -236,7 +242,7 @@ def of_teacher(rng: random.Random, place: Place, name: str) -> Iterator[Try]:
             case, keys = changed_weights(rng, folder / weights, place)
         else:
             case, keys = changed_json(rng, folder / rng.choice(jsons))
-        ended = place.run(*command, output := place.output(), "--teachers", folder)
+        ended = place.run("distill", *GUIDED, output := place.output(), "--teachers", folder)
         free = bool(keys & ARITHMETIC) and name != "own"
 
         def same(output: Path = output, free: bool = free) -> bool:
@@ -248,7 +254,6 @@ def of_teacher(rng: random.Random, place: Place, name: str) -> Iterator[Try]:
 def of_code(rng: random.Random, place: Place) -> Iterator[Try]:
     """Folders of models that would run code."""
     evil = f"open({str(place.sentinel)!r}, 'w').write('code ran')\n"
-    command = ["distill", *SMALL, "--clom", "ce", "--output_dir"]
 
     def module(folder: Path, name: str, more: dict[str, Any], file: str = "config.json") -> None:
         (folder / f"{name}.py").write_text(evil + "class Evil: pass\n")
@@ -297,9 +302,9 @@ def of_code(rng: random.Random, place: Place) -> Iterator[Try]:
         for case in rng.sample(sorted(cases), len(cases)):
             name, change = cases[case]
             change(folder := place.copy(name))
-            ended = place.run(*command, output := place.output(), "--teachers", folder)
-            reference = place.work / f"reference-{name}"
-            yield judged(place, "code", case, ended, functools.partial(same_rows, output, reference), output)
+            ended = place.run("distill", *GUIDED, output := place.output(), "--teachers", folder)
+            same = functools.partial(same_rows, output, place.reference(name))
+            yield judged(place, "code", case, ended, same, output)
 
 
 def same_rows(output: Path, reference: Path) -> bool:
@@ -405,7 +410,7 @@ def of_set(rng: random.Random, place: Place) -> Iterator[Try]:
             repository = f"local/set-{next(place.count)}"
             ended = place.run("push", folder, "--hub_dataset_id", repository)
             kept = ended.code == 0 or (folder / "hf_dd.json").read_bytes() == before
-            same = functools.partial(bool, parquet_of(folder) == rows)
+            same = functools.partial(bool, "told" in case or parquet_of(folder) == rows)
             found = judged(place, "set pushed", case, ended, same, folder)
             yield found if kept else Try("set pushed", case, Outcome.LOST, "a refused push changed the record")
             continue
@@ -440,9 +445,8 @@ def of_pool(rng: random.Random, place: Place) -> Iterator[Try]:
         case, keys = changed_json(rng, folder / "pool.json", ["teachers"])
         how = rng.choice(["show", "verify", "distill"])
         if how == "distill":
-            words = ["distill", *SMALL, "--clom", "ce", "--teacher_pool", folder / "pool.json", "--output_dir"]
-            ended = place.run(*words, output := place.output())
-            same = functools.partial(same_rows, output, place.work / "reference-own")
+            ended = place.run("distill", *GUIDED, output := place.output(), "--teacher_pool", folder / "pool.json")
+            same = functools.partial(same_rows, output, place.reference("own"))
         else:
             ended, same = place.run("pool", how, folder / "pool.json"), lambda: True
         yield judged(place, f"pool {how}", case, ended, same)
@@ -619,7 +623,12 @@ def tries(rng: random.Random, work: Path) -> Iterator[Try]:
         kinds = [functools.partial(of_teacher, name=name) for name in ("own", "vit", "timm")]
         kinds += [of_set, of_checkpoint, of_pool, of_texts, of_code, of_experts, of_cache, of_set, of_study]
         running = [kind(drawn(), place) for kind in kinds]
-        for each in itertools.cycle(copy.copy(running)):
+        if importlib.util.find_spec("tests.campaigns.inputs_data"):
+            from tests.campaigns.inputs_data import data_tries  # reads a Hub's environment when it is imported
+
+            data = data_tries(drawn(), work)
+            running = [each for pair in zip(running, [data] * len(running), strict=True) for each in pair]
+        for each in itertools.cycle(running):
             yield next(each)
 
 

@@ -1,6 +1,7 @@
 """Folders of teachers that hold something odd: one TeacherError when they are loaded, which names file and field."""
 
 import json
+import os
 import shutil
 
 import pytest
@@ -10,7 +11,7 @@ from safetensors.torch import load_file, save_file
 
 from hf_dd.errors import TeacherError
 from hf_dd.teachers import adapters
-from hf_dd.teachers.teacher import run_of
+from hf_dd.teachers.teacher import locate, run_of
 from tests.factories import NAMES, local_teacher, make_data, make_teacher, save_timm, save_transformers
 
 SMALL = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
@@ -184,3 +185,16 @@ def test_many_classes_that_differ_are_counted():
     teacher = make_teacher(make_data(), class_names=NAMES[:3])
     with pytest.raises(TeacherError, match=r"lacks c0, c1, .*, … \(1000 in all\) and has bird, cat, dog besides"):
         teacher.logit_order([f"c{number}" for number in range(1000)])
+
+
+@pytest.mark.parametrize("file", ["model.safetensors", "config.json", "README.md", "preprocessor_config.json"])
+@pytest.mark.parametrize("what", ["/dev/zero", "nowhere", "pipe"])
+def test_what_is_no_file_is_not_read(whole, tmp_path, file, what):
+    folder = shutil.copytree(whole / "vit", tmp_path / "teacher")
+    (folder / file).unlink(missing_ok=True)
+    if what == "pipe":
+        os.mkfifo(folder / file)
+    else:
+        (folder / file).symlink_to(what)
+    with pytest.raises(TeacherError, match=f"{file} isn't a file"):
+        locate(str(folder)) if (folder / "config.json").is_file() else adapters.adapt(folder)

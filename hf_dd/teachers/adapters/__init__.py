@@ -44,6 +44,13 @@ def about(folder: Path) -> dict[str, Any]:
     return adapter.about(folder, config) | {"library": library}
 
 
+def require_files(folder: Path) -> None:
+    """Raise TeacherError where something lies among a model's files that is none: a device, a pipe, a broken link."""
+    for path in folder.iterdir():
+        if not (path.is_file() or path.is_dir()) and any(fnmatch(path.name, kind) for kind in FILES + UNSAFE_FILES):
+            raise TeacherError(f"{path.name} isn't a file, nor a link to one.")
+
+
 def require_safetensors(files: Iterable[str]) -> None:
     """Raise TeacherError where none of a repository's files holds weights that are read without running code."""
     if any(fnmatch(name, WEIGHTS[0]) for name in files):
@@ -59,6 +66,7 @@ def require_safetensors(files: Iterable[str]) -> None:
 
 def adapter_of(folder: Path) -> tuple[str, Adapter, dict[str, Any]]:
     """The library of a folder's model, what knows it, and the content of config.json; raises TeacherError."""
+    require_files(folder)
     try:
         config = read_json(folder / "config.json")
     except RunError as error:
