@@ -282,10 +282,8 @@ def without_cache(case: Case) -> Try:
         case.cache.mkdir(mode=0o555)
         before = as_anyone
     ended = case.run(before=before)
-    if ended.code != 0 and case.kind.name not in ("evaluate", "study"):
-        return Try("cache", f"{case.kind.name}: {way}", Outcome.LOST, f"not done without: {ended.code} {ended.last}")
-    case.cache = case.place / "other-cache"
-    return case.judge("cache", way, ended)
+    lost, case.cache = case.cache, case.place / "other-cache"  # a set that `datasets` reads needs one, and names it
+    return case.judge("cache", way, ended, named=lost)
 
 
 def signalled(case: Case) -> Try:
