@@ -54,7 +54,7 @@ def read_split(path: Path, written: dict[str, Any], memory_limit: float) -> Imag
 def write(path: Path, splits: dict[str, tuple[Sequence[int], Iterable[np.ndarray]]], about: dict[str, Any]) -> None:
     """Write uint8 splits (N×C×H×W, its images in order) image by image, and what a listing says of them.
 
-    Raises OSError where there is no room: a file that is appended to says so, where a memory map would end the
+    Raises RunError where there is no room: a file that is appended to says so, where a memory map would end the
     process.
     """
     written = {}

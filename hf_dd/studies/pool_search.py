@@ -159,6 +159,9 @@ class Search:
         tried = []
         if (self.folder / TRACE).is_file() and "search" in (trace := files.read_json(self.folder / TRACE)):
             files.require(trace, dict, {"search": dict, "tried": list, "running": list}, str(self.folder / TRACE))
+            if not trace["tried"] and self.differences(trace["search"]):
+                say(logger, "%s holds a search that tried no pool to its end: it is replaced.", self.folder)
+                return []
             self.require_same(trace["search"])
             index = {pool.name: number for number, pool in enumerate(self.pools)}
             try:
@@ -189,10 +192,14 @@ class Search:
                 tried.append((trial.params["pool"], trial.intermediate_values, seconds))
         return tried
 
+    def differences(self, known: dict[str, Any]) -> list[str]:
+        """In what another search, by what is known of it, isn't this one."""
+        identity = self.identity()
+        return [key for key, value in known.items() if identity.get(key, value) != value]
+
     def require_same(self, known: dict[str, Any]) -> None:
         """Raise RunError for what is known of another search."""
-        identity = self.identity()
-        if differing := [key for key, value in known.items() if identity.get(key, value) != value]:
+        if differing := self.differences(known):
             raise RunError(
                 f"{self.folder} holds another search ({', '.join(differing)} differ): give another --output_dir."
             )

@@ -5,7 +5,15 @@ import sys
 
 import pytest
 
-SAMPLES = {"embedded_hub": 33, "fuzz": 15, "hostile": 12, "hub_faults": 6, "inputs_data": 8}  # campaign: how many of its tries
+SAMPLES = {
+    "embedded_hub": 33,
+    "environment": 6,
+    "fuzz": 15,
+    "hostile": 12,
+    "hub_faults": 6,
+    "inputs_data": 8,
+    "kill": 5,
+}  # campaign: how many of its tries
 
 
 @pytest.mark.parametrize("name", SAMPLES)

@@ -1,6 +1,7 @@
 """Files and folders are whole or not there; a record is what its dataclass says, or one error says what it isn't."""
 
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -112,6 +113,22 @@ def test_a_folder_is_held_against_others_and_what_killed_ones_left_is_removed(tm
     with files.claimed(tmp_path / "other"):
         pass
     assert not (tmp_path / "other").exists()  # nothing was written
+
+
+@pytest.mark.parametrize("name", ["record", "data/rows"])
+def test_a_held_folder_that_somebody_removes_is_not_made_anew(tmp_path, name):
+    place = tmp_path / "run"
+    with files.claimed(place):
+        files.write_text(place / name, "1")
+        shutil.rmtree(place)
+        for anew in (False, True):  # by another run
+            if anew:
+                place.mkdir()
+            with pytest.raises(RunError, match=f"^{place / name} can't be written: somebody has removed it"):
+                files.write_text(place / name, "2")
+            with pytest.raises(RunError, match=f"^{place / 'step'} can't be written"), files.folder(place / "step"):
+                pass
+    assert content(tmp_path) == {}
 
 
 def held_elsewhere(place):

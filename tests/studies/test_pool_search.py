@@ -185,6 +185,21 @@ def test_another_search_in_its_folder_is_refused(found, candidates):
     assert (found.folder / "trace.json").read_bytes() == before
 
 
+def test_a_slip_does_not_stop_the_search_that_was_meant(found, candidates, tmp_path):
+    with pytest.raises(RunError, match="no finite number"):
+        select(output_dir=str(tmp_path), image_learning_rate=1e30, **candidates, **SMALL)
+    assert list(tmp_path.rglob("state.json"))
+    meant = select(output_dir=str(tmp_path), trials=1, **candidates, **SMALL)
+    assert what(trace_of(meant.folder)) == what(trace_of(found.folder))[:1]
+
+
+@pytest.mark.parametrize("wrong", [{"search": 5}, {"tried": 3}, {"tried": [{"pool": "x"}]}, {"running": None}])
+def test_a_trace_that_is_none_is_named(found, candidates, tmp_path, wrong):
+    (tmp_path / "trace.json").write_text(json.dumps(trace_of(found.folder) | wrong))
+    with pytest.raises(RunError, match=f"{tmp_path / 'trace.json'} isn't a (trace|record)"):
+        select(output_dir=str(tmp_path), **candidates, **SMALL)
+
+
 def test_no_pool_is_started_after_the_time(found, candidates, tmp_path):
     short = select(output_dir=str(tmp_path), minutes=0, **candidates, **SMALL)
     (only,) = trace_of(short.folder)["tried"]
