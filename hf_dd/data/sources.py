@@ -141,7 +141,7 @@ def _index_labels(values: Sequence[Any], index: dict[Any, int], split: str) -> T
     if missing := sum(value is None or value == -1 for value in values):
         raise DataError(
             f"{missing} of the {len(values)} images of split {split!r} have no label (None or -1). Choose a labelled "
-            "split with --train_split or --test_split, or leave these images out of the data."
+            "split with --train_split or --test_split."
         )
     if unknown := Counter(value for value in values if value not in index):
         raise DataError(
@@ -337,7 +337,7 @@ def _one_column(
     else:
         problem = f"Column {asked!r} doesn't hold {kind}s" if asked in features else f"There is no column {asked!r}"
     columns = ", ".join(f"{name} ({getattr(f, 'dtype', type(f).__name__)})" for name, f in features.items())
-    ways = [f"Name one with --{kind}_column."] if allowed else []
+    ways = [f"Name one with --{kind}_column."]
     ways += [_way_out(kind, name, features[name]) for name in ([asked] if asked in features else features)]
     if kind == "label" and folder and not allowed:
         ways.append(_class_folders(folder))

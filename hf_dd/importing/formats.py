@@ -239,6 +239,8 @@ def _labels(labels: Tensor, kind: str, path: Path) -> tuple[Tensor, Tensor | Non
 
     Soft labels whose rows sum to 1 are probabilities already; the softmax of others is taken, as they are logits.
     """
+    if labels.is_complex():
+        raise DataError(f"The labels of {path} are complex numbers.")
     if not torch.isfinite(labels).all():
         raise DataError(f"The labels of {path} hold NaN or infinite values.")
     if labels.ndim == 2 and labels.shape[1] > 1:

@@ -448,6 +448,7 @@ BAD = {
     "fractions": (lambda n: (n.pixels, n.labels + 0.5), "are fractions, such as 0.5"),
     "other soft labels": (lambda n: (n.pixels, torch.rand(100, 7)), "soft labels of 7 classes, but digits has 10"),
     "nan labels": (lambda n: (n.pixels, torch.full((100, 10), float("nan"))), "labels .* hold NaN"),
+    "complex labels": (lambda n: (n.pixels, n.labels.to(torch.complex64)), "are complex numbers"),
     "no images": (lambda n: (n.pixels.flatten(1), n.labels), r"of the shape \(100, 64\)"),
 }
 
