@@ -540,12 +540,15 @@ def find_models(filters: Sequence[str], owner: str | None = None) -> dict[str, l
 
 def dataset_license(pin: Pin) -> str | None:
     """The license that a data set's card names at this commit, or None."""
-    card = pull(pin, "dataset", ["README.md"]) / "README.md"
-    if not card.is_file():
-        return None
-    license = DatasetCard.load(card).data.to_dict().get("license")
+    license = front_matter(pull(pin, "dataset", ["README.md"])).get("license")
     license = license[0] if isinstance(license, list) and license else license
     return license if isinstance(license, str) else None
+
+
+def front_matter(folder: Path) -> dict[str, Any]:
+    """What the card of a data set in a folder says for machines; empty without a card."""
+    card = folder / "README.md"
+    return DatasetCard.load(card).data.to_dict() if card.is_file() else {}
 
 
 def create_collection(

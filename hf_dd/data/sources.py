@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from huggingface_hub import DatasetCard
 from torch import Tensor
 
 from hf_dd import hub
@@ -368,8 +367,7 @@ def files_of(folder: Path, configuration: str | None) -> list[str] | None:
 
     Those of the first configuration are among them, as `datasets` tells the form of all by it.
     """
-    card = folder / "README.md"
-    listed = DatasetCard.load(card).data.to_dict().get("configs") if card.is_file() else None
+    listed = hub.front_matter(folder).get("configs")
     if not listed or any((folder / name).is_file() for name in ABOUT[1:]):
         return None
     named = {each["config_name"]: each for each in listed}
