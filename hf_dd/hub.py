@@ -368,7 +368,7 @@ def require_pushable(
     except HFValidationError as error:
         raise ConfigError(f"{repo_id!r} isn't a repository id: {first_line(error)}") from error
     if not create_pr:
-        require_writable(repo_id.partition("/")[0])
+        require_writable(repo_id.partition("/")[0], f"{repo_type} {repo_id}")
     present, branches = refs(repo_id, repo_type)
     for option, name, others, kind in (
         ("hub_tag", tag, {"main"} | branches.keys(), "branch"),
@@ -387,14 +387,14 @@ def require_pushable(
     return present
 
 
-def require_writable(namespace: str) -> None:
-    """Raise HubError where the token's user may not write in a namespace, as far as the Hub tells."""
+def require_writable(namespace: str, what: str) -> None:
+    """Raise HubError, naming `what`, where the token's user may not write in a namespace, as far as the Hub tells."""
     known, role = account()
     if namespace not in known or role == "read":
         may = "only reads" if role == "read" else f"is that of {some(known)}"
         raise HubError(
-            f"Your token may not push to {namespace}: it needs write access to this namespace, and {may}. Log in with "
-            "another by `hf auth login`, or name another owner."
+            f"{what}: your token may not push to {namespace}; it needs write access to this namespace, and {may}. Log "
+            "in with another by `hf auth login`, or name another owner."
         )
 
 
@@ -540,13 +540,13 @@ def find_models(filters: Sequence[str], owner: str | None = None) -> dict[str, l
 
 def dataset_license(pin: Pin) -> str | None:
     """The license that a data set's card names at this commit, or None."""
-    license = card_of(pull(pin, "dataset", ["README.md"])).get("license")
+    license = front_matter(pull(pin, "dataset", ["README.md"])).get("license")
     license = license[0] if isinstance(license, list) and license else license
     return license if isinstance(license, str) else None
 
 
-def card_of(folder: Path) -> dict[str, Any]:
-    """What the YAML at the top of a data set's card says; empty where its folder has none."""
+def front_matter(folder: Path) -> dict[str, Any]:
+    """What the card of a data set in a folder says for machines; empty without a card."""
     card = folder / "README.md"
     return DatasetCard.load(card).data.to_dict() if card.is_file() else {}
 
@@ -569,8 +569,9 @@ def create_collection(
         if len(text) > limit:
             raise HubError(f"The {what} has {len(text)} characters; the Hub takes {limit}: shorten it.")
     owner = namespace or user()
-    require_writable(owner)
-    with clear_errors(f"collection {title!r} of {owner}"):
+    what = f"collection {title!r} of {owner}"
+    require_writable(owner, what)
+    with clear_errors(what):
         made = api().create_collection(
             title, namespace=owner, description=description, private=private, exists_ok=True
         )

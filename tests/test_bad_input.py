@@ -1,6 +1,7 @@
 """Wrong inputs, over real HTTP to the embedded Hub: one clear line that names the input and the way out, before any
 training, and nothing lost."""
 
+import contextlib
 import io
 import json
 import re
@@ -732,6 +733,9 @@ def test_one_epoch_of_a_teacher_is_no_run(tiny_teachers):
 def test_a_tag_that_exists(folder, unique, api):
     repo = unique()
     first = Artefact.open(folder).push(repo, tag="v1")
+    assert Artefact.open(folder).push(repo, tag="v1").pin == first.pin  # the very same is there already
+    record = json.loads((folder / "hf_dd.json").read_text()) | {"command": "another"}
+    (folder / "hf_dd.json").write_text(json.dumps(record))
     message = message_of("push", folder, "--hub_dataset_id", repo, "--hub_tag", "v1")
     says(message, f"{repo} has a tag v1", first.pin.sha[:8], "another --hub_tag", "Nothing is lost")
     assert len(api.list_repo_commits(repo, repo_type="dataset")) == 2  # the initial one, and the first push's
@@ -773,20 +777,26 @@ def test_a_push_keeps_what_an_evaluation_has_written_since(folder, unique):
     hf_dd.evaluate(sets=[str(folder)], eval_students=1, eval_epochs=1, baselines=[])
     repo = unique()
     early.push(repo)
-    message_of("push", folder, "--hub_dataset_id", repo, "--hub_tag", "v1")  # a push that fails keeps it, too
+    message_of("push", folder, "--hub_dataset_id", repo, "--hub_tag", "main")  # a push that fails keeps it, too
     record = Artefact.open(folder).record
     assert record.results["rows"][0]["n"] == 1 and record.pushed == {"repo_id": repo, "tag": "v1"}
     assert "Not evaluated yet" not in (folder / "README.md").read_text()
 
 
-def test_a_distillation_whose_push_is_refused_keeps_its_result(tmp_path, unique):
-    folder, taken, free = tmp_path / "run", unique("bob"), unique()
-    push = ["--push_to_hub", "--hub_dataset_id", taken, "--hub_tag", "v1"]
-    message = message_of("distill", *SMALL, "--output_dir", folder, *push)
-    says(message, taken, "write access", str(folder))
-    assert Artefact.open(folder).load().num_rows == 10
-    cli.main([free if word == taken else word for word in retry_of(message)[1:]])
-    assert Artefact.open(folder).record.pushed == {"repo_id": free, "tag": "v1"}
+def test_a_distillation_whose_push_is_cut_keeps_its_result(tmp_path, unique, monkeypatch):
+    folder, repo = tmp_path / "run", unique()
+
+    def cut(self, *given, **named):
+        raise RuntimeError("Error while uploading")
+
+    push = ["--push_to_hub", "--hub_dataset_id", repo, "--hub_tag", "v1"]
+    with monkeypatch.context() as patch:
+        patch.setattr(HfApi, "upload_folder", cut)
+        message = message_of("distill", *SMALL, "--output_dir", folder, *push)
+    says(message, repo, "Error while uploading", "Nothing is lost", str(folder))
+    assert Artefact.open(folder).load().num_rows == 10 and Artefact.open(folder).record.pushed is None
+    cli.main(retry_of(message)[1:])
+    assert Artefact.open(folder).record.pushed == {"repo_id": repo, "tag": "v1"}
 
 
 # ------------------------------------------------------------------------------------ teachers' pushes
@@ -806,18 +816,25 @@ def run_folder(tiny_teachers, tmp_path, unique):
     return copy
 
 
-@pytest.mark.parametrize("tag", ["epoch-1", None], ids=["after a revision", "between a commit and its tag"])
-def test_an_interrupted_push_of_a_teacher_goes_on(run_folder, api, tag, tmp_path):
+@pytest.mark.parametrize("tagged", [True, False], ids=["after a revision", "between a commit and its tag"])
+def test_an_interrupted_push_of_a_teacher_goes_on(run_folder, api, tagged, tmp_path, monkeypatch):
     folder = run_folder()
     repo = f"local/{folder.name}"
     pushed = Path(shutil.copytree(folder / "epoch-1", tmp_path / "pushed"))
     (pushed / "README.md").write_text(teacher_folder.read_teacher(pushed).card(f"{repo}@epoch-1"))
-    first = hf_dd.hub.publish(
-        pushed, repo, "model", files=["*.json", "*.safetensors", "*.md"], message="Epoch 1", tag=tag
-    )
+
+    def interrupted(self, *given, **named):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, contextlib.suppress(KeyboardInterrupt):
+        if not tagged:
+            patch.setattr(HfApi, "create_tag", interrupted)
+        files = ["*.json", "*.safetensors", "*.md"]
+        hf_dd.hub.publish(pushed, repo, "model", files=files, message="Epoch 1", tag="epoch-1")
+    first = api.list_repo_commits(repo)[0].commit_id
     final = teacher_folder.push_teacher(folder)
     tags = {ref.name: ref.target_commit for ref in api.list_repo_refs(repo).tags}
-    assert tags == {"epoch-1": first.pin.sha, "epoch-2": final.sha, "final": final.sha}
+    assert tags == {"epoch-1": first, "epoch-2": final.sha, "final": final.sha}
     assert len(api.list_repo_commits(repo)) == 3  # the initial one and two epochs: nothing was pushed twice
     for epoch in (1, 2):
         pulled = hf_dd.hub.pull(hf_dd.hub.resolve(f"{repo}@epoch-{epoch}"))

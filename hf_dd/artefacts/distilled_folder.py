@@ -128,9 +128,6 @@ class Artefact:
         require_whole(self.folder, record)
         repo_id = repo_id or (record.pushed or {}).get("repo_id") or record.name
         retry = ["hf-dd", "push", str(self.folder), "--hub_dataset_id", repo_id]
-        retry += ["--hub_private_repo"] if private else []
-        retry += ["--hub_revision", branch] if branch else []
-        retry += ["--create_pr"] if create_pr else []
         try:
             repo_id = hub.full_repo_id(repo_id)
             with links_to(self.folder, DISTILLED_FILES) as links:
@@ -154,6 +151,9 @@ class Artefact:
                 )
         except HubError as error:
             retry += ["--hub_tag", tag] if tag and not isinstance(error, hub.Taken) else []
+            retry += ["--hub_private_repo"] if private else []
+            retry += ["--hub_revision", branch] if branch else []
+            retry += ["--create_pr"] if create_pr else []
             raise HubError(
                 f"{error} Nothing is lost: {self.folder} holds the set. Retry: {shlex.join(retry)}"
             ) from error

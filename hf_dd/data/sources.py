@@ -449,7 +449,7 @@ def files_of(folder: Path, configuration: str | None) -> list[str] | None:
 
     Those of the first configuration are among them, as `datasets` tells the form of all by it.
     """
-    listed = hub.card_of(folder).get("configs")
+    listed = hub.front_matter(folder).get("configs")
     if not listed or any((folder / name).is_file() for name in ABOUT[1:]):
         return None
     named = {each["config_name"]: each for each in listed}
