@@ -187,10 +187,10 @@ def from_dataset(dataset: "datasets.Dataset", name: str) -> DistilledSet:
     if not torch.isfinite(pixel_values).all():
         raise DataError(f"{name} holds pixels that are not finite numbers.")
     labels = dataset.with_format("arrow")["label"][:].to_pylist()
-    if wrong := sum(label is None or not 0 <= label < len(class_names) for label in labels):
-        raise DataError(
-            f"{wrong} of the {len(labels)} images of {name} have no label of its {len(class_names)} classes."
-        )
+    if missing := sum(label is None or label < 0 for label in labels):
+        raise DataError(f"{missing} of the {len(labels)} images of {name} have no label.")
+    if max(labels) >= len(class_names):
+        raise DataError(f"{name} holds a label of {max(labels)}, but has {len(class_names)} classes.")
     encoded = dataset.select_columns(["image"]).cast_column("image", datasets.Image(decode=False))["image"]
     pictures = [(record or {}).get("bytes") or b"" for record in encoded]
     soft = dataset["soft_label"] if "soft_label" in dataset.column_names else None

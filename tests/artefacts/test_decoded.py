@@ -1,6 +1,7 @@
 """Multi-formation in the artefact: compact images as the default rows, decoded ones beside them, students on these."""
 
 import io
+import json
 
 import datasets
 import numpy as np
@@ -12,6 +13,7 @@ from PIL import Image
 import hf_dd
 from hf_dd.artefacts.distilled_folder import DECODED, load_distilled
 from hf_dd.config import DataConfig
+from hf_dd.core.files import digest_of
 from hf_dd.core.resources import resource
 from hf_dd.errors import DataError
 from hf_dd.synthetic.distilled_set import preview
@@ -170,11 +172,11 @@ def test_decoded_images_of_another_set_are_refused(tmp_path):
     artefact = distil(tmp_path / "set", ipc=1)
     rows = artefact.load("decoded").select(range(30))
     rows.to_parquet(artefact.folder / DECODED)
-    configs = "".join(
-        f"- config_name: {name}\n  data_files:\n  - split: train\n    path: {place}/train-*\n"
-        for name, place in (("default", "data"), ("decoded", "decoded"))
-    )
-    (artefact.folder / "README.md").write_text(f"---\nconfigs:\n{configs}---\n")
+    with pytest.raises(DataError, match="aren't those that its hf_dd.json is of"):
+        load_distilled(str(artefact.folder))
+    record = json.loads((artefact.folder / "hf_dd.json").read_text())
+    record["decoded"]["parquet_sha256"] = digest_of(artefact.folder / DECODED)
+    (artefact.folder / "hf_dd.json").write_text(json.dumps(record))
     with pytest.raises(DataError, match="The 30 decoded images of set aren't a square number of each of its 10 s"):
         load_distilled(str(artefact.folder))
 

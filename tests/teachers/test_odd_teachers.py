@@ -112,7 +112,7 @@ def test_an_odd_teacher_of_transformers(refused, file, odd, words):
 
 
 TIMM = [
-    ({"model_args": {"in_chans": 1, "num_classes": 10}}, "doesn't fit config.json"),
+    ({"model_args": {"in_chans": 1, "num_classes": 10}}, "doesn't fit|can't take|timm can't"),
     ({"model_args": {"num_classes": 10, "pretrained_strict": False}}, "model_args say pretrained_strict"),
     ({"model_args": {"checkpoint_path": "x.bin"}}, "model_args say checkpoint_path"),
     ({"architecture": "hf_hub:somebody/model"}, "timm can't build"),
@@ -198,3 +198,15 @@ def test_what_is_no_file_is_not_read(whole, tmp_path, file, what):
         (folder / file).symlink_to(what)
     with pytest.raises(TeacherError, match=f"{file} isn't a file"):
         locate(str(folder)) if (folder / "config.json").is_file() else adapters.adapt(folder)
+
+
+def test_a_head_that_timm_would_draw_is_refused(tmp_path):
+    save_timm(tmp_path, "test_vit", num_classes=10, img_size=32)
+    config = json.loads((tmp_path / "config.json").read_text())
+    config |= {"model_args": {"img_size": 32, "num_classes": 10}, "num_classes": 5}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    weights = load_file(tmp_path / "model.safetensors")
+    kept = {name: value for name, value in weights.items() if not name.startswith("head.")}
+    save_file(kept | {"more": torch.ones(10**4)}, tmp_path / "model.safetensors")
+    with pytest.raises(TeacherError, match="with these weights: model.safetensors doesn't fit config.json: .*head"):
+        adapters.adapt(tmp_path)

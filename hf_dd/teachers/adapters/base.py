@@ -136,15 +136,15 @@ def require_working(adapted: Adapted) -> None:
         require_finite(kept, "what was loaded")
     except RunError as error:
         raise TeacherError(str(error)) from error
-    floating = [value.dtype for value in network.parameters() if value.is_floating_point()]
+    floating = [value for value in network.parameters() if value.is_floating_point()]
     if not floating:
         raise TeacherError("it has no weights.")
-    if set(floating) - {torch.float32, torch.float64}:
+    if {value.dtype for value in floating} - {torch.float32, torch.float64}:
         network = copy.deepcopy(network).float()  # of the others a CPU knows not all functions
     own = getattr(network, "image_size", None)
     size = transform.image_size or ((own, own) if isinstance(own, int) else ANY_SIZE)
     image = transform(torch.full((1, transform.channels, *size), 0.5))
-    image = image.to(next(value.dtype for value in network.parameters() if value.is_floating_point()))
+    image = image.to(next(value for value in network.parameters() if value.is_floating_point()))
     try:
         logits, features = network(image), network.features(image)
         shapes = [tuple(value.shape) for value in (logits, features)]

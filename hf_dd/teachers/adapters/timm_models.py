@@ -1,9 +1,12 @@
 """timm's models: a folder in the form that timm pushes to the Hub, built by timm, strictly."""
 
 import math
+import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from hf_dd.core import tensors
@@ -53,7 +56,8 @@ class TimmNetwork(nn.Module):
 
 def matches(folder: Path, config: dict) -> bool:
     """Whether its configuration names an architecture that is none of ours."""
-    return "architecture" in config and config["architecture"] not in NETWORKS
+    named = config.get("architecture")
+    return named is not None and not (isinstance(named, str) and named in NETWORKS)
 
 
 def adapt(folder: Path, config: dict, trusted: bool) -> Adapted:
@@ -83,26 +87,47 @@ def built(folder: Path, config: dict, pretrained: bool) -> nn.Module:
 
 
 def loaded(folder: Path, config: dict, weights: Path) -> nn.Module:
-    """A model that holds exactly the tensors of a safetensors file; raises TeacherError.
-
-    timm's own loading fills in what lacks: with `num_classes` in pretrained_cfg that isn't the model's, or another
-    number of channels, it leaves layers as they were drawn.
-    """
+    """A model that holds the tensors of a safetensors file, none of its own left as drawn; raises TeacherError."""
     try:
         forms = tensors.declared(weights)
         outline = tensors.outlined(lambda: built(folder, config, pretrained=False), forms)
         expected = {name: tensors.form_of(value) for name, value in outline.state_dict().items()}
-        if differing := tensors.differences(expected, forms):
-            raise TeacherError(
-                f"timm can't build {config['architecture']!r} with these weights: {weights.name} doesn't fit "
-                f"config.json: {some(differing)}"
-            )
+        differing = tensors.differences(expected, forms)
+        if differing and tensors.numbers_in(expected) <= tensors.numbers_in(forms):
+            return converted(folder, config, weights, differing)
+        if differing:
+            raise misfit(config, weights, differing)
         values = tensors.read(weights)
     except RunError as error:
         raise TeacherError(str(error)) from error
     model = built(folder, config, pretrained=False)
     model.load_state_dict(values)
     return model
+
+
+def converted(folder: Path, config: dict, weights: Path, differing: Sequence[str]) -> nn.Module:
+    """A model whose weights timm itself renames, or leaves some out of; raises TeacherError where any is drawn.
+
+    Its loading fills in what lacks: with a `num_classes` in pretrained_cfg that isn't the model's, or another number
+    of channels, it leaves layers as they were drawn. Those differ when the model is built twice.
+    """
+    tensors.read(weights)
+    with tempfile.TemporaryDirectory() as place:  # where timm finds no other weights
+        for path, name in ((folder / "config.json", "config.json"), (weights, f"model{WEIGHTS[1:]}")):
+            (Path(place) / name).symlink_to(path.resolve())
+        model, again = (built(Path(place), config, pretrained=True) for _ in range(2))
+    values = again.state_dict()
+    if any(not torch.equal(value, values[name]) for name, value in model.state_dict().items()):
+        raise misfit(config, weights, differing)
+    return model
+
+
+def misfit(config: dict, weights: Path, differing: Sequence[str]) -> TeacherError:
+    """The error for weights that aren't those of the configuration."""
+    return TeacherError(
+        f"timm can't build {config['architecture']!r} with these weights: {weights.name} doesn't fit config.json: "
+        f"{some(differing)}"
+    )
 
 
 def about(folder: Path, config: dict) -> dict[str, Any]:
