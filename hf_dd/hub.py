@@ -110,12 +110,15 @@ class Place:
         return Path(self.path) if self.local else pull(self.pin, repo_type=self.repo_type, files=files)
 
 
-def find(reference: str, repo_type: RepoType = "model") -> Place | None:
+def find(reference: str | os.PathLike[str], repo_type: RepoType = "model") -> Place | None:
     """Where a reference leads, to a folder before a repository; None where it is of neither form.
 
     The folder of a model may have its revisions as folders, and is named with one of them: `folder@revision`.
     """
-    folder, revision = reference, None
+    if not isinstance(reference, (str, os.PathLike)):
+        raise HubError(f"A reference is text or a path, not {type(reference).__name__}.")
+    folder = reference = os.fspath(reference)
+    revision = None
     if repo_type == "model" and "@" in reference and not Path(reference).is_dir():
         folder, _, revision = reference.rpartition("@")
     path = Path(os.path.expanduser(folder))  # where pathlib's raises for a user that there isn't
@@ -248,7 +251,11 @@ def resolve(reference: str, repo_type: RepoType = "model") -> Pin:
         raise HubError(f"{reference!r} isn't a Hub reference: write owner/name or owner/name@revision.")
     repo_id, revision = named["repo_id"], named["revision"]
     with clear_errors(f"{repo_type} {reference}"):
-        resolved = str(api().resolve_revision(repo_id, repo_type=repo_type, revision=revision).resolved)
+        try:
+            resolved = str(api().resolve_revision(repo_id, repo_type=repo_type, revision=revision).resolved)
+        except RevisionNotFoundError as error:
+            there = some([name for kind in refs(repo_id, repo_type) for name in kind])
+            raise HubError(f"{repo_type} {reference}{reason(error)} There are {there or 'none'}.") from error
         require_commit(resolved)
     return Pin(repo_id, revision or "main", resolved)
 

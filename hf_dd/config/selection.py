@@ -38,6 +38,8 @@ class SelectConfig(DistillConfig):
             yield "Name the candidates by --teachers, --teacher_tags or --teacher_pool."
         else:
             yield from super().contradictions()
+        if self.push_to_hub:
+            yield "--push_to_hub: a search pushes nothing. Distil with --teacher_pool, which pushes set and pool."
         if self.first_rung >= self.iterations:
             last = self.iterations
             yield f"--first_rung {self.first_rung} isn't below --iterations {last}: no pool can be given up."
