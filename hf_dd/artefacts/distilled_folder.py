@@ -19,7 +19,7 @@ from hf_dd.artefacts.cards import DistilledRecord, ImportedRecord, SetRecord
 from hf_dd.artefacts.records import RECORD, links_to, read_record, write_record
 from hf_dd.artefacts.rows import DECODED, PARQUET, decoded_rows, digest_of, read_rows, write_rows
 from hf_dd.config import ImportConfig, as_dict
-from hf_dd.core import files
+from hf_dd.core import files, json_records
 from hf_dd.data.image_data import ImageData
 from hf_dd.distillation.distiller import ARTEFACT_ENTRIES, RUN_ENTRIES, Distillation
 from hf_dd.errors import ConfigError, HubError, RunError
@@ -303,7 +303,7 @@ def record_of(content: dict[str, Any], path: Path) -> SetRecord:
     kind = content.get("kind")
     if not isinstance(kind, str) or kind not in RECORDS:
         raise RunError(f"{path.parent} holds a {kind!s:.80}, not a distilled set.")
-    return files.as_record(content, RECORDS[kind], str(path))
+    return json_records.as_record(content, RECORDS[kind], str(path))
 
 
 def load_distilled(reference: str) -> tuple[str, DistilledSet, dict[str, Any]]:
@@ -314,7 +314,7 @@ def load_distilled(reference: str) -> tuple[str, DistilledSet, dict[str, Any]]:
             f"There is no distilled set {reference!r}: give a folder, or owner/name or owner/name@revision of the Hub."
         )
     path = place.folder([RECORD]) / RECORD
-    record = files.read_json(path) if path.is_file() else {}
+    record = json_records.read_json(path) if path.is_file() else {}
     if record:
         record_of(record, path)
     return place.name, read_rows(place, record), record

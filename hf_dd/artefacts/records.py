@@ -13,7 +13,7 @@ from typing import Any
 
 from hf_dd.artefacts.cards import Record
 from hf_dd.artefacts.rows import RECORD
-from hf_dd.core import files
+from hf_dd.core import files, json_records
 from hf_dd.errors import RunError
 
 
@@ -22,7 +22,7 @@ def read_record(folder: Path) -> dict[str, Any]:
     path = folder / RECORD
     if not path.is_file():
         raise RunError(f"{folder} holds no finished run: it has no {RECORD}.")
-    return files.read_json(path)
+    return json_records.read_json(path)
 
 
 @contextlib.contextmanager

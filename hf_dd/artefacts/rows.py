@@ -16,7 +16,7 @@ from hf_dd import hub
 from hf_dd.config import DataConfig
 from hf_dd.core import files
 from hf_dd.core.files import digest_of
-from hf_dd.data.sources import load_splits
+from hf_dd.data.loading import load_splits
 from hf_dd.errors import DataError
 from hf_dd.nn.tiles import decode_tiles
 from hf_dd.synthetic.distilled_set import DistilledSet, from_dataset, to_eight_bits, to_rows

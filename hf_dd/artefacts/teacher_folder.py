@@ -15,7 +15,7 @@ from hf_dd.artefacts import provenance
 from hf_dd.artefacts.cards import TeacherRecord
 from hf_dd.artefacts.records import RECORD, links_to, read_record, write_record
 from hf_dd.config import slug
-from hf_dd.core import files
+from hf_dd.core import files, json_records
 from hf_dd.core.registry import NETWORKS, origins
 from hf_dd.data.image_data import ImageData
 from hf_dd.errors import HubError, RunError
@@ -72,7 +72,7 @@ def write_snapshot(
 
 def read_teacher(folder: Path) -> TeacherRecord:
     """The record of an epoch of a teacher; raises RunError where there is none."""
-    return files.as_record(read_record(folder), TeacherRecord, str(folder / RECORD))
+    return json_records.as_record(read_record(folder), TeacherRecord, str(folder / RECORD))
 
 
 def entries_of(folder: Path) -> list[str]:
@@ -140,7 +140,7 @@ def push_teacher(
     A push that was interrupted goes on where it stopped. Raises RunError or TeacherError before anything is sent where
     an epoch isn't whole, HubError where the repository holds another run.
     """
-    run = files.read_json(folder / RECORD, name=str, revisions=list, final=str)
+    run = json_records.read_json(folder / RECORD, name=str, revisions=list, final=str)
     for revision in run["revisions"]:
         require_whole(folder, revision)
     repo_id = repo_id or (f"{namespace}/{run['name']}" if namespace else None)

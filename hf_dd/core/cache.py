@@ -20,7 +20,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from hf_dd.core import files
+from hf_dd.core import files, json_records
 from hf_dd.errors import RunError
 
 logger = logging.getLogger(__name__)
@@ -54,7 +54,7 @@ def recall(path: Path) -> Any:
     if not path.is_file():
         return None
     try:
-        written = files.read_json(path, result=object, digest=str)
+        written = json_records.read_json(path, result=object, digest=str)
         if digest_of_value(written["result"]) != written["digest"]:
             raise RunError("other bytes than were written")
     except RunError as error:

@@ -7,8 +7,6 @@ import hashlib
 import importlib.metadata
 import json
 import math
-import os
-import re
 import zlib
 from collections import Counter
 from collections.abc import Sequence
@@ -18,24 +16,20 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-import yaml
 from torch import Tensor
 
 from hf_dd import hub
 from hf_dd.config import IN_MEMORY, DataConfig, InMemory
 from hf_dd.core import seeding
 from hf_dd.data.batches import Images, in_blocks
+from hf_dd.data.columns import find_columns
 from hf_dd.data.decoding import decode_splits, resize
-from hf_dd.errors import ConfigError, DataError, HfDdError, some
+from hf_dd.data.loading import load_splits
+from hf_dd.errors import ConfigError, DataError, some
 
 if TYPE_CHECKING:
     import datasets
 
-ABOUT = ("README.md", ".huggingface.yaml", "dataset_infos.json")  # what says which files a repository's splits are
-ELSEWHERE = re.compile(r"(^|/)\.|^/|:")  # in a pattern of files that isn't one of names below a folder alone
-SAVED = ("dataset_dict.json", "state.json")  # of `save_to_disk`, in a folder
-IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".gif"}
-LABEL_NAMES = ("label", "labels", "target", "targets", "class", "category", "fine_label")
 TEST_SPLITS = ("test", "validation", "valid", "val")
 # Bytes of images that a byte of a gzipped file may become, beyond so many: real ones come to 10.
 MOST_UNPACKED, MOST_UNPACKED_ALWAYS = 100, 2**28
@@ -293,90 +287,6 @@ def _stored_labels(dataset: "datasets.Dataset", column: str) -> list[Any]:
     return [None if value is None or value != value else int(value) for value in values]
 
 
-def find_columns(features: "datasets.Features", config: DataConfig, folder: Path | None = None) -> tuple[str, str]:
-    """The image and the label column: those named, else found by type, the label else by name; raises DataError."""
-    import datasets
-
-    def is_image(feature: Any) -> bool:  # a parquet file written without datasets has the bare struct
-        return isinstance(feature, datasets.Image) or (isinstance(feature, dict) and set(feature) == {"bytes", "path"})
-
-    def is_drawn(feature: Any) -> bool:  # bytes of files, or pixels
-        arrays = isinstance(feature, (datasets.Array2D, datasets.Array3D)) and feature.dtype == "uint8"
-        return arrays or (isinstance(feature, datasets.Value) and "binary" in feature.dtype)
-
-    def is_discrete(feature: Any) -> bool:
-        kind = feature.dtype if isinstance(feature, datasets.Value) else ""
-        known = any(each in kind for each in ("int", "string", "float", "bool"))
-        return isinstance(feature, datasets.ClassLabel) or known
-
-    drawn = [name for name, feature in features.items() if is_drawn(feature)]
-    images = [name for name, feature in features.items() if is_image(feature)] or drawn
-    discrete = [name for name, feature in features.items() if is_discrete(feature)]
-    labels = [name for name in discrete if isinstance(features[name], datasets.ClassLabel)]
-    labels = labels or [name for name in discrete if name in LABEL_NAMES]
-    return (
-        _one_column("image", config.image_column, images, [*images, *drawn], features),
-        _one_column("label", config.label_column, labels, discrete, features, folder),
-    )
-
-
-def _one_column(
-    kind: str,
-    asked: str | None,
-    found: list[str],
-    allowed: list[str],
-    features: dict[str, Any],
-    folder: Path | None = None,
-) -> str:
-    if asked is None and len(found) == 1:
-        return found[0]
-    if asked in allowed:
-        return asked
-    if asked is None:
-        problem = f"{len(found) or 'No'} columns look like {kind}s"
-    else:
-        problem = f"Column {asked!r} doesn't hold {kind}s" if asked in features else f"There is no column {asked!r}"
-    columns = ", ".join(f"{name} ({getattr(f, 'dtype', type(f).__name__)})" for name, f in features.items())
-    ways = [f"Name one with --{kind}_column."]
-    ways += [_way_out(kind, name, features[name]) for name in ([asked] if asked in features else features)]
-    if kind == "label" and folder and not allowed:
-        ways.append(_class_folders(folder))
-    raise DataError(" ".join(filter(None, (f"{problem}; the columns are {columns}.", *ways))))
-
-
-def _way_out(kind: str, name: str, feature: Any) -> str:
-    """What to do with a column that holds images or labels in a form that isn't read; "" if nothing is to be done."""
-    import datasets
-
-    many = isinstance(feature, (list, datasets.List, datasets.LargeList))
-    if kind == "label" and many:
-        return (
-            f"{name!r} holds lists, where an image has one label: choose it, as in dataset.map(lambda row: "
-            f"{{'label': row[{name!r}][0]}}, remove_columns={name!r}), and save that."
-        )
-    if kind == "image" and (many or isinstance(feature, (datasets.Array2D, datasets.Array3D))):
-        return (
-            f"{name!r} holds numbers that don't say which of them is white: save them as images or as "
-            "datasets.Array3D((height, width, channels), 'uint8'), 0 … 255."
-        )
-    if kind == "image" and isinstance(feature, datasets.Value) and "string" in feature.dtype:
-        return f"If {name!r} holds paths of image files, save dataset.cast_column({name!r}, datasets.Image()) instead."
-    return ""
-
-
-def _class_folders(folder: Path) -> str:
-    """Why the images of a folder have no labels: `datasets` takes them from folders, if all lie equally deep."""
-    images = [path.relative_to(folder) for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES]
-    depths = Counter(len(path.parts) for path in images)
-    if not images:
-        return ""
-    if len(depths) > 1:
-        deepest = max(depths)
-        loose = sorted(str(path) for path in images if len(path.parts) < deepest)
-        return f"Its images take their labels from folders, but {some(loose)} lie beside these: move them away."
-    return "Its images take their labels from folders: it needs one for each class, and two of them at least."
-
-
 def _choose_splits(splits: "datasets.DatasetDict", config: DataConfig) -> "dict[str, datasets.Dataset]":
     """The training split, then the test split if there is one."""
     test_split = config.test_split
@@ -387,99 +297,3 @@ def _choose_splits(splits: "datasets.DatasetDict", config: DataConfig) -> "dict[
         if name is not None and name not in splits:
             raise DataError(f"There is no split {name!r}; there are: {', '.join(splits)}. Name one with --{option}.")
     return {name: splits[name] for name in chosen.values() if name is not None}
-
-
-def load_splits(place: hub.Place, config: DataConfig) -> "datasets.DatasetDict":
-    """All splits of a folder or of a repository; every error of `datasets` becomes one clear line.
-
-    Of a repository the files of its pinned commit are pulled and read as a folder: given its name, `datasets` would
-    take whatever commit lies in its cache where the Hub is out of reach.
-    """
-    import datasets
-
-    path, pin = place.path, place.pin
-    what = f"Data set {pin or path}"
-    if place.local:  # a name like 'text' alone would be that of a reader
-        path = str(Path(path).resolve())
-        require_readable(path)
-    try:
-        if pin:
-            return load_pinned(pin, config.dataset_config)
-        if any((Path(path) / name).is_file() for name in SAVED):
-            saved = datasets.load_from_disk(path)
-            return saved if isinstance(saved, dict) else datasets.DatasetDict({str(saved.split or "train"): saved})
-        return datasets.load_dataset(path, config.dataset_config)
-    except HfDdError:
-        raise
-    except Exception as error:  # its readers raise nearly anything
-        cause = error.__cause__ if isinstance(error, datasets.exceptions.DatasetGenerationError) else None
-        text = " ".join(str(cause or error).split())[:400] or type(error).__name__
-        hint = " Name one with --dataset_config." if "config" in text.lower() else ""
-        if isinstance(error, yaml.YAMLError) or "metadata block" in text:
-            hint = " Mend the YAML between three dashes at the top of its README.md, or remove that file."
-        raise DataError(f"{what} can't be read: {text}{hint}") from error
-
-
-def load_pinned(pin: hub.Pin, configuration: str | None) -> "datasets.DatasetDict":
-    """All splits of a repository at a commit, as `load_dataset(id, configuration, revision=sha)` gives them.
-
-    Raises HubError, DataError for files that the commit doesn't hold, and what `datasets` raises.
-    """
-    import datasets
-
-    script = f"{pin.repo_id.partition('/')[2]}.py"
-    folder = hub.pull(pin, "dataset", [*ABOUT, script])
-    if (folder / script).is_file():
-        raise DataError(f"Data set {pin} is read by a script of its own, {script}, and none is run.")
-    hub.pull(pin, "dataset", files_of(folder, configuration), without=SAVED)
-    builder = datasets.load_dataset_builder(str(folder), configuration)
-    for files in (builder.config.data_files or {}).values():
-        for file in files:
-            if not Path(os.path.normpath(file.split("::")[-1])).is_relative_to(folder):
-                raise DataError(
-                    f"Data set {pin} reads {file}, which isn't in its repository, so that its commit doesn't pin it. "
-                    "Name the repository that holds the files."
-                )
-    builder.download_and_prepare()
-    return builder.as_dataset()
-
-
-def files_of(folder: Path, configuration: str | None) -> list[str] | None:
-    """Glob patterns of what a configuration needs of a repository whose card lies in a folder; None for all files.
-
-    Those of the first configuration are among them, as `datasets` tells the form of all by it.
-    """
-    listed = hub.front_matter(folder).get("configs")
-    if not listed or any((folder / name).is_file() for name in ABOUT[1:]):
-        return None
-    named = {each["config_name"]: each for each in listed}
-    default = next((name for name, each in named.items() if each.get("default") or name == "default"), None)
-    needed = [each for name, each in named.items() if name in (next(iter(named)), configuration or default)]
-    patterns = [pattern for each in needed for pattern in texts_of(each.get("data_files"))]
-    simple = all(each.get("data_files") for each in needed) and not any(map(ELSEWHERE.search, patterns))
-    return [*ABOUT, *patterns] if simple else None
-
-
-def texts_of(value: Any) -> list[str]:
-    """The patterns in a card's `data_files`: a text, a list of such, or splits with the path of each."""
-    if isinstance(value, dict):
-        return texts_of(value["path"] if "path" in value else list(value.values()))
-    return [value] if isinstance(value, str) else [text for each in value or () for text in texts_of(each)]
-
-
-def require_readable(path: str) -> None:
-    """Raise DataError where `datasets` would read other files than those of a folder, or pass over some."""
-    if found := [sign for sign in ("[", "]", "*", "?", "::", "://") if sign in path]:
-        raise DataError(
-            f"{path} can't be read: load_dataset takes {' '.join(found)} in a path for a pattern. Move it to a path "
-            "without."
-        )
-    for place, _, names in os.walk(path):
-        below = os.path.relpath(place, path)
-        passed_over = "\n" in below or any(part.startswith("__") for part in below.split(os.sep))
-        for name in names:
-            if (passed_over or "\n" in name) and name[0] != "." and Path(name).suffix.lower() in IMAGE_SUFFIXES:
-                raise DataError(
-                    f"{path} holds {os.path.join(below, name)!r}, which load_dataset passes over: names with line "
-                    "breaks, and of folders with two underscores before them. Give it another name, or remove it."
-                )

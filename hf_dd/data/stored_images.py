@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from hf_dd.core import cache, files
+from hf_dd.core import cache, files, json_records
 from hf_dd.data.batches import Images, StoredImages
 from hf_dd.errors import RunError
 
@@ -28,7 +28,7 @@ def read(path: Path, names: Iterable[str], memory_limit: float) -> tuple[dict[st
     if not path.is_file():
         return None
     try:
-        content = files.read_json(path)
+        content = json_records.read_json(path)
         written, notes = content["splits"], list(map(str, content.get("notes", [])))
         found = {name: read_split(split_file(path, name), written[name], memory_limit) for name in names}
     except (OSError, EOFError, ValueError, LookupError, TypeError, RunError) as error:

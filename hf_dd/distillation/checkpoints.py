@@ -15,7 +15,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from hf_dd.core import files, tensors
+from hf_dd.core import files, json_records, tensors
 from hf_dd.distillation.optimisers import Learned
 from hf_dd.errors import RunError, some
 from hf_dd.synthetic.distilled_set import preview
@@ -61,7 +61,7 @@ def checkpoints(folder: Path) -> list[Path]:
 def read_state(path: Path) -> dict[str, Any]:
     """The content of a checkpoint's `state.json`; raises RunError where it is missing, broken or incomplete."""
     try:
-        state = files.read_json(path / STATE, step=int, seconds=float, losses=dict[str, float], identity=dict)
+        state = json_records.read_json(path / STATE, step=int, seconds=float, losses=dict[str, float], identity=dict)
         if min(state["step"], state["seconds"]) < 0:
             raise RunError("it is of a step before the first.")
         if re.fullmatch(r"step-\d+", path.name) and int(path.name.removeprefix("step-")) != state["step"]:

@@ -20,7 +20,7 @@ from tqdm.auto import tqdm
 
 from hf_dd.config import DistillConfig
 from hf_dd.config.base import named
-from hf_dd.core import files
+from hf_dd.core import files, json_records
 from hf_dd.core.processes import by_main_process, from_main_process, holding
 from hf_dd.core.registry import OBJECTIVES, STARTS
 from hf_dd.data.image_data import ImageData
@@ -277,7 +277,7 @@ def prepared(config: DistillConfig, folder: Path) -> Iterator[None]:
 def holds_set(folder: Path) -> bool:
     """Whether a folder's record says that it is a finished set, and not, say, a teacher."""
     try:
-        return files.read_json(folder / RECORD).get("kind") in ("distilled-set", "imported-set")
+        return json_records.read_json(folder / RECORD).get("kind") in ("distilled-set", "imported-set")
     except RunError:
         return False
 

@@ -27,7 +27,8 @@ from torch import Tensor
 from hf_dd import hub
 from hf_dd.config import DataConfig, ImportConfig
 from hf_dd.data.batches import Images
-from hf_dd.data.sources import IMAGE_SUFFIXES, read_dataset, read_source
+from hf_dd.data.columns import IMAGE_SUFFIXES
+from hf_dd.data.sources import read_dataset, read_source
 from hf_dd.errors import ConfigError, DataError, some
 
 MOST_EXPANDED = 2**20  # bytes of a tensor that repeats what it stores

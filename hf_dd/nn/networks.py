@@ -23,7 +23,7 @@ from huggingface_hub.constants import CONFIG_NAME, SAFETENSORS_SINGLE_FILE
 from torch import Tensor, nn
 
 from hf_dd.core import tensors
-from hf_dd.core.files import read_json
+from hf_dd.core.json_records import read_json
 from hf_dd.core.registry import NETWORKS
 from hf_dd.core.seeding import isolated_rng
 from hf_dd.errors import ConfigError, RunError, TeacherError, require_known, some

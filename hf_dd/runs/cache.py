@@ -14,7 +14,7 @@ from pathlib import Path
 from safetensors import SafetensorError, safe_open
 
 from hf_dd.core import cache
-from hf_dd.core.files import read_json
+from hf_dd.core.json_records import read_json
 from hf_dd.errors import ConfigError, RunError
 
 ABANDONED = 3600  # seconds after which nobody writes on at a file that was begun

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from hf_dd.core.files import read_json
+from hf_dd.core.json_records import read_json
 from hf_dd.core.resources import resource
 from hf_dd.errors import HfDdError, RunError
 

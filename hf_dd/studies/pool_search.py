@@ -20,7 +20,7 @@ import torch
 from hf_dd.artefacts.provenance import command_line, versions
 from hf_dd.config import DistillConfig, SelectConfig, TeacherConfig
 from hf_dd.config.base import defaults, part, values
-from hf_dd.core import files
+from hf_dd.core import files, json_records
 from hf_dd.core.processes import by_main_process, from_main_process, holding, new_accelerator, say
 from hf_dd.core.registry import OBJECTIVES
 from hf_dd.core.seeding import generator
@@ -157,8 +157,10 @@ class Search:
         Raises RunError for the trace of another search.
         """
         tried = []
-        if (self.folder / TRACE).is_file() and "search" in (trace := files.read_json(self.folder / TRACE)):
-            files.require(trace, dict, {"search": dict, "tried": list, "running": list}, str(self.folder / TRACE))
+        if (self.folder / TRACE).is_file() and "search" in (trace := json_records.read_json(self.folder / TRACE)):
+            json_records.require(
+                trace, dict, {"search": dict, "tried": list, "running": list}, str(self.folder / TRACE)
+            )
             if not trace["tried"] and self.differences(trace["search"]):
                 say(logger, "%s holds a search that tried no pool to its end: it is replaced.", self.folder)
                 return []

@@ -12,7 +12,7 @@ from hf_dd import hub
 from hf_dd.artefacts import hub_metadata, provenance, records
 from hf_dd.artefacts.rows import PARQUET, digest_of
 from hf_dd.config import slug
-from hf_dd.core import files
+from hf_dd.core import files, json_records
 from hf_dd.core.text import Markdown
 from hf_dd.errors import HubError
 from hf_dd.studies.report import JSON, MARKDOWN, PLOT, RECIPE, Outcome
@@ -97,7 +97,7 @@ def push_study(
     try:
         repo_id = hub.full_repo_id(repo_id)
         rows = digest_of(folder / PARQUET)
-        former = files.read_json(folder / PUSHED) if (folder / PUSHED).is_file() else None
+        former = json_records.read_json(folder / PUSHED) if (folder / PUSHED).is_file() else None
         if former and (former["rows"], former["pin"]["repo_id"]) == (rows, repo_id) and tag in (None, former["tag"]):
             card = card_of(folder, outcomes, {"repo_id": repo_id, "tag": former["tag"]})
             files.write_text(folder / "README.md", card)

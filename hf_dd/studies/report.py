@@ -10,7 +10,7 @@ from typing import Any
 
 from hf_dd.artefacts.distilled_folder import Artefact
 from hf_dd.artefacts.provenance import versions
-from hf_dd.core import files
+from hf_dd.core import files, json_records
 from hf_dd.core.text import Markdown, code, markdown
 from hf_dd.errors import RunError
 from hf_dd.evaluation import intervals, report
@@ -137,7 +137,7 @@ def write_report(
         title: of the report.
         command: that the study is run by.
     """
-    searches = {name: files.read_json(path) for name, path in traces.items()}
+    searches = {name: json_records.read_json(path) for name, path in traces.items()}
     gains = {name: gain(outcomes, pairs) for name, pairs in comparisons.items()}
     records = [record for outcome in outcomes.values() for record in outcome.records]
     about = {

@@ -18,7 +18,7 @@ from hf_dd.artefacts.distilled_folder import Artefact
 from hf_dd.artefacts.provenance import command_line
 from hf_dd.config import DistillConfig, EvaluationConfig, PretrainConfig, StudyConfig
 from hf_dd.config.base import named, part
-from hf_dd.core import files
+from hf_dd.core import files, json_records
 from hf_dd.core.processes import by_main_process, from_main_process, say
 from hf_dd.core.registry import OBJECTIVES
 from hf_dd.data.image_data import load_data
@@ -228,7 +228,7 @@ def run_cell(cell: Cell) -> None:
         )
     evaluation = part(cell.config, EvaluationConfig)
     kept = cell.folder.with_name(f"{cell.folder.name}.evaluation.json")  # of a later evaluation than the run's own
-    done = files.read_json(kept) if kept.is_file() else artefact.record.settings
+    done = json_records.read_json(kept) if kept.is_file() else artefact.record.settings
     done = part(EvaluationConfig(), EvaluationConfig) | done  # of a record that is older than an option
     if artefact.record.results is None or any(done[key] != value for key, value in evaluation.items()):
         evaluate(sets=[str(cell.folder)], mixed_precision=cell.config.mixed_precision, **evaluation)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from hf_dd import hub
-from hf_dd.core import files
+from hf_dd.core import json_records
 from hf_dd.errors import HfDdError, HubError, RunError, TeacherError
 from hf_dd.teachers import adapters
 from hf_dd.teachers.teacher import TeacherSpec, load_teacher, locate, naming
@@ -69,7 +69,7 @@ def of_file(path: Path, source: str) -> Lock:
     if not path.exists():
         raise TeacherError(f"{source} holds no {LOCK}: it was made without teachers, or isn't a distilled set.")
     try:
-        specs = specs_of(files.read_json(path, teachers=list)["teachers"])
+        specs = specs_of(json_records.read_json(path, teachers=list)["teachers"])
     except RunError as error:
         raise TeacherError(
             f"{source} isn't a pool's lock: {error} `hf-dd pool create --output {LOCK}` writes one, and so does "
@@ -82,7 +82,9 @@ def of_file(path: Path, source: str) -> Lock:
 
 def specs_of(entries: Iterable[dict[str, Any]]) -> list[TeacherSpec]:
     """Teachers as a lock or a record lists them; raises RunError for what isn't a pinned teacher."""
-    specs = [files.as_record(entry, TeacherSpec, f"teacher {number}") for number, entry in enumerate(entries, 1)]
+    specs = [
+        json_records.as_record(entry, TeacherSpec, f"teacher {number}") for number, entry in enumerate(entries, 1)
+    ]
     for spec in specs:
         if not (spec.repo_id and spec.revision and SHA.fullmatch(spec.sha)):
             raise RunError(f"{spec.repo_id!r} at {spec.revision!r} and {spec.sha!r} is no commit of a teacher.")

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from hf_dd import hub
 from hf_dd.config import IN_MEMORY
 from hf_dd.core import files
-from hf_dd.core.files import read_json, require
+from hf_dd.core.json_records import read_json, require
 from hf_dd.errors import RunError, TeacherError, some
 from hf_dd.teachers import adapters
 from hf_dd.teachers.adapters import Adapted

@@ -12,7 +12,7 @@ from PIL import Image
 from hf_dd import hub
 from hf_dd.config import DataConfig
 from hf_dd.data.image_data import load_data
-from hf_dd.data.sources import load_splits
+from hf_dd.data.loading import load_splits
 from hf_dd.errors import DataError, HubError
 
 TRAIN, TEST = "data/train-00000-of-00001.parquet", "data/test-00000-of-00001.parquet"

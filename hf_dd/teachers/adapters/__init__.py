@@ -9,7 +9,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
-from hf_dd.core.files import read_json
+from hf_dd.core.json_records import read_json
 from hf_dd.core.registry import ADAPTERS
 from hf_dd.errors import RunError, TeacherError
 from hf_dd.teachers.adapters.base import Adapted, Adapter, require_modest, require_working

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import nn
 
-from hf_dd.core.files import read_json, require
+from hf_dd.core.json_records import read_json, require
 from hf_dd.core.registry import ADAPTERS
 from hf_dd.errors import RunError, TeacherError, some
 from hf_dd.nn import networks

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from hf_dd.core import tensors
-from hf_dd.core.files import require
+from hf_dd.core.json_records import require
 from hf_dd.core.registry import ADAPTERS, NETWORKS
 from hf_dd.errors import RunError, TeacherError, some
 from hf_dd.nn.input_transform import InputTransform

@@ -1,0 +1,98 @@
+"""Which columns of a table hold its images and its labels, and what to do where none does."""
+
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hf_dd.config import DataConfig
+from hf_dd.errors import DataError, some
+
+if TYPE_CHECKING:
+    import datasets
+
+IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".gif"}
+LABEL_NAMES = ("label", "labels", "target", "targets", "class", "category", "fine_label")
+
+
+def find_columns(features: "datasets.Features", config: DataConfig, folder: Path | None = None) -> tuple[str, str]:
+    """The image and the label column: those named, else found by type, the label else by name; raises DataError."""
+    import datasets
+
+    def is_image(feature: Any) -> bool:  # a parquet file written without datasets has the bare struct
+        return isinstance(feature, datasets.Image) or (isinstance(feature, dict) and set(feature) == {"bytes", "path"})
+
+    def is_drawn(feature: Any) -> bool:  # bytes of files, or pixels
+        arrays = isinstance(feature, (datasets.Array2D, datasets.Array3D)) and feature.dtype == "uint8"
+        return arrays or (isinstance(feature, datasets.Value) and "binary" in feature.dtype)
+
+    def is_discrete(feature: Any) -> bool:
+        kind = feature.dtype if isinstance(feature, datasets.Value) else ""
+        known = any(each in kind for each in ("int", "string", "float", "bool"))
+        return isinstance(feature, datasets.ClassLabel) or known
+
+    drawn = [name for name, feature in features.items() if is_drawn(feature)]
+    images = [name for name, feature in features.items() if is_image(feature)] or drawn
+    discrete = [name for name, feature in features.items() if is_discrete(feature)]
+    labels = [name for name in discrete if isinstance(features[name], datasets.ClassLabel)]
+    labels = labels or [name for name in discrete if name in LABEL_NAMES]
+    return (
+        _one_column("image", config.image_column, images, [*images, *drawn], features),
+        _one_column("label", config.label_column, labels, discrete, features, folder),
+    )
+
+
+def _one_column(
+    kind: str,
+    asked: str | None,
+    found: list[str],
+    allowed: list[str],
+    features: dict[str, Any],
+    folder: Path | None = None,
+) -> str:
+    if asked is None and len(found) == 1:
+        return found[0]
+    if asked in allowed:
+        return asked
+    if asked is None:
+        problem = f"{len(found) or 'No'} columns look like {kind}s"
+    else:
+        problem = f"Column {asked!r} doesn't hold {kind}s" if asked in features else f"There is no column {asked!r}"
+    columns = ", ".join(f"{name} ({getattr(f, 'dtype', type(f).__name__)})" for name, f in features.items())
+    ways = [f"Name one with --{kind}_column."]
+    ways += [_way_out(kind, name, features[name]) for name in ([asked] if asked in features else features)]
+    if kind == "label" and folder and not allowed:
+        ways.append(_class_folders(folder))
+    raise DataError(" ".join(filter(None, (f"{problem}; the columns are {columns}.", *ways))))
+
+
+def _way_out(kind: str, name: str, feature: Any) -> str:
+    """What to do with a column that holds images or labels in a form that isn't read; "" if nothing is to be done."""
+    import datasets
+
+    many = isinstance(feature, (list, datasets.List, datasets.LargeList))
+    if kind == "label" and many:
+        return (
+            f"{name!r} holds lists, where an image has one label: choose it, as in dataset.map(lambda row: "
+            f"{{'label': row[{name!r}][0]}}, remove_columns={name!r}), and save that."
+        )
+    if kind == "image" and (many or isinstance(feature, (datasets.Array2D, datasets.Array3D))):
+        return (
+            f"{name!r} holds numbers that don't say which of them is white: save them as images or as "
+            "datasets.Array3D((height, width, channels), 'uint8'), 0 … 255."
+        )
+    if kind == "image" and isinstance(feature, datasets.Value) and "string" in feature.dtype:
+        return f"If {name!r} holds paths of image files, save dataset.cast_column({name!r}, datasets.Image()) instead."
+    return ""
+
+
+def _class_folders(folder: Path) -> str:
+    """Why the images of a folder have no labels: `datasets` takes them from folders, if all lie equally deep."""
+    images = [path.relative_to(folder) for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES]
+    depths = Counter(len(path.parts) for path in images)
+    if not images:
+        return ""
+    if len(depths) > 1:
+        deepest = max(depths)
+        loose = sorted(str(path) for path in images if len(path.parts) < deepest)
+        return f"Its images take their labels from folders, but {some(loose)} lie beside these: move them away."
+    return "Its images take their labels from folders: it needs one for each class, and two of them at least."

@@ -1,0 +1,116 @@
+"""The splits of a folder, or of a repository at its commit, as `datasets` reads them."""
+
+import os
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from hf_dd import hub
+from hf_dd.config import DataConfig
+from hf_dd.data.columns import IMAGE_SUFFIXES
+from hf_dd.errors import DataError, HfDdError
+
+if TYPE_CHECKING:
+    import datasets
+
+ABOUT = ("README.md", ".huggingface.yaml", "dataset_infos.json")  # what says which files a repository's splits are
+ELSEWHERE = re.compile(r"(^|/)\.|^/|:")  # in a pattern of files that isn't one of names below a folder alone
+SAVED = ("dataset_dict.json", "state.json")  # of `save_to_disk`, in a folder
+
+
+def load_splits(place: hub.Place, config: DataConfig) -> "datasets.DatasetDict":
+    """All splits of a folder or of a repository; every error of `datasets` becomes one clear line.
+
+    Of a repository the files of its pinned commit are pulled and read as a folder: given its name, `datasets` would
+    take whatever commit lies in its cache where the Hub is out of reach.
+    """
+    import datasets
+
+    path, pin = place.path, place.pin
+    what = f"Data set {pin or path}"
+    if place.local:  # a name like 'text' alone would be that of a reader
+        path = str(Path(path).resolve())
+        require_readable(path)
+    try:
+        if pin:
+            return load_pinned(pin, config.dataset_config)
+        if any((Path(path) / name).is_file() for name in SAVED):
+            saved = datasets.load_from_disk(path)
+            return saved if isinstance(saved, dict) else datasets.DatasetDict({str(saved.split or "train"): saved})
+        return datasets.load_dataset(path, config.dataset_config)
+    except HfDdError:
+        raise
+    except Exception as error:  # its readers raise nearly anything
+        cause = error.__cause__ if isinstance(error, datasets.exceptions.DatasetGenerationError) else None
+        text = " ".join(str(cause or error).split())[:400] or type(error).__name__
+        hint = " Name one with --dataset_config." if "config" in text.lower() else ""
+        if isinstance(error, yaml.YAMLError) or "metadata block" in text:
+            hint = " Mend the YAML between three dashes at the top of its README.md, or remove that file."
+        raise DataError(f"{what} can't be read: {text}{hint}") from error
+
+
+def load_pinned(pin: hub.Pin, configuration: str | None) -> "datasets.DatasetDict":
+    """All splits of a repository at a commit, as `load_dataset(id, configuration, revision=sha)` gives them.
+
+    Raises HubError, DataError for files that the commit doesn't hold, and what `datasets` raises.
+    """
+    import datasets
+
+    script = f"{pin.repo_id.partition('/')[2]}.py"
+    folder = hub.pull(pin, "dataset", [*ABOUT, script])
+    if (folder / script).is_file():
+        raise DataError(f"Data set {pin} is read by a script of its own, {script}, and none is run.")
+    hub.pull(pin, "dataset", files_of(folder, configuration), without=SAVED)
+    builder = datasets.load_dataset_builder(str(folder), configuration)
+    for files in (builder.config.data_files or {}).values():
+        for file in files:
+            if not Path(os.path.normpath(file.split("::")[-1])).is_relative_to(folder):
+                raise DataError(
+                    f"Data set {pin} reads {file}, which isn't in its repository, so that its commit doesn't pin it. "
+                    "Name the repository that holds the files."
+                )
+    builder.download_and_prepare()
+    return builder.as_dataset()
+
+
+def files_of(folder: Path, configuration: str | None) -> list[str] | None:
+    """Glob patterns of what a configuration needs of a repository whose card lies in a folder; None for all files.
+
+    Those of the first configuration are among them, as `datasets` tells the form of all by it.
+    """
+    listed = hub.front_matter(folder).get("configs")
+    if not listed or any((folder / name).is_file() for name in ABOUT[1:]):
+        return None
+    named = {each["config_name"]: each for each in listed}
+    default = next((name for name, each in named.items() if each.get("default") or name == "default"), None)
+    needed = [each for name, each in named.items() if name in (next(iter(named)), configuration or default)]
+    patterns = [pattern for each in needed for pattern in texts_of(each.get("data_files"))]
+    simple = all(each.get("data_files") for each in needed) and not any(map(ELSEWHERE.search, patterns))
+    return [*ABOUT, *patterns] if simple else None
+
+
+def texts_of(value: Any) -> list[str]:
+    """The patterns in a card's `data_files`: a text, a list of such, or splits with the path of each."""
+    if isinstance(value, dict):
+        return texts_of(value["path"] if "path" in value else list(value.values()))
+    return [value] if isinstance(value, str) else [text for each in value or () for text in texts_of(each)]
+
+
+def require_readable(path: str) -> None:
+    """Raise DataError where `datasets` would read other files than those of a folder, or pass over some."""
+    if found := [sign for sign in ("[", "]", "*", "?", "::", "://") if sign in path]:
+        raise DataError(
+            f"{path} can't be read: load_dataset takes {' '.join(found)} in a path for a pattern. Move it to a path "
+            "without."
+        )
+    for place, _, names in os.walk(path):
+        below = os.path.relpath(place, path)
+        passed_over = "\n" in below or any(part.startswith("__") for part in below.split(os.sep))
+        for name in names:
+            if (passed_over or "\n" in name) and name[0] != "." and Path(name).suffix.lower() in IMAGE_SUFFIXES:
+                raise DataError(
+                    f"{path} holds {os.path.join(below, name)!r}, which load_dataset passes over: names with line "
+                    "breaks, and of folders with two underscores before them. Give it another name, or remove it."
+                )
