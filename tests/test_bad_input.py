@@ -141,8 +141,9 @@ def test_a_dataset_that_does_not_exist(refused):
 
 def test_a_tag_that_does_not_exist(refused, tiny_teachers, pets):
     repo = tiny_teachers.references[0].split("@")[0]
-    refused(*BY_A_GUIDE, f"{repo}@epoch-99", words=[f"{repo}@epoch-99", "no such branch, tag or commit"])
-    refused("--dataset", f"{pets}@v99", words=[f"{pets}@v99", "no such branch, tag or commit"])
+    there = ["no such branch, tag or commit", "There are", "main"]
+    refused(*BY_A_GUIDE, f"{repo}@epoch-99", words=[f"{repo}@epoch-99", "epoch-1", *there])
+    refused("--dataset", f"{pets}@v99", words=[f"{pets}@v99", *there])
 
 
 @pytest.mark.parametrize("reference", ["nothing", "a/b/c@final", "a/@final", "local/x@"])

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from hf_dd import hub
+from hf_dd.errors import HubError
 
 
 @pytest.fixture(autouse=True)
@@ -63,3 +64,13 @@ def test_what_is_neither_leads_nowhere(reference):
 def test_the_folder_of_a_data_set_has_no_revisions():
     assert hub.find("run@v1", "dataset") is None
     assert not hub.find("owner/name@v1", "dataset").local
+
+
+@pytest.mark.parametrize("reference", [5, None, ["run"], b"run", {}])
+def test_what_is_no_text_is_refused_by_its_type(reference):
+    with pytest.raises(HubError, match=f"A reference is text or a path, not {type(reference).__name__}."):
+        hub.find(reference)
+
+
+def test_a_path_is_as_good_as_text():
+    assert hub.find(Path("run")) == hub.find("run")
