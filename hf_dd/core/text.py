@@ -5,6 +5,8 @@ from typing import Any
 
 from hf_dd.errors import plain
 
+LIVE = re.compile(r"([\\`*<>|]|\](?=\())")  # what starts code, emphasis, HTML or a cell; ]( makes a link
+
 
 class Markdown(str):
     """Text that is Markdown already."""
@@ -12,7 +14,7 @@ class Markdown(str):
 
 def markdown(value: Any) -> str:
     """A value in a line or a table's cell of Markdown: on one line, and without a meaning of its own there."""
-    return value if isinstance(value, Markdown) else re.sub(r"([\\`*\[\]<>|])", r"\\\1", plain(str(value)))
+    return value if isinstance(value, Markdown) else LIVE.sub(r"\\\1", plain(str(value)))
 
 
 def code(value: Any) -> Markdown:

@@ -410,7 +410,7 @@ def test_a_pool_is_refused_before_its_collection_is_made(tiny_teachers, tmp_path
     reference, title = tiny_teachers.references[0], unique()
     (tmp_path / "file").write_text("in the way")
     for words, said in (
-        (["--output", "/proc/none/pool.json"], "--output /proc/none/pool.json can't be written"),
+        (["--output", "/proc/none/pool.json"], "/proc/none/pool.json can't be written"),
         (["--output", tmp_path / "file/pool.json"], "can't be written"),
         (["--output", tmp_path], "is a folder"),
         (["--description", "x" * 151], "The description has 151 characters"),

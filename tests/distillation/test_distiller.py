@@ -489,7 +489,7 @@ def test_a_checkpoint_of_a_wrong_step_is_named(tmp_path):
     distil(tmp_path, iterations=4)
     path = tmp_path / "checkpoints/step-000004"
     state = path / "state.json"
-    for step, words in ((-4, "isn't a readable checkpoint"), (10**9, "is of step 1000000000, but the run has 4")):
+    for step, words in ((-4, "isn't a readable checkpoint"), (10**9, ".*it says that it is of step 1000000000")):
         state.write_text(json.dumps(json.loads(state.read_text()) | {"step": step}))
         with pytest.raises(RunError, match=f"{path} {words}"):
             distil(tmp_path, iterations=4, resume_from_checkpoint=str(path))

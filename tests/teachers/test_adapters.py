@@ -306,7 +306,7 @@ def of_no_library(folder):
         (lanczos, "the filter of its resize, lanczos"),
         (padding, "do_pad of ViTImageProcessor isn't known"),
         (timm_lanczos, "the filter 'lanczos' of its pretrained_cfg isn't known"),
-        (missing_weights, "its weights don't fit its config.json: vit"),
+        (missing_weights, "its config.json describes a network of .* numbers, but its weights are .*: they don't fit"),
         (other_weights, "timm can't build 'resnet10t'"),
         (of_no_library, "names neither an `architecture` of timm nor a `model_type` of transformers"),
     ],

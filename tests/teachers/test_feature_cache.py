@@ -19,7 +19,6 @@ import hf_dd
 from hf_dd import cli
 from hf_dd.config import DataConfig
 from hf_dd.core import cache as memory
-from hf_dd.core import files
 from hf_dd.core.processes import new_accelerator
 from hf_dd.data.image_data import load_data
 from hf_dd.evaluation.candidates import score_file
@@ -319,7 +318,7 @@ def filled(tiny_teachers, tmp_path, capsys):
     """A memory of two teachers' sums, two scores, decoded images, and what a killed run has left."""
     distil(tmp_path / "set", teachers=tiny_teachers.references[:2], clom_pool="mean-loss")
     for number in (1, 2):
-        files.write_json(score_file(["a score", number]), [0.5, 1.0])
+        memory.keep(score_file(["a score", number]), [0.5, 1.0])
     images = tmp_path / "pictures"
     rows = hf_dd.Artefact.open(tmp_path / "set").load().select_columns(["image", "label"])
     rows.to_parquet(images / "data/train-00000-of-00001.parquet")

@@ -19,7 +19,7 @@ from hf_dd.core.processes import new_accelerator
 from hf_dd.core.seeding import generator
 from hf_dd.data.image_data import load_data
 from hf_dd.distillation.checks import preflight
-from hf_dd.errors import ConfigError, DataError, TeacherError
+from hf_dd.errors import ConfigError, DataError, RunError, TeacherError
 from hf_dd.evaluation.candidates import Candidate, random_real
 from hf_dd.evaluation.evaluation import Evaluation
 from hf_dd.evaluation.online_teachers import teachers_of
@@ -376,7 +376,8 @@ def test_a_record_with_another_temperature_is_refused(labelled, tmp_path, temper
     record = json.loads((folder / "hf_dd.json").read_text())
     record["soft_labels"]["temperature"] = temperature
     (folder / "hf_dd.json").write_text(json.dumps(record))
-    with pytest.raises(DataError, match="The record of set gives its soft labels a temperature of .*; it has to be a"):
+    of_numbers = "The record of set gives its soft labels a temperature of .*; it has to be a"
+    with pytest.raises((DataError, RunError), match=f"{of_numbers}|soft_labels.temperature is "):
         load_distilled(str(folder))
 
 
@@ -530,7 +531,7 @@ def test_a_teacher_of_another_label_space_shows_before_the_distillation(tmp_path
     (stranger / "config.json").write_text(json.dumps(config))
     for option in ({"teachers": [str(stranger)], "soft_labels": "mean"}, {"eval_teachers": [str(stranger)]}):
         students = STUDENTS | {"eval_protocol": "soft-label-online" if "eval_teachers" in option else "dsa"}
-        with pytest.raises(TeacherError, match=r"stranger.*lacks \['3'\] and has \['three'\] besides"):
+        with pytest.raises(TeacherError, match=r"stranger.*lacks 3 and has three besides"):
             distil(tmp_path / "run", **students, **option)
     assert not (tmp_path / "run").exists()
 
@@ -563,8 +564,9 @@ def test_sets_without_teachers_or_with_different_ones_need_named_ones(labelled, 
     with pytest.raises(ConfigError, match="mean and plain were made with different teachers: name those that all"):
         evaluate([labelled["mean"].folder, plain], tmp_path)
     (plain / "hf_dd.json").write_text(json.dumps(record | {"teachers": [{"sha": "0" * 40}]}))
-    with pytest.raises(DataError, match="The record of plain doesn't say which teachers it was made with"):
+    with pytest.raises(RunError, match=r"it lacks teachers\[0\].repo_id, it lacks teachers\[0\].revision"):
         evaluate([plain], tmp_path)
+    (plain / "hf_dd.json").write_text(json.dumps(record | {"teachers": []}))
     with pytest.raises(ConfigError, match="--eval_teachers has no effect under the protocol dsa"):
         evaluate([plain], tmp_path, eval_protocol="dsa", eval_teachers=tiny_teachers.references)
 

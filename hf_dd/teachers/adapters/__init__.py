@@ -46,7 +46,7 @@ def about(folder: Path) -> dict[str, Any]:
 
 def require_files(folder: Path) -> None:
     """Raise TeacherError where something lies among a model's files that is none: a device, a pipe, a broken link."""
-    for path in folder.iterdir():
+    for path in folder.iterdir() if folder.is_dir() else ():  # a commit without files has none
         if not (path.is_file() or path.is_dir()) and any(fnmatch(path.name, kind) for kind in FILES + UNSAFE_FILES):
             raise TeacherError(f"{path.name} isn't a file, nor a link to one.")
 

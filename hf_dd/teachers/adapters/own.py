@@ -1,6 +1,5 @@
 """Networks of hf_dd, as `hf-dd pretrain` writes them."""
 
-from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -9,7 +8,7 @@ from torch import nn
 
 from hf_dd.core.json_records import read_json, require
 from hf_dd.core.registry import ADAPTERS
-from hf_dd.errors import RunError, TeacherError, some
+from hf_dd.errors import RunError, TeacherError
 from hf_dd.nn import networks
 from hf_dd.nn.input_transform import InputTransform
 from hf_dd.teachers.adapters.base import Adapted, Adapter
@@ -50,8 +49,6 @@ def stated(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
             "it doesn't say what it is: config.json and hf_dd.json have to give its classes, statistics and origin. "
             f"{error} `hf-dd pretrain` writes both."
         ) from error
-    if twice := sorted(name for name, count in Counter(config["class_names"]).items() if count > 1):
-        raise TeacherError(f"class_names of its config.json names classes twice: {some(twice)}.")
     if not all(0 <= value <= 1 for value in config["mean"]):
         raise TeacherError(
             f"mean of its config.json is {config['mean']}, which lies outside of [0, 1], as no image's."
