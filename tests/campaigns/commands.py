@@ -162,7 +162,12 @@ def traced(folder: Path) -> dict[str, str]:
 
 def reported(folder: Path) -> dict[str, str]:
     """The cells of a study, and its report."""
-    found = {name: value for name, value in fingerprint(folder).items() if name.startswith(("cells", "teachers"))}
+    found = {
+        name: value
+        for name, value in fingerprint(folder).items()
+        # Which options a cell was evaluated by after its run, where a kill came between the two: no result.
+        if name.startswith(("cells", "teachers")) and not name.endswith(".evaluation.json")
+    }
     content = plain(json.loads((folder / "report.json").read_text()))
     content.pop("pools", None)
     return found | {"report": json.dumps(content, sort_keys=True).replace(str(folder), "FOLDER")}
