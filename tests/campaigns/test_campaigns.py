@@ -6,13 +6,12 @@ import sys
 import pytest
 
 SAMPLES = {
-    "embedded_hub": 33,
-    "environment": 6,
-    "fuzz": 15,
-    "hostile": 12,
-    "hub_faults": 6,
-    "inputs_data": 8,
-    "kill": 5,
+    "embedded_hub": 22,
+    "environment": 4,
+    "fuzz": 10,
+    "hostile": 9,
+    "hub_faults": 4,
+    "kill": 4,
 }  # campaign: how many of its tries
 
 
