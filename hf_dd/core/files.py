@@ -29,14 +29,14 @@ UNFINISHED = ".unfinished-"  # how the names of what isn't whole begin
 
 
 @contextlib.contextmanager
-def writing(path: Path) -> Iterator[None]:
+def writing(path: Path, done: str = "written") -> Iterator[None]:
     """Let whatever a disk refuses be one clear error, which names the place: a RunError."""
     try:
         yield
     except (OSError, SafetensorError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise RunError(
-            f"{path} can't be written: {reason}. What was finished before is still there: see to that place, or give "
+            f"{path} can't be {done}: {reason}. What was finished before is still there: see to that place, or give "
             "another one, and run the command again."
         ) from error
 
@@ -75,7 +75,7 @@ def folder(path: Path, replaced: Collection[str] | None = None) -> Iterator[Path
     try:
         with writing(path):
             _require_held(path)
-            remove(temporary)
+            _remove(temporary)
             temporary.mkdir(parents=True)
             lock = _lock(temporary)
             yield temporary
@@ -102,7 +102,7 @@ def folder(path: Path, replaced: Collection[str] | None = None) -> Iterator[Path
         if lock is not None:
             os.close(lock)
         with contextlib.suppress(OSError):
-            remove(temporary)  # what it was before, if all went well
+            _remove(temporary)  # what it was before, if all went well
 
 
 def exchange(new: Path, path: Path) -> None:
@@ -161,7 +161,7 @@ def claimed(path: Path, *parts: str) -> Iterator[None]:
             if former.is_dir() and not any(place.iterdir()):  # killed where the system has no exchange
                 former.rename(place)
             for left in (place.with_name(f"{UNFINISHED}{place.name}"), former):
-                remove(left)
+                _remove(left)
             for part in (place, *(place / part for part in parts)):
                 clear(part)
         yield
@@ -212,19 +212,27 @@ def clear(path: Path) -> None:
         lock = None
         with contextlib.suppress(RunError):
             lock = _lock(left) if left.is_dir() else None
-            remove(left)
+            _remove(left)
         if lock is not None:
             os.close(lock)
 
 
 def remove(path: Path) -> None:
-    """Remove a file or folder, if it is there. A folder is taken out of sight first: a kill leaves no half of one."""
+    """Remove a file or folder, if it is there. A folder is taken out of sight first: a kill leaves no half of one.
+
+    Raises RunError, naming `path`, where the disk doesn't let it go.
+    """
+    with writing(path, "removed"):
+        _remove(path)
+
+
+def _remove(path: Path) -> None:
     if path.is_symlink() or not path.is_dir():
         path.unlink(missing_ok=True)
         return
     if not path.name.startswith(UNFINISHED):
         removed = path.with_name(f"{UNFINISHED}removed-{path.name}")
-        remove(removed)
+        _remove(removed)
         path = path.rename(removed)
     shutil.rmtree(path)
 

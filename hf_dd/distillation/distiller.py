@@ -115,7 +115,7 @@ class Distiller:
         patches = {"patches": options} if isinstance(options, PatchOptions) else {}
         request = Request(config, self.data, accelerator.autocast, pool, **patches)
         initial = STARTS.find(self.settings["init"])(request)
-        self.seconds_of_start = time.perf_counter() - started  # all that a method takes which only chooses
+        self.seconds_of_start = since(started)  # all that a method takes which only chooses
         self.synthetic = self.objective.parameterise(initial).to(accelerator.device)
         learnables, buffers = self.objective.learnables(), self.objective.buffers()
         self.learned = Learned(self.synthetic, learnables, self.settings, self.objective.published.betas, buffers)
@@ -178,9 +178,10 @@ class Distiller:
                 with files.writing(self.folder.with_name("logs")):
                     self.accelerator.log({f"loss/{name}": value for name, value in losses.items()}, step=done)
             if saves or done == iterations:
-                self.save(Progress(done, spent + time.perf_counter() - started, losses))
+                spent, started = spent + since(started), time.perf_counter()
+                self.save(Progress(done, spent, losses))
         bar.close()
-        return Progress(iterations, spent + time.perf_counter() - started, losses)
+        return Progress(iterations, spent + since(started), losses)
 
     def step(self, index: int) -> Losses:
         """One iteration: an optimiser step for each set of losses that the objective yields; returns the last ones."""
@@ -253,6 +254,11 @@ class Distiller:
             )
         logger.info("Resuming from %s.", path)
         return progress
+
+
+def since(started: float) -> float:
+    """Seconds since then; none by a clock that goes backwards."""
+    return max(0.0, time.perf_counter() - started)
 
 
 def runaways(synthetic: SyntheticSet) -> int:

@@ -1,5 +1,6 @@
 """Files and folders are whole or not there."""
 
+import errno
 import os
 import shutil
 import subprocess
@@ -133,3 +134,14 @@ def held_elsewhere(place):
     code = f"from pathlib import Path; from hf_dd.core import files\nwith files.claimed(Path({str(place)!r})): pass"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     return f"RunError: Another run is writing into {place}" in done.stderr
+
+
+def test_what_the_disk_does_not_let_go_is_one_error_too(tmp_path, monkeypatch):
+    (tmp_path / "old").mkdir()
+
+    def refused(path):
+        raise OSError(errno.EDQUOT, os.strerror(errno.EDQUOT))
+
+    monkeypatch.setattr(shutil, "rmtree", refused)
+    with pytest.raises(RunError, match=f"^{tmp_path / 'old'} can't be removed: Disk quota exceeded"):
+        files.remove(tmp_path / "old")
