@@ -46,7 +46,7 @@ def options_of(place: Place, known: Sequence[str], seen: Sequence[Place] = ()) -
     path, method = place
     if (path.resolve(), method) in [(other.resolve(), its) for other, its in seen]:
         raise ConfigError(f"{words(place)} is its own base: {' → '.join(map(words, (*seen, place)))}.")
-    content = mapping(read_yaml(path), str(path))
+    content = mapping(read_yaml(path), str(path), needed=True)
     if method is None:
         if METHODS in content:
             names = ", ".join(f"{path.stem}-{each}" for each in content[METHODS])
@@ -55,8 +55,8 @@ def options_of(place: Place, known: Sequence[str], seen: Sequence[Place] = ()) -
     else:
         if other := [each for each in content if each not in (BASE, METHODS)]:
             raise ConfigError(f"{path}: {unknown('key', str(other[0]), [BASE, METHODS])}")
-        base = mapping(content.get(BASE) or {}, f"{path}: {BASE}")
-        own, key = mapping(content[METHODS][method] or {}, words(place)), LIKE
+        base = mapping(content.get(BASE), f"{path}: {BASE}")
+        own, key = mapping(content[METHODS][method], words(place)), LIKE
     start = own.pop(key, None)
     for each in (*base, *own):
         if each not in known:
@@ -140,8 +140,10 @@ def words(place: Place) -> str:
     return str(path) if method is None else f"{path}: {method}"
 
 
-def mapping(content: Any, place: str) -> dict[str, Any]:
-    """A copy of a mapping of options; raises ConfigError for anything else."""
+def mapping(content: Any, place: str, needed: bool = False) -> dict[str, Any]:
+    """A copy of a mapping of options, empty for None unless one is needed; raises ConfigError for anything else."""
+    if content is None and not needed:
+        return {}
     if not isinstance(content, dict):
         raise ConfigError(f"{place} has to be a mapping of options, like `ipc: 10`.")
     return dict(content)

@@ -8,7 +8,7 @@ from hf_dd.artefacts.distilled_folder import Artefact
 from hf_dd.artefacts.provenance import command_line
 from hf_dd.config import ImportConfig
 from hf_dd.core import files
-from hf_dd.core.processes import by_main_process, new_accelerator
+from hf_dd.core.processes import by_main_process, holding, new_accelerator
 from hf_dd.data.image_data import load_data
 from hf_dd.distillation.distiller import holds_set
 from hf_dd.errors import RunError
@@ -20,6 +20,9 @@ def import_set(config: ImportConfig | None = None, **options: Any) -> Artefact:
     """Make an artefact folder of a distilled set that another tool released, once it has been checked whole."""
     config = ImportConfig.over(config, options)
     folder = Path(config.output_dir or f"outputs/{config.run_name}")
+    if folder.exists():
+        with holding(folder):  # what a killed import left goes
+            pass
     require_free(folder, config.overwrite_output_dir)
     foreign = read_foreign(config)
     data = load_data(config)

@@ -147,7 +147,7 @@ def content_of(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path} is no study: it has to be a mapping with `cells`, a mapping of their options.")
     if other := [key for key in content if key not in KEYS]:
         raise ConfigError(f"{path}: {unknown('key', str(other[0]), KEYS)}")
-    filled = {key: mapping(content.get(key) or {}, f"{path}: {key}") for key in KEYS if key != "seeds"}
+    filled = {key: mapping(content.get(key), f"{path}: {key}") for key in KEYS if key != "seeds"}
     for key in ("teachers", "pools", "cells"):
         for name in filled[key]:
             if not isinstance(name, str) or not NAME.fullmatch(name):
@@ -155,7 +155,7 @@ def content_of(path: Path) -> dict[str, Any]:
                     f"{path}, {key}: {shown(name)} can't be the name of a folder; take up to 100 letters, digits, "
                     "spaces and . , + = % ( ) _ -, a letter or a digit first."
                 )
-        filled[key] = {name: mapping(own or {}, f"{path}, {key}: {name}") for name, own in filled[key].items()}
+        filled[key] = {name: mapping(own, f"{path}, {key}: {name}") for name, own in filled[key].items()}
     for key, names in {"base": [filled["base"]], "cells": filled["cells"].values()}.items():
         if set_by_study := [option for own in names for option in OWN if own.get(option) is not None]:
             raise ConfigError(

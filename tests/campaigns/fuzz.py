@@ -233,6 +233,8 @@ def of_study(rng: random.Random, folder: Path, cache: Path) -> tuple[str, Outcom
         content["pools"] = f"{{x: {{iterations: 2, first_rung: 1, teachers: {value}}}}}"
     else:
         content[{"key": value}.get(place, place)] = value
+    if content["base"] in ("{}", "!!null x"):  # the paper's numbers: hours
+        content["base"] = "[]"
     text = "\n".join(f"{key}: {own}" for key, own in content.items())
     (folder / "own.yaml").write_text(text, encoding="utf-8", errors="surrogatepass")
     ended = run(["study", "own.yaml", "--output_dir", folder / "out"], folder, cache=cache)
