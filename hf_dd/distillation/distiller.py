@@ -21,6 +21,7 @@ from tqdm.auto import tqdm
 from hf_dd.config import DistillConfig
 from hf_dd.config.base import named
 from hf_dd.core import files, json_records
+from hf_dd.core.clock import since
 from hf_dd.core.processes import by_main_process, from_main_process, holding
 from hf_dd.core.registry import OBJECTIVES, STARTS
 from hf_dd.data.image_data import ImageData
@@ -254,11 +255,6 @@ class Distiller:
             )
         logger.info("Resuming from %s.", path)
         return progress
-
-
-def since(started: float) -> float:
-    """Seconds since then; none by a clock that goes backwards."""
-    return max(0.0, time.perf_counter() - started)
 
 
 def runaways(synthetic: SyntheticSet) -> int:

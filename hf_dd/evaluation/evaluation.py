@@ -14,6 +14,7 @@ from accelerate import Accelerator
 from accelerate.utils import gather_object
 
 from hf_dd.core import cache
+from hf_dd.core.clock import since
 from hf_dd.core.processes import told_by_environment
 from hf_dd.data.image_data import ImageData
 from hf_dd.data.sources import labelling
@@ -310,7 +311,7 @@ class Evaluation:
         for network in learners:
             predictions = predict(network, tested, prepare=kind.prepare, autocast=autocast)
             scores.append(accuracy(predictions, data.test.labels))
-        seconds = (time.perf_counter() - started) / len(students)
+        seconds = since(started) / len(students)
         for student, score in zip(students, scores, strict=True):
             logger.info(
                 "%s [%s] %s student %d: %.2f %% in %.0f s",

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from accelerate import Accelerator
 
 from hf_dd.config import PretrainConfig, parse_key_values
+from hf_dd.core.clock import since
 from hf_dd.data.image_data import ImageData
 from hf_dd.errors import DataError, RunError
 from hf_dd.nn import augment, networks
@@ -101,7 +102,7 @@ def train_teacher(
         yield Snapshot(network, architecture, seed, 0, None, tested(), 0.0)
     seconds, started = start[1] if start else 0.0, time.perf_counter()
     for epoch in training:
-        seconds += time.perf_counter() - started
+        seconds += since(started)
         if not math.isfinite(epoch.loss):
             raise RunError(
                 f"{architecture} seed {seed} diverged in epoch {epoch.number} (loss {epoch.loss}). The epochs before "

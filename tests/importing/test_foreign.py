@@ -611,8 +611,11 @@ def test_an_import_overwrites_only_when_asked_and_only_with_a_whole_set(imported
     (tmp_path / "set" / "notes.txt").unlink()
     hf_dd.import_set(**options)
     before = {file: file.read_bytes() for file in (tmp_path / "set").rglob("*") if file.is_file()}
+    left = tmp_path / ".unfinished-set"  # of one that was killed
+    left.mkdir()
     with pytest.raises(RunError, match="holds another set: give --overwrite_output_dir"):
         hf_dd.import_set(**options)
+    assert not left.exists()
     write_dc(path, with_nan(native))
     with pytest.raises(DataError, match="NaN"):
         hf_dd.import_set(**options, overwrite_output_dir=True)
