@@ -243,9 +243,8 @@ def renewed(folder: Path, entries: Collection[str]) -> Iterator[Path]:
     changed, it is the folder itself, and what was there goes first.
     """
     if os.path.ismount(folder) or not os.access(folder.resolve().parent, os.W_OK):
-        with files.writing(folder):
-            for name in entries:
-                files.remove(folder / name)
+        for name in entries:
+            files.remove(folder / name)
         yield folder
     else:
         with files.folder(folder, entries) as place:

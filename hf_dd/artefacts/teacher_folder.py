@@ -82,9 +82,8 @@ def entries_of(folder: Path) -> list[str]:
 
 def remove_teacher(folder: Path) -> None:
     """Remove an earlier run's epochs and record, and nothing else that may lie in the folder."""
-    with files.writing(folder):
-        for name in entries_of(folder):
-            files.remove(folder / name)
+    for name in entries_of(folder):
+        files.remove(folder / name)
 
 
 def identity_of(data: dict[str, Any], architecture: str, training: dict[str, Any]) -> dict[str, Any]:
@@ -127,8 +126,12 @@ def write_run(folder: Path, epochs: Sequence[int], name: str | None = None) -> N
     revisions = [f"epoch-{epoch}" for epoch in epochs]
     content = {"kind": "teacher-run", "name": name or folder.name, "revisions": revisions, "final": revisions[-1]}
     files.write_json(folder / RECORD, content)
-    with files.writing(folder):
-        files.remove(folder / CHECKPOINT)
+    close(folder)
+
+
+def close(folder: Path) -> None:
+    """Remove what only a run that isn't finished needs."""
+    files.remove(folder / CHECKPOINT)
 
 
 def push_teacher(

@@ -297,7 +297,6 @@ def prepare(config: DistillConfig, folder: Path) -> str | None:
             f"{folder} holds another run. Go on with it by --resume_from_checkpoint latest, replace it by "
             "--overwrite_output_dir, or give another --output_dir."
         )
-    with files.writing(folder):
-        for name in STATE_ENTRIES if (folder / RECORD).is_file() else RUN_ENTRIES:
-            files.remove(folder / name)
+    for name in STATE_ENTRIES if (folder / RECORD).is_file() else RUN_ENTRIES:
+        files.remove(folder / name)
     return None

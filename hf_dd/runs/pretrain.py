@@ -106,6 +106,7 @@ def train(
     """
     state, start = state_of(folder, config, architecture, seed, data), None
     if state == "all":
+        teacher_folder.close(folder)  # it may have been killed right before it did
         logger.info("%s is there.", folder.name)
         return
     if state == "part" and (kept := teacher_folder.read_checkpoint(folder)):

@@ -107,8 +107,7 @@ def goes_on(folder: Path, identity: dict[str, Any]) -> bool:
             return True
     except RunError:  # damaged
         pass
-    with files.writing(folder):
-        files.remove(folder)
+    files.remove(folder)
     return False
 
 

@@ -70,6 +70,13 @@ def test_a_finished_teacher_stays_as_it_is(whole, tmp_path):
     assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == times
 
 
+def test_a_run_that_was_killed_right_at_its_end_leaves_nothing_of_what_it_went_on_from(whole, tmp_path):
+    folder = shutil.copytree(whole, tmp_path / whole.name)
+    (folder / teacher_folder.CHECKPOINT).write_bytes(b"of the last epoch")
+    assert pretrain(tmp_path) == folder and weights(folder) == weights(whole)
+    assert not (folder / teacher_folder.CHECKPOINT).exists()
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [
