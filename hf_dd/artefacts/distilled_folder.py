@@ -168,12 +168,14 @@ def require_whole(folder: Path, record: SetRecord) -> None:
         digests[DECODED] = decoded.get("parquet_sha256")
     for name in (*digests, "preview.png"):
         if not (folder / name).is_file():
-            raise RunError(f"{folder} isn't whole: it lacks {name}. Make it anew, or push a copy that has it.")
+            raise RunError(
+                f"{folder} isn't whole: it lacks {name}. Remove it and make it anew, or take a copy that has it."
+            )
     for name, digest in digests.items():
         if digest_of(folder / name) != digest:
             raise RunError(
-                f"{folder / name} was changed: its sha256 isn't that of {RECORD}. Make the set anew, or push a copy "
-                "that wasn't changed."
+                f"{folder / name} was changed: its sha256 isn't that of {RECORD}. Remove it and make the set "
+                "anew, or take a copy that wasn't changed."
             )
 
 

@@ -14,7 +14,7 @@ from filelock import FileLock, Timeout
 
 from hf_dd import hub
 from hf_dd.artefacts import records, teacher_folder
-from hf_dd.artefacts.distilled_folder import Artefact
+from hf_dd.artefacts.distilled_folder import Artefact, require_whole
 from hf_dd.artefacts.provenance import command_line
 from hf_dd.config import DistillConfig, EvaluationConfig, PretrainConfig, StudyConfig
 from hf_dd.config.base import named, part
@@ -213,6 +213,7 @@ def run_cell(cell: Cell) -> None:
         distill(cell.config, resume_from_checkpoint="latest" if started else None)
         return
     artefact = Artefact.open(cell.folder)
+    require_whole(cell.folder, artefact.record)
     made = deciding(artefact.record.settings)
     asked = deciding(OBJECTIVES.find(cell.config.objective).published.filled_in(cell.config))
     if cell.pool:  # chosen anew, it may hold others

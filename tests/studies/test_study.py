@@ -177,6 +177,14 @@ def test_a_cell_that_was_made_otherwise_is_refused_and_kept(finished):
     assert (finished / "out/cells/plain-seed0/hf_dd.json").read_bytes() == before
 
 
+def test_a_cell_whose_rows_were_changed_is_refused(finished, tmp_path):
+    copy = shutil.copytree(finished, tmp_path / "copy")
+    rows = copy / "out/cells/plain-seed0/data/train-00000-of-00001.parquet"
+    rows.write_bytes(rows.read_bytes()[:-20])
+    with pytest.raises(RunError, match="parquet was changed: its sha256 isn't that of hf_dd.json"):
+        run(copy)
+
+
 def test_a_cell_that_other_teachers_guided_is_refused(finished):
     others = SMALL["cells"]["guided"] | {"teachers": ["teachers/few/digits-mlp-seed0@epoch-2"]}
     changed = SMALL | {"cells": SMALL["cells"] | {"guided": others}}
