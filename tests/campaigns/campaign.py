@@ -306,9 +306,8 @@ def main(name: str, tries: Callable[[random.Random, Path], Iterator[Try]]) -> No
         shutil.rmtree(work, ignore_errors=True)
     from hf_dd.artefacts.provenance import versions  # here, as importing it reads the environment
 
-    counts = {"all": Counter(each.outcome for each in done)}
-    for kind in sorted({each.kind for each in done}):
-        counts[kind] = Counter(each.outcome for each in done if each.kind == kind)
+    counted = {kind: Counter(each.outcome for each in done if kind in ("all", each.kind)) for kind in kinds_of(done)}
+    counts = {kind: {outcome: found[outcome] for outcome in Outcome} for kind, found in counted.items()}
     result = {
         "command": f"python -m tests.campaigns.{name} --seed {own.seed} --tries {len(done)}",
         "minutes": round((time.monotonic() - started) / 60, 1),
@@ -322,12 +321,17 @@ def main(name: str, tries: Callable[[random.Random, Path], Iterator[Try]]) -> No
     sys.exit(any(each.outcome is not Outcome.RIGHT for each in done))
 
 
+def kinds_of(done: Sequence[Try]) -> list[str]:
+    """What is counted: all of the tries, then each kind of them."""
+    return ["all", *sorted({each.kind for each in done})]
+
+
 def table(name: str, result: Mapping[str, Any]) -> str:
     """A campaign's counts by kind, as Markdown, with the command that repeats them."""
     lines = [f"`{result['command']}`: {result['minutes']} minutes on {result['hardware']}, {result['code']}", ""]
     lines += [f"| {name} | tried | {' | '.join(Outcome)} |", f"|---|{'---:|' * (len(Outcome) + 1)}"]
     for kind, counts in result["counts"].items():
-        numbers = [sum(counts.values()), *(counts.get(each, 0) for each in Outcome)]
+        numbers = [sum(counts.values()), *(counts[each] for each in Outcome)]
         lines.append(f"| {kind} | {' | '.join(map(str, numbers))} |")
     return "\n".join(lines)
 
