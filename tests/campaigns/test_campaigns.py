@@ -7,11 +7,11 @@ import pytest
 
 SAMPLES = {
     "embedded_hub": 22,
-    "environment": 4,
+    "environment": 3,
     "fuzz": 10,
-    "hostile": 9,
-    "hub_faults": 4,
-    "kill": 4,
+    "hostile": 6,
+    "hub_faults": 3,
+    "kill": 3,
 }  # campaign: how many of its tries
 
 
