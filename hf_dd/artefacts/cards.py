@@ -6,10 +6,22 @@ A record is what `hf_dd.json` holds; the card (README.md) is a function of the r
 """
 
 from dataclasses import dataclass, field
-from typing import Annotated, Any, NotRequired, TypedDict
+from typing import Annotated, Any
 
 from huggingface_hub import DatasetCard, DatasetCardData, EvalResult, ModelCard, ModelCardData
 
+from hf_dd.artefacts.facts import (
+    DataFacts,
+    DecodedFacts,
+    DistillationFacts,
+    DiversityFacts,
+    ExpertFacts,
+    ImportFacts,
+    LabelFacts,
+    OriginFacts,
+    ResultFacts,
+    RunFacts,
+)
 from hf_dd.artefacts.hub_metadata import configuration, render
 from hf_dd.config import IN_MEMORY, TeacherConfig, slug
 from hf_dd.config.base import defaults
@@ -19,162 +31,6 @@ from hf_dd.teachers.diversity import in_words
 from hf_dd.teachers.teacher import TeacherSpec
 
 SIZE_CATEGORIES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
-
-
-class DataFacts(TypedDict):
-    """What a record says of its source data set, see `provenance.data_record`."""
-
-    name: str
-    reference: str
-    repo_id: str | None
-    revision: str | None
-    sha: str | None
-    license: str
-    class_names: list[str]
-    channels: int
-    image_size: list[int]
-    mean: list[float]
-    std: list[float]
-    train_images: int
-    fingerprint: str | None
-
-
-class RowFacts(TypedDict):
-    """Of a row of results, what every version wrote, see `evaluation.results.Row`."""
-
-    set: str
-    architecture: str
-    copy: str
-    n: int
-    mean: float
-    std: float
-    half_width: float | None
-    scores: list[float]
-    learning_rate: float
-    bytes: int
-    epochs: NotRequired[int]
-    baseline: NotRequired[str | None]
-    backbone: NotRequired[str | None]
-    soft_label_bytes: NotRequired[int]
-    temperature: NotRequired[float | None]
-    taught_by: NotRequired[list[str]]
-
-
-class ProtocolFacts(TypedDict):
-    """Of the protocol of results, what every version wrote."""
-
-    name: str
-    version: int
-    epochs: int
-    learning_rate: float
-    augment: str
-    changed: list[str]
-
-
-class ScoreFacts(TypedDict):
-    """A score of results, see `evaluation.results.Score`."""
-
-    name: str
-    set: str
-    architecture: str
-    copy: str
-    value: float
-    parts: dict[str, float]
-    inputs: dict[str, RowFacts]
-
-
-class ResultFacts(TypedDict):
-    """What a record says of an evaluation, see `evaluation.results.Results`."""
-
-    protocol: ProtocolFacts
-    rows: list[RowFacts]
-    hardware: str
-    scores: NotRequired[list[ScoreFacts]]
-    teachers: NotRequired[list[Annotated[dict[str, Any], TeacherSpec]]]
-
-
-class DistillationFacts(TypedDict):
-    """Of a distillation's options, those that its card names."""
-
-    objective: str
-    ipc: int
-    iterations: int
-    architecture: str
-    seed: int
-    clom: str
-    clom_alpha: float | str
-
-
-class RunFacts(TypedDict):
-    """How a distillation went."""
-
-    iterations: int
-    seconds: float
-    hardware: str
-    losses: dict[str, float]
-
-
-class ExpertFacts(TypedDict):
-    """An expert, see `ExpertPool.lock`."""
-
-    repo_id: str
-    architecture: str
-    seed: int
-    dataset: str
-    epochs: list[int]
-    shas: list[str]
-
-
-class DecodedFacts(TypedDict):
-    """The rows that compact ones decode to."""
-
-    factor: int
-    images: int
-    parquet_sha256: str
-
-
-class LabelFacts(TypedDict):
-    """Soft labels: `kind` is 'mean' or 'each', `teachers` their commits or digests."""
-
-    kind: str
-    temperature: float
-    teachers: list[str]
-
-
-class PairFacts(TypedDict):
-    """How much two teachers differ."""
-
-    teachers: list[int]
-    cka: float | None
-    disagreement: float | None
-
-
-class DiversityFacts(TypedDict):
-    """How much the teachers of a pool differ, see `diversity.measure`."""
-
-    images: int
-    cka: float | None
-    disagreement: float | None
-    pairs: list[PairFacts]
-
-
-class ImportFacts(TypedDict):
-    """Of an import's options, those that its card names."""
-
-    method: str | None
-    paper: str | None
-    license: str
-    factor: int
-
-
-class OriginFacts(TypedDict):
-    """What an imported set was read from."""
-
-    name: str
-    format: str
-    files: dict[str, str]
-    pin: str | None
-    images: int
 
 
 @dataclass(kw_only=True)

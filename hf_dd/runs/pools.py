@@ -74,16 +74,13 @@ def create_pool(
 
 @contextlib.contextmanager
 def beside(output: str | Path | None) -> Iterator[Path | None]:
-    """A file that becomes `output` if all goes well, None without one; raises ConfigError if none can be written."""
+    """A file that becomes `output` if all goes well, None without one; raises RunError if none can be written."""
     if not output:
         yield None
         return
-    try:
-        with files.unfinished(Path(output)) as temporary:
-            temporary.touch()
-            yield temporary
-    except OSError as error:
-        raise ConfigError(f"--output {output} can't be written: {error.strerror or error}.") from error
+    with files.unfinished(Path(output)) as temporary:
+        temporary.touch()
+        yield temporary
 
 
 def show(place: str, dataset: str | None = None, trusted: Sequence[str] = ()) -> str:
