@@ -17,12 +17,12 @@ from hf_dd import hub
 from hf_dd.artefacts import hub_metadata, provenance, teacher_folder
 from hf_dd.artefacts.cards import DistilledRecord, ImportedRecord, SetRecord
 from hf_dd.artefacts.records import RECORD, links_to, read_record, write_record
-from hf_dd.artefacts.rows import DECODED, PARQUET, decoded_rows, digest_of, read_rows, write_rows
+from hf_dd.artefacts.rows import DECODED, PARQUET, decoded_rows, read_rows, require_rows, write_rows
 from hf_dd.config import ImportConfig, as_dict
 from hf_dd.core import files, json_records
 from hf_dd.data.image_data import ImageData
 from hf_dd.distillation.distiller import ARTEFACT_ENTRIES, RUN_ENTRIES, Distillation
-from hf_dd.errors import ConfigError, HubError, RunError
+from hf_dd.errors import ConfigError, HubError, RunError, some
 from hf_dd.evaluation.intervals import spread
 from hf_dd.importing.import_set import ImportedSet
 from hf_dd.synthetic.distilled_set import DistilledSet, preview, to_dataset, to_rows
@@ -162,21 +162,12 @@ class Artefact:
 
 
 def require_whole(folder: Path, record: SetRecord) -> None:
-    """Raise RunError where the rows of a set aren't those that its record was written for, or a file isn't there."""
-    digests = {PARQUET: record.parquet_sha256}
-    if decoded := getattr(record, "decoded", None):
-        digests[DECODED] = decoded.get("parquet_sha256")
-    for name in (*digests, "preview.png"):
-        if not (folder / name).is_file():
-            raise RunError(
-                f"{folder} isn't whole: it lacks {name}. Remove it and make it anew, or take a copy that has it."
-            )
-    for name, digest in digests.items():
-        if digest_of(folder / name) != digest:
-            raise RunError(
-                f"{folder / name} was changed: its sha256 isn't that of {RECORD}. Remove it and make the set "
-                "anew, or take a copy that wasn't changed."
-            )
+    """Raise DataError where the rows of a set aren't its record's, RunError where a file isn't there."""
+    if missing := [name for name in (PARQUET, "preview.png") if not (folder / name).is_file()]:
+        raise RunError(
+            f"{folder} isn't whole: it lacks {some(missing)}. Remove it and make it anew, or take a copy that has it."
+        )
+    require_rows(hub.Place(str(folder), None, True, "dataset"), vars(record))
 
 
 def write_artefact(

@@ -120,12 +120,12 @@ def require_rows(place: hub.Place, record: dict[str, Any]) -> None:
     decoded = record.get("decoded") or {}
     for path, digest in ((PARQUET, record.get("parquet_sha256")), (DECODED, decoded.get("parquet_sha256"))):
         if (folder / path).is_file():
-            require_as_large_as_it_looks(folder / path, place.name)
             if digest and digest_of(folder / path) != digest:
                 raise DataError(
                     f"The rows of {place.name} ({path}) aren't those that its {RECORD} is of: they were changed. Take "
                     "the set anew from where it came from."
                 )
+            require_as_large_as_it_looks(folder / path, place.name)
         elif digest:
             raise DataError(f"{place.name} lacks {path}, which its {RECORD} tells of: it isn't whole.")
 

@@ -23,7 +23,6 @@ from hf_dd.teachers.teacher import EPOCH, locate_locally, naming, run_of
 
 Parameters = dict[str, Tensor]
 
-TAG = EPOCH
 DESCRIPTION = ("config.json", "hf_dd.json")
 FILES = (*DESCRIPTION, "model.safetensors")
 ORIGIN = ("architecture", "seed", "dataset")  # what a run's record says of an expert
@@ -61,7 +60,7 @@ class Expert:
                 ) from error
         else:  # the pin tells whether there is such a repository at all
             found = hub.tags(reference, "model") if place.pin else {}
-        self.revisions = {int(match[1]): sha for tag, sha in found.items() if (match := TAG.fullmatch(tag))}
+        self.revisions = {int(match[1]): sha for tag, sha in found.items() if (match := EPOCH.fullmatch(tag))}
         self.pins: dict[int, hub.Pin] = {}
         if not self.revisions:
             raise TeacherError(

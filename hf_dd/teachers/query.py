@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from hf_dd import hub
 from hf_dd.errors import ConfigError, TeacherError
-from hf_dd.teachers.experts import TAG
+from hf_dd.teachers.teacher import EPOCH
 
 TEACHER = "hf-dd-teacher"  # the Hub tag of what `hf-dd pretrain` made
 
@@ -82,7 +82,7 @@ class TeacherQuery:
         """The epochs asked for of each repository, given its git tags; raises TeacherError for those it lacks."""
         pins, lacking = [], []
         for repo_id, present in tags.items():
-            kept = sorted(filter(TAG.fullmatch, present), key=lambda tag: int(tag.removeprefix("epoch-")))
+            kept = sorted(filter(EPOCH.fullmatch, present), key=lambda tag: int(tag.removeprefix("epoch-")))
             asked = [epoch if epoch == "final" else f"epoch-{int(epoch)}" for epoch in dict.fromkeys(self.epochs)]
             revisions = asked or kept or ["epoch-N"]
             if absent := [revision for revision in revisions if revision not in present]:

@@ -14,7 +14,7 @@ from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 import hf_dd
 from hf_dd import hub
 from hf_dd.artefacts.distilled_folder import Artefact
-from hf_dd.errors import ConfigError, HfDdError, HubError, RunError
+from hf_dd.errors import ConfigError, DataError, HfDdError, HubError, RunError
 from tests.artefacts.test_push import BEFORE, TEACHER, content, push_study
 from tests.campaigns.proxy import Proxy
 from tests.factories import message_of, says
@@ -158,16 +158,16 @@ def test_a_set_that_is_not_whole_is_not_pushed(folder, unique):
     repo_id = unique()
 
     def refused(match):
-        with pytest.raises(RunError, match=match):
+        with pytest.raises((DataError, RunError), match=match):
             hf_dd.push(folder, repo_id)
         assert not HfApi().repo_exists(repo_id, repo_type="dataset")
 
     for name in ("data/train-00000-of-00001.parquet", "decoded/train-00000-of-00001.parquet"):
         whole = (folder / name).read_bytes()
         (folder / name).write_bytes(whole[:-1] + b"x")
-        refused(f"{name} was changed: its sha256 isn't that of")
+        refused(rf"{name}\) aren't those that its hf_dd.json is of: they were changed")
         (folder / name).unlink()
-        refused(f"it lacks {name}")
+        refused(f"lacks {name}")
         (folder / name).write_bytes(whole)
     (folder / "preview.png").unlink()
     refused("it lacks preview.png")

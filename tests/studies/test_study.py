@@ -20,7 +20,7 @@ from hf_dd.config import DistillConfig, StudyConfig
 from hf_dd.config.recipes import read_recipe
 from hf_dd.core.resources import resource
 from hf_dd.distillation.distiller import Distiller
-from hf_dd.errors import ConfigError, HubError, RunError
+from hf_dd.errors import ConfigError, DataError, HubError, RunError
 from hf_dd.studies import pool_options, pool_search, publish, recipe, study
 from hf_dd.studies import report as study_report
 from hf_dd.studies.study import Study
@@ -181,7 +181,7 @@ def test_a_cell_whose_rows_were_changed_is_refused(finished, tmp_path):
     copy = shutil.copytree(finished, tmp_path / "copy")
     rows = copy / "out/cells/plain-seed0/data/train-00000-of-00001.parquet"
     rows.write_bytes(rows.read_bytes()[:-20])
-    with pytest.raises(RunError, match="parquet was changed: its sha256 isn't that of hf_dd.json"):
+    with pytest.raises(DataError, match="parquet. aren't those that its hf_dd.json is of: they were changed"):
         run(copy)
 
 
