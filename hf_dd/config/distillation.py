@@ -58,19 +58,28 @@ class DistillConfig(RunConfig, TeacherConfig, EvaluationConfig):
         "The learning rate on the synthetic images: constant, or falling to zero along a cosine.",
         choices=("constant", "cosine"),
     )
-    init: str | None = option(None, "What the synthetic images start from.", choices=STARTS)
+    init: str | None = option(
+        None,
+        "What the synthetic images start from; if not given, real images by herding where the paper has random ones, "
+        "which --published brings back.",
+        choices=STARTS,
+    )
     selection_epochs: int | None = option(
         None,
-        "Epochs of training of the network by whose features herding and k-centers choose; 10 if not given, and 0 "
-        "leaves it random, which takes seconds.",
+        "Epochs of training of the network by whose features herding and k-centers choose; if not given, they are the "
+        "first teacher's, or those of a network as it was drawn (0), which takes seconds; 10 with --published.",
+        group="method",
         at_least=0,
     )
-    factor: int = option(
-        1, "Tiles per side of a stored image, each a training image of its own (multi-formation, IDC).", at_least=1
+    factor: int | None = option(
+        None,
+        "Tiles per side of a stored image, each a training image of its own (multi-formation, IDC); 1 if not given.",
+        at_least=1,
     )
-    augment: str = option(
-        "color_crop_cutout_flip_scale_rotate",
-        "Siamese augmentation strategy; 'none' for none.",
+    augment: str | None = option(
+        None,
+        "Siamese augmentation strategy; 'none' for none; if not given, the paper's, without the flip where the data "
+        "say that a mirrored image isn't one of its class any more.",
         grammar=parse_strategy,
     )
     dtype: str = budget("float32", "Type of the synthetic images and of all networks.", choices=("float32", "float64"))
@@ -82,6 +91,16 @@ class DistillConfig(RunConfig, TeacherConfig, EvaluationConfig):
     logging_steps: int = place(10, "Iterations between two log lines.", at_least=1)
     save_steps: int = place(500, "Iterations between two checkpoints.", at_least=1)
     save_total_limit: int = place(2, "Checkpoints to keep.", at_least=1)
+    minutes: float | None = budget(
+        None,
+        "Plan the run so that all of it takes so long on this machine: what isn't given (iterations, factor, real "
+        "batch, teachers and guide, students) is chosen by short races on a part of the training images.",
+        role="once",
+        above=0,
+    )
+    plan: bool = budget(
+        False, "With --minutes: print what would be tried and how long it takes, and stop.", role="once"
+    )
     resume_from_checkpoint: str | None = place(
         None, "A checkpoint folder, or 'latest' for the newest of --output_dir.", role="once"
     )
@@ -90,18 +109,26 @@ class DistillConfig(RunConfig, TeacherConfig, EvaluationConfig):
     hub_tag: str | None = place(None, "Tag of the pushed commit; the next free of v1, v2, … if not given.")
     create_pr: bool = place(False, "Push as a pull request.")
 
+    def __post_init__(self) -> None:
+        if self.minutes is None:  # else the plan chooses
+            self.clom = "none" if self.clom is None else self.clom
+            self.factor = 1 if self.factor is None else self.factor
+        super().__post_init__()
+
     def contradictions(self) -> Iterator[str]:
         """As of all options."""
         yield from super().contradictions()
         if self.soft_labels != "none" and not self.named_teachers:
             yield f"--soft_labels {self.soft_labels} {NEEDS_TEACHERS}"
+        if self.plan and self.minutes is None:
+            yield "--plan tells how the minutes of a run would be spent: give --minutes too."
         if self.dtype == "float64" and self.mixed_precision != "no":
             yield f"--dtype float64 and --mixed_precision {self.mixed_precision} contradict each other."
 
     @property
     def run_name(self) -> str:
         """What the run is called where no name was given: data set, objective, guide and ipc."""
-        guide = "" if self.clom == "none" else f"-clom-{self.clom}"
+        guide = "" if self.clom in (None, "none") else f"-clom-{self.clom}"
         return f"{slug(self.dataset)}-{slug(self.objective)}{guide}-ipc{self.ipc}"
 
 

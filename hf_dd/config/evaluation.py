@@ -43,7 +43,10 @@ class EvaluationConfig(TrustConfig):
         above=0,
     )
     eval_augment: str | None = evaluation(
-        None, "A student's augmentation, 'none' for none; the protocol's if not given.", grammar=parse_strategy
+        None,
+        "A student's augmentation, 'none' for none; the protocol's if not given, without the flip where the data say "
+        "that a mirrored image isn't one of its class any more.",
+        grammar=parse_strategy,
     )
     eval_teachers: list[str] = evaluation(
         [],
@@ -57,9 +60,20 @@ class EvaluationConfig(TrustConfig):
         choices=("float", "8bit"),
     )
     baselines: list[str] = evaluation(
-        ["random"],
+        ["random", "herding"],
         "Real images to evaluate too: random, herding, k-centers at the same ipc; full, the whole set; or none.",
         choices=(*BASELINES, "none"),
+    )
+    selection_epochs: int | None = evaluation(
+        None,
+        "Epochs of training of the network by whose features herding and k-centers choose; 0 if not given, which "
+        "leaves it random and takes seconds; 10 with --published.",
+        at_least=0,
+    )
+    published: bool = evaluation(
+        False,
+        "What isn't given is as the papers have it: a method starts from random real images, both it and the students "
+        "flip images whatever the data say, herding's network is trained.",
     )
 
     def __post_init__(self) -> None:

@@ -29,8 +29,16 @@ class SelectConfig(DistillConfig):
         None, "Pools to try at most; all that the candidates make if not given.", role="effort", at_least=1
     )
     minutes: float | None = budget(
-        None, "Start no other pool after so long, all runs counted; no limit if not given.", role="effort", at_least=0
+        None,
+        "All of the search in so many minutes: pools are judged after fewer iterations where they have to be; no "
+        "limit if not given.",
+        role="effort",
+        above=0,
     )
+
+    def __post_init__(self) -> None:
+        self.factor = 1 if self.factor is None else self.factor
+        super().__post_init__()
 
     def contradictions(self) -> Iterator[str]:
         """As of all options."""
@@ -38,6 +46,8 @@ class SelectConfig(DistillConfig):
             yield "Name the candidates by --teachers, --teacher_tags or --teacher_pool."
         else:
             yield from super().contradictions()
+        if self.plan:
+            yield "--plan is of hf-dd distill: a search tells its rungs as it begins."
         if self.push_to_hub:
             yield "--push_to_hub: a search pushes nothing. Distil with --teacher_pool, which pushes set and pool."
         if self.first_rung >= self.iterations:

@@ -97,9 +97,9 @@ class TeacherConfig(TrustConfig):
         "features of the training images; others keep their own.",
         role="result",
     )
-    clom: str = guide(
-        "none",
-        "CLoM guide: 'ce' (teachers of the same label space), 'cos' (any teacher), or 'none'.",
+    clom: str | None = guide(
+        None,
+        "CLoM guide: 'ce' (teachers of the same label space), 'cos' (any teacher), or 'none', as if not given.",
         choices=("none", "ce", "cos"),
     )
     clom_alpha: float | Literal["auto"] = guide(
@@ -147,12 +147,12 @@ class TeacherConfig(TrustConfig):
             yield "--clom_pool mean-logits goes with --clom ce: features of teachers have no mean."
         if self.clom_real_batch and self.clom != "cos":
             yield "--clom_real_batch goes with --clom cos, which alone looks at real images."
-        if self.clom_augment != "none" and self.clom == "none":
+        if self.clom_augment != "none" and self.clom in (None, "none"):
             yield "--clom_augment is of what guiding teachers see: add --clom ce or --clom cos."
         named = self.named_teachers
         if len(named) > 1:
             yield f"Name the teachers in one way; given are {' and '.join(f'--{name}' for name in named)}."
-        asking = ["--fit_head"] * self.fit_head + [f"--clom {self.clom}"] * (self.clom != "none")
+        asking = ["--fit_head"] * self.fit_head + [f"--clom {self.clom}"] * (self.clom not in (None, "none"))
         if not named:
             for option in asking:
                 yield f"{option} {NEEDS_TEACHERS}"

@@ -5,11 +5,13 @@ from hf_dd.errors import ConfigError, require_known
 STRATEGY = ("color", "crop", "cutout", "flip", "scale", "rotate")
 
 
-def parse_strategy(text: str) -> tuple[str, ...]:
-    """The operations in a name such as "color_crop_flip", in its order; () for "none" and for "".
+def parse_strategy(text: str | None) -> tuple[str, ...]:
+    """The operations in a name such as "color_crop_flip", in its order; () for "none" and for "", all for None.
 
     Raises ConfigError for an operation that isn't in STRATEGY, or that comes twice.
     """
+    if text is None:
+        return STRATEGY
     if text in ("", "none"):
         return ()
     operations = tuple(text.split("_"))

@@ -28,13 +28,13 @@ def misfits(config: DistillConfig, objective: type[Objective]) -> Iterator[str]:
     except ConfigError as error:
         yield str(error)
     NETWORKS.find(config.architecture)
-    init = config.init or objective.published.init
+    init = config.init or objective.published.start(config.published)
     STARTS.find(init)
     start = STARTS.words(init)
     starts = "teachers" in start
     if objective.guide_only and config.clom == "none":
         yield f"--objective {config.objective} is CLoM alone: add --clom ce or --clom cos, and teachers."
-    if config.clom != "none" and objective.published.iterations == 0:
+    if config.clom not in (None, "none") and objective.published.iterations == 0:
         yield f"--clom has nothing to guide: --objective {config.objective} optimises nothing."
     if (objective.uses_teachers or starts) and not config.named_teachers:
         asking = f"--objective {config.objective}" if objective.uses_teachers else f"--init {config.init}"

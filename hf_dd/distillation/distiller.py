@@ -6,6 +6,7 @@ beyond the order of float sums, and what is exchanged is as large as the synthet
 """
 
 import contextlib
+import dataclasses
 import logging
 import time
 from collections.abc import Iterator
@@ -24,6 +25,7 @@ from hf_dd.core import files, json_records
 from hf_dd.core.clock import since
 from hf_dd.core.processes import by_main_process, from_main_process, holding
 from hf_dd.core.registry import OBJECTIVES, STARTS
+from hf_dd.core.strategies import STRATEGY
 from hf_dd.data.image_data import ImageData
 from hf_dd.distillation import checkpoints
 from hf_dd.distillation.checkpoints import Progress
@@ -39,6 +41,7 @@ from hf_dd.synthetic.synthetic_set import SyntheticSet
 from hf_dd.teachers.experts import ExpertPool
 from hf_dd.teachers.feature_cache import FeatureMemory
 from hf_dd.teachers.pool import TeacherPool
+from hf_dd.training import flips
 
 logger = logging.getLogger(__name__)
 
@@ -50,7 +53,8 @@ DECIDING = ("result", "guide", "data")  # roles of the options that change pixel
 FAR_OUTSIDE = 1.0
 
 # Everything that a run writes into its folder: its working state, then the artefact.
-STATE_ENTRIES = ("checkpoints", "logs", "profile")
+PLAN, PLANNING, TEACHERS = "plan.json", "planning", "teachers"  # of a run that has a budget
+STATE_ENTRIES = ("checkpoints", "logs", "profile", PLAN, PLANNING, TEACHERS)
 ARTEFACT_ENTRIES = tuple(
     "hf_dd.json data decoded README.md preview.png pool.json results.json results.png .eval_results".split()
 )
@@ -101,20 +105,23 @@ class Distiller:
     ):
         preflight(config)
         data.require_ipc(config.ipc)  # the evaluation's random baseline needs as many, whatever the start
-        self.config = config
         self.accelerator = accelerator
         self.folder = folder / "checkpoints"
         self.trace = folder / f"profile/rank-{accelerator.process_index}.json" if config.profile else None
         self.data = data.to(accelerator.device)
+        self.settings = OBJECTIVES.find(config.objective).published.filled_in(config)
+        if self.settings["augment"] is None:
+            self.settings["augment"] = flips.augmentation(self.data, STRATEGY, accelerator.autocast)
+        decided = {name: self.settings[name] for name in ("augment", "selection_epochs")}
+        self.config = config = dataclasses.replace(config, **decided)
         self.own = Ownership.of(accelerator.process_index, accelerator.num_processes, data.num_classes)
         self.bytes_exchanged = 0  # by this rank, in the last step
         self.objective: Objective = build_objective(config, self.data, pool, experts)
         self.memory = FeatureMemory(self.data, config.dtype, accelerator)
-        self.settings = self.objective.published.filled_in(config)
         started = time.perf_counter()
         options = options_of(OBJECTIVES.find(config.objective), config)
         patches = {"patches": options} if isinstance(options, PatchOptions) else {}
-        request = Request(config, self.data, accelerator.autocast, pool, **patches)
+        request = Request(config, self.data, accelerator.autocast, pool, memory=self.memory, **patches)
         initial = STARTS.find(self.settings["init"])(request)
         self.seconds_of_start = since(started)  # all that a method takes which only chooses
         self.synthetic = self.objective.parameterise(initial).to(accelerator.device)
@@ -287,7 +294,7 @@ def holds_set(folder: Path) -> bool:
 def prepare(config: DistillConfig, folder: Path) -> str | None:
     """Make room for a new run, unless one is to be gone on with; says what is wrong if that can't be."""
     resumes = config.resume_from_checkpoint is not None
-    ours = (folder / "checkpoints").exists() or holds_set(folder)
+    ours = (folder / "checkpoints").exists() or (folder / PLAN).exists() or holds_set(folder)
     if not ours and ((folder / RECORD).exists() if resumes else any(folder.iterdir())):
         return f"{folder} isn't empty, and what it holds is no run of hf-dd: give another --output_dir."
     if resumes or not ours:

@@ -42,6 +42,7 @@ class Candidate:
         factor: tiles per side of a stored image, of which these images were decoded.
         temperature, taught_by: of the soft labels, see `DistilledSet`.
         draw: gives the images of student i, where each has its own, so that the spread is that of draws and students.
+        selection_epochs: of the network by whose features a coreset was chosen; None for what is none.
     """
 
     name: str
@@ -56,6 +57,7 @@ class Candidate:
     temperature: float = 1.0
     taught_by: tuple[str, ...] = ()
     draw: Callable[[int], "Candidate"] | None = None
+    selection_epochs: int | None = None
 
     def of_student(self, student: int) -> "Candidate":
         """What this student trains on: the same for all, but for baselines that are drawn."""
@@ -65,7 +67,7 @@ class Candidate:
     def identity(self) -> list:
         """What students are trained on, JSON-able: how real images were chosen, or a digest of a distilled set."""
         if self.baseline:
-            return [self.baseline, self.ipc]
+            return [self.baseline, self.ipc, self.selection_epochs]
         digest = hashlib.blake2b(digest_size=16)
         for values in (self.images, self.labels, self.soft_labels):
             if values is not None:
@@ -84,10 +86,13 @@ class Candidate:
         return 0 if self.soft_labels is None else self.soft_labels.numel() * 4
 
 
-def baseline(kind: str, data: ImageData, ipc: coresets.Ipc | None, seed: int, autocast: Autocast) -> Candidate:
+def baseline(
+    kind: str, data: ImageData, ipc: coresets.Ipc | None, seed: int, autocast: Autocast, epochs: int = 0
+) -> Candidate:
     """`ipc` real images of each class, chosen as `kind` says, or all of them for 'full'; on the data's device.
 
-    `ipc` may be a number for each class: as many as the distilled set has of it. Raises DataError where a class has
+    `ipc` may be a number for each class: as many as the distilled set has of it; `epochs` are those of the network by
+    whose features herding and k-centers choose. Raises DataError where a class has
     fewer, and ConfigError for an unknown kind.
     """
     if kind == "full":
@@ -97,11 +102,11 @@ def baseline(kind: str, data: ImageData, ipc: coresets.Ipc | None, seed: int, au
     if kind == "random":
         draw = functools.partial(random_real, data, ipc, seed)
         return dataclasses.replace(draw(0), draw=draw)
-    identity = ["selection", kind, ipc, seed, data.fingerprint]
-    chosen = cache.remembered(
-        score_file(identity), lambda: coresets.select(data, kind, ipc, seed, autocast=autocast).tolist()
+    chosen = coresets.select(data, kind, ipc, seed, epochs=epochs, autocast=autocast)
+    trained = f" by a network of {epochs} epochs" if epochs else ""
+    return dataclasses.replace(
+        real_images(data, chosen, kind, f"{kind}{trained}, ipc {ipc_in_words(ipc)}"), selection_epochs=epochs
     )
-    return real_images(data, torch.tensor(chosen), kind, f"{kind}, ipc {ipc_in_words(ipc)}")
 
 
 def random_real(data: ImageData, ipc: coresets.Ipc, seed: int, student: int) -> Candidate:

@@ -5,13 +5,17 @@ its version.
 """
 
 import dataclasses
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 from hf_dd.config import EvaluationConfig
+from hf_dd.core.precision import Autocast
 from hf_dd.core.registry import PROTOCOLS
+from hf_dd.data.image_data import ImageData
 from hf_dd.errors import ConfigError
 from hf_dd.nn import augment
+from hf_dd.training import flips
 from hf_dd.training.loop import TrainingRecipe
 
 SIAMESE = "_".join(augment.STRATEGY)
@@ -68,6 +72,16 @@ class Protocol:
                 "set's features once: leave it out."
             )
         return protocol.with_changes(**{key: value for key, value in options.items() if value is not None})
+
+    def suited(self, config: EvaluationConfig, data: ImageData, autocast: Autocast = nullcontext) -> "Protocol":
+        """The protocol without flips where they hurt on this data set, unless the options say otherwise.
+
+        Every process has to call it, with the data on the device to train on.
+        """
+        operations = augment.parse_strategy(self.augment)
+        if config.eval_augment is not None or config.published or "flip" not in operations:
+            return self
+        return self.with_changes(augment=flips.augmentation(data, operations, autocast))
 
     def with_changes(self, **options: Any) -> "Protocol":
         """The protocol with other values, which it names in `changed`."""

@@ -17,8 +17,9 @@ from torch import Tensor, nn
 from hf_dd.config import DistillConfig, parse_key_values
 from hf_dd.config.base import raise_together, range_of, within
 from hf_dd.core.precision import Autocast
-from hf_dd.core.registry import OBJECTIVES
+from hf_dd.core.registry import OBJECTIVES, STARTS
 from hf_dd.core.seeding import generator
+from hf_dd.core.strategies import STRATEGY
 from hf_dd.data.image_data import ImageData
 from hf_dd.errors import ConfigError, nearest_first
 from hf_dd.nn import networks
@@ -27,6 +28,10 @@ from hf_dd.teachers.pool import TeacherPool
 from hf_dd.teachers.teacher import Teacher
 
 Losses = dict[str, Tensor]
+
+AUGMENTATION = "_".join(STRATEGY)  # Siamese augmentation's operations, all that the papers use
+NOT_GIVEN = (None, AUGMENTATION, "_".join(each for each in STRATEGY if each != "flip"))  # what the data decide
+EMBEDDING_EPOCHS = 10  # of the network by whose features the papers' herding chooses
 
 # How the papers of matching methods optimise images.
 SGD = {"image_optimizer": "sgd", "image_momentum": 0.5, "image_schedule": "constant"}
@@ -54,13 +59,22 @@ class Published:
     def filled_in(self, config: DistillConfig) -> dict[str, Any]:
         """All options of a run, with the published value where one isn't given.
 
-        Raises ConfigError for options that are given although the method has no such setting.
+        Two are better than published, unless `--published` asks for those: the start is by herding where the paper's
+        is random, and `augment` stays None where it isn't given, for the data to decide. Raises ConfigError for
+        options that are given although the method has no such setting.
         """
         raise_together(self.without_meaning(config))
         own = {name: value for name, value in dataclasses.asdict(self).items() if hasattr(config, name)}
+        own |= {"init": self.start(config.published), "augment": AUGMENTATION if config.published else None}
         options = dataclasses.asdict(config)
         options |= {name: value for name, value in own.items() if options[name] is None}
+        if config.published and STARTS.said(options["init"], "embeds") and options["selection_epochs"] is None:
+            options["selection_epochs"] = EMBEDDING_EPOCHS
         return options if self.augments else options | {"augment": "none"}
+
+    def start(self, published: bool) -> str:
+        """What a run starts from, if it isn't told: the paper's start, or a better one than random images."""
+        return "herding" if self.init == "real" and self.iterations and not published else self.init
 
     def without_meaning(self, config: DistillConfig) -> Iterator[str]:
         """The options that are given although the method has no such setting, a line each."""
@@ -68,7 +82,7 @@ class Published:
         for name, value in dataclasses.asdict(self).items():
             if getattr(config, name, None) is not None and (value is None or name in fixed):
                 yield f"--{name} has no meaning for --objective {config.objective}: leave it out."
-        if not self.augments and config.augment not in ("none", DistillConfig.augment):
+        if not self.augments and config.augment not in ("none", *NOT_GIVEN):
             yield f"--augment has no meaning for --objective {config.objective}, which has none: leave it out."
 
 

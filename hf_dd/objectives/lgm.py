@@ -17,7 +17,7 @@ from hf_dd.errors import ConfigError
 from hf_dd.nn import augment
 from hf_dd.nn import random_views as views
 from hf_dd.nn.augment import Draws
-from hf_dd.objectives.base import Losses, Objective, Published, Step
+from hf_dd.objectives.base import NOT_GIVEN, Losses, Objective, Published, Step
 from hf_dd.synthetic.pyramid import PyramidSet, colour_axes, level_sizes
 from hf_dd.synthetic.synthetic_set import SyntheticSet
 from hf_dd.teachers.pool import TeacherPool
@@ -177,7 +177,7 @@ class Augmentation:
     def __init__(self, config: DistillConfig, options: LinearOptions, data: ImageData):
         self.strategy = augment.parse_strategy(config.augment)
         self.siamese = options.views == SIAMESE or not self.strategy
-        if not self.siamese and config.augment != DistillConfig.augment:
+        if not self.siamese and config.augment not in NOT_GIVEN:
             raise ConfigError(
                 f"--augment {config.augment} isn't what lgm augments by: choose its views by --objective_options "
                 f"views=…, or take yours by views={SIAMESE}."

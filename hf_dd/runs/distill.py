@@ -2,22 +2,24 @@
 
 import contextlib
 import dataclasses
+import functools
 import logging
+import time
 from pathlib import Path
 from typing import Any
 
 from accelerate import Accelerator
 
 from hf_dd import hub
-from hf_dd.artefacts import distilled_folder
+from hf_dd.artefacts import distilled_folder, teacher_folder
 from hf_dd.artefacts.distilled_folder import Artefact
 from hf_dd.artefacts.provenance import command_line
 from hf_dd.artefacts.rows import training_images
-from hf_dd.config import DataConfig, DistillConfig, EvaluationConfig, InMemory
+from hf_dd.config import DataConfig, DistillConfig, EvaluationConfig, InMemory, PretrainConfig
 from hf_dd.config.base import part, shown
 from hf_dd.core import files
 from hf_dd.core.processes import new_accelerator
-from hf_dd.data.image_data import load_data
+from hf_dd.data.image_data import ImageData, load_data
 from hf_dd.distillation.checks import preflight
 from hf_dd.distillation.distiller import Distiller, prepared
 from hf_dd.errors import ConfigError
@@ -25,19 +27,24 @@ from hf_dd.evaluation.evaluation import hardware
 from hf_dd.evaluation.online_teachers import require_labels
 from hf_dd.evaluation.protocols import Protocol
 from hf_dd.evaluation.students import require_known, students_of
+from hf_dd.planning.planner import Planner
 from hf_dd.runs.evaluate import evaluate
+from hf_dd.runs.pretrain import pretrain
 from hf_dd.teachers import diversity
 from hf_dd.teachers.experts import ExpertPool
 from hf_dd.teachers.feature_cache import FeatureMemory
 from hf_dd.teachers.fitted_head import fit_heads
 from hf_dd.teachers.pool import TeacherPool
 from hf_dd.teachers.soft_labels import logit_orders, relabel
+from hf_dd.training.pretraining import grid
 
 logger = logging.getLogger(__name__)
 
 
-def distill(config: DistillConfig | None = None, *, pool: TeacherPool | None = None, **options: Any) -> Artefact:
+def distill(config: DistillConfig | None = None, *, pool: TeacherPool | None = None, **options: Any) -> Artefact | str:
     """Distil a data set into a folder, evaluate it, and push it if asked; every process returns the artefact.
+
+    With `minutes` the run is planned first (`planning.planner`); with `plan` that is all, and its words are returned.
 
     Args:
         config: the options, or give them by name.
@@ -50,11 +57,12 @@ def distill(config: DistillConfig | None = None, *, pool: TeacherPool | None = N
 
 def _distill(
     config: DistillConfig | None, pool: TeacherPool | None, options: dict[str, Any], held: contextlib.ExitStack
-) -> Artefact:
+) -> Artefact | str:
     if not isinstance(pool, TeacherPool | None):
         raise ConfigError(f"pool has to be a TeacherPool; teachers are named by `teachers`. It is {shown(pool)}.")
     if pool is not None:
         options["teachers"] = [spec.reference for spec in pool.specs]
+    started = time.perf_counter()
     config = DistillConfig.over(config, options)
     folder = Path(config.output_dir or f"outputs/{config.run_name}")
     accelerator = tracked_accelerator(config, folder)
@@ -74,17 +82,28 @@ def _distill(
     data = load_data(config)
     pool = pool or TeacherPool.from_config(config)
     experts = ExpertPool.from_config(config)
+    planning = None
+    if config.minutes is not None:
+        if not config.plan:
+            held.enter_context(prepared(config, folder))
+        planning = Planner(config, data, pool, accelerator, folder, started, experts)
+        if config.plan:
+            return planning.described()
+        config = planning.planned(functools.partial(teach, data))
+        pool = planning.pool if config.named_teachers else None
     if config.fit_head:
         fit_heads(pool, FeatureMemory(data, config.dtype, accelerator), config.seed)
     if config.soft_labels != "none":
         logit_orders(pool, data.class_names)  # teachers of other classes show now
     distiller = Distiller(config, data, pool, accelerator, folder, experts)
+    config = distiller.config  # with what the data decided
     if config.eval_students:  # a wrong name shows now, not after the distillation
         protocol = Protocol.from_config(config)
         require_labels(config, protocol, pool, data.class_names)
         for architecture in config.eval_architectures:
             students_of(architecture, protocol, data)
-    held.enter_context(prepared(config, folder))  # only now: a slip costs no earlier run that was to be overwritten
+    if planning is None:  # only now: a slip costs no earlier run that was to be overwritten
+        held.enter_context(prepared(config, folder))
     plain = {key: value if isinstance(value, (int, float)) else str(value) for key, value in vars(config).items()}
     with files.writing(folder / "logs"):
         accelerator.init_trackers("hf-dd", config=plain)
@@ -129,6 +148,15 @@ def _distill(
         logger.info("Pushed %s: %s", pushed.pin, pushed.pull_request or pushed.url)
     accelerator.wait_for_everyone()
     return Artefact.open(folder)
+
+
+def teach(data: ImageData, config: PretrainConfig) -> list[str]:
+    """Train a run's own teachers, and push them where the set is to be pushed; returns their references."""
+    pretrain(config)
+    names = [teacher_folder.teacher_name(data, *job) for job in grid(config)]
+    if config.push_to_hub:
+        return [f"{hub.full_repo_id(name)}@final" for name in names]
+    return [f"{Path(config.output_dir) / name}@final" for name in names]
 
 
 def tracked_accelerator(config: DistillConfig, folder: Path) -> Accelerator:

@@ -23,6 +23,7 @@ from hf_dd.evaluation.online_teachers import teachers_of
 from hf_dd.evaluation.protocols import Protocol
 from hf_dd.evaluation.results import Results
 from hf_dd.evaluation.students import require_known
+from hf_dd.objectives.base import EMBEDDING_EPOCHS
 from hf_dd.teachers.feature_cache import FeatureMemory
 
 logger = logging.getLogger(__name__)
@@ -72,6 +73,7 @@ def evaluate_sets(config: EvaluateConfig) -> tuple[Results, dict[str, dict[str, 
     accelerator = new_accelerator(config.mixed_precision)
     sets = [distilled_folder.load_distilled(reference) for reference in config.sets]
     data = load_data(source_of(config, sets[0][2])).to(accelerator.device)
+    protocol = protocol.suited(config, data, accelerator.autocast)
     scoring.require_sense(config.scores, protocol)
     distilled_sets: list[Candidate] = []
     for name, distilled, record in sets:
@@ -95,9 +97,13 @@ def evaluate_sets(config: EvaluateConfig) -> tuple[Results, dict[str, dict[str, 
     for candidate in distilled_sets:
         evaluation.targets(candidate, protocol)
 
+    selection_epochs = config.selection_epochs
+    if selection_epochs is None:
+        selection_epochs = EMBEDDING_EPOCHS if config.published else 0
+
     @functools.cache
     def real_images(kind: str, ipc: int | tuple[int, ...] | None = None) -> Candidate:
-        return baseline(kind, evaluation.data, ipc, config.seed, accelerator.autocast)
+        return baseline(kind, evaluation.data, ipc, config.seed, accelerator.autocast, selection_epochs)
 
     sizes = sorted({distilled.ipc for _, distilled, _ in sets}, key=lambda ipc: of_each_class(ipc, data.num_classes))
     every = [real_images(kind, ipc) for kind in config.baselines for ipc in ([None] if kind == "full" else sizes)]

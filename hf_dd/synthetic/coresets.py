@@ -6,6 +6,7 @@ from contextlib import nullcontext
 import torch
 from torch import Tensor
 
+from hf_dd.core import cache
 from hf_dd.core.precision import Autocast
 from hf_dd.data.batches import in_chunks
 from hf_dd.data.image_data import ImageData, of_each_class
@@ -47,6 +48,7 @@ def k_centers(features: Tensor, labels: Tensor, num_classes: int, ipc: Ipc) -> T
     return _for_each_class(_spread, features, labels, num_classes, ipc)
 
 
+SELECTIONS = 1  # the version of what is chosen: raise it with any change of that
 METHODS: dict[str, Callable[[Tensor, Tensor, int, Ipc], Tensor]] = {"herding": herding, "k-centers": k_centers}
 
 
@@ -68,10 +70,10 @@ def select(
     seed: int,
     *,
     architecture: str = "ConvNet",
-    epochs: int = 10,
+    epochs: int = 0,
     autocast: Autocast = nullcontext,
 ) -> Tensor:
-    """Choose `ipc` training images of each class by their features under a network trained on the whole split.
+    """Choose `ipc` training images of each class by their features under a network, or as was chosen earlier.
 
     Args:
         data: on the device to train on.
@@ -79,7 +81,7 @@ def select(
         ipc: images per class, or a number for each.
         seed: of the network's parameters and of the order of its training images.
         architecture: of the network, by its name in NETWORKS.
-        epochs: of its training; 0 leaves it as it was drawn.
+        epochs: of its training on the whole split; 0 leaves it as it was drawn.
         autocast: context of its forward passes.
 
     Returns:
@@ -91,6 +93,19 @@ def select(
     """
     require_known("selection", method, METHODS)
     data.require_ipc(ipc)
+
+    def choose() -> list[int]:
+        features = real_features(data, embedding(data, architecture, epochs, seed, autocast), autocast)
+        return METHODS[method](features, data.train.labels, data.num_classes, ipc).tolist()
+
+    with autocast():
+        where = [data.device.type, torch.is_autocast_enabled(data.device.type)]
+    identity = [method, ipc, seed, data.fingerprint, architecture, epochs, *where]
+    return torch.tensor(cache.remembered(cache.place_of("selections", SELECTIONS, identity), choose))
+
+
+def embedding(data: ImageData, architecture: str, epochs: int, seed: int, autocast: Autocast) -> networks.Network:
+    """A network whose features are to tell images apart, trained for so many epochs; on the data's device."""
     network = networks.build(architecture, **data.network_shape, seed=seed).to(data.device)
     training = fit(
         network,
@@ -104,7 +119,7 @@ def select(
     )
     for _ in training:
         pass
-    return METHODS[method](real_features(data, network, autocast), data.train.labels, data.num_classes, ipc)
+    return network
 
 
 def embedding_recipe(epochs: int) -> TrainingRecipe:

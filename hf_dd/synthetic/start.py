@@ -13,11 +13,13 @@ from torch import Tensor
 
 from hf_dd.config import DistillConfig
 from hf_dd.core.precision import Autocast
+from hf_dd.core.processes import from_main_process
 from hf_dd.core.registry import STARTS
 from hf_dd.data.image_data import ImageData
 from hf_dd.synthetic import coresets
 from hf_dd.synthetic.patches import PatchOptions, realistic_images, realistic_patches
 from hf_dd.synthetic.synthetic_set import SyntheticSet
+from hf_dd.teachers.feature_cache import FeatureMemory
 from hf_dd.teachers.pool import TeacherPool
 
 
@@ -31,6 +33,7 @@ class Request:
         autocast: context of networks' forward passes.
         pool: the teachers, or None.
         patches: how RDED's patches are chosen.
+        memory: of what teachers make of all training images, or None.
     """
 
     config: DistillConfig
@@ -38,6 +41,7 @@ class Request:
     autocast: Autocast
     pool: TeacherPool | None = None
     patches: PatchOptions = PatchOptions()
+    memory: FeatureMemory | None = None
 
     @property
     def count(self) -> int:
@@ -63,10 +67,21 @@ class Request:
         return SyntheticSet.initial(self.data, config.ipc, init, config.seed, self.dtype, config.factor)
 
     def coreset(self, method: str) -> SyntheticSet:
-        """Images chosen by their features: by a name in `coresets.METHODS`."""
-        epochs = {} if self.config.selection_epochs is None else {"epochs": self.config.selection_epochs}
-        options = {"autocast": self.autocast, **epochs}
-        return self.of_rows(coresets.select(self.data, method, self.count, self.config.seed, **options))
+        """Images chosen by their features: by a name in `coresets.METHODS`.
+
+        The features are the first teacher's where there is one and no network of its own is asked for.
+        """
+        epochs = self.config.selection_epochs
+        if self.pool and self.memory and epochs is None:
+            self.data.require_ipc(self.count)
+            features = self.memory.features(self.pool.to(self.data.device, self.dtype)[0])
+            labels, classes = self.data.train.labels, self.data.num_classes
+            rows = from_main_process(lambda: coresets.METHODS[method](features, labels, classes, self.count))
+        else:
+            rows = coresets.select(
+                self.data, method, self.count, self.config.seed, epochs=epochs or 0, autocast=self.autocast
+            )
+        return self.of_rows(rows)
 
 
 @STARTS.requires

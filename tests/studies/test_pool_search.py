@@ -3,15 +3,14 @@
 import dataclasses
 import json
 import re
-import shutil
 
-import optuna
 import pytest
-from optuna.storages.journal import JournalFileBackend
 
 from hf_dd.config import SelectConfig
 from hf_dd.distillation.distiller import Distiller
 from hf_dd.errors import ConfigError, RunError
+from hf_dd.planning.budget import StudentCosts
+from hf_dd.planning.race import Race
 from hf_dd.studies import pool_search
 from hf_dd.studies.pool_options import pools_of
 from hf_dd.studies.pool_search import select
@@ -102,14 +101,12 @@ def test_every_pool_is_tried_and_the_best_that_went_through_is_kept(found, tiny_
 
 
 def test_successive_halving_gives_up_the_lower_half(found):
-    seen = {"1": [], "2": []}
-    for pool in trace_of(found.folder)["tried"]:
-        for rung, scores in seen.items():
-            if rung not in pool["scores"]:
-                break
-            scores.append(pool["scores"][rung])
-            goes_on = sorted(scores, reverse=True)[: max(1, len(scores) // 2)]  # Li et al. (2020), with η = 2
-            assert (len(pool["scores"]) > list(seen).index(rung) + 1) == (pool["scores"][rung] >= goes_on[-1])
+    """Of five pools the better two go on from the first rung, of these the better one from the second."""
+    tried = trace_of(found.folder)["tried"]
+    for rung, after, going_on in (("1", "2", 2), ("2", "4", 1)):
+        judged = [pool["scores"] for pool in tried if rung in pool["scores"]]
+        best = sorted((scores[rung] for scores in judged), reverse=True)[:going_on]
+        assert sorted((scores[rung] for scores in judged if after in scores), reverse=True) == best
 
 
 def test_the_test_split_has_no_part_in_it(found, candidates, tmp_path, monkeypatch, nothing_remembered):
@@ -126,7 +123,7 @@ def test_the_test_split_has_no_part_in_it(found, candidates, tmp_path, monkeypat
     assert (again.best, again.score) == (found.best, found.score)
 
 
-@pytest.mark.parametrize("steps", [3, 9])
+@pytest.mark.parametrize("steps", [3, 7])
 def test_an_interrupted_search_goes_on(found, candidates, tmp_path, monkeypatch, nothing_remembered, steps):
     step, done = Distiller.step, []
 
@@ -150,32 +147,10 @@ def test_a_finished_search_only_answers(found, candidates, monkeypatch):
     assert (again.best, again.score) == (found.best, found.score)
 
 
-STATES = {True: optuna.trial.TrialState.COMPLETE, False: optuna.trial.TrialState.PRUNED}
-
-
-def test_a_search_of_an_older_version_is_gone_on_with(found, candidates, tmp_path, monkeypatch):
-    """It kept its pools in Optuna's storage; the last one is taken for one that was interrupted after two rungs."""
-    trace = trace_of(found.folder)
-    last = max(number for number, pool in enumerate(trace["tried"]) if pool["finished"])
-    shutil.copytree(found.folder, tmp_path / "old")
-    (tmp_path / "old/trace.json").unlink()
-    names = [pool.name for pool in pools_of(TeacherPool.from_references(candidates["teachers"]).specs)]
-    journal = JournalFileBackend(str(tmp_path / "old/optuna.log"))
-    study = optuna.create_study(study_name="pools", storage=optuna.storages.JournalStorage(journal))
-    for key, value in trace["search"].items():
-        study.set_user_attr(key, value)
-    for number, pool in enumerate(trace["tried"][: last + 1]):
-        study.enqueue_trial({"pool": names.index(pool["pool"])})
-        trial = study.ask()
-        trial.suggest_int("pool", 0, len(names) - 1)
-        for rung, score in list(pool["scores"].items())[: 2 if number == last else None]:
-            trial.report(score, int(rung))
-        if number < last:
-            trial.set_user_attr("seconds", 1.0)
-            study.tell(trial, pool["scores"].get("4"), state=STATES[pool["finished"]])
-    shutil.rmtree(tmp_path / f"old/pools/{names.index(trace['tried'][last]['pool'])}/checkpoints/step-000004")
-    again = select(output_dir=str(tmp_path / "old"), **candidates, **SMALL)
-    assert what(trace_of(again.folder)) == what(trace)
+def test_a_search_of_an_older_version_is_named(candidates, tmp_path):
+    (tmp_path / "optuna.log").write_text("{}")
+    with pytest.raises(RunError, match="is a search of an older version"):
+        select(output_dir=str(tmp_path), **candidates, **SMALL)
 
 
 def test_another_search_in_its_folder_is_refused(found, candidates):
@@ -200,13 +175,47 @@ def test_a_trace_that_is_none_is_named(found, candidates, tmp_path, wrong):
         select(output_dir=str(tmp_path), **candidates, **SMALL)
 
 
-def test_no_pool_is_started_after_the_time(found, candidates, tmp_path):
-    short = select(output_dir=str(tmp_path), minutes=0, **candidates, **SMALL)
+def test_fewer_trials_are_the_first_ones(found, candidates, tmp_path):
+    short = select(output_dir=str(tmp_path), trials=1, **candidates, **SMALL)
     (only,) = trace_of(short.folder)["tried"]
-    assert what({"tried": [only]}) == what(trace_of(found.folder))[:1]
+    assert only["finished"] and short.best.name == only["pool"]
+    assert {pool["pool"]: pool for pool in trace_of(found.folder)["tried"]}[only["pool"]]["scores"]["1"] == (
+        only["scores"]["1"]
+    )
     assert "the best of 5 tried out of 5;" in repr(found) and "the best of 1 tried out of 5;" in repr(short)
-    longer = select(output_dir=str(tmp_path), trials=2, **candidates, **SMALL)
-    assert what(trace_of(longer.folder)) == what(trace_of(found.folder))[:2]
+
+
+@pytest.fixture
+def costs(monkeypatch):
+    """An iteration takes 2 s, a student of 5 epochs on 10 images 5, and the clock stands still."""
+    monkeypatch.setattr(Race, "seconds_of_step", lambda race, entrant: 2.0)
+    monkeypatch.setattr(StudentCosts, "measured", lambda evaluation, candidate, name: StudentCosts(0.1, 0.0))
+    monkeypatch.setattr(pool_search, "since", lambda started: 0.0)
+
+
+def test_minutes_make_rungs_shorter(candidates, tmp_path, costs):
+    """Five pools to 1, two to 2, one to 4 iterations: 5 · 2 + 2 · 2 + 1 · 4 s and eight judgements of two students."""
+    whole = 5 * 2 + 2 * 2 + 4 + 8 * 2 * 5
+    long = select(output_dir=str(tmp_path / "long"), minutes=whole / 60, **candidates, **SMALL)
+    assert trace_of(long.folder)["rungs"] == [1, 2, 4]
+    short = select(output_dir=str(tmp_path / "short"), minutes=(whole - 1) / 60, **candidates, **SMALL)
+    trace = trace_of(short.folder)
+    assert trace["rungs"] == [1, 2, 3] and {len(pool["scores"]) for pool in trace["tried"]} == {1, 2, 3}
+    again = select(output_dir=str(short.folder), **candidates, **SMALL)
+    assert what(trace_of(again.folder)) == what(trace) and again.score == short.score
+
+
+def test_minutes_that_are_too_short_are_told_before_any_trial(candidates, tmp_path, costs, monkeypatch):
+    monkeypatch.setattr(Distiller, "step", None)
+    with pytest.raises(ConfigError, match=r"--minutes 1 is too short for 5 pools: .* about 1\.6 minutes"):
+        select(output_dir=str(tmp_path), minutes=1, **candidates, **SMALL)
+
+
+def test_no_pool_goes_on_that_would_end_late(candidates, tmp_path, costs, monkeypatch):
+    clock = iter([0.0, 0.0, 30.0, 70.0, 99.0, 99.0])
+    monkeypatch.setattr(pool_search, "since", lambda started: next(clock))
+    late = select(output_dir=str(tmp_path), minutes=1.8, **candidates, **SMALL)
+    assert [len(pool["scores"]) for pool in trace_of(late.folder)["tried"]] == [1, 1, 1]
 
 
 @pytest.mark.multi_process
@@ -221,8 +230,8 @@ def test_two_processes_choose_as_one(found, candidates, tmp_path, launch):
     for first, second in zip(two, one, strict=True):
         assert first["scores"] == pytest.approx(second["scores"], abs=1.0)  # of sums in another order
     assert done.stdout.count("% on the validation split") == 1
-    told = re.findall(r"Pool (\d+) of \d+:", done.stdout + done.stderr)
-    assert told == [str(number) for number in range(1, len(two) + 1)]
+    told = re.findall(r"Rung (\d), (\d) of \d:", done.stdout + done.stderr)
+    assert told == [("1", str(pool)) for pool in range(1, 6)] + [("2", "1"), ("2", "2"), ("3", "1")]
 
 
 @pytest.mark.parametrize(

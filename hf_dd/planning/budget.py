@@ -1,0 +1,163 @@
+"""How long things take on this machine, and how much of them fits into the minutes of a run."""
+
+import dataclasses
+import math
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from hf_dd.config import DistillConfig
+from hf_dd.core.clock import since
+from hf_dd.evaluation.candidates import Candidate
+from hf_dd.evaluation.evaluation import Evaluation
+from hf_dd.training.loop import fit, predict
+
+# Shares of a run's seconds; the distillation gets what the others leave.
+TEACHING, RACING, STUDENTS = 0.15, 0.25, 0.3
+SAFETY = 0.9  # of what is left for the distillation: a machine isn't always as fast as when it was measured
+
+COUNTS = ((1000, 3), (600, 3), (300, 3), (300, 2), (200, 2), (100, 2), (100, 1), (50, 1))  # epochs, and students
+TEACHERS = ("ConvNet", "ConvNetW64", "ConvNetW32")  # the widest that can be trained in time
+TEACHER_STEPS, MOST_TEACHER_STEPS = 200, 3_000  # fewer teach nothing; of more, CLoM gains nothing
+
+REDUCTION, MOST_RUNGS = 2, 3
+JUDGING = 0.5  # of the seconds of a race, at most
+FEWEST = 5  # iterations before a candidate is judged, and of a distillation that is worth its name
+
+MEASURED = 512  # images of a test pass that is measured
+
+
+@dataclass(frozen=True)
+class StudentCosts:
+    """Seconds of a student of one architecture.
+
+    Attributes:
+        image: of one image in one epoch.
+        tested: of one image of a test pass.
+    """
+
+    image: float
+    tested: float
+
+    @classmethod
+    def measured(cls, evaluation: Evaluation, candidate: Candidate, architecture: str) -> "StudentCosts":
+        """On two epochs after the first, and a part of the evaluation's test split."""
+        kind, data = evaluation.students(architecture), evaluation.data
+        network, images = kind.new(0).to(data.device), kind.inputs(candidate.images)
+        how = {"seed": 0, "purpose": "student", "prepare": kind.prepare, "autocast": evaluation.accelerator.autocast}
+        targets = evaluation.targets(candidate, evaluation.protocol)
+        recipe, started = dataclasses.replace(evaluation.protocol.recipe(), epochs=3), 0.0
+        for epoch in fit(network, images, targets, recipe, **how):
+            started = time.perf_counter() if epoch.number == 1 else started
+        per_image = since(started) / 2 / len(images)
+        tested = kind.inputs(data.test.images[:MEASURED])
+        started = time.perf_counter()
+        predict(network, tested, prepare=kind.prepare, autocast=evaluation.accelerator.autocast)
+        return cls(per_image, since(started) / len(tested))
+
+    def of(self, images: int, epochs: int, tested: int) -> float:
+        """Seconds of one student of so many epochs on so many images, tested on so many others."""
+        return epochs * images * self.image + tested * self.tested
+
+
+@dataclass(frozen=True)
+class Size:
+    """What the costs of a run depend on.
+
+    Attributes:
+        images: of the synthetic set as it is stored.
+        training: of the training split.
+        tested: of the test split; 0 where there is none.
+    """
+
+    images: int
+    training: int
+    tested: int
+
+
+def seconds_of_students(config: DistillConfig, size: Size, factor: int, costs: StudentCosts) -> float:
+    """Of the evaluation that these options ask for: the set's copies, each with its tiles, and the baselines."""
+    epochs, copies = sum(config.eval_epochs), len(config.eval_copies)
+    per_copy = costs.of(size.images * factor**2, epochs, size.tested)
+    baselines = [size.training if kind == "full" else size.images for kind in config.baselines]
+    per_baseline = [costs.of(images, epochs, size.tested) for images in baselines]
+    return config.eval_students * len(config.eval_architectures) * (copies * per_copy + sum(per_baseline))
+
+
+def students_that_fit(
+    config: DistillConfig, size: Size, factor: int, costs: StudentCosts, seconds: float
+) -> dict[str, Any]:
+    """The options of an evaluation of about so many seconds, at most the protocol's; those that are given stand.
+
+    The float copy stands for both, unless one is asked for: they differ by less than two students do.
+    """
+    if not config.eval_students or not size.tested:
+        return {"eval_students": 0}
+    asked = DistillConfig()
+    copies = ["float"] if config.eval_copies == asked.eval_copies else config.eval_copies
+    for epochs, count in COUNTS:
+        students = min(count, config.eval_students)
+        found = {"eval_students": students, "eval_epochs": config.eval_epochs or [epochs], "eval_copies": copies}
+        if seconds_of_students(dataclasses.replace(config, **found), size, factor, costs) <= seconds:
+            break
+    return found
+
+
+def teacher_that_fits(size: Size, batch: int, seconds: Callable[[str], float], limit: float) -> tuple[str, int] | None:
+    """The widest teacher that can be trained for long enough, and its epochs; None where none can.
+
+    Args:
+        size: of the data set.
+        batch: images of a step.
+        seconds: gives those of one image in one epoch, by architecture.
+        limit: seconds for it.
+    """
+    steps = math.ceil(size.training / batch)
+    for architecture in TEACHERS:
+        epochs = int(limit / (size.training * seconds(architecture)))
+        if epochs * steps >= TEACHER_STEPS:
+            return architecture, min(epochs, math.ceil(MOST_TEACHER_STEPS / steps))
+    return None
+
+
+@dataclass(frozen=True)
+class RaceSize:
+    """A race that fits into its time.
+
+    Attributes:
+        entrants: how many of the candidates, the first ones.
+        epochs: of the student that judges.
+        seconds: of distillation before each rung, all together.
+    """
+
+    entrants: int
+    epochs: int
+    seconds: tuple[float, ...]
+
+
+def race_that_fits(steps: Sequence[float], judgements: Mapping[int, Sequence[float]], limit: float) -> RaceSize | None:
+    """As many candidates as there is time for; None where there isn't for two.
+
+    A rung takes twice as long as all before it together, and half of those that run go on from it, as long as that
+    leaves more than one.
+
+    Args:
+        steps: seconds of an iteration of each candidate.
+        judgements: by the epochs of the student, those that are liked best first, seconds of judging each candidate.
+        limit: seconds for all of it.
+    """
+    count = len(steps)
+    while count > 1:
+        field = [count]
+        while field[-1] // REDUCTION > 1 and len(field) < MOST_RUNGS:
+            field.append(field[-1] // REDUCTION)
+        for epochs, seconds in judgements.items():
+            judging = sum(field) * statistics.fmean(seconds[:count])
+            legs = [1, *(2 ** (rung - 1) for rung in range(1, len(field)))]  # in units of the first
+            first = (limit - judging) / sum(runners * leg for runners, leg in zip(field, legs, strict=True))
+            if judging <= JUDGING * limit and first >= FEWEST * max(steps[:count]):
+                return RaceSize(count, epochs, tuple(first * 2**rung for rung in range(len(field))))
+        count -= 1
+    return None

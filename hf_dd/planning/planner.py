@@ -1,0 +1,353 @@
+"""What a run does with the minutes that it has: measured costs, teachers of its own, and a race for what isn't given.
+
+Everything is chosen on a tenth of the training images, and what is decided are plain options: a run that is given
+those makes the same set without a plan. The clock decides how long things are; the rest follows from the seed. What is
+found out is kept in `plan.json` of the run's folder, so that an interrupted plan goes on.
+"""
+
+import dataclasses
+import json
+import logging
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from accelerate import Accelerator
+
+from hf_dd.config import DistillConfig, PretrainConfig, TeacherConfig
+from hf_dd.config.base import defaults, part, values
+from hf_dd.config.data import RunConfig
+from hf_dd.core import files, json_records
+from hf_dd.core.clock import since
+from hf_dd.core.processes import by_main_process, from_main_process, say
+from hf_dd.core.registry import OBJECTIVES, PROTOCOLS
+from hf_dd.data.image_data import ImageData
+from hf_dd.data.validation import held_out
+from hf_dd.distillation.distiller import DECIDING, PLAN, PLANNING
+from hf_dd.errors import ConfigError, DataError, RunError
+from hf_dd.evaluation.candidates import Candidate, baseline
+from hf_dd.evaluation.evaluation import Evaluation
+from hf_dd.evaluation.protocols import Protocol
+from hf_dd.planning import budget, candidates
+from hf_dd.planning.budget import Size, StudentCosts
+from hf_dd.planning.candidates import Option
+from hf_dd.planning.race import Entrant, Race
+from hf_dd.teachers.experts import ExpertPool
+from hf_dd.teachers.pool import TeacherPool
+from hf_dd.training import flips
+
+logger = logging.getLogger(__name__)
+
+JUDGE = "ConvNetW32"  # a student whose accuracy orders sets as that of wider ones does, for a tenth of the time
+JUDGE_EPOCHS = (300, 200, 100, 60)
+OWN_TEACHERS = {"learning_rate": 0.05, "weight_decay": 5e-4}  # about 90 % in few epochs, see the recipes
+
+Teach = Callable[[PretrainConfig], Sequence[str]]  # trains teachers and gives their references
+
+
+class Planner:
+    """The plan of a run.
+
+    Args:
+        config: the options, with `minutes`; what they say stands, the rest is chosen.
+        data: the real set.
+        pool: the teachers that were named, or None.
+        accelerator: processes, device, precision.
+        folder: of the run, which this process holds.
+        started: when the run began, by `time.perf_counter()`.
+        experts: the trajectories that the objective follows, or None.
+
+    Raises DataError for a data set that is too small to hold images out.
+    """
+
+    def __init__(
+        self,
+        config: DistillConfig,
+        data: ImageData,
+        pool: TeacherPool | None,
+        accelerator: Accelerator,
+        folder: Path,
+        started: float,
+        experts: ExpertPool | None = None,
+    ):
+        self.experts = experts
+        self.config, self.pool, self.accelerator, self.folder = config, pool, accelerator, folder
+        self.started, self.seconds = started, 60 * config.minutes
+        objective = OBJECTIVES.find(config.objective)
+        self.published, online = objective.published, PROTOCOLS.find(config.eval_protocol).labels == "online"
+        self.needs_teachers = objective.uses_teachers or config.soft_labels != "none" or online  # guided or not
+        self.data = data.to(accelerator.device)
+        self.smallest_class = require_validation(self.data, config.ipc)
+        self.kept: dict[str, Any] = from_main_process(self.read)
+        self.earlier = float(self.kept.get("spent", 0.0))
+        tested = 0 if data.test is None else len(data.test)
+        self.size = Size(config.ipc * data.num_classes, len(data.train), tested)
+
+    def read(self) -> dict[str, Any]:
+        """What an interrupted plan of these options found out; raises RunError for the plan of others."""
+        request = values(self.config, *DECIDING, "teachers", "evaluation", "labels")
+        request = json.loads(json.dumps(request | {"minutes": self.config.minutes, "data": self.data.fingerprint}))
+        path = self.folder / PLAN
+        if not path.is_file():
+            return {"request": request}
+        kept = json_records.read_json(path, request=dict)
+        if differing := [name for name, value in request.items() if kept["request"].get(name) != value]:
+            raise RunError(
+                f"{path} is a plan for other options ({', '.join(differing)} differ): plan anew by "
+                "--overwrite_output_dir, or give another --output_dir."
+            )
+        return kept
+
+    def once(self, name: str, find: Callable[[], Any]) -> Any:
+        """What `find` gives, JSON-able, or gave before an interruption; every process has to call it."""
+        if name not in self.kept:
+            found = find()
+            self.kept[name] = from_main_process(lambda: found)
+            self.keep()
+        return self.kept[name]
+
+    def keep(self) -> None:
+        """Write down what is known."""
+        self.kept["spent"] = self.earlier + since(self.started)
+        if not self.config.plan:
+            by_main_process(lambda: files.write_json(self.folder / PLAN, self.kept))
+
+    @property
+    def left(self) -> float:
+        """Seconds that there still are, the same on every process."""
+        return from_main_process(lambda: self.seconds - self.earlier - since(self.started))
+
+    # Measured, and what follows from it.
+
+    @cached_property
+    def held(self) -> ImageData:
+        """Nine tenths of the training images, with the other tenth as the test split."""
+        return held_out(self.data, self.config.seed)
+
+    @cached_property
+    def augment(self) -> str:
+        """Of the distillation, as it is given or as the data decide."""
+        if self.config.augment is not None or not self.published.augments:
+            return self.config.augment or "none"
+        return flips.augmentation(self.data, autocast=self.accelerator.autocast)
+
+    def judging(self, epochs: int) -> Evaluation:
+        """Students on the validation split: of the run's protocol where that is on hard labels, else of `dsa`."""
+        protocol = Protocol.from_config(self.config)
+        if protocol.labels != "hard" or protocol.trains != "network":
+            protocol = PROTOCOLS.find("dsa")
+        protocol = protocol.suited(self.config, self.data, self.accelerator.autocast).with_changes(epochs=epochs)
+        return Evaluation(self.held, protocol, seed=self.config.seed, accelerator=self.accelerator)
+
+    @cached_property
+    def selected(self) -> Candidate:
+        """What herding chooses, which costs next to nothing."""
+        return baseline("herding", self.held, self.config.ipc, self.config.seed, self.accelerator.autocast)
+
+    def costs(self, architecture: str) -> StudentCosts:
+        """Of a student, measured."""
+
+        def measure() -> list[float]:
+            found = StudentCosts.measured(self.judging(1), self.selected, architecture)
+            return [found.image, found.tested]
+
+        return StudentCosts(*self.once(f"costs of {architecture}", measure))
+
+    def students(self, factor: int) -> tuple[dict[str, Any], float]:
+        """The options of the run's evaluation, and its seconds."""
+        costs = self.costs(self.config.eval_architectures[0])
+        share = budget.STUDENTS * self.seconds
+        found = budget.students_that_fit(self.config, self.size, factor, costs, share)
+        if not found["eval_students"]:
+            return found, 0.0
+        return found, budget.seconds_of_students(dataclasses.replace(self.config, **found), self.size, factor, costs)
+
+    # What is decided, in turn.
+
+    def own_teachers(self) -> PretrainConfig | None:
+        """How the run's own teachers are trained; None where it is given some, wants none, or has no time."""
+        config = self.config
+        if self.pool or config.clom == "none" or not self.published.iterations or not self.size.tested:
+            return None
+        limit = budget.TEACHING * self.seconds
+        batch = 64 if self.size.training < 20_000 else 128
+        found = budget.teacher_that_fits(self.size, batch, lambda name: self.costs(name).image, limit)
+        if found is None and config.clom is None:
+            return None
+        architecture, epochs = found or (
+            budget.TEACHERS[-1],
+            max(1, budget.TEACHER_STEPS * batch // self.size.training),
+        )
+        return PretrainConfig(
+            **part(config, RunConfig)
+            | OWN_TEACHERS
+            | {"architectures": [architecture, "MLP"], "epochs": epochs, "keep_epochs": [epochs]}
+            | {"batch_size": batch, "augment": self.augment}
+            | {"output_dir": str(self.folder / "teachers"), "overwrite_output_dir": False}
+        )
+
+    def candidates(self, taught: dict[str, Any] | None) -> list[Option]:
+        """What may be chosen, with teachers where `taught` names them."""
+        config = self.config
+        known = self.pool is None or config.fit_head
+        known = known or all(teacher.knows(self.data.class_names) for teacher in self.pool)
+        return candidates.combined(
+            candidates.factors(config, self.published, min(self.data.image_size), self.smallest_class),
+            candidates.guides(config, taught, "ce" if known else "cos", self.size.images),
+        )
+
+    def planned(self, teach: Teach) -> DistillConfig:
+        """The run's options with all that was chosen, and no minutes any more."""
+        decided = self.once("decided", lambda: self.decide(teach))
+        told = {
+            name: " ".join(map(str, value)) if isinstance(value, list) else value for name, value in decided.items()
+        }
+        words = " ".join(f"--{name} {value}" for name, value in told.items())
+        say(logger, "Planned in %.0f s: %s", self.kept["spent"], words)
+        return self.with_options(decided)
+
+    def with_options(self, options: dict[str, Any]) -> DistillConfig:
+        """The run's options with these, and no budget; teachers that wouldn't be used are left out."""
+        plain = {"minutes": None, "plan": False, "factor": self.config.factor or 1, "clom": self.config.clom or "none"}
+        plain |= options
+        if plain["clom"] == "none" and not self.needs_teachers:
+            plain |= defaults(TeacherConfig, "teachers") | {"fit_head": False}
+        return dataclasses.replace(self.config, **plain)
+
+    def decide(self, teach: Teach) -> dict[str, Any]:
+        """All that isn't given: what is raced, then as many iterations and students as there is time for."""
+        if not self.published.iterations:
+            return self.students(self.config.factor or 1)[0]
+        self.require_enough()
+        taught = {} if self.pool else None
+        if own := self.own_teachers():
+            taught = {"teachers": self.once("teachers", lambda: list(teach(own))), "clom_augment": self.augment}
+            self.pool = TeacherPool.from_references(taught["teachers"])
+        options = [self.shared | option.options for option in self.candidates(taught)]
+        names = [option.name for option in self.candidates(taught)]
+        steps = [self.step(name, each) for name, each in zip(names, options, strict=True)]
+        place = self.raced(names, options, steps)
+        if place is None:
+            return {"objective": "herding", **self.students(1)[0]}
+        students, seconds = self.students(options[place]["factor"])
+        fitting = int(budget.SAFETY * (self.left - seconds) / steps[place])
+        iterations = self.config.iterations or min(self.published.iterations, max(budget.FEWEST, fitting))
+        return {"iterations": iterations, **options[place], **students}
+
+    def require_enough(self) -> None:
+        """Raise ConfigError where a few iterations without a guide, and the students, take longer than there is."""
+        factor = min(candidates.factors(self.config, self.published, min(self.data.image_size), self.smallest_class))
+        shortest = self.shared | {"factor": factor, "clom": "none"}
+        _, seconds = self.students(factor)
+        needed = seconds + budget.FEWEST * self.step("the shortest run", shortest) / budget.SAFETY
+        if needed > self.left:
+            least = (needed + self.seconds - self.left) / 60
+            raise ConfigError(
+                f"--minutes {self.config.minutes:g} is too short: {budget.FEWEST} iterations and the students take "
+                f"about {least:.1f} minutes on this machine. Give more, or fewer --eval_students or --eval_epochs."
+            )
+
+    @property
+    def shared(self) -> dict[str, Any]:
+        """The options of every candidate."""
+        return {"augment": self.augment} | candidates.shared(self.config, self.published, self.smallest_class)
+
+    def entrant(self, name: str, options: dict[str, Any], rungs: tuple[int, ...] = ()) -> Entrant:
+        """A candidate in a race."""
+        used = options["clom"] != "none" or self.needs_teachers
+        return Entrant(name, self.with_options(options), self.pool if used else None, rungs)
+
+    def race(self, entrants: Sequence[Entrant], epochs: int) -> Race:
+        """A race of these, judged by a student of so many epochs."""
+        places = {str(place): entrant for place, entrant in enumerate(entrants)}
+        return Race(
+            self.folder / PLANNING,
+            places,
+            self.judging(epochs),
+            [JUDGE],
+            1,
+            reduction=budget.REDUCTION,
+            keep=self.keep,
+            experts=self.experts,
+        )
+
+    def step(self, name: str, options: dict[str, Any]) -> float:
+        """Seconds of an iteration of a candidate; the rate doesn't change them."""
+        kind = f"factor {options['factor']}, CLoM {options['clom']} {options.get('clom_alpha')}"
+        race = self.race([self.entrant(name, options)], 1)
+        return self.once(f"step of {kind}", lambda: race.seconds_of_step(race.entrants[0]))
+
+    def raced(self, names: Sequence[str], options: Sequence[dict[str, Any]], steps: Sequence[float]) -> int | None:
+        """Which candidate is best; None where herding alone is better than any of them."""
+        costs, held = self.costs(JUDGE), len(self.held.test)
+        judgements = {
+            epochs: [costs.of(self.size.images * each["factor"] ** 2, epochs, held) for each in options]
+            for epochs in JUDGE_EPOCHS
+        }
+        size = self.once("race", lambda: self.sized(steps, judgements))
+        if size is None:
+            return 0
+        entrants = []
+        for name, own, step in zip(names[: size["entrants"]], options, steps, strict=False):
+            rungs = [max(place, int(seconds / step)) for place, seconds in enumerate(size["seconds"], 1)]
+            entrants.append(self.entrant(name, own, tuple(rungs)))
+        race = self.race(entrants, size["epochs"])
+        for entrant, known in zip(entrants, self.kept.get("scores", []), strict=False):
+            entrant.scores = {int(rung): score for rung, score in known.items()}
+        self.kept["scores"] = [entrant.scores for entrant in entrants]
+        race.run()
+        selected = self.once("herding", lambda: race.judge(self.selected)[0])
+        best = race.best()
+        say(
+            logger,
+            "%s: %.1f %% on the validation split; herding alone: %.1f %%.",
+            best.name,
+            best.last_score,
+            selected,
+        )
+        free = self.config.clom in (None, "none") and self.config.objective == DistillConfig.objective
+        return None if free and best.last_score < selected else entrants.index(best)
+
+    def sized(self, steps: Sequence[float], judgements: dict[int, list[float]]) -> dict[str, Any] | None:
+        """The race that there is time for, JSON-able."""
+        size = budget.race_that_fits(steps, judgements, budget.RACING * self.seconds)
+        return size and dataclasses.asdict(size)
+
+    def described(self) -> str:
+        """The plan in lines, with the minutes of each part; nothing is trained for it but what measures."""
+        own, lines = self.own_teachers(), []
+        students, seconds = self.students(self.config.factor or 1)
+        rest = self.seconds - seconds
+        if own:
+            trained = sum(self.costs(name).image for name in own.architectures) * self.size.training * own.epochs
+            lines.append((f"teachers: {' and '.join(own.architectures)}, {own.epochs} epochs", trained))
+        raced = budget.RACING * self.seconds if self.published.iterations else 0
+        if raced:
+            names = [option.name for option in self.candidates({} if own or self.pool else None)]
+            lines.append(
+                (f"races on {len(self.held.test)} validation images, among at most {len(names)} candidates", raced)
+            )
+        rest -= sum(spent for _, spent in lines)
+        if self.published.iterations:
+            lines.append((f"distillation: {self.config.objective}, as many iterations as fit", rest))
+        if students["eval_students"]:
+            told = (
+                f"{students['eval_students']} students of {students['eval_epochs'][0]} epochs on the set and each of"
+            )
+            lines.append((f"evaluation: {told} {', '.join(self.config.baselines) or 'no baseline'}", seconds))
+        head = f"{self.config.minutes:g} minutes on {self.data.name}, {self.size.training} training images:"
+        return "\n".join([head, *(f"  {spent / 60:6.1f} min  {name}" for name, spent in lines)])
+
+
+def require_validation(data: ImageData, ipc: int) -> int:
+    """The size of the smallest class without its held-out images; raises DataError where that is too small."""
+    data.require_ipc(ipc)
+    name, size = min(zip(data.class_names, map(len, data.class_index), strict=True), key=lambda each: each[1])
+    left = size - max(1, round(0.1 * size))
+    if left < ipc:
+        raise DataError(
+            f"Class {name!r} of {data.name} has {size} training images, too few to plan on: a tenth of them is held "
+            f"out, and ipc is {ipc}. Give a smaller ipc, or the options themselves without --minutes."
+        )
+    return left

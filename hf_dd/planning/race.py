@@ -1,0 +1,195 @@
+"""Short distillations side by side, of which those that lag behind are given up.
+
+Every entrant distils nine tenths of the training images; students of its images at a rung are tested on the other
+tenth, and the better half (or third, …) goes on to the next: successive halving (Jamieson & Talwalkar, AISTATS 2016).
+The test split has no part in it.
+"""
+
+import dataclasses
+import logging
+import math
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from hf_dd.config import DistillConfig
+from hf_dd.core import files
+from hf_dd.core.processes import by_main_process, from_main_process, say
+from hf_dd.distillation import checkpoints
+from hf_dd.distillation.distiller import Distiller
+from hf_dd.errors import RunError
+from hf_dd.evaluation.candidates import Candidate
+from hf_dd.evaluation.evaluation import Evaluation, Job
+from hf_dd.planning.budget import StudentCosts
+from hf_dd.synthetic.synthetic_set import SyntheticSet
+from hf_dd.teachers.experts import ExpertPool
+from hf_dd.teachers.pool import TeacherPool
+
+logger = logging.getLogger(__name__)
+
+MEASURED = 2  # iterations
+
+
+@dataclass
+class Entrant:
+    """A distillation in a race.
+
+    Attributes:
+        name: in words.
+        config: its options.
+        pool: its teachers, or None.
+        rungs: the iterations after which it is judged, ascending; as many as of every other.
+        scores: mean accuracies (%) on the validation split, by iterations.
+        seconds: of its distillation and its students so far.
+    """
+
+    name: str
+    config: DistillConfig
+    pool: TeacherPool | None = None
+    rungs: tuple[int, ...] = ()
+    scores: dict[int, float] = field(default_factory=dict)
+    seconds: float = 0.0
+
+    @property
+    def reached(self) -> int:
+        """Rungs that it was judged at."""
+        return sum(rung in self.scores for rung in self.rungs)
+
+    @property
+    def last_score(self) -> float:
+        """At the last rung that it was judged at."""
+        return self.scores[self.rungs[self.reached - 1]]
+
+    def to_next(self, step: float, student: float) -> float:
+        """Seconds to its next rung, with seconds of a step and of a judgement."""
+        done = self.rungs[self.reached - 1] if self.reached else 0
+        return (self.rungs[self.reached] - done) * step + student
+
+
+class Race:
+    """A race.
+
+    Args:
+        folder: an entrant distils in its subfolder, and goes on there after an interruption.
+        entrants: by the names of their subfolders, in the order in which they start, which decides between equals.
+        evaluation: of a data set as `validation.held_out` makes it, on the processes and device of all this.
+        architectures: of the students.
+        students: of each architecture.
+        reduction: one in so many goes on from a rung.
+        keep: is called on the main process whenever there is something new to keep.
+        experts: the trajectories that the objective follows, or None.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        entrants: Mapping[str, Entrant],
+        evaluation: Evaluation,
+        architectures: Sequence[str],
+        students: int,
+        *,
+        reduction: int,
+        keep: Callable[[], object] = lambda: None,
+        experts: ExpertPool | None = None,
+    ):
+        self.experts = experts
+        self.folder, self.evaluation, self.keep = folder, evaluation, keep
+        self.entrants, self.places = list(entrants.values()), list(entrants)
+        self.architectures, self.students, self.reduction = architectures, students, reduction
+
+    def run(self, enough: Callable[[Entrant], bool] = lambda entrant: True) -> None:
+        """Run it to its end, or until there isn't `enough` time for the next leg, as the main process says."""
+        running = list(self.entrants)
+        for rung in range(len(self.entrants[0].rungs)):
+            for place, entrant in enumerate(running, 1):
+                if entrant.reached > rung:  # before an interruption
+                    continue
+                if not from_main_process(lambda entrant=entrant: enough(entrant)):
+                    return
+                self.advance(entrant)
+                told = f"{entrant.scores[entrant.rungs[rung]]:.2f} % after {entrant.rungs[rung]} iterations"
+                say(logger, "Rung %d, %d of %d: %s: %s", rung + 1, place, len(running), entrant.name, told)
+                by_main_process(self.keep)
+            running.sort(key=lambda entrant: -entrant.scores[entrant.rungs[rung]])  # stable: of equals, the first
+            running = running[: max(1, len(running) // self.reduction)]
+
+    def best(self) -> Entrant | None:
+        """The best of those that came furthest; None where nobody was judged."""
+        furthest = max((entrant.reached for entrant in self.entrants), default=0)
+        there = [entrant for entrant in self.entrants if furthest and entrant.reached == furthest]
+        return max(there, key=lambda entrant: entrant.last_score, default=None)
+
+    def distiller(self, entrant: Entrant, folder: Path) -> Distiller:
+        """What distils an entrant in a folder."""
+        place = self.evaluation.accelerator, folder, self.experts
+        return Distiller(entrant.config, self.evaluation.data, entrant.pool, *place)
+
+    def advance(self, entrant: Entrant) -> None:
+        """Bring an entrant to its next rung, and judge it there."""
+        folder = self.folder / self.places[self.entrants.index(entrant)]
+        distiller = self.distiller(entrant, folder)
+        if from_main_process(lambda: goes_on(folder, distiller.identity)):
+            distiller.config = dataclasses.replace(distiller.config, resume_from_checkpoint="latest")
+        progress = distiller.begin()
+        before = progress.seconds if entrant.reached else 0.0  # those of its former rungs are counted
+        rung = entrant.rungs[entrant.reached]
+        progress = distiller.iterate(progress, until=rung)
+        score, seconds = self.judge(candidate_of(distiller.synthetic, f"{entrant.name}, {rung}"))
+        entrant.seconds += progress.seconds - before + seconds
+        entrant.scores[rung] = score
+
+    def judge(self, candidate: Candidate) -> tuple[float, float]:
+        """Mean accuracy (%) of students on images, on the validation split; and their seconds."""
+        jobs = [Job(candidate, architecture, self.evaluation.protocol) for architecture in self.architectures]
+        rows = self.evaluation.rows(jobs, self.students)
+        return statistics.fmean(row.mean for row in rows), sum(row.seconds for row in rows)
+
+    def seconds_of_step(self, entrant: Entrant) -> float:
+        """Of an iteration of an entrant, measured on a few in a folder of their own."""
+        place = self.folder / "measured"
+        by_main_process(lambda: files.remove(place))
+        distiller = self.distiller(entrant, place)
+        before = distiller.iterate(distiller.begin(), until=1)
+        after = distiller.iterate(before, until=1 + MEASURED)
+        by_main_process(lambda: files.remove(place))
+        return from_main_process(lambda: (after.seconds - before.seconds) / MEASURED)
+
+    def seconds_of_judgement(self, entrant: Entrant) -> float:
+        """Of all students that judge an entrant."""
+        place = self.folder / "measured"
+        candidate = candidate_of(self.distiller(entrant, place).synthetic, entrant.name)
+        costs = [StudentCosts.measured(self.evaluation, candidate, name) for name in self.architectures]
+        epochs, tested = self.evaluation.protocol.epochs, len(self.evaluation.data.test)
+        each = sum(cost.of(len(candidate.images), epochs, tested) for cost in costs)
+        shares = math.ceil(self.students / self.evaluation.accelerator.num_processes)
+        return from_main_process(lambda: each * shares)
+
+
+def candidate_of(synthetic: SyntheticSet, name: str) -> Candidate:
+    """The images of a set that is being distilled, as they are now."""
+    images = synthetic.own_space(synthetic.images()).detach().float().cpu()
+    labels = synthetic.image_labels().cpu()
+    return Candidate(name, "float", images, labels, images.numel() * 4, factor=synthetic.factor)
+
+
+def goes_on(folder: Path, identity: dict[str, Any]) -> bool:
+    """Whether a distillation goes on with what lies in its folder; what is another's, as of a slip, is removed."""
+    try:
+        kept = checkpoints.checkpoints(folder / "checkpoints")
+        if kept and not checkpoints.differences(checkpoints.read_state(kept[-1]), identity):
+            return True
+    except RunError:  # damaged
+        pass
+    files.remove(folder)
+    return False
+
+
+def seconds_of_race(count: int, rungs: Sequence[int], reduction: int, step: float, student: float) -> float:
+    """What a race of so many entrants takes, with seconds of a step and of a judgement."""
+    total, done = 0.0, 0
+    for rung in rungs:
+        total += count * ((rung - done) * step + student)
+        count, done = max(1, count // reduction), rung
+    return total

@@ -1,0 +1,74 @@
+"""What fits into so many seconds: numbers by hand."""
+
+import pytest
+
+from hf_dd.config import DistillConfig
+from hf_dd.planning import budget
+from hf_dd.planning.budget import RaceSize, Size, StudentCosts, race_that_fits, students_that_fit, teacher_that_fits
+
+SIZE = Size(images=100, training=6_000, tested=1_000)
+COSTS = StudentCosts(image=0.001, tested=0.0005)
+
+
+def test_a_student_costs_its_images_in_every_epoch_and_one_test_pass():
+    assert COSTS.of(100, 300, 1_000) == pytest.approx(100 * 300 * 0.001 + 1_000 * 0.0005)
+
+
+def test_an_evaluation_trains_students_on_every_copy_and_baseline():
+    config = DistillConfig(eval_students=3, eval_epochs=[100], eval_architectures=["ConvNet", "MLP"])
+    per_set, per_copy = 100 * 100 * 0.001 + 0.5, 400 * 100 * 0.001 + 0.5
+    seconds = budget.seconds_of_students(config, SIZE, 2, COSTS)  # two copies of 400 tiles; random and herding
+    assert seconds == pytest.approx(3 * 2 * (2 * per_copy + 2 * per_set))
+
+
+@pytest.mark.parametrize(
+    "seconds, epochs, students",
+    [
+        (1e9, 1000, 3),
+        (3 * 3 * 100.5, 1000, 3),  # three sets: the float copy, random, herding; three students of each
+        (3 * 3 * 100.5 - 1, 600, 3),
+        (3 * 2 * 20.5, 200, 2),
+        (3 * 10.5, 100, 1),
+        (0.1, 50, 1),
+    ],
+)
+def test_students_are_as_many_and_as_long_as_fit(seconds, epochs, students):
+    found = students_that_fit(DistillConfig(), SIZE, 1, COSTS, seconds)
+    assert found == {"eval_students": students, "eval_epochs": [epochs], "eval_copies": ["float"]}
+
+
+def test_what_is_given_of_an_evaluation_stands():
+    config = DistillConfig(eval_students=2, eval_epochs=[70], eval_copies=["8bit"])
+    assert students_that_fit(config, SIZE, 1, COSTS, 1e9) == {
+        "eval_students": 2,
+        "eval_epochs": [70],
+        "eval_copies": ["8bit"],
+    }
+    assert students_that_fit(DistillConfig(eval_students=0), SIZE, 1, COSTS, 1e9) == {"eval_students": 0}
+    assert students_that_fit(DistillConfig(), Size(100, 6_000, 0), 1, COSTS, 1e9) == {"eval_students": 0}
+
+
+def test_a_teacher_is_as_wide_as_its_shortest_training_allows():
+    seconds = {"ConvNet": 0.01, "ConvNetW64": 0.004, "ConvNetW32": 0.002}.__getitem__
+    steps = 94  # of 64 images: three epochs are more than 200
+    assert teacher_that_fits(SIZE, 64, seconds, 3 * 6_000 * 0.01) == ("ConvNet", 3)
+    assert teacher_that_fits(SIZE, 64, seconds, 3 * 6_000 * 0.01 - 1) == ("ConvNetW64", 7)
+    assert teacher_that_fits(SIZE, 64, seconds, 3 * 6_000 * 0.002) == ("ConvNetW32", 3)
+    assert teacher_that_fits(SIZE, 64, seconds, 3 * 6_000 * 0.002 - 1) is None
+    assert teacher_that_fits(SIZE, 64, seconds, 1e9) == ("ConvNet", -(-3_000 // steps))
+
+
+def test_a_race_takes_the_time_that_it_has():
+    """Four at 1 s an iteration, then two: 4 legs of `first`, then 2 legs as long again; six judgements of 2 s."""
+    size = race_that_fits([1.0] * 4, {100: [2.0] * 4}, 72.0)
+    assert size == RaceSize(4, 100, (10.0, 20.0))
+    assert 4 * 10 + 2 * 10 + 6 * 2 == 72
+
+
+def test_a_race_has_fewer_entrants_or_shorter_judges_where_time_is_short():
+    judgements = {300: [6.0] * 4, 100: [2.0] * 4}
+    assert race_that_fits([1.0] * 4, judgements, 73.0).epochs == 300
+    assert race_that_fits([1.0] * 4, judgements, 71.0).epochs == 100
+    assert race_that_fits([1.0] * 4, judgements, 41.0).entrants == 3
+    assert race_that_fits([1.0] * 4, judgements, 13.0) is None
+    assert race_that_fits([1.0], judgements, 1e9) is None

@@ -1,0 +1,61 @@
+"""Which options are raced where they aren't given."""
+
+import pytest
+
+from hf_dd.config import DistillConfig
+from hf_dd.objectives import OBJECTIVES
+from hf_dd.planning import candidates
+from hf_dd.planning.candidates import Option
+
+DM = OBJECTIVES.find("dm").published
+PLANNED = {"minutes": 5}
+
+
+@pytest.mark.parametrize(
+    "options, side, smallest, factors",
+    [({}, 28, 100, (2, 1)), ({}, 15, 100, (1,)), ({"ipc": 30}, 28, 100, (1,)), ({"factor": 3}, 28, 100, (3,))],
+)
+def test_tiles_need_pixels_and_images(options, side, smallest, factors):
+    assert tuple(candidates.factors(DistillConfig(**PLANNED, **options), DM, side, smallest)) == factors
+
+
+def test_a_method_that_matches_no_real_images_has_no_tiles_to_race():
+    sre2l = OBJECTIVES.find("sre2l").published
+    assert tuple(candidates.factors(DistillConfig(**PLANNED), sre2l, 28, 100)) == (1,)
+
+
+def test_without_teachers_there_is_no_guide():
+    assert [guide.name for guide in candidates.guides(DistillConfig(**PLANNED), None, "ce", 100)] == ["no guide"]
+
+
+def test_guides_balance_by_themselves_or_weigh_an_image_as_one():
+    taught = {"teachers": ["a/b@final"]}
+    found = candidates.guides(DistillConfig(**PLANNED), taught, "ce", 100)
+    assert [guide.options for guide in found] == [
+        {"clom": "none"},
+        {"clom": "ce", "teachers": ["a/b@final"], "clom_alpha": "auto"},
+        {"clom": "ce", "teachers": ["a/b@final"], "clom_alpha": 100.0},
+    ]
+
+
+def test_what_is_given_isn_t_raced():
+    taught = {"teachers": ["a/b@final"]}
+    config = DistillConfig(**PLANNED, clom="cos", clom_alpha=7, teachers=["a/b@final"])
+    assert [guide.options for guide in candidates.guides(config, taught, "ce", 100)] == [
+        {"clom": "cos", "teachers": ["a/b@final"], "clom_alpha": 7.0}
+    ]
+    config = DistillConfig(**PLANNED, clom="none")
+    assert [guide.options for guide in candidates.guides(config, taught, "ce", 100)] == [{"clom": "none"}]
+    assert candidates.shared(DistillConfig(**PLANNED, real_batch_size=7), DM, 100) == {}
+
+
+def test_a_class_gives_no_more_real_images_than_it_has():
+    assert candidates.shared(DistillConfig(**PLANNED), DM, 100) == {"real_batch_size": 64}
+    assert candidates.shared(DistillConfig(**PLANNED), DM, 9) == {"real_batch_size": 9}
+
+
+def test_the_likeliest_come_first():
+    guides = [Option("no guide", {"clom": "none"}), Option("auto", {"clom": "ce"}), Option("α", {"clom": "cos"})]
+    assert [option.name for option in candidates.combined([2, 1], guides)] == [
+        *("factor 2, no guide", "factor 2, auto", "factor 1, no guide", "factor 1, auto", "factor 2, α", "factor 1, α")
+    ]

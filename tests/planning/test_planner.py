@@ -1,0 +1,124 @@
+"""`hf-dd distill --minutes` on digits, with costs that are given instead of measured and a clock that stands still."""
+
+import json
+import shlex
+
+import pytest
+
+from hf_dd import cli
+from hf_dd.distillation.distiller import Distiller
+from hf_dd.errors import ConfigError, DataError, RunError
+from hf_dd.planning.budget import StudentCosts
+from hf_dd.planning.race import Race
+from hf_dd.runs.distill import distill
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+SMALL = {
+    **{"dataset": "digits", "ipc": 1, "architecture_options": ["width=8", "depth=1"], "eval_students": 1},
+    **{"eval_epochs": [2], "baselines": ["random"], "minutes": 0.25},
+}
+
+
+@pytest.fixture(autouse=True)
+def costs(monkeypatch):
+    """An iteration takes 0.1 s and a student almost nothing; of teachers only the narrowest can be trained in time."""
+    wide = StudentCosts(1.0, 0.0)
+    cheap = {"ConvNetW32": StudentCosts(1e-4, 0.0), "ConvNet": StudentCosts(1e-4, 0.0)}
+    monkeypatch.setattr(StudentCosts, "measured", lambda evaluation, chosen, name: cheap.get(name, wide))
+    monkeypatch.setattr(Race, "seconds_of_step", lambda race, entrant: 0.1)
+    monkeypatch.setattr("hf_dd.planning.budget.TEACHERS", ("ConvNetW64", "ConvNetW32"))
+    monkeypatch.setattr("hf_dd.planning.planner.JUDGE_EPOCHS", (3,))
+    monkeypatch.setattr("hf_dd.planning.planner.since", lambda started: 0.0)
+
+
+def plan_of(folder):
+    return json.loads((folder / "plan.json").read_text())
+
+
+def words(options):
+    return [
+        word
+        for name, value in options.items()
+        for word in (f"--{name}", *map(str, value if isinstance(value, list) else [value]))
+    ]
+
+
+def test_what_was_planned_is_repeated_by_the_card_s_command_alone(tmp_path, monkeypatch, capsys):
+    planned = distill(output_dir=str(tmp_path / "first"), clom="none", **SMALL)
+    decided = plan_of(tmp_path / "first")["decided"]
+    settings = planned.record.settings
+    assert decided["iterations"] == int(0.9 * (15 - 2 * 2 * 10 * 1e-4) / 0.1)  # two sets of 10 images, two epochs
+    assert decided["augment"] == "color_crop_cutout_scale_rotate" and decided["real_batch_size"] == 64
+    assert {name: settings[name] for name in decided} == decided
+    assert "minutes" not in planned.record.command
+    command = shlex.split(planned.record.command)
+    assert command[:2] == ["hf-dd", "distill"]
+    monkeypatch.setattr(Race, "run", None)  # there is none
+    cli.main([*command[1:], "--output_dir", str(tmp_path / "second")])
+    record = json.loads((tmp_path / "second/hf_dd.json").read_text())
+    assert record["parquet_sha256"] == planned.record.parquet_sha256
+
+
+def test_teachers_of_its_own_are_raced_against_none(tmp_path):
+    planned = distill(output_dir=str(tmp_path / "run"), **SMALL)
+    plan = plan_of(tmp_path / "run")
+    assert [each.rsplit("/", 1)[1] for each in plan["teachers"]] == [
+        "digits-convnetw32-seed0@final",
+        "digits-mlp-seed0@final",
+    ]
+    assert plan["race"]["entrants"] == 3 == len(plan["scores"])
+    assert bool(planned.record.teachers) == (plan["decided"].get("clom", "none") != "none")
+
+
+def test_an_interrupted_plan_goes_on(tmp_path, monkeypatch, nothing_remembered):
+    options = SMALL | {"clom": "none", "minutes": 0.05}
+    whole = distill(output_dir=str(tmp_path / "whole"), **options)
+    step, done = Distiller.step, []
+
+    def interrupted(self, index):
+        if len(done) == 4:
+            raise KeyboardInterrupt
+        done.append(index)
+        return step(self, index)
+
+    monkeypatch.setattr(Distiller, "step", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        distill(output_dir=str(tmp_path / "run"), **options)
+    monkeypatch.setattr(Distiller, "step", step)
+    with pytest.raises(RunError, match="--resume_from_checkpoint latest"):
+        distill(output_dir=str(tmp_path / "run"), **options)
+    other = options | {"ipc": 2, "resume_from_checkpoint": "latest"}
+    with pytest.raises(RunError, match=r"is a plan for other options \(ipc differ\)"):
+        distill(output_dir=str(tmp_path / "run"), **other)
+    again = distill(output_dir=str(tmp_path / "run"), resume_from_checkpoint="latest", **options)
+    assert again.record.parquet_sha256 == whole.record.parquet_sha256
+
+
+def test_a_plan_is_told_and_leaves_nothing(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(Distiller, "step", None)
+    monkeypatch.chdir(tmp_path)
+    options = SMALL | {"plan": True, "minutes": 3}
+    cli.main(["distill", *words(options)])
+    told = capsys.readouterr().out
+    assert told.startswith("3 minutes on digits, 1438 training images:")
+    minutes = [float(line.split()[0]) for line in told.splitlines()[1:]]
+    assert sum(minutes) == pytest.approx(3, abs=0.2) and len(minutes) == 4
+    assert "ConvNetW32 and MLP" in told and "1 student of 2 epochs" in told.replace("students", "student")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "options, error, message",
+    [
+        ({"ipc": 130}, DataError, "too few to plan on: a tenth of them is held out, and ipc is 130"),
+        ({"ipc": 1000}, DataError, "the largest ipc possible is"),
+        ({"minutes": 0.001}, ConfigError, r"--minutes 0.001 is too short: 5 iterations and the students take about"),
+        ({"minutes": 0}, ConfigError, "--minutes is 0"),
+        ({"minutes": None, "plan": True}, ConfigError, "give --minutes too"),
+    ],
+)
+def test_what_can_t_be_planned_is_said_before_any_training(options, error, message, tmp_path, monkeypatch):
+    monkeypatch.setattr(Distiller, "step", None)
+    with pytest.raises(error, match=message):
+        distill(output_dir=str(tmp_path / "run"), **SMALL | options)
