@@ -19,10 +19,15 @@ from typing import Any, NamedTuple
 
 from hf_dd import config as configs
 from hf_dd.config import commands
+from hf_dd.core import progress
 from hf_dd.errors import ConfigError, HfDdError, RunError, plain
 from hf_dd.version import __version__
 
 ABOUT = "Dataset distillation guided by pre-trained models, on the Hugging Face Hub."
+PROMPT = (
+    "hub",
+    "quickstart",
+)  # commands that don't import torch: all others take some seconds before they do anything
 
 
 class Command(NamedTuple):
@@ -285,7 +290,8 @@ def dispatch(arguments: Sequence[str]) -> None:
     if arguments[:1] == ["--version"]:
         printed(__version__)
         return
-    handler = logging.StreamHandler()
+    progress.quieten_clients()
+    handler = progress.AboveBars()
     handler.setFormatter(Plain("%(message)s"))
     logging.basicConfig(handlers=[handler])
     logging.getLogger("hf_dd").setLevel(logging.INFO)
@@ -304,6 +310,8 @@ def dispatch(arguments: Sequence[str]) -> None:
     from hf_dd.config.parsing import parse_config
 
     options, run = parse_config(command.options, rest, command=" ".join(words), default=command.recipe), command.run
+    if words[1] not in PROMPT:
+        progress.say("%s: loading libraries", " ".join(words))
     if isinstance(run, str):
         place, _, name = run.partition(":")
         run = getattr(module(place), name)

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from hf_dd.core.precision import Autocast
+from hf_dd.core.progress import Phase, over, say_if_dear
 from hf_dd.data.batches import in_chunks
 from hf_dd.data.image_data import ImageData, of_each_class
 from hf_dd.errors import ConfigError, DataError, require_known
@@ -55,7 +56,8 @@ def real_features(data: ImageData, network: networks.Network, autocast: Autocast
     """Features of all training images, float32, (N, F), on the CPU; the network is on the data's device."""
     network.eval()
     features = torch.empty(len(data.train), network.feature_size)
-    for places, images in in_chunks(data.train.images):
+    chunks = in_chunks(data.train.images)
+    for places, images in over(chunks, "features", len(features), "images", lambda own: len(own[0])):
         with autocast():
             features[places] = network.features(data.normalise(images)).float().cpu()
     return features
@@ -92,6 +94,8 @@ def select(
     require_known("selection", method, METHODS)
     data.require_ipc(ipc)
     network = networks.build(architecture, **data.network_shape, seed=seed).to(data.device)
+    say_if_dear(f"{method}, {architecture}", len(data.train), epochs)
+    phase = Phase(f"{method}, {architecture}", epochs, "epochs")
     training = fit(
         network,
         data.train.images,
@@ -101,9 +105,11 @@ def select(
         purpose="selection",
         prepare=data.normalise,
         autocast=autocast,
+        tell=phase.update,
     )
     for _ in training:
         pass
+    phase.close()
     return METHODS[method](real_features(data, network, autocast), data.train.labels, data.num_classes, ipc)
 
 
