@@ -24,10 +24,7 @@ from hf_dd.errors import ConfigError, HfDdError, RunError, plain
 from hf_dd.version import __version__
 
 ABOUT = "Dataset distillation guided by pre-trained models, on the Hugging Face Hub."
-PROMPT = (
-    "hub",
-    "quickstart",
-)  # commands that don't import torch: all others take some seconds before they do anything
+PROMPT = ("hub", "quickstart")  # commands that import no torch; all others take some seconds to begin
 
 
 class Command(NamedTuple):
