@@ -28,7 +28,7 @@ UNTOLD = 1.0  # seconds of a phase that aren't worth a word
 REFRESH = 0.2  # seconds between two looks of the bars
 FIRST_LINE, SECOND_LINE, RAREST_LINE = 10.0, 60.0, 1800.0  # seconds after which a log hears of a phase
 WORTH_ADVICE = 1800.0  # seconds that are left
-DEAR = 1_000_000  # images that a network learns: a minute or more on a CPU
+DEAR = 100_000  # images that networks learn, all epochs together: a minute or more on a CPU
 CLIENTS = ("HF_HUB_DISABLE_PROGRESS_BARS", "HF_DATASETS_DISABLE_PROGRESS_BARS")
 
 Item = TypeVar("Item")
@@ -112,8 +112,7 @@ class Phase:
     def amount(self) -> str:
         """What is done, in words: `12 of 30 students`."""
         done, total = (self.done, self.total) if self.count is None else (self.counted, self.count)
-        of_all = f" of {total:,.0f}" if total is not None else ""
-        return f"{int(done + 1e-6):,}{of_all} {self.unit}" if self.unit else ""
+        return counted(done, self.unit) if total is None else f"{whole(done)} of {counted(total, self.unit)}"
 
     def times(self) -> str:
         """How long it has taken, and how long it will, in words."""
@@ -123,7 +122,7 @@ class Phase:
     def result(self) -> str:
         """What it was, in words: `decoding: 60,000 images in 12 s`."""
         done = self.done - self.before if self.count is None else self.counted
-        amount = f"{int(done + 1e-6):,} {self.unit} in " if self.unit else ""
+        amount = f"{counted(done, self.unit)} in " if self.unit else ""
         return f"{self.what}: {amount}{duration(since(self.started))}{f' ({self.note})' if self.note else ''}"
 
     def show(self) -> None:
@@ -186,6 +185,16 @@ def say_if_dear(what: str, images: int, epochs: int, networks: int = 1) -> None:
     """Say, before it starts, that networks will learn so many images for so many epochs, where that takes minutes."""
     if images * epochs * networks >= DEAR:
         say(f"{what}: {networks} to be trained on {images:,} images for {epochs:,} epochs")
+
+
+def whole(number: float) -> str:
+    """A number without what there is of the next one."""
+    return f"{int(number + 1e-6):,}"
+
+
+def counted(number: float, unit: str) -> str:
+    """So many of a unit: `1 student`, `60,000 images`; nothing without a unit."""
+    return f"{whole(number)} {unit.removesuffix('s') if whole(number) == '1' else unit}" if unit else ""
 
 
 def duration(seconds: float) -> str:

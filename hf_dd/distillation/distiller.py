@@ -22,7 +22,7 @@ from hf_dd.config.base import named
 from hf_dd.core import files, json_records
 from hf_dd.core.clock import since
 from hf_dd.core.processes import by_main_process, from_main_process, holding
-from hf_dd.core.progress import Phase
+from hf_dd.core.progress import Phase, say
 from hf_dd.core.registry import OBJECTIVES, STARTS
 from hf_dd.data.image_data import ImageData
 from hf_dd.distillation import checkpoints
@@ -131,7 +131,7 @@ class Distiller:
         """Distil from the start, or from the checkpoint that the options name, to the last iteration."""
         progress = self.iterate(self.begin())
         if self.bytes_exchanged:
-            logger.info("Each process exchanged %s bytes per step.", f"{self.bytes_exchanged:,}")
+            say("Each process exchanged %s bytes per step.", f"{self.bytes_exchanged:,}")
         if self.accelerator.is_main_process and (count := runaways(self.synthetic)):
             weaker = "a smaller --clom_balance" if self.config.clom_alpha == "auto" else "--clom_alpha auto or smaller"
             logger.warning(
@@ -249,7 +249,7 @@ class Distiller:
             raise RunError(
                 f"{path} is of step {progress.step}, but the run has {self.settings['iterations']} iterations."
             )
-        logger.info("Resuming from %s.", path)
+        say("Resuming from %s.", path)
         return progress
 
 
