@@ -287,7 +287,6 @@ def dispatch(arguments: Sequence[str]) -> None:
     if arguments[:1] == ["--version"]:
         printed(__version__)
         return
-    progress.quieten_clients()
     handler = progress.AboveBars()
     handler.setFormatter(Plain("%(message)s"))
     logging.basicConfig(handlers=[handler])
@@ -308,6 +307,7 @@ def dispatch(arguments: Sequence[str]) -> None:
 
     options, run = parse_config(command.options, rest, command=" ".join(words), default=command.recipe), command.run
     if words[1] not in PROMPT:
+        progress.quieten_clients()
         progress.say("%s: loading libraries", " ".join(words))
     if isinstance(run, str):
         place, _, name = run.partition(":")

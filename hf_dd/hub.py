@@ -31,7 +31,7 @@ from huggingface_hub.errors import (
 from huggingface_hub.file_download import repo_folder_name
 from huggingface_hub.utils import validate_repo_id
 
-from hf_dd.core.progress import Phase, say
+from hf_dd.core.progress import Phase, passing_bars, say
 from hf_dd.errors import ConfigError, HfDdError, HubError, some
 from hf_dd.version import __version__
 
@@ -279,13 +279,15 @@ def pull(
         cache = Path(constants.HF_HUB_CACHE).expanduser() / repo_folder_name(repo_id=pin.repo_id, repo_type=repo_type)
         folder, listing = cache / "snapshots" / pin.sha, cache / "trees" / f"{pin.sha}.json"
         present = set(folder.rglob("*"))
-        api().snapshot_download(
-            pin.repo_id,
-            repo_type=repo_type,
-            revision=pin.sha,
-            allow_patterns=None if files is None else list(files),
-            ignore_patterns=list(without) or None,
-        )
+        with passing_bars() as bars:
+            api().snapshot_download(
+                pin.repo_id,
+                repo_type=repo_type,
+                revision=pin.sha,
+                allow_patterns=None if files is None else list(files),
+                ignore_patterns=list(without) or None,
+                tqdm_class=bars,
+            )
         for path in set(folder.rglob("*")) - present:
             require_intact(path)
         if not folder.is_dir() and listing.is_file() and not json.loads(listing.read_text())["files"]:

@@ -11,13 +11,13 @@ The bars are huggingface_hub's: HF_HUB_DISABLE_PROGRESS_BARS=1, TQDM_DISABLE=1 o
 messages of the logger `hf_dd` at the level INFO, which Python shows where it is told to, and `hf-dd` always.
 """
 
+import contextlib
 import logging
 import os
 import sys
 import time
 import weakref
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import nullcontext
 from typing import Any, Self, TypeVar
 
 from hf_dd.core.clock import since
@@ -148,7 +148,7 @@ class Phase:
             self.bar.leave, self.bar.n = told, 100
             self.bar.set_description_str(self.result(), refresh=told)
             self.bar.close()
-        elif told and not draws_bars():
+        elif told:
             say(self.result())
 
     def __enter__(self) -> Self:
@@ -271,6 +271,32 @@ def new_bar(text: str, measured: bool) -> Any:
     return tqdm(desc=text, name="hf_dd", leave=False, disable=False, **shape, **size)
 
 
+@contextlib.contextmanager
+def passing_bars() -> Iterator[type]:
+    """A kind of bars for the Hub's client: as its own are, but not of what takes less than a second, and none stays.
+
+    The client closes some of its bars only when Python collects them: until then they are drawn over what follows.
+    """
+    from huggingface_hub.utils import tqdm
+
+    made = []
+
+    class Passing(tqdm):
+        def __init__(self, *arguments: Any, **options: Any):
+            self.made_at = time.perf_counter()
+            super().__init__(*arguments, **options | {"leave": False})
+            made.append(self)
+
+        def display(self, *arguments: Any, **options: Any) -> bool | None:
+            return super().display(*arguments, **options) if since(self.made_at) >= UNTOLD else False
+
+    try:
+        yield Passing
+    finally:
+        for bar in reversed(made):  # that of the first line last: it leaves the cursor where lines begin
+            bar.close()
+
+
 def quieten_clients() -> None:
     """Keep the bars of the Hub's clients out of a log, and on a terminal those of all processes but the first.
 
@@ -289,5 +315,5 @@ class AboveBars(logging.StreamHandler):
         if not is_first_process() and is_terminal():
             self.stream.write("\r\033[K")  # over the first one's bar, which comes again
         tqdm = sys.modules.get("tqdm")
-        with tqdm.tqdm.external_write_mode(self.stream) if tqdm else nullcontext():
+        with tqdm.tqdm.external_write_mode(self.stream) if tqdm else contextlib.nullcontext():
             super().emit(record)
