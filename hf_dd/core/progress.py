@@ -136,9 +136,10 @@ class Phase:
 
     def close(self, failed: bool = False) -> None:
         """End it: the bar of an outermost phase stays, or its line is told, unless it failed."""
-        if not (mine := [place for place, other in enumerate(_phases) if other() is self]):
-            return
-        del _phases[mine[0] :]
+        if mine := [place for place, other in enumerate(_phases) if other() is self]:
+            del _phases[mine[0] :]
+        else:  # of another process, or the phase around it has ended before
+            failed = True
         if self.around:
             self.around.within = None
             if self.share and not failed:
@@ -232,8 +233,8 @@ def tell() -> None:
         return
     elapsed = now - outermost.started
     if outermost.advice and left and left > WORTH_ADVICE:
-        whole = f"{outermost.total:,.0f} {outermost.unit}, about {duration(elapsed + left)} on this machine"
-        say(f"{outermost.what}: {whole}; {outermost.advice}")
+        length = f"{counted(outermost.total, outermost.unit)}, about {duration(elapsed + left)} on this machine"
+        say(f"{outermost.what}: {length}; {outermost.advice}")
     elif not drawn and (left is None or left > FIRST_LINE):
         within = f"; {innermost.what}: {innermost.amount()}" if innermost is not outermost else ""
         noted = f" ({outermost.note})" if outermost.note else ""
@@ -312,8 +313,11 @@ class AboveBars(logging.StreamHandler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write a message, and then the bars again."""
-        if not is_first_process() and is_terminal():
-            self.stream.write("\r\033[K")  # over the first one's bar, which comes again
         tqdm = sys.modules.get("tqdm")
         with tqdm.tqdm.external_write_mode(self.stream) if tqdm else contextlib.nullcontext():
             super().emit(record)
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The message; that of another process than the first takes the place of that one's bars, which come again."""
+        message, clear = super().format(record), "\033[K"
+        return message if is_first_process() or not is_terminal() else f"\r{clear}{message}\n{clear}\033[A"

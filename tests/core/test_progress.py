@@ -159,7 +159,7 @@ def test_only_the_first_process_tells(clock, told, monkeypatch):
 
 def test_what_is_dear_is_said_before_it_starts(told):
     say_if_dear("full set, ConvNet", 60_000, 300, 5)
-    say_if_dear("mine, ConvNet", 100, 300, 5)
+    say_if_dear("mine, ConvNet", 10, 300, 5)
     assert told() == ["full set, ConvNet: 5 to be trained on 60,000 images for 300 epochs"]
 
 
