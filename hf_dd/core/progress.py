@@ -249,7 +249,15 @@ def is_first_process() -> bool:
 
 def is_terminal() -> bool:
     """Whether there is a terminal to tell it on."""
-    return sys.stderr is not None and sys.stderr.isatty()
+    return getattr(sys.stderr, "isatty", bool)()
+
+
+def has_size() -> bool:
+    """Whether the terminal says how large it is; one that a program has made may not."""
+    try:
+        return all(os.get_terminal_size(sys.stderr.fileno()))
+    except OSError:
+        return False
 
 
 def draws_bars() -> bool:
@@ -267,8 +275,9 @@ def new_bar(text: str, measured: bool) -> Any:
 
     bar = "{percentage:3.0f}%|{bar:10}| {desc}" if is_terminal() else "{percentage:3.0f}%{bar} {desc}"
     shape = {"total": 100, "bar_format": bar} if measured else {"bar_format": "{desc}"}
-    sized = not is_terminal() or all(os.get_terminal_size(sys.stderr.fileno()))
-    size = {"dynamic_ncols": True} if sized else {"ncols": 100, "nrows": 24}  # where tqdm would draw nothing
+    size: dict[str, Any] = {"dynamic_ncols": True}
+    if is_terminal() and not has_size():
+        size = {"ncols": 100, "nrows": 24}  # tqdm would draw nothing
     return tqdm(desc=text, name="hf_dd", leave=False, disable=False, **shape, **size)
 
 
