@@ -87,7 +87,7 @@ class Phase:
 
     def skip(self, amount: float, parts: int = 1) -> None:
         """Leave out what needn't be done after all."""
-        self.total -= amount
+        self.total = None if self.total is None else self.total - amount
         self.count = None if self.count is None else self.count - parts
 
     @property
