@@ -19,10 +19,12 @@ from typing import Any, NamedTuple
 
 from hf_dd import config as configs
 from hf_dd.config import commands
+from hf_dd.core import progress
 from hf_dd.errors import ConfigError, HfDdError, RunError, plain
 from hf_dd.version import __version__
 
 ABOUT = "Dataset distillation guided by pre-trained models, on the Hugging Face Hub."
+PROMPT = ("hub", "quickstart")  # commands that import no torch; all others take some seconds to begin
 
 
 class Command(NamedTuple):
@@ -285,7 +287,7 @@ def dispatch(arguments: Sequence[str]) -> None:
     if arguments[:1] == ["--version"]:
         printed(__version__)
         return
-    handler = logging.StreamHandler()
+    handler = progress.AboveBars()
     handler.setFormatter(Plain("%(message)s"))
     logging.basicConfig(handlers=[handler])
     logging.getLogger("hf_dd").setLevel(logging.INFO)
@@ -304,6 +306,9 @@ def dispatch(arguments: Sequence[str]) -> None:
     from hf_dd.config.parsing import parse_config
 
     options, run = parse_config(command.options, rest, command=" ".join(words), default=command.recipe), command.run
+    if words[1] not in PROMPT:
+        progress.quieten_clients()
+        progress.say("%s: loading libraries", " ".join(words))
     if isinstance(run, str):
         place, _, name = run.partition(":")
         run = getattr(module(place), name)

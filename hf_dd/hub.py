@@ -31,6 +31,7 @@ from huggingface_hub.errors import (
 from huggingface_hub.file_download import repo_folder_name
 from huggingface_hub.utils import validate_repo_id
 
+from hf_dd.core.progress import Phase, passing_bars, say
 from hf_dd.errors import ConfigError, HfDdError, HubError, some
 from hf_dd.version import __version__
 
@@ -274,17 +275,19 @@ def pull(
     What arrives is compared with the digest that the Hub names; what differs is removed, so that the next try gets it
     anew. Raises HubError for that, and where the Hub is out of reach and a file isn't in the cache.
     """
-    with clear_errors(f"{repo_type} {pin}"):
+    with clear_errors(f"{repo_type} {pin}"), Phase(f"downloading {pin}", drawn=False):
         cache = Path(constants.HF_HUB_CACHE).expanduser() / repo_folder_name(repo_id=pin.repo_id, repo_type=repo_type)
         folder, listing = cache / "snapshots" / pin.sha, cache / "trees" / f"{pin.sha}.json"
         present = set(folder.rglob("*"))
-        api().snapshot_download(
-            pin.repo_id,
-            repo_type=repo_type,
-            revision=pin.sha,
-            allow_patterns=None if files is None else list(files),
-            ignore_patterns=list(without) or None,
-        )
+        with passing_bars() as bars:
+            api().snapshot_download(
+                pin.repo_id,
+                repo_type=repo_type,
+                revision=pin.sha,
+                allow_patterns=None if files is None else list(files),
+                ignore_patterns=list(without) or None,
+                tqdm_class=bars,
+            )
         for path in set(folder.rglob("*")) - present:
             require_intact(path)
         if not folder.is_dir() and listing.is_file() and not json.loads(listing.read_text())["files"]:
@@ -506,7 +509,8 @@ def push_files(
     create_pr: bool,
 ) -> CommitInfo:
     """The commit of the files of a folder, on top of what is there now; raises Outrun where that moves meanwhile."""
-    with clear_errors(f"{repo_type} {repo_id}"):
+    say("pushing to %s", repo_id)
+    with clear_errors(f"{repo_type} {repo_id}"), Phase(f"pushing to {repo_id}", drawn=False):
         if branch is not None and not create_pr:
             api().create_branch(repo_id, branch=branch, repo_type=repo_type, exist_ok=True)
         onto = api().repo_info(repo_id, repo_type=repo_type, revision=None if create_pr else branch).sha

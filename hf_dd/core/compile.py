@@ -1,13 +1,12 @@
 """torch.compile where a run is long enough to earn the compiler's time back."""
 
-import logging
 import time
 from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
-logger = logging.getLogger(__name__)
+from hf_dd.core.progress import say
 
 PAYS_FROM = 1_000  # calls; compiling takes some ten seconds, and saves some ten milliseconds of a call where it helps
 
@@ -18,7 +17,7 @@ def compiled(function: Callable[[Tensor], Tensor], calls: int) -> Callable[[Tens
     The seconds of the first call, which compiles, are logged.
     """
     if calls < PAYS_FROM:
-        logger.info("Not compiled: %d calls are too few to earn the compiler's time back.", calls)
+        say("Not compiled: %d calls are too few to earn the compiler's time back.", calls)
         return function
     fast = torch.compile(function)
     waiting = [True]
@@ -29,7 +28,7 @@ def compiled(function: Callable[[Tensor], Tensor], calls: int) -> Callable[[Tens
         waiting.clear()
         started = time.perf_counter()
         result = fast(images)
-        logger.info("Compiled in %.0f s.", time.perf_counter() - started)
+        say("Compiled in %.0f s.", time.perf_counter() - started)
         return result
 
     return call

@@ -24,6 +24,7 @@ from PIL import ExifTags, Image, ImageOps
 from torch import Tensor
 
 from hf_dd.core import cache
+from hf_dd.core.progress import over
 from hf_dd.data import stored_images
 from hf_dd.data.batches import Images
 from hf_dd.errors import DataError, RunError
@@ -104,7 +105,8 @@ def _in_memory(shape: tuple[int, ...], images: Iterator[np.ndarray]) -> Tensor:
 def resize(images: Tensor, image_size: int) -> Tensor:
     """Grey uint8 images N×1×h×w at image_size×image_size, by the same rule as encoded ones."""
     target = (image_size, image_size)
-    fitted = [np.asarray(_fit(Image.fromarray(image), target)) for image in images.squeeze(1).numpy()]
+    scaled = over(images.squeeze(1).numpy(), "scaling", len(images), "images")
+    fitted = [np.asarray(_fit(Image.fromarray(image), target)) for image in scaled]
     return torch.from_numpy(np.stack(fitted)).unsqueeze(1)
 
 
@@ -114,12 +116,12 @@ def _decode(
     """Per split, its shape N×C×H×W and its images in order, decoded when they are asked for; what is done to them."""
     encoded = {name: _encoded(split.select_columns([column]), column) for name, split in splits.items()}
     train = next(iter(encoded))
-    looks = Counter(_each_row(encoded, train, column, _look))
+    looks = Counter(_each_row(encoded, train, column, _look, "looking at"))
     mode = "L" if all(look.grey for look in looks) else "RGB"
     target = _common_size(looks) if image_size is None else (image_size, image_size)
     bits = 16
     if any(look.deep for look in looks):
-        peaks = [each for each in _each_row(encoded, train, column, _peak) if each]
+        peaks = [each for each in _each_row(encoded, train, column, _peak, "reading levels of") if each]
         brightest = max((level for grey, level in peaks if grey), default=0)
         bits = next(bits for bits in DEPTHS if brightest < 2**bits)
         if (upper := max((level for grey, level in peaks if not grey), default=255)) < 128:
@@ -133,7 +135,7 @@ def _decode(
         return np.asarray(fitted).reshape(*target[::-1], -1).transpose(2, 0, 1)
 
     decoded = {
-        name: ((len(split), len(mode), *target[::-1]), _each_row(encoded, name, column, pixels))
+        name: ((len(split), len(mode), *target[::-1]), _each_row(encoded, name, column, pixels, "decoding"))
         for name, split in encoded.items()
     }
     return decoded, _notes(looks, target, bits)
@@ -186,7 +188,7 @@ def _notes(looks: Counter[Look], target: tuple[int, int], bits: int) -> list[str
 
 
 def _each_row(
-    encoded: "dict[str, datasets.Dataset]", name: str, column: str, function: Callable[[Image.Image], Any]
+    encoded: "dict[str, datasets.Dataset]", name: str, column: str, function: Callable[[Image.Image], Any], doing: str
 ) -> Iterator[Any]:
     """`function` of every image of a split, in order, on a few threads (PIL decodes outside Python's lock)."""
     split = encoded[name]
@@ -203,14 +205,18 @@ def _each_row(
                 raise DataError(f"Split {name!r}, row {row}{file}: the image can't be decoded ({reason}).") from error
         return found
 
-    with ThreadPoolExecutor() as pool:
-        running: deque[Future] = deque()
-        for start in range(0, len(split), ROWS_PER_TASK):
-            running.append(pool.submit(results, start))
-            if len(running) > TASKS_AHEAD:  # what is decoded waits in memory
-                yield from running.popleft().result()
-        while running:
-            yield from running.popleft().result()
+    def finished() -> Iterator[list[Any]]:
+        with ThreadPoolExecutor() as pool:
+            running: deque[Future] = deque()
+            for start in range(0, len(split), ROWS_PER_TASK):
+                running.append(pool.submit(results, start))
+                if len(running) > TASKS_AHEAD:  # what is decoded waits in memory
+                    yield running.popleft().result()
+            while running:
+                yield running.popleft().result()
+
+    for found in over(finished(), f"{doing} {name}", len(split), "images", len):
+        yield from found
 
 
 def _open(record: Any) -> Image.Image:

@@ -1,7 +1,6 @@
 """A pinned image-classification data set as device tensors: statistics, class index, normalisation, sampling."""
 
 import dataclasses
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,11 +11,10 @@ from torch import Tensor
 
 from hf_dd.config import DataConfig
 from hf_dd.core import cache
+from hf_dd.core.progress import over, say
 from hf_dd.data.batches import Images, in_blocks
 from hf_dd.data.sources import Split, fingerprint, labelling, read_source
 from hf_dd.errors import DataError, some
-
-logger = logging.getLogger(__name__)
 
 __all__ = ["ImageData", "Split", "load_data"]
 
@@ -160,10 +158,11 @@ def load_data(config: Any) -> ImageData:
     ConfigError where an option doesn't apply to it.
     """
     config = config if isinstance(config, DataConfig) else DataConfig(dataset=config)
+    say("reading %s", config.dataset)
     source = read_source(config)
     require_differences(source.train.images, source.name)
     for note in source.notes:
-        logger.info("%s: %s", source.name, note)
+        say("%s: %s", source.name, note)
     return ImageData(
         name=source.name,
         reference=config.dataset,
@@ -216,7 +215,7 @@ def channel_statistics(images: Images) -> tuple[tuple[float, ...], tuple[float, 
     A channel is a histogram of 256 values, so its moments are sums of whole numbers: exact, whatever the size.
     """
     histograms = torch.zeros(images.shape[1], 256, dtype=torch.int64)
-    for block in in_blocks(images):
+    for block in over(in_blocks(images), "mean and deviation", len(images), "images", len):
         for channel, histogram in zip(block.unbind(1), histograms, strict=True):
             histogram += torch.bincount(channel.flatten(), minlength=256).cpu()
     means, stds = [], []

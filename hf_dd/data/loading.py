@@ -9,6 +9,7 @@ import yaml
 
 from hf_dd import hub
 from hf_dd.config import DataConfig
+from hf_dd.core.progress import Phase
 from hf_dd.data.columns import IMAGE_SUFFIXES
 from hf_dd.errors import DataError, HfDdError
 
@@ -39,7 +40,8 @@ def load_splits(place: hub.Place, config: DataConfig) -> "datasets.DatasetDict":
         if any((Path(path) / name).is_file() for name in SAVED):
             saved = datasets.load_from_disk(path)
             return saved if isinstance(saved, dict) else datasets.DatasetDict({str(saved.split or "train"): saved})
-        return datasets.load_dataset(path, config.dataset_config)
+        with Phase(f"preparing {path}", drawn=False):
+            return datasets.load_dataset(path, config.dataset_config)
     except HfDdError:
         raise
     except Exception as error:  # its readers raise nearly anything
@@ -71,7 +73,8 @@ def load_pinned(pin: hub.Pin, configuration: str | None) -> "datasets.DatasetDic
                     f"Data set {pin} reads {file}, which isn't in its repository, so that its commit doesn't pin it. "
                     "Name the repository that holds the files."
                 )
-    builder.download_and_prepare()
+    with Phase(f"preparing {pin}", drawn=False):
+        builder.download_and_prepare()
     return builder.as_dataset()
 
 

@@ -21,6 +21,7 @@ from torch import Tensor
 from hf_dd import hub
 from hf_dd.config import IN_MEMORY, DataConfig, InMemory
 from hf_dd.core import seeding
+from hf_dd.core.progress import over
 from hf_dd.data.batches import Images, in_blocks
 from hf_dd.data.columns import find_columns
 from hf_dd.data.decoding import decode_splits, resize
@@ -96,7 +97,7 @@ def read_given(config: DataConfig) -> Source:
 def fingerprint(split: Split, class_names: Sequence[str]) -> str:
     """32 hex digits over shape, pixels, labels and class names; equal data give equal digits on every machine."""
     digest = hashlib.blake2b(json.dumps([list(split.images.shape), list(class_names)]).encode(), digest_size=16)
-    for block in in_blocks(split.images):
+    for block in over(in_blocks(split.images), "fingerprint", len(split), "images", len):
         digest.update(block.contiguous().numpy())
     digest.update(split.labels.numpy().astype("<i8"))
     return digest.hexdigest()

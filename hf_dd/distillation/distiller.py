@@ -17,13 +17,13 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 from torch import Tensor
-from tqdm.auto import tqdm
 
 from hf_dd.config import DistillConfig
 from hf_dd.config.base import named
 from hf_dd.core import files, json_records
 from hf_dd.core.clock import since
 from hf_dd.core.processes import by_main_process, from_main_process, holding
+from hf_dd.core.progress import Phase, say
 from hf_dd.core.registry import OBJECTIVES, STARTS
 from hf_dd.core.strategies import STRATEGY
 from hf_dd.data.image_data import ImageData
@@ -138,7 +138,7 @@ class Distiller:
         """Distil from the start, or from the checkpoint that the options name, to the last iteration."""
         progress = self.iterate(self.begin())
         if self.bytes_exchanged:
-            logger.info("Each process exchanged %s bytes per step.", f"{self.bytes_exchanged:,}")
+            say("Each process exchanged %s bytes per step.", f"{self.bytes_exchanged:,}")
         if self.accelerator.is_main_process and (count := runaways(self.synthetic)):
             weaker = "a smaller --clom_balance" if self.config.clom_alpha == "auto" else "--clom_alpha auto or smaller"
             logger.warning(
@@ -164,12 +164,8 @@ class Distiller:
         Losses stay on the device between log lines; a loss that is no number stops the run.
         """
         iterations = max(progress.step, self.settings["iterations"] if until is None else until)
-        bar = tqdm(
-            total=iterations,
-            initial=progress.step,
-            desc=self.config.run_name,
-            disable=not self.accelerator.is_local_main_process,
-        )
+        advice = "--minutes N plans for less"
+        bar = Phase(self.config.run_name, iterations, "iterations", done=progress.step, advice=advice)
         spent, started, losses = progress.seconds, time.perf_counter(), progress.losses
         first_bad = torch.full((), iterations, device=self.accelerator.device)
         for index in profiled(range(progress.step, iterations), self.trace):
@@ -182,7 +178,7 @@ class Distiller:
             if logs or saves or done == iterations:
                 self.stop_if_diverged(first_bad, iterations)
                 losses = self.read(terms)
-                bar.set_postfix({name: f"{value:.4g}" for name, value in losses.items()})
+                bar.note = ", ".join(f"{name} {value:.4g}" for name, value in losses.items())
                 with files.writing(self.folder.with_name("logs")):
                     self.accelerator.log({f"loss/{name}": value for name, value in losses.items()}, step=done)
             if saves or done == iterations:
@@ -260,7 +256,7 @@ class Distiller:
             raise RunError(
                 f"{path} is of step {progress.step}, but the run has {self.settings['iterations']} iterations."
             )
-        logger.info("Resuming from %s.", path)
+        say("Resuming from %s.", path)
         return progress
 
 

@@ -16,6 +16,7 @@ from accelerate.utils import gather_object
 from hf_dd.core import cache
 from hf_dd.core.clock import since
 from hf_dd.core.processes import told_by_environment
+from hf_dd.core.progress import Phase, open_phase, say_if_dear
 from hf_dd.data.image_data import ImageData
 from hf_dd.data.sources import labelling
 from hf_dd.data.validation import rest_of, validation_of
@@ -45,6 +46,11 @@ class Job(NamedTuple):
     def key(self) -> tuple:
         """The same for the same job on a process, as long as it has that candidate."""
         return id(self.candidate), self.architecture, self.protocol
+
+    @property
+    def work(self) -> int:
+        """Images that a student of it learns, in all epochs."""
+        return len(self.candidate.images) * self.protocol.epochs
 
 
 def candidates_of(
@@ -199,7 +205,10 @@ class Evaluation:
         several = {key: jobs for key, jobs in zip(keys, choices, strict=True) if len(jobs) > 1}
         waiting = list(several.values())
         places = range(self.accelerator.process_index, len(waiting), self.accelerator.num_processes)
-        found = dict(gather_object([(place, self.best(waiting[place])) for place in places]))
+        own = [job for place in places for job in waiting[place]]
+        with Phase("choosing epochs and rates", sum(job.work for job in own), "trials", count=len(own)):
+            mine = [(place, self.best(waiting[place])) for place in places]
+        found = dict(gather_object(mine))
         best = {key: found[place] for place, key in enumerate(several)}  # keys aren't alike on the processes
         return [jobs[best.get(key, 0)] for key, jobs in zip(keys, choices, strict=True)]
 
@@ -223,10 +232,11 @@ class Evaluation:
         pairs = [(place, student) for place in range(len(missing)) for student in range(students)]
         own = pairs[self.accelerator.process_index :: self.accelerator.num_processes]
         done = {}
-        for place, job in enumerate(missing):
-            mine = [student for of_place, student in own if of_place == place]
-            found = self.accuracies(job, mine, self.data)
-            done |= {(place, student): scored for student, scored in found.items()}
+        with Phase("evaluation", sum(missing[place].work for place, _ in own), "students", count=len(own)):
+            for place, job in enumerate(missing):
+                mine = [student for of_place, student in own if of_place == place]
+                found = self.accuracies(job, mine, self.data)
+                done |= {(place, student): scored for student, scored in found.items()}
         done = dict(gather_object(list(done.items())))
         for place, job in enumerate(missing):
             row = self.row(job, [done[place, student] for student in range(students)])
@@ -283,6 +293,9 @@ class Evaluation:
         identities = {student: [*what, *where, str(data.device.type), self.seed, student] for student in students}
         known = {student: cache.recall(score_file(identity)) for student, identity in identities.items()}
         missing = [student for student in students if known.get(student) is None]
+        if around := open_phase():
+            around.skip((len(students) - len(missing)) * job.work, len(students) - len(missing))
+        say_if_dear(f"{candidate.name}, {architecture}", len(candidate.images), protocol.epochs, len(missing))
         together = self.accelerator.device.type == "cuda" and self.accelerator.mixed_precision == "no"
         for group in [missing] if together and missing else [[student] for student in missing]:
             for student, scored in self.train(job, group, data).items():
@@ -299,7 +312,10 @@ class Evaluation:
         sets = [candidate.of_student(student) for student in students]
         images = [kind.inputs(own.images, keep=own is candidate) for own in sets]
         labels = [self.targets(own, protocol) for own in sets]
-        shared, autocast = {"purpose": "student", "prepare": kind.prepare}, self.accelerator.autocast
+        who = f"{candidate.name} [{candidate.copy}] {architecture} student {', '.join(map(str, students))}"
+        amount = {"share": job.work * len(students), "parts": len(students)}
+        phase, autocast = Phase(who, protocol.epochs, "epochs", **amount), self.accelerator.autocast
+        shared = {"purpose": "student", "prepare": kind.prepare, "tell": phase.update}
         if len(students) > 1:
             fit_side_by_side(learners, images, labels, protocol.recipe(), seeds=seeds, **shared)
         else:
@@ -311,6 +327,7 @@ class Evaluation:
         for network in learners:
             predictions = predict(network, tested, prepare=kind.prepare, autocast=autocast)
             scores.append(accuracy(predictions, data.test.labels))
+        phase.close()
         seconds = since(started) / len(students)
         for student, score in zip(students, scores, strict=True):
             logger.info(

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from hf_dd.core.precision import Autocast
+from hf_dd.core.progress import over
 from hf_dd.core.registry import NETWORKS, origins
 from hf_dd.core.seeding import isolated_rng
 from hf_dd.data.batches import Images, in_chunks
@@ -88,7 +89,8 @@ class LinearProbe:
     def features(self, images: Images) -> Tensor:
         """Features, float32 (N, features) on the data's device, of uint8 images or of floats in [0, 1] space."""
         found = []
-        for _, chunk in in_chunks(images, seen=self.teacher.image_size):
+        chunks = in_chunks(images, seen=self.teacher.image_size)
+        for _, chunk in over(chunks, "features of a backbone", len(images), "images", lambda own: len(own[0])):
             chunk = chunk.to(self.data.device)
             chunk = chunk if chunk.is_floating_point() else chunk.float() / 255
             with self.autocast():

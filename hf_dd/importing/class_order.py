@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from hf_dd.core.progress import Phase
 from hf_dd.core.seeding import generator
 from hf_dd.data.image_data import ImageData
 from hf_dd.errors import ConfigError, DataError, some
@@ -168,8 +169,10 @@ def check_classes(own: Tensor, labels: Tensor, data: ImageData, *, seed: int, de
     ).to(device)
     recipe = TrainingRecipe(EPOCHS, learning_rate=0.02, batch_size=64, drops=(EPOCHS * 3 // 4,))
     real, classes = _taken(data, training, device)
-    for _ in fit(network, real, classes, recipe, seed=seed, purpose="class order", prepare=prepare):
-        pass
+    with Phase("the classes' order, by a ConvNet", EPOCHS, "epochs") as phase:
+        how = {"seed": seed, "purpose": "class order", "prepare": prepare, "tell": phase.update}
+        for _ in fit(network, real, classes, recipe, **how):
+            pass
     real, classes = _taken(data, held_out, device)
     score = accuracy(predict(network, real, prepare=prepare), classes)
     predictions = predict(network, own.float().to(device), prepare=prepare).cpu()

@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from hf_dd.config import DistillConfig, parse_key_values
+from hf_dd.core.progress import Phase
 from hf_dd.core.registry import OBJECTIVES
 from hf_dd.data.batches import by_chunks, in_chunks
 from hf_dd.data.image_data import ImageData
@@ -135,11 +136,14 @@ def real_class_sums(step: Step, teacher: Teacher, drawn: Sequence[Tensor]) -> Te
     pixels = step.synthetic.pixels
     size = teacher.features(step.synthetic.own_space()[:1]).shape[1]
     sums = pixels.new_zeros(step.data.num_classes, size)
-    for label in step.own.classes:
-        for _, images in in_chunks(step.data.train.images, step.own.of_batch(drawn[label]), seen=teacher.image_size):
-            with step.autocast():
-                features = teacher.features(images.to(pixels.dtype) / 255)
-            sums[label] += F.normalize(features.to(pixels.dtype), dim=1).sum(0)
+    own = {label: step.own.of_batch(drawn[label]) for label in step.own.classes}
+    with Phase("class sums", sum(map(len, own.values())), "images") as phase:
+        for label, chosen in own.items():
+            for places, images in in_chunks(step.data.train.images, chosen, seen=teacher.image_size):
+                with step.autocast():
+                    features = teacher.features(images.to(pixels.dtype) / 255)
+                sums[label] += F.normalize(features.to(pixels.dtype), dim=1).sum(0)
+                phase.update(len(places))
     return step.sum_over_ranks(sums)
 
 

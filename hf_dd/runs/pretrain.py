@@ -17,6 +17,7 @@ from hf_dd.config import PretrainConfig
 from hf_dd.config.base import values
 from hf_dd.core import files
 from hf_dd.core.processes import new_accelerator
+from hf_dd.core.progress import Phase
 from hf_dd.core.registry import NETWORKS
 from hf_dd.data.image_data import ImageData, load_data
 from hf_dd.errors import RunError, some
@@ -50,15 +51,19 @@ def pretrain(config: PretrainConfig | None = None, **options: Any) -> list[Path 
         state_of(folder, config, architecture, seed, data)
     accelerator.wait_for_everyone()
     done: list[Path | hub.Pin] = []
-    for architecture, seed in grid(config)[accelerator.process_index :: accelerator.num_processes]:
-        folder = folders[architecture, seed]
-        with files.claimed(folder):
-            train(folder, config, architecture, seed, data, accelerator)
-            done.append(
-                teacher_folder.push_teacher(folder, config.hub_namespace, config.hub_private_repo)
-                if config.push_to_hub
-                else folder
-            )
+    own = grid(config)[accelerator.process_index :: accelerator.num_processes]
+    with Phase("teachers", len(own), "teachers") as phase:
+        for architecture, seed in own:
+            folder, before = folders[architecture, seed], phase.done
+            with files.claimed(folder):
+                train(folder, config, architecture, seed, data, accelerator)
+                if phase.done == before:  # it was there
+                    phase.skip(1)
+                done.append(
+                    teacher_folder.push_teacher(folder, config.hub_namespace, config.hub_private_repo)
+                    if config.push_to_hub
+                    else folder
+                )
     accelerator.wait_for_everyone()
     return done
 

@@ -18,7 +18,7 @@ from hf_dd.artefacts.distilled_folder import Artefact, require_whole
 from hf_dd.artefacts.provenance import command_line
 from hf_dd.config import DistillConfig, EvaluationConfig, PretrainConfig, StudyConfig
 from hf_dd.config.base import named, part
-from hf_dd.core import files, json_records
+from hf_dd.core import files, json_records, progress
 from hf_dd.core.processes import by_main_process, from_main_process, say
 from hf_dd.core.registry import OBJECTIVES
 from hf_dd.data.image_data import load_data
@@ -210,6 +210,7 @@ def run_cell(cell: Cell) -> None:
         by_main_process(lambda: Artefact.open(cell.source.folder).copied(cell.folder))
     if not (cell.folder / records.RECORD).is_file():
         started = (cell.folder / "checkpoints").is_dir()
+        progress.say("%s: distilling%s", cell.folder.name, ", where it was interrupted" if started else "")
         distill(cell.config, resume_from_checkpoint="latest" if started else None)
         return
     artefact = Artefact.open(cell.folder)
@@ -232,5 +233,6 @@ def run_cell(cell: Cell) -> None:
     done = json_records.read_json(kept) if kept.is_file() else artefact.record.settings
     done = part(EvaluationConfig(), EvaluationConfig) | done  # of a record that is older than an option
     if artefact.record.results is None or any(done[key] != value for key, value in evaluation.items()):
+        progress.say("%s: evaluating", cell.folder.name)
         evaluate(sets=[str(cell.folder)], mixed_precision=cell.config.mixed_precision, **evaluation)
         by_main_process(lambda: files.write_json(kept, evaluation))

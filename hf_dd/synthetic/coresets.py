@@ -8,6 +8,7 @@ from torch import Tensor
 
 from hf_dd.core import cache
 from hf_dd.core.precision import Autocast
+from hf_dd.core.progress import Phase, over, say_if_dear
 from hf_dd.data.batches import in_chunks
 from hf_dd.data.image_data import ImageData, of_each_class
 from hf_dd.errors import ConfigError, DataError, require_known
@@ -57,7 +58,8 @@ def real_features(data: ImageData, network: networks.Network, autocast: Autocast
     """Features of all training images, float32, (N, F), on the CPU; the network is on the data's device."""
     network.eval()
     features = torch.empty(len(data.train), network.feature_size)
-    for places, images in in_chunks(data.train.images):
+    chunks = in_chunks(data.train.images)
+    for places, images in over(chunks, "features", len(features), "images", lambda own: len(own[0])):
         with autocast():
             features[places] = network.features(data.normalise(images)).float().cpu()
     return features
@@ -107,6 +109,8 @@ def select(
 def embedding(data: ImageData, architecture: str, epochs: int, seed: int, autocast: Autocast) -> networks.Network:
     """A network whose features are to tell images apart, trained for so many epochs; on the data's device."""
     network = networks.build(architecture, **data.network_shape, seed=seed).to(data.device)
+    say_if_dear(f"selection, {architecture}", len(data.train), epochs)
+    phase = Phase(f"selection, {architecture}", epochs, "epochs")
     training = fit(
         network,
         data.train.images,
@@ -116,9 +120,11 @@ def embedding(data: ImageData, architecture: str, epochs: int, seed: int, autoca
         purpose="selection",
         prepare=data.normalise,
         autocast=autocast,
+        tell=phase.update,
     )
     for _ in training:
         pass
+    phase.close()
     return network
 
 

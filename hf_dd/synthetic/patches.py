@@ -14,6 +14,7 @@ from torch import Tensor
 
 from hf_dd.config.base import option
 from hf_dd.core.precision import Autocast
+from hf_dd.core.progress import over
 from hf_dd.core.seeding import generator
 from hf_dd.data.batches import in_chunks
 from hf_dd.data.image_data import ImageData
@@ -134,8 +135,11 @@ def cross_entropies(
     pool.to(data.device, dtype)
     crops = 1 if boxes is None else boxes.shape[1]
     total = torch.zeros(len(chosen), crops, dtype=dtype)
-    for teacher, order in zip(pool, orders, strict=True):  # the outer loop: not all of them may be in memory
-        for places, images in in_chunks(data.train.images, chosen, seen=teacher.image_size):
+    scoring = over(zip(pool, orders, strict=True), "scores", len(pool), "teachers")
+    for teacher, order in scoring:  # the outer loop: not all of them may be in memory
+        chunks = in_chunks(data.train.images, chosen, seen=teacher.image_size)
+        what = f"scores by {teacher.spec}"
+        for places, images in over(chunks, what, len(chosen), "images", lambda own: len(own[0]), share=1):
             images, labels = images.to(dtype) / 255, data.train.labels[chosen[places.to(chosen.device)]]
             for crop in range(crops):
                 patches = images if boxes is None else resized_crop(images, boxes[places, crop], size)

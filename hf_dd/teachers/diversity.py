@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from hf_dd.core import cache
+from hf_dd.core.progress import over
 from hf_dd.core.seeding import generator
 from hf_dd.data.batches import in_chunks
 from hf_dd.data.image_data import ImageData
@@ -84,7 +85,8 @@ def measured(pool: TeacherPool, data: ImageData, device: torch.device | str) -> 
     """As `measure`, anew."""
     rows = validation_rows(data, 0)
     rows = rows[torch.randperm(len(rows), generator=generator(0, "diversity"))[:IMAGES].to(rows.device)]
-    looks = [seen(teacher, data, rows, device) for teacher in pool.to(device, torch.float32)]
+    teachers = over(pool.to(device, torch.float32), "the pool's diversity", len(pool), "teachers")
+    looks = [seen(teacher, data, rows, device) for teacher in teachers]
     alignment, pairs = linear_cka([features for features, _ in looks]), []
     for (i, (_, first)), (j, (_, second)) in itertools.combinations(enumerate(looks), 2):
         differing = None if first is None or second is None else finite(disagreement(first, second))

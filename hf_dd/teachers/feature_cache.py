@@ -21,6 +21,7 @@ from accelerate.utils import broadcast_object_list
 from torch import Tensor
 
 from hf_dd.core import cache
+from hf_dd.core.progress import over, say
 from hf_dd.core.registry import ADAPTERS, NETWORKS, origins
 from hf_dd.data.batches import chunks_of, read_ahead
 from hf_dd.data.image_data import ImageData
@@ -79,8 +80,7 @@ class FeatureMemory:
         found = cache.recall_tensors(path, names) if first and known else None
         if self.from_first(found is not None):
             return self.from_first(found) if everywhere else found
-        if first:  # minutes without a word, for a large teacher on a CPU
-            logger.info("Computing %s of %s on %s.", kind, teacher.spec, self.data.name)
+        say("Computing %s of %s on %s.", kind, teacher.spec, self.data.name)
         computed = compute()
         if first and known:
             about = {"teacher": teacher.spec.repo_id, "sha": teacher.spec.sha, "data": self.data.name}
@@ -122,7 +122,8 @@ class FeatureMemory:
         own = chunks[self.accelerator.process_index :: self.accelerator.num_processes]
         blank = torch.zeros(1, *images.shape[1:], dtype=self.dtype, device=self.data.device)
         features = blank.new_zeros(len(images), teacher.features(blank).shape[1])
-        for places, batch in zip(own, read_ahead(images, own), strict=True):
+        chunks = zip(own, read_ahead(images, own), strict=True)
+        for places, batch in over(chunks, "features", sum(map(len, own)), "images", lambda chunk: len(chunk[0])):
             with self.accelerator.autocast():
                 features[places] = teacher.features(batch.to(self.dtype) / 255).to(self.dtype)
         return self.accelerator.reduce(features, reduction="sum")

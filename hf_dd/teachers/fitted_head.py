@@ -4,19 +4,16 @@ A head is fitted on the training images but for a tenth of each class, which say
 test split has no part in it. Nothing is drawn but that tenth, by the seed.
 """
 
-import logging
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from hf_dd.core.progress import Phase, say
 from hf_dd.data.validation import validation_rows
 from hf_dd.errors import TeacherError
 from hf_dd.teachers.feature_cache import FeatureMemory
 from hf_dd.teachers.pool import TeacherPool
 from hf_dd.teachers.teacher import FittedHead, Teacher
-
-logger = logging.getLogger(__name__)
 
 ITERATIONS = 200
 METHOD = f"logistic regression on standardised features (L2, C = 1; L-BFGS, {ITERATIONS} iterations at most)"
@@ -65,7 +62,7 @@ def fit_head(teacher: Teacher, memory: FeatureMemory, seed: int) -> FittedHead:
         "held_out": len(held_out),
         "accuracy": float(found["accuracy"]),
     }
-    logger.info(
+    say(
         "%s doesn't name the classes of %s: a head on its features knows %.2f %% of %d images held out.",
         *(teacher.spec, data.name, 100 * about["accuracy"], len(held_out)),
     )
@@ -105,8 +102,10 @@ def logistic_regression(features: Tensor, labels: Tensor, classes: int) -> tuple
         optimizer.zero_grad()
         value = F.cross_entropy(inputs @ weight.T + bias, labels) + weight.square().sum() / 2 / len(labels)
         value.backward()
+        phase.update()
         return value
 
-    optimizer.step(loss)
+    with Phase("fitting a head", unit="evaluations") as phase:
+        optimizer.step(loss)
     weight = (weight / std).detach()
     return weight, (bias - weight @ mean).detach()

@@ -9,6 +9,7 @@ import torch
 
 from hf_dd import hub
 from hf_dd.config import TeacherConfig
+from hf_dd.core.progress import over
 from hf_dd.core.seeding import derive_seed
 from hf_dd.errors import TeacherError
 from hf_dd.teachers import pins as locks
@@ -56,7 +57,8 @@ class TeacherPool(Sequence[Teacher]):
         names the repositories whose pickles may be read and whose code may run.
         """
         limit = in_memory or len(files)
-        pool = cls([load_teacher(*place, trusted) for place in files[:limit]], source)
+        loading = over(files[:limit], "loading teachers", limit, "teachers")
+        pool = cls([load_teacher(*place, trusted) for place in loading], source)
         pool._files, pool._limit, pool._trusted = files, limit, trusted
         pool.specs += [pool._load(index).spec for index in range(limit, len(files))]
         return pool
@@ -105,7 +107,8 @@ class TeacherPool(Sequence[Teacher]):
     ) -> "TeacherPool":
         """Load teachers by `owner/name@revision`, by local folders or by pins; raises TeacherError or HubError."""
         references = [references] if isinstance(references, str) else references
-        files = [locate(reference, trusted) for reference in references]
+        located = over(references, "looking for teachers", len(references), "teachers")
+        files = [locate(reference, trusted) for reference in located]
         return cls.from_files(files, source, in_memory, trusted)
 
     @classmethod

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from hf_dd.core.precision import Autocast
+from hf_dd.core.progress import over
 from hf_dd.data.batches import by_chunks
 from hf_dd.errors import TeacherError
 from hf_dd.teachers.pool import TeacherPool
@@ -64,7 +65,7 @@ def relabel(
     Raises TeacherError for a teacher of another label space, and for one that gives no finite numbers.
     """
     images, found = images.float().to(device), []
-    for teacher in pool.to(device, torch.float32):
+    for teacher in over(pool.to(device, torch.float32), "soft labels", len(pool), "teachers"):
         found.append(probabilities(teacher, teacher.logit_order(class_names), images, temperature).cpu())
         if not torch.isfinite(found[-1]).all():
             raise TeacherError(

@@ -124,6 +124,7 @@ def fit(
     autocast: Autocast = nullcontext,
     compile: bool = False,
     start: Standing | None = None,
+    tell: Callable[[float], object] = lambda share: None,
 ) -> Iterator[Epoch]:
     """Train a network in place, yielding after every epoch.
 
@@ -138,6 +139,7 @@ def fit(
         autocast: context of the forward passes.
         compile: torch.compile the network, if the training is long enough.
         start: where an interrupted training stood: this one ends as that would have ended, bit for bit.
+        tell: is called after every batch with its share of an epoch.
     """
     targets = as_targets(labels)
     optimizer, schedule = recipe.optimise(network.parameters())
@@ -159,6 +161,7 @@ def fit(
             loss.backward()
             total += loss.detach() * len(chosen)
             optimizer.step()
+            tell(len(chosen) / len(images))
         schedule.step()
         yield Epoch(number, total, len(images), functools.partial(Standing.of, number, network, optimizer))
 

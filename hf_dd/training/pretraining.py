@@ -9,6 +9,7 @@ from accelerate import Accelerator
 
 from hf_dd.config import PretrainConfig, parse_key_values
 from hf_dd.core.clock import since
+from hf_dd.core.progress import Phase
 from hf_dd.data.image_data import ImageData
 from hf_dd.errors import DataError, RunError
 from hf_dd.nn import augment, networks
@@ -81,6 +82,7 @@ def train_teacher(
     network = new_teacher(config, architecture, seed, data).to(accelerator.device)
     data = data.to(accelerator.device)
     kept = config.kept_epochs
+    phase = Phase(f"{architecture} seed {seed}", config.epochs, "epochs", done=start[0].epoch if start else 0, share=1)
     training = fit(
         network,
         data.train.images,
@@ -92,6 +94,7 @@ def train_teacher(
         autocast=accelerator.autocast,
         compile=config.compile,
         start=start and start[0],
+        tell=phase.update,
     )
 
     def tested() -> float:
@@ -113,3 +116,4 @@ def train_teacher(
         if epoch.number < config.epochs:
             keep(epoch.standing(), seconds)
         started = time.perf_counter()
+    phase.close()

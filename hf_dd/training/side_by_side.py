@@ -1,6 +1,6 @@
 """Several networks of one architecture in one training loop, parameters stacked: each learns as it would alone."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +20,7 @@ def fit_side_by_side(
     seeds: Sequence[int],
     purpose: str,
     prepare: Prepare = lambda images: images,
+    tell: Callable[[float], object] = lambda share: None,
 ) -> None:
     """Train networks in place, each as `loop.fit` would alone on its images and labels with its seed.
 
@@ -53,6 +54,7 @@ def fit_side_by_side(
             )
             (losses.sum() / len(wanted[0])).backward()
             optimizer.step()
+            tell(len(wanted[0]) / len(images[0]))
         schedule.step()
     for index, network in enumerate(networks):
         network.load_state_dict({name: values[index].detach() for name, values in state.items()})

@@ -524,6 +524,8 @@ def test_the_processes_of_a_launch_work_on_each_cell_together(tmp_path, launch, 
     done = launch("-m", "hf_dd", "study", write(tmp_path, SMALL | {"seeds": [0]}), "--output_dir", tmp_path / "out")
     assert done.stdout.count("guided − plain") == 1
     assert done.stderr.count("is there.") == 3, "one teacher, two cells"
+    assert done.stderr.count("hf-dd study: loading libraries\n") == 1
+    assert [done.stderr.count(f"{cell}-seed0: distilling\n") for cell in ("plain", "guided")] == [1, 1]
     for name in ("plain", "guided"):
         two, one = (Artefact.open(folder / f"out/cells/{name}-seed0").record for folder in (tmp_path, finished))
         assert two.run["hardware"] == "CPU, 2 processes of 1 threads" and two.run["bytes_exchanged"] > 0
