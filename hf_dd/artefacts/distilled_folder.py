@@ -23,6 +23,7 @@ from hf_dd.core import files, json_records
 from hf_dd.data.image_data import ImageData
 from hf_dd.distillation.distiller import ARTEFACT_ENTRIES, RUN_ENTRIES, Distillation
 from hf_dd.errors import ConfigError, HubError, RunError, some
+from hf_dd.evaluation import verdict
 from hf_dd.evaluation.intervals import spread
 from hf_dd.importing.import_set import ImportedSet
 from hf_dd.synthetic.distilled_set import DistilledSet, preview, to_dataset, to_rows
@@ -63,10 +64,12 @@ class Artefact:
         return cls(Path(folder), record_of(read_record(Path(folder)), Path(folder) / RECORD))
 
     def __repr__(self) -> str:
-        lines = [f"{self.record.data['name']}: {self.record.summary}, in {self.folder}"]
-        for row in (self.record.results or {}).get("rows", []):
-            accuracy = spread(row["mean"], row["std"], row["n"])
-            lines.append(f"  {row['set']} [{row['copy']}]: {accuracy} (n={row['n']})")
+        results, lines = self.record.results, [f"{self.record.data['name']}: {self.record.summary}, in {self.folder}"]
+        if results:
+            lines += verdict.sentences(results)
+        for row in results["rows"] if results else []:
+            accuracy = spread(row["mean"], row["std"], row["n"]) + verdict.mark(row, results)
+            lines.append(f"  {row['set']} [{row['copy']}] {row['architecture']}: {accuracy} (n={row['n']})")
         return "\n".join(lines)
 
     def load(self, configuration: str | None = None) -> "datasets.Dataset":

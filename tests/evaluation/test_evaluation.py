@@ -113,9 +113,12 @@ def test_students_side_by_side_learn_as_they_would_alone(architecture, soft):
         return [networks.build(architecture, **DIGITS, seed=seed, **options).double() for seed in seeds]
 
     alone, together = fresh(), fresh()
-    for network, own, targets, seed in zip(alone, images, labels, seeds, strict=True):
-        list(fit(network, own, targets, recipe, seed=seed, purpose="student"))
-    fit_side_by_side(together, images, labels, recipe, seeds=seeds, purpose="student")
+    losses = [
+        [epoch.loss for epoch in fit(network, own, targets, recipe, seed=seed, purpose="student")]
+        for network, own, targets, seed in zip(alone, images, labels, seeds, strict=True)
+    ]
+    found = fit_side_by_side(together, images, labels, recipe, seeds=seeds, purpose="student")
+    torch.testing.assert_close(found, torch.tensor(losses), rtol=1e-4, atol=1e-5)
     for one, other, start in zip(alone, together, fresh(), strict=True):
         for name, value in one.state_dict().items():
             torch.testing.assert_close(other.state_dict()[name], value, rtol=1e-5, atol=1e-6)
@@ -176,7 +179,7 @@ def test_test_labels_cannot_influence_a_choice(data, baseline_too):
 
 
 def test_ties_go_to_the_pair_named_first(data, monkeypatch):
-    monkeypatch.setattr(Evaluation, "accuracies", lambda self, job, students, data: {0: (0.5, 1.0)})
+    monkeypatch.setattr(Evaluation, "accuracies", lambda self, job, students, data: {0: (0.5, 1.0, [])})
     evaluated = evaluation_of(data, learning_rates=[0.3, 0.1], epochs=[7, 3])
     row = evaluated.run([real(data)], ["MLP"], 1).rows[0]
     assert (row.epochs, row.learning_rate, row.protocol) == (7, 0.3, "dc v1, changed: epochs 7, learning_rate 0.3")
@@ -188,7 +191,7 @@ def test_the_best_pair_need_not_have_the_best_of_each(data, monkeypatch):
 
     def accuracies(self, job, students, data):
         seen.append(data is self.data)
-        return {student: (good[job.protocol.epochs, job.protocol.learning_rate], 1.0) for student in students}
+        return {student: (good[job.protocol.epochs, job.protocol.learning_rate], 1.0, []) for student in students}
 
     monkeypatch.setattr(Evaluation, "accuracies", accuracies)
     row = evaluation_of(data, learning_rates=[0.1, 0.3], epochs=[3, 7]).run([real(data)], ["MLP"], 2).rows[0]
@@ -201,7 +204,7 @@ def test_the_full_set_is_not_chosen_for_on_images_that_it_is_trained_on(data, mo
 
     def train(self, job, students, data):
         trained_on.append((job.candidate.images, data.test.images))
-        return {student: (0.5, 1.0) for student in students}
+        return {student: (0.5, 1.0, []) for student in students}
 
     monkeypatch.setattr(Evaluation, "train", train)
     full = baseline("full", data, None, 0, None)
