@@ -194,7 +194,7 @@ def write_artefact(
     synthetic, decodes = result.synthetic, result.synthetic.factor > 1
     rows = to_dataset(synthetic, None if decodes else soft_labels)
     decoded = decoded_rows(synthetic, soft_labels) if decodes else None
-    image = preview(synthetic.own_space(), synthetic.labels)
+    image = preview(synthetic.own_space(), synthetic.labels, data.class_names)
     lock = pool.lock() if pool else {"source": None, "teachers": []}
     with renewed(folder, ARTEFACT_ENTRIES) if (folder / RECORD).is_file() else contextlib.nullcontext(folder) as place:
         facts = write_images(place, rows, image, decoded)
@@ -222,6 +222,7 @@ def write_artefact(
                 "losses": result.progress.losses,
                 "hardware": hardware,
                 "bytes_exchanged": result.bytes_exchanged,
+                **{name: result.outcome[name] for name in ("clom_alpha",) if name in result.outcome},
             },
             **facts,
             command=command,
@@ -254,7 +255,7 @@ def write_imported(
     foreign = imported.foreign
     rows = to_rows(imported.pixel_values, imported.labels, data.class_names, imported.soft_labels)
     with renewed(folder, RUN_ENTRIES) as place:
-        facts = write_images(place, rows, preview(imported.pixel_values, imported.labels))
+        facts = write_images(place, rows, preview(imported.pixel_values, imported.labels, data.class_names))
         record = ImportedRecord(
             name=name,
             data=provenance.data_record(data),

@@ -35,6 +35,9 @@ def comparison(results: Results, about: dict[str, dict[str, Any]]) -> str:
         cells += [None if index == first else results.difference(index, first), row.epochs]
         cells += [f"{row.learning_rate:g}{' (own)' if row.own_learning_rate else ''}", row.ipc, row.storage]
         rows.append(cells + [about.get(row.set, {}).get(key) for key in columns])
+    if results.majority is not None:
+        blank = [None] * (len(head) - 4 + len(columns))
+        rows.append([verdict.COMMONEST, None, None, f"{results.majority:.2f}", *blank])
     found = [f"- {markdown(sentence)}" for sentence in verdict.sentences(facts)]
     note = (
         f"Protocol {markdown(results.protocol)}, last epoch, on {markdown(results.hardware)}. Accuracy: mean ± "

@@ -11,6 +11,7 @@ from typing import Any
 from hf_dd.evaluation import intervals, learning
 
 Facts = Mapping[str, Any]
+COMMONEST = "always the commonest class"  # what needs no image at all, as a row of tables
 ALL = ("random", "full")  # kinds of real images that nobody chose
 
 
@@ -80,8 +81,8 @@ def real_rows(evaluations: Sequence[Facts], own: Sequence[Facts]) -> dict[str, l
     for results, row in zip(evaluations, own, strict=True):
         kinds = {}
         for other in results["rows"]:
-            same = all(other.get(key) == row.get(key) for key in ("architecture", "ipc", "n"))
-            if other.get("baseline") and same:
+            same = all(other.get(key) == row.get(key) for key in ("architecture", "ipc"))
+            if other.get("baseline") and same and len(other["scores"]) == len(row["scores"]) > 0:
                 kinds.setdefault(other["baseline"], other)
         for kind, other in kinds.items():
             found.setdefault(kind, []).append(other)
@@ -181,7 +182,7 @@ def rounded(epochs: float) -> float:
 
 def guessing(results: Facts) -> Iterator[str]:
     """A sentence on what is reached without any image, where the results say it."""
-    if results.get("majority") is not None:
+    if None not in (results.get("majority"), results.get("chance")):
         yield (
             f"Always guessing the commonest class gives {results['majority']:.1f} %, guessing at random "
             f"{results['chance']:.1f} %."

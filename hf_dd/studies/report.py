@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hf_dd.artefacts.cards import teaching_seconds
 from hf_dd.artefacts.distilled_folder import Artefact
 from hf_dd.artefacts.provenance import versions
 from hf_dd.core import files, json_records
@@ -77,13 +78,8 @@ class Outcome:
 
     @property
     def teaching_seconds(self) -> float | None:
-        """What it took to train them, each training run counted once, to its last epoch here; None if unknown."""
-        runs: dict[str, list[float | None]] = {}
-        for spec in self.teachers:
-            runs.setdefault(spec["repo_id"].partition("/epoch-")[0], []).append(spec.get("seconds"))
-        if any(None in seconds for seconds in runs.values()):
-            return None
-        return sum(map(max, runs.values()))
+        """What it took to train them, see `cards.teaching_seconds`."""
+        return teaching_seconds(self.teachers)
 
 
 @dataclass(frozen=True)

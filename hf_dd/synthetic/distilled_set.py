@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 
 
 PREVIEW_PER_CLASS = 10  # images, at most
-PREVIEW_SCALE = 4  # screen pixels per image pixel, at most
+PREVIEW_SMALLEST, PREVIEW_LARGEST = 32, 128  # screen pixels of an image's shorter side
+PREVIEW_PIXELS, PREVIEW_WIDTH = 2**22, 900  # of the whole picture; rows stand beside each other up to this width
+PREVIEW_TEXT, PREVIEW_LETTERS, PREVIEW_GAP = 12, 20, 4
 
 
 @dataclass(frozen=True)
@@ -234,23 +236,56 @@ def _soft_labels(rows: Iterable[list | None], num_classes: int, name: str) -> Te
     return soft_labels
 
 
-def preview(pixel_values: Tensor, labels: Tensor) -> Any:
-    """A grid of the 8-bit images as a PIL image: a row for each class, or a column where it has a single image.
+def preview(pixel_values: Tensor, labels: Tensor, class_names: Sequence[str] = ()) -> Any:
+    """The 8-bit images as a PIL image: those of a class in a row, beside its name; rows stand beside each other if short.
 
-    Takes images (N, 1 or 3, height, width) in [0, 1] space, and shows some of each class, enlarged if they are small.
+    Small images are enlarged by a whole factor, each pixel as it is, to a side of 32 screen pixels and more; large ones
+    are reduced to 128. Of a class at most 10 images are shown, and as many classes as make 4 million screen pixels (a
+    million images of 224 are as much work as that); a last line counts the others.
+
+    Args:
+        pixel_values: floating, (N, 1 or 3, height, width), in [0, 1] space.
+        labels: int64, (N,).
+        class_names: the name of label i at place i; rows have no names without it.
     """
-    from PIL import Image
+    from PIL import Image, ImageDraw, ImageFont
 
-    height, width = pixel_values.shape[-2:]
-    scale = max(1, min(PREVIEW_SCALE, 112 // max(height, width)))
-    images = to_eight_bits(pixel_values.detach().float().cpu())
-    rows = [images[labels.cpu() == label][:PREVIEW_PER_CLASS] for label in labels.unique().tolist()]
-    if max(map(len, rows)) == 1:
-        rows = [torch.cat(rows)]
-    gap = 1
-    cell = (width + gap, height + gap)
-    grid = Image.new("RGB", (cell[0] * max(map(len, rows)) + gap, cell[1] * len(rows) + gap), "white")
-    for row, members in enumerate(rows):
-        for column, image in enumerate(members):
-            grid.paste(to_pil(image).convert("RGB"), (column * cell[0] + gap, row * cell[1] + gap))
-    return grid.resize((grid.width * scale, grid.height * scale), Image.Resampling.NEAREST)
+    labels, font = labels.cpu(), ImageFont.load_default(PREVIEW_TEXT)
+    classes = labels.unique().tolist()
+    most = min(PREVIEW_PER_CLASS, int(torch.bincount(labels).max()))
+    height, width = (shown_side(side, min(pixel_values.shape[-2:])) for side in pixel_values.shape[-2:])
+    names = [caption(class_names[label]) for label in classes] if class_names else [""] * len(classes)
+    margin = max(round(font.getlength(name)) for name in names) + 2 * PREVIEW_GAP if class_names else PREVIEW_GAP
+    block = margin + most * (width + PREVIEW_GAP), height + PREVIEW_GAP
+    shown = classes[: max(1, PREVIEW_PIXELS // (block[0] * block[1]))]
+    across = max(1, min(len(shown), PREVIEW_WIDTH // block[0]))
+    down = math.ceil(len(shown) / across)
+    rest = f"and {len(classes) - len(shown):,} more classes" if len(shown) < len(classes) else ""
+    bottom = PREVIEW_GAP + (PREVIEW_TEXT + PREVIEW_GAP) * bool(rest)
+    picture = Image.new("RGB", (across * block[0] + PREVIEW_GAP, down * block[1] + bottom), "white")
+    draw = ImageDraw.Draw(picture)
+    for place, label in enumerate(shown):
+        left, top = place % across * block[0], place // across * block[1] + PREVIEW_GAP
+        draw.text((left + PREVIEW_GAP, top + (height - PREVIEW_TEXT) // 2), names[place], "black", font)
+        members = (labels == label).nonzero().flatten()[:most]
+        for column, image in enumerate(to_eight_bits(pixel_values[members].detach().float().cpu())):
+            how = Image.Resampling.NEAREST if height > image.shape[1] else Image.Resampling.BOX
+            resized = to_pil(image).convert("RGB").resize((width, height), how)
+            picture.paste(resized, (left + margin + column * (width + PREVIEW_GAP), top))
+    if rest:
+        draw.text((PREVIEW_GAP, picture.height - PREVIEW_TEXT - PREVIEW_GAP), rest, "black", font)
+    return picture
+
+
+def shown_side(side: int, shorter: int) -> int:
+    """The screen pixels of an image's side, given its shorter one: a multiple, or less where it is large."""
+    if shorter > PREVIEW_LARGEST:
+        return max(1, round(side * PREVIEW_LARGEST / shorter))
+    return side * math.ceil(PREVIEW_SMALLEST / shorter)
+
+
+def caption(name: str) -> str:
+    """A class's name as the preview has it: short, and in letters that its font has."""
+    name = name.encode("latin-1", "replace").decode("latin-1")
+    name = "".join(letter if letter.isprintable() else " " for letter in name)
+    return name if len(name) <= PREVIEW_LETTERS else f"{name[: PREVIEW_LETTERS - 3]}..."
