@@ -33,7 +33,7 @@ def gain(evaluations: Sequence[Facts], name: str | None = None) -> str:
         name: of the set; of several distillations, each evaluation's first.
     """
     sets = [own_rows(results, name) for results in evaluations]
-    said, better, settled, soft = {}, [], [], False
+    said, better, settled, missing, soft = {}, [], [], "", False
     for architecture in dict.fromkeys(row["architecture"] for row in sets[0]):
         own = [row for rows in sets for row in rows if row["architecture"] == architecture]
         real = real_rows(evaluations, own)
@@ -41,6 +41,8 @@ def gain(evaluations: Sequence[Facts], name: str | None = None) -> str:
             said[architecture] = "all students at chance, which says nothing of the set"
             continue
         compared = best_selection(real)
+        if compared is None:
+            missing = "; no selection such as herding was evaluated beside it"
         words, unit = [], " points"
         for kind in [kind for kind in ("random", compared) if kind in real]:
             over = difference(own, real[kind])
@@ -50,7 +52,7 @@ def gain(evaluations: Sequence[Facts], name: str | None = None) -> str:
             if kind == compared:
                 better.append(over.mean > (over.half_width or 0))
                 settled.append(compared)
-        said[architecture] = ", ".join(words) or "not compared with images of the data set"
+        said[architecture] = ", ".join(words) or "not compared with real images"
     if not said:
         return "Nothing was evaluated."
     several = len(said) > 1
@@ -59,10 +61,9 @@ def gain(evaluations: Sequence[Facts], name: str | None = None) -> str:
         text += f"; so use {' or '.join(dict.fromkeys(settled))}" if several else ": use that"
     about = [count(sets)] + ([] if several else list(said))
     about += ["the set taught by soft labels, the real images by hard ones"] if soft else []
-    text = f"{text[0].upper()}{text[1:]} ({', '.join(about)})"
     if not any(row.get("baseline") for row in evaluations[0]["rows"]):
-        return f"{text}; --baselines random herding tells what it gains."
-    return f"{text}{'' if better else '; no selection such as herding was evaluated beside it'}."
+        missing = "; --baselines random herding tells what it gains"
+    return f"{text[0].upper()}{text[1:]} ({', '.join(about)}){missing}."
 
 
 def own_rows(results: Facts, name: str | None = None) -> list[Facts]:

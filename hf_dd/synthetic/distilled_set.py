@@ -6,6 +6,7 @@ Everything is in the images' own [0, 1] space.
 import dataclasses
 import io
 import math
+import unicodedata
 import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -22,8 +23,9 @@ if TYPE_CHECKING:
 
 
 PREVIEW_PER_CLASS = 10  # images, at most
-PREVIEW_SMALLEST, PREVIEW_LARGEST = 32, 128  # screen pixels of an image's shorter side
-PREVIEW_PIXELS, PREVIEW_WIDTH = 2**22, 900  # of the whole picture; rows stand beside each other up to this width
+PREVIEW_FEW = 200  # images, which are shown twice as large as
+PREVIEW_SMALLEST, PREVIEW_LARGEST, PREVIEW_LONGEST = 32, 128, 512  # screen pixels of a shorter side, and of a longer
+PREVIEW_PIXELS, PREVIEW_WIDTH = 2**21, 900  # of the whole picture; rows stand beside each other up to this width
 PREVIEW_TEXT, PREVIEW_LETTERS, PREVIEW_GAP = 12, 20, 4
 
 
@@ -237,11 +239,11 @@ def _soft_labels(rows: Iterable[list | None], num_classes: int, name: str) -> Te
 
 
 def preview(pixel_values: Tensor, labels: Tensor, class_names: Sequence[str] = ()) -> Any:
-    """The 8-bit images as a PIL image: those of a class in a row, beside its name; rows stand beside each other if short.
+    """The 8-bit images as a PIL image: those of a class in a row beside its name, short rows beside each other.
 
-    Small images are enlarged by a whole factor, each pixel as it is, to a side of 32 screen pixels and more; large ones
-    are reduced to 128. Of a class at most 10 images are shown, and as many classes as make 4 million screen pixels (a
-    million images of 224 are as much work as that); a last line counts the others.
+    Small images are enlarged by a whole factor, each pixel as it is, to a side of 64 screen pixels and more, or 32
+    where there are many; large ones are reduced to 128. Of a class at most 10 images are shown, and as many classes as
+    go into two million screen pixels; a last line counts the others.
 
     Args:
         pixel_values: floating, (N, 1 or 3, height, width), in [0, 1] space.
@@ -253,9 +255,10 @@ def preview(pixel_values: Tensor, labels: Tensor, class_names: Sequence[str] = (
     labels, font = labels.cpu(), ImageFont.load_default(PREVIEW_TEXT)
     classes = labels.unique().tolist()
     most = min(PREVIEW_PER_CLASS, int(torch.bincount(labels).max()))
-    height, width = (shown_side(side, min(pixel_values.shape[-2:])) for side in pixel_values.shape[-2:])
+    few = len(classes) * most <= PREVIEW_FEW
+    height, width = shown_size(*pixel_values.shape[-2:], smallest=PREVIEW_SMALLEST * (2 if few else 1))
     names = [caption(class_names[label]) for label in classes] if class_names else [""] * len(classes)
-    margin = max(round(font.getlength(name)) for name in names) + 2 * PREVIEW_GAP if class_names else PREVIEW_GAP
+    margin = max(round(font.getlength(name)) for name in names) + 4 * PREVIEW_GAP if class_names else PREVIEW_GAP
     block = margin + most * (width + PREVIEW_GAP), height + PREVIEW_GAP
     shown = classes[: max(1, PREVIEW_PIXELS // (block[0] * block[1]))]
     across = max(1, min(len(shown), PREVIEW_WIDTH // block[0]))
@@ -266,10 +269,11 @@ def preview(pixel_values: Tensor, labels: Tensor, class_names: Sequence[str] = (
     draw = ImageDraw.Draw(picture)
     for place, label in enumerate(shown):
         left, top = place % across * block[0], place // across * block[1] + PREVIEW_GAP
-        draw.text((left + PREVIEW_GAP, top + (height - PREVIEW_TEXT) // 2), names[place], "black", font)
+        start = left + margin - PREVIEW_GAP - font.getlength(names[place])
+        draw.text((start, top + (height - PREVIEW_TEXT) // 2), names[place], "black", font)
         members = (labels == label).nonzero().flatten()[:most]
         for column, image in enumerate(to_eight_bits(pixel_values[members].detach().float().cpu())):
-            how = Image.Resampling.NEAREST if height > image.shape[1] else Image.Resampling.BOX
+            how = Image.Resampling.NEAREST if height >= image.shape[1] else Image.Resampling.BOX
             resized = to_pil(image).convert("RGB").resize((width, height), how)
             picture.paste(resized, (left + margin + column * (width + PREVIEW_GAP), top))
     if rest:
@@ -277,15 +281,18 @@ def preview(pixel_values: Tensor, labels: Tensor, class_names: Sequence[str] = (
     return picture
 
 
-def shown_side(side: int, shorter: int) -> int:
-    """The screen pixels of an image's side, given its shorter one: a multiple, or less where it is large."""
-    if shorter > PREVIEW_LARGEST:
-        return max(1, round(side * PREVIEW_LARGEST / shorter))
-    return side * math.ceil(PREVIEW_SMALLEST / shorter)
+def shown_size(height: int, width: int, smallest: int) -> tuple[int, int]:
+    """The screen pixels of an image: a multiple of its own, to the smallest side; less where it is large or long."""
+    shorter, longer = min(height, width), max(height, width)
+    if shorter > PREVIEW_LARGEST or longer > PREVIEW_LONGEST:
+        ratio = min(PREVIEW_LARGEST / shorter, PREVIEW_LONGEST / longer)
+        return max(1, round(height * ratio)), max(1, round(width * ratio))
+    factor = max(1, min(math.ceil(smallest / shorter), PREVIEW_LONGEST // longer))
+    return height * factor, width * factor
 
 
 def caption(name: str) -> str:
     """A class's name as the preview has it: short, and in letters that its font has."""
-    name = name.encode("latin-1", "replace").decode("latin-1")
-    name = "".join(letter if letter.isprintable() else " " for letter in name)
+    name = unicodedata.normalize("NFKD", " ".join(name.split()))
+    name = "".join(letter for letter in name if not unicodedata.combining(letter)).encode("ascii", "replace").decode()
     return name if len(name) <= PREVIEW_LETTERS else f"{name[: PREVIEW_LETTERS - 3]}..."
