@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hf_dd.core import files
-from hf_dd.core.text import markdown
+from hf_dd.core.text import duration, markdown
 from hf_dd.errors import ConfigError
 from hf_dd.evaluation import intervals, verdict
 from hf_dd.evaluation.results import Results, Row
@@ -94,7 +94,7 @@ def teacher_table(specs: Sequence[TeacherSpec], used_in: Mapping[str, Sequence[s
     for spec in specs:
         library = "" if spec.library == "hf_dd" else f" ({spec.library})"
         accuracy = None if spec.accuracy is None else f"{100 * spec.accuracy:.2f} %"
-        seconds = None if spec.seconds is None else f"{spec.seconds:.0f} s"
+        seconds = None if spec.seconds is None else duration(spec.seconds)
         row = [spec.repo_id, spec.revision, spec.sha, f"{spec.architecture}{library}", spec.seed, spec.epoch]
         row += [spec.dataset, accuracy, seconds]
         rows.append([*row, ", ".join(used_in[spec.sha])] if used_in else row)
