@@ -1,6 +1,7 @@
 """The whole circle over HTTP: teachers by tag, a pool by collection, a distilled set by tag, students on it."""
 
 import json
+import re
 import shlex
 import sys
 
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from huggingface_hub import DatasetCard, HfApi, ModelCard
+from torchvision import transforms
 
 import hf_dd
 from hf_dd import hub as hub_module
@@ -153,6 +155,22 @@ def test_the_command_on_the_card_names_commits_and_repeats_the_set_to_the_byte(p
     again = repeated(artefact, tmp_path / "again")
     assert again.record.parquet_sha256 == artefact.record.parquet_sha256
     assert refs(repo_id) == before
+
+
+def test_the_code_on_the_card_gives_normalised_images(pushed):
+    artefact, _ = pushed
+    card = (artefact.folder / "README.md").read_text()
+    (block,) = re.findall(r"^```python\n(.*?)^```", card, re.M | re.S)
+    (line,) = re.findall(r"torchvision's `(.*?)`", card)
+    loaded, normalised = {}, {}
+    exec("\n".join(block.splitlines()[:-1]), loaded)
+    exec(block, normalised)
+    exec(line, loaded | {"transforms": transforms}, again := dict(loaded))
+    digits = hf_dd.load_data(DataConfig())
+    expected = digits.normalise(torch.tensor(np.array(artefact.load().with_format("numpy")[:]["pixel_values"])))
+    for images in (normalised["images"], again["images"]):
+        torch.testing.assert_close(images, expected, rtol=1e-3, atol=1e-3)  # four digits of mean and std
+    assert normalised["labels"].tolist() == [label for label in range(10) for _ in range(2)]
 
 
 def test_results_are_in_the_card_for_both_copies(pushed):

@@ -76,10 +76,10 @@ def plugins(settings: Mapping[str, Any], teachers: Iterable[Mapping[str, Any]]) 
 def pinned(config: Any, data: ImageData, pool: TeacherPool | None = None) -> dict[str, Any]:
     """The options of a run that name what may move, with names that can't: the data set and teachers at their commits.
 
-    Teachers that were found by tags or in a pool are named themselves. Local folders stay as they were given. An
-    expert has no name but its repository's: its tags are its trajectory.
+    Teachers that were found by tags or in a pool are named themselves. Local folders stay as they were given, but for
+    that of the output, which is nobody else's. An expert has no name but its repository's: its tags are its trajectory.
     """
-    pins: dict[str, Any] = {} if data.sha is None else {"dataset": f"{data.repo_id}@{data.sha}"}
+    pins: dict[str, Any] = {"output_dir": None} | ({"dataset": f"{data.repo_id}@{data.sha}"} if data.sha else {})
     given = getattr(config, "teachers", [])
     if pool and not given:
         pins |= {"teacher_tags": [], "teacher_pool": None, "teacher_revision": TeacherConfig.teacher_revision}
