@@ -161,7 +161,7 @@ def test_the_code_on_the_card_gives_normalised_images(pushed):
     artefact, _ = pushed
     card = (artefact.folder / "README.md").read_text()
     (block,) = re.findall(r"^```python\n(.*?)^```", card, re.M | re.S)
-    (line,) = re.findall(r"torchvision's `(.*?)`", card)
+    (line,) = re.findall(r"torchvision's\s`(.*?)`", card)
     loaded, normalised = {}, {}
     exec("\n".join(block.splitlines()[:-1]), loaded)
     exec(block, normalised)

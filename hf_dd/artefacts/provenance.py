@@ -77,7 +77,7 @@ def pinned(config: Any, data: ImageData, pool: TeacherPool | None = None) -> dic
     """The options of a run that name what may move, with names that can't: the data set and teachers at their commits.
 
     Teachers that were found by tags or in a pool are named themselves. Local folders stay as they were given, but for
-    that of the output, which is nobody else's. An expert has no name but its repository's: its tags are its trajectory.
+    that of the output, which is nobody else's. An expert has no name but its repository's, whose tags are its epochs.
     """
     pins: dict[str, Any] = {"output_dir": None} | ({"dataset": f"{data.repo_id}@{data.sha}"} if data.sha else {})
     given = getattr(config, "teachers", [])

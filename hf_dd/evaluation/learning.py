@@ -10,7 +10,7 @@ from torch import Tensor
 
 STRETCHES = ((0, 0), (3 / 16, 4 / 16), (6 / 16, 8 / 16), (15 / 16, 1))  # of the epochs; at least one each
 STILL_FALLING = 0.25  # the share of a loss's fall from which on it hadn't ended
-LEARNED = 0.05  # of the first epoch's loss: hard labels at which there is nothing left to learn
+LEARNED = 0.05  # of the first epoch's loss: at this nothing of hard labels is left to learn; by this learning begins
 FEWEST_EPOCHS = 8  # whose losses say anything
 FURTHEST = 10  # times as many epochs: nobody can tell how a loss goes on from there
 
@@ -36,7 +36,8 @@ def epochs_needed(losses: Sequence[float], epochs: int, hard: bool = True) -> fl
     well where the loss ended at a twentieth of what it was in the first epoch.
 
     A loss that falls like an exponential, by a share q there, needs ln 3 / ln((1 - q) / q) times as many epochs. Where
-    it doesn't slow down at all, or that is more than FURTHEST times as many, the answer is infinite: several times.
+    it doesn't slow down at all, that is more than FURTHEST times as many, or a loss on hard labels had fallen by less
+    than a twentieth by half of them, the answer is infinite: several times as many.
 
     Args:
         losses: see `stretches`, of a student or the mean of several.
@@ -46,7 +47,8 @@ def epochs_needed(losses: Sequence[float], epochs: int, hard: bool = True) -> fl
     if len(losses) != len(STRETCHES) or epochs < FEWEST_EPOCHS:
         return None
     first, quarter, half, last = losses
-    share = (quarter - half) / (first - half) if first > half else 1.0
+    begun = first - half > (LEARNED * first if hard else 0)
+    share = (quarter - half) / (first - half) if begun else 1.0
     if share < STILL_FALLING or (hard and last <= LEARNED * first):
         return None
     times = math.log(1 / STILL_FALLING - 1) / math.log(1 / share - 1) if share < 0.5 else math.inf

@@ -59,11 +59,12 @@ def gain(evaluations: Sequence[Facts], name: str | None = None) -> str:
     text = "; ".join(f"{architecture}: {words}" if several else words for architecture, words in said.items())
     if better and not any(better):
         text += f"; so use {' or '.join(dict.fromkeys(settled))}" if several else ": use that"
-    about = [count(sets)] + ([] if several else list(said))
+    about = [", ".join([count(sets), *([] if several else said)])]
+    about += ["a single student has no interval"] if len(sets) == sets[0][0]["n"] == 1 else []
     about += ["the set taught by soft labels, the real images by hard ones"] if soft else []
     if not any(row.get("baseline") for row in evaluations[0]["rows"]):
         missing = "; --baselines random herding tells what it gains"
-    return f"{text[0].upper()}{text[1:]} ({', '.join(about)}){missing}."
+    return f"{text[0].upper()}{text[1:]} ({'; '.join(about)}){missing}."
 
 
 def own_rows(results: Facts, name: str | None = None) -> list[Facts]:
@@ -119,9 +120,7 @@ def judged(over: intervals.Interval, what: str, unit: str) -> str:
 def count(sets: Sequence[Sequence[Facts]]) -> str:
     """Of how many students the accuracies are, and of how many distillations."""
     students = sets[0][0]["n"]
-    if len(sets) > 1:
-        return f"n = {len(sets)} distillations × {students} students"
-    return f"n = {students}" if students > 1 else "n = 1: a single student has no interval"
+    return f"n = {len(sets)} distillations × {students} students" if len(sets) > 1 else f"n = {students}"
 
 
 def at_chance(row: Facts, results: Facts) -> bool:

@@ -57,8 +57,8 @@ def test_what_does_not_beat_the_selection_says_to_use_that():
 
 def test_a_single_student_has_no_interval():
     assert said([80.0], [70.0], [81.0]) == (
-        "+10.0 points over random images, no better than herding (-1.0): use that (n = 1: a single student has no "
-        "interval, ConvNet)."
+        "+10.0 points over random images, no better than herding (-1.0): use that (n = 1, ConvNet; a single student "
+        "has no interval)."
     )
 
 
@@ -76,7 +76,7 @@ def test_the_best_selection_of_the_sets_own_size_is_what_counts():
 
 def test_soft_labels_beside_hard_ones_are_named():
     rows = [row("set", [80.0, 81.0], temperature=4.0), row("r", [70.0, 71.0], baseline="random")]
-    words = "(n = 2, ConvNet, the set taught by soft labels, the real images by hard ones)"
+    words = "(n = 2, ConvNet; the set taught by soft labels, the real images by hard ones)"
     assert words in verdict.sentences(results(*rows))[0]
     rows[1]["temperature"] = 4.0  # online, from the same teachers
     assert "soft" not in verdict.sentences(results(*rows))[0]
@@ -137,6 +137,8 @@ FALLS = [2.3 * math.exp(-epoch / 40) for epoch in range(1000)]
         ),  # as of soft labels
         ([2.3 - epoch / 1000 for epoch in range(100)], True, math.inf),
         ([2.3] * 100, True, math.inf),
+        ([2.3, *[2.25] * 99], True, math.inf),  # flat, but nothing is learned yet
+        ([2.3, *[2.25] * 99], False, None),  # of soft labels it may be all that there is
         ([2.3, *[2.3] * 29, *[0.8] * 6, *[0.1] * 64], True, None),  # late, but learned
         ([2.3, *[2.3] * 17, *[0.8] * 10, *[0.1] * 72], False, 146),
         (FALLS[:5], True, None),  # too few to tell
