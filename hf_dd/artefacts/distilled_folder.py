@@ -185,6 +185,7 @@ def write_artefact(
     diversity: dict[str, Any] | None = None,
     command: str,
     hardware: str,
+    planning_seconds: float | None = None,
 ) -> Artefact:
     """Write a finished distillation as an artefact folder: parquet, preview, teachers' lock, card, record.
 
@@ -222,7 +223,8 @@ def write_artefact(
                 "losses": result.progress.losses,
                 "hardware": hardware,
                 "bytes_exchanged": result.bytes_exchanged,
-                **{name: result.outcome[name] for name in ("clom_alpha",) if name in result.outcome},
+                **({"clom_alpha": result.outcome["clom_alpha"]} if "clom_alpha" in result.outcome else {}),
+                **({} if planning_seconds is None else {"planning_seconds": round(planning_seconds, 2)}),
             },
             **facts,
             command=command,

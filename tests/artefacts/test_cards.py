@@ -16,6 +16,7 @@ from huggingface_hub import DatasetCard, ModelCard, parse_eval_result_entries
 
 from hf_dd.artefacts import hub_metadata
 from hf_dd.artefacts.cards import DistilledRecord, TeacherRecord
+from hf_dd.core.text import duration, number
 from tests.factories import assert_clean
 
 GOLDEN = Path(__file__).parents[1] / "golden"
@@ -280,6 +281,35 @@ def test_one_image_per_class_is_not_many(distilled):
     distilled.settings["ipc"] = 1
     card = distilled.card(ENDPOINT)
     assert "distilled to 1 image per class" in card and "distilled, 1 image per class" in card
+
+
+def test_a_card_says_what_alpha_came_to_and_what_all_of_it_took(distilled):
+    distilled.settings["clom_alpha"] = "auto"
+    distilled.run |= {"clom_alpha": 1234.5678, "planning_seconds": 754.0, "seconds": 0.26}
+    for spec, repo, seconds in zip(distilled.teachers, ("a", "a"), (100.0, 7300.0), strict=True):
+        spec.update(repo_id=repo, seconds=seconds)
+    card = distilled.card(ENDPOINT)
+    assert_clean(card)
+    assert "(CLoM `ce`, α = auto, which came to 1235)." in card
+    assert "| 87.00 % | 100 s |" in card and "| 90.00 % | 2.0 h |" in card
+    assert (
+        "1,000 iterations in 0.3 s on CPU, 1 process of 2 threads, from `local/pets` at `"
+        + DATA_SHA
+        + "`. The run took "
+        "13 min to plan itself; the command has what it decided. The teachers had taken 2.0 h to train.\n"
+    ) in card
+    del distilled.run["clom_alpha"]
+    assert "α = auto)." in distilled.card(ENDPOINT)
+
+
+def test_numbers_have_the_digits_that_are_worth_reading():
+    assert [number(value) for value in (0.304794, 1e-5, 3.0, 7, 12345.67, 0.0)] == [
+        *("0.3048", "1e-05", "3", "7", "12,346", "0"),
+    ]
+    assert number([0.304794, 0.25]) == "[0.3048, 0.25]"
+    assert [duration(seconds) for seconds in (0, 0.26, 9.96, 61.4, 599, 601, 7200)] == [
+        *("less than 0.1 s", "0.3 s", "10.0 s", "61 s", "599 s", "10 min", "2.0 h"),
+    ]
 
 
 @pytest.mark.parametrize("seed", [0, 1])
