@@ -47,9 +47,9 @@ def epochs_needed(losses: Sequence[float], epochs: int, hard: bool = True) -> fl
     if len(losses) != len(STRETCHES) or epochs < FEWEST_EPOCHS:
         return None
     first, quarter, half, last = losses
-    begun = first - half > (LEARNED * first if hard else 0)
+    begun = first - half > (max(0, LEARNED * first) if hard else 0)
     share = (quarter - half) / (first - half) if begun else 1.0
     if share < STILL_FALLING or (hard and last <= LEARNED * first):
         return None
-    times = math.log(1 / STILL_FALLING - 1) / math.log(1 / share - 1) if share < 0.5 else math.inf
-    return epochs * times if times <= FURTHEST else math.inf
+    wanted, slowing = 1 / STILL_FALLING - 1, 1 / share - 1  # by how much an exponential slows down from t to 2 t
+    return epochs * math.log(wanted) / math.log(slowing) if slowing > wanted ** (1 / FURTHEST) else math.inf
