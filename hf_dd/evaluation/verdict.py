@@ -33,35 +33,29 @@ def gain(evaluations: Sequence[Facts], name: str | None = None) -> str:
         name: of the set; of several distillations, each evaluation's first.
     """
     sets = [own_rows(results, name) for results in evaluations]
-    said, better, settled, missing, soft = {}, [], [], "", False
+    said, selections, better, soft = {}, {}, False, False
     for architecture in dict.fromkeys(row["architecture"] for row in sets[0]):
         own = [row for rows in sets for row in rows if row["architecture"] == architecture]
         real = real_rows(evaluations, own)
         if all(at_chance(*pair) for rows in (own, *real.values()) for pair in zip(rows, evaluations, strict=True)):
             said[architecture] = "all students at chance, which says nothing of the set"
             continue
-        compared = best_selection(real)
-        if compared is None:
-            missing = "; no selection such as herding was evaluated beside it"
-        words, unit = [], " points"
-        for kind in [kind for kind in ("random", compared) if kind in real]:
-            over = difference(own, real[kind])
-            words.append(judged(over, "random images" if kind == "random" else kind, unit))
-            unit = ""
-            soft |= own[0].get("temperature") is not None and real[kind][0].get("temperature") is None
-            if kind == compared:
-                better.append(over.mean > (over.half_width or 0))
-                settled.append(compared)
+        selection = selections[architecture] = best_selection(real)
+        overs = {kind: difference(own, real[kind]) for kind in ("random", selection) if kind in real}
+        words = [judged(over, kind, " points" * (not index)) for index, (kind, over) in enumerate(overs.items())]
         said[architecture] = ", ".join(words) or "not compared with real images"
+        better |= selection is not None and is_gain(overs[selection])
+        soft |= taught(own) and not all(taught(real[kind]) for kind in overs)
     if not said:
         return "Nothing was evaluated."
-    several = len(said) > 1
+    several, instead = len(said) > 1, " or ".join(filter(None, dict.fromkeys(selections.values())))
     text = "; ".join(f"{architecture}: {words}" if several else words for architecture, words in said.items())
-    if better and not any(better):
-        text += f"; so use {' or '.join(dict.fromkeys(settled))}" if several else ": use that"
+    if instead and not better:
+        text += f"; so use {instead}" if several else ": use that"
     about = [", ".join([count(sets), *([] if several else said)])]
     about += ["a single student has no interval"] if len(sets) == sets[0][0]["n"] == 1 else []
     about += ["the set taught by soft labels, the real images by hard ones"] if soft else []
+    missing = "; no selection such as herding was evaluated beside it" if None in selections.values() else ""
     if not any(row.get("baseline") for row in evaluations[0]["rows"]):
         missing = "; --baselines random herding tells what it gains"
     return f"{text[0].upper()}{text[1:]} ({'; '.join(about)}){missing}."
@@ -106,12 +100,22 @@ def difference(own: Sequence[Facts], real: Sequence[Facts]) -> intervals.Interva
     return intervals.of_mean(each[0] if len(each) == 1 else list(map(statistics.fmean, each)))
 
 
-def judged(over: intervals.Interval, what: str, unit: str) -> str:
-    """A difference in words, and whether it is one: where its interval holds 0, there is none to speak of."""
-    width = over.half_width or 0
+def taught(rows: Sequence[Facts]) -> bool:
+    """Whether students learned from soft labels."""
+    return rows[0].get("temperature") is not None
+
+
+def is_gain(over: intervals.Interval) -> bool:
+    """Whether a difference is above 0 by more than its interval, if it has one."""
+    return over.mean > (over.half_width or 0)
+
+
+def judged(over: intervals.Interval, kind: str, unit: str) -> str:
+    """A difference from a kind of real images in words: where its interval holds 0, there is none to speak of."""
+    width, what = over.half_width or 0, "random images" if kind == "random" else kind
     between = "" if over.half_width is None else f" [{over.mean - width:.1f}, {over.mean + width:.1f}]"
     number = f"{over.mean:+.1f}{unit}{between}"
-    if over.mean > width:
+    if is_gain(over):
         return f"{number} over {what}"
     worse = over.mean < -width and over.half_width is not None
     return f"{'worse' if worse else 'no better'} than {what} ({number})"
