@@ -18,12 +18,16 @@ ALL = ("random", "full")  # kinds of real images that nobody chose
 def sentences(results: Facts) -> list[str]:
     """One sentence for each set of an evaluation, then what to doubt in it, then what guessing gives."""
     sets = list(dict.fromkeys(row["set"] for row in results["rows"] if not row.get("baseline")))
-    found = [f"{f'{name}: ' if len(sets) > 1 else ''}{gain([results], name)}" for name in sets]
+    gains = [gain([results], name) for name in sets]
+    if len(sets) > 1:
+        found = [f"{name}: {each}" for name, each in zip(sets, gains, strict=True)]
+    else:
+        found = [each[0].upper() + each[1:] for each in gains]
     return [*found, *doubts(results), *guessing(results)]
 
 
 def gain(evaluations: Sequence[Facts], name: str | None = None) -> str:
-    """What a set's first copy gives over random images, and over the best selection, as a sentence.
+    """What a set's first copy gives over random images, and over the best selection: a sentence, or its end.
 
     Differences are paired by the student's seed, and intervals are those of their means at 95 %: over the students, or
     over the distillations where there are several.
@@ -47,7 +51,7 @@ def gain(evaluations: Sequence[Facts], name: str | None = None) -> str:
         better |= selection is not None and is_gain(overs[selection])
         soft |= taught(own) and not all(taught(real[kind]) for kind in overs)
     if not said:
-        return "Nothing was evaluated."
+        return "nothing was evaluated."
     several, instead = len(said) > 1, " or ".join(filter(None, dict.fromkeys(selections.values())))
     text = "; ".join(f"{architecture}: {words}" if several else words for architecture, words in said.items())
     if instead and not better:
@@ -58,7 +62,7 @@ def gain(evaluations: Sequence[Facts], name: str | None = None) -> str:
     missing = "; no selection such as herding was evaluated beside it" if None in selections.values() else ""
     if not any(row.get("baseline") for row in evaluations[0]["rows"]):
         missing = "; --baselines random herding tells what it gains"
-    return f"{text[0].upper()}{text[1:]} ({'; '.join(about)}){missing}."
+    return f"{text} ({'; '.join(about)}){missing}."
 
 
 def own_rows(results: Facts, name: str | None = None) -> list[Facts]:
