@@ -1,6 +1,8 @@
 """The whole circle over HTTP: teachers by tag, a pool by collection, a distilled set by tag, students on it."""
 
 import json
+import re
+import shlex
 import sys
 
 import datasets
@@ -8,10 +10,12 @@ import numpy as np
 import pytest
 import torch
 from huggingface_hub import DatasetCard, HfApi, ModelCard
+from torchvision import transforms
 
 import hf_dd
 from hf_dd import hub as hub_module
-from hf_dd.config import DataConfig
+from hf_dd.config import DataConfig, DistillConfig
+from hf_dd.config.parsing import parse_config
 from hf_dd.core.resources import resource
 
 QUICK = {
@@ -130,6 +134,44 @@ def test_card_names_every_teacher_by_commit(pushed, collection):
     assert lock["source"] == collection.slug and lock["teachers"] == block["teachers"]
 
 
+def repeated(artefact, folder):
+    """What the command on a set's card makes, in another folder, without its evaluation."""
+    words = shlex.split(artefact.record.command)
+    assert words[:2] == ["hf-dd", "distill"] and artefact.record.command in (artefact.folder / "README.md").read_text()
+    config = parse_config(
+        DistillConfig, [*words[2:], "--output_dir", str(folder), "--eval_students", "0"], command="hf-dd distill"
+    )
+    return hf_dd.distill(config)
+
+
+def test_the_command_on_the_card_names_commits_and_repeats_the_set_to_the_byte(pushed, collection, tmp_path):
+    artefact, repo_id = pushed
+    before = refs(repo_id)
+    words = shlex.split(artefact.record.command)
+    assert not {"--push_to_hub", "--hub_dataset_id", "--hub_tag", "--teacher_pool"} & set(words)
+    start = words.index("--teachers") + 1
+    pins = [f"{pin.repo_id}@{pin.sha}" for pin in hf_dd.teachers.pins.pins_of(collection)]
+    assert words[start : start + len(pins)] == pins
+    again = repeated(artefact, tmp_path / "again")
+    assert again.record.parquet_sha256 == artefact.record.parquet_sha256
+    assert refs(repo_id) == before
+
+
+def test_the_code_on_the_card_gives_normalised_images(pushed):
+    artefact, _ = pushed
+    card = (artefact.folder / "README.md").read_text()
+    names = {}
+    for block in re.findall(r"^```python\n(.*?)^```", card, re.M | re.S):
+        exec(block, names)
+    (line,) = re.findall(r"torchvision it is `(.*?)`", card)
+    exec(line, {"transforms": transforms} | names, again := {})
+    digits = hf_dd.load_data(DataConfig())
+    expected = digits.normalise(names["images"])
+    for images in (names["normalised"], again["normalised"]):
+        torch.testing.assert_close(images, expected, rtol=1e-3, atol=1e-3)  # four digits of mean and std
+    assert names["labels"].tolist() == [label for label in range(10) for _ in range(2)]
+
+
 def test_results_are_in_the_card_for_both_copies(pushed):
     artefact, _ = pushed
     results = json.loads((artefact.folder / "results.json").read_text())
@@ -196,7 +238,7 @@ def test_a_folder_that_holds_no_run_is_left_alone(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["README.md"]
 
 
-def test_data_set_from_the_hub_is_pinned(unique):
+def test_data_set_from_the_hub_is_pinned(unique, tiny_teachers, tmp_path):
     repo_id = unique()
     digits = hf_dd.load_data(DataConfig())
     columns = {
@@ -217,6 +259,15 @@ def test_data_set_from_the_hub_is_pinned(unique):
     assert data.sha == HfApi().dataset_info(repo_id, revision="v1").sha and data.revision == "v1"
     assert data.license == "cc-by-4.0" and data.test is None
     assert len(hf_dd.load_data(DataConfig(dataset=repo_id)).train) == 100
+    quick = {"iterations": 1, "eval_students": 0, "ipc": 1, "eval_teachers": [tiny_teachers.references[2]]}
+    quick |= {"eval_protocol": "soft-label-online"}
+    made = hf_dd.distill(**QUICK | quick | {"dataset": f"{repo_id}@v1"}, output_dir=str(tmp_path / "made"))
+    HfApi().delete_tag(repo_id, tag="v1", repo_type="dataset")
+    words = shlex.split(made.record.command)
+    assert words[words.index("--dataset") + 1] == f"{repo_id}@{data.sha}"
+    teacher = HfApi().model_info("local/digits-mlp-seed0", revision="final")
+    assert words[words.index("--eval_teachers") + 1] == f"{teacher.id}@{teacher.sha}"
+    assert repeated(made, tmp_path / "again").record.parquet_sha256 == made.record.parquet_sha256
 
 
 def test_hub_run_gives_a_command_its_environment(run_python, tmp_path):

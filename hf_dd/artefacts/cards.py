@@ -5,6 +5,7 @@ An imported set was made elsewhere: its card says what the import found out, and
 A record is what `hf_dd.json` holds; the card (README.md) is a function of the record alone.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
@@ -26,7 +27,8 @@ from hf_dd.artefacts.hub_metadata import configuration, render
 from hf_dd.config import IN_MEMORY, TeacherConfig, slug
 from hf_dd.config.base import defaults
 from hf_dd.core.registry import OBJECTIVES, STARTS, origins_in_words
-from hf_dd.core.text import Markdown, code
+from hf_dd.core.text import Markdown, code, number
+from hf_dd.evaluation import verdict
 from hf_dd.teachers.diversity import in_words
 from hf_dd.teachers.teacher import TeacherSpec
 
@@ -69,6 +71,7 @@ class Record:
                 given.append(f"the teacher {code(name)} (weights {code(teacher['sha'][:19])})")
         objects = "was an object" if len(given) == 1 else "were objects"
         in_memory = Markdown(f"{' and '.join(given)} {objects} in memory")
+        values |= {"sentences": verdict.sentences, "mark": verdict.mark}
         results = getattr(self, "results", None) or {}
         plugins = origins_in_words(getattr(self, "plugins", {}) | results.get("plugins", {}))
         return render(card, front, template, record=self, in_memory=in_memory, plugins=plugins, **values)
@@ -215,8 +218,14 @@ class DistilledRecord(SetRecord):
     def alpha(self) -> str:
         """CLoM's weight in words."""
         words = [f"{name} {value}" for name, value in self.guide().items() if name not in ("distance", "alpha")]
-        alpha = self.settings["clom_alpha"]
-        return ", ".join([alpha if isinstance(alpha, str) else f"{alpha:g}", *words])
+        alpha, came_to = self.settings["clom_alpha"], self.run.get("clom_alpha")
+        found = f"{alpha}, which came to {number(came_to)}" if came_to is not None else number(alpha)
+        return ", ".join([found, *words])
+
+    @property
+    def teaching_seconds(self) -> float | None:
+        """What it took to train the teachers, see `teaching_seconds`."""
+        return teaching_seconds(self.teachers)
 
     @property
     def part_of_teachers(self) -> str:
@@ -304,6 +313,14 @@ class ImportedRecord(SetRecord):
             },
         }
         return self.set_card("imported_card.md.jinja", front, self.images, None)
+
+
+def teaching_seconds(teachers: Iterable[dict[str, Any]]) -> float | None:
+    """What it took to train teachers, each training run counted once, to its last epoch here; None if unknown."""
+    runs: dict[str, list[float | None]] = {}
+    for spec in teachers:
+        runs.setdefault(spec["repo_id"].partition("/epoch-")[0], []).append(spec.get("seconds"))
+    return None if any(None in seconds for seconds in runs.values()) else sum(map(max, runs.values()))
 
 
 def plural(count: int, noun: str) -> str:

@@ -23,6 +23,7 @@ from hf_dd.core import files, json_records
 from hf_dd.data.image_data import ImageData
 from hf_dd.distillation.distiller import ARTEFACT_ENTRIES, RUN_ENTRIES, Distillation
 from hf_dd.errors import ConfigError, HubError, RunError, some
+from hf_dd.evaluation import verdict
 from hf_dd.evaluation.intervals import spread
 from hf_dd.importing.import_set import ImportedSet
 from hf_dd.synthetic.distilled_set import DistilledSet, preview, to_dataset, to_rows
@@ -63,10 +64,12 @@ class Artefact:
         return cls(Path(folder), record_of(read_record(Path(folder)), Path(folder) / RECORD))
 
     def __repr__(self) -> str:
-        lines = [f"{self.record.data['name']}: {self.record.summary}, in {self.folder}"]
-        for row in (self.record.results or {}).get("rows", []):
-            accuracy = spread(row["mean"], row["std"], row["n"])
-            lines.append(f"  {row['set']} [{row['copy']}]: {accuracy} (n={row['n']})")
+        results, lines = self.record.results, [f"{self.record.data['name']}: {self.record.summary}, in {self.folder}"]
+        if results:
+            lines += verdict.sentences(results)
+        for row in results["rows"] if results else []:
+            accuracy = spread(row["mean"], row["std"], row["n"]) + verdict.mark(row, results)
+            lines.append(f"  {row['set']} [{row['copy']}] {row['architecture']}: {accuracy} (n={row['n']})")
         return "\n".join(lines)
 
     def load(self, configuration: str | None = None) -> "datasets.Dataset":
@@ -182,6 +185,7 @@ def write_artefact(
     diversity: dict[str, Any] | None = None,
     command: str,
     hardware: str,
+    planning_seconds: float | None = None,
 ) -> Artefact:
     """Write a finished distillation as an artefact folder: parquet, preview, teachers' lock, card, record.
 
@@ -191,7 +195,7 @@ def write_artefact(
     synthetic, decodes = result.synthetic, result.synthetic.factor > 1
     rows = to_dataset(synthetic, None if decodes else soft_labels)
     decoded = decoded_rows(synthetic, soft_labels) if decodes else None
-    image = preview(synthetic.own_space(), synthetic.labels)
+    image = preview(synthetic.own_space(), synthetic.labels, data.class_names)
     lock = pool.lock() if pool else {"source": None, "teachers": []}
     with renewed(folder, ARTEFACT_ENTRIES) if (folder / RECORD).is_file() else contextlib.nullcontext(folder) as place:
         facts = write_images(place, rows, image, decoded)
@@ -219,6 +223,8 @@ def write_artefact(
                 "losses": result.progress.losses,
                 "hardware": hardware,
                 "bytes_exchanged": result.bytes_exchanged,
+                **({"clom_alpha": result.outcome["clom_alpha"]} if "clom_alpha" in result.outcome else {}),
+                **({} if planning_seconds is None else {"planning_seconds": round(planning_seconds, 2)}),
             },
             **facts,
             command=command,
@@ -251,7 +257,7 @@ def write_imported(
     foreign = imported.foreign
     rows = to_rows(imported.pixel_values, imported.labels, data.class_names, imported.soft_labels)
     with renewed(folder, RUN_ENTRIES) as place:
-        facts = write_images(place, rows, preview(imported.pixel_values, imported.labels))
+        facts = write_images(place, rows, preview(imported.pixel_values, imported.labels, data.class_names))
         record = ImportedRecord(
             name=name,
             data=provenance.data_record(data),

@@ -42,6 +42,7 @@ class RowFacts(TypedDict):
     soft_label_bytes: NotRequired[int]
     temperature: NotRequired[float | None]
     taught_by: NotRequired[list[str]]
+    losses: NotRequired[list[float]]
 
 
 class ProtocolFacts(TypedDict):
@@ -75,6 +76,8 @@ class ResultFacts(TypedDict):
     hardware: str
     scores: NotRequired[list[ScoreFacts]]
     teachers: NotRequired[list[Annotated[dict[str, Any], TeacherSpec]]]
+    majority: NotRequired[float]
+    chance: NotRequired[float]
 
 
 class DistillationFacts(TypedDict):
@@ -90,12 +93,14 @@ class DistillationFacts(TypedDict):
 
 
 class RunFacts(TypedDict):
-    """How a distillation went."""
+    """How a distillation went: `clom_alpha` is what 'auto' came to, `planning_seconds` what its plan took, if any."""
 
     iterations: int
     seconds: float
     hardware: str
     losses: dict[str, float]
+    clom_alpha: NotRequired[float]
+    planning_seconds: NotRequired[float]
 
 
 class ExpertFacts(TypedDict):

@@ -8,7 +8,7 @@ from huggingface_hub import EvalResultEntry, eval_result_entries_to_yaml
 
 from hf_dd.config import slug
 from hf_dd.core.resources import resource
-from hf_dd.core.text import Markdown, code, markdown, verbatim
+from hf_dd.core.text import Markdown, code, duration, markdown, number, verbatim
 from hf_dd.errors import RunError
 
 
@@ -62,13 +62,13 @@ def storage_of(row: dict[str, Any]) -> str:
 def render(card: type, front: Any, template: str, **values: Any) -> str:
     """Fill a template of cards/ with front matter and values; `section(NAME)` in it is another one, filled alike.
 
-    Every value is shown as `core.text.markdown` has it; `code` and `verbatim` are filters. Raises RunError for values
-    that can't be shown so, as those of a record that isn't ours.
+    Every text is shown as `core.text.markdown` has it, every number as `number` has it; `code`, `verbatim`, `number`
+    and `duration` are filters. Raises RunError for what can't be shown so, as in a record that isn't ours.
     """
     environment = jinja2.Environment(
-        finalize=lambda value: markdown(value) if isinstance(value, str) or has_text(value) else value
+        finalize=lambda value: markdown(value) if isinstance(value, str) or has_text(value) else number(value)
     )
-    environment.filters |= {"code": code, "verbatim": verbatim}
+    environment.filters |= {"code": code, "verbatim": verbatim, "number": number, "duration": duration}
 
     def section(name: str) -> Markdown:
         return Markdown(environment.from_string(resource("cards", name).read_text()).render(**values))

@@ -8,13 +8,17 @@ import platform
 import shlex
 import subprocess
 from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from typing import Any
 
-from hf_dd.config import IN_MEMORY
+from hf_dd import hub
+from hf_dd.config import IN_MEMORY, TeacherConfig
 from hf_dd.config.base import default_of
 from hf_dd.core.registry import ADAPTERS, NETWORKS, OBJECTIVES, STARTS, origins
 from hf_dd.core.resources import PACKAGE
 from hf_dd.data.image_data import ImageData
+from hf_dd.evaluation.students import names_network
+from hf_dd.teachers.pool import TeacherPool
 
 LIBRARIES = ("hf-dd", "torch", "accelerate", "datasets", "huggingface_hub", "transformers", "timm", "evaluate")
 
@@ -69,10 +73,35 @@ def plugins(settings: Mapping[str, Any], teachers: Iterable[Mapping[str, Any]]) 
     return origins(named)
 
 
-def command_line(command: str, config: Any, processes: int = 1) -> str:
+def pinned(config: Any, data: ImageData, pool: TeacherPool | None = None) -> dict[str, Any]:
+    """The options of a run that name what may move, with names that can't: the data set and teachers at their commits.
+
+    Teachers that were found by tags or in a pool are named themselves. Local folders stay as they were given, but for
+    that of the output, which is nobody else's. An expert has no name but its repository's, whose tags are its epochs.
+    """
+    pins: dict[str, Any] = {"output_dir": None} | ({"dataset": f"{data.repo_id}@{data.sha}"} if data.sha else {})
+    given = getattr(config, "teachers", [])
+    if pool and not given:
+        pins |= {"teacher_tags": [], "teacher_pool": None, "teacher_revision": TeacherConfig.teacher_revision}
+    if pool:
+        same = zip(given or pool.specs, pool.specs, strict=True)
+        pins["teachers"] = [name if given and spec.local else spec.reference for name, spec in same]
+    for option in ("eval_teachers", "eval_architectures"):
+        pins[option] = [name if names_network(name) else at_commit(name) for name in getattr(config, option, [])]
+    return pins
+
+
+def at_commit(reference: str) -> str:
+    """A teacher's reference at its commit; a local folder as it is."""
+    place = hub.find(reference)
+    return reference if place is None or place.local else place.pin.reference
+
+
+def command_line(command: str, config: Any, processes: int = 1, pins: Mapping[str, Any] = MappingProxyType({})) -> str:
     """The command that repeats a run: every option that isn't its default, whatever recipe or code it came from.
 
-    "" where there is none, as what was given in memory has no name that a command could give.
+    It pushes, logs and overwrites nothing. `pins` are values of options to be given instead, see `pinned`. "" where
+    there is none, as what was given in memory has no name that a command could give.
     """
     if any(name.startswith(IN_MEMORY) for name in [config.dataset or "", *getattr(config, "teachers", [])]):
         return ""
@@ -80,7 +109,7 @@ def command_line(command: str, config: Any, processes: int = 1) -> str:
     if processes > 1:
         words = ["accelerate", "launch", "--multi_gpu", "--num_processes", str(processes), "-m", "hf_dd", command]
     for option in dataclasses.fields(config):
-        value = getattr(config, option.name)
+        value = pins.get(option.name, getattr(config, option.name))
         if value != default_of(option) and option.metadata["role"] != "once":
             words += [f"--{option.name}", *map(str, value if isinstance(value, list) else [value])]
     return shlex.join(words)

@@ -9,6 +9,7 @@ from hf_dd.config.in_memory import reference_of
 data = functools.partial(option, group="data", role="data")
 budget = functools.partial(option, group="budget")
 place = functools.partial(option, group="output and Hub", role="place")
+once = functools.partial(option, group="output and Hub", role="once")
 
 
 @dataclass
@@ -52,8 +53,8 @@ class RunConfig(DataConfig):
     overwrite_output_dir: bool = place(False, "Replace an earlier run there once the new one is whole.", role="once")
     seed: int = budget(0, "Seed of every random draw.")
     mixed_precision: str = budget("no", "Autocast of the networks' forward passes.", choices=("no", "bf16"))
-    push_to_hub: bool = place(False, "Push the result to the Hub when it is done.")
-    hub_private_repo: bool = place(False, "Create the repository as a private one.")
+    push_to_hub: bool = once(False, "Push the result to the Hub when it is done.")
+    hub_private_repo: bool = once(False, "Create the repository as a private one.")
 
 
 @dataclass

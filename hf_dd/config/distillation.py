@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from hf_dd.config.base import Options, option, parse_key_values, slug
-from hf_dd.config.data import RunConfig, budget, place
+from hf_dd.config.data import RunConfig, budget, once, place
 from hf_dd.config.evaluation import EvaluationConfig
 from hf_dd.config.teachers import NEEDS_TEACHERS, TeacherConfig
 from hf_dd.core.registry import NETWORKS, OBJECTIVES, STARTS
@@ -84,10 +84,10 @@ class DistillConfig(RunConfig, TeacherConfig, EvaluationConfig):
     )
     dtype: str = budget("float32", "Type of the synthetic images and of all networks.", choices=("float32", "float64"))
     compile: bool = budget(False, "torch.compile the networks, in runs of 1,000 iterations and more.")
-    profile: bool = place(
+    profile: bool = once(
         False, "Write a torch profiler trace of three steps into the run's folder, and print the costliest operations."
     )
-    report_to: list[str] = place([], "Trackers of the losses.", choices=("tensorboard", "trackio"))
+    report_to: list[str] = once([], "Trackers of the losses.", choices=("tensorboard", "trackio"))
     logging_steps: int = place(10, "Iterations between two log lines.", at_least=1)
     save_steps: int = place(500, "Iterations between two checkpoints.", at_least=1)
     save_total_limit: int = place(2, "Checkpoints to keep.", at_least=1)
@@ -104,10 +104,10 @@ class DistillConfig(RunConfig, TeacherConfig, EvaluationConfig):
     resume_from_checkpoint: str | None = place(
         None, "A checkpoint folder, or 'latest' for the newest of --output_dir.", role="once"
     )
-    hub_dataset_id: str | None = place(None, "Hub id of the distilled set; named after the run if not given.")
-    hub_revision: str | None = place(None, "Branch to push to; main if not given.")
-    hub_tag: str | None = place(None, "Tag of the pushed commit; the next free of v1, v2, … if not given.")
-    create_pr: bool = place(False, "Push as a pull request.")
+    hub_dataset_id: str | None = once(None, "Hub id of the distilled set; named after the run if not given.")
+    hub_revision: str | None = once(None, "Branch to push to; main if not given.")
+    hub_tag: str | None = once(None, "Tag of the pushed commit; the next free of v1, v2, … if not given.")
+    create_pr: bool = once(False, "Push as a pull request.")
 
     def __post_init__(self) -> None:
         if self.minutes is None:  # else the plan chooses
@@ -153,10 +153,10 @@ class StudyConfig(Options):
     )
     seeds: list[int] = option([], "Seeds of the distillations, one of each cell per seed; the recipe's if not given.")
     output_dir: str | None = place(None, "Folder of the study; named after it if not given.")
-    push_to_hub: bool = place(False, "Push the report, and what made it, to the Hub as a data set.")
-    hub_dataset_id: str | None = place(None, "Hub id of the report; named after the folder if not given.")
-    hub_tag: str | None = place(None, "Tag of the commit; the next free of v1, v2, … if not given.")
-    hub_private_repo: bool = place(False, "Create the repository as a private one.")
+    push_to_hub: bool = once(False, "Push the report, and what made it, to the Hub as a data set.")
+    hub_dataset_id: str | None = once(None, "Hub id of the report; named after the folder if not given.")
+    hub_tag: str | None = once(None, "Tag of the commit; the next free of v1, v2, … if not given.")
+    hub_private_repo: bool = once(False, "Create the repository as a private one.")
 
     def contradictions(self) -> Iterator[str]:
         """As of all options."""

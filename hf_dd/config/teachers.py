@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from hf_dd.config.base import named, option, parse_key_values, require_weights
-from hf_dd.config.data import RunConfig, TrustConfig, budget, place
+from hf_dd.config.data import RunConfig, TrustConfig, budget, once, place
 from hf_dd.core.registry import NETWORKS
 from hf_dd.core.strategies import parse_strategy
 
@@ -59,7 +59,7 @@ class PretrainConfig(RunConfig):
         grammar=parse_strategy,
     )
     compile: bool = budget(False, "torch.compile the network, in trainings of 1,000 steps and more.", role="effort")
-    hub_namespace: str | None = place(None, "User or organisation that owns the teacher repos; the token's user else.")
+    hub_namespace: str | None = once(None, "User or organisation that owns the teacher repos; the token's user else.")
 
     def contradictions(self) -> Iterator[str]:
         """As of all options."""

@@ -1,5 +1,6 @@
 """Text of others in Markdown: what a class or a teacher is called is shown as it is, and does nothing else."""
 
+import math
 import re
 from typing import Any
 
@@ -15,6 +16,24 @@ class Markdown(str):
 def markdown(value: Any) -> str:
     """A value in a line or a table's cell of Markdown: on one line, and without a meaning of its own there."""
     return value if isinstance(value, Markdown) else LIVE.sub(r"\\\1", plain(str(value)))
+
+
+def number(value: Any) -> str:
+    """A number, or a list of numbers, with as many digits as are worth reading: four, or all before the point."""
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(number, value))}]"
+    if not isinstance(value, float):
+        return str(value)
+    return f"{value:,.0f}" if 10_000 <= abs(value) < math.inf else f"{value:.4g}"
+
+
+def duration(seconds: float) -> str:
+    """How long something took: `0.3 s`, `147 s`, `12 min`, `5.2 h`."""
+    if seconds < 10:
+        return f"{seconds:.1f} s" if seconds >= 0.05 else "less than 0.1 s"
+    if seconds < 600:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
 def code(value: Any) -> Markdown:

@@ -47,7 +47,9 @@ def save_checkpoint(folder: Path, learned: Learned, progress: Progress, identity
         save_file(learned.tensors(), unfinished / TENSORS)
         facts = {"identity": identity, "tensors_sha256": files.digest_of(unfinished / TENSORS)}
         files.write_json(unfinished / STATE, asdict(progress) | facts)
-        preview(learned.synthetic.own_space(), learned.synthetic.labels).save(unfinished / "preview.png")
+        preview(learned.synthetic.own_space(), learned.synthetic.labels, learned.synthetic.class_names).save(
+            unfinished / "preview.png"
+        )
     for old in checkpoints(folder)[:-limit]:
         files.remove(old)
 

@@ -21,7 +21,7 @@ from hf_dd.data.image_data import ImageData
 from hf_dd.data.sources import labelling
 from hf_dd.data.validation import rest_of, validation_of
 from hf_dd.errors import DataError
-from hf_dd.evaluation import intervals
+from hf_dd.evaluation import intervals, learning
 from hf_dd.evaluation.candidates import Candidate, score_file
 from hf_dd.evaluation.protocols import Protocol
 from hf_dd.evaluation.results import Results, Row
@@ -33,6 +33,8 @@ from hf_dd.training.side_by_side import fit_side_by_side
 from hf_dd.training.targets import StoredTargets, Targets, TaughtTargets
 
 logger = logging.getLogger(__name__)
+
+Scored = tuple[float, float, list[float]]  # a student's accuracy in [0, 1], its seconds, its losses by `learning`
 
 
 class Job(NamedTuple):
@@ -151,7 +153,15 @@ class Evaluation:
         ]
         rows = self.rows(self.choose(choices), students)
         taught_by = tuple(asdict(teacher.spec) | {"bytes": teacher.bytes} for teacher in self.teachers or ())
-        return Results(self.protocol, tuple(rows), hardware(self.accelerator), teachers=taught_by)
+        counts = torch.bincount(self.data.test.labels)
+        return Results(
+            self.protocol,
+            tuple(rows),
+            hardware(self.accelerator),
+            teachers=taught_by,
+            majority=100 * counts.max().item() / len(self.data.test),
+            chance=100 / self.data.num_classes,
+        )
 
     def targets(self, candidate: Candidate, protocol: Protocol) -> Targets:
         """What the protocol compares the logits of students on a candidate with, on the data's device.
@@ -244,10 +254,11 @@ class Evaluation:
             self._rows[*job.key, students] = job.candidate, row
         return [self._rows[*job.key, students][1] for job in jobs]
 
-    def row(self, job: Job, scored: Sequence[tuple[float, float]]) -> Row:
-        """The row of a job's students: their accuracies in [0, 1], and seconds."""
+    def row(self, job: Job, scored: Sequence[Scored]) -> Row:
+        """The row of a job's students."""
         candidate, architecture, protocol = job
-        scores = tuple(100 * score for score, _ in scored)
+        scores = tuple(100 * score for score, *_ in scored)
+        losses = [of_student for *_, of_student in scored]
         interval = intervals.of_mean(scores)
         has_own = protocol.optimizer == "sgd" and candidate.learning_rate is not None
         return Row(
@@ -262,18 +273,19 @@ class Evaluation:
             protocol=str(protocol),
             learning_rate=protocol.learning_rate,
             epochs=protocol.epochs,
-            seconds=sum(seconds for _, seconds in scored),
+            seconds=sum(seconds for _, seconds, _ in scored),
             ipc=candidate.ipc if isinstance(candidate.ipc, int) else ipc_in_words(candidate.ipc),
             bytes=candidate.bytes,
             own_learning_rate=has_own and protocol.learning_rate == candidate.learning_rate,
             baseline=candidate.baseline,
             backbone=self.students(architecture).backbone,
             soft_label_bytes=candidate.soft_label_bytes,
+            losses=tuple(map(statistics.fmean, zip(*losses, strict=True))) if all(losses) else (),
             **self.teaching(candidate, protocol),
         )
 
-    def accuracies(self, job: Job, students: Sequence[int], data: ImageData) -> dict[int, tuple[float, float]]:
-        """For each student its accuracy on the test split of `data`, in [0, 1], and its share of the seconds.
+    def accuracies(self, job: Job, students: Sequence[int], data: ImageData) -> dict[int, Scored]:
+        """For each student its accuracy on the test split of `data`, its share of the seconds, and its losses.
 
         They are remembered, each as soon as it is there: what was interrupted goes on. On a GPU students train side by
         side, unless under autocast; on a CPU one after another, which is faster there (`scripts/benchmark.py --work
@@ -303,7 +315,7 @@ class Evaluation:
                 cache.keep(score_file(identities[student]), scored)
         return {student: tuple(scored) for student, scored in known.items()}
 
-    def train(self, job: Job, students: Sequence[int], data: ImageData) -> dict[int, tuple[float, float]]:
+    def train(self, job: Job, students: Sequence[int], data: ImageData) -> dict[int, Scored]:
         """Train students, side by side where there are several, and test them; see `accuracies`."""
         candidate, architecture, protocol = job
         started, device = time.perf_counter(), self.accelerator.device
@@ -317,11 +329,11 @@ class Evaluation:
         phase, autocast = Phase(who, protocol.epochs, "epochs", **amount), self.accelerator.autocast
         shared = {"purpose": "student", "prepare": kind.prepare, "tell": phase.update}
         if len(students) > 1:
-            fit_side_by_side(learners, images, labels, protocol.recipe(), seeds=seeds, **shared)
+            losses = fit_side_by_side(learners, images, labels, protocol.recipe(), seeds=seeds, **shared)
         else:
             own = {"seed": seeds[0], "autocast": autocast, "compile": self.compile and kind.backbone is None}
-            for _ in fit(*learners, *images, *labels, protocol.recipe(), **own, **shared):
-                pass
+            epochs = fit(*learners, *images, *labels, protocol.recipe(), **own, **shared)
+            losses = torch.stack([epoch.total_loss / epoch.images for epoch in epochs])[None]  # read below, not here
         tested = kind.inputs(data.test.images, keep=True)
         scores = []
         for network in learners:
@@ -329,12 +341,14 @@ class Evaluation:
             scores.append(accuracy(predictions, data.test.labels))
         phase.close()
         seconds = since(started) / len(students)
+        curves = [learning.stretches(of_student) for of_student in losses]
         for student, score in zip(students, scores, strict=True):
             logger.info(
                 "%s [%s] %s student %d: %.2f %% in %.0f s",
                 *(candidate.name, candidate.copy, architecture, student, 100 * score, seconds),
             )
-        return {student: (score, seconds) for student, score in zip(students, scores, strict=True)}
+        done = zip(students, scores, curves, strict=True)
+        return {student: (score, seconds, of_student) for student, score, of_student in done}
 
 
 def hardware(accelerator: Accelerator) -> str:

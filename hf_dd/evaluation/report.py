@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hf_dd.core import files
-from hf_dd.core.text import markdown
+from hf_dd.core.text import duration, markdown
 from hf_dd.errors import ConfigError
-from hf_dd.evaluation import intervals
+from hf_dd.evaluation import intervals, verdict
 from hf_dd.evaluation.results import Results, Row
 from hf_dd.teachers.teacher import TeacherSpec
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def comparison(results: Results, about: dict[str, dict[str, Any]]) -> str:
-    """Several sets beside each other, in markdown: accuracies, intervals, sizes, and differences from the first set.
+    """Several sets beside each other, in markdown: what they give, accuracies, sizes, differences from the first set.
 
     Args:
         results: of all sets; a difference is paired by the student's seed.
@@ -27,13 +27,18 @@ def comparison(results: Results, about: dict[str, dict[str, Any]]) -> str:
     columns = list(dict.fromkeys(key for facts in about.values() for key in facts))
     head = ["set", "copy", "student", "accuracy (%)", "95 % interval", "n", "against the first"]
     head += ["epochs", "rate", "ipc", "bytes"]
-    rows = []
+    rows, facts = [], results.as_dict()
     for index, row in enumerate(results.rows):
         first = next(i for i, other in enumerate(results.rows) if other.architecture == row.architecture)
-        cells = [row.set, row.copy, row.architecture, row.accuracy, intervals.between(row.mean, row.half_width), row.n]
+        accuracy = row.accuracy + verdict.mark(facts["rows"][index], facts)
+        cells = [row.set, row.copy, row.architecture, accuracy, intervals.between(row.mean, row.half_width), row.n]
         cells += [None if index == first else results.difference(index, first), row.epochs]
         cells += [f"{row.learning_rate:g}{' (own)' if row.own_learning_rate else ''}", row.ipc, row.storage]
         rows.append(cells + [about.get(row.set, {}).get(key) for key in columns])
+    if results.majority is not None:
+        blank = [None] * (len(head) - 4 + len(columns))
+        rows.append([verdict.COMMONEST, None, None, f"{results.majority:.2f}", *blank])
+    found = [f"- {markdown(sentence)}" for sentence in verdict.sentences(facts)]
     note = (
         f"Protocol {markdown(results.protocol)}, last epoch, on {markdown(results.hardware)}. Accuracy: mean ± "
         "standard deviation over n students; intervals are those of means, at 95 % (Student's t). A set's own rate "
@@ -42,7 +47,7 @@ def comparison(results: Results, about: dict[str, dict[str, Any]]) -> str:
     )
     several = [matrix(results)] if len(results.architectures) > 1 else []
     scored = [scores(results)] if results.scores else []
-    return "\n\n".join([table(head + columns, rows), *several, *scored, note]) + "\n"
+    return "\n\n".join(["\n".join(found), table(head + columns, rows), *several, *scored, note]) + "\n"
 
 
 def taught(results: Results) -> str:
@@ -66,7 +71,11 @@ def scores(results: Results) -> str:
 
 def matrix(results: Results) -> str:
     """Sets against architectures, in markdown."""
-    found = {(row.set, row.copy, row.architecture): row.accuracy for row in results.rows}
+    facts = results.as_dict()
+    found = {
+        (row.set, row.copy, row.architecture): row.accuracy + verdict.mark(each, facts)
+        for row, each in zip(results.rows, facts["rows"], strict=True)
+    }
     sets = dict.fromkeys((row.set, row.copy) for row in results.rows)
     rows = [[*each, *(found[*each, architecture] for architecture in results.architectures)] for each in sets]
     return table(["set", "copy", *results.architectures], rows)
@@ -85,7 +94,7 @@ def teacher_table(specs: Sequence[TeacherSpec], used_in: Mapping[str, Sequence[s
     for spec in specs:
         library = "" if spec.library == "hf_dd" else f" ({spec.library})"
         accuracy = None if spec.accuracy is None else f"{100 * spec.accuracy:.2f} %"
-        seconds = None if spec.seconds is None else f"{spec.seconds:.0f} s"
+        seconds = None if spec.seconds is None else duration(spec.seconds)
         row = [spec.repo_id, spec.revision, spec.sha, f"{spec.architecture}{library}", spec.seed, spec.epoch]
         row += [spec.dataset, accuracy, seconds]
         rows.append([*row, ", ".join(used_in[spec.sha])] if used_in else row)

@@ -3,7 +3,7 @@
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from hf_dd.evaluation import intervals
+from hf_dd.evaluation import intervals, verdict
 from hf_dd.evaluation.protocols import Protocol
 
 
@@ -28,6 +28,7 @@ class Row:
         soft_label_bytes: of the soft labels that are stored with the set, used or not.
         temperature: of the soft labels that the students learned from; None for hard labels.
         taught_by: commits (or digests) of the teachers whose labels they are, where that is known.
+        losses: that the students were trained by, see `learning.stretches`; the mean over them, or nothing.
     """
 
     set: str
@@ -50,6 +51,7 @@ class Row:
     soft_label_bytes: int = 0
     temperature: float | None = None
     taught_by: tuple[str, ...] = ()
+    losses: tuple[float, ...] = ()
 
     @property
     def accuracy(self) -> str:
@@ -110,6 +112,8 @@ class Results:
         teachers: that taught the students online: their `TeacherSpec`s as mappings, each with the `bytes` of its
             weights in float32, which are no part of any set.
         plugins: whose a protocol or architecture is that isn't hf_dd's own, see `core.registry.origins`.
+        majority: percent of the test split that are of its commonest class.
+        chance: percent that are right where each class is guessed as often.
     """
 
     protocol: Protocol
@@ -118,9 +122,11 @@ class Results:
     scores: tuple[Score, ...] = ()
     teachers: tuple[dict[str, Any], ...] = ()
     plugins: dict[str, dict[str, str]] = field(default_factory=dict)
+    majority: float | None = None
+    chance: float | None = None
 
     def as_dict(self) -> dict:
-        """JSON-able values: `protocol`, `rows`, `hardware`, `scores`, `teachers`, `plugins` if any."""
+        """JSON-able values: `protocol`, `rows`, `hardware`, `scores`, `teachers`, and the others that there are."""
         return {
             "protocol": asdict(self.protocol),
             "rows": [asdict(row) for row in self.rows],
@@ -128,6 +134,7 @@ class Results:
             "scores": [asdict(score) for score in self.scores],
             "teachers": list(self.teachers),
             **({"plugins": self.plugins} if self.plugins else {}),
+            **({} if self.majority is None else {"majority": self.majority, "chance": self.chance}),
         }
 
     @property
@@ -140,5 +147,7 @@ class Results:
         return intervals.of_difference(self.rows[first].scores, self.rows[second].scores)
 
     def __repr__(self) -> str:
+        facts = self.as_dict()
         head = f"Results under {self.protocol}, on {self.hardware}"
-        return "\n".join([head, *(f"  {line}" for line in (*self.rows, *self.scores))])
+        rows = [f"{row}{verdict.mark(each, facts)}" for row, each in zip(self.rows, facts["rows"], strict=True)]
+        return "\n".join([*verdict.sentences(facts), head, *(f"  {line}" for line in (*rows, *self.scores))])

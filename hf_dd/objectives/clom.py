@@ -147,6 +147,7 @@ def real_class_sums(step: Step, teacher: Teacher, drawn: Sequence[Tensor]) -> Te
     return step.sum_over_ranks(sums)
 
 
+LARGEST_ALPHA = 1e30  # above, CLoM had no gradient
 DISTANCES = {"ce": ClassificationDistance, "cos": CosineDistance}
 
 
@@ -234,13 +235,28 @@ class Guided:
         for index, of_term in enumerate((own, guide)):
             squares = [step.sum_over_ranks(gradient).square().sum() for gradient in of_term[: len(images)]]
             self.largest[index] = torch.maximum(self.largest[index], torch.stack(squares).sum().sqrt())
-        alpha = self.balance * self.largest[0] / self.largest[1].clamp_min(torch.finfo(self.largest.dtype).tiny)
+        alpha = self.balance_of_terms()
         carrier = sum(
             zero_with_gradient(parameter, first + alpha * second)
             for parameter, first, second in zip(learned, own, guide, strict=True)
         )
         values = {name: value.detach() for name, value in losses.items()}
         return values | {"clom": (alpha * term).detach() + carrier}
+
+    def balance_of_terms(self) -> Tensor:
+        """α where it is 'auto', by the largest norms so far."""
+        return self.balance * self.largest[0] / self.largest[1].clamp_min(torch.finfo(self.largest.dtype).tiny)
+
+    def outcome(self) -> dict[str, Any]:
+        """The objective's, and where α is 'auto' what it came to: that of the last step, by the largest norms of all.
+
+        Not given where a term never had a gradient.
+        """
+        found = self.objective.outcome()
+        if self.alpha != "auto":
+            return found
+        alpha = float(self.balance_of_terms())
+        return found | ({"clom_alpha": alpha} if 0 < alpha < LARGEST_ALPHA else {})
 
     def buffers(self) -> dict[str, Tensor]:
         """The objective's, and where α is 'auto' the largest norms of both gradients."""

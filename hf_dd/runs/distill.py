@@ -13,7 +13,7 @@ from accelerate import Accelerator
 from hf_dd import hub
 from hf_dd.artefacts import distilled_folder, teacher_folder
 from hf_dd.artefacts.distilled_folder import Artefact
-from hf_dd.artefacts.provenance import command_line
+from hf_dd.artefacts.provenance import command_line, pinned
 from hf_dd.artefacts.rows import training_images
 from hf_dd.config import DataConfig, DistillConfig, EvaluationConfig, InMemory, PretrainConfig
 from hf_dd.config.base import part, shown
@@ -102,6 +102,7 @@ def _distill(
         require_labels(config, protocol, pool, data.class_names)
         for architecture in config.eval_architectures:
             students_of(architecture, protocol, data)
+    pins = pinned(config, data, pool)
     if planning is None:  # only now: a slip costs no earlier run that was to be overwritten
         held.enter_context(prepared(config, folder))
     plain = {key: value if isinstance(value, (int, float)) else str(value) for key, value in vars(config).items()}
@@ -125,7 +126,7 @@ def _distill(
             soft_labels,
             experts=experts.lock() if experts else [],
             diversity=diversity.measure(pool, data, accelerator.device) if pool and len(pool) > 1 else None,
-            command=command_line("distill", config, accelerator.num_processes),
+            command=command_line("distill", config, accelerator.num_processes, pins),
             hardware=hardware(accelerator),
         )
     accelerator.wait_for_everyone()

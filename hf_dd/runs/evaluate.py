@@ -14,7 +14,7 @@ from hf_dd.core import files
 from hf_dd.core.processes import by_main_process, new_accelerator
 from hf_dd.core.registry import NETWORKS, PROTOCOLS, origins
 from hf_dd.data.image_data import load_data, of_each_class
-from hf_dd.errors import ConfigError, DataError
+from hf_dd.errors import ConfigError, DataError, RunError
 from hf_dd.evaluation import report
 from hf_dd.evaluation import scores as scoring
 from hf_dd.evaluation.candidates import Candidate, baseline
@@ -32,8 +32,9 @@ logger = logging.getLogger(__name__)
 def evaluate(config: EvaluateConfig | None = None, **options: Any) -> Results:
     """Train students on distilled sets and on real images of the same ipc; returns and writes the results.
 
-    `results.json` goes into `output_dir`; without one, a single local set gets it into its own folder, its record and
-    its card, and with several architectures a plot of them as `results.png` (where matplotlib is installed).
+    `results.json` goes into `output_dir`; without one, a single local set gets it into its own folder. The record and
+    the card of that set, or of each of several local ones, are completed, with several architectures by a plot of them
+    as `results.png` (where matplotlib is installed).
     """
     config = EvaluateConfig.over(config, options)
     results, _ = evaluate_sets(config)
@@ -44,8 +45,8 @@ def evaluate(config: EvaluateConfig | None = None, **options: Any) -> Results:
 def compare(config: EvaluateConfig | None = None, **options: Any) -> Path:
     """Evaluate several sets under one protocol with the same students, and write how they differ; returns the folder.
 
-    It holds `comparison.md` (accuracies, intervals, paired differences from the first, bytes, teachers),
-    `comparison.png` and `results.json`.
+    It holds `comparison.md` (what each gives, accuracies, intervals, paired differences from the first, bytes,
+    teachers), `comparison.png` and `results.json`. The cards of local sets are completed, as by `evaluate`.
     """
     config = EvaluateConfig.over(config, options)
     folder = Path(config.output_dir or "outputs/comparison")
@@ -63,6 +64,7 @@ def compare(config: EvaluateConfig | None = None, **options: Any) -> Path:
         report.plot(results, folder / "comparison.png")
 
     by_main_process(write)
+    by_main_process(lambda: complete_each(config, results))
     return folder
 
 
@@ -137,17 +139,59 @@ def source_of(config: EvaluateConfig, record: dict[str, Any]) -> DataConfig:
 
 
 def keep_results(config: EvaluateConfig, results: Results) -> None:
-    """Write results.json, and complete a local set's card where the evaluation was of that set alone."""
-    single = config.sets[0] if len(config.sets) == 1 and Path(config.sets[0]).is_dir() else None
+    """Write results.json, unless the evaluation was of a single local set, and complete the cards of local sets."""
+    single = config.sets[0] if len(config.sets) == 1 else None
     if single and config.output_dir is None and (Path(single) / records.RECORD).is_file():
-        plotted = len(results.architectures) > 1 and report.can_plot()
-        plot = functools.partial(report.plot, results) if plotted else None
-        with files.claimed(Path(single), ".eval_results"):
-            Artefact.open(single).with_results(results.as_dict(), plot)
+        complete(single, results)
         return
     folder = Path(config.output_dir or f"outputs/evaluate-{'-'.join(map(slug, config.sets))}")
     with files.claimed(folder):
         write_results(folder, results)
+    if not single:
+        complete_each(config, results)
+
+
+def complete_each(config: EvaluateConfig, results: Results) -> None:
+    """Put the results of each of several local sets into its own record and card, with those of its real images.
+
+    What can't be written is warned of: all results are in the evaluation's own folder.
+    """
+    done = set()
+    for place, folder in enumerate(config.sets):
+        if not (Path(folder) / records.RECORD).is_file() or Path(folder).resolve() in done:
+            continue
+        done.add(Path(folder).resolve())
+        try:
+            if (own := of_set(config, results, place)).rows:
+                complete(folder, own)
+        except RunError as error:
+            logger.warning("The card of %s isn't completed: %s", folder, error)
+
+
+def complete(folder: str, results: Results) -> None:
+    """Put a local set's results into its record and its card."""
+    plotted = len(results.architectures) > 1 and report.can_plot()
+    plot = functools.partial(report.plot, results) if plotted else None
+    with files.claimed(Path(folder), ".eval_results"):
+        Artefact.open(folder).with_results(results.as_dict(), plot)
+
+
+def of_set(config: EvaluateConfig, results: Results, place: int) -> Results:
+    """Of the results of several sets those of one, by its place among them, and of the real images of its ipc."""
+    copies, names = len(config.eval_copies), len(set(config.scores))
+    each = len(results.rows) // len(
+        config.eval_architectures
+    )  # rows of an architecture: the sets' copies, then others
+    own = [index for index in range(len(results.rows)) if copies and index % each // copies == place]
+    ipcs = {results.rows[index].ipc for index in own}
+    rows = [
+        row
+        for index, row in enumerate(results.rows)
+        if index in own or row.baseline == "full" or (row.baseline and row.ipc in ipcs)
+    ]
+    places = [index // names % (len(config.sets) * copies) // copies for index in range(len(results.scores))]
+    scores = [score for score, of in zip(results.scores, places, strict=True) if of == place]
+    return dataclasses.replace(results, rows=tuple(rows if own else ()), scores=tuple(scores))
 
 
 def write_results(folder: Path, results: Results) -> None:

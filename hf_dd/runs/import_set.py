@@ -5,7 +5,7 @@ from typing import Any
 
 from hf_dd.artefacts import distilled_folder
 from hf_dd.artefacts.distilled_folder import Artefact
-from hf_dd.artefacts.provenance import command_line
+from hf_dd.artefacts.provenance import command_line, pinned
 from hf_dd.config import ImportConfig
 from hf_dd.core import files
 from hf_dd.core.processes import by_main_process, holding, new_accelerator
@@ -30,11 +30,13 @@ def import_set(config: ImportConfig | None = None, **options: Any) -> Artefact:
     imported = import_foreign(foreign, data, config, accelerator.device)
     accelerator.wait_for_everyone()  # all have seen the folder as it was, and the set as it is
 
+    pins = pinned(config, data) | ({"foreign_set": foreign.pin} if foreign.pin else {})
+
     def write() -> None:
         with files.claimed(folder):
             require_free(folder, config.overwrite_output_dir)  # still
             distilled_folder.write_imported(
-                folder, config.run_name, imported, data, config, command=command_line("import", config)
+                folder, config.run_name, imported, data, config, command=command_line("import", config, pins=pins)
             )
 
     by_main_process(write)

@@ -11,7 +11,7 @@ from accelerate import Accelerator
 
 from hf_dd import hub
 from hf_dd.artefacts import teacher_folder
-from hf_dd.artefacts.provenance import command_line
+from hf_dd.artefacts.provenance import command_line, pinned
 from hf_dd.artefacts.records import RECORD, read_record
 from hf_dd.config import PretrainConfig
 from hf_dd.config.base import values
@@ -134,7 +134,7 @@ def train(
                 snapshot,
                 data,
                 training,
-                command=command_line("pretrain", config, accelerator.num_processes),
+                command=command_line("pretrain", config, accelerator.num_processes, pinned(config, data)),
                 hardware=hardware(accelerator),
                 name=folder.name,
             )

@@ -1,4 +1,4 @@
-"""What a study found: a table of its cells, the differences between them with intervals, a plot."""
+"""What a study found: its cells beside real images, the differences between them with intervals, a plot."""
 
 import dataclasses
 import logging
@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hf_dd.artefacts.cards import teaching_seconds
 from hf_dd.artefacts.distilled_folder import Artefact
 from hf_dd.artefacts.provenance import versions
 from hf_dd.core import files, json_records
-from hf_dd.core.text import Markdown, code, markdown
+from hf_dd.core.text import Markdown, code, duration, markdown
 from hf_dd.errors import RunError
-from hf_dd.evaluation import intervals, report
+from hf_dd.evaluation import intervals, report, verdict
 from hf_dd.teachers.teacher import TeacherSpec
 
 logger = logging.getLogger(__name__)
@@ -77,13 +78,8 @@ class Outcome:
 
     @property
     def teaching_seconds(self) -> float | None:
-        """What it took to train them, each training run counted once, to its last epoch here; None if unknown."""
-        runs: dict[str, list[float | None]] = {}
-        for spec in self.teachers:
-            runs.setdefault(spec["repo_id"].partition("/epoch-")[0], []).append(spec.get("seconds"))
-        if any(None in seconds for seconds in runs.values()):
-            return None
-        return sum(map(max, runs.values()))
+        """What it took to train them, see `cards.teaching_seconds`."""
+        return teaching_seconds(self.teachers)
 
 
 @dataclass(frozen=True)
@@ -147,7 +143,7 @@ def write_report(
     }
     plotted = report.can_plot()
     parts = [f"# {markdown(title)}", *([f"![Accuracies of the cells]({PLOT})"] if plotted else []), about_table(about)]
-    parts += ["## Accuracies", cell_table(outcomes)]
+    parts += ["## Accuracies", verdicts(outcomes), cell_table(outcomes)]
     if any(len(outcome.scores) > 1 for outcome in outcomes.values()):
         parts.append(architecture_table(outcomes))
     if gains:
@@ -213,6 +209,18 @@ def students_of(outcomes: Mapping[str, Outcome]) -> str:
     return " and ".join(sorted({outcome.first for outcome in outcomes.values()})) + " students"
 
 
+def verdicts(outcomes: Mapping[str, Outcome]) -> str:
+    """What each cell gives over real images, what to doubt of its students, and what guessing gives, in markdown."""
+    lines, guesses = [], []
+    for name, outcome in outcomes.items():
+        found = [record["results"] for record in outcome.records]
+        rows = [row | {"set": name} for results in found for row in verdict.own_rows(results)]
+        sentences = [verdict.gain(found), *verdict.doubts(found[0] | {"rows": rows})]
+        lines.append(f"- {markdown(name)}: {' '.join(map(markdown, sentences))}")
+        guesses += verdict.guessing(found[0])
+    return "\n".join([*lines, *(f"- {guess}" for guess in dict.fromkeys(guesses))])
+
+
 def cell_table(outcomes: Mapping[str, Outcome]) -> str:
     """The cells in markdown, and what real images reach under the same protocol."""
     rows = []
@@ -221,16 +229,16 @@ def cell_table(outcomes: Mapping[str, Outcome]) -> str:
         between = intervals.between(interval.mean, interval.half_width)
         count = f"{len(outcome.records)} × {len(students) // len(outcome.records)}"
         seconds = statistics.fmean(record["run"]["seconds"] for record in outcome.records)
-        cost = outcome.teaching_seconds
+        cost, marks = outcome.teaching_seconds, marks_of(outcome)
         rows.append(
             [
-                *(name, protocol_of(record), outcome.copy, spread(students), between),
-                *(over_random(students, record, outcome.first), count, f"{seconds:.0f} s"),
-                *(None if cost is None else f"{cost:.0f} s", f"{rows_of(record)[0]['bytes']:,}"),
+                *(name, protocol_of(record), outcome.copy, spread(students) + marks, between),
+                *(over_random(students, record, outcome.first), count, duration(seconds)),
+                *(None if cost is None else duration(cost), f"{rows_of(record)[0]['bytes']:,}"),
             ]
         )
     for (name, protocol), row in baseline_rows(outcomes).items():
-        figures = intervals.spread(row["mean"], row["std"], row["n"])
+        figures = intervals.spread(row["mean"], row["std"], row["n"]) + row["mark"]
         between = intervals.between(row["mean"], row["half_width"])
         rows.append(
             [
@@ -238,6 +246,9 @@ def cell_table(outcomes: Mapping[str, Outcome]) -> str:
                 *(None, row["n"], None, None, f"{row['bytes']:,}"),
             ]
         )
+    for guess in dict.fromkeys(outcome.records[0]["results"].get("majority") for outcome in outcomes.values()):
+        blank = [None] * 6
+        rows += [[verdict.COMMONEST, None, None, f"{guess:.2f}", *blank]] if guess is not None else []
     head = ["cell", "protocol", "copy", "accuracy (%)", "95 % interval", "over random", "n"]
     head += ["distilled in", "teachers took", "bytes"]
     note = (
@@ -256,8 +267,16 @@ def baseline_rows(outcomes: Mapping[str, Outcome]) -> dict[tuple[str, str], dict
         for record in outcome.records:
             for row in record["results"]["rows"]:
                 if row["baseline"] and row["architecture"] == outcome.first:
-                    found[row["set"], protocol_of(record)] = row
+                    mark = verdict.mark(row, record["results"])
+                    found[row["set"], protocol_of(record)] = row | {"mark": mark}
     return found
+
+
+def marks_of(outcome: Outcome) -> str:
+    """What stands beside a cell's accuracy where that is no result, see `verdict.mark`."""
+    found = [(row, record["results"]) for record in outcome.records for row in verdict.own_rows(record["results"])]
+    marks = [verdict.mark(row, results) for row, results in found if row["architecture"] == outcome.first]
+    return next(filter(None, marks), "")
 
 
 def bars_of(outcomes: Mapping[str, Outcome]) -> list[report.Bar]:
@@ -344,5 +363,5 @@ def search_table(searches: Mapping[str, Mapping[str, Any]]) -> str:
     for name, search in searches.items():
         best, tried = search["best"], f"{len(search['tried'])} of {search['pools']}"
         seconds = sum(pool["seconds"] for pool in search["tried"])
-        rows.append([name, best["pool"], f"{best['score']:.2f}", tried, f"{seconds:.0f} s"])
+        rows.append([name, best["pool"], f"{best['score']:.2f}", tried, duration(seconds)])
     return report.table(["pool", "chosen", "validation accuracy (%)", "pools tried", "all their runs took"], rows)

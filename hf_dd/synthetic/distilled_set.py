@@ -6,6 +6,7 @@ Everything is in the images' own [0, 1] space.
 import dataclasses
 import io
 import math
+import unicodedata
 import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -22,7 +23,10 @@ if TYPE_CHECKING:
 
 
 PREVIEW_PER_CLASS = 10  # images, at most
-PREVIEW_SCALE = 4  # screen pixels per image pixel, at most
+PREVIEW_FEW = 200  # images, which are shown twice as large as
+PREVIEW_SMALLEST, PREVIEW_LARGEST, PREVIEW_LONGEST = 32, 128, 512  # screen pixels of a shorter side, and of a longer
+PREVIEW_PIXELS, PREVIEW_WIDTH = 2**21, 900  # of the whole picture; rows stand beside each other up to this width
+PREVIEW_TEXT, PREVIEW_LETTERS, PREVIEW_GAP = 12, 20, 4
 
 
 @dataclass(frozen=True)
@@ -234,23 +238,61 @@ def _soft_labels(rows: Iterable[list | None], num_classes: int, name: str) -> Te
     return soft_labels
 
 
-def preview(pixel_values: Tensor, labels: Tensor) -> Any:
-    """A grid of the 8-bit images as a PIL image: a row for each class, or a column where it has a single image.
+def preview(pixel_values: Tensor, labels: Tensor, class_names: Sequence[str] = ()) -> Any:
+    """The 8-bit images as a PIL image: those of a class in a row beside its name, short rows beside each other.
 
-    Takes images (N, 1 or 3, height, width) in [0, 1] space, and shows some of each class, enlarged if they are small.
+    Small images are enlarged by a whole factor, each pixel as it is, to a side of 64 screen pixels and more, or 32
+    where there are many; large ones are reduced to 128. Of a class at most 10 images are shown, and as many classes as
+    go into two million screen pixels; a last line counts the others.
+
+    Args:
+        pixel_values: floating, (N, 1 or 3, height, width), in [0, 1] space.
+        labels: int64, (N,).
+        class_names: the name of label i at place i; rows have no names without it.
     """
-    from PIL import Image
+    from PIL import Image, ImageDraw, ImageFont
 
-    height, width = pixel_values.shape[-2:]
-    scale = max(1, min(PREVIEW_SCALE, 112 // max(height, width)))
-    images = to_eight_bits(pixel_values.detach().float().cpu())
-    rows = [images[labels.cpu() == label][:PREVIEW_PER_CLASS] for label in labels.unique().tolist()]
-    if max(map(len, rows)) == 1:
-        rows = [torch.cat(rows)]
-    gap = 1
-    cell = (width + gap, height + gap)
-    grid = Image.new("RGB", (cell[0] * max(map(len, rows)) + gap, cell[1] * len(rows) + gap), "white")
-    for row, members in enumerate(rows):
-        for column, image in enumerate(members):
-            grid.paste(to_pil(image).convert("RGB"), (column * cell[0] + gap, row * cell[1] + gap))
-    return grid.resize((grid.width * scale, grid.height * scale), Image.Resampling.NEAREST)
+    labels, font = labels.cpu(), ImageFont.load_default(PREVIEW_TEXT)
+    classes = labels.unique().tolist()
+    most = min(PREVIEW_PER_CLASS, int(torch.bincount(labels).max()))
+    few = len(classes) * most <= PREVIEW_FEW
+    height, width = shown_size(*pixel_values.shape[-2:], smallest=PREVIEW_SMALLEST * (2 if few else 1))
+    names = [caption(class_names[label]) for label in classes] if class_names else [""] * len(classes)
+    margin = max(round(font.getlength(name)) for name in names) + 4 * PREVIEW_GAP if class_names else PREVIEW_GAP
+    block = margin + most * (width + PREVIEW_GAP), height + PREVIEW_GAP
+    shown = classes[: max(1, PREVIEW_PIXELS // (block[0] * block[1]))]
+    across = max(1, min(len(shown), PREVIEW_WIDTH // block[0]))
+    down = math.ceil(len(shown) / across)
+    rest = f"and {len(classes) - len(shown):,} more classes" if len(shown) < len(classes) else ""
+    bottom = PREVIEW_GAP + (PREVIEW_TEXT + PREVIEW_GAP) * bool(rest)
+    picture = Image.new("RGB", (across * block[0] + PREVIEW_GAP, down * block[1] + bottom), "white")
+    draw = ImageDraw.Draw(picture)
+    for place, label in enumerate(shown):
+        left, top = place % across * block[0], place // across * block[1] + PREVIEW_GAP
+        start = left + margin - PREVIEW_GAP - font.getlength(names[place])
+        draw.text((start, top + (height - PREVIEW_TEXT) // 2), names[place], "black", font)
+        members = (labels == label).nonzero().flatten()[:most]
+        for column, image in enumerate(to_eight_bits(pixel_values[members].detach().float().cpu())):
+            how = Image.Resampling.NEAREST if height >= image.shape[1] else Image.Resampling.BOX
+            resized = to_pil(image).convert("RGB").resize((width, height), how)
+            picture.paste(resized, (left + margin + column * (width + PREVIEW_GAP), top))
+    if rest:
+        draw.text((PREVIEW_GAP, picture.height - PREVIEW_TEXT - PREVIEW_GAP), rest, "black", font)
+    return picture
+
+
+def shown_size(height: int, width: int, smallest: int) -> tuple[int, int]:
+    """The screen pixels of an image: a multiple of its own, to the smallest side; less where it is large or long."""
+    shorter, longer = min(height, width), max(height, width)
+    if shorter > PREVIEW_LARGEST or longer > PREVIEW_LONGEST:
+        ratio = min(PREVIEW_LARGEST / shorter, PREVIEW_LONGEST / longer)
+        return max(1, round(height * ratio)), max(1, round(width * ratio))
+    factor = max(1, min(math.ceil(smallest / shorter), PREVIEW_LONGEST // longer))
+    return height * factor, width * factor
+
+
+def caption(name: str) -> str:
+    """A class's name as the preview has it: short, and in letters that its font has."""
+    name = unicodedata.normalize("NFKD", " ".join(name.split()))
+    name = "".join(letter for letter in name if not unicodedata.combining(letter)).encode("ascii", "replace").decode()
+    return name if len(name) <= PREVIEW_LETTERS else f"{name[: PREVIEW_LETTERS - 3]}..."

@@ -21,8 +21,10 @@ def fit_side_by_side(
     purpose: str,
     prepare: Prepare = lambda images: images,
     tell: Callable[[float], object] = lambda share: None,
-) -> None:
+) -> Tensor:
     """Train networks in place, each as `loop.fit` would alone on its images and labels with its seed.
+
+    Returns each epoch's mean loss of each network, (networks, epochs), on their device.
 
     All have as many images. A step is one forward and one backward pass of the stacked parameters (`torch.func`): on a
     GPU, where a small network leaves most of the device idle, n of them may take the time of one. In the networks' own
@@ -36,8 +38,10 @@ def fit_side_by_side(
     def forward(state: dict[str, Tensor], batch: Tensor) -> Tensor:
         return functional_call(skeleton, state, (batch,))
 
+    of_epochs = []
     for number in range(1, recipe.epochs + 1):
         skeleton.train()
+        total = torch.zeros(len(networks), device=images[0].device)
         epochs = [
             epoch_batches(own, recipe, generator(seed, purpose, "epoch", number), prepare)
             for own, seed in zip(images, seeds, strict=True)
@@ -53,8 +57,11 @@ def fit_side_by_side(
                 at_least_single(logits).flatten(0, 1), torch.cat(wanted), targets[0].temperature, reduction="none"
             )
             (losses.sum() / len(wanted[0])).backward()
+            total += losses.detach().view(len(networks), -1).sum(1)
             optimizer.step()
             tell(len(wanted[0]) / len(images[0]))
         schedule.step()
+        of_epochs.append(total / len(images[0]))
     for index, network in enumerate(networks):
         network.load_state_dict({name: values[index].detach() for name, values in state.items()})
+    return torch.stack(of_epochs, 1)

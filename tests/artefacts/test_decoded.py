@@ -104,7 +104,9 @@ def test_the_baselines_have_as_many_images_as_are_stored(artefact, tmp_path, mon
 
 def test_the_preview_shows_the_stored_images(artefact):
     compact = artefact.load()
-    expected = preview(torch.from_numpy(arrays(compact)), torch.tensor(compact["label"]))
+    expected = preview(
+        torch.from_numpy(arrays(compact)), torch.tensor(compact["label"]), compact.features["label"].names
+    )
     assert np.array_equal(np.asarray(Image.open(artefact.folder / "preview.png")), np.asarray(expected))
 
 

@@ -342,17 +342,15 @@ def test_lists_of_two_configs_are_not_shared():
             teachers=["a/b@final", "models/it's here"],
             image_learning_rate=0.1 + 0.2,
             architecture_options=["width=8", "norm=none"],
-            report_to=["tensorboard"],
-            push_to_hub=True,
+            save_steps=7,
             compile=True,
             dtype="float64",
             augment="none",
-            hub_tag="v7",
         ),
         DistillConfig(clom="ce", teacher_tags=["hf-dd-teacher", "arch:MLP"], eval_students=0),
         PretrainConfig(),
         PretrainConfig(architectures=["ConvNet", "MLP"], teacher_seeds=[0, 1, -3], keep_epochs=[1, 150], lr_drops=[]),
-        PretrainConfig(lr_drops=[0.1, 2 / 3], hub_namespace="lab", hub_private_repo=True, mixed_precision="bf16"),
+        PretrainConfig(lr_drops=[0.1, 2 / 3], mixed_precision="bf16"),
         EvaluateConfig(sets=["a/b", "c d"], baselines=[], eval_copies=["8bit"], dataset="digits"),
     ],
 )
@@ -371,6 +369,11 @@ def test_the_command_of_several_processes_launches_them():
 def test_the_command_repeats_the_recipe_not_the_circumstances():
     config = DistillConfig(ipc=2, overwrite_output_dir=True, resume_from_checkpoint="latest")
     assert provenance.command_line("distill", config) == "hf-dd distill --ipc 2"
+    pushed = {"push_to_hub": True, "hub_tag": "v7", "hub_dataset_id": "a", "hub_revision": "dev", "create_pr": True}
+    logged = {"profile": True, "report_to": ["tensorboard"], "hub_private_repo": True}
+    assert provenance.command_line("distill", DistillConfig(ipc=2, **pushed, **logged)) == "hf-dd distill --ipc 2"
+    config = PretrainConfig(hub_namespace="lab", push_to_hub=True, keep_epochs=[1])
+    assert provenance.command_line("pretrain", config) == "hf-dd pretrain --keep_epochs 1"
 
 
 # ---------------------------------------------------------------------------------------------- the command line

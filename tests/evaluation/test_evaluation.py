@@ -13,8 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import hf_dd
+from hf_dd.artefacts.rows import write_rows
 from hf_dd.config import DataConfig, EvaluationConfig
-from hf_dd.core import processes
+from hf_dd.core import files, processes
 from hf_dd.core.seeding import generator
 from hf_dd.data import validation
 from hf_dd.data.batches import StoredImages
@@ -113,9 +114,12 @@ def test_students_side_by_side_learn_as_they_would_alone(architecture, soft):
         return [networks.build(architecture, **DIGITS, seed=seed, **options).double() for seed in seeds]
 
     alone, together = fresh(), fresh()
-    for network, own, targets, seed in zip(alone, images, labels, seeds, strict=True):
-        list(fit(network, own, targets, recipe, seed=seed, purpose="student"))
-    fit_side_by_side(together, images, labels, recipe, seeds=seeds, purpose="student")
+    losses = [
+        [epoch.loss for epoch in fit(network, own, targets, recipe, seed=seed, purpose="student")]
+        for network, own, targets, seed in zip(alone, images, labels, seeds, strict=True)
+    ]
+    found = fit_side_by_side(together, images, labels, recipe, seeds=seeds, purpose="student")
+    torch.testing.assert_close(found, torch.tensor(losses), rtol=1e-4, atol=1e-5)
     for one, other, start in zip(alone, together, fresh(), strict=True):
         for name, value in one.state_dict().items():
             torch.testing.assert_close(other.state_dict()[name], value, rtol=1e-5, atol=1e-6)
@@ -176,7 +180,7 @@ def test_test_labels_cannot_influence_a_choice(data, baseline_too):
 
 
 def test_ties_go_to_the_pair_named_first(data, monkeypatch):
-    monkeypatch.setattr(Evaluation, "accuracies", lambda self, job, students, data: {0: (0.5, 1.0)})
+    monkeypatch.setattr(Evaluation, "accuracies", lambda self, job, students, data: {0: (0.5, 1.0, [])})
     evaluated = evaluation_of(data, learning_rates=[0.3, 0.1], epochs=[7, 3])
     row = evaluated.run([real(data)], ["MLP"], 1).rows[0]
     assert (row.epochs, row.learning_rate, row.protocol) == (7, 0.3, "dc v1, changed: epochs 7, learning_rate 0.3")
@@ -188,7 +192,7 @@ def test_the_best_pair_need_not_have_the_best_of_each(data, monkeypatch):
 
     def accuracies(self, job, students, data):
         seen.append(data is self.data)
-        return {student: (good[job.protocol.epochs, job.protocol.learning_rate], 1.0) for student in students}
+        return {student: (good[job.protocol.epochs, job.protocol.learning_rate], 1.0, []) for student in students}
 
     monkeypatch.setattr(Evaluation, "accuracies", accuracies)
     row = evaluation_of(data, learning_rates=[0.1, 0.3], epochs=[3, 7]).run([real(data)], ["MLP"], 2).rows[0]
@@ -201,7 +205,7 @@ def test_the_full_set_is_not_chosen_for_on_images_that_it_is_trained_on(data, mo
 
     def train(self, job, students, data):
         trained_on.append((job.candidate.images, data.test.images))
-        return {student: (0.5, 1.0) for student in students}
+        return {student: (0.5, 1.0, []) for student in students}
 
     monkeypatch.setattr(Evaluation, "train", train)
     full = baseline("full", data, None, 0, None)
@@ -412,11 +416,61 @@ def test_comparing_sets_is_a_table_and_a_plot(distilled, tmp_path):
     assert (folder / "comparison.png").read_bytes().startswith(b"\x89PNG")
     text = (folder / "comparison.md").read_text()
     table = [line for line in text.splitlines() if line.startswith("| ")]
+    assert table.pop().startswith("| always the commonest class | – | – | 10.")
+    assert text.startswith(
+        "- All students at chance, which says nothing of the set (n = 2, MLP).\n- MLP students are no "
+    )
     assert len(table) == 4 and table[1].count("–") == 1  # the first is compared with nothing
     assert "0.00 [0.00, 0.00]" in table[2]  # the same set again
     assert [line.split(" | ")[-1] for line in table] == ["teachers |", "0 |", "0 |", "– |"]
     assert " | 2 | 0.01 | 2 | " in table[1]  # epochs, rate, ipc
     assert "Protocol dsa v1, changed: epochs 2" in text and f"{20 * 8 * 8 * 4:,}" in table[1]
+
+
+def test_an_evaluation_of_several_sets_completes_the_card_of_each_local_one(distilled, tmp_path, monkeypatch):
+    """Each by its own rows and scores, and by the real images of its own ipc."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(report, "plot", lambda results, path: path.write_bytes(b"plot"))
+    one, two = (Path(shutil.copytree(distilled, tmp_path / name / "set")) for name in "ab")
+    rows = hf_dd.Artefact.open(two).load().select(range(0, 20, 2))
+    digests = write_rows(two, rows)
+    (two / "hf_dd.json").write_text(json.dumps(json.loads((two / "hf_dd.json").read_text()) | digests))
+    strange = tmp_path / "strange"
+    write_rows(strange, rows)
+    options = {"eval_students": 1, "eval_epochs": 1, "eval_architectures": ["MLP", "LeNet"], "dataset": "digits"}
+    options |= {"sets": [str(one), str(strange), str(two)], "baselines": ["random", "full"], "eval_copies": ["float"]}
+    results = hf_dd.evaluate(**options, scores=["relative_accuracy"])
+    (written,) = tmp_path.glob("outputs/evaluate-*/results.json")
+    assert len(json.loads(written.read_text())["rows"]) == len(results.rows) == 12
+    assert not (strange / "README.md").exists()
+    for folder, ipc in ((one, 2), (two, 1)):
+        found = hf_dd.Artefact.open(folder).record.results
+        names = ["set", f"random real, ipc {ipc}", "full set"]
+        assert [(row["architecture"], row["set"]) for row in found["rows"]] == [
+            (architecture, name) for architecture in ("MLP", "LeNet") for name in names
+        ]
+        assert [row["ipc"] for row in found["rows"]][:2] == [ipc, ipc]
+        assert [(score["architecture"], score["inputs"]["distilled"]["ipc"]) for score in found["scores"]] == [
+            ("MLP", ipc),
+            ("LeNet", ipc),
+        ]
+        assert f"random real, ipc {ipc}" in (folder / "README.md").read_text() and (folder / "results.png").is_file()
+    assert hf_dd.Artefact.open(one).record.results["rows"][0]["scores"] == list(results.rows[0].scores)
+    assert hf_dd.Artefact.open(two).record.results["rows"][0]["scores"] == list(results.rows[2].scores)
+    options |= {"sets": [str(two), str(one)], "eval_architectures": ["MLP"], "baselines": []}
+    hf_dd.compare(**options, output_dir=str(tmp_path / "c"))
+    assert len(hf_dd.Artefact.open(two).record.results["rows"]) == 1  # those of the last evaluation
+    claimed = files.claimed
+    monkeypatch.setattr(files, "claimed", lambda folder, *names: refused(folder, two, claimed, *names))
+    hf_dd.evaluate(**options | {"eval_copies": ["8bit"]})
+    copies = [hf_dd.Artefact.open(folder).record.results["rows"][0]["copy"] for folder in (two, one)]
+    assert copies == ["float", "8bit"]  # what can't be written loses nothing else
+
+
+def refused(folder, refusing, claimed, *names):
+    if Path(folder) == refusing:
+        raise RunError("read-only")
+    return claimed(folder, *names)
 
 
 def test_a_set_that_does_not_fit_is_refused_before_any_student(distilled, data, monkeypatch):

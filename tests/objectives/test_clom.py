@@ -452,6 +452,7 @@ def test_auto_gives_cloms_largest_gradient_the_norm_of_the_objectives_largest_ti
     plain = build_objective(make_config(augment="flip"), data, None)
     auto = build_objective(make_config(kind, augment="flip", clom_alpha="auto", clom_balance=balance), data, pool)
     largest = [0.0, 0.0]
+    assert auto.outcome() == plain.outcome() == {}
     for index, scale in enumerate((1.0, 0.2, 3.0, 0.5)):
         synthetic = make_set(data)
         with torch.no_grad():
@@ -469,6 +470,7 @@ def test_auto_gives_cloms_largest_gradient_the_norm_of_the_objectives_largest_ti
         (found,) = torch.autograd.grad(sum(losses.values()), step.synthetic.pixels)
         torch.testing.assert_close(found, objective_gradient + alpha * clom_gradient, rtol=1e-9, atol=1e-12)
     assert norms[0] / norms[1] != pytest.approx(largest[0] / largest[1])  # the last step's own balance is another one
+    assert auto.outcome() == {"clom_alpha": pytest.approx(float(alpha))}
 
 
 @pytest.mark.parametrize("options", [{}, {"clom_augment": "color_crop"}])
@@ -549,7 +551,7 @@ def test_every_hook_of_the_guided_objective_is_its_own_even_one_that_a_guide_kno
     assert guided.hook_of_its_author(3) == ("hook_of_its_author", 3)
     assert guided.learnables() == ("learnables",) and guided.outcome() == ("outcome",)
     assert guided.parameterise("initial") == ("parameterise", "initial")
-    for name in {name for name in dir(Objective) if not name.startswith("_")} - {"losses", "buffers"}:
+    for name in {name for name in dir(Objective) if not name.startswith("_")} - {"losses", "buffers", "outcome"}:
         assert getattr(guided, name) == getattr(own, name), name
     assert guided.options is own.options
     with pytest.raises(AttributeError, match="no_such_hook"):

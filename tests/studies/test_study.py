@@ -612,7 +612,15 @@ def evaluated(*scores, copy="float", random=(60.0, 62.0), seeds=1):
     def row(scores, **facts):
         mean, several = statistics.fmean(scores), len(scores) > 1
         spread = {"std": statistics.stdev(scores) if several else 0.0, "half_width": 1.0 if several else None}
-        return {"architecture": "ConvNet", "n": len(scores), "mean": mean, "bytes": 640, **spread, **facts}
+        return {
+            "architecture": "ConvNet",
+            "n": len(scores),
+            "mean": mean,
+            "bytes": 640,
+            "scores": scores,
+            **spread,
+            **facts,
+        }
 
     rows = [row(scores, set="cell", copy=copy, baseline=None)]
     rows += [row(random, set="random real, ipc 1", copy="8bit", baseline="random")] if random else []
@@ -640,6 +648,25 @@ def test_a_report_says_what_it_was_made_by(tmp_path):
     ):
         assert line in text
     assert (content["command"], content["code"]) == ("hf-dd study small", [f"hf-dd 0.1.0 at {'c' * 40}"])
+
+
+def test_a_report_says_of_every_cell_what_it_gives_and_what_to_doubt(tmp_path):
+    late, several = evaluated(80.0, 82.0), evaluated(80.0, 82.0, random=(61.0, 63.0), seeds=3)
+    late.records[0]["results"] |= {"majority": 20.0, "chance": 10.0}
+    late.records[0]["results"]["rows"][0] |= {"losses": [2.3, 2.0, 1.8, 1.7], "epochs": 300}
+    text, _ = written(tmp_path, late, several)
+    nothing = "no selection such as herding was evaluated beside it"
+    lines = [
+        f"- a: +20.0 points [20.0, 20.0] over random images (n = 2, ConvNet); {nothing}. ConvNet students hadn't "
+        "converged after 300 epochs: by how their losses fell, about 820 are needed (--eval_epochs 820).",
+        "- b: +19.0 points [19.0, 19.0] over random images (n = 3 distillations × 2 students, ConvNet); "
+        + nothing
+        + ".",
+        "- Always guessing the commonest class gives 20.0 %, guessing at random 10.0 %.",
+    ]
+    assert "\n".join(["## Accuracies", "", *lines, ""]) in text
+    assert "| a | dsa v1, 300 epochs | float | 81.00 ± 1.41 (not converged) |" in text
+    assert "| always the commonest class | – | – | 20.00 |" in text
 
 
 def test_a_report_says_which_copy_it_is_of(tmp_path):

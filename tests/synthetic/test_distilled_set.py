@@ -10,7 +10,7 @@ import torch
 from hf_dd.config import DataConfig
 from hf_dd.data.image_data import load_data
 from hf_dd.errors import DataError
-from hf_dd.synthetic.distilled_set import DistilledSet, from_dataset, preview, to_dataset, to_eight_bits
+from hf_dd.synthetic.distilled_set import DistilledSet, caption, from_dataset, preview, to_dataset, to_eight_bits
 from hf_dd.synthetic.synthetic_set import SyntheticSet
 
 
@@ -124,26 +124,52 @@ def test_a_missing_column_is_named(digits, column):
 # --- the preview
 
 
-def test_the_preview_shows_one_row_per_class(digits):
+def test_the_preview_shows_a_row_for_each_class_beside_its_name(digits):
     synthetic = make_set(digits, "real", ipc=3)
-    image = preview(synthetic.own_space(), synthetic.labels)
-    assert (image.mode, image.size) == ("RGB", (4 * (3 * 9 + 1), 4 * (10 * 9 + 1)))
+    names = [f"number {name}" for name in digits.class_names]
+    image = preview(synthetic.own_space(), synthetic.labels, names)
     array = np.asarray(image)
-    assert (array[:4] == 255).all() and (array[:, :4] == 255).all()  # the white border
     eight_bits = to_eight_bits(synthetic.own_space().detach()).numpy()
+    margin = (image.width - 4) // 3 - 3 * 68  # three rows beside each other, each of three images of 64 and gaps of 4
+    assert image.mode == "RGB" and image.size == (3 * (margin + 3 * 68) + 4, 4 * 68 + 4) and 40 < margin < 100
     for label, column in ((0, 0), (7, 2)):
-        top, left = 4 * (label * 9 + 1), 4 * (column * 9 + 1)
-        shown = array[top : top + 32 : 4, left : left + 32 : 4]
+        left = label % 3 * (margin + 3 * 68) + margin + column * 68
+        top = label // 3 * 68 + 4
+        shown = array[top : top + 64 : 8, left : left + 64 : 8]
         assert np.array_equal(shown, eight_bits[label * 3 + column].transpose(1, 2, 0).repeat(3, 2))
+        assert np.array_equal(array[top + 7 : top + 64 : 8, left + 7 : left + 64 : 8], shown)  # by a whole factor
+        name = array[top : top + 64, left - column * 68 - margin : left - column * 68]
+        assert (name < 100).any() and (name[:16] == 255).all()
+    plain = preview(synthetic.own_space(), synthetic.labels)
+    assert plain.size == (4 * (4 + 3 * 68) + 4, 3 * 68 + 4)
 
 
 @pytest.mark.parametrize(
-    ("count", "side", "size"),
-    [(12, 8, (4 * (10 * 9 + 1), 4 * 10)), (2, 32, (3 * (2 * 33 + 1), 3 * 34)), (1, 224, (226, 226))],
+    ("classes", "ipc", "shape", "size"),
+    [
+        (1, 12, (8, 8), (4 + 10 * 68 + 4, 72)),  # ten of a class
+        (1, 2, (40, 40), (4 + 2 * 84 + 4, 88)),
+        (3, 1, (224, 224), (3 * 136 + 4, 136)),  # reduced
+        (2, 1, (3, 2000), (2 * 520 + 4 - 520, 2 * 5 + 4)),
+        (1, 1, (1, 1), (76, 72)),
+        (100, 10, (32, 32), (2 * 364 + 4, 50 * 36 + 4)),  # many: 32
+    ],
 )
-def test_the_previews_size(count, side, size):
-    image = preview(torch.rand(count, 3, side, side), torch.zeros(count, dtype=torch.int64))
-    assert image.size == size
+def test_the_previews_size(classes, ipc, shape, size):
+    pixels = torch.rand(classes * ipc, 3, *shape)
+    assert preview(pixels, torch.arange(classes).repeat_interleave(ipc)).size == size
+
+
+def test_a_preview_of_a_thousand_classes_stays_small_and_counts_those_that_it_leaves_out():
+    pixels, labels = torch.rand(1, 3, 224, 224).expand(1000, -1, -1, -1), torch.arange(1000)
+    image = preview(pixels, labels, [f"class {label}, of many letters and 漢字" for label in range(1000)])
+    assert image.width * image.height < 2.2e6 and image.width <= 900
+    assert (np.asarray(image)[-14:, :60] < 100).any()  # "and … more classes"
+
+
+def test_a_class_is_called_on_the_preview_by_what_its_font_has():
+    assert caption("Ankle boot") == "Ankle boot" and caption("Müllwagen\n 漢") == "Mullwagen ?"
+    assert caption("a" * 21) == "a" * 17 + "..."
 
 
 def test_a_distilled_set_says_what_it_is_in_a_line():

@@ -1,0 +1,197 @@
+"""What an evaluation found, in sentences made of its numbers: what a set gives over real images, and what to doubt.
+
+Made of results as mappings, as `Results.as_dict` and every record have them; what older ones don't say is left out.
+"""
+
+import math
+import statistics
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from hf_dd.evaluation import intervals, learning
+
+Facts = Mapping[str, Any]
+COMMONEST = "always the commonest class"  # what needs no image at all, as a row of tables
+ALL = ("random", "full")  # kinds of real images that nobody chose
+
+
+def sentences(results: Facts) -> list[str]:
+    """One sentence for each set of an evaluation, then what to doubt in it, then what guessing gives."""
+    sets = list(dict.fromkeys(row["set"] for row in results["rows"] if not row.get("baseline")))
+    gains = [gain([results], name) for name in sets]
+    if len(sets) > 1:
+        found = [f"{name}: {each}" for name, each in zip(sets, gains, strict=True)]
+    else:
+        found = [each[0].upper() + each[1:] for each in gains]
+    return [*found, *doubts(results), *guessing(results)]
+
+
+def gain(evaluations: Sequence[Facts], name: str | None = None) -> str:
+    """What a set's first copy gives over random images, and over the best selection: a sentence, or its end.
+
+    Differences are paired by the student's seed, and intervals are those of their means at 95 %: over the students, or
+    over the distillations where there are several.
+
+    Args:
+        evaluations: of one set, or of one distillation for each seed, all with the same real images beside them.
+        name: of the set; of several distillations, each evaluation's first.
+    """
+    sets = [own_rows(results, name) for results in evaluations]
+    said, selections, better, soft = {}, {}, False, False
+    for architecture in dict.fromkeys(row["architecture"] for row in sets[0]):
+        own = [row for rows in sets for row in rows if row["architecture"] == architecture]
+        real = real_rows(evaluations, own)
+        if all(at_chance(*pair) for rows in (own, *real.values()) for pair in zip(rows, evaluations, strict=True)):
+            said[architecture] = "all students at chance, which says nothing of the set"
+            continue
+        selection = selections[architecture] = best_selection(real)
+        overs = {kind: difference(own, real[kind]) for kind in ("random", selection) if kind in real}
+        words = [judged(over, kind, " points" * (not index)) for index, (kind, over) in enumerate(overs.items())]
+        said[architecture] = ", ".join(words) or "not compared with real images"
+        better |= selection is not None and is_gain(overs[selection])
+        soft |= taught(own) and not all(taught(real[kind]) for kind in overs)
+    if not said:
+        return "nothing was evaluated."
+    several, instead = len(said) > 1, " or ".join(filter(None, dict.fromkeys(selections.values())))
+    text = "; ".join(f"{architecture}: {words}" if several else words for architecture, words in said.items())
+    if instead and not better:
+        text += f"; so use {instead}" if several else ": use that"
+    about = [", ".join([count(sets), *([] if several else said)])]
+    about += ["a single student has no interval"] if len(sets) == sets[0][0]["n"] == 1 else []
+    about += ["the set taught by soft labels, the real images by hard ones"] if soft else []
+    missing = "; no selection such as herding was evaluated beside it" if None in selections.values() else ""
+    if not any(row.get("baseline") for row in evaluations[0]["rows"]):
+        missing = "; --baselines random herding tells what it gains"
+    return f"{text} ({'; '.join(about)}){missing}."
+
+
+def own_rows(results: Facts, name: str | None = None) -> list[Facts]:
+    """The rows of a set's first copy, one of each architecture; of the first set if it isn't named."""
+    rows: dict[str, Facts] = {}
+    for row in results["rows"]:
+        if not row.get("baseline") and name in (None, row["set"]):
+            name = row["set"]
+            rows.setdefault(row["architecture"], row)
+    return list(rows.values())
+
+
+def real_rows(evaluations: Sequence[Facts], own: Sequence[Facts]) -> dict[str, list[Facts]]:
+    """By its kind, the row of real images beside each of a set's rows: of as many images, of the same students."""
+    found: dict[str, list[Facts]] = {}
+    for results, row in zip(evaluations, own, strict=True):
+        kinds = {}
+        for other in results["rows"]:
+            same = all(other.get(key) == row.get(key) for key in ("architecture", "ipc"))
+            if other.get("baseline") and same and len(other["scores"]) == len(row["scores"]) > 0:
+                kinds.setdefault(other["baseline"], other)
+        for kind, other in kinds.items():
+            found.setdefault(kind, []).append(other)
+    return {kind: rows for kind, rows in found.items() if len(rows) == len(own)}
+
+
+def best_selection(real: Mapping[str, Sequence[Facts]]) -> str | None:
+    """The kind of chosen real images that does best; None where none was evaluated."""
+    means = {kind: statistics.fmean(row["mean"] for row in rows) for kind, rows in real.items() if kind not in ALL}
+    return max(means, key=means.__getitem__, default=None)
+
+
+def difference(own: Sequence[Facts], real: Sequence[Facts]) -> intervals.Interval:
+    """Of the accuracies of two rows, student by student; of several distillations, of the means of each."""
+    each = [
+        [a - b for a, b in zip(row["scores"], other["scores"], strict=True)]
+        for row, other in zip(own, real, strict=True)
+    ]
+    return intervals.of_mean(each[0] if len(each) == 1 else list(map(statistics.fmean, each)))
+
+
+def taught(rows: Sequence[Facts]) -> bool:
+    """Whether students learned from soft labels."""
+    return rows[0].get("temperature") is not None
+
+
+def is_gain(over: intervals.Interval) -> bool:
+    """Whether a difference is above 0 by more than its interval, if it has one."""
+    return over.mean > (over.half_width or 0)
+
+
+def judged(over: intervals.Interval, kind: str, unit: str) -> str:
+    """A difference from a kind of real images in words: where its interval holds 0, there is none to speak of."""
+    width, what = over.half_width or 0, "random images" if kind == "random" else kind
+    between = "" if over.half_width is None else f" [{over.mean - width:.1f}, {over.mean + width:.1f}]"
+    number = f"{over.mean:+.1f}{unit}{between}"
+    if is_gain(over):
+        return f"{number} over {what}"
+    worse = over.mean < -width and over.half_width is not None
+    return f"{'worse' if worse else 'no better'} than {what} ({number})"
+
+
+def count(sets: Sequence[Sequence[Facts]]) -> str:
+    """Of how many students the accuracies are, and of how many distillations."""
+    students = sets[0][0]["n"]
+    return f"n = {len(sets)} distillations × {students} students" if len(sets) > 1 else f"n = {students}"
+
+
+def at_chance(row: Facts, results: Facts) -> bool:
+    """Whether students aren't better than the commonest class alone, beyond the interval of their mean.
+
+    That is taken to be two standard deviations at most: of two students it would hold nearly everything.
+    """
+    guess = results.get("majority")
+    return guess is not None and row["mean"] - min(row["half_width"] or 0, 2 * row["std"]) <= guess
+
+
+def needed(row: Facts) -> float | None:
+    """The epochs that a row's students would have needed to converge, see `learning.epochs_needed`."""
+    hard = row.get("temperature") is None
+    return learning.epochs_needed(row.get("losses") or (), row.get("epochs") or 0, hard)
+
+
+def mark(row: Facts, results: Facts) -> str:
+    """What stands beside an accuracy that is no result: that it is at chance, or of students that were still learning.
+
+    Begins with a space; empty for others.
+    """
+    if at_chance(row, results):
+        return " (at chance)"
+    return " (not converged)" if needed(row) else ""
+
+
+def doubts(results: Facts) -> Iterator[str]:
+    """Sentences on students that are no better than guessing, and on those that were still learning at the end."""
+    rows = results["rows"]
+    for architecture in dict.fromkeys(row["architecture"] for row in rows):
+        own = [row for row in rows if row["architecture"] == architecture]
+        if chance := [row for row in own if at_chance(row, results)]:
+            yield f"{architecture} students are no better than guessing{on(chance, own)}."
+        for epochs in dict.fromkeys(row.get("epochs") for row in own):
+            if late := [row for row in own if row.get("epochs") == epochs and needed(row)]:
+                wanted = rounded(max(map(needed, late)))
+                estimate = (
+                    f"by how their losses fell, about {wanted:,.0f} are needed (--eval_epochs {wanted:.0f})"
+                    if math.isfinite(wanted)
+                    else "several times as many are needed, as their losses hadn't begun to slow down"
+                )
+                yield f"{architecture} students hadn't converged after {epochs:,} epochs{on(late, own)}: {estimate}."
+
+
+def on(some: Sequence[Facts], rows: Sequence[Facts]) -> str:
+    """What students of some rows were trained on, in brackets; nothing where it is all that those of the rows were."""
+    sets, every = (list(dict.fromkeys(row["set"] for row in each)) for each in (some, rows))
+    return "" if sets == every else f" (on {'; '.join(sets)})"
+
+
+def rounded(epochs: float) -> float:
+    """Epochs with two digits, rounded up: an estimate."""
+    if not math.isfinite(epochs):
+        return epochs
+    unit = 10 ** max(0, math.floor(math.log10(epochs)) - 1)
+    return math.ceil(epochs / unit) * unit
+
+
+def guessing(results: Facts) -> Iterator[str]:
+    """A sentence on what is reached without any image, where the results say it."""
+    if None not in (results.get("majority"), results.get("chance")):
+        yield (
+            f"Always guessing the commonest class gives {results['majority']:.1f} %, guessing at random "
+            f"{results['chance']:.1f} %."
+        )
