@@ -179,6 +179,8 @@ class DistilledRecord(SetRecord):
         soft_labels: their `kind`, `temperature`, and the shas of the `teachers`; None where there are none.
         diversity: of several teachers, see `diversity.measure`; None else.
         plugins: whose what isn't hf_dd's own is, see `core.registry.origins`.
+        before: commands that have to be run before `command`, such as those that train the run's own teachers.
+        decisions: what the data or short races decided, in sentences.
     """
 
     settings: DistillationFacts
@@ -190,6 +192,8 @@ class DistilledRecord(SetRecord):
     soft_labels: LabelFacts | None = None
     diversity: DiversityFacts | None = None
     plugins: dict[str, dict[str, str]] = field(default_factory=dict)
+    before: list[str] = field(default_factory=list)
+    decisions: list[str] = field(default_factory=list)
     kind: str = "distilled-set"
 
     def distillation(self) -> dict[str, Any]:

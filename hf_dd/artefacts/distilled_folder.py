@@ -6,7 +6,7 @@ import os
 import shlex
 import shutil
 import statistics
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -186,6 +186,8 @@ def write_artefact(
     command: str,
     hardware: str,
     planning_seconds: float | None = None,
+    before: Sequence[str] = (),
+    decisions: Sequence[str] = (),
 ) -> Artefact:
     """Write a finished distillation as an artefact folder: parquet, preview, teachers' lock, card, record.
 
@@ -228,6 +230,8 @@ def write_artefact(
             },
             **facts,
             command=command,
+            before=list(before),
+            decisions=list(decisions),
             versions=provenance.versions(),
         )
         Artefact.written(place, record)

@@ -110,8 +110,10 @@ class Distiller:
         self.trace = folder / f"profile/rank-{accelerator.process_index}.json" if config.profile else None
         self.data = data.to(accelerator.device)
         self.settings = OBJECTIVES.find(config.objective).published.filled_in(config)
+        self.decisions: list[str] = []
         if self.settings["augment"] is None:
             self.settings["augment"] = flips.augmentation(self.data, STRATEGY, accelerator.autocast)
+            self.decisions.append(str(flips.flip_test(self.data, accelerator.autocast)))
         decided = {name: self.settings[name] for name in ("augment", "selection_epochs")}
         self.config = config = dataclasses.replace(config, **decided)
         self.own = Ownership.of(accelerator.process_index, accelerator.num_processes, data.num_classes)

@@ -15,6 +15,7 @@ from typing import Any
 
 from accelerate import Accelerator
 
+from hf_dd.artefacts.provenance import command_line
 from hf_dd.config import DistillConfig, PretrainConfig, TeacherConfig
 from hf_dd.config.base import defaults, part, values
 from hf_dd.config.data import RunConfig
@@ -72,7 +73,8 @@ class Planner:
         experts: ExpertPool | None = None,
     ):
         self.experts = experts
-        self.config, self.pool, self.accelerator, self.folder = config, pool, accelerator, folder
+        self.config, self.given, self.accelerator, self.folder = config, pool, accelerator, folder
+        self.pool = pool  # or the run's own, once they are trained
         self.started, self.seconds = started, 60 * config.minutes
         objective = OBJECTIVES.find(config.objective)
         self.published, online = objective.published, PROTOCOLS.find(config.eval_protocol).labels == "online"
@@ -168,7 +170,7 @@ class Planner:
     def own_teachers(self) -> PretrainConfig | None:
         """How the run's own teachers are trained; None where it is given some, wants none, or has no time."""
         config = self.config
-        if self.pool or config.clom == "none" or not self.published.iterations or not self.size.tested:
+        if self.given or config.clom == "none" or not self.published.iterations or not self.size.tested:
             return None
         limit = budget.TEACHING * self.seconds
         batch = 64 if self.size.training < 20_000 else 128
@@ -207,6 +209,21 @@ class Planner:
         say(logger, "Planned in %.0f s: %s", self.kept["spent"], words)
         return self.with_options(decided)
 
+    @property
+    def decisions(self) -> list[str]:
+        """What was decided, in sentences for the card."""
+        raced = [self.kept["won"]] if "won" in self.kept else []
+        asked = self.config.augment is None and self.published.augments and self.published.iterations
+        return [*raced, *([str(flips.flip_test(self.data, self.accelerator.autocast))] if asked else [])]
+
+    @property
+    def teaching(self) -> list[str]:
+        """The commands that train the run's own teachers, where the set was made with them and they aren't pushed."""
+        own = self.own_teachers() if self.kept.get("decided", {}).get("teachers") else None
+        if own is None or own.push_to_hub:
+            return []
+        return [command_line("pretrain", own, self.accelerator.num_processes)]
+
     def with_options(self, options: dict[str, Any]) -> DistillConfig:
         """The run's options with these, and no budget; teachers that wouldn't be used are left out."""
         plain = {"minutes": None, "plan": False, "factor": self.config.factor or 1, "clom": self.config.clom or "none"}
@@ -220,7 +237,7 @@ class Planner:
         if not self.published.iterations:
             return self.students(self.config.factor or 1)[0]
         self.require_enough()
-        taught = {} if self.pool else None
+        taught = {} if self.given else None
         if own := self.own_teachers():
             taught = {"teachers": self.once("teachers", lambda: list(teach(own))), "clom_augment": self.augment}
             self.pool = TeacherPool.from_references(taught["teachers"])
@@ -299,13 +316,9 @@ class Planner:
         race.run()
         selected = self.once("herding", lambda: race.judge(self.selected)[0])
         best = race.best()
-        say(
-            logger,
-            "%s: %.1f %% on the validation split; herding alone: %.1f %%.",
-            best.name,
-            best.last_score,
-            selected,
-        )
+        among = f"the best of {len(entrants)} candidates on {held} held-out training images"
+        self.kept["won"] = f"{best.name}: {among} ({best.last_score:.1f} %; herding alone {selected:.1f} %)"
+        say(logger, "%s.", self.kept["won"])
         free = self.config.clom in (None, "none") and self.config.objective == DistillConfig.objective
         return None if free and best.last_score < selected else entrants.index(best)
 
@@ -324,7 +337,7 @@ class Planner:
             lines.append((f"teachers: {' and '.join(own.architectures)}, {own.epochs} epochs", trained))
         raced = budget.RACING * self.seconds if self.published.iterations else 0
         if raced:
-            names = [option.name for option in self.candidates({} if own or self.pool else None)]
+            names = [option.name for option in self.candidates({} if own or self.given else None)]
             lines.append(
                 (f"races on {len(self.held.test)} validation images, among at most {len(names)} candidates", raced)
             )

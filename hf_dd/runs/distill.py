@@ -90,7 +90,7 @@ def _distill(
         if config.plan:
             return planning.described()
         config = planning.planned(functools.partial(teach, data))
-        pool = planning.pool if config.named_teachers else None
+        pool = (pool or TeacherPool.from_config(config)) if config.named_teachers else None
     if config.fit_head:
         fit_heads(pool, FeatureMemory(data, config.dtype, accelerator), config.seed)
     if config.soft_labels != "none":
@@ -128,6 +128,9 @@ def _distill(
             diversity=diversity.measure(pool, data, accelerator.device) if pool and len(pool) > 1 else None,
             command=command_line("distill", config, accelerator.num_processes, pins),
             hardware=hardware(accelerator),
+            planning_seconds=planning and planning.kept["spent"],
+            before=planning.teaching if planning else [],
+            decisions=[*(planning.decisions if planning else []), *distiller.decisions],
         )
     accelerator.wait_for_everyone()
     if config.eval_students and data.test is not None:

@@ -56,9 +56,11 @@ class FlipTest:
     hurts: bool
 
     def __str__(self) -> str:
-        verdict = "flips are left out" if self.hurts else "flips are used"
+        verdict = "images aren't mirrored" if self.hurts else "images are mirrored, too"
         rates = f"{100 * self.accuracy:.0f} % of held-out ones, and on {100 * self.mirrored:.0f} % of them mirrored"
-        return f"{verdict}: a small network that was trained on images as they are is right on {rates}"
+        return (
+            f"augmentation: {verdict}, as a small network that was trained on images as they are is right on {rates}"
+        )
 
 
 def augmentation(data: ImageData, operations: Sequence[str] = STRATEGY, autocast: Autocast = nullcontext) -> str:

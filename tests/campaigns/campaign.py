@@ -93,7 +93,6 @@ def preload() -> None:
     """Import what commands need, once, before any fork; nothing of it may be told by a Hub's environment yet."""
     import accelerate  # noqa: F401
     import datasets.io  # noqa: F401
-    import optuna  # noqa: F401
     import PIL.Image
     import pyarrow.parquet  # noqa: F401
     import safetensors.torch  # noqa: F401

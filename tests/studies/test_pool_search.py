@@ -165,7 +165,8 @@ def test_a_slip_does_not_stop_the_search_that_was_meant(found, candidates, tmp_p
         select(output_dir=str(tmp_path), image_learning_rate=1e30, **candidates, **SMALL)
     assert list(tmp_path.rglob("state.json"))
     meant = select(output_dir=str(tmp_path), trials=1, **candidates, **SMALL)
-    assert what(trace_of(meant.folder)) == what(trace_of(found.folder))[:1]
+    (only,), first = what(trace_of(meant.folder)), what(trace_of(found.folder))[0]
+    assert only["pool"] == first["pool"] and only["scores"].items() >= first["scores"].items()
 
 
 @pytest.mark.parametrize("wrong", [{"search": 5}, {"tried": 3}, {"tried": [{"pool": "x"}]}, {"running": None}])
