@@ -74,8 +74,8 @@ def report(plan: Study, config: StudyConfig) -> None:
     outcomes = {name: Outcome.of(folders) for name, folders in places.items()}
     traces = {name: Path(pool.config.output_dir) / pins.TRACE for name, pool in plan.pools.items()}
     source = next(iter(outcomes.values())).records[0]["data"]
-    pins = {"dataset": source["reference"]} if config.dataset and source["sha"] else {}
-    how = {"title": plan.recipe.stem, "command": command_line("study", config, pins=pins)}
+    commits = {"dataset": source["reference"]} if config.dataset and source["sha"] else {}
+    how = {"title": plan.recipe.stem, "command": command_line("study", config, pins=commits)}
     study_report.write_report(folder, outcomes, plan.comparisons, traces, **how)
     publish.write_study(folder, plan.recipe, outcomes)
     if config.push_to_hub:
