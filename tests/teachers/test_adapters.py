@@ -376,11 +376,11 @@ def test_what_a_model_is_is_known_without_its_weights(tmp_path, save, about):
 
 
 @pytest.fixture(scope="module")
-def foreign(hub, unique, tmp_path_factory, run_python):
+def foreign(hub, unique, tmp_path_factory, forks):
     """`owner/name@v1` of the ImageNet-trained EfficientNet-Lite0."""
     repo_id = unique()
     folder = tmp_path_factory.mktemp("foreign") / "efficientnet-lite0"
-    ran = run_python("scripts/convert_efficientnet_lite0.py", folder, "--hub_model_id", repo_id, "--hub_tag", "v1")
+    ran = forks.run("scripts/convert_efficientnet_lite0.py", folder, "--hub_model_id", repo_id, "--hub_tag", "v1")
     assert ran.returncode == 0, ran.stderr
     return f"{repo_id}@v1"
 
@@ -396,8 +396,8 @@ def test_a_model_trained_on_imagenet_knows_a_palace_and_a_daisy(foreign):
     assert (teacher.spec.architecture, teacher.spec.dataset) == ("tf_efficientnet_lite0", "imagenet-1k")
 
 
-def test_the_same_model_may_see_images_at_another_size(tmp_path, run_python):
-    ran = run_python("scripts/convert_efficientnet_lite0.py", tmp_path / "lite0", "--image_size", "160")
+def test_the_same_model_may_see_images_at_another_size(tmp_path, forks):
+    ran = forks.run("scripts/convert_efficientnet_lite0.py", tmp_path / "lite0", "--image_size", "160")
     assert ran.returncode == 0, ran.stderr
     teacher = TeacherPool.from_references([str(tmp_path / "lite0")])[0]
     assert teacher.transform.resize == teacher.image_size == (160, 160)  # no border is cropped
