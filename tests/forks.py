@@ -5,6 +5,8 @@ that a process of its own would have, but for variables that libraries read when
 knows HF_DATASETS_CACHE.
 """
 
+import atexit
+import gc
 import itertools
 import json
 import os
@@ -17,6 +19,7 @@ import sys
 import tempfile
 import threading
 import time
+import traceback
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -204,4 +207,18 @@ if __name__ == "__main__":
     preload()
     for path in resource("cards").glob("*.md"):
         template_of(path.name)
-    run(serve(sys.argv[1]))
+    gc.freeze()
+    arguments, code = serve(sys.argv[1]), 0
+    try:
+        run(arguments)
+    except SystemExit as end:
+        code = end.code
+    except BaseException:
+        traceback.print_exc()
+        code = 1
+    if isinstance(code, str):
+        print(code, file=sys.stderr)
+    threading._shutdown()
+    atexit._run_exitfuncs()
+    sys.stdout.flush(), sys.stderr.flush()
+    os._exit(code if isinstance(code, int) else bool(code))  # to take the interpreter down would take seconds again

@@ -1,4 +1,4 @@
-"""A proxy before a Hub that answers one request wrongly: `python -m tests.campaigns.proxy HUB [PORT]` prints its address.
+"""A proxy before a Hub that answers one request wrongly; `python -m tests.campaigns.proxy HUB [PORT]` prints where.
 
 POST /__control `{"at": 3, "fault": "status:503", "always": false}` counts requests from there, and lets the fault hit
 the third; with `always` all later ones of its method and path too. GET /__control gives what was asked so far.
