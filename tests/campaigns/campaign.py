@@ -75,10 +75,10 @@ class Ended:
         )
 
     def refused(self, *, heavy: bool = False) -> Outcome:
-        """The outcome of a command that had to be refused; `heavy`: whether more than an input was looked at."""
+        """The outcome of a command that had to be refused; `heavy`: whether it may take its time, as to learn does."""
         if self.code == 0:
             return Outcome.WRONG
-        if not heavy and (self.memory > FULL_MEMORY or self.seconds > FULL_SECONDS):
+        if self.memory > FULL_MEMORY or (self.seconds > FULL_SECONDS and not heavy):
             return Outcome.BOMB
         return Outcome.RIGHT if self.clear else Outcome.TRACEBACK
 
