@@ -199,6 +199,7 @@ if __name__ == "__main__":
     import timm  # noqa: F401
     from transformers import Trainer  # noqa: F401
 
+    from hf_dd.artefacts import provenance
     from hf_dd.artefacts.hub_metadata import template_of
     from hf_dd.core.resources import resource
     from tests.campaigns.campaign import preload
@@ -207,6 +208,7 @@ if __name__ == "__main__":
     preload()
     for path in resource("cards").glob("*.md"):
         template_of(path.name)
+    provenance.versions()
     gc.freeze()
     arguments, code = serve(sys.argv[1]), 0
     try:

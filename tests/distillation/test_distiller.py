@@ -217,11 +217,11 @@ def newest_name(folder):
 
 @pytest.mark.multi_process
 def test_a_run_that_is_killed_and_resumed_gives_the_bytes_of_an_uninterrupted_one(tmp_path, teachers, forks):
-    options = {"clom": "cos", "teachers": teachers, "iterations": 800, "save_steps": 15}
+    options = {"clom": "cos", "teachers": teachers, "iterations": 400, "save_steps": 15}
     chance = random.Random(0)
     folder = tmp_path / "killed"
     reached = []
-    for step in (None, 90, 240):
+    for step in (None, 60, 150):
         resume = {} if step is None else {"resume_from_checkpoint": "latest"}
         process = forks.start("-m", "hf_dd", "distill", *arguments(folder, **options, **resume))
         if step is None:
@@ -231,7 +231,7 @@ def test_a_run_that_is_killed_and_resumed_gives_the_bytes_of_an_uninterrupted_on
         require_whole_checkpoints(folder)
         assert not (folder / "hf_dd.json").exists()
         reached.append(max(steps(folder / "checkpoints"), default=0))
-    assert reached[0] < 90 <= reached[1] < 800 and 240 <= reached[2] < 800
+    assert reached[0] < 60 <= reached[1] < 400 and 150 <= reached[2] < 400
     resumed = distil(folder, **options, resume_from_checkpoint="latest")
     uninterrupted = distil(tmp_path / "whole", **options)
     assert parquet(folder) == parquet(tmp_path / "whole")
@@ -246,7 +246,7 @@ def test_resuming_from_any_step_gives_the_same_bytes(tmp_path, teachers, options
     options = options | guide | {"iterations": 8, "save_steps": 1, "save_total_limit": 100}
     distil(tmp_path / "whole", **options)
     assert steps(tmp_path / "whole/checkpoints") == list(range(9))
-    for step in (0, 1, 5, 8):
+    for step in (0, 5) if guide else (0, 1, 5, 8):
         path = tmp_path / f"whole/checkpoints/step-{step:06d}"
         resumed = distil(tmp_path / f"from-{step}", **options, resume_from_checkpoint=str(path))
         assert parquet(tmp_path / f"from-{step}") == parquet(tmp_path / "whole")

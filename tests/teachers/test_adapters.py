@@ -228,7 +228,12 @@ def test_every_kind_guides_a_distillation_and_stands_on_the_card(published_vit, 
     )
     references = [f"{published_vit}@v1", str(tmp_path / "teachers/timm-model"), str(tmp_path / "teachers/tower")]
     made = hf_dd.distill(
-        clom="cos", clom_pool="mean-loss", teachers=references, output_dir=str(tmp_path / "set"), **SMALL
+        clom="cos",
+        clom_pool="mean-loss",
+        clom_real_batch=4,
+        teachers=references,
+        output_dir=f"{tmp_path}/set",
+        **SMALL,
     )
     assert [teacher["library"] for teacher in made.record.teachers] == ["transformers", "timm", "transformers"]
     card = (tmp_path / "set/README.md").read_text()
