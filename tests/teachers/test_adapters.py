@@ -220,7 +220,7 @@ def test_towers_encoders_and_backbones_give_features(kind, tmp_path):
 
 
 def test_every_kind_guides_a_distillation_and_stands_on_the_card(published_vit, tmp_path):
-    save_timm(tmp_path / "teachers/timm-model", num_classes=10)
+    save_timm(tmp_path / "teachers/timm-model", "test_resnet", num_classes=10)
     save_transformers(
         tmp_path / "teachers/tower",
         transformers.CLIPVisionModel(transformers.CLIPVisionConfig(**CLIP_VISION)),
@@ -237,7 +237,7 @@ def test_every_kind_guides_a_distillation_and_stands_on_the_card(published_vit, 
     )
     assert [teacher["library"] for teacher in made.record.teachers] == ["transformers", "timm", "transformers"]
     card = (tmp_path / "set/README.md").read_text()
-    assert "| vit (transformers) | – | – | – | – |" in card and "| resnet10t (timm) |" in card
+    assert "| vit (transformers) | – | – | – | – |" in card and "| test_resnet (timm) |" in card
     by_names = hf_dd.distill(
         clom="ce", teachers=[f"{published_vit}@v1"], output_dir=str(tmp_path / "by-names"), **SMALL
     )
