@@ -20,6 +20,7 @@ import hypothesis
 import pytest
 
 from hf_dd.local_hub import LocalHub
+from tests.forks import Forks
 
 if "huggingface_hub" in sys.modules:
     raise RuntimeError("huggingface_hub was imported before tests/conftest.py could set HF_ENDPOINT and HF_TOKEN.")
@@ -159,6 +160,33 @@ def launch(run_python, tmp_path_factory):
         variables = {"HF_DATASETS_CACHE": tmp_path_factory.mktemp("cache")} | variables
         variables |= {"ACCELERATE_USE_CPU": 1, "OMP_NUM_THREADS": 1}
         done = run_python(*command, "--main_process_port", port, *arguments, **variables)
+        assert done.returncode == 0, done.stderr[-3000:]
+        return done
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def forks():
+    """Runs `python ARGUMENTS` as `run_python` does, in a fork of a process that has imported everything already.
+
+    For what says nothing about imports, entry points or `accelerate launch`: a fork takes no seconds to start.
+    """
+    forks = Forks()
+    yield forks
+    forks.stop()
+
+
+@pytest.fixture(scope="session")
+def ranks_of(forks, tmp_path_factory):
+    """Runs `python ARGUMENTS` in CPU processes of one thread that share it, two unless told; it has to succeed.
+
+    They remember nothing that this process has computed.
+    """
+
+    def run(*arguments, processes=2, **variables):
+        variables = {"HF_DATASETS_CACHE": tmp_path_factory.mktemp("cache")} | variables
+        done = forks.run(*arguments, processes=processes, **variables, ACCELERATE_USE_CPU=1, OMP_NUM_THREADS=1)
         assert done.returncode == 0, done.stderr[-3000:]
         return done
 

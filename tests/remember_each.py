@@ -8,12 +8,14 @@ import os
 import sys
 from pathlib import Path
 
-root, rank = Path(sys.argv[1]), os.environ["RANK"]
-os.environ["HF_DATASETS_CACHE"] = str(root / f"cache-{rank}")
+import datasets
 
-from hf_dd.cli import main  # noqa: E402
-from hf_dd.data import batches  # noqa: E402
-from hf_dd.teachers.teacher import Teacher  # noqa: E402
+from hf_dd.cli import main
+from hf_dd.data import batches
+from hf_dd.teachers.teacher import Teacher
+
+root, rank = Path(sys.argv[1]), os.environ["RANK"]
+datasets.config.HF_DATASETS_CACHE = root / f"cache-{rank}"
 
 features, count = Teacher.features, [0]
 

@@ -281,7 +281,7 @@ def test_hub_run_gives_a_command_its_environment(run_python, tmp_path):
     assert failed.returncode == 7
 
 
-def test_a_user_without_hf_dd_trains_on_the_set(pushed, run_python, tmp_path):
+def test_a_user_without_hf_dd_trains_on_the_set(pushed, forks, tmp_path):
     _, repo_id = pushed
     digits = hf_dd.load_data(DataConfig())
     features = datasets.Features({"image": datasets.Image(), "label": datasets.ClassLabel(names=digits.class_names)})
@@ -290,7 +290,7 @@ def test_a_user_without_hf_dd_trains_on_the_set(pushed, run_python, tmp_path):
     datasets.Dataset.from_dict(columns, features=features).to_parquet(f"{tmp_path}/real/test.parquet")
     script = resource("scripts", "train_on_distilled.py")
     options = ["--revision", "v1", "--test_set", tmp_path / "real", "--mean", digits.mean[0], "--std", digits.std[0]]
-    done = run_python(script, repo_id, *options, "--epochs", 40, "--students", 2, PYTHONPATH=None, OMP_NUM_THREADS=1)
+    done = forks.run(script, repo_id, *options, "--epochs", 40, "--students", 2, PYTHONPATH=None, OMP_NUM_THREADS=1)
     assert done.returncode == 0, done.stderr
     assert "hf_dd" not in script.read_text()
     mean = float(done.stdout.splitlines()[-1].split()[0])

@@ -75,12 +75,12 @@ def test_what_is_of_the_wrong_kind_is_said_before_anything_is_read(command, opti
 
 
 @pytest.mark.slow
-def test_a_distillation_of_nothing_but_plug_ins(installed, matrix, run_python, tmp_path):
+def test_a_distillation_of_nothing_but_plug_ins(installed, matrix, forks, tmp_path):
     folder = tmp_path / "set"
     options = ["--objective", "teachers-mean", "--architecture", "Thin", "--teachers", matrix, "--output_dir", folder]
     options += ["--eval_protocol", "brief", "--eval_architectures", "Thin", "--eval_students", "1", *SMALL]
     path = f"{Path(__file__).parents[1]}:{installed}"
-    done = run_python("-m", "hf_dd", "distill", *options, PYTHONPATH=path, OMP_NUM_THREADS=1)
+    done = forks.run("-m", "hf_dd", "distill", *options, PYTHONPATH=path, OMP_NUM_THREADS=1)
     assert done.returncode == 0, done.stderr[-3000:]
     record = json.loads((folder / "hf_dd.json").read_text())
     assert record["plugins"] == {
@@ -99,9 +99,9 @@ def test_a_distillation_of_nothing_but_plug_ins(installed, matrix, run_python, t
 
 
 @pytest.mark.slow
-def test_a_teacher_of_a_plug_in_network(installed, run_python, tmp_path):
+def test_a_teacher_of_a_plug_in_network(installed, forks, tmp_path):
     path = f"{Path(__file__).parents[1]}:{installed}"
-    done = run_python("-c", TEACHER, tmp_path, PYTHONPATH=path, OMP_NUM_THREADS=1)
+    done = forks.run("-c", TEACHER, tmp_path, PYTHONPATH=path, OMP_NUM_THREADS=1)
     assert done.returncode == 0, done.stderr[-3000:]
     teacher, error = done.stdout.splitlines()
     assert "Thin seed 0 epoch 1, 10 classes, images of 8×8 pixels, 1 channel" in teacher
@@ -109,5 +109,5 @@ def test_a_teacher_of_a_plug_in_network(installed, run_python, tmp_path):
     epoch = tmp_path / "digits-thin-seed0/epoch-1"
     assert json.loads((epoch / "hf_dd.json").read_text())["plugins"] == {"architecture Thin": ORIGIN}
     assert "Plug-ins: architecture `Thin` of hf-dd-example 0.3.1." in (epoch / "README.md").read_text()
-    done = run_python("-m", "hf_dd", "distill", "--teachers", epoch, "--clom", "ce", *SMALL, OMP_NUM_THREADS=1)
+    done = forks.run("-m", "hf_dd", "distill", "--teachers", epoch, "--clom", "ce", *SMALL, OMP_NUM_THREADS=1)
     assert "--architecture Thin isn't known; known are" in done.stderr and "Traceback" not in done.stderr

@@ -1,5 +1,6 @@
 """What the Hub reads of a card, and the card's text: front matter, evaluation results, templates filled in."""
 
+import functools
 from typing import Any
 
 import jinja2
@@ -65,19 +66,25 @@ def render(card: type, front: Any, template: str, **values: Any) -> str:
     Every text is shown as `core.text.markdown` has it, every number as `number` has it; `code`, `verbatim`, `number`
     and `duration` are filters. Raises RunError for what can't be shown so, as in a record that isn't ours.
     """
-    environment = jinja2.Environment(
-        finalize=lambda value: markdown(value) if isinstance(value, str) or has_text(value) else number(value)
-    )
-    environment.filters |= {"code": code, "verbatim": verbatim, "number": number, "duration": duration}
 
     def section(name: str) -> Markdown:
-        return Markdown(environment.from_string(resource("cards", name).read_text()).render(**values))
+        return Markdown(template_of(name).render(**values))
 
     try:
         values |= {"section": section, "card_data": Markdown(front.to_yaml())}
         return str(card(str(section(template)))).rstrip() + "\n"
     except (jinja2.TemplateError, LookupError, TypeError, ValueError, ArithmeticError) as error:
         raise RunError(f"No card can be made of what hf_dd.json says: {error}.") from error
+
+
+@functools.cache  # to compile it takes longer than all else that is done for a card
+def template_of(name: str) -> jinja2.Template:
+    """A template of cards/."""
+    environment = jinja2.Environment(
+        finalize=lambda value: markdown(value) if isinstance(value, str) or has_text(value) else number(value)
+    )
+    environment.filters |= {"code": code, "verbatim": verbatim, "number": number, "duration": duration}
+    return environment.from_string(resource("cards", name).read_text())
 
 
 def has_text(value: Any) -> bool:

@@ -45,8 +45,14 @@ def data_record(data: ImageData) -> dict[str, Any]:
 
 def versions() -> dict[str, str]:
     """Versions of Python and of the libraries that a result depends on; hf-dd's with the commit of a checkout."""
-    found = {"python": platform.python_version(), **{name: importlib.metadata.version(name) for name in LIBRARIES}}
+    found = {"python": platform.python_version(), **{name: version_of(name) for name in LIBRARIES}}
     return found | ({"hf-dd": f"{found['hf-dd']} at {commit()}"} if commit() else {})
+
+
+@functools.cache  # the file that says it is long
+def version_of(library: str) -> str:
+    """The version of an installed library."""
+    return importlib.metadata.version(library)
 
 
 @functools.cache

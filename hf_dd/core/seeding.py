@@ -31,6 +31,10 @@ def isolated_rng(seed: int, *names: str | int) -> Iterator[None]:
     """Run code that uses torch's global CPU generator (module initialisers) on a named seed; restores it after."""
     import torch
 
+    number = derive_seed(seed, *names)
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(derive_seed(seed, *names))
+        if torch.accelerator.is_available():
+            torch.manual_seed(number)
+        else:  # the above writes the stack of calls down for a GPU that there isn't, which takes a millisecond
+            torch.default_generator.manual_seed(number)
         yield

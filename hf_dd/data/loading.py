@@ -11,6 +11,7 @@ from hf_dd import hub
 from hf_dd.config import DataConfig
 from hf_dd.core.progress import Phase
 from hf_dd.data.columns import IMAGE_SUFFIXES
+from hf_dd.data.unpacking import require_modest
 from hf_dd.errors import DataError, HfDdError
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ def load_splits(place: hub.Place, config: DataConfig) -> "datasets.DatasetDict":
     if place.local:  # a name like 'text' alone would be that of a reader
         path = str(Path(path).resolve())
         require_readable(path)
+        require_modest(path)
     try:
         if pin:
             return load_pinned(pin, config.dataset_config)
@@ -65,6 +67,7 @@ def load_pinned(pin: hub.Pin, configuration: str | None) -> "datasets.DatasetDic
     if (folder / script).is_file():
         raise DataError(f"Data set {pin} is read by a script of its own, {script}, and none is run.")
     hub.pull(pin, "dataset", files_of(folder, configuration), without=SAVED)
+    require_modest(folder)
     builder = datasets.load_dataset_builder(str(folder), configuration)
     for files in (builder.config.data_files or {}).values():
         for file in files:

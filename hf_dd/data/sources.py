@@ -2,6 +2,7 @@
 
 import dataclasses
 import difflib
+import functools
 import gzip
 import hashlib
 import importlib.metadata
@@ -180,10 +181,11 @@ def read_digits() -> Source:
     return Source("digits", "cc-by-4.0", [str(label) for label in range(10)], train, test)
 
 
+@functools.cache
 def digits_rows() -> np.ndarray:
     """Scikit-learn's digits, float64 (1797, 65): 64 pixels of 0 … 16, and the label.
 
-    Read from the file within its distribution: importing `sklearn.datasets` takes a second longer.
+    Read once, from the file within its distribution: importing `sklearn.datasets` takes a second longer.
     """
     path = importlib.metadata.distribution("scikit-learn").locate_file("sklearn/datasets/data/digits.csv.gz")
     if Path(path).is_file():

@@ -4,10 +4,11 @@ A small network learns the source's real images for a few epochs and then looks 
 the images of each label for gives the likeliest order of the classes, by the best one-to-one assignment.
 """
 
+import functools
 import math
 import re
 import shlex
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -157,6 +158,12 @@ def check_classes(own: Tensor, labels: Tensor, data: ImageData, *, seed: int, de
         seed: of the real images, the classifier and its training.
         device: to train on.
     """
+    predicted, score = classifier_of(data, seed, device)
+    return judge(labels.cpu(), predicted(own.float().to(device)).cpu(), data.num_classes, score, seed)
+
+
+def classifier_of(data: ImageData, seed: int, device: torch.device) -> tuple[Callable[[Tensor], Tensor], float]:
+    """What gives images their classes, int64 (N,), and its accuracy on real images that it wasn't trained on."""
     training, held_out = _real_images(data, seed)
     side = tuple(min(SIDE, length) for length in data.image_size)
 
@@ -173,10 +180,9 @@ def check_classes(own: Tensor, labels: Tensor, data: ImageData, *, seed: int, de
         how = {"seed": seed, "purpose": "class order", "prepare": prepare, "tell": phase.update}
         for _ in fit(network, real, classes, recipe, **how):
             pass
+    predicted = functools.partial(predict, network, prepare=prepare)
     real, classes = _taken(data, held_out, device)
-    score = accuracy(predict(network, real, prepare=prepare), classes)
-    predictions = predict(network, own.float().to(device), prepare=prepare).cpu()
-    return judge(labels.cpu(), predictions, data.num_classes, score, seed)
+    return predicted, accuracy(predicted(real), classes)
 
 
 def _real_images(data: ImageData, seed: int) -> tuple[Tensor, Tensor]:

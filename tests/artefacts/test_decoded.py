@@ -184,7 +184,7 @@ def test_decoded_images_of_another_set_are_refused(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["on_distilled", "with_timm", "with_transformers"])
-def test_users_without_hf_dd_train_on_the_decoded_images(artefact, run_python, tmp_path, name):
+def test_users_without_hf_dd_train_on_the_decoded_images(artefact, forks, tmp_path, name):
     digits = hf_dd.load_data(DataConfig())
     features = datasets.Features({"image": datasets.Image(), "label": datasets.ClassLabel(names=digits.class_names)})
     columns = {
@@ -200,5 +200,5 @@ def test_users_without_hf_dd_train_on_the_decoded_images(artefact, run_python, t
     }[name]
     script = resource("scripts", f"train_{name}.py")
     shared = ["--configuration", "decoded", "--test_set", tmp_path / "real", "--epochs", 1]
-    done = run_python(script, artefact.folder, *shared, *options, cwd=tmp_path, PYTHONPATH=None, OMP_NUM_THREADS=1)
+    done = forks.run(script, artefact.folder, *shared, *options, cwd=tmp_path, PYTHONPATH=None, OMP_NUM_THREADS=1)
     assert done.returncode == 0, done.stderr

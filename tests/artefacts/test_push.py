@@ -74,7 +74,7 @@ def test_an_interrupted_push_leaves_the_folder_as_it_was(folder, kind, moment, e
 
 
 @pytest.mark.parametrize("folder", ["distilled"], indirect=True)
-def test_a_push_that_is_killed_leaves_the_folder_as_it_was(folder, unique, run_python):
+def test_a_push_that_is_killed_leaves_the_folder_as_it_was(folder, unique, forks):
     before = content(folder)
     code = """
 import os, sys
@@ -83,7 +83,7 @@ import hf_dd
 HfApi.upload_folder = lambda *given, **named: os._exit(9)
 hf_dd.push(sys.argv[1], sys.argv[2])
 """
-    assert run_python("-c", code, folder, unique()).returncode == 9
+    assert forks.run("-c", code, folder, unique()).returncode == 9
     assert content(folder) == before
 
 

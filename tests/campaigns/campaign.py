@@ -75,10 +75,10 @@ class Ended:
         )
 
     def refused(self, *, heavy: bool = False) -> Outcome:
-        """The outcome of a command that had to be refused; `heavy`: whether more than an input was looked at."""
+        """The outcome of a command that had to be refused; `heavy`: whether it may take its time, as to learn does."""
         if self.code == 0:
             return Outcome.WRONG
-        if not heavy and (self.memory > FULL_MEMORY or self.seconds > FULL_SECONDS):
+        if self.memory > FULL_MEMORY or (self.seconds > FULL_SECONDS and not heavy):
             return Outcome.BOMB
         return Outcome.RIGHT if self.clear else Outcome.TRACEBACK
 
@@ -262,6 +262,11 @@ def resident() -> int:
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
+def port() -> int:
+    """Where commands look for a Hub: any, or where a process that has imported huggingface_hub already expects it."""
+    return int(os.environ.get("HF_DD_CAMPAIGN_PORT", 0))
+
+
 @contextlib.contextmanager
 def hub(root: Path, **options: object) -> Iterator[dict[str, str]]:
     """An embedded Hub in a process of its own, `local_hub.serve` with these options; gives its environment."""
@@ -269,7 +274,7 @@ def hub(root: Path, **options: object) -> Iterator[dict[str, str]]:
         "import json, sys; from hf_dd.local_hub import serve; serve(sys.argv[1], on_ready=lambda hub: "
         "print(json.dumps(hub.environment()), flush=True), **json.loads(sys.argv[2]))"
     )
-    command = [sys.executable, "-c", code, str(root), json.dumps({"port": 0} | options)]
+    command = [sys.executable, "-c", code, str(root), json.dumps({"port": port()} | options)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
             yield json.loads(process.stdout.readline())

@@ -391,7 +391,7 @@ def succeed(ended: Ended) -> Ended:
 @contextlib.contextmanager
 def proxied(hub: str) -> Iterator[str]:
     """A proxy before a Hub, in a process of its own; gives its address."""
-    command = [sys.executable, "-m", "tests.campaigns.proxy", hub]
+    command = [sys.executable, "-m", "tests.campaigns.proxy", hub, str(campaign.port())]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
             yield process.stdout.readline().strip()
@@ -401,7 +401,7 @@ def proxied(hub: str) -> Iterator[str]:
 
 def tries(rng: random.Random, work: Path) -> Iterator[Try]:
     """A command after the other, each time with another fault at another of its requests."""
-    users = {"user": "local", "token": TOKEN, "orgs": {"lab": ["local"]}}
+    users = {"port": 0, "user": "local", "token": TOKEN, "orgs": {"lab": ["local"]}}
     with campaign.hub(work / "hub", **users) as environment, proxied(environment["HF_ENDPOINT"]) as proxy:
         os.environ.update(environment | {"HF_ENDPOINT": proxy})
         campaign.preload()

@@ -345,6 +345,86 @@ def paths(case: Case) -> str:
     return Path(bait).name
 
 
+def parquets(case: Case) -> str:
+    """Parquet files that unpack to more than there is, and whose metadata lie."""
+    rng = case.rng
+    groups = pictures(rng)
+    flat = [png(p) for group in groups for p in group]
+    labels = [label for label, group in enumerate(groups) for _ in group]
+    image = pyarrow.struct([("bytes", pyarrow.binary()), ("path", pyarrow.string())])
+    schema = pyarrow.schema({"image": image, "label": pyarrow.int64()})
+    table = pyarrow.table([[{"bytes": each, "path": None} for each in flat], labels], schema=schema)
+    path = case.folder / "data" / "train.parquet"
+    path.parent.mkdir()
+
+    def groups_of(one: pyarrow.Table, times: int, **options: object) -> None:
+        with pyarrow.parquet.ParquetWriter(path, one.schema, **options) as writer:
+            for _ in range(times):
+                writer.write_table(one)
+
+    def of_bytes(column: pyarrow.Array) -> pyarrow.Table:
+        paths = pyarrow.nulls(len(column), pyarrow.string())
+        images = pyarrow.StructArray.from_arrays([column, paths], fields=list(image))
+        return pyarrow.table([images, pyarrow.array(np.arange(len(column)) % 3)], schema=schema)
+
+    def dictionary(times: int) -> None:
+        """One long text, to which every row points."""
+        value = pyarrow.array([flat[0] + bytes(2**20)])
+        column = value.take(pyarrow.array(np.zeros(64, np.int32)))
+        groups_of(of_bytes(column), times, compression="zstd", dictionary_pagesize_limit=2**22)
+
+    def zeros(times: int) -> None:
+        """Rows of zeros that a page's compression hides."""
+        column = pyarrow.array([flat[0] + bytes(2**26)] * 2)
+        groups_of(of_bytes(column), times, compression="zstd", use_dictionary=False)
+
+    def nulls(times: int) -> None:
+        """Rows of nothing, which take no bytes."""
+        groups_of(pyarrow.table([pyarrow.nulls(10**7, each.type) for each in schema], schema=schema), times)
+
+    def changed(where: slice, changes: int) -> None:
+        pyarrow.parquet.write_table(table, path, row_group_size=5)
+        content = bytearray(path.read_bytes())
+        places = range(len(content))[where]
+        if where.start and where.start < 0:  # of the footer
+            places = range(len(content) - 8 - int.from_bytes(content[-8:-4], "little"), len(content) - 4)
+        for _ in range(changes):
+            content[rng.choice(places)] ^= 1 << rng.randrange(8)
+        path.write_bytes(content)
+
+    def deep(levels: int, lists: bool) -> None:
+        kind: pyarrow.DataType = pyarrow.int64()
+        for _ in range(levels):
+            kind = pyarrow.list_(kind) if lists else pyarrow.struct([("a", kind)])
+        pyarrow.parquet.write_table(table.append_column("deep", pyarrow.nulls(len(table), kind)), path)
+
+    def features(of: object) -> None:
+        about = {"info": {"features": {"image": of, "label": {"dtype": "int64", "_type": "Value"}}}}
+        told = table.replace_schema_metadata({"huggingface": json.dumps(about)})
+        pyarrow.parquet.write_table(told, path)
+
+    huge = {"shape": [2**31, 2**31], "dtype": "uint8", "_type": "Array2D"}
+    ways: dict[str, Callable[[], object]] = {
+        "one text for many rows": lambda: dictionary(40),
+        "zeros": lambda: zeros(4),
+        "zeros in many groups": lambda: zeros(16),
+        "rows of nothing": lambda: nulls(30),
+        "footer": lambda: changed(slice(-1, None), 1),
+        "footer, more": lambda: changed(slice(-1, None), 5),
+        "pages": lambda: changed(slice(4, 1200), 2),
+        "deep structs": lambda: deep(rng.choice([60, 300]), False),
+        "deep lists": lambda: deep(rng.choice([30, 120]), True),
+        "huge arrays": lambda: features(huge),
+        "features that are none": lambda: features(rng.choice([5, None, {"_type": "Nothing"}, [[[[]]]], {"a": huge}])),
+    }
+    what = rng.choice(sorted(ways))
+    ways[what]()
+    if what not in ("one text for many rows", "zeros", "zeros in many groups", "rows of nothing"):
+        case.images, case.may_refuse = dict(zip("012", groups, strict=True)), True
+    case.distill(path.parent)
+    return what
+
+
 # ---------------------------------------------------------------------------------------------- columns and labels
 
 
@@ -627,6 +707,19 @@ def numbers(case: Case) -> str:
     return what
 
 
+def orders(case: Case) -> str:
+    """Labels in another order than the source's, which only a classifier of its images sees."""
+    names = ["a", "b", "c", "d", "e"]
+    real = source(case, names, count=60)
+    order = case.rng.sample(range(5), 5)
+    if order == sorted(order):
+        order = order[::-1]
+    torch.save(tensors([real[label][:20] for label in order]), case.folder / "set.pt")
+    case.take(case.folder / "set.pt", "--normalisation", "none")
+    case.may_refuse, case.says = True, "import it with --class_map "
+    return f"{order}"
+
+
 def several_files(case: Case) -> str:
     """Folders of several files of images, which may be parts or iterations."""
     rng = case.rng
@@ -767,8 +860,8 @@ def class_map(case: Case) -> str:
 
 
 KINDS = (modes, foreign, folders, sixteen_bits, refused, columns, broken, numbers, labels, sizes, idx, several_files,
-         class_map, alike, paths, deep_colours)  # fmt: skip
-WEIGHTS = (4, 4, 4, 2, 6, 3, 3, 2, 3, 1, 2, 1, 2, 1, 1, 1)
+         class_map, alike, paths, deep_colours, parquets, orders)  # fmt: skip
+WEIGHTS = (4, 4, 4, 2, 6, 3, 3, 2, 3, 1, 2, 1, 2, 1, 1, 1, 3, 1)
 
 
 def data_tries(rng: random.Random, work: Path) -> Iterator[Try]:

@@ -1,4 +1,4 @@
-"""A proxy before a Hub that answers one request wrongly: `python -m tests.campaigns.proxy HUB` prints its address.
+"""A proxy before a Hub that answers one request wrongly; `python -m tests.campaigns.proxy HUB [PORT]` prints where.
 
 POST /__control `{"at": 3, "fault": "status:503", "always": false}` counts requests from there, and lets the fault hit
 the third; with `always` all later ones of its method and path too. GET /__control gives what was asked so far.
@@ -30,11 +30,11 @@ class Proxy(ThreadingHTTPServer):
 
     daemon_threads = True
 
-    def __init__(self, hub: str):
+    def __init__(self, hub: str, port: int = 0):
         self.hub = urllib.parse.urlsplit(hub)
         self.lock = threading.Lock()
         self.arm({})
-        super().__init__(("127.0.0.1", 0), Handler)
+        super().__init__(("127.0.0.1", port), Handler)
 
     def arm(self, plan: dict) -> None:
         """Count anew, with this fault to come."""
@@ -144,6 +144,6 @@ class Handler(BaseHTTPRequestHandler):
 
 
 if __name__ == "__main__":
-    proxy = Proxy(sys.argv[1])
+    proxy = Proxy(sys.argv[1], *map(int, sys.argv[2:]))
     print(f"http://127.0.0.1:{proxy.server_address[1]}", flush=True)
     proxy.serve_forever()

@@ -50,8 +50,8 @@ def test_what_chooses_among_ways_to_compute_the_same_is_told(monkeypatch):
     ("name", "value"),
     [("ACCELERATE_TORCH_DEVICE", "nonsense"), ("ACCELERATE_USE_CPU", "perhaps"), ("LOCAL_RANK", "x")],
 )
-def test_what_accelerate_cant_make_sense_of_is_one_error(name, value, run_python):
-    done = run_python("-m", "hf_dd", "distill", "--ipc", "1", "--output_dir", "/proc/none", **{name: value})
+def test_what_accelerate_cant_make_sense_of_is_one_error(name, value, forks):
+    done = forks.run("-m", "hf_dd", "distill", "--ipc", "1", "--output_dir", "/proc/none", **{name: value})
     assert done.returncode == 1 and "Traceback" not in done.stderr
     (line,) = [line for line in done.stderr.splitlines() if line.startswith("hf-dd: error: ")]
     assert f"{name}={value}" in line

@@ -23,6 +23,7 @@ from hf_dd.config import DataConfig, ImportConfig
 from hf_dd.data.image_data import load_data
 from hf_dd.data.sources import digits_rows
 from hf_dd.errors import ConfigError, DataError, RunError
+from hf_dd.importing import class_order
 from hf_dd.importing.class_order import in_words, judge, known_order
 from hf_dd.importing.formats import load_tensors
 from hf_dd.importing.normalisation import FIELD_STATISTICS, to_own_space, unwhitening
@@ -45,6 +46,23 @@ def one_thread():
 @pytest.fixture(autouse=True)
 def datasets_cache(tmp_path, monkeypatch):
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "datasets_cache")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_classifier():
+    """A source's classifier is trained once: the tests' sources of the same images are told apart by their form."""
+    known, train = {}, class_order.classifier_of
+
+    def classifier_of(data, seed, device):
+        facts = (data.fingerprint, len(data.train), data.train.images.shape, data.mean, data.std, data.num_classes)
+        key = (*facts, data.train.labels.numpy().tobytes(), seed)
+        if key not in known:
+            known[key] = train(data, seed, device)
+        return known[key]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(class_order, "classifier_of", classifier_of)
+        yield
 
 
 @pytest.fixture(scope="module")

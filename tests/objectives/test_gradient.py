@@ -383,9 +383,9 @@ SMALL_LOOPS = {"objective_options": ["outer=2", "inner=2", "network_learning_rat
 
 
 @pytest.mark.multi_process
-def test_two_processes_agree_with_one(tmp_path, launch):
+def test_two_processes_agree_with_one(tmp_path, ranks_of):
     options = SMALL_LOOPS | {"objective": "dsa", "ipc": 2, "dtype": "float64", "architecture": "ConvNetBN"}
-    launch("-m", "hf_dd", "distill", *arguments(tmp_path / "two", **options))
+    ranks_of("-m", "hf_dd", "distill", *arguments(tmp_path / "two", **options))
     require_two_processes(tmp_path / "two")
     distil(tmp_path / "one", **options)
     one, two = (checkpoint_pixels(tmp_path / name, 3) for name in ("one", "two"))

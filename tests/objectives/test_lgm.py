@@ -588,12 +588,12 @@ def test_resuming_from_any_step_gives_the_same_bytes(tmp_path, teachers, options
 
 
 @pytest.mark.multi_process
-def test_two_processes_give_the_set_of_one(tmp_path, teachers, launch):
+def test_two_processes_give_the_set_of_one(tmp_path, teachers, ranks_of):
     words = ["--teachers", *teachers, "--dtype", "float64"]
     for name, value in (RUN | OPTIONS).items():
         words += [f"--{name}", *map(str, value if isinstance(value, list) else [value])]
     distil(tmp_path / "one", teachers, dtype="float64")
-    launch("-m", "hf_dd", "distill", *words, "--output_dir", tmp_path / "two")
+    ranks_of("-m", "hf_dd", "distill", *words, "--output_dir", tmp_path / "two")
     one, two = (load_file(tmp_path / f"{name}/checkpoints/step-000008/tensors.safetensors") for name in ("one", "two"))
     assert one.keys() == two.keys()
     for name, value in one.items():

@@ -316,7 +316,7 @@ def test_options_that_make_no_sense_are_refused(options, message):
 
 
 @pytest.mark.multi_process
-def test_two_processes_give_what_one_does(tmp_path, teachers, launch):
+def test_two_processes_give_what_one_does(tmp_path, teachers, ranks_of):
     double = {"dtype": "float64", "real_batch_size": None, "save_steps": 100}
     options = {
         "sre2l": double | {"objective": "sre2l", "teachers": teachers[:2], "ipc": 2, "iterations": 10},
@@ -334,7 +334,7 @@ def test_two_processes_give_what_one_does(tmp_path, teachers, launch):
                 del two[place : place + 2]
         entries.append({"arguments": two})
     (tmp_path / "runs.json").write_text(json.dumps(entries))
-    launch(Path(__file__).parents[1] / "distill_each.py", tmp_path / "runs.json")
+    ranks_of(Path(__file__).parents[1] / "distill_each.py", tmp_path / "runs.json")
     for name, step in (("sre2l", 10), ("rded", 0)):
         one, two = (checkpoint_pixels(tmp_path / ranks / name, step) for ranks in ("one", "two"))
         assert (one - two).abs().max() < 1e-9 and one.std() > 0.1

@@ -594,7 +594,7 @@ def test_students_learn_at_the_learned_rate(trajectories, tmp_path):
 
 
 @pytest.mark.multi_process
-def test_two_processes_give_the_set_of_one(trajectories, tmp_path, launch):
+def test_two_processes_give_the_set_of_one(trajectories, tmp_path, ranks_of):
     entries = []
     for method in METHODS:
         options = DISTIL | {"objective": method, "experts": trajectories[1], "dtype": "float64"}
@@ -604,7 +604,7 @@ def test_two_processes_give_the_set_of_one(trajectories, tmp_path, launch):
             words += [f"--{name}", *map(str, value if isinstance(value, list) else [value])]
         entries.append({"arguments": words})
     (tmp_path / "runs.json").write_text(json.dumps(entries))
-    launch(Path(__file__).parents[1] / "distill_each.py", tmp_path / "runs.json")
+    ranks_of(Path(__file__).parents[1] / "distill_each.py", tmp_path / "runs.json")
     for method in METHODS:
         one, two = (json.loads((tmp_path / kind / method / "hf_dd.json").read_text()) for kind in ("one", "two"))
         assert two["run"]["hardware"] == "CPU, 2 processes of 1 threads"

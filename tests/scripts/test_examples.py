@@ -50,7 +50,7 @@ TIMM = ("train_with_timm.py", "--model", "resnet10t", "--epochs", 15, "--learnin
 
 
 @pytest.fixture
-def train(run_python, tmp_path):
+def train(forks, tmp_path):
     """Runs an example without hf_dd on its path; gives what it printed, its losses and its accuracy."""
 
     def run(example, folder, *options):
@@ -58,7 +58,7 @@ def train(run_python, tmp_path):
         if script == TRANSFORMERS[0]:
             own += ["--output_dir", tmp_path / "model"]
         path = resource("scripts", script)
-        done = run_python(path, folder, *own, *options, cwd=tmp_path, PYTHONPATH=None, OMP_NUM_THREADS=1)
+        done = forks.run(path, folder, *own, *options, cwd=tmp_path, PYTHONPATH=None, OMP_NUM_THREADS=1)
         losses = [float(loss) for loss in re.findall(r"\bloss\W+([\d.]+)", done.stdout)]
         accuracy = re.search(r"^accuracy ([\d.]+) %$", done.stdout, re.MULTILINE)
         return done, losses, accuracy and float(accuracy[1])

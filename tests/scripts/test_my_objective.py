@@ -22,11 +22,11 @@ def MyObjective(monkeypatch):  # noqa: N802
     del sys.modules["my_objective"]
 
 
-def test_it_runs_from_its_folder(run_python, tmp_path):
+def test_it_runs_from_its_folder(forks, tmp_path):
     options = ["--ipc", "1", "--iterations", "4", "--architecture_options", "width=8", "--eval_students", "0"]
     options += ["--objective_options", "spread=0.5", "--output_dir", tmp_path / "set"]
     command = ["-P", "-m", "hf_dd", "distill", "--objective", "my_objective:MyObjective", *options]
-    done = run_python(*command, cwd=REPOSITORY_ROOT / "scripts", OMP_NUM_THREADS=1)
+    done = forks.run(*command, cwd=REPOSITORY_ROOT / "scripts", OMP_NUM_THREADS=1)
     assert done.returncode == 0, done.stderr[-3000:]
     record = json.loads((tmp_path / "set/hf_dd.json").read_text())
     assert record["name"] == "digits-my-objective-myobjective-ipc1"

@@ -220,10 +220,10 @@ def test_no_pool_goes_on_that_would_end_late(candidates, tmp_path, costs, monkey
 
 
 @pytest.mark.multi_process
-def test_two_processes_choose_as_one(found, candidates, tmp_path, launch):
+def test_two_processes_choose_as_one(found, candidates, tmp_path, ranks_of):
     options = candidates | SMALL | {"output_dir": str(tmp_path / "out")}
     words = [[f"--{name}", *map(str, own if isinstance(own, list) else [own])] for name, own in options.items()]
-    done = launch("-m", "hf_dd", "pool", "select", *sum(words, []))
+    done = ranks_of("-m", "hf_dd", "pool", "select", *sum(words, []))
     two, one = (what(trace_of(folder)) for folder in (tmp_path / "out", found.folder))
     assert [(pool["pool"], list(pool["scores"])) for pool in two] == [
         (pool["pool"], list(pool["scores"])) for pool in one

@@ -494,20 +494,16 @@ def test_cells_do_not_wait_for_a_teacher_that_they_do_not_need(tmp_path):
 
 
 @pytest.mark.multi_process
-def test_a_study_that_is_started_twice_is_shared_out(tmp_path, run_python, finished):
+def test_a_study_that_is_started_twice_is_shared_out(tmp_path, forks, finished):
     (tmp_path / "each.py").write_text(EACH)
     path, output = write(tmp_path), tmp_path / "out"
     held = FileLock(tmp_path / "out/locks/cell-plain-seed0.lock")
     (tmp_path / "out/locks").mkdir(parents=True)
-    with ThreadPoolExecutor() as both:
-        with held:  # a third run, which leaves the first cell undone
-            waiting = [
-                both.submit(run_python, tmp_path / "each.py", path, output, OMP_NUM_THREADS=1) for _ in range(2)
-            ]
-            while not (output / "cells/guided-seed1/hf_dd.json").is_file() and not any(w.done() for w in waiting):
-                time.sleep(0.2)
-        done = [future.result() for future in waiting]
-    assert [run.returncode for run in done] == [0, 0], done[0].stderr[-2000:] + done[1].stderr[-2000:]
+    with held:  # a third run, which leaves the first cell undone
+        both = [forks.start(tmp_path / "each.py", path, output) for _ in range(2)]
+        while not (output / "cells/guided-seed1/hf_dd.json").is_file() and all(run.poll() is None for run in both):
+            time.sleep(0.2)
+    assert [run.wait() for run in both] == [0, 0], both[0].stderr[-2000:] + both[1].stderr[-2000:]
     lines = (tmp_path / "out.log").read_text().splitlines()
     jobs = [line.split()[1:3] for line in lines]
     cells = [["distill", str(output / f"cells/{name}-seed{seed}")] for name in ("plain", "guided") for seed in (0, 1)]
@@ -520,8 +516,8 @@ def test_a_study_that_is_started_twice_is_shared_out(tmp_path, run_python, finis
 
 
 @pytest.mark.multi_process
-def test_the_processes_of_a_launch_work_on_each_cell_together(tmp_path, launch, finished):
-    done = launch("-m", "hf_dd", "study", write(tmp_path, SMALL | {"seeds": [0]}), "--output_dir", tmp_path / "out")
+def test_the_processes_of_a_launch_work_on_each_cell_together(tmp_path, ranks_of, finished):
+    done = ranks_of("-m", "hf_dd", "study", write(tmp_path, SMALL | {"seeds": [0]}), "--output_dir", tmp_path / "out")
     assert done.stdout.count("guided − plain") == 1
     assert done.stderr.count("is there.") == 3, "one teacher, two cells"
     assert done.stderr.count("hf-dd study: loading libraries\n") == 1

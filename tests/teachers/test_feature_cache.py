@@ -5,9 +5,6 @@ import json
 import os
 import re
 import shutil
-import socket
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -211,7 +208,7 @@ def test_a_memory_that_cannot_be_written_is_only_a_warning(digits, tmp_path, cap
 
 
 @pytest.mark.multi_process
-def test_two_runs_at_once_leave_one_good_file(digits, tmp_path, seen):
+def test_two_runs_at_once_leave_one_good_file(digits, tmp_path, seen, forks):
     reference = local_teacher(tmp_path / "teacher", digits)
     code = """
 import sys, time
@@ -229,16 +226,8 @@ cache.keep_tensors = together
 hf_dd.distill(clom="cos", teachers=[teacher], output_dir=str(root / name), ipc=1, iterations=1, real_batch_size=4,
               architecture_options=["width=8"], eval_students=0)
 """
-    environment = os.environ | {"HF_DATASETS_CACHE": str(tmp_path / "cache"), "OMP_NUM_THREADS": "1"}
-    environment["PYTHONPATH"] = str(Path(__file__).resolve().parents[2])
-    runs = [
-        subprocess.Popen([sys.executable, "-c", code, tmp_path, name, reference], env=environment) for name in "ab"
-    ]
-    try:
-        assert [run.wait(240) for run in runs] == [0, 0]
-    finally:
-        for run in runs:
-            run.kill()
+    runs = [forks.start("-c", code, tmp_path, name, reference, HF_DATASETS_CACHE=tmp_path / "cache") for name in "ab"]
+    assert [run.wait() for run in runs] == [0, 0]
     (path,) = kept()
     assert list(memory.folder().rglob("*.tmp")) == []
     sums = class_sums(TeacherPool.from_references([reference])[0], digits)
@@ -251,7 +240,7 @@ hf_dd.distill(clom="cos", teachers=[teacher], output_dir=str(root / name), ipc=1
 
 
 @pytest.fixture(scope="module")
-def ranks(tmp_path_factory, tiny_teachers, run_python):
+def ranks(tmp_path_factory, tiny_teachers, ranks_of):
     """What two processes did of each run, whose second rank sees another disk; and the same runs by one process."""
     root = tmp_path_factory.mktemp("ranks")
     options = {"cos": ["--clom", "cos"], "head": ["--clom", "ce", "--fit_head"]}
@@ -267,12 +256,7 @@ def ranks(tmp_path_factory, tiny_teachers, run_python):
     (root / "runs.json").write_text(
         json.dumps({key: [*words, str(root / "two" / key)] for key, words in entries.items()})
     )
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    launch = ["-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", 2, "--main_process_port", port]
-    done = run_python(*launch, RANKS, root, ACCELERATE_USE_CPU=1, OMP_NUM_THREADS=1)
-    assert done.returncode == 0, done.stderr[-3000:]
+    ranks_of(RANKS, root)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("datasets.config.HF_DATASETS_CACHE", root / "cache-one")
         patch.setattr("hf_dd.data.batches.CHUNK_PIXELS_ON_CPU", 100 * 8 * 8)

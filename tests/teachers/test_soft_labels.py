@@ -601,14 +601,14 @@ def test_a_score_of_the_best_protocol_may_be_given_teachers(tiny_teachers):
 
 
 @pytest.mark.multi_process
-def test_two_processes_give_the_labels_and_the_students_of_one(tmp_path, tiny_teachers, launch, run_python):
+def test_two_processes_give_the_labels_and_the_students_of_one(tmp_path, tiny_teachers, forks, ranks_of):
     arguments = ["--objective", "random", "--ipc", 2, "--factor", 2, "--soft_labels", "each"]
     arguments += ["--teachers", *tiny_teachers.references[:2], "--eval_protocol", "soft-label-online"]
     arguments += ["--eval_architectures", "MLP", "--eval_epochs", 2, "--eval_students", 3]
     found = {}
-    for name, run in (("one", run_python), ("two", launch)):
-        variables = {"ACCELERATE_USE_CPU": 1, "OMP_NUM_THREADS": 1, "HF_DATASETS_CACHE": tmp_path / f"cache-{name}"}
-        done = run("-m", "hf_dd", "distill", *arguments, "--output_dir", tmp_path / name, **variables)
+    for name, run in (("one", forks.run), ("two", ranks_of)):
+        own = ["--output_dir", tmp_path / name]
+        done = run("-m", "hf_dd", "distill", *arguments, *own, HF_DATASETS_CACHE=tmp_path / f"cache-{name}")
         assert done.returncode == 0, done.stderr[-3000:]
         record = hf_dd.Artefact.open(tmp_path / name).record
         assert record.results["hardware"].startswith(f"CPU, {1 if name == 'one' else 2} process")
