@@ -122,8 +122,15 @@ def serve(place):
         listening.listen()
         os.rename(f"{place}-", place)
         signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for a fork
+        listening.settimeout(5)
+        parent = os.getppid()
         while True:
-            asked, _ = listening.accept()
+            try:
+                asked, _ = listening.accept()
+            except TimeoutError:
+                if os.getppid() != parent:  # it was killed
+                    os._exit(1)
+                continue
             if os.fork() == 0:
                 break
             asked.close()
