@@ -4,7 +4,6 @@ import atexit
 import contextlib
 import functools
 import importlib
-import logging
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -143,12 +142,6 @@ def holding(folder: Path, *parts: str) -> Iterator[None]:
         if wrong := from_main_process(problem):
             raise RunError(wrong)
         yield
-
-
-def say(logger: logging.Logger, *message: Any) -> None:
-    """Log, once for all processes, what all of them have to tell."""
-    if processes().is_main_process:
-        logger.info(*message)
 
 
 @functools.cache

@@ -19,7 +19,8 @@ TEACHING, RACING, STUDENTS = 0.15, 0.25, 0.3
 SAFETY = 0.9  # of what is left for the distillation: a machine isn't always as fast as when it was measured
 
 COUNTS = ((1000, 3), (600, 3), (300, 3), (300, 2), (200, 2), (100, 2), (100, 1), (50, 1))  # epochs, and students
-TEACHERS = ("ConvNet", "ConvNetW64", "ConvNetW32")  # the widest that can be trained in time
+TEACHERS = ("ConvNet", "ConvNetW64", "ConvNetW32")  # the widest that there is time for, as the method's network too
+MANY = 500  # iterations that a run should have before its network is wide
 TEACHER_STEPS, MOST_TEACHER_STEPS = 200, 3_000  # fewer teach nothing; of more, CLoM gains nothing
 
 REDUCTION, MOST_RUNGS = 2, 3

@@ -7,7 +7,6 @@ found out is kept in `plan.json` of the run's folder, so that an interrupted pla
 
 import dataclasses
 import json
-import logging
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -21,7 +20,8 @@ from hf_dd.config.base import defaults, part, values
 from hf_dd.config.data import RunConfig
 from hf_dd.core import files, json_records
 from hf_dd.core.clock import since
-from hf_dd.core.processes import by_main_process, from_main_process, say
+from hf_dd.core.processes import by_main_process, from_main_process
+from hf_dd.core.progress import Phase, say
 from hf_dd.core.registry import OBJECTIVES, PROTOCOLS
 from hf_dd.data.image_data import ImageData
 from hf_dd.data.validation import held_out
@@ -34,11 +34,10 @@ from hf_dd.planning import budget, candidates
 from hf_dd.planning.budget import Size, StudentCosts
 from hf_dd.planning.candidates import Option
 from hf_dd.planning.race import Entrant, Race
+from hf_dd.synthetic import coresets
 from hf_dd.teachers.experts import ExpertPool
 from hf_dd.teachers.pool import TeacherPool
 from hf_dd.training import flips
-
-logger = logging.getLogger(__name__)
 
 JUDGE = "ConvNetW32"  # a student whose accuracy orders sets as that of wider ones does, for a tenth of the time
 JUDGE_EPOCHS = (300, 200, 100, 60)
@@ -201,12 +200,13 @@ class Planner:
 
     def planned(self, teach: Teach) -> DistillConfig:
         """The run's options with all that was chosen, and no minutes any more."""
-        decided = self.once("decided", lambda: self.decide(teach))
+        with Phase("planning"):
+            decided = self.once("decided", lambda: self.decide(teach))
         told = {
             name: " ".join(map(str, value)) if isinstance(value, list) else value for name, value in decided.items()
         }
         words = " ".join(f"--{name} {value}" for name, value in told.items())
-        say(logger, "Planned in %.0f s: %s", self.kept["spent"], words)
+        say("Planned in %.0f s: %s", self.kept["spent"], words)
         return self.with_options(decided)
 
     @property
@@ -248,6 +248,7 @@ class Planner:
         if place is None:
             return {"objective": "herding", **self.students(1)[0]}
         students, seconds = self.students(options[place]["factor"])
+        seconds += self.size.training * self.costs(coresets.EMBEDDING).tested  # of the start
         fitting = int(budget.SAFETY * (self.left - seconds) / steps[place])
         iterations = self.config.iterations or min(self.published.iterations, max(budget.FEWEST, fitting))
         return {"iterations": iterations, **options[place], **students}
@@ -265,10 +266,23 @@ class Planner:
                 f"about {least:.1f} minutes on this machine. Give more, or fewer --eval_students or --eval_epochs."
             )
 
-    @property
+    @cached_property
     def shared(self) -> dict[str, Any]:
-        """The options of every candidate."""
-        return {"augment": self.augment} | candidates.shared(self.config, self.published, self.smallest_class)
+        """The options of every candidate.
+
+        The method's networks are as wide as a run of many steps allows: narrow ones guide a short run as well.
+        """
+        found = {"augment": self.augment} | candidates.shared(self.config, self.published, self.smallest_class)
+        if self.config.architecture != budget.TEACHERS[0] or self.config.architecture_options:
+            return found
+        rest = self.seconds * (1 - budget.TEACHING - budget.RACING - budget.STUDENTS)
+        factor = min(candidates.factors(self.config, self.published, min(self.data.image_size), self.smallest_class))
+        for architecture in budget.TEACHERS:
+            own = found | {"architecture": architecture}
+            step = self.step(architecture, own | {"factor": factor, "clom": "none"})
+            if step * budget.MANY <= rest:
+                break
+        return own
 
     def entrant(self, name: str, options: dict[str, Any], rungs: tuple[int, ...] = ()) -> Entrant:
         """A candidate in a race."""
@@ -290,8 +304,9 @@ class Planner:
         )
 
     def step(self, name: str, options: dict[str, Any]) -> float:
-        """Seconds of an iteration of a candidate; the rate doesn't change them."""
-        kind = f"factor {options['factor']}, CLoM {options['clom']} {options.get('clom_alpha')}"
+        """Seconds of an iteration of a candidate, measured."""
+        guide = " ".join(str(options[each]) for each in ("clom", "clom_alpha") if each in options)
+        kind = f"{options.get('architecture')}, factor {options['factor']}, CLoM {guide}"
         race = self.race([self.entrant(name, options)], 1)
         return self.once(f"step of {kind}", lambda: race.seconds_of_step(race.entrants[0]))
 
@@ -318,7 +333,7 @@ class Planner:
         best = race.best()
         among = f"the best of {len(entrants)} candidates on {held} held-out training images"
         self.kept["won"] = f"{best.name}: {among} ({best.last_score:.1f} %; herding alone {selected:.1f} %)"
-        say(logger, "%s.", self.kept["won"])
+        say("%s.", self.kept["won"])
         free = self.config.clom in (None, "none") and self.config.objective == DistillConfig.objective
         return None if free and best.last_score < selected else entrants.index(best)
 

@@ -6,7 +6,6 @@ The test split has no part in it.
 """
 
 import dataclasses
-import logging
 import math
 import statistics
 from collections.abc import Callable, Mapping, Sequence
@@ -16,7 +15,8 @@ from typing import Any
 
 from hf_dd.config import DistillConfig
 from hf_dd.core import files
-from hf_dd.core.processes import by_main_process, from_main_process, say
+from hf_dd.core.processes import by_main_process, from_main_process
+from hf_dd.core.progress import say
 from hf_dd.distillation import checkpoints
 from hf_dd.distillation.distiller import Distiller
 from hf_dd.errors import RunError
@@ -26,8 +26,6 @@ from hf_dd.planning.budget import StudentCosts
 from hf_dd.synthetic.synthetic_set import SyntheticSet
 from hf_dd.teachers.experts import ExpertPool
 from hf_dd.teachers.pool import TeacherPool
-
-logger = logging.getLogger(__name__)
 
 MEASURED = 2  # iterations
 
@@ -110,7 +108,7 @@ class Race:
                     return
                 self.advance(entrant)
                 told = f"{entrant.scores[entrant.rungs[rung]]:.2f} % after {entrant.rungs[rung]} iterations"
-                say(logger, "Rung %d, %d of %d: %s: %s", rung + 1, place, len(running), entrant.name, told)
+                say("Rung %d, %d of %d: %s: %s", rung + 1, place, len(running), entrant.name, told)
                 by_main_process(self.keep)
             running.sort(key=lambda entrant: -entrant.scores[entrant.rungs[rung]])  # stable: of equals, the first
             running = running[: max(1, len(running) // self.reduction)]

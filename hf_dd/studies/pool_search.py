@@ -20,7 +20,8 @@ from hf_dd.config import DistillConfig, SelectConfig, TeacherConfig
 from hf_dd.config.base import defaults, part, values
 from hf_dd.core import files, json_records
 from hf_dd.core.clock import since
-from hf_dd.core.processes import by_main_process, from_main_process, holding, new_accelerator, say
+from hf_dd.core.processes import by_main_process, from_main_process, holding, new_accelerator
+from hf_dd.core.progress import Phase, say
 from hf_dd.core.registry import OBJECTIVES
 from hf_dd.core.seeding import generator
 from hf_dd.data.image_data import load_data
@@ -70,7 +71,7 @@ def select(config: SelectConfig | None = None, **options: Any) -> Selection:
     """
     config = SelectConfig.over(config, options)
     search = Search(config)
-    with holding(search.folder, *(f"pools/{index}/checkpoints" for index in search.order)):
+    with holding(search.folder, *(f"pools/{index}/checkpoints" for index in search.order)), Phase("the search"):
         search.run()
         return search.finish()
 
@@ -168,7 +169,7 @@ class Search:
             rungs = [max(place, int(rung * 0.9)) for place, rung in enumerate(rungs, 1)]
         if rungs != self.config.rungs:
             told = ", ".join(map(str, rungs))
-            say(logger, "Pools are judged after %s iterations, to fit into %g minutes.", told, self.config.minutes)
+            say("Pools are judged after %s iterations, to fit into %g minutes.", told, self.config.minutes)
         return tuple(rungs)
 
     def kept(self) -> list[tuple[tuple[int, ...], dict[int, float], float]]:
@@ -185,7 +186,7 @@ class Search:
         json_records.require(trace, dict, {"search": dict, "tried": list, "running": list}, str(path))
         if differing := [key for key, value in trace["search"].items() if self.identity().get(key, value) != value]:
             if not any(isinstance(pool, dict) and pool.get("finished") for pool in trace["tried"]):
-                say(logger, "%s holds a search that tried no pool to its end: it is replaced.", self.folder)
+                say("%s holds a search that tried no pool to its end: it is replaced.", self.folder)
                 return nothing
             raise RunError(
                 f"{self.folder} holds another search ({', '.join(differing)} differ): give another --output_dir."

@@ -19,7 +19,8 @@ from hf_dd.artefacts.provenance import command_line
 from hf_dd.config import DistillConfig, EvaluationConfig, PretrainConfig, StudyConfig
 from hf_dd.config.base import named, part
 from hf_dd.core import files, json_records, progress
-from hf_dd.core.processes import by_main_process, from_main_process, say
+from hf_dd.core.processes import by_main_process, from_main_process
+from hf_dd.core.progress import say
 from hf_dd.core.registry import OBJECTIVES
 from hf_dd.data.image_data import load_data
 from hf_dd.distillation.distiller import DECIDING
@@ -114,7 +115,7 @@ def share_out(jobs: Sequence[Job]) -> None:
         waiting = list(left)
         for number in waiting:
             if left[number].attempt(wait=False):
-                say(logger, "%d of %d: %s is there.", number, len(jobs), left.pop(number).lock.stem)
+                say("%d of %d: %s is there.", number, len(jobs), left.pop(number).lock.stem)
         if len(left) == len(waiting):
             left.pop(waiting[0]).attempt(wait=True)
 
@@ -133,7 +134,7 @@ def taken(path: Path, wait: bool) -> Iterator[bool]:
 
     while not (own := from_main_process(acquire)) and wait:
         if not told:
-            say(logger, "Waiting for another run of this study to finish %s.", path.stem)
+            say("Waiting for another run of this study to finish %s.", path.stem)
             told = True
         time.sleep(1)
     try:
@@ -180,7 +181,7 @@ def pool_jobs(pools: Mapping[str, Pool], teachers: Mapping[tuple[str, str], Job]
 def choose(name: str, pool: Pool) -> None:
     """Search for a pool, or go on; raises RunError where none guides better than none."""
     found = pool_search.select(pool.config)
-    say(logger, "pools: %s: %s", name, found)
+    say("pools: %s: %s", name, found)
     if found.pool is None:
         raise RunError(
             f"pools: {name}: no pool guides better than none ({found.folder / pins.TRACE} has the scores), so "

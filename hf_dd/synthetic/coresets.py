@@ -1,5 +1,6 @@
 """Coresets: real images chosen by their features, the baselines that every distilled set is measured against."""
 
+import math
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 
@@ -50,6 +51,8 @@ def k_centers(features: Tensor, labels: Tensor, num_classes: int, ipc: Ipc) -> T
 
 
 SELECTIONS = 1  # the version of what is chosen: raise it with any change of that
+EMBEDDING = "ConvNet"  # whose features choose
+KEPT = 64  # picks of a class, or a power of it: both methods pick one after another, and fewer are the first of them
 METHODS: dict[str, Callable[[Tensor, Tensor, int, Ipc], Tensor]] = {"herding": herding, "k-centers": k_centers}
 
 
@@ -71,7 +74,7 @@ def select(
     ipc: Ipc,
     seed: int,
     *,
-    architecture: str = "ConvNet",
+    architecture: str = EMBEDDING,
     epochs: int = 0,
     autocast: Autocast = nullcontext,
 ) -> Tensor:
@@ -96,14 +99,20 @@ def select(
     require_known("selection", method, METHODS)
     data.require_ipc(ipc)
 
-    def choose() -> list[int]:
+    wanted = of_each_class(ipc, data.num_classes)
+    most = KEPT ** max(1, math.ceil(math.log(max(wanted), KEPT)))
+    counts = [min(most, len(members)) for members in data.class_index]
+
+    def choose() -> list[list[int]]:
         features = real_features(data, embedding(data, architecture, epochs, seed, autocast), autocast)
-        return METHODS[method](features, data.train.labels, data.num_classes, ipc).tolist()
+        chosen = METHODS[method](features, data.train.labels, data.num_classes, counts)
+        return [own.tolist() for own in chosen.split(counts)]
 
     with autocast():
         where = [data.device.type, torch.is_autocast_enabled(data.device.type)]
-    identity = [method, ipc, seed, data.fingerprint, architecture, epochs, *where]
-    return torch.tensor(cache.remembered(cache.place_of("selections", SELECTIONS, identity), choose))
+    identity = [method, most, seed, data.fingerprint, architecture, epochs, *where]
+    found = cache.remembered(cache.place_of("selections", SELECTIONS, identity), choose)
+    return torch.tensor([row for own, count in zip(found, wanted, strict=True) for row in own[:count]])
 
 
 def embedding(data: ImageData, architecture: str, epochs: int, seed: int, autocast: Autocast) -> networks.Network:

@@ -6,7 +6,6 @@ costs accuracy, augmentation by flips would teach images that the test split doe
 
 import dataclasses
 import functools
-import logging
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -18,14 +17,13 @@ from torch.nn import functional
 
 from hf_dd.core import cache
 from hf_dd.core.precision import Autocast
-from hf_dd.core.processes import from_main_process, say
+from hf_dd.core.processes import from_main_process
+from hf_dd.core.progress import say
 from hf_dd.core.seeding import generator
 from hf_dd.core.strategies import STRATEGY
 from hf_dd.data.image_data import ImageData
 from hf_dd.nn import networks
 from hf_dd.training.loop import TrainingRecipe, fit, predict
-
-logger = logging.getLogger(__name__)
 
 FLIPS = 1  # the version of the test: raise it with any change of what it finds
 CLASSES, TRAINED, TESTED = 50, 150, 75  # at most: classes, and images of each
@@ -89,7 +87,7 @@ def flip_test(data: ImageData, autocast: Autocast = nullcontext) -> FlipTest:
 @functools.cache
 def _tell(name: str, found: FlipTest) -> None:
     """Once, whatever asks for it."""
-    say(logger, "%s: %s.", name, found)
+    say("%s: %s.", name, found)
 
 
 def measured(data: ImageData, autocast: Autocast = nullcontext) -> FlipTest:
