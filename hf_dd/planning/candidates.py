@@ -54,7 +54,8 @@ def guides(config: DistillConfig, taught: dict[str, Any] | None, distance: str, 
     found = [Option("no guide", {"clom": "none"})] if config.clom in (None, "none") else []
     if taught is not None and config.clom != "none":
         guide = {"clom": config.clom or distance, **taught}
-        default = config.clom_alpha == DistillConfig.clom_alpha
+        default = config.clom_alpha == DistillConfig.clom_alpha and not config.clom_alphas
+        default = default and config.clom_pool != "mean-logits"  # which has no balance
         for alpha in ("auto", float(images)) if default else (config.clom_alpha,):
             found.append(Option(f"CLoM {guide['clom']} at α {alpha}", guide | {"clom_alpha": alpha}))
     return found

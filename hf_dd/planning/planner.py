@@ -30,6 +30,7 @@ from hf_dd.errors import ConfigError, DataError, RunError
 from hf_dd.evaluation.candidates import Candidate, baseline
 from hf_dd.evaluation.evaluation import Evaluation
 from hf_dd.evaluation.protocols import Protocol
+from hf_dd.evaluation.students import names_network
 from hf_dd.planning import budget, candidates
 from hf_dd.planning.budget import Size, StudentCosts
 from hf_dd.planning.candidates import Option
@@ -157,7 +158,8 @@ class Planner:
 
     def students(self, factor: int) -> tuple[dict[str, Any], float]:
         """The options of the run's evaluation, and its seconds."""
-        costs = self.costs(self.config.eval_architectures[0])
+        first = self.config.eval_architectures[0]
+        costs = self.costs(first if names_network(first) else JUDGE)
         share = budget.STUDENTS * self.seconds
         found = budget.students_that_fit(self.config, self.size, factor, costs, share)
         if not found["eval_students"]:

@@ -82,6 +82,8 @@ def _distill(
     data = load_data(config)
     pool = pool or TeacherPool.from_config(config)
     experts = ExpertPool.from_config(config)
+    if config.fit_head:
+        fit_heads(pool, FeatureMemory(data, config.dtype, accelerator), config.seed)
     planning = None
     if config.minutes is not None:
         if not config.plan:
@@ -91,8 +93,6 @@ def _distill(
             return planning.described()
         config = planning.planned(functools.partial(teach, data))
         pool = (pool or TeacherPool.from_config(config)) if config.named_teachers else None
-    if config.fit_head:
-        fit_heads(pool, FeatureMemory(data, config.dtype, accelerator), config.seed)
     if config.soft_labels != "none":
         logit_orders(pool, data.class_names)  # teachers of other classes show now
     distiller = Distiller(config, data, pool, accelerator, folder, experts)
