@@ -130,7 +130,7 @@ PINNED = {  # kind: what computes it, where its version stands, which it is, its
     ),
     "diversity": (of_diversity, diversity, "VERSION", 1, [7, 0.37898, 0.904762], 1e-3),
     "scores": (scores, candidates, "SCORES", 2, [14.4846797, 31.4763231], 1.0),
-    "selections": (selections, candidates, "SCORES", 2, [18, 0, 12, 16, 3, 23, 25, 14, 10], 0),
+    "selections": (selections, coresets, "SELECTIONS", 1, [12, 4, 20, 13, 21, 16, 15, 8, 14], 0),
 }
 
 

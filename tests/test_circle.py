@@ -180,6 +180,7 @@ def test_results_are_in_the_card_for_both_copies(pushed):
         ("run", "float", 2),
         ("run", "8bit", 2),
         ("random real, ipc 2", "8bit", 2),
+        ("herding, ipc 2", "8bit", 2),
     ]
     for row in results["rows"]:
         assert {"set", "architecture", "copy", "n", "mean", "std", "seconds"} <= set(row)

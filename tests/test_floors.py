@@ -161,18 +161,16 @@ def test_light_modules_import_nothing_heavy_at_the_top(module):
     assert at_the_top.isdisjoint({"torch", "datasets", "accelerate", "timm", "sklearn", "evaluate"})
 
 
+OUTSIDE = {"benchmark", "build_docs", "growth", "make_letters", "untuned"}  # they look at the package, or make data
+
+
 def test_scripts_are_a_docstring_and_a_call_of_the_command_line():
     scripts = {path.stem: path for path in (PACKAGE.parent / "scripts").glob("*.py")}
     assert {"distill", "evaluate", "pretrain_teachers"} < set(scripts)
     assert {"train_on_distilled", "train_with_timm", "train_with_transformers"} < set(scripts)
     for name, path in scripts.items():
         tree = ast.parse(path.read_text())
-        if name in (
-            "benchmark",
-            "build_docs",
-            "growth",
-            "make_letters",
-        ):  # they look at the package from outside, or make data
+        if name in OUTSIDE:
             continue
         if name == "my_objective":  # an example of a method, which hf-dd imports
             assert "hf-dd distill --objective my_objective:MyObjective" in ast.get_docstring(tree)

@@ -13,7 +13,7 @@ from typing import Any
 
 from hf_dd import hub
 from hf_dd.config import IN_MEMORY, TeacherConfig
-from hf_dd.config.base import default_of
+from hf_dd.config.base import is_default
 from hf_dd.core.registry import ADAPTERS, NETWORKS, OBJECTIVES, STARTS, origins
 from hf_dd.core.resources import PACKAGE
 from hf_dd.data.image_data import ImageData
@@ -116,6 +116,6 @@ def command_line(command: str, config: Any, processes: int = 1, pins: Mapping[st
         words = ["accelerate", "launch", "--multi_gpu", "--num_processes", str(processes), "-m", "hf_dd", command]
     for option in dataclasses.fields(config):
         value = pins.get(option.name, getattr(config, option.name))
-        if value != default_of(option) and option.metadata["role"] != "once":
+        if not is_default(option, value) and option.metadata["role"] != "once":
             words += [f"--{option.name}", *map(str, value if isinstance(value, list) else [value])]
     return shlex.join(words)

@@ -51,6 +51,7 @@ def option(
     teachers: bool = False,
     positional: bool = False,
     needed: str | None = None,
+    stands_for: Any = None,
 ) -> Any:
     """A dataclass field that says all there is to know of an option.
 
@@ -68,6 +69,7 @@ def option(
         teachers: whether it may hold references to teachers.
         positional: whether words without `--` before them are its values.
         needed: the message where it has no value.
+        stands_for: the value that None means, unless something else decides (`Options.fill`).
     """
     assert group in GROUPS and role in ROLES
     metadata = {key: value for key, value in locals().items() if key != "default"}
@@ -157,6 +159,12 @@ class Options:
                 raise ConfigError(unknown("option", name, known))
         return dataclasses.replace(config, **options) if config else cls(**options)
 
+    def fill(self) -> None:
+        """Give those options that aren't given the value that None stands for."""
+        for each in dataclasses.fields(self):
+            if getattr(self, each.name) is None:
+                setattr(self, each.name, each.metadata["stands_for"])
+
     def contradictions(self) -> Iterator[str]:
         """What options say against each other, a line each."""
         yield from ()
@@ -234,6 +242,11 @@ def values(config: Any, *roles: str) -> dict[str, Any]:
 def part(config: Any, kind: type) -> dict[str, Any]:
     """The options that another kind of config has too, with their values."""
     return {each.name: getattr(config, each.name) for each in dataclasses.fields(kind)}
+
+
+def is_default(option: dataclasses.Field, value: Any) -> bool:
+    """Whether a value is what an option has that isn't given."""
+    return value in (default_of(option), option.metadata["stands_for"])
 
 
 def default_of(option: dataclasses.Field) -> Any:

@@ -75,6 +75,7 @@ class DistillConfig(RunConfig, TeacherConfig, EvaluationConfig):
         None,
         "Tiles per side of a stored image, each a training image of its own (multi-formation, IDC); 1 if not given.",
         at_least=1,
+        stands_for=1,
     )
     augment: str | None = option(
         None,
@@ -111,8 +112,7 @@ class DistillConfig(RunConfig, TeacherConfig, EvaluationConfig):
 
     def __post_init__(self) -> None:
         if self.minutes is None:  # else the plan chooses
-            self.clom = "none" if self.clom is None else self.clom
-            self.factor = 1 if self.factor is None else self.factor
+            self.fill()
         super().__post_init__()
 
     def contradictions(self) -> Iterator[str]:

@@ -37,7 +37,7 @@ class SelectConfig(DistillConfig):
     )
 
     def __post_init__(self) -> None:
-        self.factor = 1 if self.factor is None else self.factor
+        self.fill()
         super().__post_init__()
 
     def contradictions(self) -> Iterator[str]:

@@ -100,6 +100,7 @@ class TeacherConfig(TrustConfig):
     clom: str | None = guide(
         None,
         "CLoM guide: 'ce' (teachers of the same label space), 'cos' (any teacher), or 'none', as if not given.",
+        stands_for="none",
         choices=("none", "ce", "cos"),
     )
     clom_alpha: float | Literal["auto"] = guide(

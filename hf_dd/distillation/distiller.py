@@ -34,7 +34,7 @@ from hf_dd.distillation.optimisers import Learned
 from hf_dd.distillation.profiling import profiled
 from hf_dd.errors import RunError
 from hf_dd.objectives import Losses, Objective, Ownership, Step, build_objective
-from hf_dd.objectives.base import options_of
+from hf_dd.objectives.base import NOT_GIVEN, Published, options_of
 from hf_dd.synthetic.patches import PatchOptions
 from hf_dd.synthetic.start import Request
 from hf_dd.synthetic.synthetic_set import SyntheticSet
@@ -106,10 +106,11 @@ class Distiller:
         preflight(config)
         data.require_ipc(config.ipc)  # the evaluation's random baseline needs as many, whatever the start
         self.accelerator = accelerator
-        self.folder = folder / "checkpoints"
         self.trace = folder / f"profile/rank-{accelerator.process_index}.json" if config.profile else None
         self.data = data.to(accelerator.device)
-        self.settings = OBJECTIVES.find(config.objective).published.filled_in(config)
+        self.folder = folder / "checkpoints"
+        published = OBJECTIVES.find(config.objective).published
+        self.settings = published.filled_in(config) | self.begun_with(config, published)
         self.decisions: list[str] = []
         if self.settings["augment"] is None:
             self.settings["augment"] = flips.augmentation(self.data, STRATEGY, accelerator.autocast)
@@ -123,7 +124,9 @@ class Distiller:
         started = time.perf_counter()
         options = options_of(OBJECTIVES.find(config.objective), config)
         patches = {"patches": options} if isinstance(options, PatchOptions) else {}
-        request = Request(config, self.data, accelerator.autocast, pool, memory=self.memory, **patches)
+        taught = config.clom != "none" or self.objective.uses_teachers  # those that only label choose nothing
+        memory = {"memory": self.memory} if taught else {}
+        request = Request(config, self.data, accelerator.autocast, pool, **patches, **memory)
         initial = STARTS.find(self.settings["init"])(request)
         self.seconds_of_start = since(started)  # all that a method takes which only chooses
         self.synthetic = self.objective.parameterise(initial).to(accelerator.device)
@@ -135,6 +138,20 @@ class Distiller:
             "teacher_shas": [spec.sha for spec in pool.specs] if pool else [],
             "expert_shas": [expert["shas"] for expert in experts.lock()] if experts else [],
         }
+
+    def begun_with(self, config: DistillConfig, published: Published) -> dict[str, Any]:
+        """What an older run began with of what isn't given, where it goes on: the paper's start and augmentation."""
+        if not config.resume_from_checkpoint or self.resumed(config) is None:
+            return {}
+        kept = checkpoints.read_state(self.resumed(config))["identity"]
+        old = {"init": (published.init,), "augment": NOT_GIVEN}
+        return {name: kept[name] for name in old if getattr(config, name) is None and kept.get(name) in old[name]}
+
+    def resumed(self, config: DistillConfig) -> Path | None:
+        """The checkpoint that the options name; None where 'latest' finds none."""
+        if config.resume_from_checkpoint != "latest":
+            return Path(config.resume_from_checkpoint)
+        return next(reversed(checkpoints.checkpoints(self.folder)), None)
 
     def run(self) -> Distillation:
         """Distil from the start, or from the checkpoint that the options name, to the last iteration."""
@@ -245,14 +262,11 @@ class Distiller:
 
     def resume(self) -> Progress | None:
         """Restore the checkpoint that the options name; None where 'latest' finds none, as in a run killed early."""
-        path = Path(self.config.resume_from_checkpoint)
-        if self.config.resume_from_checkpoint == "latest":
-            found = checkpoints.checkpoints(self.folder)
-            self.accelerator.wait_for_everyone()  # a rank that looks late would find the first one of this very run
-            if not found:
-                logger.warning("%s holds no checkpoint yet: starting from the first step.", self.folder)
-                return None
-            path = found[-1]
+        path = self.resumed(self.config)
+        self.accelerator.wait_for_everyone()  # a rank that looks late would find the first one of this very run
+        if path is None:
+            logger.warning("%s holds no checkpoint yet: starting from the first step.", self.folder)
+            return None
         progress = checkpoints.load_checkpoint(path, self.learned, self.identity)
         if progress.step > self.settings["iterations"]:
             raise RunError(

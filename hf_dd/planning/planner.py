@@ -228,9 +228,8 @@ class Planner:
 
     def with_options(self, options: dict[str, Any]) -> DistillConfig:
         """The run's options with these, and no budget; teachers that wouldn't be used are left out."""
-        plain = {"minutes": None, "plan": False, "factor": self.config.factor or 1, "clom": self.config.clom or "none"}
-        plain |= options
-        if plain["clom"] == "none" and not self.needs_teachers:
+        plain = {"minutes": None, "plan": False, **options}
+        if plain.get("clom", self.config.clom) in (None, "none") and not self.needs_teachers:
             plain |= defaults(TeacherConfig, "teachers") | {"fit_head": False}
         return dataclasses.replace(self.config, **plain)
 

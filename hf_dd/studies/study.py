@@ -219,7 +219,10 @@ def run_cell(cell: Cell) -> None:
     artefact = Artefact.open(cell.folder)
     require_whole(cell.folder, artefact.record)
     made = deciding(artefact.record.settings)
-    asked = deciding(OBJECTIVES.find(cell.config.objective).published.filled_in(cell.config))
+    published = OBJECTIVES.find(cell.config.objective).published
+    asked = deciding(published.filled_in(cell.config))
+    if cell.config.init is None and made.get("init") == published.init:  # as a version before made it
+        asked.pop("init")
     if cell.pool:  # chosen anew, it may hold others
         made["teacher_pool"] = [spec["sha"] for spec in artefact.record.teachers]
         asked["teacher_pool"] = [pin.sha for pin in pins.read(cell.config.teacher_pool).pins]
@@ -234,7 +237,12 @@ def run_cell(cell: Cell) -> None:
     evaluation = part(cell.config, EvaluationConfig)
     kept = cell.folder.with_name(f"{cell.folder.name}.evaluation.json")  # of a later evaluation than the run's own
     done = json_records.read_json(kept) if kept.is_file() else artefact.record.settings
-    done = part(EvaluationConfig(), EvaluationConfig) | done  # of a record that is older than an option
+    default = part(EvaluationConfig(), EvaluationConfig)
+    if "published" not in done:  # of a version with other defaults: what isn't given stays as it was
+        evaluation = {
+            key: done.get(key, value) if value == default[key] else value for key, value in evaluation.items()
+        }
+    done = default | done  # of a record that is older than an option
     if artefact.record.results is None or any(done[key] != value for key, value in evaluation.items()):
         progress.say("%s: evaluating", cell.folder.name)
         evaluate(sets=[str(cell.folder)], mixed_precision=cell.config.mixed_precision, **evaluation)

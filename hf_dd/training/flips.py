@@ -11,7 +11,6 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 
 import torch
-from scipy.special import bdtrc
 from torch import Tensor
 from torch.nn import functional
 
@@ -141,6 +140,8 @@ def judged(right: Tensor, mirrored: Tensor, labels: Tensor, names: Sequence[str]
 
 def by_chance(right: Tensor, mirrored: Tensor) -> float:
     """The probability that a coin gives at least as many losses among the images that only one of both got right."""
+    from scipy.special import bdtrc
+
     losses, gains = int((right & ~mirrored).sum()), int((mirrored & ~right).sum())
     return float(bdtrc(losses - 1, losses + gains, 0.5)) if losses else 1.0
 

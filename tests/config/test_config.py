@@ -299,7 +299,12 @@ def test_defaults_are_the_published_ones():
     for name in settings:
         assert getattr(distil, name) is None  # the objective's own value is used
     assert (distil.clom_alpha, distil.ipc, distil.factor, distil.objective) == (100.0, 10, 1, "dm")
-    assert distil.augment == "color_crop_cutout_flip_scale_rotate"
+    assert distil.augment is None and not distil.published  # the data decide
+    settings |= {"augment": "color_crop_cutout_flip_scale_rotate"}
+    filled = published.filled_in(DistillConfig(published=True))
+    assert {name: filled[name] for name in settings} == settings
+    filled = published.filled_in(distil)
+    assert {name: filled[name] for name in settings} == settings | {"init": "herding", "augment": None}
     assert (distil.eval_protocol, distil.eval_epochs, distil.eval_learning_rates) == ("dsa", [], [])
     teacher = PretrainConfig()
     assert (teacher.learning_rate, teacher.momentum, teacher.weight_decay) == (0.01, 0.9, 5e-3)

@@ -395,7 +395,7 @@ def test_the_newest_checkpoints_are_kept(tmp_path, limit, kept):
     ],
 )
 def test_a_checkpoint_of_another_configuration_is_refused(tmp_path, change, named):
-    distil(tmp_path, iterations=4, save_steps=2)
+    distil(tmp_path, iterations=4, save_steps=2, published=True)
     before = parquet(tmp_path)
     with pytest.raises(RunError, match=f"another configuration \\({named}"):
         distil(tmp_path, **{"iterations": 4, "save_steps": 2} | change, resume_from_checkpoint="latest")

@@ -16,7 +16,12 @@ def lines_of(**options):
 
 def test_all_that_does_not_fit_is_said_at_once():
     found = lines_of(
-        objective="mtt", real_batch_size=3, selection_epochs=2, objective_options=["steps=2"], teachers=["a/b"]
+        objective="mtt",
+        real_batch_size=3,
+        init="real",
+        selection_epochs=2,
+        objective_options=["steps=2"],
+        teachers=["a/b"],
     )
     assert [line.split(":")[0] for line in found] == [
         "--real_batch_size has no meaning for --objective mtt",

@@ -263,7 +263,7 @@ def test_the_rate_of_a_record_is_used_unless_one_is_named(distilled, tmp_path):
         record = json.loads((folder / "hf_dd.json").read_text()) | {"learning_rate": rate}
         (folder / "hf_dd.json").write_text(json.dumps(record))
         shared = {"sets": [str(folder)], "eval_students": 1, "eval_epochs": 1, "eval_architectures": ["MLP"]}
-        results = hf_dd.evaluate(**shared, output_dir=str(tmp_path / "out"), **options)
+        results = hf_dd.evaluate(**{"baselines": ["random"]} | shared | options, output_dir=str(tmp_path / "out"))
         return [(row.copy, row.learning_rate, row.own_learning_rate) for row in results.rows]
 
     assert rows(0.05) == [("float", 0.05, True), ("8bit", 0.05, True), ("8bit", 0.01, False)]
@@ -302,17 +302,11 @@ def test_a_data_set_to_choose_on_has_nothing_of_the_test_split_and_statistics_of
 
 @pytest.mark.parametrize("kind", ["random", "herding", "k-centers", "full"])
 def test_baselines_are_remembered(data, kind, monkeypatch):
-    monkeypatch.setattr(
-        candidates.coresets,
-        "select",
-        lambda data, kind, ipc, *_, **__: torch.cat([m[:ipc] for m in data.class_index]),
-    )
-
     def candidate():
         return baseline(kind, data, 2, 0, processes.new_accelerator("no").autocast)
 
     first = evaluation_of(data).run([candidate()], ["MLP"], 2)
-    monkeypatch.setattr(candidates.coresets, "select", None)
+    monkeypatch.setattr(candidates.coresets, "real_features", None)
     more = evaluation_of(data).run([candidate()], ["MLP"], 3)
     assert more.rows[0].scores[:2] == first.rows[0].scores and more.rows[0].baseline == kind
     monkeypatch.setattr(Evaluation, "train", None)
@@ -386,18 +380,22 @@ def test_pairing_takes_out_what_the_students_share(values, gap):
 # --- results, reports
 
 
+REAL = ("random real", "herding")
+
+
 def test_every_row_says_what_it_takes(distilled, tmp_path):
     options = {"eval_students": 2, "eval_epochs": 2, "eval_architectures": ["MLP", "LeNet"]}
     results = hf_dd.evaluate(sets=[str(distilled)], output_dir=str(tmp_path), **options)
     assert [(row.set, row.copy, row.architecture) for row in results.rows] == [
         (name, copy, architecture)
         for architecture in ("MLP", "LeNet")
-        for name, copy in (("set", "float"), ("set", "8bit"), ("random real, ipc 2", "8bit"))
+        for name, copy in (*(("set", "float"), ("set", "8bit")), *((f"{each}, ipc 2", "8bit") for each in REAL))
     ]
     rows = hf_dd.Artefact.open(distilled).load().cast_column("image", __import__("datasets").Image(decode=False))
-    assert [row.bytes for row in results.rows[:3]] == [
+    assert [row.bytes for row in results.rows[:4]] == [
         20 * 8 * 8 * 4,
         sum(len(image["bytes"]) for image in rows["image"]),
+        20 * 8 * 8,
         20 * 8 * 8,
     ]
     for row in results.rows:
@@ -405,9 +403,10 @@ def test_every_row_says_what_it_takes(distilled, tmp_path):
         assert row.half_width == pytest.approx(12.7062 * row.std / 2**0.5, rel=1e-5)
     written = json.loads((tmp_path / "results.json").read_text())
     assert (written["protocol"]["name"], written["protocol"]["version"]) == ("dsa", 1)
-    assert written["protocol"]["changed"] == ["epochs"]
+    assert written["protocol"]["changed"] == ["augment", "epochs"]  # mirrored digits are other signs
+    assert written["protocol"]["augment"] == "color_crop_cutout_scale_rotate"
     lines = report.matrix(results).splitlines()
-    assert lines[0] == "| set | copy | MLP | LeNet |" and len(lines) == 5
+    assert lines[0] == "| set | copy | MLP | LeNet |" and len(lines) == 6
 
 
 def test_comparing_sets_is_a_table_and_a_plot(distilled, tmp_path):
@@ -420,11 +419,14 @@ def test_comparing_sets_is_a_table_and_a_plot(distilled, tmp_path):
     assert text.startswith(
         "- All students at chance, which says nothing of the set (n = 2, MLP).\n- MLP students are no "
     )
-    assert len(table) == 4 and table[1].count("–") == 1  # the first is compared with nothing
+    assert len(table) == 5 and table[1].count("–") == 1  # the first is compared with nothing
     assert "0.00 [0.00, 0.00]" in table[2]  # the same set again
-    assert [line.split(" | ")[-1] for line in table] == ["teachers |", "0 |", "0 |", "– |"]
+    assert [line.split(" | ")[-1] for line in table] == ["teachers |", "0 |", "0 |", "– |", "– |"]
     assert " | 2 | 0.01 | 2 | " in table[1]  # epochs, rate, ipc
-    assert "Protocol dsa v1, changed: epochs 2" in text and f"{20 * 8 * 8 * 4:,}" in table[1]
+    assert (
+        "Protocol dsa v1, changed: augment color_crop_cutout_scale_rotate, epochs 2" in text
+        and f"{20 * 8 * 8 * 4:,}" in table[1]
+    )
 
 
 def test_an_evaluation_of_several_sets_completes_the_card_of_each_local_one(distilled, tmp_path, monkeypatch):

@@ -37,7 +37,7 @@ def trained(monkeypatch):
         calls.append((job, tuple(students), data is self.data))
         key = (job.candidate.baseline, job.protocol.name, job.protocol.augment, job.protocol.labels)
         value = made_up.get((*key, data is self.data), made_up.get(key, 0.5))
-        return {student: (value + 0.01 * student, 1.0) for student in students}
+        return {student: (value + 0.01 * student, 1.0, []) for student in students}
 
     monkeypatch.setattr(Evaluation, "train", train)
     return calls, made_up

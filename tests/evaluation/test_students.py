@@ -194,7 +194,7 @@ def test_the_command_line(distilled, tiny_teachers, tmp_path, capsys):
     written = json.loads((tmp_path / "results.json").read_text())
     assert written["protocol"]["name"] == "linear-probe" and written["protocol"]["changed"] == ["epochs"]
     rows = [(row["set"], row["copy"], row["architecture"], len(row["backbone"])) for row in written["rows"]]
-    sets = [("set", "float"), ("set", "8bit"), ("random real, ipc 2", "8bit")]
+    sets = [("set", "float"), ("set", "8bit"), ("random real, ipc 2", "8bit"), ("herding, ipc 2", "8bit")]
     assert rows == [(*one, reference, 40) for reference in tiny_teachers.references[::2] for one in sets]
     assert "Results under linear-probe v1, changed: epochs 5" in capsys.readouterr().out
 

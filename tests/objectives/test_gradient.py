@@ -230,7 +230,7 @@ def test_the_published_settings(name):
         "init": {"dc": "noise", "dsa": "real"}[name],
         "augment": {"dc": "none", "dsa": "color_crop_cutout_flip_scale_rotate"}[name],
     }
-    config = make_config(objective=name, real_batch_size=None)
+    config = make_config(objective=name, real_batch_size=None, published=True)
     settings = OBJECTIVES[name].published.filled_in(config)
     assert {key: settings[key] for key in published} == published
     inner = build_objective(config, make_data(), None).inner
@@ -396,6 +396,7 @@ def test_two_processes_agree_with_one(tmp_path, ranks_of):
 @pytest.mark.parametrize(("name", "architecture"), [("dc", "ConvNet"), ("dsa", "ConvNetBN")])
 def test_resuming_from_any_step_gives_the_same_bytes(tmp_path, name, architecture):
     options = SMALL_LOOPS | {"objective": name, "architecture": architecture, "save_steps": 1, "save_total_limit": 9}
+    options |= {"published": True}
     whole = distil(tmp_path / "whole", **options)
     assert whole.record.settings["augment"] == ("none" if name == "dc" else "_".join(augment.STRATEGY))
     for step in (0, 1, 2):

@@ -158,7 +158,7 @@ def test_a_record_that_is_older_than_an_option_is_one_of_its_default(finished, t
     shutil.copytree(finished / "out", tmp_path / "out")
     path = tmp_path / "out/cells/plain-seed0/hf_dd.json"
     record = json.loads(path.read_text())
-    assert record["settings"].pop("baselines") == ["random"]
+    assert record["settings"].pop("baselines") == ["random", "herding"]
     path.write_text(json.dumps(record))
     evaluated = counted(monkeypatch, "evaluate")
     run(tmp_path)

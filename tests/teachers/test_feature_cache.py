@@ -31,6 +31,7 @@ from tests.factories import local_teacher
 pytestmark = pytest.mark.usefixtures("one_thread", "nothing_remembered")
 
 OPTIONS = {"ipc": 1, "iterations": 4, "real_batch_size": 4, "architecture_options": ["width=8"], "eval_students": 0}
+OPTIONS |= {"published": True}  # the start asks no teacher
 RANKS = Path(__file__).parents[1] / "remember_each.py"
 
 
@@ -249,7 +250,7 @@ def ranks(tmp_path_factory, tiny_teachers, ranks_of):
     config = json.loads((teacher / "config.json").read_text())
     (teacher / "config.json").write_text(json.dumps(config | {"class_names": [f"d{i}" for i in range(10)]}))
     small = ["--ipc", "1", "--iterations", "3", "--real_batch_size", "4", "--architecture_options", "width=8"]
-    small += ["--eval_students", "0", "--teachers", str(teacher), "--dtype", "float64"]
+    small += ["--eval_students", "0", "--published", "--teachers", str(teacher), "--dtype", "float64"]
     entries = {
         f"{name} {time}": ["distill", *small, *own, "--output_dir"] for name, own in options.items() for time in "12"
     }

@@ -11,6 +11,7 @@ from huggingface_hub import HfApi
 import hf_dd
 from hf_dd import cli
 from hf_dd.config import DataConfig
+from hf_dd.core.text import duration
 from hf_dd.data.image_data import load_data
 from hf_dd.errors import HubError, TeacherError
 from hf_dd.runs import pools
@@ -181,7 +182,7 @@ def test_show_is_a_table_without_the_weights(grid, distilled, capsys, monkeypatc
     specs = TeacherPool.from_collection(made.slug).specs
     expected = [
         f"| {spec.repo_id} | {spec.revision} | {spec.sha} | {spec.architecture} | {spec.seed} | {spec.epoch} | digits "
-        f"| {100 * spec.accuracy:.2f} % | {spec.seconds:.0f} s |"
+        f"| {100 * spec.accuracy:.2f} % | {duration(spec.seconds)} |"
         for spec in specs
     ]
     assert tables[0][4:] == expected and [spec.epoch for spec in specs] == [1, 2]
