@@ -94,8 +94,6 @@ def students_that_fit(
 
     The float copy stands for both, unless one is asked for: they differ by less than two students do.
     """
-    if not config.eval_students or not size.tested:
-        return {"eval_students": 0}
     asked = DistillConfig()
     copies = ["float"] if config.eval_copies == asked.eval_copies else config.eval_copies
     for epochs, count in COUNTS:

@@ -12,7 +12,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import torch
 from accelerate import Accelerator
+from torch import Tensor
 
 from hf_dd.artefacts.provenance import command_line
 from hf_dd.config import DistillConfig, PretrainConfig, TeacherConfig
@@ -39,9 +41,11 @@ from hf_dd.synthetic import coresets
 from hf_dd.teachers.experts import ExpertPool
 from hf_dd.teachers.pool import TeacherPool
 from hf_dd.training import flips
+from hf_dd.training.loop import accuracy, predict
 
 JUDGE = "ConvNetW32"  # a student whose accuracy orders sets as that of wider ones does, for a tenth of the time
 JUDGE_EPOCHS = (300, 200, 100, 60)
+LONG = 200  # epochs after which students have learned enough to be compared
 OWN_TEACHERS = {"learning_rate": 0.05, "weight_decay": 5e-4}  # about 90 % in few epochs, see the recipes
 
 Teach = Callable[[PretrainConfig], Sequence[str]]  # trains teachers and gives their references
@@ -157,14 +161,26 @@ class Planner:
         return StudentCosts(*self.once(f"costs of {architecture}", measure))
 
     def students(self, factor: int) -> tuple[dict[str, Any], float]:
-        """The options of the run's evaluation, and its seconds."""
-        first = self.config.eval_architectures[0]
-        costs = self.costs(first if names_network(first) else JUDGE)
+        """The options of the run's evaluation, and its seconds.
+
+        Several students that have learned tell more than one wide one that has begun to: where there isn't time for
+        both, they are narrow, unless their architecture was given.
+        """
+        config = self.config
+        given = config.eval_architectures
+        if not config.eval_students or not self.size.tested:
+            return {"eval_students": 0}, 0.0
         share = budget.STUDENTS * self.seconds
-        found = budget.students_that_fit(self.config, self.size, factor, costs, share)
-        if not found["eval_students"]:
-            return found, 0.0
-        return found, budget.seconds_of_students(dataclasses.replace(self.config, **found), self.size, factor, costs)
+        for name in budget.TEACHERS if given == [budget.TEACHERS[0]] else [given[0]]:
+            costs = self.costs(name if names_network(name) else JUDGE)
+            own = {"eval_architectures": [name]} if name in budget.TEACHERS[1:] else {}
+            asked = dataclasses.replace(config, **own)
+            own |= budget.students_that_fit(asked, self.size, factor, costs, share)
+            long = config.eval_epochs or own["eval_epochs"][0] >= LONG
+            if long and own["eval_students"] >= min(2, config.eval_students):
+                break
+        seconds = budget.seconds_of_students(dataclasses.replace(config, **own), self.size, factor, costs)
+        return own, seconds
 
     # What is decided, in turn.
 
@@ -240,7 +256,7 @@ class Planner:
         self.require_enough()
         taught = {} if self.given else None
         if own := self.own_teachers():
-            taught = {"teachers": self.once("teachers", lambda: list(teach(own))), "clom_augment": self.augment}
+            taught = {"teachers": self.once("teachers", lambda: self.able(teach(own))), "clom_augment": self.augment}
             self.pool = TeacherPool.from_references(taught["teachers"])
         options = [self.shared | option.options for option in self.candidates(taught)]
         names = [option.name for option in self.candidates(taught)]
@@ -253,6 +269,13 @@ class Planner:
         fitting = int(budget.SAFETY * (self.left - seconds) / steps[place])
         iterations = self.config.iterations or min(self.published.iterations, max(budget.FEWEST, fitting))
         return {"iterations": iterations, **options[place], **students}
+
+    def able(self, references: Sequence[str]) -> list[str]:
+        """Those teachers that have learned: on the held-out training images, half as much as the best of them."""
+        images, labels = self.held.test.images[:], self.held.test.labels
+        pool = TeacherPool.from_references(references).to(self.data.device, torch.float32)
+        right = [accuracy(predict(teacher, images, prepare=as_floats), labels) for teacher in pool]
+        return [name for name, share in zip(references, right, strict=True) if share >= max(right) / 2]
 
     def require_enough(self) -> None:
         """Raise ConfigError where a few iterations without a guide, and the students, take longer than there is."""
@@ -361,12 +384,17 @@ class Planner:
         if self.published.iterations:
             lines.append((f"distillation: {self.config.objective}, as many iterations as fit", rest))
         if students["eval_students"]:
-            told = (
-                f"{students['eval_students']} students of {students['eval_epochs'][0]} epochs on the set and each of"
-            )
-            lines.append((f"evaluation: {told} {', '.join(self.config.baselines) or 'no baseline'}", seconds))
+            what = " ".join(students.get("eval_architectures", self.config.eval_architectures))
+            epochs = students["eval_epochs"][0]
+            told = f"{students['eval_students']} students ({what}) of {epochs} epochs on the set and"
+            lines.append((f"evaluation: {told} {', '.join(self.config.baselines) or 'nothing else'}", seconds))
         head = f"{self.config.minutes:g} minutes on {self.data.name}, {self.size.training} training images:"
         return "\n".join([head, *(f"  {spent / 60:6.1f} min  {name}" for name, spent in lines)])
+
+
+def as_floats(images: Tensor) -> Tensor:
+    """uint8 images in [0, 1] space, as teachers take them."""
+    return images.float() / 255
 
 
 def require_validation(data: ImageData, ipc: int) -> int:

@@ -104,7 +104,7 @@ def test_a_plan_is_told_and_leaves_nothing(tmp_path, monkeypatch, capsys):
     assert told.startswith("3 minutes on digits, 1438 training images:")
     minutes = [float(line.split()[0]) for line in told.splitlines()[1:]]
     assert sum(minutes) == pytest.approx(3, abs=0.2) and len(minutes) == 4
-    assert "ConvNetW32 and MLP" in told and "1 student of 2 epochs" in told.replace("students", "student")
+    assert "ConvNetW32 and MLP" in told and "1 students (ConvNet) of 2 epochs" in told
     assert not list(tmp_path.iterdir())
 
 
