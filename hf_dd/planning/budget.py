@@ -19,9 +19,9 @@ TEACHING, RACING, STUDENTS = 0.15, 0.25, 0.3
 SAFETY = 0.9  # of what is left for the distillation: a machine isn't always as fast as when it was measured
 
 COUNTS = ((1000, 3), (600, 3), (300, 3), (300, 2), (200, 2), (100, 2), (100, 1), (50, 1))  # epochs, and students
-TEACHERS = ("ConvNet", "ConvNetW64", "ConvNetW32")  # the widest that there is time for, as the method's network too
+WIDTHS = ("ConvNet", "ConvNetW64", "ConvNetW32")  # of teachers, networks and students: the widest that fits
 MANY = 500  # iterations that a run should have before its network is wide
-TEACHER_STEPS, MOST_TEACHER_STEPS = 200, 3_000  # fewer teach nothing; of more, CLoM gains nothing
+TEACHER_STEPS, MOST_TEACHER_STEPS = 200, 3_000  # fewer teach little, more take the distillation's time
 
 REDUCTION, MOST_RUNGS = 2, 3
 JUDGING = 0.5  # of the seconds of a race, at most
@@ -92,7 +92,7 @@ def students_that_fit(
 ) -> dict[str, Any]:
     """The options of an evaluation of about so many seconds, at most the protocol's; those that are given stand.
 
-    The float copy stands for both, unless one is asked for: they differ by less than two students do.
+    The float copy alone, unless copies are asked for: it is what is loaded as `pixel_values`.
     """
     asked = DistillConfig()
     copies = ["float"] if config.eval_copies == asked.eval_copies else config.eval_copies
@@ -114,11 +114,20 @@ def teacher_that_fits(size: Size, batch: int, seconds: Callable[[str], float], l
         limit: seconds for it.
     """
     steps = math.ceil(size.training / batch)
-    for architecture in TEACHERS:
+    for architecture in WIDTHS:
         epochs = int(limit / (size.training * seconds(architecture)))
         if epochs * steps >= TEACHER_STEPS:
             return architecture, min(epochs, math.ceil(MOST_TEACHER_STEPS / steps))
     return None
+
+
+def seconds_of_race(count: int, rungs: Sequence[int], reduction: int, step: float, student: float) -> float:
+    """What a race of so many entrants takes, with seconds of a step and of a judgement."""
+    total, done = 0.0, 0
+    for rung in rungs:
+        total += count * ((rung - done) * step + student)
+        count, done = max(1, count // reduction), rung
+    return total
 
 
 @dataclass(frozen=True)

@@ -43,10 +43,10 @@ from hf_dd.teachers.pool import TeacherPool
 from hf_dd.training import flips
 from hf_dd.training.loop import accuracy, predict
 
-JUDGE = "ConvNetW32"  # a student whose accuracy orders sets as that of wider ones does, for a tenth of the time
+JUDGE = "ConvNetW32"  # of candidates: narrow, as it is trained for each of them
 JUDGE_EPOCHS = (300, 200, 100, 60)
 LONG = 200  # epochs after which students have learned enough to be compared
-OWN_TEACHERS = {"learning_rate": 0.05, "weight_decay": 5e-4}  # about 90 % in few epochs, see the recipes
+OWN_TEACHERS = {"learning_rate": 0.05, "weight_decay": 5e-4}  # as in the recipes that are for a CPU
 
 Teach = Callable[[PretrainConfig], Sequence[str]]  # trains teachers and gives their references
 
@@ -171,9 +171,9 @@ class Planner:
         if not config.eval_students or not self.size.tested:
             return {"eval_students": 0}, 0.0
         share = budget.STUDENTS * self.seconds
-        for name in budget.TEACHERS if given == [budget.TEACHERS[0]] else [given[0]]:
+        for name in budget.WIDTHS if given == [budget.WIDTHS[0]] else [given[0]]:
             costs = self.costs(name if names_network(name) else JUDGE)
-            own = {"eval_architectures": [name]} if name in budget.TEACHERS[1:] else {}
+            own = {} if name == given[0] else {"eval_architectures": [name]}
             asked = dataclasses.replace(config, **own)
             own |= budget.students_that_fit(asked, self.size, factor, costs, share)
             long = config.eval_epochs or own["eval_epochs"][0] >= LONG
@@ -195,7 +195,7 @@ class Planner:
         if found is None and config.clom is None:
             return None
         architecture, epochs = found or (
-            budget.TEACHERS[-1],
+            budget.WIDTHS[-1],
             max(1, budget.TEACHER_STEPS * batch // self.size.training),
         )
         return PretrainConfig(
@@ -294,14 +294,14 @@ class Planner:
     def shared(self) -> dict[str, Any]:
         """The options of every candidate.
 
-        The method's networks are as wide as a run of many steps allows: narrow ones guide a short run as well.
+        The method's networks are as wide as leaves time for many iterations.
         """
         found = {"augment": self.augment} | candidates.shared(self.config, self.published, self.smallest_class)
-        if self.config.architecture != budget.TEACHERS[0] or self.config.architecture_options:
+        if self.config.architecture != budget.WIDTHS[0] or self.config.architecture_options:
             return found
         rest = self.seconds * (1 - budget.TEACHING - budget.RACING - budget.STUDENTS)
         factor = min(candidates.factors(self.config, self.published, min(self.data.image_size), self.smallest_class))
-        for architecture in budget.TEACHERS:
+        for architecture in budget.WIDTHS:
             own = found | {"architecture": architecture}
             step = self.step(architecture, own | {"factor": factor, "clom": "none"})
             if step * budget.MANY <= rest:

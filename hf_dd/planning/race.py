@@ -182,12 +182,3 @@ def goes_on(folder: Path, identity: dict[str, Any]) -> bool:
         pass
     files.remove(folder)
     return False
-
-
-def seconds_of_race(count: int, rungs: Sequence[int], reduction: int, step: float, student: float) -> float:
-    """What a race of so many entrants takes, with seconds of a step and of a judgement."""
-    total, done = 0.0, 0
-    for rung in rungs:
-        total += count * ((rung - done) * step + student)
-        count, done = max(1, count // reduction), rung
-    return total

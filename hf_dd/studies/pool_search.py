@@ -32,7 +32,8 @@ from hf_dd.errors import ConfigError, RunError
 from hf_dd.evaluation.evaluation import Evaluation
 from hf_dd.evaluation.protocols import Protocol
 from hf_dd.evaluation.students import require_known
-from hf_dd.planning.race import Entrant, Race, seconds_of_race
+from hf_dd.planning.budget import seconds_of_race
+from hf_dd.planning.race import Entrant, Race
 from hf_dd.studies.pool_options import Options, pools_of
 from hf_dd.teachers.feature_cache import FeatureMemory
 from hf_dd.teachers.fitted_head import fit_heads

@@ -6,9 +6,13 @@ import shlex
 import pytest
 
 from hf_dd import cli
+from hf_dd.config import DistillConfig
+from hf_dd.core.processes import new_accelerator
+from hf_dd.data.image_data import load_data
 from hf_dd.distillation.distiller import Distiller
 from hf_dd.errors import ConfigError, DataError, RunError
 from hf_dd.planning.budget import StudentCosts
+from hf_dd.planning.planner import Planner
 from hf_dd.planning.race import Race
 from hf_dd.runs.distill import distill
 
@@ -27,7 +31,7 @@ def costs(monkeypatch):
     cheap = {"ConvNetW32": StudentCosts(1e-4, 0.0), "ConvNet": StudentCosts(1e-4, 0.0)}
     monkeypatch.setattr(StudentCosts, "measured", lambda evaluation, chosen, name: cheap.get(name, wide))
     monkeypatch.setattr(Race, "seconds_of_step", lambda race, entrant: 0.1)
-    monkeypatch.setattr("hf_dd.planning.budget.TEACHERS", ("ConvNetW64", "ConvNetW32"))
+    monkeypatch.setattr("hf_dd.planning.budget.WIDTHS", ("ConvNetW64", "ConvNetW32"))
     monkeypatch.setattr("hf_dd.planning.planner.JUDGE_EPOCHS", (3,))
     monkeypatch.setattr("hf_dd.planning.planner.since", lambda started: 0.0)
 
@@ -122,3 +126,31 @@ def test_what_can_t_be_planned_is_said_before_any_training(options, error, messa
     monkeypatch.setattr(Distiller, "step", None)
     with pytest.raises(error, match=message):
         distill(output_dir=str(tmp_path / "run"), **SMALL | options)
+
+
+def planner_of(tmp_path, **options):
+    config = DistillConfig(**{"dataset": "digits", "ipc": 10, "minutes": 1} | options)
+    return Planner(config, load_data("digits"), None, new_accelerator("no"), tmp_path, 0.0)
+
+
+def test_teachers_that_have_learned_little_guide_nobody(tiny_teachers, tmp_path, monkeypatch):
+    shares = iter([0.9, 0.44, 0.45])
+    monkeypatch.setattr("hf_dd.planning.planner.accuracy", lambda predictions, labels: next(shares))
+    first, _, third = references = tiny_teachers.references[:3]
+    assert planner_of(tmp_path).able(references) == [first, third]
+
+
+def test_students_are_narrow_where_wide_ones_would_only_begin_to_learn(tmp_path, monkeypatch):
+    seconds = {"ConvNet": 1e-3, "ConvNetW64": 2e-4, "ConvNetW32": 1e-4}
+    monkeypatch.setattr("hf_dd.planning.budget.WIDTHS", tuple(seconds))
+    monkeypatch.setattr(StudentCosts, "measured", lambda evaluation, chosen, name: StudentCosts(seconds[name], 0.0))
+    # Three sets of 100 images: an epoch takes 0.3 s by ConvNet, 0.06 s by half its width; 30 % of the time is theirs.
+    wide, _ = planner_of(tmp_path / "a", minutes=2 * 200 * 0.3 / 0.3 / 60).students(1)
+    assert wide == {"eval_students": 2, "eval_epochs": [200], "eval_copies": ["float"]}
+    narrow, spent = planner_of(tmp_path / "b", minutes=2 * 200 * 0.3 / 0.3 / 60 - 0.01).students(1)
+    assert narrow == {
+        **{"eval_architectures": ["ConvNetW64"], "eval_students": 3, "eval_epochs": [600], "eval_copies": ["float"]}
+    }
+    assert spent == pytest.approx(3 * 600 * 0.06)
+    given, _ = planner_of(tmp_path / "c", minutes=0.5, eval_architectures=["ConvNetW32"]).students(1)
+    assert "eval_architectures" not in given and given["eval_epochs"] == [100]
