@@ -126,6 +126,11 @@ class DistillConfig(RunConfig, TeacherConfig, EvaluationConfig):
             yield f"--dtype float64 and --mixed_precision {self.mixed_precision} contradict each other."
 
     @property
+    def may_train(self) -> bool:
+        """As of all teachers: a plan trains its own, but gives no head to them."""
+        return self.minutes is not None and not self.fit_head
+
+    @property
     def run_name(self) -> str:
         """What the run is called where no name was given: data set, objective, guide and ipc."""
         guide = "" if self.clom in (None, "none") else f"-clom-{self.clom}"

@@ -154,9 +154,14 @@ class TeacherConfig(TrustConfig):
         if len(named) > 1:
             yield f"Name the teachers in one way; given are {' and '.join(f'--{name}' for name in named)}."
         asking = ["--fit_head"] * self.fit_head + [f"--clom {self.clom}"] * (self.clom not in (None, "none"))
-        if not named:
+        if not named and not self.may_train:
             for option in asking:
                 yield f"{option} {NEEDS_TEACHERS}"
+
+    @property
+    def may_train(self) -> bool:
+        """Whether teachers that aren't named may be trained by the run itself."""
+        return False
 
     @property
     def named_teachers(self) -> list[str]:

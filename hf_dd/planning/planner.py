@@ -187,8 +187,15 @@ class Planner:
     def own_teachers(self) -> PretrainConfig | None:
         """How the run's own teachers are trained; None where it is given some, wants none, or has no time."""
         config = self.config
-        if self.given or config.clom == "none" or not self.published.iterations or not self.size.tested:
+        if self.given or config.clom == "none" or not self.published.iterations:
             return None
+        if not self.size.tested:
+            if config.clom is None:
+                return None
+            raise DataError(
+                f"{self.data.name} has no test split, on which teachers are tested: name it by --test_split, or give "
+                f"--teachers for --clom {config.clom}."
+            )
         limit = budget.TEACHING * self.seconds
         batch = 64 if self.size.training < 20_000 else 128
         found = budget.teacher_that_fits(self.size, batch, lambda name: self.costs(name).image, limit)
@@ -240,7 +247,7 @@ class Planner:
         own = self.own_teachers() if self.kept.get("decided", {}).get("teachers") else None
         if own is None or own.push_to_hub:
             return []
-        return [command_line("pretrain", own, self.accelerator.num_processes)]
+        return list(filter(None, [command_line("pretrain", own, self.accelerator.num_processes)]))
 
     def with_options(self, options: dict[str, Any]) -> DistillConfig:
         """The run's options with these, and no budget; teachers that wouldn't be used are left out."""

@@ -4,6 +4,8 @@ import json
 import shlex
 
 import pytest
+from datasets import ClassLabel, Dataset, DatasetDict, Features, Image
+from PIL import Image as Picture
 
 from hf_dd import cli
 from hf_dd.config import DistillConfig
@@ -154,3 +156,21 @@ def test_students_are_narrow_where_wide_ones_would_only_begin_to_learn(tmp_path,
     assert spent == pytest.approx(3 * 600 * 0.06)
     given, _ = planner_of(tmp_path / "c", minutes=0.5, eval_architectures=["ConvNetW32"]).students(1)
     assert "eval_architectures" not in given and given["eval_epochs"] == [100]
+
+
+def test_an_object_in_memory_is_planned_too(tmp_path):
+    digits = load_data("digits")
+    features = Features({"image": Image(), "label": ClassLabel(names=digits.class_names)})
+    splits = {
+        name: {
+            "image": [Picture.fromarray(image[0].numpy()) for image in split.images],
+            "label": split.labels.tolist(),
+        }
+        for name, split in (("train", digits.train), ("test", digits.test))
+    }
+    given = DatasetDict({name: Dataset.from_dict(rows, features=features) for name, rows in splits.items()})
+    options = SMALL | {"dataset": given, "clom": "ce", "factor": 1}
+    planned = distill(output_dir=str(tmp_path / "run"), **options)
+    assert planned.record.command == "" and planned.record.before == []
+    assert planned.record.settings["clom"] == "ce" and planned.record.teachers
+    assert planned.record.run["planning_seconds"] == 0.0  # by a clock that stands still
