@@ -110,11 +110,13 @@ class Distiller:
         self.data = data.to(accelerator.device)
         self.folder = folder / "checkpoints"
         published = OBJECTIVES.find(config.objective).published
-        self.settings = published.filled_in(config) | self.begun_with(config, published)
+        self.settings, begun = published.filled_in(config), self.begun_with(config, published)
         self.decisions: list[str] = []
         if self.settings["augment"] is None:
-            self.settings["augment"] = flips.augmentation(self.data, STRATEGY, accelerator.autocast)
-            self.decisions.append(str(flips.flip_test(self.data, accelerator.autocast)))
+            self.settings["augment"] = found = flips.augmentation(self.data, STRATEGY, accelerator.autocast)
+            if begun.get("augment", found) == found:
+                self.decisions.append(str(flips.flip_test(self.data, accelerator.autocast)))
+        self.settings |= begun
         decided = {name: self.settings[name] for name in ("augment", "selection_epochs")}
         self.config = config = dataclasses.replace(config, **decided)
         self.own = Ownership.of(accelerator.process_index, accelerator.num_processes, data.num_classes)
@@ -141,7 +143,7 @@ class Distiller:
 
     def begun_with(self, config: DistillConfig, published: Published) -> dict[str, Any]:
         """What an older run began with of what isn't given, where it goes on: the paper's start and augmentation."""
-        if not config.resume_from_checkpoint or self.resumed(config) is None:
+        if config.published or not config.resume_from_checkpoint or self.resumed(config) is None:
             return {}
         kept = checkpoints.read_state(self.resumed(config))["identity"]
         old = {"init": (published.init,), "augment": NOT_GIVEN}

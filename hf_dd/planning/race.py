@@ -37,7 +37,7 @@ class Entrant:
     Attributes:
         name: in words.
         config: its options.
-        pool: its teachers, or None.
+        pool: gives its teachers, or None, whenever they are needed: of many entrants they aren't all held at once.
         rungs: the iterations after which it is judged, ascending; as many as of every other.
         scores: mean accuracies (%) on the validation split, by iterations.
         seconds: of its distillation and its students so far.
@@ -45,7 +45,7 @@ class Entrant:
 
     name: str
     config: DistillConfig
-    pool: TeacherPool | None = None
+    pool: Callable[[], TeacherPool | None] = lambda: None
     rungs: tuple[int, ...] = ()
     scores: dict[int, float] = field(default_factory=dict)
     seconds: float = 0.0
@@ -122,7 +122,7 @@ class Race:
     def distiller(self, entrant: Entrant, folder: Path) -> Distiller:
         """What distils an entrant in a folder."""
         place = self.evaluation.accelerator, folder, self.experts
-        return Distiller(entrant.config, self.evaluation.data, entrant.pool, *place)
+        return Distiller(entrant.config, self.evaluation.data, entrant.pool(), *place)
 
     def advance(self, entrant: Entrant) -> None:
         """Bring an entrant to its next rung, and judge it there."""

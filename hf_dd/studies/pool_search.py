@@ -5,6 +5,7 @@ guides a short distillation.
 """
 
 import dataclasses
+import functools
 import json
 import logging
 import time
@@ -131,8 +132,15 @@ class Search:
     def entrant(self, pool: Options) -> Entrant:
         """A pool's distillation."""
         config = distillation(self.config, [self.candidates.specs[member].reference for member in pool.members])
-        teachers = TeacherPool([self.candidates[member] for member in pool.members]) if pool.members else None
-        return Entrant(pool.name, config, teachers, tuple(self.config.rungs))
+        return Entrant(pool.name, config, functools.partial(self.pool_of, pool), tuple(self.config.rungs))
+
+    def pool_of(self, pool: Options, source: str | None = None) -> TeacherPool | None:
+        """Its teachers, loaded; None where it has none."""
+        return TeacherPool([self.candidates[member] for member in pool.members], source) if pool.members else None
+
+    def named(self, entrant: Entrant) -> Options:
+        """The pool that an entrant is guided by."""
+        return next(pool for pool in self.pools if pool.name == entrant.name)
 
     def run(self) -> None:
         """Race, as far as it didn't before, within the minutes that there are."""
@@ -146,7 +154,7 @@ class Search:
         def left() -> float:
             return 60 * self.config.minutes - earlier - since(self.started)
 
-        costliest = max(self.race.entrants, key=lambda entrant: len(entrant.pool or ()))
+        costliest = max(self.race.entrants, key=lambda entrant: len(self.named(entrant).members))
         step, judgement = self.race.seconds_of_step(costliest), self.race.seconds_of_judgement(costliest)
         if not earlier:
             rungs = from_main_process(lambda: self.fitting(left(), step, judgement))
@@ -233,7 +241,7 @@ class Search:
         """A pool in the trace: options, teachers, scores by iterations, seconds."""
         return {
             "pool": entrant.name,
-            "teachers": [dataclasses.asdict(spec) for spec in entrant.pool.specs] if entrant.pool else [],
+            "teachers": [dataclasses.asdict(self.candidates.specs[member]) for member in self.named(entrant).members],
             "scores": {str(rung): entrant.scores[rung] for rung in sorted(entrant.scores)},
             "finished": entrant.reached == len(entrant.rungs),
             "seconds": round(entrant.seconds, 2),
@@ -244,9 +252,8 @@ class Search:
         best = self.race.best()
         if best is None:
             raise RunError(f"{self.folder}: no pool was judged: raise --minutes.")
-        options = next(pool for pool in self.pools if pool.name == best.name)
-        chosen = [self.candidates[member] for member in options.members]
-        pool = TeacherPool(chosen, f"hf-dd pool select: {options.name}") if chosen else None
+        options = self.named(best)
+        pool = self.pool_of(options, f"hf-dd pool select: {options.name}")
         by_main_process(lambda: self.write_lock(pool))
         tried = sum(bool(entrant.scores) for entrant in self.race.entrants)
         return Selection(self.folder, options, best.last_score, pool, tried, len(self.pools))
