@@ -26,8 +26,9 @@ from hf_dd.core.processes import by_main_process, from_main_process
 from hf_dd.core.progress import Phase, say
 from hf_dd.core.registry import OBJECTIVES, PROTOCOLS
 from hf_dd.data.image_data import ImageData
-from hf_dd.data.validation import held_out
-from hf_dd.distillation.distiller import DECIDING, PLAN, PLANNING
+from hf_dd.data.validation import VALIDATION_SHARE, held_out
+from hf_dd.distillation.checks import preflight
+from hf_dd.distillation.distiller import DECIDING, PLAN, PLANNING, TEACHERS
 from hf_dd.errors import ConfigError, DataError, RunError
 from hf_dd.evaluation.candidates import Candidate, baseline
 from hf_dd.evaluation.evaluation import Evaluation
@@ -210,8 +211,13 @@ class Planner:
             | OWN_TEACHERS
             | {"architectures": [architecture, "MLP"], "epochs": epochs, "keep_epochs": [epochs]}
             | {"batch_size": batch, "augment": self.augment}
-            | {"output_dir": str(self.folder / "teachers"), "overwrite_output_dir": False}
+            | {"output_dir": str(self.folder / TEACHERS), "overwrite_output_dir": False}
         )
+
+    @property
+    def factors(self) -> Sequence[int]:
+        """Tiles per side that may be."""
+        return candidates.factors(self.config, self.published, min(self.data.image_size), self.smallest_class)
 
     def candidates(self, taught: dict[str, Any] | None) -> list[Option]:
         """What may be chosen, with teachers where `taught` names them."""
@@ -219,7 +225,7 @@ class Planner:
         known = self.pool is None or config.fit_head
         known = known or all(teacher.knows(self.data.class_names) for teacher in self.pool)
         return candidates.combined(
-            candidates.factors(config, self.published, min(self.data.image_size), self.smallest_class),
+            self.factors,
             candidates.guides(config, taught, "ce" if known else "cos", self.size.images),
         )
 
@@ -265,12 +271,12 @@ class Planner:
         if own := self.own_teachers():
             taught = {"teachers": self.once("teachers", lambda: self.able(teach(own))), "clom_augment": self.augment}
             self.pool = TeacherPool.from_references(taught["teachers"])
-        options = [self.shared | option.options for option in self.candidates(taught)]
-        names = [option.name for option in self.candidates(taught)]
+        found = self.candidates(taught)
+        options, names = [self.shared | option.options for option in found], [option.name for option in found]
         steps = [self.step(name, each) for name, each in zip(names, options, strict=True)]
         place = self.raced(names, options, steps)
         if place is None:
-            return {"objective": "herding", **self.students(1)[0]}
+            return {"objective": "herding", **self.students(self.config.factor or 1)[0]}
         students, seconds = self.students(options[place]["factor"])
         seconds += self.size.training * self.costs(coresets.EMBEDDING).tested  # of the start
         fitting = int(budget.SAFETY * (self.left - seconds) / steps[place])
@@ -286,7 +292,7 @@ class Planner:
 
     def require_enough(self) -> None:
         """Raise ConfigError where a few iterations without a guide, and the students, take longer than there is."""
-        factor = min(candidates.factors(self.config, self.published, min(self.data.image_size), self.smallest_class))
+        factor = min(self.factors)
         shortest = self.shared | {"factor": factor, "clom": "none"}
         _, seconds = self.students(factor)
         needed = seconds + budget.FEWEST * self.step("the shortest run", shortest) / budget.SAFETY
@@ -307,7 +313,7 @@ class Planner:
         if self.config.architecture != budget.WIDTHS[0] or self.config.architecture_options:
             return found
         rest = self.seconds * (1 - budget.TEACHING - budget.RACING - budget.STUDENTS)
-        factor = min(candidates.factors(self.config, self.published, min(self.data.image_size), self.smallest_class))
+        factor = min(self.factors)
         for architecture in budget.WIDTHS:
             own = found | {"architecture": architecture}
             step = self.step(architecture, own | {"factor": factor, "clom": "none"})
@@ -365,8 +371,17 @@ class Planner:
         among = f"the best of {len(entrants)} candidates on {held} held-out training images"
         self.kept["won"] = f"{best.name}: {among} ({best.last_score:.1f} %; herding alone {selected:.1f} %)"
         say("%s.", self.kept["won"])
-        free = self.config.clom in (None, "none") and self.config.objective == DistillConfig.objective
-        return None if free and best.last_score < selected else entrants.index(best)
+        return None if best.last_score < selected and self.may_only_choose() else entrants.index(best)
+
+    def may_only_choose(self) -> bool:
+        """Whether herding alone is an answer: not where a method, a guide or what only a method has was asked for."""
+        if self.config.clom not in (None, "none") or self.config.objective != DistillConfig.objective:
+            return False
+        try:
+            preflight(self.with_options({"objective": "herding"}))
+        except ConfigError:
+            return False
+        return True
 
     def sized(self, steps: Sequence[float], judgements: dict[int, list[float]]) -> dict[str, Any] | None:
         """The race that there is time for, JSON-able."""
@@ -408,7 +423,7 @@ def require_validation(data: ImageData, ipc: int) -> int:
     """The size of the smallest class without its held-out images; raises DataError where that is too small."""
     data.require_ipc(ipc)
     name, size = min(zip(data.class_names, map(len, data.class_index), strict=True), key=lambda each: each[1])
-    left = size - max(1, round(0.1 * size))
+    left = size - max(1, round(VALIDATION_SHARE * size))
     if left < ipc:
         raise DataError(
             f"Class {name!r} of {data.name} has {size} training images, too few to plan on: a tenth of them is held "

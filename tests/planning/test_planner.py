@@ -174,3 +174,17 @@ def test_an_object_in_memory_is_planned_too(tmp_path):
     assert planned.record.command == "" and planned.record.before == []
     assert planned.record.settings["clom"] == "ce" and planned.record.teachers
     assert planned.record.run["planning_seconds"] == 0.0  # by a clock that stands still
+
+
+@pytest.mark.parametrize(
+    "options, may",
+    [
+        ({}, True),
+        ({"clom": "ce"}, False),
+        ({"iterations": 5}, False),
+        ({"init": "noise"}, False),
+        ({"factor": 1}, True),
+    ],
+)
+def test_herding_is_no_answer_where_a_method_s_own_was_asked_for(tmp_path, options, may):
+    assert planner_of(tmp_path, **options).may_only_choose() is may
