@@ -224,7 +224,7 @@ COMMANDS: dict[str, Command | Actions] = {
         },
     ),
     "quickstart": Command(
-        "the whole circle on digits and an embedded Hub, in a few minutes",
+        "the whole circle on drawn letters and an embedded Hub, in a few minutes",
         commands.QuickstartOptions,
         lambda own: module("runs.quickstart").run(own.output_dir),
     ),

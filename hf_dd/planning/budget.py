@@ -15,12 +15,13 @@ from hf_dd.evaluation.evaluation import Evaluation
 from hf_dd.training.loop import fit, predict
 
 # Shares of a run's seconds; the distillation gets what the others leave.
-TEACHING, RACING, STUDENTS = 0.15, 0.25, 0.3
+TEACHING, RACING, STUDENTS = 0.15, 0.2, 0.25
 SAFETY = 0.9  # of what is left for the distillation: a machine isn't always as fast as when it was measured
 
 COUNTS = ((1000, 3), (600, 3), (300, 3), (300, 2), (200, 2), (100, 2), (100, 1), (50, 1))  # epochs, and students
 WIDTHS = ("ConvNet", "ConvNetW64", "ConvNetW32")  # of teachers, networks and students: the widest that fits
 MANY = 500  # iterations that a run should have before its network is wide
+TEACHER_EPOCHS = 3  # of a teacher that could be narrower
 TEACHER_STEPS, MOST_TEACHER_STEPS = 200, 3_000  # fewer teach little, more take the distillation's time
 
 REDUCTION, MOST_RUNGS = 2, 3
@@ -116,7 +117,8 @@ def teacher_that_fits(size: Size, batch: int, seconds: Callable[[str], float], l
     steps = math.ceil(size.training / batch)
     for architecture in WIDTHS:
         epochs = int(limit / (size.training * seconds(architecture)))
-        if epochs * steps >= TEACHER_STEPS:
+        least = 1 if architecture == WIDTHS[-1] else TEACHER_EPOCHS
+        if epochs >= least and epochs * steps >= TEACHER_STEPS:
             return architecture, min(epochs, math.ceil(MOST_TEACHER_STEPS / steps))
     return None
 

@@ -41,26 +41,27 @@ def factors(config: DistillConfig, published: Published, side: int, smallest_cla
     return fitting or (1,)
 
 
-def guides(config: DistillConfig, taught: dict[str, Any] | None, distance: str, images: int) -> list[Option]:
-    """Guides that may be; none is the first of them, unless one is asked for.
+def guides(config: DistillConfig, taught: dict[str, Any] | None, distance: str) -> list[Option]:
+    """Guides that may be: none, unless one is asked for, and CLoM at the α that is given, else at its balance.
 
     Args:
         config: the options.
         taught: those that name the teachers, and how they see the images; None where there are none.
         distance: of CLoM, that the teachers can be used with.
-        images: of the synthetic set.
     """
     found = [Option("no guide", {"clom": "none"})] if config.clom in (None, "none") else []
     if taught is not None and config.clom != "none":
         guide = {"clom": config.clom or distance, **taught}
         default = config.clom_alpha == DistillConfig.clom_alpha and not config.clom_alphas
-        default = default and config.clom_pool != "mean-logits"  # which has no balance
-        for alpha in ("auto", float(images)) if default else (config.clom_alpha,):
-            found.append(Option(f"CLoM {guide['clom']} at α {alpha}", guide | {"clom_alpha": alpha}))
+        alpha = "auto" if default and config.clom_pool != "mean-logits" else config.clom_alpha  # which has no balance
+        found.append(Option(f"CLoM {guide['clom']} at α {alpha}", guide | {"clom_alpha": alpha}))
     return found
 
 
 def combined(factors: Sequence[int], guides: Sequence[Option]) -> list[Option]:
-    """All of them with each other: the first two guides with every factor, then the others."""
-    order = [(guide, factor) for guides in (guides[:2], guides[2:]) for factor in factors for guide in guides]
-    return [Option(f"factor {factor}, {guide.name}", {"factor": factor, **guide.options}) for guide, factor in order]
+    """All of them with each other."""
+    return [
+        Option(f"factor {factor}, {guide.name}", {"factor": factor, **guide.options})
+        for factor in factors
+        for guide in guides
+    ]

@@ -1,12 +1,10 @@
 """What a run does with the minutes that it has: measured costs, teachers of its own, and a race for what isn't given.
 
 Everything is chosen on a tenth of the training images, and what is decided are plain options: a run that is given
-those makes the same set without a plan. The clock decides how long things are; the rest follows from the seed. What is
-found out is kept in `plan.json` of the run's folder, so that an interrupted plan goes on.
+those makes the same set without a plan. The clock decides how long things are; the rest follows from the seed.
 """
 
 import dataclasses
-import json
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -18,25 +16,18 @@ from torch import Tensor
 
 from hf_dd.artefacts.provenance import command_line
 from hf_dd.config import DistillConfig, PretrainConfig, TeacherConfig
-from hf_dd.config.base import defaults, part, values
+from hf_dd.config.base import defaults, part
 from hf_dd.config.data import RunConfig
-from hf_dd.core import files, json_records
-from hf_dd.core.clock import since
-from hf_dd.core.processes import by_main_process, from_main_process
 from hf_dd.core.progress import Phase, say
-from hf_dd.core.registry import OBJECTIVES, PROTOCOLS
+from hf_dd.core.registry import PROTOCOLS
 from hf_dd.data.image_data import ImageData
-from hf_dd.data.validation import VALIDATION_SHARE, held_out
 from hf_dd.distillation.checks import preflight
-from hf_dd.distillation.distiller import DECIDING, PLAN, PLANNING, TEACHERS
-from hf_dd.errors import ConfigError, DataError, RunError
-from hf_dd.evaluation.candidates import Candidate, baseline
-from hf_dd.evaluation.evaluation import Evaluation
-from hf_dd.evaluation.protocols import Protocol
+from hf_dd.distillation.distiller import PLANNING, TEACHERS
+from hf_dd.errors import ConfigError, DataError
 from hf_dd.evaluation.students import names_network
 from hf_dd.planning import budget, candidates
-from hf_dd.planning.budget import Size, StudentCosts
 from hf_dd.planning.candidates import Option
+from hf_dd.planning.measurements import Measurements
 from hf_dd.planning.race import Entrant, Race
 from hf_dd.synthetic import coresets
 from hf_dd.teachers.experts import ExpertPool
@@ -52,7 +43,7 @@ OWN_TEACHERS = {"learning_rate": 0.05, "weight_decay": 5e-4}  # as in the recipe
 Teach = Callable[[PretrainConfig], Sequence[str]]  # trains teachers and gives their references
 
 
-class Planner:
+class Planner(Measurements):
     """The plan of a run.
 
     Args:
@@ -77,89 +68,13 @@ class Planner:
         started: float,
         experts: ExpertPool | None = None,
     ):
+        super().__init__(config, data, accelerator, folder, started)
         self.experts = experts
-        self.config, self.given, self.accelerator, self.folder = config, pool, accelerator, folder
-        self.pool = pool  # or the run's own, once they are trained
-        self.started, self.seconds = started, 60 * config.minutes
-        objective = OBJECTIVES.find(config.objective)
-        self.published, online = objective.published, PROTOCOLS.find(config.eval_protocol).labels == "online"
-        self.needs_teachers = objective.uses_teachers or config.soft_labels != "none" or online  # guided or not
-        self.data = data.to(accelerator.device)
-        self.smallest_class = require_validation(self.data, config.ipc)
-        self.kept: dict[str, Any] = from_main_process(self.read)
-        self.earlier = float(self.kept.get("spent", 0.0))
-        tested = 0 if data.test is None else len(data.test)
-        self.size = Size(config.ipc * data.num_classes, len(data.train), tested)
+        self.given, self.pool = pool, pool  # the pool becomes the run's own, once they are trained
+        online = PROTOCOLS.find(config.eval_protocol).labels == "online"
+        self.needs_teachers = self.uses_teachers or config.soft_labels != "none" or online  # guided or not
 
-    def read(self) -> dict[str, Any]:
-        """What an interrupted plan of these options found out; raises RunError for the plan of others."""
-        request = values(self.config, *DECIDING, "teachers", "evaluation", "labels")
-        request = json.loads(json.dumps(request | {"minutes": self.config.minutes, "data": self.data.fingerprint}))
-        path = self.folder / PLAN
-        if not path.is_file():
-            return {"request": request}
-        kept = json_records.read_json(path, request=dict)
-        if differing := [name for name, value in request.items() if kept["request"].get(name) != value]:
-            raise RunError(
-                f"{path} is a plan for other options ({', '.join(differing)} differ): plan anew by "
-                "--overwrite_output_dir, or give another --output_dir."
-            )
-        return kept
-
-    def once(self, name: str, find: Callable[[], Any]) -> Any:
-        """What `find` gives, JSON-able, or gave before an interruption; every process has to call it."""
-        if name not in self.kept:
-            found = find()
-            self.kept[name] = from_main_process(lambda: found)
-            self.keep()
-        return self.kept[name]
-
-    def keep(self) -> None:
-        """Write down what is known."""
-        self.kept["spent"] = self.earlier + since(self.started)
-        if not self.config.plan:
-            by_main_process(lambda: files.write_json(self.folder / PLAN, self.kept))
-
-    @property
-    def left(self) -> float:
-        """Seconds that there still are, the same on every process."""
-        return from_main_process(lambda: self.seconds - self.earlier - since(self.started))
-
-    # Measured, and what follows from it.
-
-    @cached_property
-    def held(self) -> ImageData:
-        """Nine tenths of the training images, with the other tenth as the test split."""
-        return held_out(self.data, self.config.seed)
-
-    @cached_property
-    def augment(self) -> str:
-        """Of the distillation, as it is given or as the data decide."""
-        if self.config.augment is not None or not self.published.augments:
-            return self.config.augment or "none"
-        return flips.augmentation(self.data, autocast=self.accelerator.autocast)
-
-    def judging(self, epochs: int) -> Evaluation:
-        """Students on the validation split: of the run's protocol where that is on hard labels, else of `dsa`."""
-        protocol = Protocol.from_config(self.config)
-        if protocol.labels != "hard" or protocol.trains != "network":
-            protocol = PROTOCOLS.find("dsa")
-        protocol = protocol.suited(self.config, self.data, self.accelerator.autocast).with_changes(epochs=epochs)
-        return Evaluation(self.held, protocol, seed=self.config.seed, accelerator=self.accelerator)
-
-    @cached_property
-    def selected(self) -> Candidate:
-        """What herding chooses, which costs next to nothing."""
-        return baseline("herding", self.held, self.config.ipc, self.config.seed, self.accelerator.autocast)
-
-    def costs(self, architecture: str) -> StudentCosts:
-        """Of a student, measured."""
-
-        def measure() -> list[float]:
-            found = StudentCosts.measured(self.judging(1), self.selected, architecture)
-            return [found.image, found.tested]
-
-        return StudentCosts(*self.once(f"costs of {architecture}", measure))
+    # What is decided, in turn.
 
     def students(self, factor: int) -> tuple[dict[str, Any], float]:
         """The options of the run's evaluation, and its seconds.
@@ -182,8 +97,6 @@ class Planner:
                 break
         seconds = budget.seconds_of_students(dataclasses.replace(config, **own), self.size, factor, costs)
         return own, seconds
-
-    # What is decided, in turn.
 
     def own_teachers(self) -> PretrainConfig | None:
         """How the run's own teachers are trained; None where it is given some, wants none, or has no time."""
@@ -226,7 +139,7 @@ class Planner:
         known = known or all(teacher.knows(self.data.class_names) for teacher in self.pool)
         return candidates.combined(
             self.factors,
-            candidates.guides(config, taught, "ce" if known else "cos", self.size.images),
+            candidates.guides(config, taught, "ce" if known else "cos"),
         )
 
     def planned(self, teach: Teach) -> DistillConfig:
@@ -417,16 +330,3 @@ class Planner:
 def as_floats(images: Tensor) -> Tensor:
     """uint8 images in [0, 1] space, as teachers take them."""
     return images.float() / 255
-
-
-def require_validation(data: ImageData, ipc: int) -> int:
-    """The size of the smallest class without its held-out images; raises DataError where that is too small."""
-    data.require_ipc(ipc)
-    name, size = min(zip(data.class_names, map(len, data.class_index), strict=True), key=lambda each: each[1])
-    left = size - max(1, round(VALIDATION_SHARE * size))
-    if left < ipc:
-        raise DataError(
-            f"Class {name!r} of {data.name} has {size} training images, too few to plan on: a tenth of them is held "
-            f"out, and ipc is {ipc}. Give a smaller ipc, or the options themselves without --minutes."
-        )
-    return left

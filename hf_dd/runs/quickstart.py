@@ -1,7 +1,10 @@
-"""`hf-dd quickstart`: the whole circle on digits against an embedded Hub, as the commands that a user would type."""
+"""`hf-dd quickstart`: the whole circle against an embedded Hub, as the commands that a user would type.
+
+Its images are letters in random colours that it draws first. The means of such images, which the method matches, say
+little of the letters: here teachers help, and in a few steps.
+"""
 
 import contextlib
-import functools
 import os
 import shlex
 import shutil
@@ -15,9 +18,19 @@ from hf_dd.core.resources import resource
 from hf_dd.errors import HfDdError, RunError
 
 Say = Callable[[str], object]
-TEACHERS = [f"digits-{architecture}-seed{seed}" for architecture in ("convnet", "mlp") for seed in (0, 1)]
-REVISIONS = ("epoch-4", "final")  # a sub-optimal and the converged checkpoint of each run
-GUIDED, PLAIN = "digits-dm-clom-ce-ipc1", "digits-dm-ipc1"
+NETWORK, VIEWS = "ConvNetW32", "color_crop_cutout_scale_rotate"  # narrow, and letters aren't mirrored
+TEACHERS = [f"letters-{NETWORK.lower()}-seed{seed}" for seed in (0, 1)]
+REVISIONS = ("epoch-4", "final")  # a sub-optimal and the last checkpoint of each run
+GUIDED, PLAIN = "letters-dm-clom-ce-ipc5", "letters-dm-ipc5"
+DRAWN = "--fonts pillow --side 24 --train 200 --test 100"
+TRAINED = (
+    f"--architectures {NETWORK} --teacher_seeds 0 1 --epochs 20 --keep_epochs 4 --learning_rate 0.05 --batch_size 64"
+)
+METHOD = f"--ipc 5 --iterations 60 --architecture {NETWORK} --real_batch_size 64 --factor 1 --augment {VIEWS}"
+GUIDE = f"--clom ce --clom_alpha auto --clom_augment {VIEWS}"
+STUDENTS = (
+    f"--eval_architectures {NETWORK} --eval_students 3 --eval_epochs 300 --eval_copies float --eval_augment {VIEWS}"
+)
 LOAD = """\
 from datasets import load_dataset
 train = load_dataset("local/{name}", revision="v1", split="train").with_format("torch")
@@ -27,33 +40,37 @@ print(train.features["label"].names, tuple(train[:]["pixel_values"].shape))"""
 def run(output_dir: str, say: Say = print) -> None:
     """Run the circle in `output_dir`, saying every command; raises HfDdError at the first that fails."""
     root = Path(output_dir)
-    folders = [root / name for name in ("hub", "teachers", GUIDED, PLAIN, "evaluation")]
+    letters = root / "letters"
+    folders = [letters, *(root / name for name in ("hub", "teachers", GUIDED, PLAIN, "evaluation"))]
     if occupied := [str(folder) for folder in folders if folder.exists()]:
         raise RunError(f"{', '.join(occupied)}: remove what an earlier quickstart left, or give another --output_dir.")
     with embedded_hub(root / "hub", say) as environment:
-        shell = functools.partial(run_command, environment, say)
-        launch = ["accelerate", "launch", "--quiet", "--num_cpu_threads_per_process", str(os.cpu_count())]
-        scripts = {name: shown(resource("scripts", f"{name}.py")) for name in ("pretrain_teachers", "distill")}
-        shell(
-            *launch, scripts["pretrain_teachers"], "--config", "digits-teachers", "--output_dir", f"{root}/teachers",
-            "--push_to_hub",
-        )  # fmt: skip
+
+        def shell(line: str, *names: object) -> str:
+            return run_command(environment, say, *shlex.split(line), *map(str, names))
+
+        launch = f"accelerate launch --quiet --num_cpu_threads_per_process {os.cpu_count()}"
+        make, pretrain, distill = (
+            shlex.quote(shown(resource("scripts", f"{name}.py")))
+            for name in ("make_letters", "pretrain_teachers", "distill")
+        )
+        data = f"--dataset {shlex.quote(str(letters))}"
+        shell(f"python {make} {DRAWN}", letters)
+        shell(f"{launch} {pretrain} {data} {TRAINED} --augment {VIEWS} --push_to_hub --output_dir", root / "teachers")
         references = [f"local/{name}@{revision}" for name in TEACHERS for revision in REVISIONS]
-        printed = shell("hf-dd", "pool", "create", "Digits teachers", *references)
+        printed = shell("hf-dd pool create", "Letters teachers", *references)
         slug = printed.splitlines()[0].rsplit(": ", 1)[1]
         shell(
-            *launch, scripts["distill"], "--config", "digits-dm-clom", "--teacher_pool", slug,
-            "--output_dir", f"{root}/{GUIDED}", "--push_to_hub", "--hub_dataset_id", GUIDED, "--hub_tag", "v1",
-        )  # fmt: skip
+            f"{launch} {distill} {data} {METHOD} {GUIDE} --teacher_pool {slug} {STUDENTS} --push_to_hub "
+            f"--hub_dataset_id {GUIDED} --hub_tag v1 --output_dir",
+            root / GUIDED,
+        )
+        shell(f"{launch} {distill} {data} {METHOD} --eval_students 0 --output_dir", root / PLAIN)
+        shell("python -c", LOAD.format(name=GUIDED))
         shell(
-            *launch, scripts["distill"], "--config", "digits-dm", "--output_dir", f"{root}/{PLAIN}",
-            "--eval_students", "0",
-        )  # fmt: skip
-        shell("python", "-c", LOAD.format(name=GUIDED))
-        shell(
-            "hf-dd", "evaluate", f"local/{GUIDED}@v1", f"{root}/{PLAIN}", "--config", "digits-evaluation",
-            "--output_dir", f"{root}/evaluation",
-        )  # fmt: skip
+            f"hf-dd evaluate local/{GUIDED}@v1 {shlex.quote(str(root / PLAIN))} {STUDENTS} --output_dir",
+            root / "evaluation",
+        )
     results = read_json(root / "evaluation" / "results.json")
     say("\n" + table(results))
     say(f"card:    {root / GUIDED / 'README.md'}\npreview: {root / GUIDED / 'preview.png'}")
