@@ -13,6 +13,7 @@ from hf_dd.core.processes import new_accelerator
 from hf_dd.data.image_data import load_data
 from hf_dd.distillation.distiller import Distiller
 from hf_dd.errors import ConfigError, DataError, RunError
+from hf_dd.planning import budget
 from hf_dd.planning.budget import StudentCosts
 from hf_dd.planning.planner import Planner
 from hf_dd.planning.race import Race
@@ -146,10 +147,10 @@ def test_students_are_narrow_where_wide_ones_would_only_begin_to_learn(tmp_path,
     seconds = {"ConvNet": 1e-3, "ConvNetW64": 2e-4, "ConvNetW32": 1e-4}
     monkeypatch.setattr("hf_dd.planning.budget.WIDTHS", tuple(seconds))
     monkeypatch.setattr(StudentCosts, "measured", lambda evaluation, chosen, name: StudentCosts(seconds[name], 0.0))
-    # Three sets of 100 images: an epoch takes 0.3 s by ConvNet, 0.06 s by half its width; 30 % of the time is theirs.
-    wide, _ = planner_of(tmp_path / "a", minutes=2 * 200 * 0.3 / 0.3 / 60).students(1)
+    # Three sets of 100 images: an epoch takes 0.3 s by ConvNet, 0.06 s by half its width; a share of the time is theirs.
+    wide, _ = planner_of(tmp_path / "a", minutes=2 * 200 * 0.3 / budget.STUDENTS / 60).students(1)
     assert wide == {"eval_students": 2, "eval_epochs": [200], "eval_copies": ["float"]}
-    narrow, spent = planner_of(tmp_path / "b", minutes=2 * 200 * 0.3 / 0.3 / 60 - 0.01).students(1)
+    narrow, spent = planner_of(tmp_path / "b", minutes=2 * 200 * 0.3 / budget.STUDENTS / 60 - 0.01).students(1)
     assert narrow == {
         **{"eval_architectures": ["ConvNetW64"], "eval_students": 3, "eval_epochs": [600], "eval_copies": ["float"]}
     }
