@@ -147,7 +147,7 @@ def test_students_are_narrow_where_wide_ones_would_only_begin_to_learn(tmp_path,
     seconds = {"ConvNet": 1e-3, "ConvNetW64": 2e-4, "ConvNetW32": 1e-4}
     monkeypatch.setattr("hf_dd.planning.budget.WIDTHS", tuple(seconds))
     monkeypatch.setattr(StudentCosts, "measured", lambda evaluation, chosen, name: StudentCosts(seconds[name], 0.0))
-    # Three sets of 100 images: an epoch takes 0.3 s by ConvNet, 0.06 s by half its width; a share of the time is theirs.
+    # Three sets of 100 images: an epoch takes 0.3 s by ConvNet, 0.06 s by half its width, in a share of the time.
     wide, _ = planner_of(tmp_path / "a", minutes=2 * 200 * 0.3 / budget.STUDENTS / 60).students(1)
     assert wide == {"eval_students": 2, "eval_epochs": [200], "eval_copies": ["float"]}
     narrow, spent = planner_of(tmp_path / "b", minutes=2 * 200 * 0.3 / budget.STUDENTS / 60 - 0.01).students(1)
