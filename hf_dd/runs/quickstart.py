@@ -24,12 +24,12 @@ REVISIONS = ("epoch-4", "final")  # a sub-optimal and the last checkpoint of eac
 GUIDED, PLAIN = "letters-dm-clom-ce-ipc5", "letters-dm-ipc5"
 DRAWN = "--fonts pillow --side 24 --train 200 --test 100"
 TRAINED = (
-    f"--architectures {NETWORK} --teacher_seeds 0 1 --epochs 20 --keep_epochs 4 --learning_rate 0.05 --batch_size 64"
+    f"--architectures {NETWORK} --teacher_seeds 0 1 --epochs 12 --keep_epochs 4 --learning_rate 0.05 --batch_size 64"
 )
 METHOD = f"--ipc 5 --iterations 60 --architecture {NETWORK} --real_batch_size 64 --factor 1 --augment {VIEWS}"
 GUIDE = f"--clom ce --clom_alpha auto --clom_augment {VIEWS}"
 STUDENTS = (
-    f"--eval_architectures {NETWORK} --eval_students 3 --eval_epochs 300 --eval_copies float --eval_augment {VIEWS}"
+    f"--eval_architectures {NETWORK} --eval_students 3 --eval_epochs 200 --eval_copies float --eval_augment {VIEWS}"
 )
 LOAD = """\
 from datasets import load_dataset
@@ -50,13 +50,10 @@ def run(output_dir: str, say: Say = print) -> None:
             return run_command(environment, say, *shlex.split(line), *map(str, names))
 
         launch = f"accelerate launch --quiet --num_cpu_threads_per_process {os.cpu_count()}"
-        make, pretrain, distill = (
-            shlex.quote(shown(resource("scripts", f"{name}.py")))
-            for name in ("make_letters", "pretrain_teachers", "distill")
-        )
+        make, distill = (shlex.quote(shown(resource("scripts", name))) for name in ("make_letters.py", "distill.py"))
         data = f"--dataset {shlex.quote(str(letters))}"
         shell(f"python {make} {DRAWN}", letters)
-        shell(f"{launch} {pretrain} {data} {TRAINED} --augment {VIEWS} --push_to_hub --output_dir", root / "teachers")
+        shell(f"hf-dd pretrain {data} {TRAINED} --augment {VIEWS} --push_to_hub --output_dir", root / "teachers")
         references = [f"local/{name}@{revision}" for name in TEACHERS for revision in REVISIONS]
         printed = shell("hf-dd pool create", "Letters teachers", *references)
         slug = printed.splitlines()[0].rsplit(": ", 1)[1]
@@ -65,7 +62,7 @@ def run(output_dir: str, say: Say = print) -> None:
             f"--hub_dataset_id {GUIDED} --hub_tag v1 --output_dir",
             root / GUIDED,
         )
-        shell(f"{launch} {distill} {data} {METHOD} --eval_students 0 --output_dir", root / PLAIN)
+        shell(f"hf-dd distill {data} {METHOD} --eval_students 0 --output_dir", root / PLAIN)
         shell("python -c", LOAD.format(name=GUIDED))
         shell(
             f"hf-dd evaluate local/{GUIDED}@v1 {shlex.quote(str(root / PLAIN))} {STUDENTS} --output_dir",
