@@ -9,7 +9,8 @@ from hf_dd.config.data import DataConfig, TrustConfig, budget, data, place
 from hf_dd.core.registry import PROTOCOLS
 from hf_dd.core.strategies import parse_strategy
 
-BASELINES = ("random", "herding", "k-centers", "full")
+PRUNING = ("el2n", "grand", "forgetting", "aum", "margin", "least-confidence", "entropy", "moderate", "ccs")
+BASELINES = ("random", "herding", "k-centers", *PRUNING, "facility-location", "full")
 SCORES = ("relative_accuracy", "augmentation_robust_score", "label_robust_score")
 
 evaluation = functools.partial(option, group="evaluation", role="evaluation")
@@ -61,13 +62,13 @@ class EvaluationConfig(TrustConfig):
     )
     baselines: list[str] = evaluation(
         ["random", "herding"],
-        "Real images to evaluate too: random, herding, k-centers at the same ipc; full, the whole set; or none.",
+        "Real images to evaluate too, as many: random ones, or chosen ones; full, the whole set; or none.",
         choices=(*BASELINES, "none"),
     )
     selection_epochs: int | None = evaluation(
         None,
         "Epochs of training of the network by whose features herding and k-centers choose; 0 if not given, which "
-        "leaves it random and takes seconds; 10 with --published.",
+        "leaves it random and takes seconds; 10 with --published, and where the training itself decides.",
         at_least=0,
     )
     published: bool = evaluation(

@@ -92,8 +92,8 @@ def baseline(
     """`ipc` real images of each class, chosen as `kind` says, or all of them for 'full'; on the data's device.
 
     `ipc` may be a number for each class: as many as the distilled set has of it; `epochs` are those of the network by
-    whose features herding and k-centers choose. Raises DataError where a class has
-    fewer, and ConfigError for an unknown kind.
+    whose features herding and k-centers choose, or of the training that the others look at. Raises DataError where a
+    class has fewer, and ConfigError for an unknown kind.
     """
     if kind == "full":
         size = data.train.images.shape.numel()
@@ -102,6 +102,7 @@ def baseline(
     if kind == "random":
         draw = functools.partial(random_real, data, ipc, seed)
         return dataclasses.replace(draw(0), draw=draw)
+    epochs = coresets.epochs_of(kind, epochs)
     chosen = coresets.select(data, kind, ipc, seed, epochs=epochs, autocast=autocast)
     trained = f" by a network of {epochs} epochs" if epochs else ""
     return dataclasses.replace(

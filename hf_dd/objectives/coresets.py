@@ -68,3 +68,103 @@ class RealisticPatches(Choice):
     published = Published(iterations=0, init="rded")
     Options = PatchOptions
     uses_teachers = reads_logits = True
+
+
+@OBJECTIVES.register(
+    "el2n", title="a choice of real images (EL2N)", paper="Paul, Ganguli & Dziugaite, NeurIPS 2021", arxiv="2107.07075"
+)
+class ErrorNorm(Choice):
+    """EL2N (Paul, Ganguli & Dziugaite, NeurIPS 2021), see `pruning.el2n`."""
+
+    published = Published(iterations=0, init="el2n")
+
+
+@OBJECTIVES.register(
+    "grand",
+    title="a choice of real images (GraNd)",
+    paper="Paul, Ganguli & Dziugaite, NeurIPS 2021",
+    arxiv="2107.07075",
+)
+class GradientNorm(Choice):
+    """GraNd (Paul, Ganguli & Dziugaite, NeurIPS 2021), see `pruning.grand`."""
+
+    published = Published(iterations=0, init="grand")
+
+
+@OBJECTIVES.register(
+    "forgetting",
+    title="a choice of real images (forgetting events)",
+    paper="Toneva et al., ICLR 2019",
+    arxiv="1812.05159",
+)
+class Forgetting(Choice):
+    """Forgetting events (Toneva et al., ICLR 2019), see `pruning.forgetting`."""
+
+    published = Published(iterations=0, init="forgetting")
+
+
+@OBJECTIVES.register(
+    "aum",
+    title="a choice of real images (area under the margin)",
+    paper="Pleiss et al., NeurIPS 2020",
+    arxiv="2001.10528",
+)
+class AreaUnderMargin(Choice):
+    """Area under the margin (Pleiss et al., NeurIPS 2020), see `pruning.aum`."""
+
+    published = Published(iterations=0, init="aum")
+
+
+@OBJECTIVES.register(
+    "margin", title="a choice of real images (margin)", paper="Coleman et al., ICLR 2020", arxiv="1906.11829"
+)
+class Margin(Choice):
+    """Margin (Coleman et al., ICLR 2020), see `pruning.margin`."""
+
+    published = Published(iterations=0, init="margin")
+
+
+@OBJECTIVES.register(
+    "least-confidence",
+    title="a choice of real images (least confidence)",
+    paper="Coleman et al., ICLR 2020",
+    arxiv="1906.11829",
+)
+class LeastConfidence(Choice):
+    """Least confidence (Coleman et al., ICLR 2020), see `pruning.least_confidence`."""
+
+    published = Published(iterations=0, init="least-confidence")
+
+
+@OBJECTIVES.register(
+    "entropy", title="a choice of real images (entropy)", paper="Coleman et al., ICLR 2020", arxiv="1906.11829"
+)
+class Entropy(Choice):
+    """Entropy (Coleman et al., ICLR 2020), see `pruning.entropy`."""
+
+    published = Published(iterations=0, init="entropy")
+
+
+@OBJECTIVES.register("moderate", title="a choice of real images (moderate)", paper="Xia et al., ICLR 2023")
+class Moderate(Choice):
+    """Moderate (Xia et al., ICLR 2023), see `pruning.moderate`."""
+
+    published = Published(iterations=0, init="moderate")
+
+
+@OBJECTIVES.register(
+    "ccs", title="a choice of real images (coverage-centric, CCS)", paper="Zheng et al., ICLR 2023", arxiv="2210.15809"
+)
+class CoverageCentric(Choice):
+    """Coverage-centric, CCS (Zheng et al., ICLR 2023), see `pruning.ccs`."""
+
+    published = Published(iterations=0, init="ccs")
+
+
+@OBJECTIVES.register(
+    "facility-location", title="a choice of real images (facility location)", paper="Wei, Iyer & Bilmes, ICML 2015"
+)
+class FacilityLocation(Choice):
+    """Facility location (Wei, Iyer & Bilmes, ICML 2015), see `pruning.facility_location`."""
+
+    published = Published(iterations=0, init="facility-location")

@@ -1,8 +1,10 @@
 """Coresets: real images chosen by their features, the baselines that every distilled set is measured against."""
 
+import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,6 +16,7 @@ from hf_dd.data.batches import in_chunks
 from hf_dd.data.image_data import ImageData, of_each_class
 from hf_dd.errors import ConfigError, DataError, require_known
 from hf_dd.nn import networks
+from hf_dd.synthetic import pruning
 from hf_dd.training.loop import TrainingRecipe, fit
 
 Ipc = int | Sequence[int]
@@ -56,6 +59,11 @@ KEPT = 64  # picks of a class, or a power of it: both methods pick one after ano
 METHODS: dict[str, Callable[[Tensor, Tensor, int, Ipc], Tensor]] = {"herding": herding, "k-centers": k_centers}
 
 
+def epochs_of(method: str, epochs: int | None) -> int:
+    """Of the training, where so many are asked for: none, unless the method looks at one."""
+    return epochs or (pruning.EPOCHS if method in pruning.METHODS else 0)
+
+
 @torch.no_grad()
 def real_features(data: ImageData, network: networks.Network, autocast: Autocast = nullcontext) -> Tensor:
     """Features of all training images, float32, (N, F), on the CPU; the network is on the data's device."""
@@ -82,11 +90,12 @@ def select(
 
     Args:
         data: on the device to train on.
-        method: of METHODS.
+        method: of METHODS, or of `pruning.METHODS`, which look at a training.
         ipc: images per class, or a number for each.
         seed: of the network's parameters and of the order of its training images.
         architecture: of the network, by its name in NETWORKS.
-        epochs: of its training on the whole split; 0 leaves it as it was drawn.
+        epochs: of its training on the whole split; 0 leaves it as it was drawn, and is `pruning.EPOCHS` for methods
+            that look at a training.
         autocast: context of its forward passes.
 
     Returns:
@@ -96,27 +105,50 @@ def select(
         ConfigError: for an unknown method or architecture.
         DataError: where a class has fewer than `ipc` images, or where the training diverged.
     """
-    require_known("selection", method, METHODS)
+    require_known("selection", method, METHODS | pruning.METHODS)
     data.require_ipc(ipc)
+    epochs = epochs_of(method, epochs)
 
     wanted = of_each_class(ipc, data.num_classes)
     most = KEPT ** max(1, math.ceil(math.log(max(wanted), KEPT)))
     counts = [min(most, len(members)) for members in data.class_index]
+    if method == "ccs":  # whose fewer are other ones
+        most, counts = list(wanted), list(wanted)
 
     def choose() -> list[list[int]]:
-        features = real_features(data, embedding(data, architecture, epochs, seed, autocast), autocast)
-        chosen = METHODS[method](features, data.train.labels, data.num_classes, counts)
+        if method in pruning.METHODS:
+            seen = watched(data, training, where)
+            members = zip(data.class_index, counts, strict=True)
+            return [pruning.METHODS[method](seen, own.cpu(), count).tolist() for own, count in members]
+        *_, network = trained(data, architecture, epochs, seed, autocast)
+        chosen = METHODS[method](real_features(data, network, autocast), data.train.labels, data.num_classes, counts)
         return [own.tolist() for own in chosen.split(counts)]
 
     with autocast():
         where = [data.device.type, torch.is_autocast_enabled(data.device.type)]
+    training = (architecture, epochs, seed, autocast)
     identity = [method, most, seed, data.fingerprint, architecture, epochs, *where]
     found = cache.remembered(cache.place_of("selections", SELECTIONS, identity), choose)
     return torch.tensor([row for own, count in zip(found, wanted, strict=True) for row in own[:count]])
 
 
-def embedding(data: ImageData, architecture: str, epochs: int, seed: int, autocast: Autocast) -> networks.Network:
-    """A network whose features are to tell images apart, trained for so many epochs; on the data's device."""
+_watched: dict[tuple, pruning.Dynamics] = {}  # the last one, for the next method
+
+
+def watched(data: ImageData, training: tuple[str, int, int, Autocast], where: Sequence[Any]) -> pruning.Dynamics:
+    """What such a training said of the images."""
+    key = data.fingerprint, *training[:3], *where
+    if key not in _watched:
+        _watched.clear()
+        after = itertools.islice(trained(data, *training), 1, None)
+        _watched[key] = pruning.Dynamics.of(data, after)
+    return _watched[key]
+
+
+def trained(
+    data: ImageData, architecture: str, epochs: int, seed: int, autocast: Autocast
+) -> Iterator[networks.Network]:
+    """A network whose features are to tell images apart: as it was drawn, then after every epoch of its training."""
     network = networks.build(architecture, **data.network_shape, seed=seed).to(data.device)
     say_if_dear(f"selection, {architecture}", len(data.train), epochs)
     phase = Phase(f"selection, {architecture}", epochs, "epochs")
@@ -131,10 +163,10 @@ def embedding(data: ImageData, architecture: str, epochs: int, seed: int, autoca
         autocast=autocast,
         tell=phase.update,
     )
+    yield network
     for _ in training:
-        pass
+        yield network
     phase.close()
-    return network
 
 
 def embedding_recipe(epochs: int) -> TrainingRecipe:

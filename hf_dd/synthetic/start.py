@@ -1,7 +1,7 @@
 """What the synthetic images start from: noise, real images that are drawn, or real images that are chosen.
 
 A start is a function of a `Request` that gives a `SyntheticSet`, registered with its `title` and, where it needs them,
-with what the `teachers` do, or that it `embeds`: it then takes `--selection_epochs`.
+with what the `teachers` do, or that it `embeds`: it then takes `--selection_epochs`, at least 1 where it `prunes`.
 """
 
 from dataclasses import dataclass
@@ -67,12 +67,13 @@ class Request:
         return SyntheticSet.initial(self.data, config.ipc, init, config.seed, self.dtype, config.factor)
 
     def coreset(self, method: str) -> SyntheticSet:
-        """Images chosen by their features: by a name in `coresets.METHODS`.
+        """Images chosen by a name that `coresets.select` takes.
 
-        The features are the first teacher's where there is one and no network of its own is asked for.
+        The features of a method that looks at those alone are the first teacher's where there is one and no network
+        of its own is asked for.
         """
         epochs = self.config.selection_epochs
-        if self.pool and self.memory and epochs is None:
+        if self.pool and self.memory and epochs is None and method in coresets.METHODS:
             self.data.require_ipc(self.count)
             features = self.memory.features(self.pool.to(self.data.device, self.dtype)[0])
             labels, classes = self.data.train.labels, self.data.num_classes
@@ -115,3 +116,33 @@ STARTS.register("rded", title="RDED's realistic crops", teachers="All teachers s
 STARTS.register(
     "teacher-score", title="the real images that teachers find typical", teachers="All teachers scored the real images"
 )(teacher_score)
+STARTS.register("el2n", title="the real images of the largest errors in a short training", embeds=True, prunes=True)(
+    partial(Request.coreset, method="el2n")
+)
+STARTS.register("grand", title="the real images of the largest gradients of the last layer", embeds=True, prunes=True)(
+    partial(Request.coreset, method="grand")
+)
+STARTS.register("forgetting", title="the real images that a training forgot most often", embeds=True, prunes=True)(
+    partial(Request.coreset, method="forgetting")
+)
+STARTS.register("aum", title="the real images of the smallest area under the margin", embeds=True, prunes=True)(
+    partial(Request.coreset, method="aum")
+)
+STARTS.register(
+    "margin", title="the real images of the smallest margin between two classes", embeds=True, prunes=True
+)(partial(Request.coreset, method="margin"))
+STARTS.register(
+    "least-confidence", title="the real images of the least confident predictions", embeds=True, prunes=True
+)(partial(Request.coreset, method="least-confidence"))
+STARTS.register("entropy", title="the real images of the highest entropy", embeds=True, prunes=True)(
+    partial(Request.coreset, method="entropy")
+)
+STARTS.register(
+    "moderate", title="the real images of a middling distance to their class's median", embeds=True, prunes=True
+)(partial(Request.coreset, method="moderate"))
+STARTS.register("ccs", title="real images of all strata of difficulty but the hardest", embeds=True, prunes=True)(
+    partial(Request.coreset, method="ccs")
+)
+STARTS.register(
+    "facility-location", title="the real images that are nearest to all others together", embeds=True, prunes=True
+)(partial(Request.coreset, method="facility-location"))

@@ -190,7 +190,7 @@ def test_a_wrong_command_line(arguments, words):
         (EvaluateConfig, {"sets": ["a/b"], "eval_epochs": [300, -1]}, ["--eval_epochs holds [-1]"]),
         (EvaluateConfig, {"sets": ["a/b"], "scores": ["lrs"]}, ["--scores", "['lrs']", "label_robust_score"]),
         (DistillConfig, {"eval_learning_rates": [0.1, float("inf")]}, ["--eval_learning_rates holds [inf]", "finite"]),
-        (EvaluateConfig, {"sets": ["a/b"], "baselines": ["rnd"]}, ["['rnd']", "random, herding, k-centers, full"]),
+        (EvaluateConfig, {"sets": ["a/b"], "baselines": ["rnd"]}, ["['rnd']", "random, herding, k-centers, el2n"]),
         (DistillConfig, {"image_size": 0}, ["--image_size is 0"]),
         (DistillConfig, {"clom": "ce"}, ["--clom ce needs teachers", "--teacher_pool"]),
         (
