@@ -130,7 +130,8 @@ def found_at(members: np.ndarray, others: np.ndarray) -> float:
     """The share of members that score above a threshold that at most a hundredth of the others score above."""
     from sklearn.metrics import roc_curve
 
-    alarms, right, _ = roc_curve([1] * len(members) + [0] * len(others), np.concatenate([members, others]))
+    truth = [1] * len(members) + [0] * len(others)
+    alarms, right, _ = roc_curve(truth, np.concatenate([members, others]), drop_intermediate=False)
     return float(right[alarms <= FALSE_ALARMS].max())
 
 
@@ -209,7 +210,8 @@ def neighbours(subject: Subject) -> tuple[dict[str, Any], Any]:
     rows, labels = {}, subject.data.train.labels.cpu()
     sets = {"set": subject.own, "random": subject.real_images("random").of_student(0)}
     for kind, candidate in sets.items():
-        found = copies.nearest(candidate.images, train)
+        images = candidate.images.to(train.device)
+        found = copies.nearest(images, train)
         flags = copies.suspects(found, fresh)
         rows[kind] = copies.share(flags) | {
             "name": candidate.name,
@@ -218,7 +220,7 @@ def neighbours(subject: Subject) -> tuple[dict[str, Any], Any]:
             "same_class": (labels[found.index] == candidate.labels.cpu()).double().mean().item(),
         }
         if kind == "set":
-            picture = copies.pairs(candidate.images, train, found)
+            picture = copies.pairs(images, train, found)
             nearest = {"index": found.index.tolist(), "likeness": found.likeness.tolist()}
             rows[kind] |= {"nearest": nearest | {"nearness": found.nearness.tolist(), "flagged": flags.tolist()}}
     test_row = {"likeness": median(fresh.likeness), "nearness": median(fresh.nearness), "of": len(picked)}

@@ -1,6 +1,6 @@
 """Architecture search by proxy: whether networks stand in the same order on a small set as on the full one.
 
-The ConvNets of Zhao, Mopuri & Bilen (ICLR 2021, section 4.3): of 720 that differ in depth, width, normalisation,
+The ConvNets of Zhao, Mopuri & Bilen (ICLR 2021): of 720 that differ in depth, width, normalisation,
 activation and pooling, some are trained on each proxy and judged on validation images, as a search would, and on the
 full set and judged on the test split. Beside the sets stands early stopping: the full set for as many images.
 """
@@ -9,7 +9,6 @@ import functools
 import itertools
 import math
 import statistics
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,9 +32,10 @@ from hf_dd.nn import networks
 from hf_dd.uses.subject import Subject
 
 ARCHITECTURE = "ConvNet"
-RESAMPLES = 2000  # of the networks
+RESAMPLES, AT_ONCE = 2000, 10**6  # of the networks; pairs of them that are held at once
 STOPPED = "early stopping"
 CORRELATIONS = ("spearman", "kendall")
+Numbers = Sequence[float] | np.ndarray
 
 
 class Variant(FromScratch):
@@ -71,7 +71,7 @@ def search(config: SearchConfig | None = None, **options: Any) -> Path:
     config = SearchConfig.over(config, options)
     subject = Subject.load("search", config)
     shared = {"seed": config.seed, "accelerator": subject.evaluation.accelerator}
-    protocol, held = subject.evaluation.protocol, held_out(subject.data, config.seed)
+    protocol, held = subject.evaluation.protocol, held_out(subject.data.to("cpu"), config.seed)
     on_rest, on_all = OfVariants(held, protocol, **shared), OfVariants(subject.data, protocol, **shared)
     names = drawn(config)
     for name in names:
@@ -110,31 +110,39 @@ def drawn(config: SearchConfig) -> list[str]:
     return [points[place] for place in sorted(order[: config.networks].tolist())]
 
 
-def rank_correlation(kind: str, first: Sequence[float], second: Sequence[float]) -> float:
-    """Spearman's rho or Kendall's tau-b of pairs of numbers; NaN where one side is all alike."""
-    from scipy import stats
+def rank_correlation(kind: str, first: Numbers, second: Numbers) -> np.ndarray:
+    """Spearman's rho or Kendall's tau-b of pairs of numbers, (…, n) → (…): NaN where one side is all alike.
 
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", stats.ConstantInputWarning)
-        return float((stats.spearmanr if kind == "spearman" else stats.kendalltau)(first, second).statistic)
+    Both are correlations of all differences between two (Daniels, Biometrika 1944): of ranks, or of signs.
+    """
+    from scipy.stats import rankdata
+
+    between = []
+    for values in (first, second):
+        ranks = rankdata(values, axis=-1)
+        differences = ranks[..., :, None] - ranks[..., None, :]
+        between.append(np.sign(differences) if kind == "kendall" else differences)
+    products, *squares = (np.sum(a * b, (-2, -1)) for a, b in (between, [between[0]] * 2, [between[1]] * 2))
+    with np.errstate(invalid="ignore"):
+        return products / np.sqrt(squares[0] * squares[1])
 
 
-def resampled(statistic: Callable[..., float], columns: Sequence[Sequence[float]], seed: int) -> dict[str, Any]:
+def resampled(statistic: Callable[..., np.ndarray], columns: Sequence[Sequence[float]], seed: int) -> dict[str, Any]:
     """A number made of columns, with its 95 % interval by the bootstrap over their rows (percentiles).
 
-    `low` and `high` are None where the number isn't one.
+    All are None where the number isn't one. `statistic` takes columns (…, n) and gives (…).
     """
     from scipy import stats
 
-    value = statistic(*columns)
+    value = float(statistic(*columns))
     if not math.isfinite(value):
         return {"value": None, "low": None, "high": None}
     draws = stats.bootstrap(
-        columns,
-        statistic,
+        list(columns),
+        lambda *drawn, axis: statistic(*drawn),
         paired=True,
-        vectorized=False,
         n_resamples=RESAMPLES,
+        batch=max(1, AT_ONCE // len(columns[0]) ** 2),
         method="percentile",
         rng=np.random.default_rng(derive_seed(seed, "bootstrap")),
     ).bootstrap_distribution
@@ -196,7 +204,7 @@ def compared(found: dict[str, list[Row]], reached: list[Row], seed: int) -> dict
     }
 
 
-def difference(name: str, own: Sequence[float], other: Sequence[float], full: Sequence[float]) -> float:
+def difference(name: str, own: Numbers, other: Numbers, full: Numbers) -> np.ndarray:
     """By how much one proxy's correlation with the full set is above another's."""
     return rank_correlation(name, own, full) - rank_correlation(name, other, full)
 
