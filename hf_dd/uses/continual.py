@@ -63,7 +63,8 @@ def continual(config: ContinualConfig | None = None, **options: Any) -> Path:
         "differences": {row["kind"]: against(rows[0], row) for row in rows[1:]},
     }
     results["headlines"] = headlines(results)
-    return subject.write(results, text_of(subject, results))
+    title = f"{subject.data.name} in {config.steps} steps, from memories of the same bytes"
+    return subject.write(results, title, text_of(subject, results))
 
 
 def memories_of(subject: Subject) -> list[Candidate]:
@@ -180,8 +181,8 @@ def points(found: dict[str, Any], signed: bool = False) -> str:
     return f"{found['mean']:{'+' if signed else ''}.2f}{between}"
 
 
-def text_of(subject: Subject, results: dict[str, Any]) -> str:
-    """The results for people, in Markdown."""
+def text_of(subject: Subject, results: dict[str, Any]) -> list[str]:
+    """The results for people: parts of Markdown."""
     steps = [f"step {number}" for number in range(1, results["steps"] + 1)]
     head = ["memory", "bytes", "images", *steps, "after the last", "mean of steps", "forgetting"]
     rows = []
@@ -200,5 +201,4 @@ def text_of(subject: Subject, results: dict[str, Any]) -> str:
         "memory; brackets are 95 % intervals of means over the orders (Student's t), differences are paired by them."
     )
     between = [table(["points", "after the last", "mean of steps", "forgetting"], differences)] if differences else []
-    title = f"# {subject.data.name} in {results['steps']} steps, from memories of the same bytes"
-    return "\n\n".join([title, table(head, rows), *between, note])
+    return [table(head, rows), *between, note]

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from hf_dd.config.uses import PrivacyConfig
 from hf_dd.core.seeding import generator
+from hf_dd.core.text import markdown
 from hf_dd.data.batches import Images, in_blocks
 from hf_dd.evaluation import intervals
 from hf_dd.evaluation.candidates import Candidate
@@ -65,7 +66,8 @@ def privacy(config: PrivacyConfig | None = None, **options: Any) -> Path:
         "copies": near,
     }
     results["headlines"] = headlines(results)
-    return subject.write(results, text_of(subject, results), picture)
+    title = f"What students and images of {subject.name} say of {subject.data.name}"
+    return subject.write(results, title, text_of(subject, results), picture)
 
 
 # --- membership
@@ -264,8 +266,8 @@ def headlines(results: dict[str, Any]) -> list[list[str]]:
     ]
 
 
-def text_of(subject: Subject, results: dict[str, Any]) -> str:
-    """The results for people, in Markdown."""
+def text_of(subject: Subject, results: dict[str, Any]) -> list[str]:
+    """The results for people: parts of Markdown."""
     head = ["students trained on", "members", "images"]
     head += [f"{words}: {what}" for words in ATTACKS.values() for what in ("AUC", "found at 1 %")]
     rows = []
@@ -290,7 +292,7 @@ def text_of(subject: Subject, results: dict[str, Any]) -> str:
         + [f"{fresh[key]:.3f}" for key in ("nearness", "likeness")]
     )
     start = subject.record.get("settings", {}).get("init")
-    began = f" The images of {subject.name} started from: {start}." if start else ""
+    began = f" The images of {markdown(subject.name)} started from: {markdown(start)}." if start else ""
     note = (
         f"{results['n']} {results['architecture']} students each, protocol {subject.evaluation.protocol}. AUC: 0.5 is "
         "guessing; brackets are 95 % intervals over the images (DeLong) and the students together. Other images are "
@@ -303,11 +305,5 @@ def text_of(subject: Subject, results: dict[str, Any]) -> str:
         "images are; brightness, contrast and shifts by a pixel don't matter. Brackets: exact 95 % intervals. "
         f"Medians of nearness (0: a copy) and likeness (the correlation). `neighbours.png` shows the nearest.{began}"
     )
-    title = f"# What students and images of {subject.name} say of {subject.data.name}"
-    return "\n\n".join(
-        [
-            *(title, "## Membership inference", table(head, rows), note, "## Copies"),
-            table(["images", "near copies", "percent", "nearness", "likeness"], found),
-            about,
-        ]
-    )
+    copied = table(["images", "near copies", "percent", "nearness", "likeness"], found)
+    return ["## Membership inference", table(head, rows), note, "## Copies", copied, about]

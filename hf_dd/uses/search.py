@@ -9,6 +9,7 @@ import functools
 import itertools
 import math
 import statistics
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -97,7 +98,8 @@ def search(config: SearchConfig | None = None, **options: Any) -> Path:
         "full_epochs": config.full_epochs,
     }
     results["headlines"] = headlines(results)
-    return subject.write(results, text_of(subject, results))
+    title = f"Networks on a proxy of {subject.data.name}, and on all of it"
+    return subject.write(results, title, text_of(subject, results))
 
 
 def drawn(config: SearchConfig) -> list[str]:
@@ -137,15 +139,17 @@ def resampled(statistic: Callable[..., np.ndarray], columns: Sequence[Sequence[f
     value = float(statistic(*columns))
     if not math.isfinite(value):
         return {"value": None, "low": None, "high": None}
-    draws = stats.bootstrap(
-        list(columns),
-        lambda *drawn, axis: statistic(*drawn),
-        paired=True,
-        n_resamples=RESAMPLES,
-        batch=max(1, AT_ONCE // len(columns[0]) ** 2),
-        method="percentile",
-        rng=np.random.default_rng(derive_seed(seed, "bootstrap")),
-    ).bootstrap_distribution
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", stats.DegenerateDataWarning)  # of resamples in which one side is all alike
+        draws = stats.bootstrap(
+            list(columns),
+            lambda *drawn, axis: statistic(*drawn),
+            paired=True,
+            n_resamples=RESAMPLES,
+            batch=max(1, AT_ONCE // len(columns[0]) ** 2),
+            method="percentile",
+            rng=np.random.default_rng(derive_seed(seed, "bootstrap")),
+        ).bootstrap_distribution
     low, high = np.nanquantile(draws, [(1 - intervals.CONFIDENCE) / 2, (1 + intervals.CONFIDENCE) / 2]).tolist()
     return {"value": value, "low": low, "high": high}
 
@@ -239,8 +243,8 @@ def headlines(results: dict[str, Any]) -> list[list[str]]:
     return found
 
 
-def text_of(subject: Subject, results: dict[str, Any]) -> str:
-    """The results for people, in Markdown."""
+def text_of(subject: Subject, results: dict[str, Any]) -> list[str]:
+    """The results for people: parts of Markdown."""
     full, n = results["full"], results["n"]
     head = ["proxy", "epochs", "Spearman", "Kendall", "its choice on the full set (%)", "below the best", "seconds"]
     rows = []
@@ -266,5 +270,4 @@ def text_of(subject: Subject, results: dict[str, Any]) -> str:
         "as students of the distilled set see. The set's distillation saw all training images. Brackets are 95 % "
         "intervals, by the bootstrap over the networks; differences are paired by them."
     )
-    title = f"# Networks on a proxy of {subject.data.name}, and on all of it"
-    return "\n\n".join([title, table(head, rows), table(["correlation", "Spearman", "Kendall"], differences), note])
+    return [table(head, rows), table(["correlation", "Spearman", "Kendall"], differences), note]

@@ -18,7 +18,7 @@ from hf_dd.core import files
 from hf_dd.core.processes import by_main_process, new_accelerator
 from hf_dd.core.progress import Phase
 from hf_dd.core.registry import PROTOCOLS
-from hf_dd.core.text import code
+from hf_dd.core.text import code, markdown
 from hf_dd.data.batches import Images, in_chunks
 from hf_dd.data.image_data import ImageData, load_data
 from hf_dd.evaluation.candidates import Candidate, baseline
@@ -117,8 +117,15 @@ class Subject:
                 found.append(network(self.data.normalise(chunk)).float().cpu())
         return torch.cat(found)
 
-    def write(self, results: dict[str, Any], text: str, picture: Any = None) -> Path:
-        """Write `results.json`, with what it was made by, and `results.md`; returns their folder."""
+    def write(self, results: dict[str, Any], title: str, parts: Sequence[str], picture: Any = None) -> Path:
+        """Write `results.json`, with what it was made by, and `results.md`; returns their folder.
+
+        Args:
+            results: JSON-able; their `headlines` are what was found in its shortest form, pairs of what and how much.
+            title: of the text.
+            parts: of the text below the headlines, in Markdown.
+            picture: a PIL image to lie beside them as `neighbours.png`.
+        """
         config, accelerator = self.config, self.evaluation.accelerator
         folder = Path(config.output_dir or f"outputs/use-{self.use}-{slug(config.set)}")
         place = hub.find(config.set, "dataset")
@@ -142,6 +149,7 @@ class Subject:
             "data": {key: provenance.data_record(self.data)[key] for key in ("name", "reference", "fingerprint")},
             "protocol": asdict(self.evaluation.protocol),
         }
+        found = "\n".join(f"- {markdown(what)}: {markdown(much)}" for what, much in results["headlines"])
         made = f"Made by {code(about['command'])}: {about['code']}, on {about['hardware']}."
 
         def keep() -> None:
@@ -149,7 +157,7 @@ class Subject:
                 if picture is not None:
                     files.write(folder / "neighbours.png", lambda path: picture.save(path, format="PNG"))
                 files.write_json(folder / "results.json", about | results)
-                files.write_text(folder / "results.md", f"{text}\n\n{made}\n")
+                files.write_text(folder / "results.md", "\n\n".join([f"# {markdown(title)}", found, *parts, made]) + "\n")
 
         by_main_process(keep)
         return folder

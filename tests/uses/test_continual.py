@@ -1,16 +1,20 @@
 """`hf-dd use continual`: memories of the same bytes, how much is known after each step, what is written."""
 
 import json
+import shutil
 
 import pytest
 import torch
 
-from hf_dd.config.uses import ContinualConfig
+import hf_dd
+from hf_dd.config.uses import REAL, ContinualConfig
 from hf_dd.uses import continual
 from hf_dd.uses.subject import Subject
 from tests.factories import message_of, says
 
 pytestmark = pytest.mark.usefixtures("one_thread", "nothing_remembered")
+SHORT = {"orders": 2, "steps": 2, "eval_epochs": 2, "eval_protocol": "dc", "baselines": ["random"]}
+SHORT |= {"eval_architecture": "ConvNetD1"}
 
 
 def test_accuracy_and_forgetting_of_a_toy():
@@ -37,7 +41,7 @@ def test_steps_share_the_classes_and_each_order_is_its_own():
 
 @pytest.mark.parametrize("copy", ["8bit", "float"])
 def test_memories_have_the_same_bytes(real_set, copy):
-    options = ContinualConfig(set=real_set, eval_copy=copy, baselines=["random", "herding", "k-centers"])
+    options = ContinualConfig(set=real_set, eval_protocol="dc", eval_copy=copy, baselines=list(REAL))
     own, *others = continual.memories_of(Subject.load("continual", options))
     values = {"8bit": 1, "float": 4}[copy]
     assert continual.memory_bytes(own) == 2 * 10 * 64 * values  # ipc, classes, pixels
@@ -49,7 +53,9 @@ def test_memories_have_the_same_bytes(real_set, copy):
 
 
 def test_a_part_of_a_memory_is_of_its_classes_alone(real_set):
-    own, _, herding = continual.memories_of(Subject.load("continual", ContinualConfig(set=real_set)))
+    own, _, herding = continual.memories_of(
+        Subject.load("continual", ContinualConfig(set=real_set, eval_protocol="dc"))
+    )
     for memory in (own, herding):
         part = continual.of_classes(memory, [7, 3])
         assert sorted(part.labels.tolist()) == [3, 3, 7, 7]
@@ -57,11 +63,13 @@ def test_a_part_of_a_memory_is_of_its_classes_alone(real_set):
         assert torch.equal(part.images, memory.images[kept])
 
 
-def test_what_is_written_follows_from_what_was_right(real_set, tmp_path):
-    options = {"eval_epochs": 2, "eval_protocol": "dc", "eval_architecture": "ConvNetD1", "baselines": ["random"]}
-    folder = continual.continual(set=real_set, orders=2, steps=2, output_dir=str(tmp_path / "found"), **options)
+def test_what_is_written_follows_from_what_was_right(real_set, tmp_path, unique):
+    pushed = hf_dd.push(real_set, unique(), tag="v1").pin
+    options = SHORT | {"set": f"{pushed.repo_id}@v1", "output_dir": str(tmp_path / "found")}
+    folder = continual.continual(**options)
     found = json.loads((folder / "results.json").read_text())
-    assert found["command"].startswith(f"hf-dd use continual --set {real_set} ")
+    assert found["command"].startswith(f"hf-dd use continual --set {pushed.repo_id}@{pushed.sha} --eval_")
+    assert str(tmp_path) not in found["command"] and "--dataset" not in found["command"]
     assert found["n"] == 2 and found["code"].startswith("hf-dd ") and found["versions"]["torch"]
     assert [row["bytes"] for row in found["rows"]] == [1280, 1280]
     own, random = found["rows"]
@@ -77,5 +85,24 @@ def test_what_is_written_follows_from_what_was_right(real_set, tmp_path):
     says(text, "1,280", "forgetting", "against random", "n = 2 orders", found["command"])
 
 
+def test_two_processes_find_what_one_finds(real_set, ranks_of, tmp_path):
+    words = ["--orders", 2, "--steps", 2, "--eval_epochs", 2, "--eval_protocol", "dc", "--baselines", "random"]
+    words += ["--eval_architecture", "ConvNetD1", "--output_dir", tmp_path / "two"]
+    ranks_of("-m", "hf_dd", "use", "continual", real_set, *words)
+    alone = continual.continual(set=real_set, **SHORT | {"output_dir": str(tmp_path / "one")})
+    found = [json.loads((folder / "results.json").read_text()) for folder in (tmp_path / "two", alone)]
+    assert found[0]["rows"] == found[1]["rows"]
+    assert found[0]["command"].startswith("accelerate launch --multi_gpu --num_processes 2 -m hf_dd use continual ")
+
+
+def test_a_set_without_a_record_needs_its_data(real_set, tmp_path):
+    shutil.copytree(real_set, tmp_path / "bare")
+    (tmp_path / "bare" / "hf_dd.json").unlink()
+    says(message_of("use", "continual", tmp_path / "bare"), "bare", "--dataset")
+    says(message_of("use", "continual"), "Name a distilled set")
+    says(message_of("use", "continual", tmp_path / "none"), "There is no distilled set", "none")
+
+
 def test_more_steps_than_classes_are_refused(real_set):
-    says(message_of("use", "continual", real_set, "--steps", 11), "--steps 11", "digits has 10 classes")
+    message = message_of("use", "continual", real_set, "--eval_protocol", "dc", "--steps", 11)
+    says(message, "--steps 11", "digits has 10 classes")
