@@ -151,13 +151,14 @@ class Subject:
         }
         found = "\n".join(f"- {markdown(what)}: {markdown(much)}" for what, much in results["headlines"])
         made = f"Made by {code(about['command'])}: {about['code']}, on {about['hardware']}."
+        text = "\n\n".join([f"# {markdown(title)}", found, *parts, made]) + "\n"
 
         def keep() -> None:
             with files.claimed(folder):
                 if picture is not None:
                     files.write(folder / "neighbours.png", lambda path: picture.save(path, format="PNG"))
                 files.write_json(folder / "results.json", about | results)
-                files.write_text(folder / "results.md", "\n\n".join([f"# {markdown(title)}", found, *parts, made]) + "\n")
+                files.write_text(folder / "results.md", text)
 
         by_main_process(keep)
         return folder
