@@ -239,7 +239,12 @@ def headlines(results: dict[str, Any]) -> list[list[str]]:
         ["rank correlation (Spearman) of networks on the distilled set and on the full one", f"{between(own)} {n}"]
     ]
     for kind, differences in results["differences"].items():
-        found.append([f"the same, above that of {kind}", f"{between(differences['spearman'], signed=True)} {n}"])
+        found.append(
+            [
+                f"that correlation of the distilled set, above {kind}'s",
+                f"{between(differences['spearman'], signed=True)} {n}",
+            ]
+        )
     return found
 
 

@@ -151,6 +151,8 @@ class Subject:
         }
         found = "\n".join(f"- {markdown(what)}: {markdown(much)}" for what, much in results["headlines"])
         made = f"Made by {code(about['command'])}: {about['code']}, on {about['hardware']}."
+        if self.record.get("command"):
+            made += f" The set by {code(self.record['command'])}."
         text = "\n\n".join([f"# {markdown(title)}", found, *parts, made]) + "\n"
 
         def keep() -> None:
