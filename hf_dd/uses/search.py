@@ -239,12 +239,8 @@ def headlines(results: dict[str, Any]) -> list[list[str]]:
         ["rank correlation (Spearman) of networks on the distilled set and on the full one", f"{between(own)} {n}"]
     ]
     for kind, differences in results["differences"].items():
-        found.append(
-            [
-                f"that correlation of the distilled set, above {kind}'s",
-                f"{between(differences['spearman'], signed=True)} {n}",
-            ]
-        )
+        above = between(differences["spearman"], signed=True)
+        found.append([f"that correlation of the distilled set, above {kind}'s", f"{above} {n}"])
     return found
 
 
