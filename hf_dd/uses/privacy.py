@@ -251,19 +251,18 @@ def area(found: dict[str, Any] | None) -> str:
 
 def headlines(results: dict[str, Any]) -> list[list[str]]:
     """What was found in its shortest form: pairs of what and how much."""
-    n = f"(n = {results['n']} students)"
+    n, near = f"(n = {results['n']} students)", results["copies"]["sets"]["set"]
     found = [
-        [f"AUC of {ATTACKS[name]} against students of {row['kind']}: {row['members']}", f"{area(own)} {n}"]
+        [
+            f"AUC of a loss threshold on students of {'the distilled set' if row['kind'] == 'set' else 'random images'}"
+            f" (members: {row['members']})",
+            f"{area(row['attacks']['loss'])} {n}",
+        ]
         for row in results["rows"]
         if row["kind"] in ("set", "random")
-        for name, own in row["attacks"].items()
-        if name == "loss"
     ]
-    near = results["copies"]["sets"]["set"]
-    return [
-        *found,
-        ["images of the distilled set that are near copies of a training image", f"{near['flagged']} of {near['of']}"],
-    ]
+    copied = f"{near['flagged']} of {near['of']}"
+    return [*found, ["images of the distilled set that are near copies of a training image", copied]]
 
 
 def text_of(subject: Subject, results: dict[str, Any]) -> list[str]:
