@@ -252,15 +252,12 @@ def area(found: dict[str, Any] | None) -> str:
 def headlines(results: dict[str, Any]) -> list[list[str]]:
     """What was found in its shortest form: pairs of what and how much."""
     n, near = f"(n = {results['n']} students)", results["copies"]["sets"]["set"]
-    found = [
-        [
-            f"AUC of a loss threshold on students of {'the distilled set' if row['kind'] == 'set' else 'random images'}"
-            f" (members: {row['members']})",
-            f"{area(row['attacks']['loss'])} {n}",
-        ]
-        for row in results["rows"]
-        if row["kind"] in ("set", "random")
-    ]
+    found = []
+    for row in results["rows"]:
+        if row["kind"] in ("set", "random"):
+            whose = "the distilled set" if row["kind"] == "set" else "random images"
+            what = f"AUC of a loss threshold on students of {whose} (members: {row['members']})"
+            found.append([what, f"{area(row['attacks']['loss'])} {n}"])
     copied = f"{near['flagged']} of {near['of']}"
     return [*found, ["images of the distilled set that are near copies of a training image", copied]]
 
