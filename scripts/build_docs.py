@@ -278,7 +278,7 @@ PARTS = {
     "protocols": protocols,
     "headline": lambda: headline("docs/results/"),
     "measured": measured,
-    **{f"use-{name}": functools.partial(used, name) for name in ("continual", "search", "privacy")},
+    **{f"use-{name}": functools.partial(used, name) for name in ("continual", "search", "privacy", "privacy-noise")},
 }
 PAGES = {ROOT / "docs" / "reference" / "commands.md": commands}
 

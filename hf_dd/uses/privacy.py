@@ -8,6 +8,7 @@ the training images that the set was distilled from, of real images those that w
 import hashlib
 import statistics
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from hf_dd.data.batches import Images, in_blocks
 from hf_dd.evaluation import intervals
 from hf_dd.evaluation.candidates import Candidate
 from hf_dd.evaluation.report import table
+from hf_dd.training.loop import accuracy
 from hf_dd.uses import copies
 from hf_dd.uses.subject import Subject
 
@@ -45,7 +47,11 @@ def privacy(config: PrivacyConfig | None = None, **options: Any) -> Path:
     found = subject.spread(
         "students to attack", items, lambda item: losses(subject, sets[item[0]], config.eval_architecture, item[1])
     )
-    of_kind = {kind: [own for (name, _), own in zip(items, found, strict=True) if name == kind] for kind in sets}
+    of_kind: dict[str, list[Losses]] = {kind: [] for kind in sets}
+    right: dict[str, list[float]] = {kind: [] for kind in sets}
+    for (kind, _), (own, share) in zip(items, found, strict=True):
+        of_kind[kind].append(own)
+        right[kind].append(share)
     chosen = {kind: members_of(subject, kind, own, config.eval_students) for kind, own in sets.items()}
     references = list(zip(of_kind.get("random", []), chosen.get("random", []), strict=True))
     rows = [
@@ -56,6 +62,8 @@ def privacy(config: PrivacyConfig | None = None, **options: Any) -> Path:
         never = [~members for members in chosen["random"]]
         words = "training images it never saw: a control"
         rows.append(row_of(sets["random"].name, "control", words, of_kind["random"], never, references))
+    for row in rows:
+        row["accuracy"] = asdict(intervals.of_mean(right["random" if row["kind"] == "control" else row["kind"]]))
     near, picture = neighbours(subject)
     results = {
         "n": config.eval_students,
@@ -73,15 +81,13 @@ def privacy(config: PrivacyConfig | None = None, **options: Any) -> Path:
 # --- membership
 
 
-def losses(subject: Subject, candidate: Candidate, architecture: str, student: int) -> Losses:
-    """Cross-entropies, float64, of a student on all training images and on all test images, as they are."""
-    network = subject.trained(candidate, architecture, student)
-    return tuple(
-        torch.nn.functional.cross_entropy(
-            subject.logits(network, split.images).double(), split.labels.cpu(), reduction="none"
-        ).numpy()
-        for split in (subject.data.train, subject.data.test)
-    )
+def losses(subject: Subject, candidate: Candidate, architecture: str, student: int) -> tuple[Losses, float]:
+    """Cross-entropies, float64, of a student on all training images and on all test images; its test accuracy (%)."""
+    network, found = subject.trained(candidate, architecture, student), []
+    for split in (subject.data.train, subject.data.test):
+        logits, labels = subject.logits(network, split.images).double(), split.labels.cpu()
+        found.append(torch.nn.functional.cross_entropy(logits, labels, reduction="none").numpy())
+    return tuple(found), 100 * accuracy(logits.argmax(1), labels)
 
 
 def members_of(subject: Subject, kind: str, candidate: Candidate, students: int) -> list[np.ndarray]:
@@ -264,11 +270,15 @@ def headlines(results: dict[str, Any]) -> list[list[str]]:
 
 def text_of(subject: Subject, results: dict[str, Any]) -> list[str]:
     """The results for people: parts of Markdown."""
-    head = ["students trained on", "members", "images"]
+    head = ["students trained on", "test accuracy (%)", "members", "images"]
     head += [f"{words}: {what}" for words in ATTACKS.values() for what in ("AUC", "found at 1 %")]
     rows = []
     for row in results["rows"]:
-        cells = [row["trained_on"], row["members"], f"{row['member_images']:,}"]
+        reached = row["accuracy"]
+        between = (
+            "" if reached["half_width"] is None else f" {intervals.between(reached['mean'], reached['half_width'])}"
+        )
+        cells = [row["trained_on"], f"{reached['mean']:.2f}{between}", row["members"], f"{row['member_images']:,}"]
         for name in ATTACKS:
             own = row["attacks"].get(name)
             cells += [area(own), f"{100 * own['found_at_1_percent']:.1f} %" if own else None]

@@ -77,6 +77,8 @@ def test_members_of_each_set_are_what_it_was_made_from(found):
     assert rows["set"]["member_images"] == results["members"] == 1438
     assert rows["random"]["member_images"] == 20 and rows["control"]["member_images"] == 1438 - 20
     assert results["others"] == 359
+    assert all(20 < row["accuracy"]["mean"] < 100 and row["accuracy"]["n"] == 3 for row in results["rows"])
+    assert rows["control"]["accuracy"] == rows["random"]["accuracy"]
 
 
 def test_students_give_away_what_they_were_trained_on_and_nothing_else(found):
