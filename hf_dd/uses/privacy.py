@@ -274,11 +274,8 @@ def text_of(subject: Subject, results: dict[str, Any]) -> list[str]:
     head += [f"{words}: {what}" for words in ATTACKS.values() for what in ("AUC", "found at 1 %")]
     rows = []
     for row in results["rows"]:
-        reached = row["accuracy"]
-        between = (
-            "" if reached["half_width"] is None else f" {intervals.between(reached['mean'], reached['half_width'])}"
-        )
-        cells = [row["trained_on"], f"{reached['mean']:.2f}{between}", row["members"], f"{row['member_images']:,}"]
+        reached = intervals.Interval(**row["accuracy"])
+        cells = [row["trained_on"], reached, row["members"], f"{row['member_images']:,}"]
         for name in ATTACKS:
             own = row["attacks"].get(name)
             cells += [area(own), f"{100 * own['found_at_1_percent']:.1f} %" if own else None]
