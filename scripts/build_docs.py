@@ -278,7 +278,7 @@ PARTS = {
     "protocols": protocols,
     "headline": lambda: headline("docs/results/"),
     "measured": measured,
-    **{f"use-{name}": functools.partial(used, name) for name in ("continual", "search", "privacy", "privacy-noise")},
+    **{f"use-{name}": functools.partial(used, name) for name in ("continual", "search", "privacy")},
 }
 PAGES = {ROOT / "docs" / "reference" / "commands.md": commands}
 
