@@ -14,11 +14,12 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
 
 from hf_dd import config as configs
-from hf_dd.config import commands
+from hf_dd.config import commands, uses
 from hf_dd.core import progress
 from hf_dd.errors import ConfigError, HfDdError, RunError, plain
 from hf_dd.version import __version__
@@ -143,6 +144,11 @@ def environment(_: commands.EnvOptions) -> Iterator[str]:
     yield f"hub: {endpoint()}"
 
 
+def results_of(folder: Path) -> str:
+    """What a use has found, as it wrote it."""
+    return (folder / "results.md").read_text(encoding="utf-8")
+
+
 POOL = {
     "create": Command("make a collection whose notes pin commits", commands.PoolCreateOptions, create_pool),
     "show": Command(
@@ -221,6 +227,29 @@ COMMANDS: dict[str, Command | Actions] = {
         {
             "serve": Command("serve ROOT until interrupted", commands.HubServeOptions, serve_hub),
             "run": Command("run a command against a Hub in ROOT", commands.HubRunOptions, run_in_hub),
+        },
+    ),
+    "use": Actions(
+        "measure what a distilled set is for, beside real images: continual learning, architecture search, privacy",
+        {
+            "continual": Command(
+                "learn classes step by step from memories of the same bytes",
+                uses.ContinualConfig,
+                "uses.continual:continual",
+                results_of,
+            ),
+            "search": Command(
+                "order networks by their accuracies on the set, and on the full one",
+                uses.SearchConfig,
+                "uses.search:search",
+                results_of,
+            ),
+            "privacy": Command(
+                "guess which images it was made from, and look for copies among its own",
+                uses.PrivacyConfig,
+                "uses.privacy:privacy",
+                results_of,
+            ),
         },
     ),
     "quickstart": Command(

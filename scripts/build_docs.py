@@ -12,6 +12,7 @@ and the results are read from the files below docs/results. `zensical build --st
 import argparse
 import contextlib
 import dataclasses
+import functools
 import io
 import json
 import os
@@ -31,6 +32,7 @@ RESULTS = ROOT / "docs" / "results"
 COMMANDS = (
     *("pretrain", "distill", "evaluate", "compare", "study", "import", "push"),
     *("pool create", "pool show", "pool diff", "pool verify", "pool select", "cache ls", "cache rm"),
+    *("use continual", "use search", "use privacy"),
     *("hub serve", "hub run", "quickstart", "env"),
 )
 NOTHING = "Nothing has been measured with this version yet."
@@ -146,11 +148,13 @@ def commands():
 
 
 def results():
-    """By its folder's name, what is measured: a study's report, rows of benchmark.py or growth.py, campaigns."""
+    """By its folder's name, what is measured: a study's report, rows of benchmark.py or growth.py, campaigns, uses."""
     found = {}
     for kind in ("report", "benchmark", "growth", "campaigns"):
         for path in sorted(RESULTS.glob(f"*/{kind}.json")):
             found[path.parent.name] = (kind, json.loads(path.read_text(encoding="utf-8")))
+    for path in sorted(RESULTS.glob("uses/*/results.json")):
+        found[f"uses/{path.parent.name}"] = ("results", json.loads(path.read_text(encoding="utf-8")))
     return found
 
 
@@ -184,6 +188,8 @@ def headlines(kind, content):
         if short := content.get("start"):
             ratios = f"{short['ratio_cpu_s']:.2f} × the CPU time, {short['ratio_peak_mb']:.2f} × the memory"
             yield f"`{short['run']}`, against importing its libraries", f"{ratios} (n = {short['n']})"
+    elif kind == "results":
+        yield from content["headlines"]
     elif kind == "campaigns":
         counts = [each["counts"]["all"] for each in content.values()]
         tried = {outcome: sum(own.get(outcome, 0) for own in counts) for own in counts for outcome in own}
@@ -212,6 +218,15 @@ def headline(place, most=3):
 def page_of(name, kind):
     """The file to look at first."""
     return next(file for file in (f"{kind}.md", f"{kind}.json") if (RESULTS / name / file).exists())
+
+
+def used(name):
+    """What a use has found, as it wrote it, but for the title."""
+    path = RESULTS / "uses" / name / "results.md"
+    if not path.exists():
+        return NOTHING
+    text = path.read_text(encoding="utf-8").partition("\n\n")[2].strip()
+    return re.sub(r"^## ", "### ", text, flags=re.MULTILINE)
 
 
 def made_by(name, content):
@@ -263,6 +278,7 @@ PARTS = {
     "protocols": protocols,
     "headline": lambda: headline("docs/results/"),
     "measured": measured,
+    **{f"use-{name}": functools.partial(used, name) for name in ("continual", "search", "privacy")},
 }
 PAGES = {ROOT / "docs" / "reference" / "commands.md": commands}
 

@@ -20,6 +20,7 @@ FLOORS = (  # from the ground up: a room imports from floors below its own, and 
     "artefacts",
     "planning",
     "runs",
+    "uses",
     "studies",
     "cli __init__",
     "__main__",

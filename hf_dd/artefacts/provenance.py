@@ -111,9 +111,9 @@ def command_line(command: str, config: Any, processes: int = 1, pins: Mapping[st
     """
     if any(name.startswith(IN_MEMORY) for name in [config.dataset or "", *getattr(config, "teachers", [])]):
         return ""
-    words = ["hf-dd", command]
+    words = ["hf-dd", *command.split()]
     if processes > 1:
-        words = ["accelerate", "launch", "--multi_gpu", "--num_processes", str(processes), "-m", "hf_dd", command]
+        words = ["accelerate", "launch", "--multi_gpu", "--num_processes", str(processes), "-m", "hf_dd", *words[1:]]
     for option in dataclasses.fields(config):
         value = pins.get(option.name, getattr(config, option.name))
         if not is_default(option, value) and option.metadata["role"] != "once":

@@ -1,0 +1,166 @@
+"""What a use is tried on, a distilled set beside the data that it was made of, and what every use leaves."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from accelerate.utils import gather_object
+from torch import Tensor, nn
+
+from hf_dd import hub
+from hf_dd.artefacts import provenance
+from hf_dd.artefacts.distilled_folder import load_distilled
+from hf_dd.config import slug
+from hf_dd.config.uses import UseConfig
+from hf_dd.core import files
+from hf_dd.core.processes import by_main_process, new_accelerator
+from hf_dd.core.progress import Phase
+from hf_dd.core.registry import PROTOCOLS
+from hf_dd.core.text import code, markdown
+from hf_dd.data.batches import Images, in_chunks
+from hf_dd.data.image_data import ImageData, load_data
+from hf_dd.evaluation.candidates import Candidate, baseline
+from hf_dd.evaluation.evaluation import Evaluation, candidates_of, hardware
+from hf_dd.runs.evaluate import own_learning_rate, source_of
+from hf_dd.synthetic.coresets import Ipc
+from hf_dd.synthetic.distilled_set import DistilledSet, ipc_in_words
+from hf_dd.training.loop import fit
+
+Item, Done = TypeVar("Item"), TypeVar("Done")
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A distilled set on the data that it was made of.
+
+    Attributes:
+        use: the command's name.
+        config: its options.
+        name: of the set.
+        distilled: its images.
+        record: its `hf_dd.json`, empty if it has none.
+        own: the copy of it that students train on.
+        evaluation: trains students on the data under the protocol.
+    """
+
+    use: str
+    config: UseConfig
+    name: str
+    distilled: DistilledSet
+    record: dict[str, Any]
+    own: Candidate
+    evaluation: Evaluation
+
+    @classmethod
+    def load(cls, use: str, config: UseConfig) -> "Subject":
+        """Read the set and its data.
+
+        Raises HubError or DataError where they can't be read or don't fit each other, ConfigError for a set without a
+        record whose data aren't named.
+        """
+        accelerator = new_accelerator(config.mixed_precision)
+        name, distilled, record = load_distilled(config.set)
+        data = load_data(source_of(config, record)).to(accelerator.device)
+        changes = {"epochs": config.eval_epochs, "augment": config.eval_augment}
+        protocol = PROTOCOLS.find(config.eval_protocol)
+        protocol = protocol.with_changes(**{key: value for key, value in changes.items() if value is not None})
+        (own,) = candidates_of(name, distilled, data, [config.eval_copy], own_learning_rate(name, record))
+        evaluation = Evaluation(
+            data, protocol.suited(config, data, accelerator.autocast), seed=config.seed, accelerator=accelerator
+        )
+        evaluation.targets(own, protocol)
+        return cls(use, config, name, distilled, record, own, evaluation)
+
+    @property
+    def data(self) -> ImageData:
+        """The set's source, on the device."""
+        return self.evaluation.data
+
+    def real_images(self, kind: str, ipc: Ipc | None = None, data: ImageData | None = None) -> Candidate:
+        """Real images of a kind: as many of each class as the set has of it, if not told."""
+        ipc = None if kind == "full" else self.own.ipc if ipc is None else ipc
+        return baseline(kind, data or self.data, ipc, self.config.seed, self.evaluation.accelerator.autocast)
+
+    def spread(self, what: str, items: Sequence[Item], work: Callable[[Item], Done]) -> list[Done]:
+        """What `work` makes of each item, shared out among the processes; each of them returns all."""
+        accelerator = self.evaluation.accelerator
+        places = range(accelerator.process_index, len(items), accelerator.num_processes)
+        done = []
+        with Phase(what, len(places), "students") as phase:
+            for place in places:
+                done.append((place, work(items[place])))
+                phase.update(1)
+        found = dict(gather_object(done))
+        return [found[place] for place in range(len(items))]
+
+    def trained(self, candidate: Candidate, architecture: str, student: int) -> nn.Module:
+        """A student, trained as an evaluation would train it."""
+        evaluation = self.evaluation
+        protocol = evaluation.options(candidate, evaluation.protocol)[0]
+        kind, own, seed = evaluation.students(architecture), candidate.of_student(student), evaluation.seed + student
+        network, images = kind.new(seed).to(self.data.device), kind.inputs(own.images)
+        shared = {"seed": seed, "purpose": "student", "autocast": evaluation.accelerator.autocast}
+        targets = evaluation.targets(own, protocol)
+        for _ in fit(network, images, targets, protocol.recipe(), prepare=kind.prepare, **shared):
+            pass
+        return network
+
+    @torch.no_grad()
+    def logits(self, network: nn.Module, images: Images) -> Tensor:
+        """Logits of a network in eval mode, float32 (N, classes), on the CPU."""
+        network.eval()
+        found = []
+        for _, chunk in in_chunks(images):
+            with self.evaluation.accelerator.autocast():
+                found.append(network(self.data.normalise(chunk)).float().cpu())
+        return torch.cat(found)
+
+    def write(self, results: dict[str, Any], title: str, parts: Sequence[str], picture: Any = None) -> Path:
+        """Write `results.json`, with what it was made by, and `results.md`; returns their folder.
+
+        Args:
+            results: JSON-able; their `headlines` are what was found in its shortest form, pairs of what and how much.
+            title: of the text.
+            parts: of the text below the headlines, in Markdown.
+            picture: a PIL image to lie beside them as `neighbours.png`.
+        """
+        config, accelerator = self.config, self.evaluation.accelerator
+        folder = Path(config.output_dir or f"outputs/use-{self.use}-{slug(config.set)}")
+        place = hub.find(config.set, "dataset")
+        reference = config.set if place.local else place.pin.reference
+        pins = provenance.pinned(config, self.data) | {"set": reference}
+        if not config.dataset:  # the record of the set, at its commit, names it
+            pins.pop("dataset", None)
+        about = {
+            "use": self.use,
+            "command": provenance.command_line(f"use {self.use}", config, accelerator.num_processes, pins),
+            "code": f"hf-dd {provenance.versions()['hf-dd']}",
+            "hardware": hardware(accelerator),
+            "versions": provenance.versions(),
+            "set": {
+                "name": self.name,
+                "reference": reference,
+                "copy": self.own.copy,
+                "ipc": ipc_in_words(self.own.ipc),
+                "distilled_by": self.record.get("command"),
+            },
+            "data": {key: provenance.data_record(self.data)[key] for key in ("name", "reference", "fingerprint")},
+            "protocol": asdict(self.evaluation.protocol),
+        }
+        found = "\n".join(f"- {markdown(what)}: {markdown(much)}" for what, much in results["headlines"])
+        made = f"Made by {code(about['command'])}: {about['code']}, on {about['hardware']}."
+        if self.record.get("command"):
+            made += f" The set by {code(self.record['command'])}."
+        text = "\n\n".join([f"# {markdown(title)}", found, *parts, made]) + "\n"
+
+        def keep() -> None:
+            with files.claimed(folder):
+                if picture is not None:
+                    files.write(folder / "neighbours.png", lambda path: picture.save(path, format="PNG"))
+                files.write_json(folder / "results.json", about | results)
+                files.write_text(folder / "results.md", text)
+
+        by_main_process(keep)
+        return folder
