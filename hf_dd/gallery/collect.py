@@ -18,7 +18,7 @@ from hf_dd.errors import HfDdError, HubError, RunError
 
 KINDS = ("distilled-set", "imported-set")
 DEPTH = 3  # of folders below a source in which sets are looked for: a folder of studies has theirs there
-LONGEST_TEXT, LONGEST_LIST = 4000, 2000  # characters and entries of a record's parts
+LONGEST_TEXT, LONGEST_LIST, LONGEST_TITLE = 4000, 2000, 200  # characters and entries of a record's parts
 OVERVIEW = (  # what pages of many sets need of a record
     *("kind", "name", "data", "settings", "teachers", "experts", "pool", "run", "images", "soft_labels", "diversity"),
     *("decoded", "results", "pushed", "storage"),
@@ -46,12 +46,17 @@ class Entry:
     sha: str | None = None
     changed: bool = False
 
+    @property
+    def title(self) -> str:
+        """What it is called: its repository, else as its record says."""
+        return self.ref or str(self.record.get("name") or self.key)[:LONGEST_TITLE]
+
     def facts(self, whole: bool = False) -> dict[str, Any]:
         """What a page is told of it: of its record all, or what pages of many sets show."""
         url = f"{hub.endpoint()}/datasets/{self.ref}" if self.ref else None
         record = self.record if whole else overview(self.record)
         return {
-            **{"key": self.key, "name": self.ref, "ref": self.ref, "sha": self.sha, "hub": url, "record": record},
+            **{"key": self.key, "name": self.title, "ref": self.ref, "sha": self.sha, "hub": url, "record": record},
             **({"changed": True} if self.changed else {}),
         }
 

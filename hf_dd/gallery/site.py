@@ -4,6 +4,7 @@ import base64
 import functools
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -64,8 +65,10 @@ def write(folder: Path, entries: Sequence[Entry], live: dict[str, Any] | None = 
     def told(entry: Entry, **more: Any) -> dict[str, Any]:
         """What a page is told of an entry, with the pages of its own."""
         own = {"page": addresses[entry.key], "pool": pools.get(teachers_of(entry))}
+        own["name"] = entry.title if called[entry.title] == 1 else entry.key
         return entry.facts("images" in more) | own | more
 
+    called = Counter(entry.title for entry in entries)
     facts = []
     with Phase("writing pages", len(entries), "pages") as phase:
         for entry in entries:
@@ -75,8 +78,8 @@ def write(folder: Path, entries: Sequence[Entry], live: dict[str, Any] | None = 
             own = told(entry, images=shown, all=count) | ({"strip": strip} if strip else {})
             facts.append(told(entry, **({"strip": strip} if strip else {})))
             start = {"view": "set", "key": entry.key}
-            title = str(entry.ref or entry.record.get("name") or entry.key)[:200]
-            files.write_text(folder / addresses[entry.key], page([own], start, title=title, root="../", **sources))
+            content = page([own], start, title=own["name"], root="../", **sources)
+            files.write_text(folder / addresses[entry.key], content)
             phase.update()
     for teachers, address in pools.items():
         guided = [fact for fact, entry in zip(facts, entries, strict=True) if teachers_of(entry) == teachers]
@@ -156,11 +159,11 @@ def page(
         start: the `view` that it begins with, and the `key` of its set.
         hub: that links lead to, "" for the one that serves the page.
         live: the `hub` that the page reads when it is opened ("" as above), the `tag` of its sets and their `owner`.
-        title: of the page.
+        title: of the page, until its script gives it one.
         root: leads from it to the gallery's folder.
         more: `single` where it is the gallery's only page, the page of `repositories` beside it.
     """
-    facts = {"title": title, "root": root, "hub": hub, "live": live, "start": start, "entries": entries}
+    facts = {"title": title, "site": TITLE, "root": root, "hub": hub, "live": live, "start": start, "entries": entries}
     facts |= {"methods": methods(), "single": False} | more
     data = json.dumps(facts, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     for mark in "<>&\u2028\u2029":  # what could end the script's element, or a line of it

@@ -5,12 +5,12 @@ function compareView(main, keys) {
   const rest = SETS.filter((set) => !sets.includes(set)).sort(natural)
   const go = (chosen) => { location.hash = `compare/${chosen.map((set) => encodeURIComponent(set.key)).join(",")}` }
   const add = select("Add a set", [["", sets.length ? "choose another" : "choose one"], ...rest.map((set) => [set.key, `${set.name} (${set.dataName}, ${set.ipc ?? "?"} per class, ${made(set)})`])], "", (key) => go([...sets, SETS.find((set) => set.key === key)].filter(Boolean)))
-  main.append(h("header", {}, h("h1", { tabindex: "-1" }, "Comparison"), h("p", { class: "lead" }, sets.length ? `${plural(sets.length, "set")} side by side.` : "Choose sets here, or tick them in the list of all.")), add)
+  put(main, h("header", {}, h("h1", { tabindex: "-1" }, "Comparison"), h("p", { class: "lead" }, sets.length ? `${plural(sets.length, "set")} side by side.` : "Choose sets here, or tick them in the list of all.")), add)
   if (!sets.length) return
   const heads = ["", ...sets.map((set) => h("th", { scope: "col" }, link(set.address, set.name), " ", h("button", { type: "button", class: "remove", "aria-label": `Remove ${set.name}`, onclick: () => go(sets.filter((each) => each !== set)) }, "×")))]
   const row = (label, of) => [label, ...sets.map(of)]
   const protocols = unique(sets.map((set) => set.protocol).filter(Boolean))
-  main.append(
+  put(main, 
     table("What they are", heads, [
       row("Images", strip), row("Data", (set) => set.dataName), row("Images per class", (set) => (set.ipc === null ? "–" : whole(set.ipc))), row("Method", (set) => set.methodTitle),
       row("Guide", (set) => (set.guide ? `CLoM ${set.guide.distance}, α ${set.guide.alpha}` : "none")),

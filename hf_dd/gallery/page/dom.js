@@ -11,7 +11,12 @@ function h(tag, properties, ...children) {
     else if (name === "style") for (const [key, each] of Object.entries(value)) element.style.setProperty(key, each)
     else element.setAttribute(name, value === true ? "" : value)
   }
-  element.append(...children.flat(9).filter((each) => each !== null && each !== undefined && each !== false))
+  return put(element, ...children)
+}
+
+// Append children, but for those that are nothing.
+function put(element, ...children) {
+  element.append(...children.flat(9).filter((each) => each !== null && each !== undefined && each !== false && each !== ""))
   return element
 }
 
@@ -45,11 +50,11 @@ function duration(seconds) {
 }
 
 const plainly = (value) => (value === null ? "–" : String(Number(value.toPrecision(4))))
-const percent = (value) => value.toFixed(value > -10 && value < 10 ? 2 : 1)
+const percent = (value) => value.toFixed(1)
 const signed = (value) => `${value < 0 ? "−" : "+"}${Math.abs(value).toFixed(1)}`
-const within = (half) => (half === null ? "" : ` ± ${half.toFixed(half < 10 ? 2 : 1)}`)
+const within = (half) => (half === null ? "" : ` ± ${half.toFixed(1)}`)
 
-// "54.3 ± 0.62", the mean with the half-width of its 95 % interval.
+// "54.3 ± 0.6", the mean with the half-width of its 95 % interval.
 function accuracy(found) {
   if (!found) return h("span", { class: "none" }, "–")
   return h("span", { class: "number", title: described(found) }, `${percent(found.mean)}${within(found.half)}`)
@@ -57,12 +62,12 @@ function accuracy(found) {
 
 function described(found) {
   const interval = found.half === null ? "one student, no interval" : "95 % interval of the mean"
-  return `${percent(found.mean)} %${within(found.half)} (${interval}, n = ${found.n})`
+  return `${percent(found.mean)}${within(found.half)} % (${interval}, n = ${found.n})`
 }
 
 function gained(gain) {
   if (!gain) return h("span", { class: "none" }, "–")
-  const told = gain.mean > (gain.half || 0) ? "up" : gain.mean < -(gain.half || 0) ? "down" : "level"
+  const told = gain.half === null ? "level" : gain.mean > gain.half ? "up" : gain.mean < -gain.half ? "down" : "level"
   return h("span", { class: `number ${told}` }, `${signed(gain.mean)}${within(gain.half)}`)
 }
 

@@ -28,8 +28,8 @@ function leaderboardView(main) {
     return values.length > 1 ? select(label, [["", "all"], ...values.slice(0, 300).map((each) => [each, each])], "", (value) => { chosen[field] = value; show() }) : ""
   })
   const status = h("p", { role: "status", class: "status" })
-  main.append(
-    h("header", {}, h("h1", { tabindex: "-1" }, "Leaderboards"), h("p", { class: "lead" }, "Accuracy on the test images by data set and images per class, each under one protocol with one kind of student. The first stored copy counts.")),
+  put(main, 
+    h("header", {}, h("h1", { tabindex: "-1" }, "Leaderboards"), h("p", { class: "lead" }, "Accuracy on the test images by data set and images per class, each under one protocol with one kind of student. The first stored copy counts. ≈ stands at a rank whose interval reaches the first one's.")),
     h("form", { role: "search", class: "filters", onsubmit: (event) => event.preventDefault() }, filters), status, place,
   )
   show()
@@ -47,13 +47,13 @@ function boardOf(board) {
   const [low, high] = scale([...entries.map((each) => each.row), ...real])
   const best = entries[0].row
   const rows = [
-    ...entries.map(({ set, row }, rank) => ({ mean: row.mean, cells: [rank + 1, link(set.address, set.name), made(set), accuracy(row), plot(row, low, high), gained(over(set.all, row, "random")), whole(row.n), size(row.bytes), reaches(row, best) ? "" : "below the first"] })),
-    ...real.map((row) => ({ mean: row.mean, real: true, cells: ["", row.set, "real images", accuracy(row), plot(row, low, high), "", whole(row.n), size(row.bytes), ""] })),
+    ...entries.map(({ set, row }, rank) => ({ mean: row.mean, cells: [reaches(row, best) && rank ? `${rank + 1} ≈` : String(rank + 1), link(set.address, set.name), made(set), accuracy(row), plot(row, low, high), gained(over(set.all, row, "random")), whole(row.n), size(row.bytes)] })),
+    ...real.map((row) => ({ mean: row.mean, real: true, cells: ["", row.set, "real images", accuracy(row), plot(row, low, high), "", whole(row.n), size(row.bytes)] })),
   ].sort((a, b) => b.mean - a.mean)
   const cells = (content, place) => (place === 1 ? h("th", { scope: "row" }, content) : h("td", {}, content))
   const title = `${board.name}, ${board.ipc === null ? "unknown size" : `${whole(board.ipc)} per class`}`
   return h("section", { class: "board" }, h("h2", {}, title),
-    table(`${board.student} students, ${board.labels}, protocol ${board.protocol}`, ["Rank", "Set", "Made by", "Accuracy in %", `${low} to ${high} %`, "Over random", "Students", "Bytes", "Interval"], rows.map((row) => h("tr", { class: row.real ? "baseline" : "" }, row.cells.map(cells))), { class: "results" }))
+    table(`${board.student} students, ${board.labels}, protocol ${board.protocol}`, ["Rank", "Set", "Made by", "Accuracy in %", `${low} to ${high} %`, "Over random", "Students", "Bytes"], rows.map((row) => h("tr", { class: row.real ? "baseline" : "" }, row.cells.map(cells))), { class: "results" }))
 }
 
 // Whether an interval reaches the best one's: then the two aren't told apart here.

@@ -11,7 +11,7 @@ function show(moved) {
   const key = asked ? unquoted(rest.join("/")) : START.key
   const set = ["set", "pool"].includes(view) ? SETS.find((each) => each.key === key) : null
   main.replaceChildren()
-  if (["set", "pool"].includes(view) && !set) main.append(h("h1", { tabindex: "-1" }, "Not here"), h("p", {}, waiting ? "Reading the Hub …" : `This gallery has no set ${text(key, 100)}.`))
+  if (["set", "pool"].includes(view) && !set) put(main, h("h1", { tabindex: "-1" }, "Not here"), h("p", {}, waiting ? "Reading the Hub …" : `This gallery has no set ${text(key, 100)}.`))
   else if (view === "set") setView(main, set)
   else if (view === "pool") poolView(main, set)
   else if (view === "compare") compareView(main, asked ? rest.join("/").split(",").map(unquoted) : [])
@@ -21,7 +21,7 @@ function show(moved) {
     if (each.dataset.view === view) each.setAttribute("aria-current", "page")
     else each.removeAttribute("aria-current")
   }
-  document.title = view === START.view && !asked ? TITLE : `${main.querySelector("h1").textContent} · ${TITLE}`
+  document.title = `${main.querySelector("h1").textContent} · ${SITE}`
   if (moved) {
     main.querySelector("h1").focus() // where a screen reader goes on reading
     scrollTo(0, 0)
@@ -42,7 +42,7 @@ function around() {
   const home = PAGE.repositories ? h("li", {}, h("a", { href: PAGE.repositories }, "Repositories")) : ""
   document.body.prepend(
     h("a", { href: "#main", class: "skip", onclick: (event) => { event.preventDefault(); main.querySelector("h1").focus() } }, "Skip to content"),
-    h("header", { class: "top" }, h("nav", { "aria-label": "Gallery" }, h("ul", {}, h("li", {}, h("strong", {}, TITLE))), h("ul", {}, links, home))),
+    h("header", { class: "top" }, h("nav", { "aria-label": "Gallery" }, h("ul", {}, h("li", {}, h("strong", {}, SITE))), h("ul", {}, links, home))),
     main,
     h("footer", { class: "bottom" }, news, h("small", {}, "Made by hf-dd from the sets' own records and rows.")),
   )

@@ -4,7 +4,7 @@ const NONE = -Infinity
 const ORDERS = {
   name: ["Set", (set) => set.name.toLowerCase(), 1],
   data: ["Data", (set) => set.dataName.toLowerCase(), 1],
-  ipc: ["Images per class", (set) => set.ipc ?? NONE, 1],
+  ipc: ["Per class", (set) => set.ipc ?? NONE, 1],
   accuracy: ["Accuracy in %", (set) => set.best?.mean ?? NONE, -1],
   gain: ["Over random", (set) => set.gain?.mean ?? NONE, -1],
   bytes: ["Bytes", (set) => set.bytes ?? Infinity, 1],
@@ -45,7 +45,7 @@ function overview(main) {
   const captions = [h("th", { scope: "col", class: "pick" }, h("span", { class: "unseen" }, "Compare")), h("th", { scope: "col" }, "Images"), ...heads]
   const shown = h("table", { class: "sets" }, h("caption", { class: "unseen" }, "All distilled sets"), h("thead", {}, h("tr", {}, captions)), body)
   const title = h("h1", { tabindex: "-1" }, "Distilled sets")
-  main.append(
+  put(main, 
     h("header", {}, title, h("p", { class: "lead" }, about(sets))),
     h("form", { role: "search", class: "filters", onsubmit: (event) => event.preventDefault() }, h("label", {}, "Find", search), filters),
     h("div", { class: "line" }, status, compare),
@@ -114,7 +114,7 @@ function overviewRow(set, low, high, picked, tell) {
     h("th", { scope: "row" }, link(set.address, set.name), h("small", {}, [made(set), set.regime === "hard labels" ? "" : set.regime].filter(Boolean).join(", "))),
     h("td", { class: "data" }, set.dataName),
     h("td", { class: "ipc number" }, set.ipc === null ? "–" : whole(set.ipc)),
-    h("td", { class: "accuracy" }, accuracy(set.best), plot(set.best, low, high), set.best && h("small", {}, set.best.architecture)),
+    h("td", { class: "accuracy" }, accuracy(set.best), set.best && h("small", {}, set.best.architecture), plot(set.best, low, high)),
     h("td", { class: "gain" }, gained(set.gain)),
     h("td", { class: "bytes number" }, size(set.bytes)),
   )
@@ -124,8 +124,8 @@ function overviewRow(set, low, high, picked, tell) {
 function strip(set) {
   const most = Math.min(10, set.count || 10)
   const words = `One image of each of ${most === set.count ? "its" : "the first"} ${most} classes of ${set.name}`
-  const side = set.side[0] || 32, height = side <= 40 ? side * Math.floor(40 / side) : 32 // by a whole factor
-  if (set.entry.strip) return h("img", { src: set.entry.strip, alt: words, loading: "lazy", decoding: "async", class: "strip", height })
+  const side = set.side[0] || 32, height = side <= 32 ? side * Math.floor(32 / side) : 32 // by a whole factor
+  if (set.entry.strip) return h("img", { src: set.entry.strip, alt: words, loading: "lazy", decoding: "async", class: "strip", style: { height: `${height}px` } })
   const place = h("span", { class: "strip none" }, LIVE && set.entry.live ? "" : "no images")
   if (LIVE && set.entry.live) whenSeen(place, () => showStrip(set, place, words))
   return place

@@ -12,7 +12,7 @@ function poolView(main, set) {
   })
   const accuracies = set.teachers.map((each) => each.accuracy).filter((each) => each !== null).sort((a, b) => a - b)
   const range = accuracies.length ? `${percent(100 * accuracies[0])} to ${percent(100 * accuracies.at(-1))} %` : ""
-  main.append(
+  put(main, 
     h("header", {}, h("h1", { tabindex: "-1" }, "Pool ", poolName(set)), h("p", { class: "lead" }, `${plural(set.teachers.length, "teacher")} that ${plural(guided.length, "set")} here learned from.`)),
     section("The four options", facts([...options, ["Accuracy", range]])),
     section("Teachers", teachersTable(set)),

@@ -3,7 +3,7 @@
 function setView(main, set) {
   const gain = set.gain && `${signed(set.gain.mean)} points${within(set.gain.half)} over random images of as many per class`
   const result = set.best && `${described(set.best)} with ${set.best.architecture} students`
-  main.append(
+  put(main, 
     h("header", {}, h("h1", { tabindex: "-1" }, set.name), h("p", { class: "lead" }, summary(set)), h("p", {}, [result, gain].filter(Boolean).join("; "), result ? "." : "Not evaluated yet.")),
     set.entry.changed && h("p", { role: "alert" }, "Its rows aren't those that its record is of: they were changed since."),
     section("Images", imagesOf(set)),
@@ -44,8 +44,8 @@ function pictures(set, images, all) {
   for (const [label, source] of images) classes.set(label, [...(classes.get(label) || []), source])
   const most = Math.max(...[...classes.values()].map((each) => each.length))
   const side = Math.max(...set.side.map((each) => each || 0), 1)
-  const wanted = most > 10 ? 64 : most > 1 ? 80 : 128
-  const width = side >= wanted ? Math.min(side, 224) : side * Math.max(1, Math.round(wanted / side))
+  const wanted = most > 10 ? 64 : most > 1 ? 84 : 112
+  const width = side >= wanted ? Math.min(side, 224) : side * Math.max(1, Math.floor(wanted / side))
   const figures = [...classes].sort(([a], [b]) => a - b).map(([label, sources]) => {
     const name = set.classes[label] ?? `class ${label}`
     const shown = sources.map((source, place) =>
@@ -114,7 +114,7 @@ const domains = (teachers) => {
 function teachersTable(set) {
   const some = set.teachers.slice(0, 200)
   const rows = some.map((each) => [
-    each.repo || "–", link(each.address, h("code", {}, each.sha.replace(/^sha256:/, "").slice(0, 8) || "–")), each.architecture || "–",
+    link(each.address, each.repo || "–"), h("code", {}, each.sha.replace(/^sha256:/, "").slice(0, 8) || "–"), each.architecture || "–",
     each.seed === null ? "–" : whole(each.seed), each.epoch === null ? each.revision || "–" : whole(each.epoch), each.domain || "–",
     each.accuracy === null ? "–" : percent(100 * each.accuracy),
   ])
