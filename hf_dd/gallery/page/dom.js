@@ -24,7 +24,7 @@ const isMap = (value) => typeof value === "object" && value !== null && !Array.i
 const map = (value) => (isMap(value) ? value : {})
 const list = (value) => (Array.isArray(value) ? value : [])
 const num = (value) => (typeof value === "number" && Number.isFinite(value) ? value : null)
-const whole = (value) => `${value.toLocaleString("en", { maximumFractionDigits: 0 })}`
+const whole = (value) => (Math.abs(value) < 1e12 ? value.toLocaleString("en", { maximumFractionDigits: 0 }) : value.toExponential(2))
 const plural = (count, noun) => `${whole(count)} ${noun}${count === 1 ? "" : "s"}`
 const unique = (values) => [...new Set(values)]
 

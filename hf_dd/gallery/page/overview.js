@@ -124,7 +124,7 @@ function overviewRow(set, low, high, picked, tell) {
 function strip(set) {
   const most = Math.min(10, set.count || 10)
   const words = `One image of each of ${most === set.count ? "its" : "the first"} ${most} classes of ${set.name}`
-  const side = set.side[0] || 32, height = side <= 32 ? side * Math.floor(32 / side) : 32 // by a whole factor
+  const side = set.side[0] > 0 ? set.side[0] : 32, height = side <= 32 ? side * Math.floor(32 / side) : 32 // by a whole factor
   if (set.entry.strip) return h("img", { src: set.entry.strip, alt: words, loading: "lazy", decoding: "async", class: "strip", style: { height: `${height}px` } })
   const place = h("span", { class: "strip none" }, LIVE && set.entry.live ? "" : "no images")
   if (LIVE && set.entry.live) whenSeen(place, () => showStrip(set, place, words))

@@ -17,7 +17,7 @@ function interval(values) {
 
 function rowOf(row) {
   const mean = num(map(row).mean)
-  if (mean === null) return null
+  if (mean === null || mean < 0 || mean > 100) return null // a percentage
   return {
     set: text(row.set), architecture: text(row.architecture) || "student", copy: text(row.copy), baseline: text(row.baseline),
     mean, half: num(row.half_width), std: num(row.std), n: num(row.n) || 1, ipc: text(row.ipc), epochs: num(row.epochs),
