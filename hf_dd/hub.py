@@ -549,10 +549,15 @@ def find_models(filters: Sequence[str], owner: str | None = None) -> dict[str, l
     return dict(sorted(found.items()))
 
 
-def find_datasets(filters: Sequence[str], owner: str | None = None) -> list[Pin]:
-    """All data sets (of an owner) that carry all of these Hub tags, sorted by their ids: each at its commit now."""
+def find_datasets(filters: Sequence[str], owner: str | None = None, public: bool = False) -> list[Pin]:
+    """All data sets (of an owner) that carry all of these Hub tags, sorted by their ids: each at its commit now.
+
+    If `public`, without those that not everybody may read.
+    """
+    asked = {"filter": list(filters), "author": owner, "expand": ["sha", "private", "gated"]}
     with clear_errors(f"data sets tagged {' '.join(filters)}"):
-        found = {each.id: each.sha for each in api().list_datasets(filter=list(filters), author=owner, expand=["sha"])}
+        listed = [each for each in api().list_datasets(**asked) if not (public and (each.private or each.gated))]
+        found = {each.id: each.sha for each in listed}
         for sha in found.values():
             require_commit(sha or "")
     return [Pin(repo_id, "main", sha) for repo_id, sha in sorted(found.items())]

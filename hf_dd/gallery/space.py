@@ -17,12 +17,13 @@ LISTED = 200  # sets that the card of a Space names
 def push(options: GalleryPushOptions) -> str:
     """`hf-dd gallery push`: put the pages up as a static Space, in one commit that replaces the former pages.
 
-    Unless they are of sources that were named, they read the Hub when they are opened: newer sets are there too.
+    Unless they are of sources that were named, they read the Hub when they are opened: newer sets are there too. A
+    public Space shows what is found only if everybody may read it.
     Raises errors as `collect`, and HubError where the token may not write there, before anything is read.
     """
     repo_id = hub.full_repo_id(options.hub_space_id)
     hub.require_pushable(repo_id, "space", private=options.hub_private_repo)
-    entries = collect(options.sources, options.tag, options.owner)
+    entries = collect(options.sources, options.tag, options.owner, public=not options.hub_private_repo)
     live = None if options.sources else {"hub": hub.endpoint(), "tag": options.tag, "owner": options.owner}
     with files.writing(Path(tempfile.gettempdir())), tempfile.TemporaryDirectory() as folder:
         site.write(Path(folder), entries, live)

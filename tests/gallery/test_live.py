@@ -57,6 +57,7 @@ def test_a_space_shows_what_was_pushed_and_what_came_since(visit, tmp_path, uniq
     api, tag, space = HfApi(), "gallery-in-space", unique()
     first, second = unique(), unique()
     upload(api, tmp_path, first, tag, 0)
+    upload(api, tmp_path, unique(), tag, 2, private=True)
     options = GalleryPushOptions(tag=tag, hub_space_id=space)
     assert push(options) == f"pushed: {hub.endpoint}/spaces/{space}"
     assert api.repo_info(space, repo_type="space").card_data["sdk"] == "static"

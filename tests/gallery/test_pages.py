@@ -36,7 +36,7 @@ def overview(visit, site):
 
 
 def test_all_sets_are_filtered_and_found(overview):
-    assert overview.locator("tbody tr:visible").count() == 14 and overview.title() == "Distilled sets · Distilled sets"
+    assert overview.locator("tbody tr:visible").count() == 14 and overview.title() == "Distilled sets"
     overview.get_by_label("Data", exact=True).select_option("garments")
     assert set(shown(overview, "td.data")) == {"garments"} and len(shown(overview, "td.data")) == 5
     overview.get_by_label("Teachers", exact=True).select_option("with teachers")

@@ -21,7 +21,7 @@ function show(moved) {
     if (each.dataset.view === view) each.setAttribute("aria-current", "page")
     else each.removeAttribute("aria-current")
   }
-  document.title = `${main.querySelector("h1").textContent} · ${SITE}`
+  document.title = unique([main.querySelector("h1").textContent, SITE]).join(" · ")
   if (moved) {
     main.querySelector("h1").focus() // where a screen reader goes on reading
     scrollTo(0, 0)
