@@ -65,8 +65,8 @@ def collect(sources: Sequence[str], tag: str, owner: str | None = None, public: 
     """The sets of folders and repositories, or those on the Hub with a tag (of an owner) where no source is named.
 
     What turns out to be no set of hf-dd is left out, which is said; if `public`, so is what not everybody may read.
-    Raises RunError or HubError, naming the source, for one that isn't there or holds no set, and where nothing is found
-    at all.
+    Raises RunError or HubError, naming the source, for one that isn't there or holds no set, and where nothing is
+    found at all.
     """
     if not sources:
         pins = hub.find_datasets([tag], owner, public)
@@ -74,8 +74,8 @@ def collect(sources: Sequence[str], tag: str, owner: str | None = None, public: 
         if not entries:
             what = f"{'public ' * public}distilled set{f' of {owner}' if owner else ''}"
             raise HubError(
-                f"{hub.endpoint()} has no {what} with the tag {tag}: push one (`hf-dd push FOLDER`), or name folders or "
-                "repositories (`hf-dd gallery build outputs owner/name`)."
+                f"{hub.endpoint()} has no {what} with the tag {tag}: push one (`hf-dd push FOLDER`), or name folders "
+                "or repositories (`hf-dd gallery build outputs owner/name`)."
             )
         return entries
     entries, pins = [], []
