@@ -38,7 +38,7 @@ function overview(main) {
   const status = h("p", { role: "status", class: "status" })
   const compare = h("a", { role: "button", class: "compare" })
   const search = h("input", { type: "search", placeholder: "Name, data, method, teacher", oninput: (event) => { words = event.target.value.toLowerCase(); show() } })
-  const filters = Object.entries(FACETS).filter(([, of]) => unique(sets.flatMap(of)).length > 1).map(([label, of]) => {
+  const filters = Object.entries(FACETS).filter(([, of]) => unique(sets.flatMap(of)).some((value) => !sets.every((set) => of(set).includes(value)))).map(([label, of]) => {
     const values = unique(sets.flatMap(of)).filter(Boolean).sort((a, b) => a - b || compared(a.toLowerCase(), b.toLowerCase()))
     return select(label, [["", "all"], ...values.slice(0, 300).map((each) => [each, each])], "", (value) => { chosen[label] = value; show() })
   })

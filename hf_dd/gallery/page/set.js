@@ -1,7 +1,7 @@
 // One set: its images by class, results, where it comes from, and how to use it.
 
 function setView(main, set) {
-  const gain = set.gain && `${signed(set.gain.mean)} points${within(set.gain.half)} over random images of as many per class`
+  const gain = set.gain && `${signed(set.gain.mean)}${within(set.gain.half)} points over random images of as many per class`
   const result = set.best && `${described(set.best)} with ${set.best.architecture} students`
   put(main, 
     h("header", {}, h("h1", { tabindex: "-1" }, set.name), h("p", { class: "lead" }, summary(set)), h("p", {}, [result, gain].filter(Boolean).join("; "), result ? "." : "Not evaluated yet.")),
