@@ -110,7 +110,14 @@ const code = (content) => h("pre", { tabindex: "0" }, h("code", {}, content))
 const facts = (pairs) =>
   h("dl", {}, pairs.filter(([, value]) => value !== null && value !== "").map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, value))))
 
+let fields = 0
+
+function field(label, input) {
+  input.id = `field-${(fields += 1)}`
+  return h("div", { class: "field" }, h("label", { for: input.id }, label), input)
+}
+
 function select(label, options, chosen, changed) {
   const entries = options.map(([value, words]) => h("option", { value, selected: value === chosen }, words))
-  return h("label", {}, label, h("select", { onchange: (event) => changed(event.target.value) }, entries))
+  return field(label, h("select", { onchange: (event) => changed(event.target.value) }, entries))
 }

@@ -47,7 +47,7 @@ function overview(main) {
   const title = h("h1", { tabindex: "-1" }, "Distilled sets")
   put(main, 
     h("header", {}, title, h("p", { class: "lead" }, about(sets))),
-    h("form", { role: "search", class: "filters", onsubmit: (event) => event.preventDefault() }, h("label", {}, "Find", search), filters),
+    h("form", { role: "search", class: "filters", onsubmit: (event) => event.preventDefault() }, field("Find", search), filters),
     h("div", { class: "line" }, status, compare),
     h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "All distilled sets" }, shown),
   )
