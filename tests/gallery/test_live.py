@@ -73,6 +73,8 @@ def test_a_space_shows_what_was_pushed_and_what_came_since(visit, tmp_path, uniq
     page.wait_for_selector(".classes img")
     before = {each.path for each in api.list_repo_tree(space, repo_type="space", recursive=True)}
     api.delete_repo(first, repo_type="dataset")
+    page = visit(f"{hub.endpoint}/spaces/{space}/static/index.html")
+    assert names(page) == [second] and page.locator(".news").inner_text().endswith("1 set gone from there.")
     push(options)
     after = {each.path for each in api.list_repo_tree(space, repo_type="space", recursive=True)}
     assert before - after == {f"sets/{first.replace('/', '-')}.html"}

@@ -14,7 +14,7 @@ async function inTurn(items, work) {
   await Promise.all(Array.from({ length: AT_ONCE }, async () => { for (const item of rest) await work(item) }))
 }
 
-// What is on the Hub and not in this page as it was built. `done` is called with each set's entry as it comes.
+// Which sets are on the Hub, by key. `done` is called with the entry of each that this page wasn't built with, as it comes.
 async function refresh(known, done) {
   const found = []
   const query = new URLSearchParams([["filter", LIVE.tag], ["limit", "1000"], ["expand", "sha"], ...(LIVE.owner ? [["author", LIVE.owner]] : [])])
@@ -31,6 +31,7 @@ async function refresh(known, done) {
       if (["distilled-set", "imported-set"].includes(map(body).kind)) done({ key: id, name: id, ref: id, sha, hub: `${HUB}/datasets/${id}`, record: body, live: true })
     } catch { /* without a record, or gone meanwhile: not one of ours */ }
   })
+  return new Set(found.map((each) => each.id))
 }
 
 const KINDS = [["png", [0x89, 0x50, 0x4e, 0x47]], ["jpeg", [0xff, 0xd8, 0xff]], ["webp", [0x52, 0x49, 0x46, 0x46]]]

@@ -61,7 +61,13 @@ if (LIVE) {
   }
   news.textContent = "Reading the Hub …"
   refresh(PAGE.entries, take).then(
-    () => { news.textContent = fresh ? `${plural(fresh, "set")} read from the Hub just now.` : "The Hub has nothing newer." },
+    (there) => {
+      const gone = SETS.filter((set) => !there.has(set.key))
+      for (const set of gone) SETS.splice(SETS.indexOf(set), 1)
+      const words = [fresh && `${plural(fresh, "set")} read from the Hub just now.`, gone.length && `${plural(gone.length, "set")} gone from there.`].filter(Boolean)
+      news.textContent = words.join(" ") || "The Hub has nothing newer."
+      fresh += gone.length
+    },
     () => { news.textContent = "The Hub can't be read from here: this is what it had when the page was made." },
   ).finally(() => {
     waiting = false
