@@ -23,7 +23,12 @@ OVERVIEW = (  # what pages of many sets need of a record
     *("kind", "name", "data", "settings", "teachers", "experts", "pool", "run", "images", "soft_labels", "diversity"),
     *("decoded", "results", "pushed", "storage"),
 )
-UNSEEN = {"losses", "taught_by", "pairs", "shas", "mean_per_channel", "bytes_exchanged", "head"}  # of its parts
+UNSEEN = {"losses", "taught_by", "pairs", "shas", "bytes_exchanged", "head"}  # of its parts
+LISTED = ("objective", "ipc", "iterations", "architecture", "clom", "clom_alpha", "method", "paper")  # of its options
+ROW = (  # of a row of results
+    *("set", "architecture", "copy", "baseline", "mean", "half_width", "n", "scores", "ipc", "epochs", "bytes"),
+    *("soft_label_bytes", "temperature", "backbone"),
+)
 
 
 @dataclass(frozen=True)
@@ -173,6 +178,10 @@ def tidied(value: Any) -> Any:
 def overview(record: dict[str, Any]) -> dict[str, Any]:
     """Of a record, what pages of many sets show."""
     kept = {name: without_unseen(record[name]) for name in OVERVIEW if record.get(name) is not None}
+    results = kept.get("results")
+    if isinstance(results, dict) and isinstance(results.get("rows"), list):
+        rows = [row for row in results["rows"] if isinstance(row, dict)]
+        results["rows"] = [{name: row[name] for name in ROW if row.get(name) is not None} for row in rows]
     if isinstance(kept.get("settings"), dict):
         kept["settings"] = {name: value for name, value in kept["settings"].items() if value not in (None, "", [])}
     data = kept.get("data")
@@ -180,6 +189,15 @@ def overview(record: dict[str, Any]) -> dict[str, Any]:
         names = data["class_names"]
         kept["data"] = data | {"class_names": names[:10], "classes": len(names)}
     return kept
+
+
+def listed(facts: dict[str, Any]) -> dict[str, Any]:
+    """Of what pages of many sets are told of one, what the list of all shows."""
+    record = facts["record"]
+    settings = record.get("settings")
+    if isinstance(settings, dict):
+        record = record | {"settings": {name: settings[name] for name in LISTED if name in settings}}
+    return facts | {"record": record}
 
 
 def without_unseen(value: Any) -> Any:

@@ -19,8 +19,8 @@ from hf_dd.core import files
 from hf_dd.core.progress import Phase
 from hf_dd.core.registry import OBJECTIVES
 from hf_dd.errors import RunError
-from hf_dd.gallery import images
-from hf_dd.gallery.collect import Entry, collect
+from hf_dd.gallery import collect, images
+from hf_dd.gallery.collect import Entry
 from hf_dd.version import __version__
 
 HERE = Path(__file__).parent
@@ -42,7 +42,7 @@ def build(options: GalleryBuildOptions) -> str:
     """
     output = Path(options.output)
     require_own(output)
-    entries = collect(options.sources, options.tag, options.owner)
+    entries = collect.collect(options.sources, options.tag, options.owner)
     with files.folder(output) as place:
         write(place, entries)
     return f"{output / 'index.html'}: {len(entries)} set{'' if len(entries) == 1 else 's'}"
@@ -93,12 +93,13 @@ def write(folder: Path, entries: Sequence[Entry], live: dict[str, Any] | None = 
         ]
         start = {"view": "pool", "key": guided[0]["key"]}
         files.write_text(folder / address, page(guided + plain, start, root="../", **sources))
-    bare = [{name: value for name, value in fact.items() if name != "strip"} for fact in facts]
+    listed = [collect.listed(fact) for fact in facts]
+    bare = [{name: value for name, value in fact.items() if name != "strip"} for fact in listed]
     sources["live"] = live
     for name, view, own in (
-        ("index", "sets", facts),
         ("compare", "compare", facts),
         ("leaderboard", "leaderboard", bare),
+        ("index", "sets", listed),
     ):
         files.write_text(folder / f"{name}.html", page(own, {"view": view}, **sources))
 

@@ -220,6 +220,8 @@ def test_a_thousand_sets_are_a_page_that_a_browser_takes_at_once(visit, site, tm
     (tmp_path / "index.html").write_text(pages.page(entries, {"view": "sets"}, hub="https://huggingface.co"))
     assert (tmp_path / "index.html").stat().st_size < MOST_BYTES
     page = visit(f"file://{tmp_path}/index.html")
+    assert page.locator("tbody tr").count() == 200 and page.get_by_role("status").first.inner_text() == "1,000 sets"
+    page.get_by_role("button", name="Show all 1,000").click()
     assert page.locator("tbody tr").count() == 1000
     assert page.evaluate("document.querySelectorAll('*').length") < MOST_NODES
     page.get_by_label("Find").fill("set-0999")

@@ -1,6 +1,6 @@
 // Elements, and numbers in words. Text only ever becomes a text node or an attribute: nothing of a record is markup.
 
-const LONGEST = 300 // characters of a text of others that a page shows
+const LONGEST = 120 // characters of a text of others that a page shows
 
 function h(tag, properties, ...children) {
   const svg = ["svg", "path", "circle", "line"].includes(tag)
@@ -24,7 +24,8 @@ const isMap = (value) => typeof value === "object" && value !== null && !Array.i
 const map = (value) => (isMap(value) ? value : {})
 const list = (value) => (Array.isArray(value) ? value : [])
 const num = (value) => (typeof value === "number" && Number.isFinite(value) ? value : null)
-const whole = (value) => (Math.abs(value) < 1e12 ? value.toLocaleString("en", { maximumFractionDigits: 0 }) : value.toExponential(2))
+const WHOLE = new Intl.NumberFormat("en", { maximumFractionDigits: 0 })
+const whole = (value) => (Math.abs(value) < 1e12 ? WHOLE.format(value) : value.toExponential(2))
 const plural = (count, noun) => `${whole(count)} ${noun}${count === 1 ? "" : "s"}`
 const unique = (values) => [...new Set(values)]
 

@@ -1,6 +1,7 @@
 // All sets: a table that is filtered and sorted where it stands.
 
 const NONE = -Infinity
+const AT_FIRST = 200 // rows, until all are asked for: a browser takes its time for thousands
 const ORDERS = {
   name: ["Set", (set) => set.name.toLowerCase(), 1],
   data: ["Data", (set) => set.dataName.toLowerCase(), 1],
@@ -27,11 +28,13 @@ const FACETS = {
 
 function overview(main) {
   const chosen = {}, picked = new Set()
-  let order = null, direction = 1, words = ""
+  let order = null, direction = 1, words = "", most = AT_FIRST
   const sets = SETS.toSorted(natural)
   const [low, high] = scale(sets.map((set) => set.best && interval95(set.best)))
-  const rows = new Map(sets.map((set) => [set, overviewRow(set, low, high, picked, tell)]))
-  const body = h("tbody", {}, [...rows.values()])
+  const rows = new Map() // that were shown once
+  let sorted = sets
+  const body = h("tbody", {})
+  const more = h("button", { type: "button", class: "more secondary", onclick: () => { most = Infinity; show() } })
   const heads = Object.entries(ORDERS).map(([key, [label]]) =>
     h("th", { scope: "col", class: key }, h("button", { type: "button", class: "order", onclick: () => sort(key) }, label)),
   )
@@ -50,6 +53,7 @@ function overview(main) {
     h("form", { role: "search", class: "filters", onsubmit: (event) => event.preventDefault() }, field("Find", search), filters),
     h("div", { class: "line" }, status, compare),
     h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "All distilled sets" }, shown),
+    more,
   )
   show()
   tell()
@@ -58,12 +62,12 @@ function overview(main) {
     direction = order === key ? -direction : ORDERS[key][2]
     order = key
     const value = ORDERS[key][1]
-    const sorted = sets.toSorted((a, b) => {
+    sorted = sets.toSorted((a, b) => {
       const [left, right] = [value(a), value(b)]
       const missing = compared(Math.abs(left) === Infinity, Math.abs(right) === Infinity)  // at the end, either way
       return missing || direction * compared(left, right) || natural(a, b)
     })
-    body.replaceChildren(...sorted.map((set) => rows.get(set)))
+    show()
     heads.forEach((head, place) => {
       const own = Object.keys(ORDERS)[place] === key
       if (own) head.setAttribute("aria-sort", direction > 0 ? "ascending" : "descending")
@@ -72,14 +76,17 @@ function overview(main) {
   }
 
   function show() {
-    let count = 0
-    for (const [set, row] of rows) {
-      const right = Object.entries(chosen).every(([label, value]) => !value || FACETS[label](set).includes(value))
-      const found = right && (!words || haystack(set).includes(words))
-      row.hidden = !found
-      count += found
-    }
-    status.textContent = count === sets.length ? plural(count, "set") : `${whole(count)} of ${plural(sets.length, "set")}`
+    const asked = Object.entries(chosen).filter(([, value]) => value)
+    const found = sorted.filter((set) => asked.every(([label, value]) => FACETS[label](set).includes(value)) && (!words || haystack(set).includes(words)))
+    body.replaceChildren(...found.slice(0, most).map(rowOfSet))
+    status.textContent = found.length === sets.length ? plural(found.length, "set") : `${whole(found.length)} of ${plural(sets.length, "set")}`
+    more.hidden = found.length <= most
+    more.textContent = `Show all ${whole(found.length)}, not the first ${whole(most)} alone`
+  }
+
+  function rowOfSet(set) {
+    if (!rows.has(set)) rows.set(set, overviewRow(set, low, high, picked, tell))
+    return rows.get(set)
   }
 
   function tell() {

@@ -154,5 +154,5 @@ function optionsOf(set) {
 
 function optionValue(value) {
   if (value === null || value === undefined) return ""
-  return Array.isArray(value) ? text(value.slice(0, 100).map((each) => text(each)).join(" ")) : isMap(value) ? text(JSON.stringify(value)) : text(value)
+  return text(Array.isArray(value) ? value.slice(0, 100).map((each) => text(each)).join(" ") : isMap(value) ? JSON.stringify(value) : value, 1000)
 }
