@@ -121,7 +121,7 @@ function overviewRow(set, low, high, picked, tell) {
     h("th", { scope: "row" }, link(set.address, set.name), h("small", {}, [made(set), set.regime === "hard labels" ? "" : set.regime].filter(Boolean).join(", "))),
     h("td", { class: "data" }, set.dataName),
     h("td", { class: "ipc number" }, set.ipc === null ? "–" : whole(set.ipc)),
-    h("td", { class: "accuracy" }, accuracy(set.best), set.best && h("small", {}, set.best.architecture), plot(set.best, low, high)),
+    h("td", { class: "accuracy" }, accuracy(set.best), " ", set.best && h("small", {}, set.best.architecture), plot(set.best, low, high)),
     h("td", { class: "gain" }, gained(set.gain)),
     h("td", { class: "bytes number" }, size(set.bytes)),
   )
