@@ -60,48 +60,45 @@ def require_own(output: Path) -> None:
 def write(folder: Path, entries: Sequence[Entry], live: dict[str, Any] | None = None) -> None:
     """Write all pages of a gallery into a folder; `live` lets those of all sets read the Hub too, see `page`."""
     addresses, pools = set_pages(entries), pool_pages(entries)
+    titles, facts = Counter(entry.title for entry in entries), []
     sources = {"hub": hub.endpoint(), "live": None}
-
-    def told(entry: Entry, **more: Any) -> dict[str, Any]:
-        """What a page is told of an entry, with the pages of its own."""
-        own = {"page": addresses[entry.key], "pool": pools.get(teachers_of(entry))}
-        own["name"] = entry.title if called[entry.title] == 1 else entry.key
-        return entry.facts("images" in more) | own | more
-
-    called = Counter(entry.title for entry in entries)
-    facts = []
     with Phase("writing pages", len(entries), "pages") as phase:
         for entry in entries:
             found, count = images.pictures(entry.rows) if entry.rows else ([], 0)
             strip = images.strip(found)
-            shown = [[picture.label, picture.source] for picture in found]
-            own = told(entry, images=shown, all=count) | ({"strip": strip} if strip else {})
-            facts.append(told(entry, **({"strip": strip} if strip else {})))
+            own = {
+                "name": entry.title if titles[entry.title] == 1 else entry.key,
+                "page": addresses[entry.key],
+                "pool": pools.get(teachers_of(entry)),
+                **({"strip": strip} if strip else {}),
+            }
+            facts.append(entry.facts() | own)
+            shown = {"images": [[picture.label, picture.source] for picture in found], "all": count}
             start = {"view": "set", "key": entry.key}
-            content = page([own], start, title=own["name"], root="../", **sources)
+            content = page([entry.facts(whole=True) | own | shown], start, title=own["name"], root="../", **sources)
             files.write_text(folder / addresses[entry.key], content)
             phase.update()
-    for teachers, address in pools.items():
-        guided = [fact for fact, entry in zip(facts, entries, strict=True) if teachers_of(entry) == teachers]
-        pairs = {entry.key: entry.record.get("diversity") for entry in entries if teachers_of(entry) == teachers}
-        guided = [fact | {"record": fact["record"] | {"diversity": pairs[fact["key"]]}} for fact in guided]
-        kinds = {kind_of(fact) for fact in guided}
-        plain = [
-            fact
-            for fact, entry in zip(facts, entries, strict=True)
-            if not teachers_of(entry) and kind_of(fact) in kinds
-        ]
-        start = {"view": "pool", "key": guided[0]["key"]}
-        files.write_text(folder / address, page(guided + plain, start, root="../", **sources))
+    for address in pools.values():
+        own = of_pool(address, entries, facts)
+        files.write_text(folder / address, page(own, {"view": "pool", "key": own[0]["key"]}, root="../", **sources))
     listed = [collect.listed(fact) for fact in facts]
     bare = [{name: value for name, value in fact.items() if name != "strip"} for fact in listed]
     sources["live"] = live
-    for name, view, own in (
-        ("compare", "compare", facts),
-        ("leaderboard", "leaderboard", bare),
-        ("index", "sets", listed),
-    ):
+    views = {"compare": ("compare", facts), "leaderboard": ("leaderboard", bare), "index": ("sets", listed)}
+    for name, (view, own) in views.items():
         files.write_text(folder / f"{name}.html", page(own, {"view": view}, **sources))
+
+
+def of_pool(address: str, entries: Sequence[Entry], facts: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """What a pool's page is told: of the sets that it guided, then of those like them that no teacher took part in."""
+    guided, plain = [], []
+    for entry, fact in zip(entries, facts, strict=True):
+        if fact["pool"] == address:  # with what its teachers' pairs differ in
+            guided.append(fact | {"record": fact["record"] | {"diversity": entry.record.get("diversity")}})
+        elif fact["pool"] is None:
+            plain.append(fact)
+    kinds = {kind_of(fact) for fact in guided}
+    return guided + [fact for fact in plain if kind_of(fact) in kinds]
 
 
 def teachers_of(entry: Entry) -> tuple[str, ...]:

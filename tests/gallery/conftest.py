@@ -11,7 +11,7 @@ from tests.gallery.synthetic import write_sets
 PATHS = ("chromium", "chromium-browser", "google-chrome")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # playwright's event loop seems to run in this thread for as long as it is open
 def chromium():
     """The browser; where CI lacks it, a failure."""
     path = next(filter(None, map(shutil.which, PATHS)), None)
