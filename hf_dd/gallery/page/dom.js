@@ -16,7 +16,9 @@ function h(tag, properties, ...children) {
 
 // Append children, but for those that are nothing.
 function put(element, ...children) {
-  element.append(...children.flat(9).filter((each) => each !== null && each !== undefined && each !== false && each !== ""))
+  element.append(
+    ...children.flat(9).filter((each) => each !== null && each !== undefined && each !== false && each !== ""),
+  )
   return element
 }
 
@@ -34,7 +36,9 @@ const unique = (values) => [...new Set(values)]
 function text(value, most = LONGEST) {
   if (typeof value === "number" || typeof value === "boolean") return String(value)
   if (typeof value !== "string") return ""
-  const line = value.slice(0, most + 1).replace(/[\u0000-\u001f\u007f-\u009f\u200b-\u200f\u2028-\u202e\u2066-\u2069]+/g, " ")
+  const line = value
+    .slice(0, most + 1)
+    .replace(/[\u0000-\u001f\u007f-\u009f\u200b-\u200f\u2028-\u202e\u2066-\u2069]+/g, " ")
   return line.length > most ? `${line.slice(0, most)}…` : line
 }
 
@@ -96,20 +100,36 @@ const isAddress = (value) => typeof value === "string" && /^https?:\/\//i.test(v
 // A link; plain text where the address isn't one of the web or of this gallery.
 function link(address, ...content) {
   if (!address) return h("span", {}, ...content)
-  return h("a", { href: address, ...(isAddress(address) ? { target: "_blank", rel: "noopener noreferrer" } : {}) }, ...content)
+  return h(
+    "a",
+    { href: address, ...(isAddress(address) ? { target: "_blank", rel: "noopener noreferrer" } : {}) },
+    ...content,
+  )
 }
 
 function table(caption, heads, rows, properties = {}) {
   const head = heads.map((each) => (each instanceof Node ? each : h("th", { scope: "col" }, each)))
   const body = rows.map((row) => (row instanceof Node ? row : h("tr", {}, row.map(cell))))
-  const shown = h("table", properties, h("caption", {}, caption), h("thead", {}, h("tr", {}, head)), h("tbody", {}, body))
+  const shown = h(
+    "table",
+    properties,
+    h("caption", {}, caption),
+    h("thead", {}, h("tr", {}, head)),
+    h("tbody", {}, body),
+  )
   return h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": caption }, shown)
 }
 
 const cell = (content, place) => (place ? h("td", {}, content) : h("th", { scope: "row" }, content))
 const code = (content) => h("pre", { tabindex: "0" }, h("code", {}, content))
 const facts = (pairs) =>
-  h("dl", {}, pairs.filter(([, value]) => value !== null && value !== "").map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, value))))
+  h(
+    "dl",
+    {},
+    pairs
+      .filter(([, value]) => value !== null && value !== "")
+      .map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, value))),
+  )
 
 let fields = 0
 

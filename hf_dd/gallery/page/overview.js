@@ -15,42 +15,89 @@ function compared(a, b) {
   return a < b ? -1 : a > b ? 1 : 0
 }
 
-const natural = (a, b) => compared(a.dataName, b.dataName) || compared(a.ipc, b.ipc) || compared(b.best?.mean ?? NONE, a.best?.mean ?? NONE)
+const natural = (a, b) =>
+  compared(a.dataName, b.dataName) || compared(a.ipc, b.ipc) || compared(b.best?.mean ?? NONE, a.best?.mean ?? NONE)
 
 // By its label, of what a filter asks: what a set has of it. A set without teachers is found as such.
 const FACETS = {
   Data: (set) => [set.dataName],
   "Images per class": (set) => (set.ipc === null ? [] : [String(set.ipc)]),
   Method: (set) => [set.method],
-  Teachers: (set) => (set.teachers.length ? ["with teachers", ...set.teachers.map((each) => each.architecture)] : ["without teachers"]),
+  Teachers: (set) =>
+    set.teachers.length ? ["with teachers", ...set.teachers.map((each) => each.architecture)] : ["without teachers"],
   Regime: (set) => [set.regime],
 }
 
 function overview(main) {
-  const chosen = {}, picked = new Set()
-  let order = null, direction = 1, words = "", most = AT_FIRST
+  const chosen = {},
+    picked = new Set()
+  let order = null,
+    direction = 1,
+    words = "",
+    most = AT_FIRST
   const sets = SETS.toSorted(natural)
   const [low, high] = scale(sets.map((set) => set.best && interval95(set.best)))
   const rows = new Map() // that were shown once
   let sorted = sets
   const body = h("tbody", {})
-  const more = h("button", { type: "button", class: "more secondary", onclick: () => { most = Infinity; show() } })
+  const more = h("button", {
+    type: "button",
+    class: "more secondary",
+    onclick: () => {
+      most = Infinity
+      show()
+    },
+  })
   const heads = Object.entries(ORDERS).map(([key, [label]]) =>
-    h("th", { scope: "col", class: key }, h("button", { type: "button", class: "order", onclick: () => sort(key) }, label)),
+    h(
+      "th",
+      { scope: "col", class: key },
+      h("button", { type: "button", class: "order", onclick: () => sort(key) }, label),
+    ),
   )
   const status = h("p", { role: "status", class: "status" })
   const compare = h("a", { role: "button", class: "compare" })
-  const search = h("input", { type: "search", placeholder: "Name, data, method, teacher", oninput: (event) => { words = event.target.value.toLowerCase(); show() } })
-  const filters = Object.entries(FACETS).filter(([, of]) => unique(sets.flatMap(of)).some((value) => !sets.every((set) => of(set).includes(value)))).map(([label, of]) => {
-    const values = unique(sets.flatMap(of)).filter(Boolean).sort((a, b) => a - b || compared(a.toLowerCase(), b.toLowerCase()))
-    return select(label, [["", "all"], ...values.slice(0, 300).map((each) => [each, each])], "", (value) => { chosen[label] = value; show() })
+  const search = h("input", {
+    type: "search",
+    placeholder: "Name, data, method, teacher",
+    oninput: (event) => {
+      words = event.target.value.toLowerCase()
+      show()
+    },
   })
-  const captions = [h("th", { scope: "col", class: "pick" }, h("span", { class: "unseen" }, "Compare")), h("th", { scope: "col" }, "Images"), ...heads]
-  const shown = h("table", { class: "sets" }, h("caption", { class: "unseen" }, "All distilled sets"), h("thead", {}, h("tr", {}, captions)), body)
+  const filters = Object.entries(FACETS)
+    .filter(([, of]) => unique(sets.flatMap(of)).some((value) => !sets.every((set) => of(set).includes(value))))
+    .map(([label, of]) => {
+      const values = unique(sets.flatMap(of))
+        .filter(Boolean)
+        .sort((a, b) => a - b || compared(a.toLowerCase(), b.toLowerCase()))
+      return select(label, [["", "all"], ...values.slice(0, 300).map((each) => [each, each])], "", (value) => {
+        chosen[label] = value
+        show()
+      })
+    })
+  const captions = [
+    h("th", { scope: "col", class: "pick" }, h("span", { class: "unseen" }, "Compare")),
+    h("th", { scope: "col" }, "Images"),
+    ...heads,
+  ]
+  const shown = h(
+    "table",
+    { class: "sets" },
+    h("caption", { class: "unseen" }, "All distilled sets"),
+    h("thead", {}, h("tr", {}, captions)),
+    body,
+  )
   const title = h("h1", { tabindex: "-1" }, "Distilled sets")
-  put(main, 
+  put(
+    main,
     h("header", {}, title, h("p", { class: "lead" }, about(sets))),
-    h("form", { role: "search", class: "filters", onsubmit: (event) => event.preventDefault() }, field("Find", search), filters),
+    h(
+      "form",
+      { role: "search", class: "filters", onsubmit: (event) => event.preventDefault() },
+      field("Find", search),
+      filters,
+    ),
     h("div", { class: "line" }, status, compare),
     h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "All distilled sets" }, shown),
     more,
@@ -64,7 +111,7 @@ function overview(main) {
     const value = ORDERS[key][1]
     sorted = sets.toSorted((a, b) => {
       const [left, right] = [value(a), value(b)]
-      const missing = compared(Math.abs(left) === Infinity, Math.abs(right) === Infinity)  // at the end, either way
+      const missing = compared(Math.abs(left) === Infinity, Math.abs(right) === Infinity) // at the end, either way
       return missing || direction * compared(left, right) || natural(a, b)
     })
     show()
@@ -77,9 +124,16 @@ function overview(main) {
 
   function show() {
     const asked = Object.entries(chosen).filter(([, value]) => value)
-    const found = sorted.filter((set) => asked.every(([label, value]) => FACETS[label](set).includes(value)) && (!words || haystack(set).includes(words)))
+    const found = sorted.filter(
+      (set) =>
+        asked.every(([label, value]) => FACETS[label](set).includes(value)) &&
+        (!words || haystack(set).includes(words)),
+    )
     body.replaceChildren(...found.slice(0, most).map(rowOfSet))
-    status.textContent = found.length === sets.length ? plural(found.length, "set") : `${whole(found.length)} of ${plural(sets.length, "set")}`
+    status.textContent =
+      found.length === sets.length
+        ? plural(found.length, "set")
+        : `${whole(found.length)} of ${plural(sets.length, "set")}`
     more.hidden = found.length <= most
     more.textContent = `Show all ${whole(found.length)}, not the first ${whole(most)} alone`
   }
@@ -91,7 +145,8 @@ function overview(main) {
 
   function tell() {
     compare.textContent = picked.size ? `Compare ${plural(picked.size, "set")}` : "Tick sets to compare them"
-    if (picked.size) compare.setAttribute("href", hashed("compare.html", `compare/${[...picked].map(encodeURIComponent).join(",")}`))
+    if (picked.size)
+      compare.setAttribute("href", hashed("compare.html", `compare/${[...picked].map(encodeURIComponent).join(",")}`))
     else compare.removeAttribute("href")
     compare.setAttribute("aria-disabled", String(!picked.size))
   }
@@ -99,7 +154,19 @@ function overview(main) {
 
 function haystack(set) {
   const teachers = set.teachers.map((each) => `${each.architecture} ${each.repo}`)
-  return (set.words ??= [set.name, set.ref, set.data, set.dataName, set.method, set.methodTitle, set.regime, set.pool, ...teachers].join(" ").toLowerCase())
+  return (set.words ??= [
+    set.name,
+    set.ref,
+    set.data,
+    set.dataName,
+    set.method,
+    set.methodTitle,
+    set.regime,
+    set.pool,
+    ...teachers,
+  ]
+    .join(" ")
+    .toLowerCase())
 }
 
 function about(sets) {
@@ -112,16 +179,32 @@ function about(sets) {
 const interval95 = (row) => ({ mean: row.mean, half: row.half, n: row.n })
 
 function overviewRow(set, low, high, picked, tell) {
-  const pick = (event) => { picked[event.target.checked ? "add" : "delete"](set.key); tell() }
+  const pick = (event) => {
+    picked[event.target.checked ? "add" : "delete"](set.key)
+    tell()
+  }
   const box = h("input", { type: "checkbox", "aria-label": `Compare ${set.name}`, onchange: pick })
   return h(
-    "tr", {},
+    "tr",
+    {},
     h("td", { class: "pick" }, box),
     h("td", { class: "images" }, strip(set)),
-    h("th", { scope: "row" }, link(set.address, set.name), h("small", {}, [made(set), set.regime === "hard labels" ? "" : set.regime].filter(Boolean).join(", "))),
+    h(
+      "th",
+      { scope: "row" },
+      link(set.address, set.name),
+      h("small", {}, [made(set), set.regime === "hard labels" ? "" : set.regime].filter(Boolean).join(", ")),
+    ),
     h("td", { class: "data" }, set.dataName),
     h("td", { class: "ipc number" }, set.ipc === null ? "–" : whole(set.ipc)),
-    h("td", { class: "accuracy" }, accuracy(set.best), " ", set.best && h("small", {}, set.best.architecture), plot(set.best, low, high)),
+    h(
+      "td",
+      { class: "accuracy" },
+      accuracy(set.best),
+      " ",
+      set.best && h("small", {}, set.best.architecture),
+      plot(set.best, low, high),
+    ),
     h("td", { class: "gain" }, gained(set.gain)),
     h("td", { class: "bytes number" }, size(set.bytes)),
   )
@@ -131,8 +214,17 @@ function overviewRow(set, low, high, picked, tell) {
 function strip(set) {
   const most = Math.min(10, set.count || 10)
   const words = `One image of each of ${most === set.count ? "its" : "the first"} ${most} classes of ${set.name}`
-  const side = set.side[0] > 0 ? set.side[0] : 32, height = side <= 32 ? side * Math.floor(32 / side) : 32 // by a whole factor
-  if (set.entry.strip) return h("img", { src: set.entry.strip, alt: words, loading: "lazy", decoding: "async", class: "strip", style: { height: `${height}px` } })
+  const side = set.side[0] > 0 ? set.side[0] : 32,
+    height = side <= 32 ? side * Math.floor(32 / side) : 32 // by a whole factor
+  if (set.entry.strip)
+    return h("img", {
+      src: set.entry.strip,
+      alt: words,
+      loading: "lazy",
+      decoding: "async",
+      class: "strip",
+      style: { height: `${height}px` },
+    })
   const place = h("span", { class: "strip none" }, LIVE && set.entry.live ? "" : "no images")
   if (LIVE && set.entry.live) whenSeen(place, () => showStrip(set, place, words))
   return place

@@ -19,10 +19,22 @@ function rowOf(row) {
   const mean = num(map(row).mean)
   if (mean === null || mean < 0 || mean > 100) return null // a percentage
   return {
-    set: text(row.set), architecture: text(row.architecture) || "student", copy: text(row.copy), baseline: text(row.baseline),
-    mean, half: num(row.half_width), std: num(row.std), n: num(row.n) || 1, ipc: text(row.ipc), epochs: num(row.epochs),
-    rate: num(row.learning_rate), bytes: num(row.bytes), labelBytes: num(row.soft_label_bytes) || 0,
-    temperature: num(row.temperature), backbone: text(row.backbone), scores: list(row.scores).filter((each) => num(each) !== null),
+    set: text(row.set),
+    architecture: text(row.architecture) || "student",
+    copy: text(row.copy),
+    baseline: text(row.baseline),
+    mean,
+    half: num(row.half_width),
+    std: num(row.std),
+    n: num(row.n) || 1,
+    ipc: text(row.ipc),
+    epochs: num(row.epochs),
+    rate: num(row.learning_rate),
+    bytes: num(row.bytes),
+    labelBytes: num(row.soft_label_bytes) || 0,
+    temperature: num(row.temperature),
+    backbone: text(row.backbone),
+    scores: list(row.scores).filter((each) => num(each) !== null),
   }
 }
 
@@ -34,17 +46,27 @@ function over(rows, row, kind) {
 }
 
 function teacherOf(teacher) {
-  const spec = map(teacher), repo = text(spec.repo_id), sha = text(spec.sha)
+  const spec = map(teacher),
+    repo = text(spec.repo_id),
+    sha = text(spec.sha)
   const local = !/^[0-9a-f]{40}$/.test(sha) || !/^[\w.-]+\/[\w.-]+$/.test(repo)
   return {
-    repo, sha, revision: text(spec.revision), architecture: text(spec.architecture), seed: num(spec.seed), epoch: num(spec.epoch),
-    domain: text(spec.dataset), accuracy: num(spec.accuracy), library: text(spec.library),
+    repo,
+    sha,
+    revision: text(spec.revision),
+    architecture: text(spec.architecture),
+    seed: num(spec.seed),
+    epoch: num(spec.epoch),
+    domain: text(spec.dataset),
+    accuracy: num(spec.accuracy),
+    library: text(spec.library),
     address: local ? null : `${HUB}/${repo}/tree/${sha}`,
   }
 }
 
 function protocolOf(results) {
-  const protocol = map(results.protocol), name = text(protocol.name)
+  const protocol = map(results.protocol),
+    name = text(protocol.name)
   if (!name) return null
   const changed = list(protocol.changed).map((each) => `${text(each)} ${text(protocol[each])}`.trim())
   return `${name} v${text(protocol.version)}${changed.length ? `, changed: ${changed.join(", ")}` : ""}`
@@ -53,7 +75,8 @@ function protocolOf(results) {
 function guideOf(settings, run) {
   const guide = text(settings.clom)
   if (!guide || guide === "none") return null
-  const came = num(run.clom_alpha), alpha = text(settings.clom_alpha)
+  const came = num(run.clom_alpha),
+    alpha = text(settings.clom_alpha)
   return { distance: guide, alpha: came === null ? alpha : `${alpha}, which came to ${plainly(came)}` }
 }
 
@@ -64,29 +87,69 @@ function regimeOf(record, rows, results) {
 }
 
 function setOf(entry) {
-  const record = map(entry.record), data = map(record.data), settings = map(record.settings), run = map(record.run)
-  const results = map(record.results), imported = record.kind === "imported-set"
+  const record = map(entry.record),
+    data = map(record.data),
+    settings = map(record.settings),
+    run = map(record.run)
+  const results = map(record.results),
+    imported = record.kind === "imported-set"
   const all = list(results.rows).map(rowOf).filter(Boolean)
-  const first = all.find((row) => !row.baseline), rows = all.filter((row) => !row.baseline && row.set === first.set)
+  const first = all.find((row) => !row.baseline),
+    rows = all.filter((row) => !row.baseline && row.set === first.set)
   const classes = list(data.class_names).map((each) => text(each, 80))
   const count = num(data.classes) ?? classes.length
   const images = num(record.images) ?? (num(settings.ipc) === null ? null : settings.ipc * count)
-  const method = text(imported ? settings.method : settings.objective), known = Object.hasOwn(METHODS, method) ? METHODS[method] : {}
-  const repo = text(data.repo_id), storage = map(record.storage), pushed = map(record.pushed)
-  const ref = text(entry.ref) || (text(pushed.repo_id) && pushed.tag ? `${text(pushed.repo_id)}@${text(pushed.tag)}` : "")
+  const method = text(imported ? settings.method : settings.objective),
+    known = Object.hasOwn(METHODS, method) ? METHODS[method] : {}
+  const repo = text(data.repo_id),
+    storage = map(record.storage),
+    pushed = map(record.pushed)
+  const ref =
+    text(entry.ref) || (text(pushed.repo_id) && pushed.tag ? `${text(pushed.repo_id)}@${text(pushed.tag)}` : "")
   return {
-    entry, record, imported, key: entry.key, name: text(entry.name) || text(record.name) || text(entry.key) || "without a name",
-    ref, data: repo || text(data.name) || "unknown data", dataName: text(data.name) || repo || "unknown data",
-    dataAddress: repo && /^[\w.-]+\/[\w.-]+$/.test(repo) ? `${HUB}/datasets/${repo}` : null, dataSha: text(data.sha),
-    side: list(data.image_size).map(num), channels: num(data.channels), realImages: num(data.train_images), classes, count, images,
+    entry,
+    record,
+    imported,
+    key: entry.key,
+    name: text(entry.name) || text(record.name) || text(entry.key) || "without a name",
+    ref,
+    data: repo || text(data.name) || "unknown data",
+    dataName: text(data.name) || repo || "unknown data",
+    dataAddress: repo && /^[\w.-]+\/[\w.-]+$/.test(repo) ? `${HUB}/datasets/${repo}` : null,
+    dataSha: text(data.sha),
+    side: list(data.image_size).map(num),
+    channels: num(data.channels),
+    realImages: num(data.train_images),
+    classes,
+    count,
+    images,
     ipc: num(settings.ipc) ?? (images !== null && count ? Math.round(images / count) : null),
-    method: method || "unknown method", methodTitle: known.title || method || "unknown method", arxiv: known.arxiv, paper: text(settings.paper),
-    chosen: settings.iterations === 0, architecture: text(settings.architecture), seed: num(settings.seed), iterations: num(run.iterations),
-    seconds: num(run.seconds), hardware: text(run.hardware), guide: guideOf(settings, run), teachers: list(record.teachers).map(teacherOf),
-    experts: list(record.experts).map(map), pool: text(record.pool), diversity: isMap(record.diversity) ? record.diversity : null,
-    factor: num(map(record.decoded).factor), results, all, rows, protocol: protocolOf(results), best: rows[0] || null,
-    gain: rows.length ? over(all, rows[0], "random") : null, regime: imported && !rows.length ? "unknown labels" : regimeOf(record, rows, results),
-    bytes: num(storage["8bit"]) ?? (rows.length ? rows[0].bytes : null), floatBytes: num(storage.float), labelBytes: num(storage.soft_labels),
+    method: method || "unknown method",
+    methodTitle: known.title || method || "unknown method",
+    arxiv: known.arxiv,
+    paper: text(settings.paper),
+    chosen: settings.iterations === 0,
+    architecture: text(settings.architecture),
+    seed: num(settings.seed),
+    iterations: num(run.iterations),
+    seconds: num(run.seconds),
+    hardware: text(run.hardware),
+    guide: guideOf(settings, run),
+    teachers: list(record.teachers).map(teacherOf),
+    experts: list(record.experts).map(map),
+    pool: text(record.pool),
+    diversity: isMap(record.diversity) ? record.diversity : null,
+    factor: num(map(record.decoded).factor),
+    results,
+    all,
+    rows,
+    protocol: protocolOf(results),
+    best: rows[0] || null,
+    gain: rows.length ? over(all, rows[0], "random") : null,
+    regime: imported && !rows.length ? "unknown labels" : regimeOf(record, rows, results),
+    bytes: num(storage["8bit"]) ?? (rows.length ? rows[0].bytes : null),
+    floatBytes: num(storage.float),
+    labelBytes: num(storage.soft_labels),
     address: entry.page ? ROOT + entry.page : hashed("index.html", `set/${encodeURIComponent(entry.key)}`),
     poolAddress: entry.pool ? ROOT + entry.pool : hashed("index.html", `pool/${encodeURIComponent(entry.key)}`),
   }
@@ -100,5 +163,9 @@ function made(set) {
   return `${set.method}${guided}${teachers}${experts}${set.imported ? ", imported" : ""}`
 }
 
-const teachersOf = (set) => set.teachers.map((each) => each.sha || `${each.repo}@${each.revision}`).sort().join(" ")
+const teachersOf = (set) =>
+  set.teachers
+    .map((each) => each.sha || `${each.repo}@${each.revision}`)
+    .sort()
+    .join(" ")
 const poolName = (set) => set.pool || plural(set.teachers.length, "teacher")
