@@ -242,7 +242,7 @@ def test_screenshots(visit, site, tmp_path, scheme):
     folder.mkdir(exist_ok=True)
     views = {"index.html": "sets", "sets/set-0001.html": "set", "pools/pool-of-set-0001.html": "pool"}
     views |= {"compare.html#compare/set-0001,set-0004,set-0010": "compare", "leaderboard.html": "leaderboard"}
-    for address, name in views.items() if scheme == "light" else list(views.items())[:2]:
+    for address, name in views.items() if scheme == "light" else list(views.items())[:1]:
         page = visit(f"file://{site}/{address}", color_scheme=scheme)
         picture = folder / f"gallery-{name}{'-dark' * (scheme == 'dark')}.png"
         page.screenshot(path=picture)
