@@ -42,7 +42,7 @@ def test_an_embedded_hub_shows_its_sets_at_first(visit, tmp_path):
         address = page.get_by_role("link", name="lab/teacher-1").first.get_attribute("href")
         assert address == f"/lab/teacher-1/tree/{2:040x}"
         page.get_by_role("link", name="The pool of these 4 teachers").click()
-        assert page.locator("h1").inner_text() == "Pool 4 teachers"
+        assert page.locator("h1").inner_text() == "Pool of 4 teachers"
         page.get_by_role("link", name="Leaderboards").click()
         page.wait_for_selector(".board")
         page.get_by_role("link", name="Compare").click()

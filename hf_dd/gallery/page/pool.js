@@ -12,7 +12,9 @@ function poolView(main, set) {
   ].map(([label, field]) => {
     const values = unique(
       set.teachers.map((each) => (field === "epoch" && each.epoch === null ? each.revision : each[field])),
-    ).filter((each) => each !== null && each !== "")
+    )
+      .filter((each) => each !== null && each !== "")
+      .sort((a, b) => a - b || compared(a, b))
     return [label, values.length ? `${values.slice(0, 12).join(", ")}${values.length > 12 ? ", …" : ""}` : "unknown"]
   })
   const accuracies = set.teachers
@@ -25,7 +27,7 @@ function poolView(main, set) {
     h(
       "header",
       {},
-      h("h1", { tabindex: "-1" }, "Pool ", poolName(set)),
+      h("h1", { tabindex: "-1" }, set.pool ? `Pool ${set.pool}` : `Pool of ${plural(set.teachers.length, "teacher")}`),
       h(
         "p",
         { class: "lead" },
