@@ -156,15 +156,15 @@ def test_pages_stay_small(api, new_repo, visit):
 def test_a_space_runs_its_own_pages_as_a_stranger(api, visit, request_hub):
     space = api.create_repo("alice/space", repo_type="space", space_sdk="static").repo_id
     script = b"<script>document.title = 'ran'</script>"
-    operations = [CommitOperationAdd("index.html", script), CommitOperationAdd("notes.txt", script)]
-    api.create_commit(space, operations, commit_message="pages", repo_type="space")
+    model = api.create_repo("alice/of-pages").repo_id
+    for repo, kind in ((space, "space"), (model, "model")):
+        operations = [CommitOperationAdd("index.html", script), CommitOperationAdd("notes.txt", script)]
+        api.create_commit(repo, operations, commit_message="pages", repo_type=kind)
     assert visit(f"/spaces/{space}").links["Open the Space"] == f"/spaces/{space}/static/index.html"
     answer = request_hub("GET", f"/spaces/{space}/static/index.html")
     assert answer.body == script and answer.headers["Content-Type"] == "text/html; charset=utf-8"
     assert answer.headers["Content-Security-Policy"].startswith("sandbox allow-scripts")
     assert "allow-same-origin" not in answer.headers["Content-Security-Policy"]
-    model = api.create_repo("alice/no-space").repo_id
-    api.create_commit(model, operations, commit_message="pages")
     for path in (
         f"/spaces/{space}/static/notes.txt",
         f"/spaces/{space}/static/none.html",
