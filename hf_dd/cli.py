@@ -19,13 +19,13 @@ from types import ModuleType
 from typing import Any, NamedTuple
 
 from hf_dd import config as configs
-from hf_dd.config import commands, uses
+from hf_dd.config import commands, gallery, uses
 from hf_dd.core import progress
 from hf_dd.errors import ConfigError, HfDdError, RunError, plain
 from hf_dd.version import __version__
 
 ABOUT = "Dataset distillation guided by pre-trained models, on the Hugging Face Hub."
-PROMPT = ("hub", "quickstart")  # commands that import no torch; all others take some seconds to begin
+PROMPT = ("hub", "quickstart", "gallery")  # commands that import no torch; all others take some seconds to begin
 
 
 class Command(NamedTuple):
@@ -97,6 +97,7 @@ def create_pool(options: commands.PoolCreateOptions) -> str:
 def serve_hub(options: commands.HubServeOptions) -> None:
     """Serve an embedded Hub."""
     from hf_dd import local_hub
+    from hf_dd.gallery.space import front_page
 
     def say(running: local_hub.LocalHub) -> None:
         exports = [f"export {name}={shlex.quote(value)}" for name, value in running.environment().items()]
@@ -104,7 +105,7 @@ def serve_hub(options: commands.HubServeOptions) -> None:
 
     account = {"user": options.user, "token": options.token}
     place = {"host": options.host, "port": options.port, "allow_remote": options.allow_remote}
-    local_hub.serve(options.root, on_ready=say, **account, **place)
+    local_hub.serve(options.root, on_ready=say, home=front_page(), **account, **place)
 
 
 def run_in_hub(options: commands.HubRunOptions) -> None:
@@ -220,6 +221,13 @@ COMMANDS: dict[str, Command | Actions] = {
                 commands.CacheRemoveOptions,
                 lambda own: module("runs.cache").removed(own.patterns),
             ),
+        },
+    ),
+    "gallery": Actions(
+        "make pages to look at distilled sets, or put them up as a Space",
+        {
+            "build": Command("make a folder of pages", gallery.GalleryBuildOptions, "gallery.site:build"),
+            "push": Command("put the pages up as a static Space", gallery.GalleryPushOptions, "gallery.space:push"),
         },
     ),
     "hub": Actions(

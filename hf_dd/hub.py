@@ -35,7 +35,7 @@ from hf_dd.core.progress import Phase, passing_bars, say
 from hf_dd.errors import ConfigError, HfDdError, HubError, some
 from hf_dd.version import __version__
 
-RepoType = Literal["model", "dataset"]
+RepoType = Literal["model", "dataset", "space"]
 REFERENCE = re.compile(r"(?P<repo_id>\w[\w.-]*/\w[\w.-]*)(@(?P<revision>.+))?")
 DIGEST = "sha256:"  # before the digest of weights, which stands where a commit would, for what is no repository
 TITLE_LIMIT, DESCRIPTION_LIMIT, NOTE_LIMIT = 60, 150, 500  # characters of a collection's, and of an item's note
@@ -547,6 +547,32 @@ def find_models(filters: Sequence[str], owner: str | None = None) -> dict[str, l
     with clear_errors(f"models tagged {' '.join(filters)}"):
         found = {model.id: model.tags or [] for model in api().list_models(filter=list(filters), author=owner)}
     return dict(sorted(found.items()))
+
+
+def find_datasets(filters: Sequence[str], owner: str | None = None, public: bool = False) -> list[Pin]:
+    """All data sets (of an owner) that carry all of these Hub tags, sorted by their ids: each at its commit now.
+
+    If `public`, without those that not everybody may read.
+    """
+    asked = {"filter": list(filters), "author": owner, "expand": ["sha", "private", "gated"]}
+    with clear_errors(f"data sets tagged {' '.join(filters)}"):
+        listed = [each for each in api().list_datasets(**asked) if not (public and (each.private or each.gated))]
+        found = {each.id: each.sha for each in listed}
+        for sha in found.values():
+            require_commit(sha or "")
+    return [Pin(repo_id, "main", sha) for repo_id, sha in sorted(found.items())]
+
+
+def publish_space(folder: Path, repo_id: str, message: str, private: bool = False) -> str:
+    """Push a folder as a static Space, in one commit that removes what the folder lacks; returns the Space's page.
+
+    The Space is created if it isn't there. Raises errors as `require_pushable`, and HubError for what the Hub refuses.
+    """
+    require_pushable(repo_id, "space", private=private)
+    with clear_errors(f"space {repo_id}"):
+        api().create_repo(repo_id, repo_type="space", space_sdk="static", private=private or None, exist_ok=True)
+    push_files(folder, repo_id, "space", ["*"], message, None, False)
+    return f"{endpoint()}/spaces/{repo_id}"
 
 
 def dataset_license(pin: Pin) -> str | None:

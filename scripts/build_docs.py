@@ -33,7 +33,7 @@ COMMANDS = (
     *("pretrain", "distill", "evaluate", "compare", "study", "import", "push"),
     *("pool create", "pool show", "pool diff", "pool verify", "pool select", "cache ls", "cache rm"),
     *("use continual", "use search", "use privacy"),
-    *("hub serve", "hub run", "quickstart", "env"),
+    *("gallery build", "gallery push", "hub serve", "hub run", "quickstart", "env"),
 )
 NOTHING = "Nothing has been measured with this version yet."
 PUBLISHED = {  # what a method's table of published values shows

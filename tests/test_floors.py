@@ -18,7 +18,7 @@ FLOORS = (  # from the ground up: a room imports from floors below its own, and 
     "objectives evaluation",
     "distillation",
     "artefacts",
-    "planning",
+    "gallery planning",
     "runs",
     "uses",
     "studies",

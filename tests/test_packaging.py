@@ -40,6 +40,11 @@ def test_what_the_wheel_holds(wheel):
     assert names >= {f"hf_dd/resources/scripts/{name}" for name in SCRIPTS}
     modules = {path.relative_to(ROOT).as_posix() for path in (ROOT / "hf_dd").rglob("*.py")}
     assert names >= modules | {"hf_dd/py.typed"}
+    assert names >= {
+        path.relative_to(ROOT).as_posix()
+        for folder in ("page", "vendor")
+        for path in (ROOT / "hf_dd" / "gallery" / folder).iterdir()
+    }
     metadata = f"hf_dd-{__version__}.dist-info"
     assert names >= {f"{metadata}/entry_points.txt", f"{metadata}/licenses/LICENSE"}
     assert {name.split("/")[0] for name in names} == {"hf_dd", metadata}

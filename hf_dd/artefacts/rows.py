@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from hf_dd import hub
+from hf_dd.artefacts.layout import DECODED, PARQUET, RECORD
 from hf_dd.config import DataConfig
 from hf_dd.core import files
 from hf_dd.core.files import digest_of
@@ -25,9 +26,6 @@ from hf_dd.synthetic.synthetic_set import SyntheticSet
 if TYPE_CHECKING:
     import datasets
 
-PARQUET = "data/train-00000-of-00001.parquet"
-DECODED = "decoded/train-00000-of-00001.parquet"
-RECORD = "hf_dd.json"
 PLAIN_SIZE, LARGEST_RATIO = 2**27, 64  # bytes of rows that are never too many, and times a file's own bytes
 
 

@@ -19,6 +19,10 @@ from hf_dd.local_hub.errors import HubHttpError, repo_not_found
 
 logger = logging.getLogger(__name__)
 
+FOR_PAGES = {  # a Space's page reads what everybody may; a token in a page's request isn't let through
+    "Access-Control-Allow-Origin": "*",
+    "Access-Control-Expose-Headers": "Accept-Ranges, Content-Length, Content-Range, ETag, Link, X-Repo-Commit",
+}
 FULL_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS}
 
 
@@ -40,6 +44,8 @@ class HubApp:
             except asyncio.CancelledError:  # its time to finish is over
                 response = _error_response(HubHttpError(503, "The local Hub is stopping"))
             response.headers["X-Request-Id"] = secrets.token_hex(8)
+            if request.method in ("GET", "HEAD") and "authorization" not in request.headers:
+                response.headers.update(FOR_PAGES)
             await response(scope, receive, send)
 
     def _answer(self, request):
@@ -85,6 +91,11 @@ def _error_response(error):
     return JSONResponse(error.body, error.status, headers)
 
 
-def create_app(root: Path | str, users: dict[str, str], orgs: dict[str, list[str]] | None = None) -> HubApp:
-    """The Hub in the folder `root` as an ASGI application, for `users` (name: token) and `orgs` (name: members)."""
-    return HubApp(Hub(root, Accounts(users, orgs or {})))
+def create_app(
+    root: Path | str, users: dict[str, str], orgs: dict[str, list[str]] | None = None, home: str | None = None
+) -> HubApp:
+    """The Hub in the folder `root` as an ASGI application, for `users` (name: token) and `orgs` (name: members).
+
+    `home` is the page at `/`, if it isn't the list of repositories.
+    """
+    return HubApp(Hub(root, Accounts(users, orgs or {}), home))

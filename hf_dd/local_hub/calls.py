@@ -29,12 +29,13 @@ SILENCE_SECONDS = 30  # between two parts of a body
 
 _REPO = r"(?P<repo>[\w.-]+(?:/[\w.-]+)?)"
 _PLACEHOLDERS = {
-    "kind": r"(?P<kind>model|dataset)s",
-    "page_repo": r"(?:(?P<kind>dataset)s/)?(?!(?:api|datasets|models|spaces|collections)/)(?P<repo>[\w.-]+/[\w.-]+)",
+    "kind": r"(?P<kind>model|dataset|space)s",
+    "page_repo": r"(?:(?P<kind>dataset|space)s/)?"
+    r"(?!(?:api|datasets|models|spaces|collections)/)(?P<repo>[\w.-]+/[\w.-]+)",
     "number": r"(?P<number>[0-9]{1,9})",
     "size": r"(?P<size>[0-9]{1,18})",
     "repo": _REPO,
-    "web_repo": rf"(?:(?P<kind>dataset)s/)?{_REPO}",
+    "web_repo": rf"(?:(?P<kind>dataset|space)s/)?{_REPO}",
     "revision": r"(?P<revision>(?:refs/pr/)?[^/]+)",
     "path": r"(?P<path>.+)",
     "name": r"(?P<name>[^/]+)",
@@ -66,12 +67,13 @@ def route(methods: str, path: str):
 class Hub:
     """Everything the server knows: who may call, and what is in the folder `root`.
 
-    Raises `HubError` if the folder can't be one, or is in use.
+    `home` is the page at `/`, None for the list of repositories. Raises `HubError` if the folder can't be one, or is
+    in use.
     """
 
-    def __init__(self, root: Path | str, accounts: Accounts):
+    def __init__(self, root: Path | str, accounts: Accounts, home: str | None = None):
         self.root = Path(root).resolve()
-        self.accounts = accounts
+        self.accounts, self.home = accounts, home
         self.threads = anyio.CapacityLimiter(THREADS)
         self.upload_key = secrets.token_bytes(32)
         self.committing = threading.BoundedSemaphore(4)  # each has a file of some 10 MB in memory, several times

@@ -1,4 +1,7 @@
-"""Pages for a browser at the addresses that clients print: repositories, commits, pull requests, collections."""
+"""Pages for a browser at the addresses that clients print: repositories, commits, pull requests, collections.
+
+At `/` is the page that the Hub was started with, else the list of repositories; below a Space's, its own pages.
+"""
 
 from collections.abc import Iterable
 from html import escape
@@ -10,6 +13,7 @@ from hf_dd.local_hub.calls import Call, route
 from hf_dd.local_hub.collection_routes import visible_collection, visible_collections, visible_items
 from hf_dd.local_hub.errors import HubHttpError
 from hf_dd.local_hub.git import GitRepository
+from hf_dd.local_hub.lfs import Pointer
 from hf_dd.local_hub.listing import describe_commit, file_facts
 from hf_dd.local_hub.repositories import Record
 
@@ -25,6 +29,10 @@ _HEADERS = {  # a page runs nothing and loads nothing, whatever a user has writt
     "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'",
     "X-Content-Type-Options": "nosniff",
 }
+_SPACE = (  # a Space's own page runs its script, as a stranger to this Hub: what it reads is what everybody may
+    "sandbox allow-scripts allow-forms allow-popups allow-popups-to-escape-sandbox; default-src 'none'; script-src "
+    "'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:; connect-src {endpoint}"
+)
 
 
 def page(path: str):
@@ -54,9 +62,18 @@ def page(path: str):
 
 @page("")
 def home(call: Call):
+    """The page that the Hub was started with, if it was, else its repositories."""
+    if call.hub.home is None:
+        return repositories(call)
+    headers = _HEADERS | {"Content-Security-Policy": "frame-ancestors 'none'"}  # the page has a policy of its own
+    return HTMLResponse(call.hub.home, headers=headers)
+
+
+@page("/repositories")
+def repositories(call: Call):
     """The repositories and collections that the caller may see."""
     body = ""
-    for kind, heading in (("model", "Models"), ("dataset", "Data sets")):
+    for kind, heading in (("model", "Models"), ("dataset", "Data sets"), ("space", "Spaces")):
         records = [each for each in call.hub.repositories.all(kind) if call.may_see(each.namespace, each.private)]
         body += _list(heading, (_link(each.web_path, each.repo_id) for each in reversed(records)))
     found = visible_collections(call)
@@ -74,10 +91,26 @@ def repository(call: Call):
     body = f"<p>{about}{_commit_link(record, commit.decode())}</p>"
     body += _refs(record, "Tags", git.refs("refs/tags")) + _refs(record, "Branches", git.refs("refs/heads"))
     body += _refs(record, "Pull requests", git.refs("refs/pr"), "refs/pr/")
+    if record.kind == "space" and not folder and "index.html" in git.files(commit):
+        body += f"<p>{_link(f'{record.web_path}/static/index.html', 'Open the Space')}</p>"
     card = None if folder else git.read(commit, "README.md")
     if card:
         body += f"<h2>Card</h2><pre>{escape(card.decode(errors='replace')[:MAX_CARD])}</pre>"
     return f"{record.repo_id}{f' / {folder}' if folder else ''}", body + _files(record, git, commit, folder)
+
+
+@page("/{page_repo}/static/{path}")
+def space(call: Call):
+    """A page of a static Space."""
+    record, path = call.downloadable(), call.parts["path"]
+    git = call.git(record)
+    content = git.read(git.resolve("main"), path)
+    if record.kind != "space" or content is None or not path.endswith(".html"):
+        raise HubHttpError(404, "There is no such page")
+    if pointer := Pointer.parse(content):
+        content = call.hub.repositories.lfs(record.uid).path(pointer.oid).read_bytes()
+    policy = _SPACE.format(endpoint=call.endpoint)
+    return HTMLResponse(content, headers=_HEADERS | {"Content-Security-Policy": policy})
 
 
 @page("/{page_repo}/commit/{revision}")

@@ -27,7 +27,7 @@ class Record:
     """What is known of a repository apart from its files; `uid` names its folder and never changes."""
 
     uid: str
-    kind: str  # "model" or "dataset"
+    kind: str  # "model", "dataset" or "space"
     repo_id: str  # "namespace/name"
     private: bool
     created_at: str
@@ -148,5 +148,5 @@ def _check_name(kind, repo_id):
     """A 400 unless the name can be part of an address and of a client's cache folder."""
     namespace, _, name = repo_id.partition("/")
     allowed = is_name(namespace) and is_name(name) and not name.endswith((".git", ".lock"))
-    if kind not in ("model", "dataset") or namespace in RESERVED_NAMESPACES or not allowed:
+    if kind not in ("model", "dataset", "space") or namespace in RESERVED_NAMESPACES or not allowed:
         raise HubHttpError(400, f"There can't be a {kind[:20]} named {repo_id[:200]!r}")

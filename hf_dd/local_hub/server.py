@@ -27,7 +27,8 @@ class LocalHub:
     Port 0 picks a free one. `user` with `token` is the first account; `users` adds more (`{name: token}`), `orgs`
     names organizations and their members. Tokens aren't stored: who starts the server says who may use it. The
     server speaks plain HTTP, so a `host` that other machines can reach is refused unless `allow_remote`; then the
-    first account's token is a random one if none is given, and `hf_local` is refused, which everybody knows.
+    first account's token is a random one if none is given, and `hf_local` is refused, which everybody knows. `home` is
+    an HTML page for `/`, in place of the list of repositories; it says itself what its script may do.
 
     Raises `ConfigError` for such a host, an impossible port or accounts that can't be, `HubError` if the folder or
     the port can't be used.
@@ -44,9 +45,10 @@ class LocalHub:
         orgs: dict[str, list[str]] | None = None,
         *,
         allow_remote: bool = False,
+        home: str | None = None,
     ):
         self.root = Path(root).resolve()
-        self.user = user
+        self.user, self.home = user, home
         if token is None:
             token = f"hf_{secrets.token_urlsafe(24)}" if allow_remote else LOOPBACK_TOKEN
         self.tokens = {user: token, **(users or {})}
@@ -85,7 +87,7 @@ class LocalHub:
             raise HubError("The local Hub is running already.")
         listener = _bind(*self._address)
         try:
-            self._app = create_app(self.root, self.tokens, self._orgs)
+            self._app = create_app(self.root, self.tokens, self._orgs, self.home)
         except BaseException:
             listener.close()
             raise
@@ -135,6 +137,7 @@ def serve(
     orgs: dict[str, list[str]] | None = None,
     *,
     allow_remote: bool = False,
+    home: str | None = None,
     on_ready: Callable[[LocalHub], None] | None = None,
 ):
     """Run a `LocalHub` until SIGINT or SIGTERM; call from the main thread.
@@ -144,7 +147,7 @@ def serve(
     stopping = threading.Event()
     previous = {number: signal.signal(number, lambda *_: stopping.set()) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        with LocalHub(root, host, port, user, token, users, orgs, allow_remote=allow_remote) as hub:
+        with LocalHub(root, host, port, user, token, users, orgs, allow_remote=allow_remote, home=home) as hub:
             if on_ready:
                 on_ready(hub)
             stopping.wait()

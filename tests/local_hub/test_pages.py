@@ -8,7 +8,9 @@ from urllib.parse import urlsplit
 import pytest
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete
 
+from hf_dd.local_hub import LocalHub
 from hf_dd.local_hub.pages import MAX_ENTRIES
+from tests.local_hub.conftest import raw_request
 
 CARD = b"---\nlicense: mit\n---\n# A card & <script>alert('card')</script>\n"
 ODD = "a dir/<b>&\"'.txt"
@@ -151,8 +153,48 @@ def test_pages_stay_small(api, new_repo, visit):
     assert len(visit(page.links[api.model_info(repo).sha]).links) < MAX_ENTRIES + 10
 
 
+def test_a_space_runs_its_own_pages_as_a_stranger(api, visit, request_hub):
+    space = api.create_repo("alice/space", repo_type="space", space_sdk="static").repo_id
+    script = b"<script>document.title = 'ran'</script>"
+    model = api.create_repo("alice/of-pages").repo_id
+    for repo, kind in ((space, "space"), (model, "model")):
+        operations = [CommitOperationAdd("index.html", script), CommitOperationAdd("notes.txt", script)]
+        api.create_commit(repo, operations, commit_message="pages", repo_type=kind)
+    assert visit(f"/spaces/{space}").links["Open the Space"] == f"/spaces/{space}/static/index.html"
+    answer = request_hub("GET", f"/spaces/{space}/static/index.html")
+    assert answer.body == script and answer.headers["Content-Type"] == "text/html; charset=utf-8"
+    assert answer.headers["Content-Security-Policy"].startswith("sandbox allow-scripts")
+    assert "allow-same-origin" not in answer.headers["Content-Security-Policy"]
+    for path in (
+        f"/spaces/{space}/static/notes.txt",
+        f"/spaces/{space}/static/none.html",
+        f"/{model}/static/index.html",
+    ):
+        visit(path, status=404)
+    assert [each.id for each in api.list_spaces(author="alice")] == [space]
+
+
+def test_pages_of_others_read_what_everybody_may(api, new_repo, request_hub):
+    private, public = new_repo(private=True), new_repo()
+    for repo, status in ((public, 200), (private, 401)):
+        answer = request_hub("GET", f"/api/models/{repo}", headers={"Origin": "null"})
+        assert answer.status == status and answer.headers["Access-Control-Allow-Origin"] == "*"
+    answer = request_hub("GET", f"/api/models/{private}", token="hf_alice", headers={"Origin": "null"})
+    assert answer.status == 200 and answer.headers["Access-Control-Allow-Origin"] is None
+    assert request_hub("OPTIONS", f"/api/models/{private}").headers["Access-Control-Allow-Origin"] is None
+    assert request_hub("POST", "/api/repos/create", body="{}").headers["Access-Control-Allow-Origin"] is None
+
+
+def test_the_first_page_may_be_another(tmp_path):
+    with LocalHub(tmp_path, home="<!doctype html><p>mine") as running:
+        answer = raw_request(running.endpoint, "GET", "/")
+        assert answer.body == b"<!doctype html><p>mine"
+        assert answer.headers["Content-Security-Policy"] == "frame-ancestors 'none'"
+        assert b"Local Hub" in raw_request(running.endpoint, "GET", "/repositories").body
+
+
 def test_unknown_addresses_of_the_api_stay_json(request_hub):
-    for path in ("/api/nothing", "/api/models/a/b/c/d", "/datasets/alice", "/spaces/alice/x", "/a/b/c"):
+    for path in ("/api/nothing", "/api/models/a/b/c/d", "/datasets/alice", "/a/b/c"):
         answer = request_hub("GET", path)
         assert answer.status == 404 and "doesn't know" in answer.json()["error"]
 
