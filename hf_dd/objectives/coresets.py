@@ -25,7 +25,14 @@ class RandomImages(Choice):
     published = Published(iterations=0, init="real")
 
 
-@OBJECTIVES.register("herding", title="a choice of real images (herding)", paper="Welling, ICML 2009")
+@OBJECTIVES.register(
+    "herding",
+    title="a choice of real images (herding)",
+    paper="Welling, ICML 2009",
+    work="Herding dynamical weights to learn",
+    authors="Welling, Max",
+    doi="10.1145/1553374.1553517",
+)
 class Herding(Choice):
     """Herding (Welling, ICML 2009) of the features of a trained network, see `coresets.herding`."""
 
@@ -33,7 +40,12 @@ class Herding(Choice):
 
 
 @OBJECTIVES.register(
-    "kcenter", title="a choice of real images (k-center)", paper="Sener & Savarese, ICLR 2018", arxiv="1708.00489"
+    "kcenter",
+    title="a choice of real images (k-center)",
+    paper="Sener & Savarese, ICLR 2018",
+    work="Active learning for convolutional neural networks: a core-set approach",
+    authors="Sener, Ozan and Savarese, Silvio",
+    arxiv="1708.00489",
 )
 class KCenter(Choice):
     """Greedy k-center (Sener & Savarese, ICLR 2018) of such features, see `coresets.k_centers`."""
@@ -58,6 +70,8 @@ class TeacherScore(Choice):
     "rded",
     title="the choice of realistic patches (RDED)",
     paper="Sun, Shi, Yu & Lin, CVPR 2024",
+    work="On the diversity and realism of distilled dataset: an efficient dataset distillation paradigm",
+    authors="Sun, Peng and Shi, Bei and Yu, Daiwei and Lin, Tao",
     arxiv="2312.03526",
     needs="teachers of the data set's classes",
     teachers="All teachers scored the crops of real images",

@@ -105,13 +105,18 @@ def teacher_score(request: Request) -> SyntheticSet:
 
 STARTS.register("real", title="real images, drawn at random")(partial(Request.drawn, init="real"))
 STARTS.register("noise", title="standard normal noise")(partial(Request.drawn, init="noise"))
-STARTS.register("herding", title="real images chosen by herding", embeds=True)(
+STARTS.register("herding", title="real images chosen by herding", method="herding", embeds=True)(
     partial(Request.coreset, method="herding")
 )
-STARTS.register("k-centers", title="real images chosen by greedy k-center", embeds=True)(
+STARTS.register("k-centers", title="real images chosen by greedy k-center", method="kcenter", embeds=True)(
     partial(Request.coreset, method="k-centers")
 )
-STARTS.register("rded", title="RDED's realistic crops", teachers="All teachers scored the crops of real images")(rded)
+STARTS.register(
+    "rded",
+    title="RDED's realistic crops",
+    method="rded",
+    teachers="All teachers scored the crops of real images",
+)(rded)
 STARTS.register(
     "teacher-score", title="the real images that teachers find typical", teachers="All teachers scored the real images"
 )(teacher_score)
