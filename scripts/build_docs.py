@@ -1,3 +1,7 @@
+# /// script
+# requires-python = ">=3.11"
+# dependencies = ["hf-dd"]
+# ///
 """Write the parts of the docs that the code knows: methods, protocols, networks, starts, commands, measured results.
 
     python scripts/build_docs.py                                 # write them into README.md and docs/
