@@ -58,9 +58,10 @@ def table(head, rows):
 
 
 def paper_of(words):
-    """A paper in words, linked to arXiv where that is known."""
-    paper = words.get("paper", "")
-    return f"[{paper}](https://arxiv.org/abs/{words['arxiv']})" if "arxiv" in words else paper
+    """A paper in words, linked where it is known where to read it."""
+    from hf_dd.artefacts.papers import link
+
+    return link(words)
 
 
 def objectives():
