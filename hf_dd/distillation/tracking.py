@@ -48,6 +48,8 @@ class TensorBoard(TensorBoardTracker):
 class Trackio(TrackioTracker):
     """A run of the project `hf-dd`, on this machine or where Trackio's options and variables say."""
 
+    main_process_only = True  # accelerate's own starts a run in every process
+
     @on_main_process
     def log_images(self, values: Mapping[str, Any], step: int | None = None, **kwargs: Any) -> None:
         """Log PIL images by name."""
