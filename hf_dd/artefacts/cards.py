@@ -194,6 +194,7 @@ class DistilledRecord(SetRecord):
             decoded=self.decoded and self.decoded["parquet_sha256"],
             cited=papers.cited(papers.behind(self.settings)),
             objective=OBJECTIVES.title(objective),
+            draws=OBJECTIVES.said(objective, "draws"),
             paper=papers.link_of(objective),
             guide_paper=papers.link_of("clom") if objective != "clom" else "",
             derived="of whose training images these were made" if self.synthetic else "whose images these are",

@@ -67,7 +67,7 @@ def behind(settings: Mapping[str, Any]) -> Iterator[tuple[str, Words]]:
     yield settings["objective"], said_of(settings["objective"])
     if settings["clom"] != "none":
         yield "clom", said_of("clom") | {"title": "the guide CLoM"}
-    if settings["iterations"] and settings.get("augment") not in (None, "none"):
+    if OBJECTIVES.said(settings["objective"], "draws") and settings.get("augment") not in (None, "none"):
         yield "dsa", said_of("dsa") | {"title": "Siamese augmentation"}
     if start := STARTS.said(settings.get("init"), "method"):
         yield start, said_of(start) | {"title": f"a start from {STARTS.title(settings['init'])}"}

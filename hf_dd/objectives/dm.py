@@ -24,6 +24,7 @@ from hf_dd.teachers.pool import TeacherPool
     work="Dataset condensation with distribution matching",
     authors="Zhao, Bo and Bilen, Hakan",
     arxiv="2110.04181",
+    draws=True,
 )
 class DistributionMatching(Objective):
     """Match the class means of a freshly drawn network's features.

@@ -66,6 +66,7 @@ class GradientOptions:
     work="Dataset condensation with gradient matching",
     authors="Zhao, Bo and Mopuri, Konda Reddy and Bilen, Hakan",
     arxiv="2006.05929",
+    draws=True,
 )
 class GradientMatching(Objective):
     """DC: the real and the synthetic images of a class shall give the same gradient, without augmentation.
@@ -223,6 +224,7 @@ class GradientMatching(Objective):
     work="Dataset condensation with differentiable Siamese augmentation",
     authors="Zhao, Bo and Bilen, Hakan",
     arxiv="2102.08259",
+    draws=True,
 )
 class SiameseGradientMatching(GradientMatching):
     """DSA: the same with one augmentation of a class's real and synthetic batch, drawn anew for every class and step.

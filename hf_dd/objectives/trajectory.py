@@ -56,6 +56,7 @@ class TrajectoryOptions:
     work="Dataset distillation by matching training trajectories",
     authors="Cazenavette, George and Wang, Tongzhou and Torralba, Antonio and Efros, Alexei A. and Zhu, Jun-Yan",
     arxiv="2203.11932",
+    draws=True,
     needs="--experts: teachers' repositories, whose tags epoch-0, epoch-1, … are trajectories",
 )
 class TrajectoryMatching(Objective):
@@ -165,6 +166,7 @@ class TrajectoryMatching(Objective):
     work="Scaling up dataset distillation to ImageNet-1K with constant memory",
     authors="Cui, Justin and Wang, Ruochen and Si, Si and Hsieh, Cho-Jui",
     arxiv="2211.10586",
+    draws=True,
     needs="--experts: teachers' repositories, whose tags epoch-0, epoch-1, … are trajectories",
 )
 class ConstantMemoryTrajectoryMatching(TrajectoryMatching):

@@ -460,6 +460,8 @@ def test_a_card_links_to_all_that_the_set_rests_on_each_once(distilled):
     assert "Name this set by its tag, `local/pets-distilled@v1`. It rests on distribution matching (DM), [" in card
     distilled.settings |= {"objective": "dsa", "clom": "none"}
     assert distilled.card(ENDPOINT).count("@inproceedings{dsa,") == 1
+    distilled.settings |= {"objective": "sre2l"}  # which has views of its own
+    assert "@inproceedings{dsa," not in distilled.card(ENDPOINT)
     distilled.settings |= {"objective": "herding", "iterations": 0, "factor": 1}
     assert ENTRIES.findall(distilled.card(ENDPOINT)) == ["herding", "hf-dd"]
 
@@ -556,12 +558,14 @@ def test_chosen_images_are_real_ones_and_not_synthetic(distilled):
 def test_what_a_set_was_not_tested_on(distilled):
     card = distilled.card(ENDPOINT)
     assert "students of one architecture (ConvNet) trained from scratch, which is the one that the images were" in card
+    distilled.settings["objective"] = "sre2l"  # of its teachers' architecture
+    assert "(ConvNet) trained from scratch.\n" in distilled.card(ENDPOINT)
     assert "sizes other than 8×12 pixels; images from elsewhere, or disturbed ones; the 8-bit copy; any use" in card
     rows = distilled.results["rows"]
     rows += [rows[0] | {"copy": "8bit"}, rows[0] | {"architecture": "MLP"}]
     distilled.settings["init"] = "noise"
     card = distilled.card(ENDPOINT)
-    assert "students of the architectures (ConvNet, MLP) trained from scratch.\n" in card
+    assert "students of 2 architectures (ConvNet, MLP) trained from scratch.\n" in card
     assert "disturbed ones; any use but training classifiers" in card and "optimised to train on: they are" in card
     distilled.results = None
     assert "- Not tested at all: no student has been trained on it yet" in distilled.card(ENDPOINT)
