@@ -33,7 +33,8 @@ WITHOUT_NETWORK = {
     "teachers.adapters.base": {"ModelCard"},
     "teachers.adapters.transformers_models": {"errors.StrictDataclassError"},
     "artefacts.cards": {"EvalResult", "ModelCard", "ModelCardData"},
-    "artefacts.record": {"DatasetCard", "DatasetCardData"},
+    "artefacts.papers": {"urllib.parse.quote"},
+    "artefacts.record": {"DatasetCard", "DatasetCardData", "urllib.parse.quote"},
     "artefacts.rows": {"DatasetCardData"},
     "studies.publish": {"DatasetCard", "DatasetCardData"},
     "nn.networks": {

@@ -114,7 +114,7 @@ class SetRecord(Record):
             values: for the template.
         """
         page, name = self.source_page(endpoint), self.data["name"]
-        source = Markdown(f"[{code(name)}]({page})" if page else markdown(name))
+        source = Markdown(f"[{markdown(name)}]({page})" if page else markdown(name))
         configs = [configuration("default", "data/train-*", self.parquet_sha256)]
         configs += [configuration("decoded", "decoded/train-*", decoded)] if decoded else []
         matter = DatasetCardData(

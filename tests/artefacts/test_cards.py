@@ -539,8 +539,8 @@ def test_an_imported_set_links_to_the_paper_that_was_stated():
     assert "| paper | [https://arxiv.org/abs/2110.04181](https://arxiv.org/abs/2110.04181) (stated) |" in card
     page = f"{ENDPOINT}/datasets/local/pets/blob/{DATA_SHA}/README.md"
     assert (
-        f"`My own terms`, as whoever imported the set stated it; [`local/pets`]({page}), which it was distilled from, "
-        "is under `cc-by-4.0`."
+        f"My own terms, as whoever imported the set stated it; [local/pets]({page}), which it was distilled from, is "
+        "under cc-by-4.0."
     ) in card
     front = DatasetCard(card).data.to_dict()
     assert [front[key] for key in ("license", "license_name", "license_link")] == ["other", "my-own-terms", page]
@@ -552,7 +552,7 @@ def test_chosen_images_are_real_ones_and_not_synthetic(distilled):
     assert_clean(card)
     assert "synthetic" not in DatasetCard(card).data.tags and "![The images by class]" in card
     assert "- The images are real ones of local/pets, or parts of them:" in card and "One choice, of seed 0" in card
-    assert "that of [`local/pets`](" in card and "whose images these are." in card
+    assert "that of [local/pets](" in card and "whose images these are." in card
 
 
 def test_what_a_set_was_not_tested_on(distilled):
