@@ -189,7 +189,7 @@ def test_a_teacher_has_no_successor(folder, unique):
 @pytest.mark.parametrize("folder", ["distilled"], indirect=True)
 def test_results_in_the_format_of_models_are_removed_from_a_set(folder, unique):
     repo_id = unique()
-    (folder / ".eval_results").mkdir()
+    (folder / ".eval_results").mkdir(exist_ok=True)
     (folder / ".eval_results/hf-dd.yaml").write_text("[]\n")
     hf_dd.push(folder, repo_id)
     assert ".eval_results/hf-dd.yaml" not in HfApi().list_repo_files(repo_id, repo_type="dataset")

