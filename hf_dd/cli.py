@@ -71,6 +71,7 @@ def push(options: commands.PushOptions) -> str:
         branch=options.hub_revision,
         private=options.hub_private_repo,
         create_pr=options.create_pr,
+        new_version=options.new_version,
     )
     return f"pushed: {getattr(done, 'pin', done)}"
 

@@ -1,3 +1,7 @@
+# /// script
+# requires-python = ">=3.11"
+# dependencies = ["hf-dd"]
+# ///
 """Measure hf_dd against the papers' loops written down literally (tests/oracles/loops.py), side by side in one run.
 
     python scripts/benchmark.py                                   # all of it, some minutes

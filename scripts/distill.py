@@ -1,3 +1,11 @@
+# /// script
+# requires-python = ">=3.11"
+# dependencies = ["hf-dd[tracking]"]
+#
+# [tool.hf-jobs]
+# timeout = "4h"
+# secrets = ["HF_TOKEN"]
+# ///
 """Distil a data set under accelerate.
 
     accelerate launch scripts/distill.py

@@ -1,3 +1,11 @@
+# /// script
+# requires-python = ">=3.11"
+# dependencies = ["hf-dd[plots]"]
+#
+# [tool.hf-jobs]
+# timeout = "4h"
+# secrets = ["HF_TOKEN"]
+# ///
 """Evaluate distilled sets under accelerate, beside random real images.
 
     accelerate launch scripts/evaluate.py outputs/digits-dm-ipc10

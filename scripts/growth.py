@@ -1,3 +1,7 @@
+# /// script
+# requires-python = ">=3.11"
+# dependencies = ["hf-dd[plots]"]
+# ///
 """How a step's time and memory grow: with ipc, classes, the real set, the pool, the processes, and beyond the memory.
 
     python scripts/growth.py                                # all of it: growth.md, growth.json and growth.png

@@ -1,3 +1,7 @@
+# /// script
+# requires-python = ">=3.11"
+# dependencies = ["numpy>=2.0", "pillow>=12.0"]
+# ///
 """Make an image-classification data set that no recipe was tuned for: coloured letters in the fonts of this machine.
 
     python scripts/make_letters.py outputs/letters          # Debian: apt install fonts-dejavu fonts-liberation

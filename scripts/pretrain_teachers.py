@@ -1,3 +1,11 @@
+# /// script
+# requires-python = ">=3.11"
+# dependencies = ["hf-dd"]
+#
+# [tool.hf-jobs]
+# timeout = "4h"
+# secrets = ["HF_TOKEN"]
+# ///
 """Train a grid of teachers under accelerate, spread over its processes.
 
     accelerate launch scripts/pretrain_teachers.py

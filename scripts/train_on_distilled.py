@@ -1,3 +1,7 @@
+# /// script
+# requires-python = ">=3.11"
+# dependencies = ["datasets>=5.2", "pillow>=12.0", "torch>=2.9,<3"]
+# ///
 """Train students on a distilled set with nothing but `datasets` and torch: how anybody uses what hf-dd publishes.
 
     python scripts/train_on_distilled.py me/fashion-mnist-dm-ipc10 --revision v1 \

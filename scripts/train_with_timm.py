@@ -1,3 +1,14 @@
+# /// script
+# requires-python = ">=3.11"
+# dependencies = [
+#   "datasets>=5.2",
+#   "numpy>=2.0",
+#   "pillow>=12.0",
+#   "timm>=1.0.31",
+#   "torch>=2.9,<3",
+#   "torchvision>=0.24,<1",
+# ]
+# ///
 """Train any timm model from scratch in a plain loop on a distilled set, with nothing of hf-dd.
 
     python scripts/train_with_timm.py me/fashion-mnist-dm-ipc10 --revision v1 --model resnet18 \

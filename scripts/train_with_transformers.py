@@ -1,3 +1,15 @@
+# /// script
+# requires-python = ">=3.11"
+# dependencies = [
+#   "accelerate>=1.15",
+#   "datasets>=5.2",
+#   "numpy>=2.0",
+#   "pillow>=12.0",
+#   "torch>=2.9,<3",
+#   "torchvision>=0.24,<1",
+#   "transformers>=5.23",
+# ]
+# ///
 """Train a small vision transformer with transformers' `Trainer` on a distilled set, with nothing of hf-dd.
 
     python scripts/train_with_transformers.py me/fashion-mnist-dm-ipc10 --revision v1 \

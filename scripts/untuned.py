@@ -1,3 +1,7 @@
+# /// script
+# requires-python = ">=3.11"
+# dependencies = ["hf-dd"]
+# ///
 """What `hf-dd distill --minutes` makes of data sets that nothing was tuned for, beside random images and herding.
 
     python scripts/make_letters.py outputs/letters

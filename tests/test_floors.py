@@ -33,8 +33,9 @@ WITHOUT_NETWORK = {
     "core.progress": {"utils.are_progress_bars_disabled", "utils.tqdm"},
     "teachers.adapters.base": {"ModelCard"},
     "teachers.adapters.transformers_models": {"errors.StrictDataclassError"},
-    "artefacts.cards": {"DatasetCard", "DatasetCardData", "EvalResult", "ModelCard", "ModelCardData"},
-    "artefacts.hub_metadata": {"EvalResultEntry", "eval_result_entries_to_yaml"},
+    "artefacts.cards": {"EvalResult", "ModelCard", "ModelCardData"},
+    "artefacts.papers": {"urllib.parse.quote"},
+    "artefacts.record": {"DatasetCard", "DatasetCardData", "urllib.parse.quote"},
     "artefacts.rows": {"DatasetCardData"},
     "studies.publish": {"DatasetCard", "DatasetCardData"},
     "nn.networks": {

@@ -1,7 +1,8 @@
-"""The wheel, as pip builds and installs it: complete, and whole without the checkout."""
+"""What is published: complete, as an index wants it, and whole without the checkout."""
 
 import subprocess
 import sys
+import tarfile
 import zipfile
 from pathlib import Path
 
@@ -24,11 +25,34 @@ def pip(*arguments):
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("wheel")
-    pip("wheel", ROOT, "--no-deps", "-w", folder)
-    (built,) = folder.glob("*.whl")
-    return built
+def built(tmp_path_factory):
+    """The folder of the source distribution, and of the wheel that is built from it."""
+    folder = tmp_path_factory.mktemp("built")
+    command = [sys.executable, "-m", "build", "--outdir", folder, ROOT]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+    return folder
+
+
+@pytest.fixture(scope="module")
+def wheel(built):
+    (path,) = built.glob("*.whl")
+    return path
+
+
+@pytest.mark.slow
+def test_an_index_would_take_both(built):
+    names = sorted(path.name for path in built.iterdir())
+    assert names == [f"hf_dd-{__version__}-py3-none-any.whl", f"hf_dd-{__version__}.tar.gz"]
+    command = [sys.executable, "-m", "twine", "check", "--strict", *sorted(built.iterdir())]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0 and done.stdout.count("PASSED") == 2, done.stdout
+    with tarfile.open(built / names[1]) as source:
+        inside = {name.partition("/")[2] for name in source.getnames()}
+    assert inside >= {"docs/circle.ipynb", "scripts/accelerate/gpu_8.yaml", "scripts/slurm/distill.sh", "CITATION.cff"}
+    with zipfile.ZipFile(built / names[0]) as archive:
+        metadata = archive.read(f"hf_dd-{__version__}.dist-info/METADATA").decode()
+    assert metadata.count("\nProject-URL: ") >= 3 and metadata.count("\nClassifier: ") >= 8
 
 
 @pytest.mark.slow
@@ -38,6 +62,7 @@ def test_what_the_wheel_holds(wheel):
     assert names >= {f"hf_dd/resources/cards/{name}" for name in CARDS}
     assert names >= {f"hf_dd/resources/scripts/recipes/{name}" for name in RECIPES}
     assert names >= {f"hf_dd/resources/scripts/{name}" for name in SCRIPTS}
+    assert names >= {"hf_dd/resources/scripts/accelerate/gpu_1.yaml", "hf_dd/resources/scripts/slurm/study.sh"}
     modules = {path.relative_to(ROOT).as_posix() for path in (ROOT / "hf_dd").rglob("*.py")}
     assert names >= modules | {"hf_dd/py.typed"}
     assert names >= {

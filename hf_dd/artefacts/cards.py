@@ -5,14 +5,14 @@ An imported set was made elsewhere: its card says what the import found out, and
 A record is what `hf_dd.json` holds; the card (README.md) is a function of the record alone.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
-from huggingface_hub import DatasetCard, DatasetCardData, EvalResult, ModelCard, ModelCardData
+from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
+from hf_dd.artefacts import licences, papers
 from hf_dd.artefacts.facts import (
-    DataFacts,
     DecodedFacts,
     DistillationFacts,
     DiversityFacts,
@@ -20,61 +20,15 @@ from hf_dd.artefacts.facts import (
     ImportFacts,
     LabelFacts,
     OriginFacts,
-    ResultFacts,
     RunFacts,
 )
-from hf_dd.artefacts.hub_metadata import configuration, render
-from hf_dd.config import IN_MEMORY, TeacherConfig, slug
+from hf_dd.artefacts.record import Record, SetRecord
+from hf_dd.config import TeacherConfig, slug
 from hf_dd.config.base import defaults
-from hf_dd.core.registry import OBJECTIVES, STARTS, origins_in_words
-from hf_dd.core.text import Markdown, code, number
-from hf_dd.evaluation import verdict
+from hf_dd.core.registry import OBJECTIVES, STARTS
+from hf_dd.core.text import Markdown, markdown, number
 from hf_dd.teachers.diversity import in_words
 from hf_dd.teachers.teacher import TeacherSpec
-
-SIZE_CATEGORIES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
-
-
-@dataclass(kw_only=True)
-class Record:
-    """What every `hf_dd.json` says.
-
-    Attributes:
-        name: of the folder, and of the repository.
-        data: of the source, see `data_record`.
-        command: that repeats it, or "".
-        versions: of the libraries, see `provenance.versions`.
-        kind: of artefact.
-        format: of the record.
-    """
-
-    name: str
-    data: DataFacts
-    command: str
-    versions: dict[str, str]
-    kind: str
-    format: int = 1
-
-    @property
-    def source(self) -> str:
-        """The source data set as front matter names it: its repository, or a name like one."""
-        return self.data["repo_id"] or slug(self.data["name"])
-
-    def rendered(self, card: type, front: Any, template: str, **values: Any) -> str:
-        """A card, which says whose the plug-ins are, and what was given in memory instead of a reference."""
-        given = []
-        if self.data["reference"].startswith(IN_MEMORY):
-            given.append(f"the data set {code(self.data['name'])} (fingerprint {code(self.data['fingerprint'])})")
-        for teacher in getattr(self, "teachers", []):
-            if teacher["repo_id"].startswith(IN_MEMORY):
-                name = teacher["repo_id"].removeprefix(IN_MEMORY)
-                given.append(f"the teacher {code(name)} (weights {code(teacher['sha'][:19])})")
-        objects = "was an object" if len(given) == 1 else "were objects"
-        in_memory = Markdown(f"{' and '.join(given)} {objects} in memory")
-        values |= {"sentences": verdict.sentences, "mark": verdict.mark}
-        results = getattr(self, "results", None) or {}
-        plugins = origins_in_words(getattr(self, "plugins", {}) | results.get("plugins", {}))
-        return render(card, front, template, record=self, in_memory=in_memory, plugins=plugins, **values)
 
 
 @dataclass(kw_only=True)
@@ -117,52 +71,16 @@ class TeacherRecord(Record):
         front = ModelCardData(
             model_name=self.name,
             library_name="hf-dd",
-            license=self.data["license"],
+            **licences.front(self.data["license"], self.data),
             pipeline_tag="image-classification",
             datasets=[self.source],
             tags=["hf-dd-teacher", f"arch:{self.architecture}", f"seed:{self.seed}", "dataset-distillation"],
             eval_results=[result],
             metrics=["accuracy"],
         )
-        return self.rendered(ModelCard, front, "teacher_card.md.jinja", reference=reference)
-
-
-@dataclass(kw_only=True)
-class SetRecord(Record):
-    """What the `hf_dd.json` of every distilled set says.
-
-    Attributes:
-        settings: every option.
-        learning_rate: the one learned with the images, or None.
-        dataset_info: features and splits, as in the card's front matter; a list where there are two configurations.
-        results: an evaluation's `Results.as_dict()`, or None.
-        pushed: repo_id and tag (None for a pull request) of the last push, or None.
-        parquet_sha256: of the rows' file.
-        storage: bytes of the images as `float` and `8bit`, and of the `soft_labels` beside them.
-    """
-
-    settings: dict[str, Any]
-    dataset_info: dict[str, Any] | list[dict[str, Any]]
-    learning_rate: float | None = None
-    results: ResultFacts | None = None
-    pushed: dict[str, str | None] | None = None
-    parquet_sha256: str = ""
-    storage: dict[str, int] = field(default_factory=dict)
-
-    def set_card(self, template: str, front: dict[str, Any], count: int, decoded: str | None, **values: Any) -> str:
-        """The data set card: `front` is what only this kind of set says, `decoded` the sha256 of those rows."""
-        configs = [configuration("default", "data/train-*", self.parquet_sha256)]
-        configs += [configuration("decoded", "decoded/train-*", decoded)] if decoded else []
-        matter = DatasetCardData(
-            task_categories=["image-classification"],
-            size_categories=[next((name for limit, name in SIZE_CATEGORIES if count < limit), "1M<n<10M")],
-            source_datasets=[self.source],
-            tags=["dataset-distillation", "hf-dd", *front.pop("tags")],
-            configs=configs,
-            dataset_info=self.dataset_info,
-            **front,
-        )
-        return self.rendered(DatasetCard, matter, template, count=count, **values)
+        about: dict[str, Any] = {"source": Markdown(markdown(self.data["name"])), "derived": "which it was trained on"}
+        about |= {"guide": papers.link_of("clom"), "papers": {}}
+        return self.rendered(ModelCard, front, "teacher_card.md.jinja", reference=reference, **about)
 
 
 @dataclass(kw_only=True)
@@ -201,13 +119,18 @@ class DistilledRecord(SetRecord):
         guided = self.settings["clom"] != "none"
         return {
             **{name: self.settings[name] for name in ("objective", "ipc", "iterations", "architecture", "seed")},
-            "clom": self.guide() if guided else None,
-            "teachers": self.teachers,
+            **({"clom": self.guide()} if guided else {}),
+            "teachers": [compact(teacher) for teacher in self.teachers],
             **({"experts": [expert["repo_id"] for expert in self.experts]} if self.experts else {}),
             **({"learning_rate": self.learning_rate} if self.learning_rate else {}),
             **({"factor": self.decoded["factor"]} if self.decoded else {}),
             **({"soft_labels": self.soft_labels} if self.soft_labels else {}),
         }
+
+    @property
+    def synthetic(self) -> bool:
+        """Whether the images were optimised."""
+        return self.settings["iterations"] > 0
 
     def guide(self) -> dict[str, Any]:
         """CLoM's options, but for those at their defaults: distance, alpha, pool strategy, …"""
@@ -255,21 +178,26 @@ class DistilledRecord(SetRecord):
 
     def card(self, endpoint: str) -> str:
         """The data set card as text; `endpoint` is the Hub that the links to the teachers' commits lead to."""
-        count = self.settings["ipc"] * len(self.data["class_names"])
         objective, guide = self.settings["objective"], self.settings["clom"]
         front = {
-            "license": self.data["license"],
             "pretty_name": f"{self.data['name']} distilled, {plural(self.settings['ipc'], 'image')} per class",
             "tags": [f"objective:{objective}", *([f"clom:{guide}"] * (guide != "none"))],
+            "annotations_creators": ["machine-generated"] if self.soft_labels else None,
             "distillation": self.distillation(),
         }
         return self.set_card(
             "dataset_card.md.jinja",
             front,
-            count,
-            self.decoded and self.decoded["parquet_sha256"],
             endpoint=endpoint,
+            license=self.data["license"],
+            count=self.settings["ipc"] * len(self.data["class_names"]),
+            decoded=self.decoded and self.decoded["parquet_sha256"],
+            cited=papers.cited(papers.behind(self.settings)),
             objective=OBJECTIVES.title(objective),
+            draws=OBJECTIVES.said(objective, "draws"),
+            paper=papers.link_of(objective),
+            guide_paper=papers.link_of("clom") if objective != "clom" else "",
+            derived="of whose training images these were made" if self.synthetic else "whose images these are",
             diversity=in_words(self.diversity) if self.diversity else None,
         )
 
@@ -302,21 +230,38 @@ class ImportedRecord(SetRecord):
         return f"{self.settings['method'] or 'unknown method'}, {self.images} images, imported"
 
     def card(self, endpoint: str) -> str:
-        """The data set card as text; it links to nothing on the Hub at `endpoint`."""
-        method = self.settings["method"]
+        """The data set card as text; `endpoint` is the Hub that the link to the source leads to."""
+        method, paper = self.settings["method"], self.settings["paper"]
         front = {
-            "license": self.settings["license"],
             "pretty_name": f"{self.data['name']} distilled{f' by {method}' if method else ''}, {self.images} images",
             "tags": ["imported", *([f"method:{slug(method)}"] if method else [])],
-            "distillation": {
-                "method": method,
-                "paper": self.settings["paper"],
-                "format": self.origin["format"],
-                "normalisation": self.normalisation["name"],
-                "learning_rate": self.learning_rate,
-            },
+            "distillation": compact(
+                {
+                    "method": method,
+                    "paper": paper,
+                    "format": self.origin["format"],
+                    "normalisation": self.normalisation["name"],
+                    "learning_rate": self.learning_rate,
+                }
+            ),
         }
-        return self.set_card("imported_card.md.jinja", front, self.images, None)
+        return self.set_card(
+            "imported_card.md.jinja",
+            front,
+            endpoint=endpoint,
+            license=self.settings["license"],
+            count=self.images,
+            decoded=None,
+            cited=papers.cited([(slug(method), papers.said_of(slug(method)))] if method and not paper else []),
+            method_paper=papers.link_of(slug(method)) if method else "",
+            paper=papers.stated(paper) if paper else "",
+        )
+
+    @property
+    def synthetic(self) -> bool:
+        """Whether its stated method is one that optimises images, as far as hf-dd knows it."""
+        method = slug(self.settings["method"] or "")
+        return method in OBJECTIVES.declared and OBJECTIVES[method].published.iterations > 0
 
 
 def teaching_seconds(teachers: Iterable[dict[str, Any]]) -> float | None:
@@ -325,6 +270,12 @@ def teaching_seconds(teachers: Iterable[dict[str, Any]]) -> float | None:
     for spec in teachers:
         runs.setdefault(spec["repo_id"].partition("/epoch-")[0], []).append(spec.get("seconds"))
     return None if any(None in seconds for seconds in runs.values()) else sum(map(max, runs.values()))
+
+
+def compact(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """What front matter says of a teacher, or of an import: what is known, and isn't so of nearly all."""
+    usual = {"library": "hf_dd", "trusted": False}
+    return {key: value for key, value in facts.items() if value is not None and usual.get(key) != value}
 
 
 def plural(count: int, noun: str) -> str:

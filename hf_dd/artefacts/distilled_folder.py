@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from hf_dd import hub
-from hf_dd.artefacts import hub_metadata, provenance, teacher_folder
+from hf_dd.artefacts import provenance, teacher_folder
 from hf_dd.artefacts.cards import DistilledRecord, ImportedRecord, SetRecord
 from hf_dd.artefacts.records import RECORD, links_to, read_record, write_record
 from hf_dd.artefacts.rows import DECODED, PARQUET, decoded_rows, read_rows, require_rows, write_rows
@@ -33,10 +33,10 @@ from hf_dd.teachers.pool import TeacherPool
 if TYPE_CHECKING:
     import datasets
 
-EVAL_RESULTS = ".eval_results/hf-dd.yaml"
+EVAL_RESULTS = ".eval_results/hf-dd.yaml"  # of 0.1.0, which the Hub reads in repositories of models alone
 PLOT = "results.png"
 RECORDS = {"distilled-set": DistilledRecord, "imported-set": ImportedRecord}
-DISTILLED_FILES = ("README.md", RECORD, "preview.png", LOCK, "results.json", PLOT, EVAL_RESULTS)
+DISTILLED_FILES = ("README.md", RECORD, "preview.png", LOCK, "results.json", PLOT)
 DISTILLED_FILES += tuple(f"{Path(place).parent}/*" for place in (PARQUET, DECODED))
 
 
@@ -79,7 +79,7 @@ class Artefact:
         return datasets.load_dataset(str(self.folder), configuration, split="train")
 
     def with_results(self, results: dict[str, Any], plot: Callable[[Path], Any] | None = None) -> "Artefact":
-        """The same set with an evaluation's results in the record, the card, `results.json` and the Hub's format.
+        """The same set with an evaluation's results in the record, the card and `results.json`.
 
         `plot` draws them into a PNG file; without it a plot of former results is removed.
         """
@@ -90,8 +90,7 @@ class Artefact:
         else:
             files.remove(self.folder / PLOT)
         files.write_json(self.folder / "results.json", results)
-        entries = hub_metadata.eval_results(record.data, results)
-        files.write_text(self.folder / EVAL_RESULTS, entries)
+        files.remove(self.folder / Path(EVAL_RESULTS).parent)
         return Artefact.written(self.folder, dataclasses.replace(record, results=results))
 
     def copied(self, folder: Path) -> "Artefact":
@@ -115,6 +114,7 @@ class Artefact:
         private: bool = False,
         branch: str | None = None,
         create_pr: bool = False,
+        new_version: str | None = None,
     ) -> hub.Publication:
         """Push the folder as one commit and tag it; raises HubError, with the command that tries again.
 
@@ -126,8 +126,14 @@ class Artefact:
             private: whether the repository is private: a new one is made so, one that is public is refused.
             branch: to push to; main if None.
             create_pr: push as a pull request, without a tag.
+            new_version: the repository of a better set, to which the card leads from now on; as before if None.
         """
         record = Artefact.open(self.folder).record  # an evaluation may have completed it since
+        if new_version:
+            better = hub.resolve(new_version, repo_type="dataset").repo_id
+            if better == (repo_id or (record.pushed or {}).get("repo_id")):
+                raise ConfigError(f"--new_version {better} is this set itself: name the one that takes its place.")
+            record = dataclasses.replace(record, new_version=better)
         require_whole(self.folder, record)
         repo_id = repo_id or (record.pushed or {}).get("repo_id") or record.name
         retry = ["hf-dd", "push", str(self.folder), "--hub_dataset_id", repo_id]
@@ -144,7 +150,7 @@ class Artefact:
                     links,
                     repo_id,
                     "dataset",
-                    files=DISTILLED_FILES,
+                    files=(*DISTILLED_FILES, EVAL_RESULTS),  # the latter is removed
                     message=f"{record.name}: {record.summary}",
                     tag=tag,
                     private=private,
@@ -157,6 +163,7 @@ class Artefact:
             retry += ["--hub_private_repo"] if private else []
             retry += ["--hub_revision", branch] if branch else []
             retry += ["--create_pr"] if create_pr else []
+            retry += ["--new_version", new_version] if new_version else []
             raise HubError(
                 f"{error} Nothing is lost: {self.folder} holds the set. Retry: {shlex.join(retry)}"
             ) from error
@@ -333,7 +340,7 @@ def _push(
     folder: Path, content: dict[str, Any], repo_id: str | None, options: dict[str, Any]
 ) -> hub.Publication | hub.Pin:
     if content.get("kind") == "teacher-run":
-        if given := [name for name in ("tag", "branch", "create_pr") if options.get(name)]:
+        if given := [name for name in ("tag", "branch", "create_pr", "new_version") if options.get(name)]:
             raise ConfigError(f"A teacher goes to main, with the tags of its epochs: leave out {', '.join(given)}.")
         return teacher_folder.push_teacher(folder, private=bool(options.get("private")), repo_id=repo_id)
     return Artefact.open(folder).push(repo_id, **options)

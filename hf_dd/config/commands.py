@@ -41,6 +41,9 @@ class PushOptions(CommandOptions):
     hub_revision: str | None = place(None, "Branch to push to; main if not given.")
     hub_private_repo: bool = place(False, "Create the repository as a private one.")
     create_pr: bool = place(False, "Push as a pull request.")
+    new_version: str | None = place(
+        None, "Hub id of a better set, to which the card of this one leads from now on; of a distilled set."
+    )
 
 
 @dataclass

@@ -4,14 +4,28 @@ import functools
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from hf_dd.config.base import Options, option, parse_key_values, slug
+from hf_dd.config.base import TRUTH, Options, option, parse_key_values, slug
 from hf_dd.config.data import RunConfig, budget, once, place
 from hf_dd.config.evaluation import EvaluationConfig
 from hf_dd.config.teachers import NEEDS_TEACHERS, TeacherConfig
 from hf_dd.core.registry import NETWORKS, OBJECTIVES, STARTS
 from hf_dd.core.strategies import parse_strategy
+from hf_dd.errors import ConfigError, require_known
 
 labels = functools.partial(option, group="teachers and guide", role="labels")
+
+TRACKIO = ("space_id", "bucket_id", "server_url", "private", "group")
+
+
+def parse_trackio(pairs: list[str]) -> dict[str, str | bool]:
+    """`["space_id=me/runs", "private=true"]` as what `trackio.init` takes; raises ConfigError for anything else."""
+    values: dict[str, str | bool] = {}
+    for name, value in parse_key_values(pairs).items():
+        require_known("option of Trackio", name, TRACKIO)
+        if name == "private" and str(value).lower() not in TRUTH:
+            raise ConfigError(f"private is {value}; it has to be true or false.")
+        values[name] = TRUTH[str(value).lower()] if name == "private" else str(value)
+    return values
 
 
 @dataclass
@@ -88,7 +102,15 @@ class DistillConfig(RunConfig, TeacherConfig, EvaluationConfig):
     profile: bool = once(
         False, "Write a torch profiler trace of three steps into the run's folder, and print the costliest operations."
     )
-    report_to: list[str] = once([], "Trackers of the losses.", choices=("tensorboard", "trackio"))
+    report_to: list[str] = once(
+        [], "Trackers of losses, previews, images and results.", choices=("tensorboard", "trackio")
+    )
+    trackio_options: list[str] = once(
+        [],
+        "What Trackio is started with: space_id=OWNER/NAME, bucket_id=OWNER/NAME, server_url=URL, private=true, "
+        "group=NAME; its own variables, such as TRACKIO_SPACE_ID, count too.",
+        grammar=parse_trackio,
+    )
     logging_steps: int = place(10, "Iterations between two log lines.", at_least=1)
     save_steps: int = place(500, "Iterations between two checkpoints.", at_least=1)
     save_total_limit: int = place(2, "Checkpoints to keep.", at_least=1)
@@ -122,6 +144,8 @@ class DistillConfig(RunConfig, TeacherConfig, EvaluationConfig):
             yield f"--soft_labels {self.soft_labels} {NEEDS_TEACHERS}"
         if self.plan and self.minutes is None:
             yield "--plan tells how the minutes of a run would be spent: give --minutes too."
+        if self.trackio_options and "trackio" not in self.report_to:
+            yield "--trackio_options are Trackio's: give --report_to trackio too."
         if self.dtype == "float64" and self.mixed_precision != "no":
             yield f"--dtype float64 and --mixed_precision {self.mixed_precision} contradict each other."
 

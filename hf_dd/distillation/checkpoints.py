@@ -43,7 +43,7 @@ def save_checkpoint(folder: Path, learned: Learned, progress: Progress, identity
 
     `identity` is what a run that resumes from here has to share, JSON-able.
     """
-    with files.folder(folder / f"step-{progress.step:06d}") as unfinished:
+    with files.folder(preview_of(folder, progress.step).parent) as unfinished:
         save_file(learned.tensors(), unfinished / TENSORS)
         facts = {"identity": identity, "tensors_sha256": files.digest_of(unfinished / TENSORS)}
         files.write_json(unfinished / STATE, asdict(progress) | facts)
@@ -52,6 +52,11 @@ def save_checkpoint(folder: Path, learned: Learned, progress: Progress, identity
         )
     for old in checkpoints(folder)[:-limit]:
         files.remove(old)
+
+
+def preview_of(folder: Path, step: int) -> Path:
+    """The preview of a checkpoint."""
+    return folder / f"step-{step:06d}" / "preview.png"
 
 
 def checkpoints(folder: Path) -> list[Path]:

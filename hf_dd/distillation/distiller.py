@@ -27,7 +27,7 @@ from hf_dd.core.progress import Phase, say
 from hf_dd.core.registry import OBJECTIVES, STARTS
 from hf_dd.core.strategies import STRATEGY
 from hf_dd.data.image_data import ImageData
-from hf_dd.distillation import checkpoints
+from hf_dd.distillation import checkpoints, tracking
 from hf_dd.distillation.checkpoints import Progress
 from hf_dd.distillation.checks import preflight
 from hf_dd.distillation.optimisers import Learned
@@ -261,6 +261,8 @@ class Distiller:
         """Checkpoint on the main process; the others wait, so that none runs ahead of a failed write."""
         kept = self.learned, progress, self.identity, self.config.save_total_limit
         by_main_process(lambda: checkpoints.save_checkpoint(self.folder, *kept))
+        if self.config.report_to:
+            tracking.log_preview(self.accelerator, checkpoints.preview_of(self.folder, progress.step), progress.step)
 
     def resume(self) -> Progress | None:
         """Restore the checkpoint that the options name; None where 'latest' finds none, as in a run killed early."""

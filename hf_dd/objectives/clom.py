@@ -151,7 +151,16 @@ LARGEST_ALPHA = 1e30  # above, CLoM had no gradient
 DISTANCES = {"ce": ClassificationDistance, "cos": CosineDistance}
 
 
-@OBJECTIVES.register("clom", title="the guide alone", paper="Lu et al., 2023", arxiv="2310.03295", needs="teachers")
+@OBJECTIVES.register(
+    "clom",
+    title="the guide alone",
+    paper="Lu et al., 2023",
+    work="Can pre-trained models assist in dataset distillation?",
+    authors="Lu, Yao and Chen, Xuguang and Zhang, Yuchen and Gu, Jianyang and Zhang, Tianle and Zhang, Yifan and "
+    "Yang, Xiaoniu and Xuan, Qi and Wang, Kai and You, Yang",
+    arxiv="2310.03295",
+    needs="teachers",
+)
 class GuideAlone(Objective):
     """No objective of its own: what remains is CLoM alone (the limit of a large α)."""
 

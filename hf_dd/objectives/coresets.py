@@ -25,7 +25,14 @@ class RandomImages(Choice):
     published = Published(iterations=0, init="real")
 
 
-@OBJECTIVES.register("herding", title="a choice of real images (herding)", paper="Welling, ICML 2009")
+@OBJECTIVES.register(
+    "herding",
+    title="a choice of real images (herding)",
+    paper="Welling, ICML 2009",
+    work="Herding dynamical weights to learn",
+    authors="Welling, Max",
+    doi="10.1145/1553374.1553517",
+)
 class Herding(Choice):
     """Herding (Welling, ICML 2009) of the features of a trained network, see `coresets.herding`."""
 
@@ -33,7 +40,12 @@ class Herding(Choice):
 
 
 @OBJECTIVES.register(
-    "kcenter", title="a choice of real images (k-center)", paper="Sener & Savarese, ICLR 2018", arxiv="1708.00489"
+    "kcenter",
+    title="a choice of real images (k-center)",
+    paper="Sener & Savarese, ICLR 2018",
+    work="Active learning for convolutional neural networks: a core-set approach",
+    authors="Sener, Ozan and Savarese, Silvio",
+    arxiv="1708.00489",
 )
 class KCenter(Choice):
     """Greedy k-center (Sener & Savarese, ICLR 2018) of such features, see `coresets.k_centers`."""
@@ -58,6 +70,8 @@ class TeacherScore(Choice):
     "rded",
     title="the choice of realistic patches (RDED)",
     paper="Sun, Shi, Yu & Lin, CVPR 2024",
+    work="On the diversity and realism of distilled dataset: an efficient dataset distillation paradigm",
+    authors="Sun, Peng and Shi, Bei and Yu, Daiwei and Lin, Tao",
     arxiv="2312.03526",
     needs="teachers of the data set's classes",
     teachers="All teachers scored the crops of real images",
@@ -71,7 +85,12 @@ class RealisticPatches(Choice):
 
 
 @OBJECTIVES.register(
-    "el2n", title="a choice of real images (EL2N)", paper="Paul, Ganguli & Dziugaite, NeurIPS 2021", arxiv="2107.07075"
+    "el2n",
+    title="a choice of real images (EL2N)",
+    paper="Paul, Ganguli & Dziugaite, NeurIPS 2021",
+    work="Deep learning on a data diet: finding important examples early in training",
+    authors="Paul, Mansheej and Ganguli, Surya and Dziugaite, Gintare Karolina",
+    arxiv="2107.07075",
 )
 class ErrorNorm(Choice):
     """EL2N (Paul, Ganguli & Dziugaite, NeurIPS 2021), see `pruning.el2n`."""
@@ -83,6 +102,8 @@ class ErrorNorm(Choice):
     "grand",
     title="a choice of real images (GraNd)",
     paper="Paul, Ganguli & Dziugaite, NeurIPS 2021",
+    work="Deep learning on a data diet: finding important examples early in training",
+    authors="Paul, Mansheej and Ganguli, Surya and Dziugaite, Gintare Karolina",
     arxiv="2107.07075",
 )
 class GradientNorm(Choice):
@@ -95,6 +116,9 @@ class GradientNorm(Choice):
     "forgetting",
     title="a choice of real images (forgetting events)",
     paper="Toneva et al., ICLR 2019",
+    work="An empirical study of example forgetting during deep neural network learning",
+    authors="Toneva, Mariya and Sordoni, Alessandro and Tachet des Combes, Remi and Trischler, Adam and "
+    "Bengio, Yoshua and Gordon, Geoffrey J.",
     arxiv="1812.05159",
 )
 class Forgetting(Choice):
@@ -107,6 +131,8 @@ class Forgetting(Choice):
     "aum",
     title="a choice of real images (area under the margin)",
     paper="Pleiss et al., NeurIPS 2020",
+    work="Identifying mislabeled data using the area under the margin ranking",
+    authors="Pleiss, Geoff and Zhang, Tianyi and Elenberg, Ethan and Weinberger, Kilian Q.",
     arxiv="2001.10528",
 )
 class AreaUnderMargin(Choice):
@@ -116,7 +142,13 @@ class AreaUnderMargin(Choice):
 
 
 @OBJECTIVES.register(
-    "margin", title="a choice of real images (margin)", paper="Coleman et al., ICLR 2020", arxiv="1906.11829"
+    "margin",
+    title="a choice of real images (margin)",
+    paper="Coleman et al., ICLR 2020",
+    work="Selection via proxy: efficient data selection for deep learning",
+    authors="Coleman, Cody and Yeh, Christopher and Mussmann, Stephen and Mirzasoleiman, Baharan and "
+    "Bailis, Peter and Liang, Percy and Leskovec, Jure and Zaharia, Matei",
+    arxiv="1906.11829",
 )
 class Margin(Choice):
     """Margin (Coleman et al., ICLR 2020), see `pruning.margin`."""
@@ -128,6 +160,9 @@ class Margin(Choice):
     "least-confidence",
     title="a choice of real images (least confidence)",
     paper="Coleman et al., ICLR 2020",
+    work="Selection via proxy: efficient data selection for deep learning",
+    authors="Coleman, Cody and Yeh, Christopher and Mussmann, Stephen and Mirzasoleiman, Baharan and "
+    "Bailis, Peter and Liang, Percy and Leskovec, Jure and Zaharia, Matei",
     arxiv="1906.11829",
 )
 class LeastConfidence(Choice):
@@ -137,7 +172,13 @@ class LeastConfidence(Choice):
 
 
 @OBJECTIVES.register(
-    "entropy", title="a choice of real images (entropy)", paper="Coleman et al., ICLR 2020", arxiv="1906.11829"
+    "entropy",
+    title="a choice of real images (entropy)",
+    paper="Coleman et al., ICLR 2020",
+    work="Selection via proxy: efficient data selection for deep learning",
+    authors="Coleman, Cody and Yeh, Christopher and Mussmann, Stephen and Mirzasoleiman, Baharan and "
+    "Bailis, Peter and Liang, Percy and Leskovec, Jure and Zaharia, Matei",
+    arxiv="1906.11829",
 )
 class Entropy(Choice):
     """Entropy (Coleman et al., ICLR 2020), see `pruning.entropy`."""
@@ -145,7 +186,13 @@ class Entropy(Choice):
     published = Published(iterations=0, init="entropy")
 
 
-@OBJECTIVES.register("moderate", title="a choice of real images (moderate)", paper="Xia et al., ICLR 2023")
+@OBJECTIVES.register(
+    "moderate",
+    title="a choice of real images (moderate)",
+    paper="Xia et al., ICLR 2023",
+    work="Moderate coreset: a universal method of data selection for real-world data-efficient deep learning",
+    authors="Xia, Xiaobo and Liu, Jiale and Yu, Jun and Shen, Xu and Han, Bo and Liu, Tongliang",
+)
 class Moderate(Choice):
     """Moderate (Xia et al., ICLR 2023), see `pruning.moderate`."""
 
@@ -153,7 +200,12 @@ class Moderate(Choice):
 
 
 @OBJECTIVES.register(
-    "ccs", title="a choice of real images (coverage-centric, CCS)", paper="Zheng et al., ICLR 2023", arxiv="2210.15809"
+    "ccs",
+    title="a choice of real images (coverage-centric, CCS)",
+    paper="Zheng et al., ICLR 2023",
+    work="Coverage-centric coreset selection for high pruning rates",
+    authors="Zheng, Haizhong and Liu, Rui and Lai, Fan and Prakash, Atul",
+    arxiv="2210.15809",
 )
 class CoverageCentric(Choice):
     """Coverage-centric, CCS (Zheng et al., ICLR 2023), see `pruning.ccs`."""
@@ -162,7 +214,11 @@ class CoverageCentric(Choice):
 
 
 @OBJECTIVES.register(
-    "facility-location", title="a choice of real images (facility location)", paper="Wei, Iyer & Bilmes, ICML 2015"
+    "facility-location",
+    title="a choice of real images (facility location)",
+    paper="Wei, Iyer & Bilmes, ICML 2015",
+    work="Submodularity in data subset selection and active learning",
+    authors="Wei, Kai and Iyer, Rishabh and Bilmes, Jeff",
 )
 class FacilityLocation(Choice):
     """Facility location (Wei, Iyer & Bilmes, ICML 2015), see `pruning.facility_location`."""

@@ -17,7 +17,15 @@ from hf_dd.objectives.base import SGD, Losses, Objective, Ownership, Published, 
 from hf_dd.teachers.pool import TeacherPool
 
 
-@OBJECTIVES.register("dm", title="distribution matching (DM)", paper="Zhao & Bilen, WACV 2023", arxiv="2110.04181")
+@OBJECTIVES.register(
+    "dm",
+    title="distribution matching (DM)",
+    paper="Zhao & Bilen, WACV 2023",
+    work="Dataset condensation with distribution matching",
+    authors="Zhao, Bo and Bilen, Hakan",
+    arxiv="2110.04181",
+    draws=True,
+)
 class DistributionMatching(Objective):
     """Match the class means of a freshly drawn network's features.
 

@@ -59,7 +59,15 @@ class GradientOptions:
     network_batch_size: int = option(256, "training images in a step of the network.", at_least=1)
 
 
-@OBJECTIVES.register("dc", title="gradient matching (DC)", paper="Zhao, Mopuri & Bilen, ICLR 2021", arxiv="2006.05929")
+@OBJECTIVES.register(
+    "dc",
+    title="gradient matching (DC)",
+    paper="Zhao, Mopuri & Bilen, ICLR 2021",
+    work="Dataset condensation with gradient matching",
+    authors="Zhao, Bo and Mopuri, Konda Reddy and Bilen, Hakan",
+    arxiv="2006.05929",
+    draws=True,
+)
 class GradientMatching(Objective):
     """DC: the real and the synthetic images of a class shall give the same gradient, without augmentation.
 
@@ -213,7 +221,10 @@ class GradientMatching(Objective):
     "dsa",
     title="gradient matching with Siamese augmentation (DSA)",
     paper="Zhao & Bilen, ICML 2021",
+    work="Dataset condensation with differentiable Siamese augmentation",
+    authors="Zhao, Bo and Bilen, Hakan",
     arxiv="2102.08259",
+    draws=True,
 )
 class SiameseGradientMatching(GradientMatching):
     """DSA: the same with one augmentation of a class's real and synthetic batch, drawn anew for every class and step.

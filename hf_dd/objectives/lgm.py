@@ -61,6 +61,8 @@ class LinearOptions:
     "lgm",
     title="linear gradient matching (LGM)",
     paper="Cazenavette, Torralba & Sitzmann, NeurIPS 2025",
+    work="Dataset distillation for pre-trained self-supervised vision models",
+    authors="Cazenavette, George and Torralba, Antonio and Sitzmann, Vincent",
     arxiv="2511.16674",
     needs="any teachers",
     teachers="The images were made for a linear probe of their features; one teacher was drawn per step",

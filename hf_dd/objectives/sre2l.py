@@ -53,6 +53,8 @@ class RecoveryOptions:
     "sre2l",
     title="recovery from BatchNorm statistics (SRe2L)",
     paper="Yin, Xing & Shen, NeurIPS 2023",
+    work="Squeeze, recover and relabel: dataset condensation at ImageNet scale from a new perspective",
+    authors="Yin, Zeyuan and Xing, Eric and Shen, Zhiqiang",
     arxiv="2306.13092",
     needs="BatchNorm teachers",
     teachers="One teacher was drawn per step",

@@ -53,7 +53,10 @@ class TrajectoryOptions:
     "mtt",
     title="trajectory matching (MTT)",
     paper="Cazenavette et al., CVPR 2022",
+    work="Dataset distillation by matching training trajectories",
+    authors="Cazenavette, George and Wang, Tongzhou and Torralba, Antonio and Efros, Alexei A. and Zhu, Jun-Yan",
     arxiv="2203.11932",
+    draws=True,
     needs="--experts: teachers' repositories, whose tags epoch-0, epoch-1, … are trajectories",
 )
 class TrajectoryMatching(Objective):
@@ -160,7 +163,10 @@ class TrajectoryMatching(Objective):
     "tesla",
     title="trajectory matching in constant memory (TESLA)",
     paper="Cui et al., ICML 2023",
+    work="Scaling up dataset distillation to ImageNet-1K with constant memory",
+    authors="Cui, Justin and Wang, Ruochen and Si, Si and Hsieh, Cho-Jui",
     arxiv="2211.10586",
+    draws=True,
     needs="--experts: teachers' repositories, whose tags epoch-0, epoch-1, … are trajectories",
 )
 class ConstantMemoryTrajectoryMatching(TrajectoryMatching):

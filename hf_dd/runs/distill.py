@@ -17,9 +17,9 @@ from hf_dd.artefacts.provenance import command_line, pinned
 from hf_dd.artefacts.rows import training_images
 from hf_dd.config import DataConfig, DistillConfig, EvaluationConfig, InMemory, PretrainConfig
 from hf_dd.config.base import part, shown
-from hf_dd.core import files
 from hf_dd.core.processes import new_accelerator
 from hf_dd.data.image_data import ImageData, load_data
+from hf_dd.distillation import tracking
 from hf_dd.distillation.checks import preflight
 from hf_dd.distillation.distiller import Distiller, prepared
 from hf_dd.errors import ConfigError
@@ -105,13 +105,9 @@ def _distill(
     pins = pinned(config, data, pool)
     if planning is None:  # only now: a slip costs no earlier run that was to be overwritten
         held.enter_context(prepared(config, folder))
-    plain = {key: value if isinstance(value, (int, float)) else str(value) for key, value in vars(config).items()}
-    with files.writing(folder / "logs"):
-        accelerator.init_trackers("hf-dd", config=plain)
+    held.enter_context(tracking.tracked(accelerator, config, folder, data.name))
     result = distiller.run()
-    with files.writing(folder / "logs"):
-        for tracker in accelerator.trackers:  # end_training() would close the process group too
-            tracker.finish()
+    tracking.log_set(accelerator, folder, result.synthetic, data.class_names, result.progress.step)
     if accelerator.is_main_process:
         soft_labels = None
         if config.soft_labels != "none":
@@ -141,6 +137,7 @@ def _distill(
             **part(config, EvaluationConfig),
             **of_data,
         )
+        tracking.log_results(accelerator, folder, Artefact.open(folder).record.results, result.progress.step)
     if config.push_to_hub and accelerator.is_main_process:
         pushed = Artefact.open(folder).push(
             config.hub_dataset_id,

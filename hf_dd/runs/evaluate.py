@@ -172,7 +172,7 @@ def complete(folder: str, results: Results) -> None:
     """Put a local set's results into its record and its card."""
     plotted = len(results.architectures) > 1 and report.can_plot()
     plot = functools.partial(report.plot, results) if plotted else None
-    with files.claimed(Path(folder), ".eval_results"):
+    with files.claimed(Path(folder)):
         Artefact.open(folder).with_results(results.as_dict(), plot)
 
 

@@ -9,9 +9,8 @@ from typing import Any
 from huggingface_hub import DatasetCard, DatasetCardData
 
 from hf_dd import hub
-from hf_dd.artefacts import hub_metadata, provenance, records
+from hf_dd.artefacts import hub_metadata, licences, papers, provenance, records
 from hf_dd.artefacts.rows import PARQUET, digest_of
-from hf_dd.config import slug
 from hf_dd.core import files, json_records
 from hf_dd.core.text import Markdown
 from hf_dd.errors import HubError
@@ -58,11 +57,12 @@ def students_of(outcomes: Mapping[str, Outcome]) -> Iterator[dict[str, Any]]:
 
 def card_of(folder: Path, outcomes: Mapping[str, Outcome], pushed: Mapping[str, str | None] | None = None) -> str:
     """The text of README.md; `pushed` is where the study lies on the Hub: `repo_id` and `tag`."""
-    first = next(iter(outcomes.values())).records[0]
+    made = [record for outcome in outcomes.values() for record in outcome.records]
+    data = made[0]["data"]
     front = DatasetCardData(
-        license=first["data"]["license"],
+        **licences.front(data["license"], data),
         pretty_name=f"{folder.name}: a study of dataset distillation",
-        source_datasets=[first["data"]["repo_id"] or slug(first["data"]["name"])],
+        source_datasets=[data["repo_id"]] if data["repo_id"] else None,
         tags=["dataset-distillation", "hf-dd", "hf-dd-study"],
         configs=[hub_metadata.configuration("default", PARQUET, digest_of(folder / PARQUET))],
     )
@@ -72,11 +72,11 @@ def card_of(folder: Path, outcomes: Mapping[str, Outcome], pushed: Mapping[str, 
         "study_card.md.jinja",
         title=folder.name,
         cells=len(outcomes),
-        distillations=sum(len(outcome.records) for outcome in outcomes.values()),
+        distillations=len(made),
         students=sum(1 for _ in students_of(outcomes)),
         report=Markdown((folder / MARKDOWN).read_text().partition("\n\n")[2]),  # below the card's own title
-        pushed=pushed,
-        versions=provenance.versions(),
+        papers=papers.cited(each for record in made for each in papers.behind(record["settings"])),
+        record={"pushed": pushed, "versions": provenance.versions()},
     )
 
 

@@ -106,43 +106,72 @@ def teacher_score(request: Request) -> SyntheticSet:
 
 STARTS.register("real", title="real images, drawn at random")(partial(Request.drawn, init="real"))
 STARTS.register("noise", title="standard normal noise")(partial(Request.drawn, init="noise"))
-STARTS.register("herding", title="real images chosen by herding", embeds=True)(
+STARTS.register("herding", title="real images chosen by herding", method="herding", embeds=True)(
     partial(Request.coreset, method="herding")
 )
-STARTS.register("k-centers", title="real images chosen by greedy k-center", embeds=True)(
+STARTS.register("k-centers", title="real images chosen by greedy k-center", method="kcenter", embeds=True)(
     partial(Request.coreset, method="k-centers")
 )
-STARTS.register("rded", title="RDED's realistic crops", teachers="All teachers scored the crops of real images")(rded)
+STARTS.register(
+    "rded",
+    title="RDED's realistic crops",
+    method="rded",
+    teachers="All teachers scored the crops of real images",
+)(rded)
 STARTS.register(
     "teacher-score", title="the real images that teachers find typical", teachers="All teachers scored the real images"
 )(teacher_score)
-STARTS.register("el2n", title="the real images of the largest errors in a short training", embeds=True, prunes=True)(
-    partial(Request.coreset, method="el2n")
-)
-STARTS.register("grand", title="the real images of the largest gradients of the last layer", embeds=True, prunes=True)(
-    partial(Request.coreset, method="grand")
-)
-STARTS.register("forgetting", title="the real images that a training forgot most often", embeds=True, prunes=True)(
-    partial(Request.coreset, method="forgetting")
-)
-STARTS.register("aum", title="the real images of the smallest area under the margin", embeds=True, prunes=True)(
-    partial(Request.coreset, method="aum")
-)
 STARTS.register(
-    "margin", title="the real images of the smallest margin between two classes", embeds=True, prunes=True
+    "el2n", title="the real images of the largest errors in a short training", method="el2n", embeds=True, prunes=True
+)(partial(Request.coreset, method="el2n"))
+STARTS.register(
+    "grand",
+    title="the real images of the largest gradients of the last layer",
+    method="grand",
+    embeds=True,
+    prunes=True,
+)(partial(Request.coreset, method="grand"))
+STARTS.register(
+    "forgetting",
+    title="the real images that a training forgot most often",
+    method="forgetting",
+    embeds=True,
+    prunes=True,
+)(partial(Request.coreset, method="forgetting"))
+STARTS.register(
+    "aum", title="the real images of the smallest area under the margin", method="aum", embeds=True, prunes=True
+)(partial(Request.coreset, method="aum"))
+STARTS.register(
+    "margin",
+    title="the real images of the smallest margin between two classes",
+    method="margin",
+    embeds=True,
+    prunes=True,
 )(partial(Request.coreset, method="margin"))
 STARTS.register(
-    "least-confidence", title="the real images of the least confident predictions", embeds=True, prunes=True
+    "least-confidence",
+    title="the real images of the least confident predictions",
+    method="least-confidence",
+    embeds=True,
+    prunes=True,
 )(partial(Request.coreset, method="least-confidence"))
-STARTS.register("entropy", title="the real images of the highest entropy", embeds=True, prunes=True)(
+STARTS.register("entropy", title="the real images of the highest entropy", method="entropy", embeds=True, prunes=True)(
     partial(Request.coreset, method="entropy")
 )
 STARTS.register(
-    "moderate", title="the real images of a middling distance to their class's median", embeds=True, prunes=True
+    "moderate",
+    title="the real images of a middling distance to their class's median",
+    method="moderate",
+    embeds=True,
+    prunes=True,
 )(partial(Request.coreset, method="moderate"))
-STARTS.register("ccs", title="real images of all strata of difficulty but the hardest", embeds=True, prunes=True)(
-    partial(Request.coreset, method="ccs")
-)
 STARTS.register(
-    "facility-location", title="the real images that are nearest to all others together", embeds=True, prunes=True
+    "ccs", title="real images of all strata of difficulty but the hardest", method="ccs", embeds=True, prunes=True
+)(partial(Request.coreset, method="ccs"))
+STARTS.register(
+    "facility-location",
+    title="the real images that are nearest to all others together",
+    method="facility-location",
+    embeds=True,
+    prunes=True,
 )(partial(Request.coreset, method="facility-location"))

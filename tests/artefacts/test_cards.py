@@ -8,19 +8,23 @@ import copy
 import dataclasses
 import json
 import os
+import re
 from pathlib import Path
 
 import pytest
 import yaml
-from huggingface_hub import DatasetCard, ModelCard, parse_eval_result_entries
+from huggingface_hub import DatasetCard, ModelCard
 
-from hf_dd.artefacts import hub_metadata
-from hf_dd.artefacts.cards import DistilledRecord, TeacherRecord
+from hf_dd.artefacts import licences, papers
+from hf_dd.artefacts.cards import DistilledRecord, ImportedRecord, TeacherRecord
+from hf_dd.config import slug
+from hf_dd.core.registry import OBJECTIVES
 from hf_dd.core.text import duration, number
 from tests.factories import assert_clean
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 ENDPOINT = "https://hub.example"
+ENTRIES = re.compile(r"^@\w+\{(.*),$", re.MULTILINE)  # of BibTeX
 DATA_SHA, TEACHER_SHAS = "d" * 40, ("a" * 40, "b" * 40)
 VERSIONS = {"python": "3.11.7", "hf-dd": "0.1.0", "torch": "2.9.0"}
 DATA = {
@@ -290,7 +294,7 @@ def test_a_card_says_what_alpha_came_to_and_what_all_of_it_took(distilled):
         spec.update(repo_id=repo, seconds=seconds)
     card = distilled.card(ENDPOINT)
     assert_clean(card)
-    assert "(CLoM `ce`, α = auto, which came to 1235)." in card
+    assert "(CLoM `ce`, α = auto, which came to 1235; [Lu et al., 2023](" in card
     assert "| 87.00 % | 100 s |" in card and "| 90.00 % | 2.0 h |" in card
     assert (
         "1,000 iterations in 0.3 s on CPU, 1 process of 2 threads, from `local/pets` at `"
@@ -299,7 +303,7 @@ def test_a_card_says_what_alpha_came_to_and_what_all_of_it_took(distilled):
         "13 min to plan itself; the command has what it decided. The teachers had taken 2.0 h to train.\n"
     ) in card
     del distilled.run["clom_alpha"]
-    assert "α = auto)." in distilled.card(ENDPOINT)
+    assert "α = auto; [Lu" in distilled.card(ENDPOINT)
 
 
 def test_numbers_have_the_digits_that_are_worth_reading():
@@ -385,7 +389,7 @@ def test_the_front_matter_of_a_dataset(distilled):
         }
     ]
     assert front["dataset_info"] == DATASET_INFO
-    assert set(front["tags"]) == {"dataset-distillation", "hf-dd", "objective:dm", "clom:ce"}
+    assert set(front["tags"]) == {"dataset-distillation", "hf-dd", "synthetic", "objective:dm", "clom:ce"}
     distillation = front["distillation"]
     assert distillation["objective"] == "dm" and distillation["ipc"] == 5 and distillation["iterations"] == 1000
     assert distillation["clom"] == {"distance": "ce", "alpha": 100.0}
@@ -406,7 +410,7 @@ def test_the_front_matter_without_a_guide(distilled):
     distilled.settings["clom"] = "none"
     front = DatasetCard(distilled.card(ENDPOINT)).data.to_dict()
     assert not any(tag.startswith("clom") for tag in front["tags"])
-    assert front["distillation"]["teachers"] == [] and front["distillation"].get("clom") is None
+    assert front["distillation"]["teachers"] == [] and "clom" not in front["distillation"]
 
 
 def test_the_front_matter_of_a_teacher(trained):
@@ -426,22 +430,186 @@ def test_a_record_comes_back_from_its_json(distilled, trained):
         assert again == record and again is not record
 
 
-def test_results_in_the_hubs_own_format(distilled):
-    entries = parse_eval_result_entries(yaml.safe_load(hub_metadata.eval_results(distilled.data, distilled.results)))
-    assert [(entry.dataset_id, entry.dataset_revision) for entry in entries] == [("local/pets", DATA_SHA)] * 2
-    assert [(entry.task_id, entry.value) for entry in entries] == [
-        ("dsa-v1-convnet", 81.254),
-        ("dsa-v1-convnet", 60.0),
-    ]
-    assert entries[0].notes == "pets-dm-clom-ce-ipc5, float: ± 0.46 over 3 students, 12,345 bytes"
-    distilled.results["rows"][1].update(n=1, std=0.0, half_width=None)
-    one = parse_eval_result_entries(yaml.safe_load(hub_metadata.eval_results(distilled.data, distilled.results)))[1]
-    assert one.notes == "random real, ipc 5, 8bit: one student, 12,345 bytes"
-    distilled.results["rows"][0].update(architecture="me/teacher@final", backbone="c" * 40)
-    entries = parse_eval_result_entries(yaml.safe_load(hub_metadata.eval_results(distilled.data, distilled.results)))
-    assert [entry.task_id for entry in entries] == ["dsa-v1-teacher-cccccccc", "dsa-v1-convnet"]
-    nowhere = distilled.data | {"repo_id": None}
-    assert yaml.safe_load(hub_metadata.eval_results(nowhere, distilled.results)) == []
+# --- papers
+
+
+def test_every_method_with_a_paper_has_a_link_to_it_and_an_entry_to_cite():
+    methods = [name for name in OBJECTIVES.declared if OBJECTIVES.said(name, "paper")]
+    assert set(OBJECTIVES.declared) - set(methods) == {"random", "teacher-score"}  # which are nobody's
+    link = re.compile(r"\[[^]]+\]\(https://(arxiv\.org/abs/\d{4}\.\d{5}|doi\.org/10\.\S+)\)")
+    for name in methods:
+        words = papers.said_of(name)
+        assert link.fullmatch(papers.link_of(name))
+        entry = papers.entry(name, words).splitlines()
+        assert entry[0] == f"@{'misc' if name == 'clom' else 'inproceedings'}{{{name}," and entry[-1] == "}"
+        fields = dict(re.fullmatch(r"  (\w+) = \{(.+)\},?", line).groups() for line in entry[1:-1])
+        assert fields["title"] == words["work"] and fields["author"].count(",") == fields["author"].count(" and ") + 1
+        assert 2009 <= int(fields["year"]) <= 2026 and fields.get("eprint") == words.get("arxiv")
+
+
+def test_a_card_links_to_all_that_the_set_rests_on_each_once(distilled):
+    distilled.settings |= {"augment": "flip", "init": "herding", "factor": 2}
+    card = distilled.card(ENDPOINT)
+    assert_clean(card)
+    assert (
+        "made by\ndistribution matching (DM), [Zhao & Bilen, WACV 2023](https://arxiv.org/abs/2110.04181), guided by "
+        "2 pre-trained teachers (CLoM `ce`, α = 100; [Lu et al., 2023](https://arxiv.org/abs/2310.03295)).\n"
+    ) in card
+    assert ENTRIES.findall(card) == ["dm", "clom", "dsa", "herding", "idc", "hf-dd"]
+    assert "a start from real images chosen by herding, [Welling, ICML 2009](https://doi.org/10.1145/" in card
+    assert "Name this set by its tag, `local/pets-distilled@v1`. It rests on distribution matching (DM), [" in card
+    distilled.settings |= {"objective": "dsa", "clom": "none"}
+    assert distilled.card(ENDPOINT).count("@inproceedings{dsa,") == 1
+    distilled.settings |= {"objective": "sre2l"}  # which has views of its own
+    assert "@inproceedings{dsa," not in distilled.card(ENDPOINT)
+    distilled.settings |= {"objective": "herding", "iterations": 0, "factor": 1}
+    assert ENTRIES.findall(distilled.card(ENDPOINT)) == ["herding", "hf-dd"]
+
+
+def test_a_method_without_a_paper_is_cited_by_the_tool_alone(distilled):
+    distilled.settings |= {"objective": "random", "clom": "none", "iterations": 0, "init": "real"}
+    distilled.pushed, distilled.teachers = None, []
+    card = distilled.card(ENDPOINT)
+    assert_clean(card)
+    assert "made by\na random choice of real images.\n" in card and "## Cite\n\n```bibtex\n@software{hf-dd," in card
+    assert card.endswith("  version = {0.1.0}\n}\n```\n") and 'author = "{The hf-dd developers}",' in card
+
+
+def test_the_tool_is_cited_as_its_own_citation_says(distilled):
+    own = yaml.safe_load((GOLDEN.parents[1] / "CITATION.cff").read_text())
+    title, author = own["title"], own["authors"][0]["name"]
+    assert f'  title = {{{title}}},\n  author = "{{{author}}}",\n' in distilled.card(ENDPOINT)
+    (clom,) = own["references"]
+    assert (clom["title"], clom["url"]) == (OBJECTIVES.said("clom", "work"), papers.address(papers.said_of("clom")))
+    assert OBJECTIVES.said("clom", "authors") == " and ".join(
+        f"{each['family-names']}, {each['given-names']}" for each in clom["authors"]
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("arXiv 2110.04181v2", "[arXiv 2110.04181v2](https://arxiv.org/abs/2110.04181)"),
+        ("https://arxiv.org/abs/2110.04181", "[https://arxiv.org/abs/2110.04181](https://arxiv.org/abs/2110.04181)"),
+        ("https://example.org/a(b)", "[https://example.org/a(b)](https://example.org/a%28b%29)"),
+        ("Zhao & Bilen, 2023", "Zhao & Bilen, 2023"),
+        ("javascript:alert(1)", "javascript:alert(1)"),
+        ("version 12110.041811", "version 12110.041811"),
+    ],
+)
+def test_a_paper_that_is_stated_is_a_link_where_it_can_be(text, shown):
+    assert papers.stated(text) == shown
+
+
+# --- what a set is, what it wasn't tested on, whose it is
+
+
+def imported(**stated):
+    return ImportedRecord(
+        name="foreign",
+        data=copy.deepcopy(DATA),
+        command="hf-dd import foreign.pt --dataset local/pets",
+        versions=dict(VERSIONS),
+        settings={"method": None, "paper": None, "license": "unknown", "factor": 1, **stated},
+        dataset_info=copy.deepcopy(DATASET_INFO),
+        origin={"name": "foreign.pt", "format": "dc", "files": {}, "pin": None, "images": 10},
+        images=10,
+        normalisation={"name": "none", "mean": [], "certainty": "stated", "distance": 0.1, "others": {}},
+        classes={"verdict": "confirmed", "accuracy": 0.9, "agreement": 0.9, "order": "by position", "moved": ""},
+        soft_labels=False,
+        accuracies={},
+    )
+
+
+@pytest.mark.parametrize(
+    ("method", "synthetic"),
+    [("DM", True), ("SRe2L", True), ("RDED", False), ("herding", False), ("DATM", False), (None, False)],
+)
+def test_an_imported_set_is_synthetic_where_its_method_is_known_to_optimise(method, synthetic):
+    card = imported(method=method).card(ENDPOINT)
+    assert_clean(card)
+    assert ("synthetic" in DatasetCard(card).data.tags) == synthetic
+    assert ("were optimised to train on: they are no sample" in card) == synthetic
+    assert ("as hf-dd knows it: [" in card) == (method not in ("DATM", None))
+    assert "null" not in card.split("---\n")[1]
+
+
+def test_an_imported_set_links_to_the_paper_that_was_stated():
+    card = imported(method="DM", paper="https://arxiv.org/abs/2110.04181", license="My own terms").card(ENDPOINT)
+    assert "| paper | [https://arxiv.org/abs/2110.04181](https://arxiv.org/abs/2110.04181) (stated) |" in card
+    page = f"{ENDPOINT}/datasets/local/pets/blob/{DATA_SHA}/README.md"
+    assert (
+        f"My own terms, as whoever imported the set stated it; [local/pets]({page}), which it was distilled from, is "
+        "under cc-by-4.0."
+    ) in card
+    front = DatasetCard(card).data.to_dict()
+    assert [front[key] for key in ("license", "license_name", "license_link")] == ["other", "my-own-terms", page]
+
+
+def test_chosen_images_are_real_ones_and_not_synthetic(distilled):
+    distilled.settings |= {"objective": "rded", "iterations": 0, "clom": "none"}
+    card = distilled.card(ENDPOINT)
+    assert_clean(card)
+    assert "synthetic" not in DatasetCard(card).data.tags and "![The images by class]" in card
+    assert "- The images are real ones of local/pets, or parts of them:" in card and "One choice, of seed 0" in card
+    assert "that of [local/pets](" in card and "whose images these are." in card
+
+
+def test_what_a_set_was_not_tested_on(distilled):
+    card = distilled.card(ENDPOINT)
+    assert "students of one architecture (ConvNet) trained from scratch, which is the one that the images were" in card
+    distilled.settings["objective"] = "sre2l"  # of its teachers' architecture
+    assert "(ConvNet) trained from scratch.\n" in distilled.card(ENDPOINT)
+    assert "sizes other than 8×12 pixels; images from elsewhere, or disturbed ones; the 8-bit copy; any use" in card
+    rows = distilled.results["rows"]
+    rows += [rows[0] | {"copy": "8bit"}, rows[0] | {"architecture": "MLP"}]
+    distilled.settings["init"] = "noise"
+    card = distilled.card(ENDPOINT)
+    assert "students of 2 architectures (ConvNet, MLP) trained from scratch.\n" in card
+    assert "disturbed ones; any use but training classifiers" in card and "optimised to train on: they are" in card
+    distilled.results = None
+    assert "- Not tested at all: no student has been trained on it yet" in distilled.card(ENDPOINT)
+
+
+def test_a_source_that_is_not_on_the_hub_is_no_source_of_the_hub(distilled, trained):
+    for record in (distilled, trained):
+        record.data.update(repo_id=None, revision=None, sha=None, name="digits", reference="digits", license="unknown")
+    front = DatasetCard(distilled.card(ENDPOINT)).data.to_dict()
+    assert "source_datasets" not in front and front["license"] == "unknown"
+    assert "Unknown: digits, of whose training images these were made, states none." in distilled.card(ENDPOINT)
+    assert "Unknown: digits, which it was trained on, states none." in trained.card()
+    assert ModelCard(trained.card()).data.datasets == ["digits"]  # by which `--teacher_tags dataset:digits` finds it
+
+
+def test_front_matter_has_nothing_that_is_null(distilled):
+    distilled.teachers[0] |= {"seed": None, "library": "timm", "trusted": False, "head": None, "seconds": 1.5}
+    distilled.teachers[1] |= {"library": "hf_dd", "trusted": True}
+    card = distilled.card(ENDPOINT)
+    assert "null" not in card.split("---\n")[1]
+    first, second = DatasetCard(card).data.to_dict()["distillation"]["teachers"]
+    assert set(first) == set("repo_id revision sha architecture epoch dataset accuracy library seconds".split())
+    assert second["trusted"] is True and "library" not in second
+
+
+def test_soft_labels_are_said_to_be_made_by_machines(distilled):
+    assert "annotations_creators" not in DatasetCard(distilled.card(ENDPOINT)).data.to_dict()
+    distilled.soft_labels = {"kind": "mean", "temperature": 2.0, "teachers": list(TEACHER_SHAS)}
+    front = DatasetCard(distilled.card(ENDPOINT)).data.to_dict()
+    assert front["annotations_creators"] == ["machine-generated"]
+
+
+def test_a_successor_stands_at_the_top(distilled):
+    distilled.new_version = "local/pets-better"
+    card = distilled.card(ENDPOINT)
+    assert_clean(card)
+    words = f"**A newer set takes the place of this one: [local/pets-better]({ENDPOINT}/datasets/local/pets-better).**"
+    assert f"distilled to 5 images per class\n\n{words}\n\n10 synthetic images" in card
+    assert DatasetCard(card).data.to_dict()["new_version"] == "local/pets-better"
+
+
+def test_a_licence_is_as_the_hub_takes_it():
+    assert licences.front("CC-BY-4.0", DATA) == {"license": "cc-by-4.0"}
+    assert licences.front("other", DATA) == {"license": "other", "license_name": "license-of-pets"}
 
 
 EVIL = "\x1b[2J|`rm`<script>x</script>\n---\nlicense: evil\n# [a](http://evil)"
@@ -456,7 +624,7 @@ def test_texts_of_others_do_nothing_on_a_card(distilled):
     )
     card = record.card(ENDPOINT)
     front = DatasetCard(card).data.to_dict()
-    assert front["license"] == EVIL and "evil" not in front
+    assert front["license"] == "other" and front["license_name"] == slug(EVIL) and "evil" not in front
     body = card.split("\n---\n", 1)[1]
     assert "\x1b" not in card and "\n---\n" not in body and "\n# [" not in body
     assert "<script>" not in body.replace("\\<script\\>", "") and "[a](" not in body.replace("\\[a\\](", "")

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from huggingface_hub import HfApi
+from huggingface_hub import DatasetCard, HfApi
 
 import hf_dd
 from hf_dd import hub
 from hf_dd.artefacts import teacher_folder
 from hf_dd.artefacts.distilled_folder import Artefact
-from hf_dd.errors import HubError, RunError
+from hf_dd.errors import ConfigError, HubError, RunError
 from hf_dd.studies import publish
 from hf_dd.studies.report import Outcome
 
@@ -78,7 +78,7 @@ def test_a_push_that_is_killed_leaves_the_folder_as_it_was(folder, unique, forks
     before = content(folder)
     code = """
 import os, sys
-from huggingface_hub import HfApi
+from huggingface_hub import DatasetCard, HfApi
 import hf_dd
 HfApi.upload_folder = lambda *given, **named: os._exit(9)
 hf_dd.push(sys.argv[1], sys.argv[2])
@@ -158,3 +158,47 @@ def test_a_pushed_studys_snippet_runs(folder, unique):
     (folder / "README.md").write_text("as a study writes it before it pushes")
     assert push_study(folder, repo_id).pin == pin and list(hub.tags(repo_id, "dataset")) == ["v1"]
     assert content(folder)[Path("README.md")].decode() == card
+
+
+@pytest.mark.parametrize("folder", ["distilled"], indirect=True)
+def test_a_set_leads_to_the_one_that_takes_its_place(folder, unique, tmp_path):
+    old, new = unique(), unique()
+    hf_dd.push(folder, old)
+    before = content(folder)
+    with pytest.raises(HubError, match=f"{new} doesn't exist"):  # not yet
+        hf_dd.push(folder, new_version=new)
+    with pytest.raises(ConfigError, match=f"--new_version {old} is this set itself"):
+        hf_dd.push(folder, new_version=old)
+    assert content(folder) == before and set(hub.tags(old, "dataset")) == {"v1"}
+    hf_dd.push(shutil.copytree(BEFORE / "imported", tmp_path / "better"), new)
+    pin = hf_dd.push(folder, new_version=new).pin
+    assert (pin.repo_id, pin.revision) == (old, "v2")
+    card = DatasetCard.load(old)
+    assert card.data.to_dict()["new_version"] == new
+    assert f"**A newer set takes the place of this one: [{new}]({hub.endpoint()}/datasets/{new}).**" in card.text
+    hf_dd.push(folder)  # and so it stays
+    assert DatasetCard.load(old).data.to_dict()["new_version"] == new
+
+
+@pytest.mark.parametrize("folder", [TEACHER], indirect=True)
+def test_a_teacher_has_no_successor(folder, unique):
+    with pytest.raises(ConfigError, match="leave out new_version"):
+        hf_dd.push(folder, unique(), new_version=unique())
+
+
+@pytest.mark.parametrize("folder", ["distilled"], indirect=True)
+def test_results_in_the_format_of_models_are_removed_from_a_set(folder, unique):
+    repo_id = unique()
+    (folder / ".eval_results").mkdir(exist_ok=True)
+    (folder / ".eval_results/hf-dd.yaml").write_text("[]\n")
+    hf_dd.push(folder, repo_id)
+    assert ".eval_results/hf-dd.yaml" not in HfApi().list_repo_files(repo_id, repo_type="dataset")
+    HfApi().upload_folder(  # as 0.1.0 did
+        repo_id=repo_id, folder_path=folder, allow_patterns=[".eval_results/*"], repo_type="dataset"
+    )
+    assert ".eval_results/hf-dd.yaml" in HfApi().list_repo_files(repo_id, repo_type="dataset")
+    hf_dd.push(folder, repo_id)
+    assert ".eval_results/hf-dd.yaml" not in HfApi().list_repo_files(repo_id, repo_type="dataset")
+    done = Artefact.open(folder)
+    done.with_results(done.record.results)
+    assert not (folder / ".eval_results").exists()

@@ -123,7 +123,7 @@ def test_every_option_has_a_group_a_role_and_a_default_that_is_taken(config):
 
 def test_options_are_asked_for_by_role():
     once = "overwrite_output_dir push_to_hub hub_private_repo profile report_to resume_from_checkpoint"
-    once += " hub_dataset_id hub_revision hub_tag create_pr minutes plan"
+    once += " hub_dataset_id hub_revision hub_tag create_pr minutes plan trackio_options"
     assert sorted(named(DistillConfig, "once")) == sorted(once.split())
     assert named(DistillConfig, "teachers") == ["teachers", "teacher_tags", "teacher_pool", "experts"]
     chooses = {"selection_epochs"}  # among real images, which a distillation begins with

@@ -543,7 +543,7 @@ def test_tensorboard_gets_every_term_at_every_logged_step(tmp_path, teachers):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     done = distil(tmp_path, clom="ce", teachers=teachers, logging_steps=8, report_to=["tensorboard"])
-    (file,) = [path for path in (tmp_path / "logs/hf-dd").glob("events.*")]
+    (file,) = [path for path in (tmp_path / "logs" / tmp_path.name).glob("events.*")]
     events = EventAccumulator(str(file))
     events.Reload()
     assert {"loss/total", "loss/dm", "loss/clom"} <= set(events.Tags()["scalars"])
