@@ -20,6 +20,7 @@ from hf_dd.artefacts.facts import (
     ImportFacts,
     LabelFacts,
     OriginFacts,
+    ReproductionFacts,
     ResultFacts,
     RunFacts,
 )
@@ -46,6 +47,7 @@ class Record:
         versions: of the libraries, see `provenance.versions`.
         kind: of artefact.
         format: of the record.
+        reproduction: what `hf-dd reproduce` found since, where its owner has put that onto the card.
     """
 
     name: str
@@ -54,6 +56,7 @@ class Record:
     versions: dict[str, str]
     kind: str
     format: int = 1
+    reproduction: ReproductionFacts | None = None
 
     @property
     def source(self) -> str:
