@@ -236,7 +236,7 @@ def test_an_imported_set_is_imported_again_and_its_files_have_to_be_the_same(tmp
         ({"command": "hf-dd distill --newer_option 3"}, ("unknown option 'newer_option'", "install that version")),
         (
             {"command": "hf-dd distill --ipc 3"},
-            ("contradicts itself: --ipc is 3 in its command, and 1 in its options",),
+            ("contradicts itself: --ipc is 3 in its command, and 1",),
         ),
         ({"command": "hf-dd distill --objective os:system"}, ("no module is imported because a file names it",)),
         ({"command": "hf-dd pretrain"}, ("contradicts itself", "distilled-set")),
