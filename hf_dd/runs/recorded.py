@@ -108,7 +108,12 @@ def opened(reference: str, place: hub.Place, folder: Path) -> Source:
 
 def own_teachers(record: Record) -> tuple[PretrainConfig, ...]:
     """How a set's own teachers are trained, as its record says."""
-    return tuple(read_command(command, made_by(record)) for command in getattr(record, "before", []))
+    found = tuple(read_command(command, made_by(record)) for command in getattr(record, "before", []))
+    for config in found:
+        if not isinstance(config, PretrainConfig):
+            raise RunError(f"The record of {record.name} is no record of hf-dd: its own teachers aren't pre-trained.")
+        require_installed(config, record)
+    return found
 
 
 def made_by(record: Record) -> str:

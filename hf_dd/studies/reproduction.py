@@ -2,26 +2,29 @@
 
 import dataclasses
 import functools
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from hf_dd import hub
+from hf_dd.artefacts.cards import DistilledRecord
 from hf_dd.artefacts.comparison import Verdict
 from hf_dd.artefacts.distilled_folder import Artefact, record_of
 from hf_dd.artefacts.records import RECORD, read_record
 from hf_dd.artefacts.rows import PARQUET
-from hf_dd.config import PretrainConfig, StudyConfig
+from hf_dd.config import PretrainConfig
 from hf_dd.config.reproduction import ReproduceConfig, read_command
 from hf_dd.core import json_records
 from hf_dd.core.processes import by_main_process
 from hf_dd.core.progress import say
 from hf_dd.errors import ConfigError, RunError, nearest_first, some
 from hf_dd.runs import badge
-from hf_dd.runs.recorded import Source, located, made_by, opened
+from hf_dd.runs.recorded import Source, located, made_by, opened, require_installed
 from hf_dd.runs.reproduce import kept, reproduced, reproducing
 from hf_dd.studies.publish import STUDY_FILES
-from hf_dd.studies.recipe import TEACHERS, Study
+from hf_dd.studies.recipe import TEACHERS, content_of, parsed
 from hf_dd.studies.report import JSON, RECIPE
+from hf_dd.teachers import pins
 
 
 def reproduce(config: ReproduceConfig | None = None, **options: Any) -> Verdict:
@@ -76,7 +79,7 @@ def reproduce_study(config: ReproduceConfig, place: hub.Place, folder: Path) -> 
         for name, own in chosen.items():
             record = record_of(read_record(own), own / RECORD)
             images = own if (own / PARQUET).is_file() else None  # a study on the Hub keeps its records alone
-            teaching = grids_of(folder, record)
+            teaching = tuple(grids_of(folder, record))
             source = Source(f"{config.set}: {name}", place, images, record, teaching)
             again = root / "cells" / name
             if record.command in made and not again.exists():
@@ -96,24 +99,26 @@ def name_of(folder: str) -> str:
     return folder.rpartition("-seed")[0]
 
 
-def grids_of(folder: Path, record: Any) -> tuple[PretrainConfig, ...]:
-    """The grids of a study's own teachers that a cell was made with, where they lie in the study's folder.
+def grids_of(folder: Path, record: DistilledRecord) -> Iterator[PretrainConfig]:
+    """The study's own teachers that a cell was made with, a grid of one for each, where they lay in its folder.
 
     Raises ConfigError for a recipe that needs files which aren't beside it.
     """
-    place = str(Path(record.settings["output_dir"]).parents[1])
-    if not any(spec["repo_id"].startswith(f"{place}/{TEACHERS}") for spec in record.teachers):
-        return ()
-    command = json_records.read_json(folder / JSON, command=str)["command"]
-    given = read_command(command, made_by(record)) if command else StudyConfig(study=RECIPE)
-    plan = Study.read(dataclasses.replace(given, study=str(folder / RECIPE), output_dir=place, cells=[], seeds=[]))
-    own = {"push_to_hub": False, "hub_namespace": None, "overwrite_output_dir": False}
-    return tuple(
-        dataclasses.replace(grid, architectures=[architecture], teacher_seeds=[seed], **own)
-        for grid in plan.teachers.values()
-        for architecture, seed in {
-            (spec["architecture"], spec["seed"]): None
-            for spec in record.teachers
-            if spec["repo_id"].startswith(f"{grid.output_dir}/")
-        }
-    )
+    place = Path(record.settings["output_dir"]).parents[1]
+    prefix = f"{place / TEACHERS}/"
+    own = [spec for spec in pins.specs_of(record.teachers) if spec.repo_id.startswith(prefix)]
+    if not own:
+        return
+    command = json_records.read_json(folder / JSON).get("command")  # which 0.1.0 didn't write
+    dataset = read_command(command, made_by(record)).dataset if command else None
+    grids = content_of(folder / RECIPE)["teachers"]
+    for grid, architecture, seed in dict.fromkeys(
+        (spec.repo_id.removeprefix(prefix).partition("/")[0], spec.architecture, spec.seed) for spec in own
+    ):
+        if grid not in grids:
+            raise RunError(f"{folder / RECIPE} doesn't say how the teachers of {prefix}{grid} are trained.")
+        given = {"dataset": dataset} if dataset else {}
+        config = parsed(PretrainConfig, folder, given | grids[grid] | {"output_dir": f"{prefix}{grid}"})
+        require_installed(config, record)
+        only = {"architectures": [architecture], "teacher_seeds": [seed], "overwrite_output_dir": False}
+        yield dataclasses.replace(config, push_to_hub=False, hub_namespace=None, **only)
