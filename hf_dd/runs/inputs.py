@@ -46,7 +46,7 @@ def attempt(what: str, act: Callable[[], object]) -> Check:
 def require_own_files(source: Source) -> None:
     """Raise an error where what is to be made again isn't what its record is of, or its tag was moved."""
     place, record = source.place, source.record
-    if place.pin and place.revision in hub.tags(place.path, place.repo_type):
+    if place.pin and place.revision and place.revision in hub.tags(place.path, place.repo_type):
         pushed = getattr(record, "pushed", None) or {}
         before = pushed.get("tag") if pushed.get("repo_id") == place.path else None
         if isinstance(record, TeacherRecord) and EPOCH.fullmatch(place.revision):

@@ -144,6 +144,7 @@ def run_of(source: Source, options: ReproduceConfig, root: Path, folder: Path) -
             teachers = [source.beneath(spec.repo_id, root) or spec.reference for spec in specs]
             again |= {"teachers": teachers, "trusted_teachers": options.trusted_teachers}
             again |= {"teacher_tags": [], "teacher_pool": None} if teachers else {}
+            again |= {"experts": [expert["repo_id"] for expert in record.experts]}
             if PROTOCOLS.find(config.eval_protocol).labels != "online":
                 again["eval_students"] = 0
             config = dataclasses.replace(config, **again | of_settings(config, record))

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from hf_dd.artefacts.comparison import (
     Accuracy,
     Values,
     Verdict,
+    named,
     of_test_images,
     rows_apart,
     sets_apart,
@@ -54,14 +56,14 @@ def reproducing(options: ReproduceConfig, place: hub.Place) -> Iterator[Path]:
     begun = {"kind": "reproduction", "set": options.set, "at": place.pin and place.pin.sha, "ran": False}
 
     def begin() -> str | None:
-        if any(path for path in root.iterdir() if not path.name.startswith(files.UNFINISHED)):
-            former = json_records.read_json(root / VERDICT) if (root / VERDICT).is_file() else {}
-            if {key: former.get(key) for key in begun} != begun:
-                return (
-                    f"{root} isn't empty, and holds no reproduction of this to go on with: give another --output_dir."
-                )
-        files.write_json(root / VERDICT, begun)
-        return None
+        there = [path for path in root.iterdir() if not path.name.startswith(files.UNFINISHED)]
+        try:
+            former = json_records.read_json(root / VERDICT) if there else begun
+            if {key: former.get(key) for key in begun} == begun:
+                return files.write_json(root / VERDICT, begun)
+        except RunError:
+            pass
+        return f"{root} isn't empty, and holds no reproduction of this to go on with: give another --output_dir."
 
     with holding(root):
         if wrong := from_main_process(begin):
@@ -103,6 +105,7 @@ def reproduced(source: Source, options: ReproduceConfig, root: Path, name: str =
     else:
         folder, notes = set_again(source, run, root)
         values, accuracies = compared(source, run, folder, options.trusted_teachers)
+        notes += left_out(source.record, accuracies)
         found = dataclasses.replace(found, notes=(*found.notes, *notes))
     return dataclasses.replace(found, values=values, accuracies=tuple(accuracies))
 
@@ -166,6 +169,13 @@ def compared(source: Source, run: Options, folder: Path, trusted: Sequence[str])
     return values, rows_apart(rows_of(record["results"]), here, published)
 
 
+def left_out(record: SetRecord, accuracies: Sequence[Accuracy]) -> list[str]:
+    """What is said of the accuracies on record that weren't looked at."""
+    judged = {each.what for each in accuracies}
+    names = [named(row) for row in (record.results or {"rows": []})["rows"] if named(row) not in judged]
+    return [f"not evaluated again: {', '.join(names)}"] if names else []
+
+
 def digests_of(record: Mapping[str, Any]) -> tuple[str, str | None]:
     """Of the rows, and of those that they decode to."""
     return record["parquet_sha256"], (record.get("decoded") or {}).get("parquet_sha256")
@@ -215,14 +225,20 @@ def students_again(
             eval_copies=list(dict.fromkeys(row["copy"] for row in own)),
             baselines=[] if output else list(dict.fromkeys(row["baseline"] for row in group if row.get("baseline"))),
             eval_teachers=[] if same else [spec.reference for spec in taught_by],
-            selection_epochs=getattr(run, "selection_epochs", None),
-            published=record.settings.get("published", True),  # which were the only defaults, once
+            selection_epochs=epochs_of_selection(group),
+            published=record.settings.get("published", "objective" in record.settings),  # as all was in 0.1.0
             mixed_precision="bf16" if "bf16" in results["hardware"] else "no",
             trusted_teachers=list(trusted),
             output_dir=f"{output}-{number}" if output else None,
         )
         found += done.as_dict()["rows"]
     return found
+
+
+def epochs_of_selection(group: Sequence[Mapping[str, Any]]) -> int | None:
+    """Those of the network by whose features real images on record were chosen; None where their names don't say."""
+    found = [match[1] for row in group if (match := re.search(r" by a network of (\d+) epochs", row["set"]))]
+    return int(found[0]) if found else None
 
 
 def student_of(row: Mapping[str, Any]) -> str:

@@ -112,13 +112,14 @@ def grids_of(folder: Path, record: DistilledRecord) -> Iterator[PretrainConfig]:
     command = json_records.read_json(folder / JSON).get("command")  # which 0.1.0 didn't write
     dataset = read_command(command, made_by(record)).dataset if command else None
     grids = content_of(folder / RECIPE)["teachers"]
-    for grid, architecture, seed in dict.fromkeys(
-        (spec.repo_id.removeprefix(prefix).partition("/")[0], spec.architecture, spec.seed) for spec in own
-    ):
+    for spec in {(spec.repo_id.rpartition("/")[0]): spec for spec in own}.values():  # each once, whatever its epoch
+        grid = spec.repo_id.removeprefix(prefix).partition("/")[0]
         if grid not in grids:
             raise RunError(f"{folder / RECIPE} doesn't say how the teachers of {prefix}{grid} are trained.")
         given = {"dataset": dataset} if dataset else {}
         config = parsed(PretrainConfig, folder, given | grids[grid] | {"output_dir": f"{prefix}{grid}"})
         require_installed(config, record)
-        only = {"architectures": [architecture], "teacher_seeds": [seed], "overwrite_output_dir": False}
+        only = {"architectures": [spec.architecture], "teacher_seeds": [spec.seed], "overwrite_output_dir": False}
+        if spec.dataset and spec.dataset.partition("@")[0] == config.dataset.partition("@")[0]:
+            only["dataset"] = spec.dataset  # at its commit
         yield dataclasses.replace(config, push_to_hub=False, hub_namespace=None, **only)

@@ -149,10 +149,10 @@ def test_a_data_set_that_lies_elsewhere_is_named_and_has_to_be_the_same(copy, tm
     assert hf_dd.reproduce(set=str(copy), check=True, dataset="digits", output_dir=str(tmp_path / "here")).holds
 
 
-def test_a_tag_that_was_moved_is_refused(guided, tmp_path):
-    moved = hf_dd.push(guided, "moved", tag="v1")
+def test_a_tag_that_was_moved_is_refused(copy, tmp_path):
+    moved = hf_dd.push(copy, "moved", tag="v1")
     repo_id = moved.pin.repo_id
-    second = hf_dd.push(guided, repo_id, tag="v2")
+    second = hf_dd.push(copy, repo_id, tag="v2")
     assert hf_dd.reproduce(set=f"{repo_id}@v1", check=True, output_dir=str(tmp_path / "before")).holds
     HfApi().delete_tag(repo_id, tag="v1", repo_type="dataset")
     HfApi().create_tag(repo_id, tag="v1", repo_type="dataset", revision=second.pin.sha)
@@ -291,8 +291,8 @@ def test_a_badge_on_a_folders_card(copy, tmp_path):
     assert "**Not reproduced** on" in (copy / "README.md").read_text()
 
 
-def test_a_badge_is_a_commit_on_the_main_of_ones_own_repository(guided, tmp_path):
-    repo_id = hf_dd.push(guided, "badge", tag="v1").pin.repo_id
+def test_a_badge_is_a_commit_on_the_main_of_ones_own_repository(copy, tmp_path):
+    repo_id = hf_dd.push(copy, "badge", tag="v1").pin.repo_id
     before = refs(repo_id)
     hf_dd.reproduce(set=f"{repo_id}@v1", output_dir=str(tmp_path / "again"), verify_badge=True)
     main = hub.resolve(repo_id, "dataset")
@@ -309,11 +309,8 @@ def test_a_badge_is_a_commit_on_the_main_of_ones_own_repository(guided, tmp_path
     assert "My own words." in card and card.count("**Reproduced**") == 1
 
 
-def test_a_badge_for_what_isnt_ones_own_or_is_another_by_now_is_refused_before_anything_runs(guided, tmp_path):
-    copied = tmp_path / "set"
-    shutil.copytree(guided, copied)
-    files.write_json(copied / "hf_dd.json", json.loads((copied / "hf_dd.json").read_text()) | {"pushed": None})
-    repo_id = hf_dd.push(copied, "badge-moved", tag="v1").pin.repo_id
+def test_a_badge_for_what_isnt_ones_own_or_is_another_by_now_is_refused_before_anything_runs(copy, tmp_path):
+    repo_id = hf_dd.push(copy, "badge-moved", tag="v1").pin.repo_id
     other = distil(tmp_path / "other", iterations=1)
     hf_dd.push(other.folder, repo_id, tag="v2")
     again = tmp_path / "again"
@@ -321,7 +318,7 @@ def test_a_badge_for_what_isnt_ones_own_or_is_another_by_now_is_refused_before_a
         hf_dd.reproduce(set=f"{repo_id}@v1", verify_badge=True, output_dir=str(again))
     bob = HfApi(token="hf_bob_token")
     bob.create_repo("bob/their-set", repo_type="dataset")
-    bob.upload_folder(repo_id="bob/their-set", repo_type="dataset", folder_path=copied,
+    bob.upload_folder(repo_id="bob/their-set", repo_type="dataset", folder_path=copy,
                       allow_patterns=["README.md", "hf_dd.json", "data/*", "preview.png"])  # fmt: skip
     with pytest.raises(HubError, match="may not push to bob"):
         hf_dd.reproduce(set="bob/their-set", verify_badge=True, output_dir=str(again))
@@ -338,7 +335,6 @@ def test_a_badge_on_a_teachers_card(tmp_path):
 
 
 def test_the_card_has_the_line(guided, tiny_teachers):
-    card = (guided / "README.md").read_text()
-    assert "`hf-dd reproduce local/again@v1` makes this again" in card
+    assert "`hf-dd reproduce local/again@v1` makes this again" in (guided / "README.md").read_text()
     folder = hub.pull(hub.resolve("local/digits-mlp-seed0@epoch-1"))
     assert "`hf-dd reproduce local/digits-mlp-seed0@epoch-1` makes" in (folder / "README.md").read_text()

@@ -49,6 +49,7 @@ def test_a_study_is_made_again_with_its_own_teachers(tmp_path, monkeypatch):
     assert content["of"] == "study" and [part["holds"] for part in content["parts"]] == [True, True]
     says(message_of("reproduce", "mine", "--cells", "guide"), "--cells names 'guide'", "guided")
     says(message_of("reproduce", "mine", "--verify_badge"), "--verify_badge is for a set or a teacher")
+    assert "`hf-dd reproduce local/a-study@v1` makes its cells again" in (tmp_path / "mine/README.md").read_text()
     shutil.rmtree("mine")
     on_hub = hf_dd.reproduce(set="local/a-study@v1", cells=["guided"])
     assert on_hub.holds and on_hub.parts[0].values.equal and on_hub.at
