@@ -45,7 +45,7 @@ def distill(
     config: DistillConfig | None = None,
     *,
     pool: TeacherPool | None = None,
-    experts: ExpertPool | None = None,
+    expert_pool: ExpertPool | None = None,
     **options: Any,
 ) -> Artefact | str:
     """Distil a data set into a folder, evaluate it, and push it if asked; every process returns the artefact.
@@ -55,11 +55,11 @@ def distill(
     Args:
         config: the options, or give them by name.
         pool: teachers that are loaded already, instead of naming them; `fit_head` gives heads to them, in place.
-        experts: the trajectories that `experts` names, where their epochs are pinned already.
+        expert_pool: the trajectories that `experts` names, where their epochs are pinned already.
         options: fields of DistillConfig; `dataset` may be a `datasets.Dataset` or `DatasetDict`.
     """
     with contextlib.ExitStack() as held:  # the run's folder, until it has ended
-        return _distill(config, pool, experts, options, held)
+        return _distill(config, pool, expert_pool, options, held)
 
 
 def _distill(

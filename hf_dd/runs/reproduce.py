@@ -125,7 +125,8 @@ def set_again(source: Source, run: DistillConfig | ImportConfig, root: Path) -> 
         if not expert.place.local:  # its tags may have moved
             expert.revisions |= dict(zip(known["epochs"], known["shas"], strict=True))
     if not done:
-        distill(run, experts=experts, resume_from_checkpoint="latest" if (folder / "checkpoints").is_dir() else None)
+        resume = "latest" if (folder / "checkpoints").is_dir() else None
+        distill(run, expert_pool=experts, resume_from_checkpoint=resume)
     return folder, notes
 
 
