@@ -24,6 +24,7 @@ from hf_dd.distillation.distiller import DECIDING
 from hf_dd.errors import HubError, RunError
 from hf_dd.teachers import pins
 from hf_dd.teachers.teacher import locate_locally
+from hf_dd.version import __version__
 
 WEIGHTS = "model.safetensors"
 
@@ -98,12 +99,16 @@ def opened(reference: str, place: hub.Place, folder: Path) -> Source:
             "set of hf-dd says. `hf-dd import` brings a set of another tool into this form."
         )
     content = read_record(folder)
-    if content.get("kind") in ("teacher-run", "teacher"):
-        if place.local:
-            folder = locate_locally(folder, place.revision)[1]
-        return Source(reference, place, folder, teacher_folder.read_teacher(folder))
-    record = record_of(content, folder / RECORD)
-    return Source(reference, place, folder, record, own_teachers(record))
+    try:
+        if content.get("kind") in ("teacher-run", "teacher"):
+            if place.local:
+                folder = locate_locally(folder, place.revision)[1]
+            return Source(reference, place, folder, teacher_folder.read_teacher(folder))
+        record = record_of(content, folder / RECORD)
+        return Source(reference, place, folder, record, own_teachers(record))
+    except RunError as error:
+        wrote = content["versions"].get("hf-dd") if isinstance(content.get("versions"), dict) else None
+        raise RunError(f"{error} It was written by hf-dd {wrote}, and this is {__version__}.") from error
 
 
 def own_teachers(record: Record) -> tuple[PretrainConfig, ...]:

@@ -74,6 +74,7 @@ def reproducing(options: ReproduceConfig, place: hub.Place) -> Iterator[Path]:
 def kept(verdict: Verdict, root: Path) -> Verdict:
     """A verdict that is written into the folder of its reproduction."""
     by_main_process(lambda: files.write_json(root / VERDICT, verdict.as_dict()))
+    say("The verdict is %s.", root / VERDICT)
     return verdict
 
 

@@ -251,6 +251,11 @@ def test_a_record_that_nothing_can_be_made_of(copy, tmp_path, facts, words):
     assert not (tmp_path / "again/repeated").exists()
 
 
+def test_a_record_of_another_version_says_which(copy):
+    change(copy, versions={"hf-dd": "9.1"}, something_new=1)
+    says(message_of("reproduce", copy), "something_new", "written by hf-dd 9.1, and this is 0.1.0")
+
+
 def test_a_set_without_a_record_and_what_is_none(copy, tmp_path):
     (copy / "hf_dd.json").unlink()
     says(message_of("reproduce", copy), "has no hf_dd.json", "the data set at its commit", "hf-dd import")
