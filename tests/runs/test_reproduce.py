@@ -1,5 +1,6 @@
 """`hf-dd reproduce`: what a record says is made again and compared, or refused; on digits."""
 
+import functools
 import json
 import shutil
 
@@ -18,12 +19,14 @@ from hf_dd.core import files
 from hf_dd.data.image_data import load_data
 from hf_dd.distillation.distiller import Distiller
 from hf_dd.errors import HubError, RunError
+from hf_dd.importing import class_order
+from hf_dd.importing.class_order import classifier_of
 from tests.conftest import TINY
 from tests.factories import distil, message_of, says
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
-STUDENTS = {"eval_students": 2, "eval_epochs": [1], "eval_architectures": ["ConvNetW32"], "baselines": ["random"]}
+STUDENTS = {"eval_students": 2, "eval_epochs": [1], "eval_architectures": ["MLP"], "baselines": ["random"]}
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +66,7 @@ def test_a_set_on_the_hub_is_made_again_to_the_byte_from_its_record_alone(guided
     assert verdict.holds and verdict.values.equal and verdict.values.largest == 0
     assert [check.wrong for check in verdict.checks] == ["", "", ""]
     assert [each.what for each in verdict.accuracies] == [
-        f"[{kind}, {copy}, ConvNetW32, n=2]" for kind, copy in (("set", "float"), ("set", "8bit"), ("random", "8bit"))
+        f"[{kind}, {copy}, MLP, n=2]" for kind, copy in (("set", "float"), ("set", "8bit"), ("random", "8bit"))
     ]
     assert all(each.here == pytest.approx(each.there, abs=1e-9) for each in verdict.accuracies)
     root = tmp_path / "outputs/reproduce-again"
@@ -215,7 +218,9 @@ def test_a_teacher_is_trained_again(tiny_teachers, tmp_path):
     assert hf_dd.reproduce(set=str(tiny_teachers.folders[2]), output_dir=str(tmp_path / "run")).values.equal
 
 
-def test_an_imported_set_is_imported_again_and_its_files_have_to_be_the_same(tmp_path):
+def test_an_imported_set_is_imported_again_and_its_files_have_to_be_the_same(tmp_path, monkeypatch):
+    train = functools.cache(lambda seed: classifier_of(data, seed, torch.device("cpu")))
+    monkeypatch.setattr(class_order, "classifier_of", lambda data, seed, device: train(seed))  # once for both
     data = load_data("digits")
     chosen = torch.cat([members[:2] for members in data.class_index])
     images = data.normalise(data.train.images[chosen])

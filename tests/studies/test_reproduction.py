@@ -19,7 +19,7 @@ RECIPE = {
     "teachers": {"few": {"dataset": "digits", "architectures": ["MLP"], "teacher_seeds": [0, 1], "epochs": 1}},
     "base": {"dataset": "digits", "ipc": 1, "iterations": 2, "real_batch_size": 4, "eval_students": 2}
     | {"eval_epochs": 1, "architecture_options": ["width=8", "depth=1"], "eval_copies": ["float"]}
-    | {"eval_architectures": ["ConvNetW32"], "baselines": ["random"]},
+    | {"eval_architectures": ["MLP"], "baselines": ["random"]},
     "cells": {
         "plain": {},
         "guided": {"clom": "ce", "teachers": ["teachers/few/digits-mlp-seed1@final"]},
