@@ -15,7 +15,7 @@ from hf_dd.artefacts.rows import PARQUET
 from hf_dd.config import PretrainConfig
 from hf_dd.config.reproduction import ReproduceConfig, read_command
 from hf_dd.core import json_records
-from hf_dd.core.processes import by_main_process
+from hf_dd.core.processes import by_main_process, from_main_process
 from hf_dd.core.progress import say
 from hf_dd.errors import ConfigError, RunError, nearest_first, some
 from hf_dd.runs import badge
@@ -82,7 +82,7 @@ def reproduce_study(config: ReproduceConfig, place: hub.Place, folder: Path) -> 
             teaching = tuple(grids_of(folder, record))
             source = Source(f"{config.set}: {name}", place, images, record, teaching)
             again = root / "cells" / name
-            if record.command in made and not again.exists():
+            if record.command in made and not from_main_process(again.exists):
                 copied = functools.partial(Artefact.open(made[record.command]).copied, again)
                 by_main_process(copied)
             parts.append(reproduced(source, config, root, f"cells/{name}"))
