@@ -62,13 +62,14 @@ def read_command(command: str, made_by: str) -> Options:
         words = shlex.split(command)
         if words[:4] == LAUNCH:  # N -m hf_dd COMMAND
             words = ["hf-dd", *words[7:]]
-        if words[:1] != ["hf-dd"] or words[1] not in KINDS or {"--config", "--help", "-h"}.intersection(words):
+        known = words[:1] == ["hf-dd"] and KINDS.keys() & words[1:2]
+        if not known or {"--config", "--help", "-h"}.intersection(words):
             raise ValueError("it isn't one of those that records hold")
         kind = KINDS[words[1]]
         config = parse_config(kind, words[2:], command=" ".join(words[:2]))
         return dataclasses.replace(config, **defaults(kind, "once", "trust"))
-    except (ValueError, LookupError, ConfigError) as error:
+    except (ValueError, ConfigError) as error:
         raise ConfigError(
             f"The record's command can't be run by this version of hf-dd ({str(error).rstrip('.')}). It was written "
-            f"by {made_by}: install that version, or run the command on the card by hand. The command: {command:.200}"
+            f"by {made_by}: install that version. The command: {command:.200}"
         ) from error
