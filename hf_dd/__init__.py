@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from hf_dd.runs.import_set import import_set as import_set
     from hf_dd.runs.pools import create_pool as create_pool
     from hf_dd.runs.pretrain import pretrain as pretrain
+    from hf_dd.studies.reproduction import reproduce as reproduce
     from hf_dd.teachers.pool import TeacherPool as TeacherPool
     from hf_dd.teachers.query import TeacherQuery as TeacherQuery
     from hf_dd.teachers.teacher import Teacher as Teacher
@@ -38,6 +39,7 @@ PUBLIC = {
     "runs.import_set": ("import_set",),
     "runs.pools": ("create_pool",),
     "runs.pretrain": ("pretrain",),
+    "studies.reproduction": ("reproduce",),
     "teachers.pool": ("TeacherPool",),
     "teachers.query": ("TeacherQuery",),
     "teachers.teacher": ("Teacher",),

@@ -19,7 +19,7 @@ from types import ModuleType
 from typing import Any, NamedTuple
 
 from hf_dd import config as configs
-from hf_dd.config import commands, gallery, uses
+from hf_dd.config import commands, gallery, reproduction, uses
 from hf_dd.core import progress
 from hf_dd.errors import ConfigError, HfDdError, RunError, plain
 from hf_dd.version import __version__
@@ -151,6 +151,13 @@ def results_of(folder: Path) -> str:
     return (folder / "results.md").read_text(encoding="utf-8")
 
 
+def told(verdict: Any) -> Iterator[str]:
+    """What a reproduction found, a line each; raises RunError after the last one where it doesn't hold."""
+    yield from verdict.lines()
+    if not verdict.holds:
+        raise RunError(f"{verdict.set} doesn't hold: {verdict.says}.")
+
+
 POOL = {
     "create": Command("make a collection whose notes pin commits", commands.PoolCreateOptions, create_pool),
     "show": Command(
@@ -203,6 +210,12 @@ COMMANDS: dict[str, Command | Actions] = {
         configs.StudyConfig,
         "studies.study:study",
         lambda folder: (folder / "report.md").read_text(),
+    ),
+    "reproduce": Command(
+        "make a distilled set, a teacher or a study again from its record alone, and compare",
+        reproduction.ReproduceConfig,
+        "studies.reproduction:reproduce",
+        told,
     ),
     "import": Command(
         "make a folder like our own of a distilled set that another tool released",

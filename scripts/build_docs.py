@@ -34,7 +34,7 @@ sys.path[0] = str(ROOT)  # not this folder: evaluate.py would hide the library
 MADE = re.compile(r"(<!-- made: (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
 RESULTS = ROOT / "docs" / "results"
 COMMANDS = (
-    *("pretrain", "distill", "evaluate", "compare", "study", "import", "push"),
+    *("pretrain", "distill", "evaluate", "compare", "study", "reproduce", "import", "push"),
     *("pool create", "pool show", "pool diff", "pool verify", "pool select", "cache ls", "cache rm"),
     *("use continual", "use search", "use privacy"),
     *("gallery build", "gallery push", "hub serve", "hub run", "quickstart", "env"),

@@ -164,3 +164,12 @@ class OriginFacts(TypedDict):
     files: dict[str, str]
     pin: str | None
     images: int
+
+
+class ReproductionFacts(TypedDict):
+    """What `hf-dd reproduce --verify_badge` found, see `comparison.Verdict`."""
+
+    holds: bool
+    says: str
+    hardware: str
+    versions: dict[str, str]

@@ -8,7 +8,7 @@ from urllib.parse import quote
 from huggingface_hub import DatasetCard, DatasetCardData
 
 from hf_dd.artefacts import licences, papers
-from hf_dd.artefacts.facts import DataFacts, ResultFacts
+from hf_dd.artefacts.facts import DataFacts, ReproductionFacts, ResultFacts
 from hf_dd.artefacts.hub_metadata import configuration, render
 from hf_dd.config import IN_MEMORY, slug
 from hf_dd.core.registry import origins_in_words
@@ -29,6 +29,7 @@ class Record:
         versions: of the libraries, see `provenance.versions`.
         kind: of artefact.
         format: of the record.
+        reproduction: what `hf-dd reproduce` found since, where its owner has put that onto the card.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Record:
     versions: dict[str, str]
     kind: str
     format: int = 1
+    reproduction: ReproductionFacts | None = None
 
     @property
     def source(self) -> str:

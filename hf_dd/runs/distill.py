@@ -41,7 +41,13 @@ from hf_dd.training.pretraining import grid
 logger = logging.getLogger(__name__)
 
 
-def distill(config: DistillConfig | None = None, *, pool: TeacherPool | None = None, **options: Any) -> Artefact | str:
+def distill(
+    config: DistillConfig | None = None,
+    *,
+    pool: TeacherPool | None = None,
+    expert_pool: ExpertPool | None = None,
+    **options: Any,
+) -> Artefact | str:
     """Distil a data set into a folder, evaluate it, and push it if asked; every process returns the artefact.
 
     With `minutes` the run is planned first (`planning.planner`); with `plan` that is all, and its words are returned.
@@ -49,14 +55,19 @@ def distill(config: DistillConfig | None = None, *, pool: TeacherPool | None = N
     Args:
         config: the options, or give them by name.
         pool: teachers that are loaded already, instead of naming them; `fit_head` gives heads to them, in place.
+        expert_pool: the trajectories that `experts` names, where their epochs are pinned already.
         options: fields of DistillConfig; `dataset` may be a `datasets.Dataset` or `DatasetDict`.
     """
     with contextlib.ExitStack() as held:  # the run's folder, until it has ended
-        return _distill(config, pool, options, held)
+        return _distill(config, pool, expert_pool, options, held)
 
 
 def _distill(
-    config: DistillConfig | None, pool: TeacherPool | None, options: dict[str, Any], held: contextlib.ExitStack
+    config: DistillConfig | None,
+    pool: TeacherPool | None,
+    experts: ExpertPool | None,
+    options: dict[str, Any],
+    held: contextlib.ExitStack,
 ) -> Artefact | str:
     if not isinstance(pool, TeacherPool | None):
         raise ConfigError(f"pool has to be a TeacherPool; teachers are named by `teachers`. It is {shown(pool)}.")
@@ -81,7 +92,7 @@ def _distill(
         )
     data = load_data(config)
     pool = pool or TeacherPool.from_config(config)
-    experts = ExpertPool.from_config(config)
+    experts = experts or ExpertPool.from_config(config)
     if config.fit_head:
         fit_heads(pool, FeatureMemory(data, config.dtype, accelerator), config.seed)
     planning = None
