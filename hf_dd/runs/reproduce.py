@@ -40,6 +40,7 @@ from hf_dd.runs.import_set import import_set
 from hf_dd.runs.inputs import checked, differences, moved
 from hf_dd.runs.pretrain import pretrain
 from hf_dd.runs.recorded import WEIGHTS, Source, run_of, taught
+from hf_dd.synthetic import pruning
 from hf_dd.teachers import pins
 from hf_dd.teachers.experts import ExpertPool
 
@@ -206,12 +207,13 @@ def students_again(
     groups: dict[tuple, list[dict[str, Any]]] = {}
     for row in rows_of(results):
         rate = None if row.get("own_learning_rate") else row["learning_rate"]
-        groups.setdefault((row["n"], row["epochs"], rate), []).append(row)
+        prunes = row.get("baseline") in pruning.METHODS  # by a training of its own epochs, whatever herding's are
+        groups.setdefault((row["n"], row["epochs"], rate, prunes), []).append(row)
     taught_by = pins.specs_of(
         {key: spec[key] for key in spec if key != "bytes"} for spec in results.get("teachers", [])
     )
     same = [spec.sha for spec in taught_by] == [spec["sha"] for spec in getattr(record, "teachers", [])]
-    for number, ((students, epochs, rate), group) in enumerate(groups.items()):
+    for number, ((students, epochs, rate, _), group) in enumerate(groups.items()):
         own = [row for row in group if not row.get("baseline")]
         if output and not own:
             continue
