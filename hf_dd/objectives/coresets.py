@@ -84,35 +84,32 @@ class RealisticPatches(Choice):
     uses_teachers = reads_logits = True
 
 
-@OBJECTIVES.register(
+def pruned_by(method: str) -> type[Choice]:
+    """The choice by a method of `pruning.METHODS`."""
+    return type(f"PrunedBy_{method}", (Choice,), {"published": Published(iterations=0, init=method)})
+
+
+OBJECTIVES.register(
     "el2n",
     title="a choice of real images (EL2N)",
     paper="Paul, Ganguli & Dziugaite, NeurIPS 2021",
     work="Deep learning on a data diet: finding important examples early in training",
     authors="Paul, Mansheej and Ganguli, Surya and Dziugaite, Gintare Karolina",
     arxiv="2107.07075",
-)
-class ErrorNorm(Choice):
-    """EL2N (Paul, Ganguli & Dziugaite, NeurIPS 2021), see `pruning.el2n`."""
-
-    published = Published(iterations=0, init="el2n")
+)(pruned_by("el2n"))
 
 
-@OBJECTIVES.register(
+OBJECTIVES.register(
     "grand",
     title="a choice of real images (GraNd)",
     paper="Paul, Ganguli & Dziugaite, NeurIPS 2021",
     work="Deep learning on a data diet: finding important examples early in training",
     authors="Paul, Mansheej and Ganguli, Surya and Dziugaite, Gintare Karolina",
     arxiv="2107.07075",
-)
-class GradientNorm(Choice):
-    """GraNd (Paul, Ganguli & Dziugaite, NeurIPS 2021), see `pruning.grand`."""
-
-    published = Published(iterations=0, init="grand")
+)(pruned_by("grand"))
 
 
-@OBJECTIVES.register(
+OBJECTIVES.register(
     "forgetting",
     title="a choice of real images (forgetting events)",
     paper="Toneva et al., ICLR 2019",
@@ -120,28 +117,20 @@ class GradientNorm(Choice):
     authors="Toneva, Mariya and Sordoni, Alessandro and Tachet des Combes, Remi and Trischler, Adam and "
     "Bengio, Yoshua and Gordon, Geoffrey J.",
     arxiv="1812.05159",
-)
-class Forgetting(Choice):
-    """Forgetting events (Toneva et al., ICLR 2019), see `pruning.forgetting`."""
-
-    published = Published(iterations=0, init="forgetting")
+)(pruned_by("forgetting"))
 
 
-@OBJECTIVES.register(
+OBJECTIVES.register(
     "aum",
     title="a choice of real images (area under the margin)",
     paper="Pleiss et al., NeurIPS 2020",
     work="Identifying mislabeled data using the area under the margin ranking",
     authors="Pleiss, Geoff and Zhang, Tianyi and Elenberg, Ethan and Weinberger, Kilian Q.",
     arxiv="2001.10528",
-)
-class AreaUnderMargin(Choice):
-    """Area under the margin (Pleiss et al., NeurIPS 2020), see `pruning.aum`."""
-
-    published = Published(iterations=0, init="aum")
+)(pruned_by("aum"))
 
 
-@OBJECTIVES.register(
+OBJECTIVES.register(
     "margin",
     title="a choice of real images (margin)",
     paper="Coleman et al., ICLR 2020",
@@ -149,14 +138,10 @@ class AreaUnderMargin(Choice):
     authors="Coleman, Cody and Yeh, Christopher and Mussmann, Stephen and Mirzasoleiman, Baharan and "
     "Bailis, Peter and Liang, Percy and Leskovec, Jure and Zaharia, Matei",
     arxiv="1906.11829",
-)
-class Margin(Choice):
-    """Margin (Coleman et al., ICLR 2020), see `pruning.margin`."""
-
-    published = Published(iterations=0, init="margin")
+)(pruned_by("margin"))
 
 
-@OBJECTIVES.register(
+OBJECTIVES.register(
     "least-confidence",
     title="a choice of real images (least confidence)",
     paper="Coleman et al., ICLR 2020",
@@ -164,14 +149,10 @@ class Margin(Choice):
     authors="Coleman, Cody and Yeh, Christopher and Mussmann, Stephen and Mirzasoleiman, Baharan and "
     "Bailis, Peter and Liang, Percy and Leskovec, Jure and Zaharia, Matei",
     arxiv="1906.11829",
-)
-class LeastConfidence(Choice):
-    """Least confidence (Coleman et al., ICLR 2020), see `pruning.least_confidence`."""
-
-    published = Published(iterations=0, init="least-confidence")
+)(pruned_by("least-confidence"))
 
 
-@OBJECTIVES.register(
+OBJECTIVES.register(
     "entropy",
     title="a choice of real images (entropy)",
     paper="Coleman et al., ICLR 2020",
@@ -179,48 +160,32 @@ class LeastConfidence(Choice):
     authors="Coleman, Cody and Yeh, Christopher and Mussmann, Stephen and Mirzasoleiman, Baharan and "
     "Bailis, Peter and Liang, Percy and Leskovec, Jure and Zaharia, Matei",
     arxiv="1906.11829",
-)
-class Entropy(Choice):
-    """Entropy (Coleman et al., ICLR 2020), see `pruning.entropy`."""
-
-    published = Published(iterations=0, init="entropy")
+)(pruned_by("entropy"))
 
 
-@OBJECTIVES.register(
+OBJECTIVES.register(
     "moderate",
     title="a choice of real images (moderate)",
     paper="Xia et al., ICLR 2023",
     work="Moderate coreset: a universal method of data selection for real-world data-efficient deep learning",
     authors="Xia, Xiaobo and Liu, Jiale and Yu, Jun and Shen, Xu and Han, Bo and Liu, Tongliang",
-)
-class Moderate(Choice):
-    """Moderate (Xia et al., ICLR 2023), see `pruning.moderate`."""
-
-    published = Published(iterations=0, init="moderate")
+)(pruned_by("moderate"))
 
 
-@OBJECTIVES.register(
+OBJECTIVES.register(
     "ccs",
     title="a choice of real images (coverage-centric, CCS)",
     paper="Zheng et al., ICLR 2023",
     work="Coverage-centric coreset selection for high pruning rates",
     authors="Zheng, Haizhong and Liu, Rui and Lai, Fan and Prakash, Atul",
     arxiv="2210.15809",
-)
-class CoverageCentric(Choice):
-    """Coverage-centric, CCS (Zheng et al., ICLR 2023), see `pruning.ccs`."""
-
-    published = Published(iterations=0, init="ccs")
+)(pruned_by("ccs"))
 
 
-@OBJECTIVES.register(
+OBJECTIVES.register(
     "facility-location",
     title="a choice of real images (facility location)",
     paper="Wei, Iyer & Bilmes, ICML 2015",
     work="Submodularity in data subset selection and active learning",
     authors="Wei, Kai and Iyer, Rishabh and Bilmes, Jeff",
-)
-class FacilityLocation(Choice):
-    """Facility location (Wei, Iyer & Bilmes, ICML 2015), see `pruning.facility_location`."""
-
-    published = Published(iterations=0, init="facility-location")
+)(pruned_by("facility-location"))
