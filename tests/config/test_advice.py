@@ -13,7 +13,7 @@ from hf_dd.config.base import kinds
 ROOT = Path(hf_dd.__file__).parent
 OTHERS = {  # of other programs
     *("--num_processes", "--num_machines", "--mixed_precision", "--dynamo_backend", "--num_cpu_threads_per_process"),
-    "--quiet",
+    *("--quiet", "--fonts", "--side", "--train", "--test"),
 }
 COMMAND = re.compile(r"(`?)hf-dd ([a-z]+)([^`\n]*)")
 

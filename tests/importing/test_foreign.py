@@ -599,7 +599,11 @@ def test_it_is_pushed_and_loaded_like_ours(imported, native, unique):
 def test_the_card_says_what_is_known_and_what_is_not(imported, native, import_it, tmp_path):
     card = (imported.folder / "README.md").read_text()
     assert_clean(card)
-    assert "| method | DM (stated) |" in card and "`source` (mean [0.30" in card and "detected, very sure" in card
+    assert (
+        "| method | DM (stated); as hf-dd knows it: [Zhao & Bilen, WACV 2023](" in card
+        and "`source` (mean [0.30" in card
+        and "detected, very sure" in card
+    )
     assert "none would give" in card and "confirmed by a classifier of" in card
     assert "| accuracy that its authors stored, ConvNet | 62.50 ± 12.50 % (n = 2) |" in card
     unknown = card.split("## What is not known")[1].split("## Imported by")[0]
