@@ -69,6 +69,7 @@ def new_accelerator(mixed_precision: str, **options: Any) -> Accelerator:
             mixed_precision=mixed_precision,
             gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=1),
             dynamo_plugin=TorchDynamoPlugin(backend="no", **uncompiled),
+            cpu=several_on_cpus(),
             **options,
         )
     supported = worthwhile(mixed_precision, accelerator.device)
@@ -79,7 +80,16 @@ def processes() -> PartialState:
     """The processes, where no accelerator is at hand."""
     leave_group_at_exit()
     with set_up():
-        return PartialState(cpu=parse_flag_from_env("ACCELERATE_USE_CPU"))  # which only an Accelerator reads by itself
+        told = parse_flag_from_env("ACCELERATE_USE_CPU")  # which only an Accelerator reads by itself
+        return PartialState(cpu=told or several_on_cpus())
+
+
+def several_on_cpus() -> bool:
+    """Whether several processes were launched where there are only CPUs.
+
+    Unless it is told so, accelerate takes each of them for the only one there: two runs that write the same folder.
+    """
+    return os.environ.get("WORLD_SIZE", "1") != "1" and not torch.accelerator.is_available()
 
 
 def require_plain_environment() -> None:

@@ -12,6 +12,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+import torch
 from accelerate.commands.config.config_args import load_config_from_file
 from packaging.requirements import Requirement
 
@@ -102,6 +103,32 @@ def test_configurations_are_what_their_names_say():
 
 
 @pytest.fixture
+def free_port():
+    """A port that nobody listens at."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
+
+
+@pytest.mark.slow
+@pytest.mark.multi_process
+@pytest.mark.skipif(
+    torch.accelerator.is_available(), reason="two processes on CPUs are those of a machine without more"
+)
+def test_the_configuration_of_two_processes_makes_one_run_of_them(tmp_path, free_port):
+    """Without a word of ACCELERATE_USE_CPU, by which alone accelerate knows of the other process."""
+    file = resource("scripts", "accelerate") / "cpu_2.yaml"
+    command = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", file, "--main_process_port"]
+    command += [str(free_port), "-m", "hf_dd", "distill", *map(str, arguments(tmp_path / "run", iterations=2))]
+    variables = {name: value for name, value in os.environ.items() if name != "ACCELERATE_USE_CPU"}
+    variables |= {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, env=variables, cwd=tmp_path, capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stderr[-3000:]
+    hardware = json.loads((tmp_path / "run/hf_dd.json").read_text())["run"]["hardware"]
+    assert hardware == "CPU, 2 processes of 1 threads"
+
+
+@pytest.fixture
 def stand_ins(tmp_path):
     """A path on which `srun` runs a command once for each of two machines, and `scontrol` names them."""
     every = 'for node in 0 1; do SLURM_NODEID=$node "$@" & done'
@@ -115,14 +142,6 @@ def stand_ins(tmp_path):
         (tmp_path / "bin" / name).write_text(f"#!/bin/bash\nset -e\n{text}\n")
         (tmp_path / "bin" / name).chmod(0o755)
     return tmp_path / "bin"
-
-
-@pytest.fixture
-def free_port():
-    """A port that nobody listens at."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return free.getsockname()[1]
 
 
 @pytest.mark.slow
