@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 from hf_dd import config as configs
 from hf_dd.config import commands, gallery, reproduction, uses
 from hf_dd.core import progress
+from hf_dd.core.clock import command_begins
 from hf_dd.errors import ConfigError, HfDdError, RunError, plain
 from hf_dd.version import __version__
 
@@ -297,6 +298,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     What options or the environment say wrong is wrong on every process: the first one says it for all. A signal that
     ends the command ends it in order: what isn't whole is removed, and the exit status is 128 and its number.
     """
+    command_begins()
     try:
         with ended_in_order():
             dispatch(list(sys.argv[1:] if arguments is None else arguments))

@@ -4,7 +4,6 @@ import contextlib
 import dataclasses
 import functools
 import logging
-import time
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from hf_dd.artefacts.provenance import command_line, pinned
 from hf_dd.artefacts.rows import training_images
 from hf_dd.config import DataConfig, DistillConfig, EvaluationConfig, InMemory, PretrainConfig
 from hf_dd.config.base import part, shown
+from hf_dd.core.clock import begun
 from hf_dd.core.processes import new_accelerator
 from hf_dd.data.image_data import ImageData, load_data
 from hf_dd.distillation import tracking
@@ -73,7 +73,7 @@ def _distill(
         raise ConfigError(f"pool has to be a TeacherPool; teachers are named by `teachers`. It is {shown(pool)}.")
     if pool is not None:
         options["teachers"] = [spec.reference for spec in pool.specs]
-    started = time.perf_counter()
+    started = begun()
     config = DistillConfig.over(config, options)
     folder = Path(config.output_dir or f"outputs/{config.run_name}")
     accelerator = tracked_accelerator(config, folder)
