@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 from hf_dd.config.base import option
 from hf_dd.config.data import DataConfig, TrustConfig, budget, data, place
-from hf_dd.core.registry import PROTOCOLS
+from hf_dd.core.registry import PROTOCOLS, STARTS
 from hf_dd.core.strategies import parse_strategy
 
-PRUNING = ("el2n", "grand", "forgetting", "aum", "margin", "least-confidence", "entropy", "moderate", "ccs")
-BASELINES = ("random", "herding", "k-centers", *PRUNING, "facility-location", "full")
+SELECTIONS = tuple(name for name, (_, words) in STARTS.declared.items() if words.get("embeds"))
+BASELINES = ("random", *SELECTIONS, "full")
 SCORES = ("relative_accuracy", "augmentation_robust_score", "label_robust_score")
 
 evaluation = functools.partial(option, group="evaluation", role="evaluation")
