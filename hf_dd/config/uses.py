@@ -6,11 +6,11 @@ from typing import ClassVar
 
 from hf_dd.config.base import option
 from hf_dd.config.data import DataConfig, budget, data, place
-from hf_dd.config.evaluation import evaluation
+from hf_dd.config.evaluation import BASELINES, evaluation
 from hf_dd.core.registry import NETWORKS
 from hf_dd.core.strategies import parse_strategy
 
-REAL = ("random", "herding", "k-centers")
+REAL = BASELINES[:-1]  # all but the full set
 
 
 @dataclass
@@ -136,5 +136,5 @@ class PrivacyConfig(UseConfig):
     baselines: list[str] = evaluation(
         ["random", "herding"],
         "Real images beside the set: as many of each class, or the full set, which is costly.",
-        choices=(*REAL, "full"),
+        choices=BASELINES,
     )
