@@ -112,7 +112,7 @@ def select(
     wanted = of_each_class(ipc, data.num_classes)
     most = KEPT ** max(1, math.ceil(math.log(max(wanted), KEPT)))
     counts = [min(most, len(members)) for members in data.class_index]
-    if method == "ccs":  # whose fewer are other ones
+    if method in pruning.SPREAD:
         most, counts = list(wanted), list(wanted)
 
     def choose() -> list[list[int]]:

@@ -19,6 +19,7 @@ EPOCHS = 10  # of the training, unless it is said: EL2N's scores are taken at ep
 STRATA = 50  # of CCS
 HARDEST = 0.3  # that CCS leaves out: its authors' share where nine tenths are pruned
 MOST_PAIRS = 20_000  # images of a class whose pairs are compared
+SPREAD = {"ccs"}  # methods of which fewer images aren't the first of more
 
 
 @dataclass(frozen=True)
