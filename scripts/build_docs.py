@@ -153,9 +153,9 @@ def commands():
 
 
 def results():
-    """By its folder's name, what is measured: a study's report, rows of benchmark.py or growth.py, campaigns, uses."""
+    """By its folder's name, what is measured: a study's report, rows of a script, campaigns, uses."""
     found = {}
-    for kind in ("report", "benchmark", "growth", "campaigns"):
+    for kind in ("report", "benchmark", "growth", "untuned", "campaigns"):
         for path in sorted(RESULTS.glob(f"*/{kind}.json")):
             found[path.parent.name] = (kind, json.loads(path.read_text(encoding="utf-8")))
     for path in sorted(RESULTS.glob("uses/*/results.json")):
@@ -195,6 +195,11 @@ def headlines(kind, content):
             yield f"`{short['run']}`, against importing its libraries", f"{ratios} (n = {short['n']})"
     elif kind == "results":
         yield from content["headlines"]
+    elif kind == "untuned":
+        for row in content["rows"]:
+            what = f"{row['data']}, ipc {row['ipc']}, {row['minutes']:g} minutes, {row['kind']}"
+            gains = ", ".join(f"{row[f'over {other}']['mean']:+.1f} over {other}" for other in ("random", "herding"))
+            yield what, f"{row['accuracy']['mean']:.1f} %, {gains} (n = {row['distillations']} × {row['students']})"
     elif kind == "campaigns":
         counts = [each["counts"]["all"] for each in content.values()]
         tried = {outcome: sum(own.get(outcome, 0) for own in counts) for own in counts for outcome in own}

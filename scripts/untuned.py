@@ -11,7 +11,8 @@
 Each set is one run of the command line, everything within its minutes; what is there already is kept, so that an
 interrupted table goes on. Then students of one protocol, `dsa` with `--epochs`, train on all sets of a data set and
 ipc (their float copies) and on as many random and herded images, and `untuned.md` and `untuned.json` have one row for
-each data set, ipc and number of minutes: means over all students, with 95 % intervals over the distillations.
+each data set, ipc and number of minutes: means over all students, with 95 % intervals over the distillations (over the
+students where there is one distillation). Rows of earlier calls stay, so that a table can be made part by part.
 """
 
 import argparse
@@ -19,12 +20,16 @@ import json
 import os
 import platform
 import shlex
+import statistics
 import subprocess
 import sys
 import time
 from pathlib import Path
 
 sys.path[0] = str(Path(__file__).resolve().parents[1])  # not this folder: evaluate.py would hide the library
+
+from hf_dd.artefacts.provenance import versions  # noqa: E402
+from hf_dd.evaluation import intervals  # noqa: E402
 
 KINDS = {"planned": ["--clom", "none"], "own teachers": ["--clom", "ce"]}
 
@@ -39,6 +44,7 @@ def main():
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS))
     parser.add_argument("--students", type=int, default=5)
     parser.add_argument("--epochs", type=int, default=300)
+    parser.add_argument("--architecture", default="ConvNet", help="Of the students.")
     parser.add_argument("--output_dir", type=Path, default=Path("outputs/untuned"))
     options = parser.parse_args()
     rows = []
@@ -53,8 +59,8 @@ def main():
                         )
                         sets[folder] = (kind, minutes, seed, made(folder, reference or name, ipc, minutes, kind, seed))
             place = options.output_dir / f"{name}-ipc{ipc}" / "evaluation"
-            rows += rows_of(name, ipc, sets, evaluated(place, list(sets), reference or name, options))
-    write(options.output_dir, rows, options)
+            rows += rows_of(name, ipc, sets, evaluated(place, list(sets), reference or name, options), options)
+    write(options.output_dir, rows)
 
 
 def run(*words):
@@ -73,7 +79,8 @@ def made(folder, reference, ipc, minutes, kind, seed):
         command += [*KINDS[kind], "--seed", str(seed), "--output_dir", str(folder)]
         command += ["--resume_from_checkpoint", "latest"] if (folder / "plan.json").is_file() else []
         seconds = run(*command)
-        kept.write_text(json.dumps({"command": shlex.join(command), "seconds": round(seconds, 1)}))
+        told = [Path(word).name if Path(word).is_absolute() else word for word in command]
+        kept.write_text(json.dumps({"command": shlex.join(told), "seconds": round(seconds, 1)}))
     return json.loads(kept.read_text())
 
 
@@ -81,14 +88,13 @@ def evaluated(place, folders, reference, options):
     """The rows of an evaluation of these sets, by the set's name; trained students are remembered."""
     command = ["hf-dd", "evaluate", *map(str, folders), "--dataset", reference, "--eval_copies", "float"]
     command += ["--eval_students", str(options.students), "--eval_epochs", str(options.epochs)]
+    command += ["--eval_architectures", options.architecture]
     run(*command, "--baselines", "random", "herding", "--output_dir", str(place))
     return json.loads((place / "results.json").read_text())["rows"]
 
 
-def rows_of(name, ipc, sets, results):
+def rows_of(name, ipc, sets, results, options):
     """A row of the table for each number of minutes and kind."""
-    from hf_dd.evaluation import intervals
-
     by_set = {row["set"]: row for row in results if row["baseline"] is None}
     baselines = {row["baseline"]: row for row in results if row["baseline"]}
     found = {}
@@ -99,58 +105,69 @@ def rows_of(name, ipc, sets, results):
         row = {"data": name, "ipc": ipc, "minutes": minutes, "kind": kind, "distillations": len(members)}
         row |= {
             "students": members[0][0]["n"],
-            "accuracy": vars(intervals.of_mean([own["mean"] for own, _ in members])),
+            "protocol": f"{members[0][0]['protocol']}, {options.architecture}, hard labels",
+            "accuracy": over_independent([own["scores"] for own, _ in members]),
         }
         for baseline, other in baselines.items():
             row[baseline] = {key: other[key] for key in ("mean", "half_width", "n")}
-            gains = [
-                sum(a - b for a, b in zip(own["scores"], other["scores"], strict=True)) / own["n"]
-                for own, _ in members
-            ]
-            row[f"over {baseline}"] = vars(intervals.of_mean(gains))
-        rows.append(
-            row
-            | {
-                "took": [about["seconds"] for _, about in members],
-                "commands": [about["command"] for _, about in members],
-            }
-        )
+            gains = [[a - b for a, b in zip(own["scores"], other["scores"], strict=True)] for own, _ in members]
+            row[f"over {baseline}"] = over_independent(gains)
+        row |= {"took": [about["seconds"] for _, about in members], "versions": versions()["hf-dd"]}
+        rows.append(row | {"commands": [about["command"] for _, about in members]})
     return rows
 
 
-def write(folder, rows, options):
-    """Write the table."""
-    from hf_dd.artefacts.provenance import versions
+def over_independent(values):
+    """Mean and half the 95 % interval: over the distillations' means, or over the students of a single one."""
+    means = [statistics.fmean(own) for own in values]
+    return vars(intervals.of_mean(means if len(means) > 1 else values[0]))
 
+
+def write(folder, rows):
+    """Write the table: these rows, and those of earlier calls."""
+    kept = folder / "untuned.json"
+    earlier = json.loads(kept.read_text())["rows"] if kept.exists() else []
+    found = {key_of(row): row for row in [*earlier, *rows]}
+    rows = [found[key] for key in sorted(found)]
     about = {
-        "command": shlex.join(["python", "scripts/untuned.py", *sys.argv[1:]]),
+        "command": "python scripts/untuned.py --data digits fashion-mnist=FOLDER letters=FOLDER",
+        "code": sorted({f"hf-dd {row['versions']}" for row in rows}),
         "hardware": f"{os.cpu_count()} cores, {platform.machine()}",
-        "versions": versions(),
-        "protocol": f"dsa, {options.epochs} epochs, {options.students} students of ConvNet, hard labels",
     }
-    (folder / "untuned.json").write_text(json.dumps(about | {"rows": rows}, indent=2) + "\n")
+    kept.write_text(json.dumps(about | {"rows": rows}, indent=2) + "\n")
     lines = ["# Data sets that nothing was tuned for", ""]
     lines += [
-        f"`{about['command']}`: {about['hardware']}, hf-dd {about['versions']['hf-dd']}.",
-        f"Students: {about['protocol']}.",
+        f"Made by parts of `{about['command']}` on {about['hardware']}. n: distillations × students of each.",
         "",
     ]
-    lines += [
-        "| data | ipc | minutes | set | accuracy (%) | random | herding | over random | over herding | took (s) |"
+    columns = [
+        "data",
+        "ipc",
+        "minutes",
+        "set",
+        "n",
+        "accuracy (%)",
+        "random",
+        "herding",
+        "over random",
+        "over herding",
     ]
-    lines += ["|---|---|---|---|---|---|---|---|---|---|"]
+    lines += ["| " + " | ".join([*columns, "took (s)"]) + " |", "|---" * (len(columns) + 1) + "|"]
     for row in rows:
-        cells = [
-            row["data"],
-            row["ipc"],
-            f"{row['minutes']:g}",
-            f"{row['kind']}, {row['distillations']} distillations",
-        ]
-        cells += [told(row["accuracy"]), f"{row['random']['mean']:.1f}", f"{row['herding']['mean']:.1f}"]
+        cells = [row["data"], row["ipc"], f"{row['minutes']:g}", row["kind"]]
+        cells += [f"{row['distillations']} × {row['students']}", told(row["accuracy"])]
+        cells += [f"{row['random']['mean']:.1f}", f"{row['herding']['mean']:.1f}"]
         cells += [told(row["over random"], "+"), told(row["over herding"], "+")]
         lines.append("| " + " | ".join(map(str, [*cells, ", ".join(f"{took:.0f}" for took in row["took"])])) + " |")
+    lines += ["", "Students:", *(f"- {said}" for said in sorted({row["protocol"] for row in rows})), ""]
+    lines += ["Commands:", *(f"- `{command}`" for row in rows for command in row["commands"])]
     (folder / "untuned.md").write_text("\n".join(lines) + "\n")
     print((folder / "untuned.md").read_text())
+
+
+def key_of(row):
+    """What a row is of."""
+    return row["data"], row["ipc"], row["minutes"], row["kind"]
 
 
 def told(interval, sign=""):

@@ -1,10 +1,12 @@
 """Parquet files that would unpack to more than there is room for are refused before any of it is read."""
 
 import os
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hf_dd.data.parquet_pages import pages
 from hf_dd.errors import DataError
 
 if TYPE_CHECKING:
@@ -12,15 +14,14 @@ if TYPE_CHECKING:
 
 # Bytes that a byte of a file may become, beyond so many: images don't shrink much, and labels repeat themselves.
 MOST_UNPACKED, MOST_UNPACKED_ALWAYS = 100, 2**28
-COUNTED = 2**26  # bytes of a file that is counted row by row: a larger one may rightly become gigabytes
 ROWS, FEW_ROWS = 1024, 16  # that are looked at together, and where each of them may be long
 
 
 def require_modest(folder: str | Path) -> None:
     """Raise DataError where a parquet file below a folder would unpack to more than 100 times its size, and 256 MiB.
 
-    First by what its metadata say; a small file's rows are counted too, as these may lie. Rows that share a text count
-    with it each. A file that isn't readable passes: its reader says so.
+    By the headers of its pages, not by its metadata, which may lie. Rows that share a text count with it each. A file
+    that isn't readable passes: its reader says so.
     """
     import pyarrow
 
@@ -29,7 +30,7 @@ def require_modest(folder: str | Path) -> None:
             most = max(MOST_UNPACKED_ALWAYS, path.stat().st_size * MOST_UNPACKED)
             try:
                 unpacked = unpacked_size(path, most)
-            except (pyarrow.ArrowException, OSError):
+            except (pyarrow.ArrowException, OSError, ValueError):
                 continue
             if unpacked > most:
                 raise DataError(
@@ -39,34 +40,45 @@ def require_modest(folder: str | Path) -> None:
 
 
 def unpacked_size(path: Path, most: int) -> int:
-    """About how many bytes the rows of a parquet file take in memory; counting ends beyond `most`."""
+    """About how many bytes the rows of a parquet file take in memory; counting ends beyond `most`.
+
+    Rows are looked at only where those that share texts could take more than that: what they could take at most is the
+    longest text that there may be for each.
+    """
     import pyarrow.parquet
 
     about = pyarrow.parquet.read_metadata(path)
     groups = [about.row_group(number) for number in range(about.num_row_groups)]
-    columns = [group.column(number) for group in groups for number in range(group.num_columns)]
-    unpacked = sum(column.total_uncompressed_size + 8 * column.num_values for column in columns)
-    if unpacked > most or path.stat().st_size > COUNTED:
-        return unpacked
-    texts = sorted({column.path_in_schema for column in columns if column.physical_type == "BYTE_ARRAY"})
-    unpacked = 0
+    unpacked, shared = Counter(), Counter()  # by column: what its pages take, what rows that share texts might
+    for column in (group.column(number) for group in groups for number in range(group.num_columns)):
+        starts = [column.data_page_offset, *([column.dictionary_page_offset] if column.has_dictionary_page else [])]
+        longest = 0
+        for page in pages(path, min(starts), column.total_compressed_size):
+            unpacked[column.path_in_schema] += page.unpacked + 8 * page.values
+            longest = max(longest, page.unpacked * page.is_dictionary)
+            if page.refers and column.physical_type == "BYTE_ARRAY":
+                shared[column.path_in_schema] += page.values * longest
+            if unpacked.total() > most:
+                return unpacked.total()
+    if unpacked.total() + shared.total() <= most:
+        return unpacked.total()
+    counted = sum(size for column, size in unpacked.items() if column not in shared)
     for number in range(len(groups)):
         try:
-            counted = sum_to(sizes_of(path, number, ROWS, texts), unpacked, most)
+            counted = sum_to(sizes_of(path, number, ROWS, sorted(shared), True), counted, most)
         except pyarrow.ArrowNotImplementedError:  # texts of which a part is shared
-            counted = sum_to(sizes_of(path, number, FEW_ROWS, []), unpacked, most)
-        unpacked = counted
-        if unpacked > most:
+            counted = sum_to(sizes_of(path, number, FEW_ROWS, sorted(shared), False), counted, most)
+        if counted > most:
             break
-    return unpacked
+    return counted
 
 
-def sizes_of(path: Path, group: int, rows: int, shared: list[str]) -> Iterator[int]:
-    """The bytes of a row group, so many rows after the other; a text of the `shared` columns is read once."""
+def sizes_of(path: Path, group: int, rows: int, columns: list[str], once: bool) -> Iterator[int]:
+    """The bytes of some columns of a row group, so many rows after the other; `once` reads a shared text once."""
     import pyarrow.parquet
 
-    with pyarrow.parquet.ParquetFile(path, read_dictionary=shared) as file:
-        for batch in file.iter_batches(rows, row_groups=[group], use_threads=False):
+    with pyarrow.parquet.ParquetFile(path, read_dictionary=columns if once else []) as file:
+        for batch in file.iter_batches(rows, row_groups=[group], columns=columns, use_threads=False):
             yield sum(map(size_of, batch.columns))
 
 

@@ -119,6 +119,45 @@ def test_a_file_of_numpy_is_saved_as_tensors_by_the_line_that_is_printed():
     assert np.array_equal(read.pixels, images) and read.labels.tolist() == chosen[:, -1].tolist()
 
 
+def test_a_file_that_only_loads_by_running_code_is_saved_as_tensors_by_the_line_that_is_printed():
+    rows = digits_rows()
+    chosen = np.concatenate([rows[rows[:, -1] == label][:10] for label in range(10)])
+    images = torch.tensor(chosen[:, :-1] / 16, dtype=torch.float32).view(-1, 1, 8, 8)
+    labels = torch.tensor(chosen[:, -1], dtype=torch.int64)
+    torch.save({"images": images, "labels": labels, "made": Path("here")}, "set.pt")
+    message = message_of("import", "set.pt", *DIGITS)
+    code = re.search(r"as in (torch\.save\(.*?\))\.", message)[1]
+    content = torch.load("set.pt", weights_only=False)
+    exec(code, {"torch": torch, "images": content["images"], "labels": content["labels"]})
+    read = read_foreign(ImportConfig(foreign_set="plain.pt", dataset="digits"))
+    assert torch.equal(torch.as_tensor(read.pixels), images) and read.labels.tolist() == labels.tolist()
+
+
+def test_a_head_is_fitted_by_the_option_that_is_printed(tiny_teachers):
+    """On teachers of ten digits, where the data set has three classes of other names."""
+    images, labels = pictures()
+    features = datasets.Features({"image": datasets.Image(), "label": datasets.ClassLabel(names=["a", "b", "c"])})
+    Path("data").mkdir()
+    columns = {"image": list(images), "label": labels}
+    datasets.Dataset.from_dict(columns, features=features).to_parquet("data/train.parquet")
+    guided = ["--dataset", "data", *SMALL, "--real_batch_size", "2", "--clom", "ce"]
+    run = ["distill", *guided, "--teachers", tiny_teachers.references[0]]
+    command, option = printed(message_of(*run), r"`hf-dd (distill --fit_head)`")
+    cli.main([command, option, *run[1:]])
+    (teacher,) = hf_dd.Artefact.open("out").record.teachers
+    assert teacher["head"]["data"] == "data" and hf_dd.Artefact.open("out").load().num_rows == 3
+
+
+def test_a_teachers_folder_is_made_by_the_command_that_is_printed():
+    run = ["distill", *DIGITS, *SMALL, "--clom", "ce", "--teachers"]
+    Path("empty").mkdir()
+    (command,) = printed(message_of(*run, "./empty"), r"a run or an epoch of `hf-dd (pretrain)`")
+    cli.main([command, *TRAINED])
+    (folder,) = Path("teachers").iterdir()
+    cli.main([*run, f"./{folder}"])
+    assert hf_dd.Artefact.open("out").load().num_rows == 10
+
+
 @pytest.mark.parametrize(
     ("wrong", "more"),
     [
