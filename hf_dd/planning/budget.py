@@ -16,6 +16,7 @@ from hf_dd.training.loop import fit, predict
 
 # Shares of a run's seconds; the distillation gets what the others leave.
 TEACHING, RACING, STUDENTS = 0.15, 0.2, 0.25
+OVERRUN = 1.5  # times its share that a race may take where the machine is slower than it was measured
 SAFETY = 0.9  # of what is left for the distillation: a machine isn't always as fast as when it was measured
 
 COUNTS = ((1000, 3), (600, 3), (300, 3), (300, 2), (200, 2), (100, 2), (100, 1), (50, 1))  # epochs, and students

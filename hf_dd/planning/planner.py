@@ -278,13 +278,19 @@ class Planner(Measurements):
         for entrant, known in zip(entrants, self.kept.get("scores", []), strict=False):
             entrant.scores = {int(rung): score for rung, score in known.items()}
         self.kept["scores"] = [entrant.scores for entrant in entrants]
-        race.run()
-        selected = self.once("herding", lambda: race.judge(self.selected)[0])
-        best = race.best()
-        among = f"the best of {len(entrants)} candidates on {held} held-out training images"
-        self.kept["won"] = f"{best.name}: {among} ({best.last_score:.1f} %; herding alone {selected:.1f} %)"
+        until = self.once("race until", lambda: self.left - budget.OVERRUN * budget.RACING * self.seconds)
+
+        def in_time(entrant: Entrant) -> bool:
+            """Whether a leg as long as the longest yet leaves the distillation its time; the first one in any case."""
+            return race.best() is None or self.left - max(each.seconds for each in entrants) >= until
+
+        race.run(in_time)
+        best, judged = race.best(), sum(each.reached > 0 for each in entrants)
+        selected = self.once("herding", lambda: race.judge(self.selected)[0]) if self.may_only_choose() else 0.0
+        told = f"{best.last_score:.1f} %" + (f"; herding alone {selected:.1f} %" if selected else "")
+        self.kept["won"] = f"{best.name}: the best of {judged} tried, on {held} held-out training images ({told})"
         say("%s.", self.kept["won"])
-        return None if best.last_score < selected and self.may_only_choose() else entrants.index(best)
+        return None if best.last_score < selected else entrants.index(best)
 
     def may_only_choose(self) -> bool:
         """Whether herding alone is an answer: not where a method, a guide or what only a method has was asked for."""

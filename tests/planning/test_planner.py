@@ -177,6 +177,20 @@ def test_an_object_in_memory_is_planned_too(tmp_path):
     assert planned.record.run["planning_seconds"] == 0.0  # by a clock that stands still
 
 
+def test_a_race_that_takes_longer_than_was_measured_ends_early(tmp_path, monkeypatch):
+    advance = Race.advance
+    for longest, judged in ((8.9, 2), (9.1, 1)):  # one and a half times a fifth of half a minute are 9 seconds
+
+        def slowly(race, entrant, longest=longest):
+            advance(race, entrant)
+            entrant.seconds = longest
+
+        monkeypatch.setattr(Race, "advance", slowly)
+        folder = tmp_path / str(judged)
+        distill(output_dir=str(folder), **SMALL | {"minutes": 0.5})
+        assert f": the best of {judged} tried, on 143 held-out" in plan_of(folder)["won"]
+
+
 @pytest.mark.parametrize(
     "options, may",
     [
