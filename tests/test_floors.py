@@ -37,6 +37,7 @@ WITHOUT_NETWORK = {
     "artefacts.papers": {"urllib.parse.quote"},
     "artefacts.record": {"DatasetCard", "DatasetCardData", "urllib.parse.quote"},
     "artefacts.rows": {"DatasetCardData"},
+    "artefacts.student_card": {"EvalResult", "ModelCard", "ModelCardData", "urllib.parse.quote"},
     "studies.publish": {"DatasetCard", "DatasetCardData"},
     "nn.networks": {
         "ModelCard",
