@@ -5,7 +5,7 @@ import functools
 import logging
 import statistics
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import KW_ONLY, asdict, dataclass
 from typing import Any, NamedTuple
 from typing import Protocol as Interface
@@ -142,6 +142,7 @@ class Evaluation:
         self.data = self.data.to(self.accelerator.device)
         self.teachers = self.teachers and self.teachers.to(self.accelerator.device, torch.float32)
         self.shelf: Shelf | None = None
+        self._keys: dict[int, str] = {}  # of the students that are being trained, those for the shelf
         self._students: dict[str, Students] = {}
         self._rows: dict[tuple, tuple[Candidate, Row]] = {}
 
@@ -324,26 +325,24 @@ class Evaluation:
         where = [data.fingerprint, tested_on, labelling(data.test.labels.cpu(), data.class_names)]
         identities = {student: [*what, *where, str(data.device.type), self.seed, student] for student in students}
         known = {student: cache.recall(score_file(identity)) for student, identity in identities.items()}
-        keys = {}
+        self._keys = {}
         if self.shelf and data is self.data and candidate.baseline is None:
             keys = {student: score_file(identity).stem for student, identity in identities.items()}
-            known |= {student: None for student, key in keys.items() if not self.shelf.holds(job, student, key)}
+            self._keys = {student: key for student, key in keys.items() if not self.shelf.holds(job, student, key)}
+            known |= dict.fromkeys(self._keys)
         missing = [student for student in students if known.get(student) is None]
         if around := open_phase():
             around.skip((len(students) - len(missing)) * job.work, len(students) - len(missing))
         say_if_dear(f"{candidate.name}, {architecture}", len(candidate.images), protocol.epochs, len(missing))
         together = self.accelerator.device.type == "cuda" and self.accelerator.mixed_precision == "no"
         for group in [missing] if together and missing else [[student] for student in missing]:
-            for student, scored in self.train(job, group, data, keys).items():
+            for student, scored in self.train(job, group, data).items():
                 known[student] = scored
                 cache.keep(score_file(identities[student]), scored)
         return {student: tuple(scored) for student, scored in known.items()}
 
-    def train(self, job: Job, students: Sequence[int], data: ImageData, keys: Mapping[int, str]) -> dict[int, Scored]:
-        """Train students, side by side where there are several, and test them; see `accuracies`.
-
-        Those that have `keys` go onto the shelf.
-        """
+    def train(self, job: Job, students: Sequence[int], data: ImageData) -> dict[int, Scored]:
+        """Train students, side by side where there are several, and test them; see `accuracies`."""
         candidate, architecture, protocol = job
         started, device = time.perf_counter(), self.accelerator.device
         kind, seeds = self.students(architecture), [self.seed + student for student in students]
@@ -375,8 +374,8 @@ class Evaluation:
                 *(candidate.name, candidate.copy, architecture, student, 100 * score, seconds),
             )
         for student, network, score in zip(students, learners, scores, strict=True):
-            if student in keys:
-                self.shelf.put(job, student, keys[student], network, score)
+            if student in self._keys:
+                self.shelf.put(job, student, self._keys[student], network, score)
         done = zip(students, scores, curves, strict=True)
         return {student: (score, seconds, of_student) for student, score, of_student in done}
 

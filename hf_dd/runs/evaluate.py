@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from hf_dd import hub
-from hf_dd.artefacts import distilled_folder, records
+from hf_dd.artefacts import dd_ranking, distilled_folder, records
 from hf_dd.artefacts.distilled_folder import Artefact
+from hf_dd.artefacts.provenance import versions
 from hf_dd.config import DataConfig, EvaluateConfig, slug
 from hf_dd.config.base import named, part
 from hf_dd.core import files
@@ -121,7 +122,11 @@ def evaluate_sets(config: EvaluateConfig) -> tuple[Results, dict[str, dict[str, 
         evaluation.shelf, results = None, shelf.finish(results)
     scores = scoring.score_sets(evaluation, config.scores, distilled_sets, real_images, **shared)
     named = [(PROTOCOLS, config.eval_protocol), *((NETWORKS, name) for name in config.eval_architectures)]
-    return dataclasses.replace(results, scores=scores, plugins=origins(named)), records_of
+    results = dataclasses.replace(results, scores=scores, plugins=origins(named))
+    if config.dd_ranking:
+        ranking = dd_ranking.submission(results, records_of, data.name, versions())
+        by_main_process(lambda: files.write_json(Path(config.dd_ranking), ranking))
+    return results, records_of
 
 
 def own_learning_rate(name: str, record: dict[str, Any]) -> float | None:

@@ -1,6 +1,8 @@
 """Students of an evaluation as models: in folders and on the Hub, loaded without hf-dd, refused in time."""
 
 import json
+import re
+from urllib.request import urlopen
 
 import pytest
 import torch
@@ -61,6 +63,14 @@ def test_the_hub_lists_students_by_their_set(a_set, pushed):
     assert listed == [model.id for model in HfApi().list_models(trained_dataset=a_set[1])]
     assert [each["repo_id"] for each in results["students"]] == [name, f"{name}-convnet"]
     assert hub.tags(name, "model").keys() == {"seed-0", "seed-1", "seed-2"}
+    with urlopen(f"{hub.endpoint()}/datasets/{a_set[1]}") as page:
+        shown = page.read().decode()
+    assert f'Models trained on it</h2><ul><li><a href="/{name}' in shown
+    card = (hub.pull(hub.resolve(f"{a_set[1]}@v1", "dataset"), "dataset") / "README.md").read_text()
+    (address,) = re.findall(r"\[Models that were trained on this set\]\((\S+)\)", card)
+    with urlopen(address) as page:
+        listing = page.read().decode()
+    assert f'href="/{name}"' in listing and f'href="/{name}-convnet"' in listing
 
 
 def test_a_card_names_the_set_at_its_commit_and_holds_the_result(a_set, pushed):
