@@ -13,7 +13,7 @@ def here(tmp_path, monkeypatch):
     """A folder `run` in the working directory, and a home with a folder `sets`; the Hub isn't to be asked."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    monkeypatch.setattr(hub, "api", None)
+    monkeypatch.setattr(hub.client, "api", None)
     for name in ("run", "home/sets", "owner/name", "with@sign"):
         (tmp_path / name).mkdir(parents=True)
 

@@ -68,6 +68,16 @@ class ScoreFacts(TypedDict):
     inputs: dict[str, RowFacts]
 
 
+class StudentFacts(TypedDict):
+    """Where the students of a row are published, see `evaluation.results.Results`."""
+
+    repo_id: str
+    set: str
+    copy: str
+    architecture: str
+    tags: list[str]
+
+
 class ResultFacts(TypedDict):
     """What a record says of an evaluation, see `evaluation.results.Results`."""
 
@@ -78,6 +88,7 @@ class ResultFacts(TypedDict):
     teachers: NotRequired[list[Annotated[dict[str, Any], TeacherSpec]]]
     majority: NotRequired[float]
     chance: NotRequired[float]
+    students: NotRequired[list[StudentFacts]]
 
 
 class DistillationFacts(TypedDict):

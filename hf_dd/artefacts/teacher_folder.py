@@ -189,10 +189,8 @@ def require_whole(folder: Path, revision: str) -> None:
     load_teacher(*locate_locally(folder / revision))
 
 
-def require_same_weights(pin: hub.Pin, folder: Path) -> None:
-    """Raise HubError unless the weights at the pin are those of the folder."""
+def require_same_weights(pin: hub.Pin, folder: Path, otherwise: str = "push under another --hub_dataset_id") -> None:
+    """Raise HubError, with what else could be done, unless the weights at the pin are those of the folder."""
     pulled = hub.pull(pin, files=["model.safetensors"]) / "model.safetensors"
     if not pulled.is_file() or pulled.read_bytes() != (folder / "model.safetensors").read_bytes():
-        raise HubError(
-            f"{pin} holds another run's weights: delete that repository, or push under another --hub_dataset_id."
-        )
+        raise HubError(f"{pin} holds another run's weights: delete that repository, or {otherwise}.")

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from hf_dd.config.base import option
-from hf_dd.config.data import DataConfig, TrustConfig, budget, data, place
+from hf_dd.config.data import DataConfig, TrustConfig, budget, data, once, place
 from hf_dd.core.registry import PROTOCOLS, STARTS
 from hf_dd.core.strategies import parse_strategy
 
@@ -117,7 +117,21 @@ class EvaluateConfig(DataConfig, EvaluationConfig):
         "too.",
         choices=SCORES,
     )
+    dd_ranking: str | None = once(
+        None, "File for both of DD-Ranking's scores, student by student, as its authors ask for them."
+    )
     output_dir: str | None = place(None, "Folder for results.json; a single local set's own folder if not given.")
+    save_students: str | None = place(None, "Folder for the trained students of the sets, as models that load.")
+    push_students: str | None = once(
+        None,
+        "Repository for the students of the first set, architecture and copy, a tag for each seed (name, or "
+        "owner/name); what isn't the first goes into repositories called after it too.",
+    )
     seed: int = budget(0, "Seed of the students and of the random images.")
     mixed_precision: str = budget("no", "Autocast of the students' forward passes.", choices=("no", "bf16"))
     compile: bool = budget(False, "torch.compile the students, where they train for 1,000 steps and more.")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.dd_ranking:
+            self.scores = list(dict.fromkeys([*self.scores, *SCORES[1:]]))

@@ -8,10 +8,12 @@ import time
 from collections.abc import Sequence
 from dataclasses import KW_ONLY, asdict, dataclass
 from typing import Any, NamedTuple
+from typing import Protocol as Interface
 
 import torch
 from accelerate import Accelerator
 from accelerate.utils import gather_object
+from torch import nn
 
 from hf_dd.core import cache
 from hf_dd.core.clock import since
@@ -53,6 +55,19 @@ class Job(NamedTuple):
     def work(self) -> int:
         """Images that a student of it learns, in all epochs."""
         return len(self.candidate.images) * self.protocol.epochs
+
+
+class Shelf(Interface):
+    """Where the students of distilled sets are kept that are trained.
+
+    `key` is a digest of all that the student's accuracy follows from.
+    """
+
+    def holds(self, job: Job, student: int, key: str) -> bool:
+        """Whether that very student is there already."""
+
+    def put(self, job: Job, student: int, key: str, network: nn.Module, accuracy: float) -> None:
+        """Keep a student; its accuracy is in [0, 1]."""
 
 
 def candidates_of(
@@ -105,6 +120,10 @@ class Evaluation:
             real training images; the protocol's own where there is none. A set that comes with a learning rate is
             trained at that if no rate is named and the protocol's optimiser is SGD, which it was learned for.
         teachers: for a protocol whose labels are made online, those of every student, on whatever images it trains.
+
+    Attributes:
+        shelf: where students of distilled sets are kept. One whose score is remembered, but that isn't there, is
+            trained again.
     """
 
     data: ImageData
@@ -122,6 +141,8 @@ class Evaluation:
             raise DataError(f"{self.data.name} has no test split to evaluate on; name it by --test_split.")
         self.data = self.data.to(self.accelerator.device)
         self.teachers = self.teachers and self.teachers.to(self.accelerator.device, torch.float32)
+        self.shelf: Shelf | None = None
+        self._keys: dict[int, str] = {}  # of the students that are being trained, those for the shelf
         self._students: dict[str, Students] = {}
         self._rows: dict[tuple, tuple[Candidate, Row]] = {}
 
@@ -304,6 +325,11 @@ class Evaluation:
         where = [data.fingerprint, tested_on, labelling(data.test.labels.cpu(), data.class_names)]
         identities = {student: [*what, *where, str(data.device.type), self.seed, student] for student in students}
         known = {student: cache.recall(score_file(identity)) for student, identity in identities.items()}
+        self._keys = {}
+        if self.shelf and data is self.data and candidate.baseline is None:
+            keys = {student: score_file(identity).stem for student, identity in identities.items()}
+            self._keys = {student: key for student, key in keys.items() if not self.shelf.holds(job, student, key)}
+            known |= dict.fromkeys(self._keys)
         missing = [student for student in students if known.get(student) is None]
         if around := open_phase():
             around.skip((len(students) - len(missing)) * job.work, len(students) - len(missing))
@@ -347,6 +373,9 @@ class Evaluation:
                 "%s [%s] %s student %d: %.2f %% in %.0f s",
                 *(candidate.name, candidate.copy, architecture, student, 100 * score, seconds),
             )
+        for student, network, score in zip(students, learners, scores, strict=True):
+            if student in self._keys:
+                self.shelf.put(job, student, self._keys[student], network, score)
         done = zip(students, scores, curves, strict=True)
         return {student: (score, seconds, of_student) for student, score, of_student in done}
 

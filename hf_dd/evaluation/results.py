@@ -114,6 +114,8 @@ class Results:
         plugins: whose a protocol or architecture is that isn't hf_dd's own, see `core.registry.origins`.
         majority: percent of the test split that are of its commonest class.
         chance: percent that are right where each class is guessed as often.
+        students: where the students of each row of a distilled set are published: `repo_id`, `set`, `copy`,
+            `architecture` and `tags`; none where they aren't.
     """
 
     protocol: Protocol
@@ -124,6 +126,7 @@ class Results:
     plugins: dict[str, dict[str, str]] = field(default_factory=dict)
     majority: float | None = None
     chance: float | None = None
+    students: tuple[dict[str, Any], ...] = ()
 
     def as_dict(self) -> dict:
         """JSON-able values: `protocol`, `rows`, `hardware`, `scores`, `teachers`, and the others that there are."""
@@ -134,6 +137,7 @@ class Results:
             "scores": [asdict(score) for score in self.scores],
             "teachers": list(self.teachers),
             **({"plugins": self.plugins} if self.plugins else {}),
+            **({"students": list(self.students)} if self.students else {}),
             **({} if self.majority is None else {"majority": self.majority, "chance": self.chance}),
         }
 

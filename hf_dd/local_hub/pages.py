@@ -14,8 +14,9 @@ from hf_dd.local_hub.collection_routes import visible_collection, visible_collec
 from hf_dd.local_hub.errors import HubHttpError
 from hf_dd.local_hub.git import GitRepository
 from hf_dd.local_hub.lfs import Pointer
-from hf_dd.local_hub.listing import describe_commit, file_facts
+from hf_dd.local_hub.listing import describe_commit, file_facts, search
 from hf_dd.local_hub.repositories import Record
+from hf_dd.local_hub.repository_routes import visible
 
 MAX_ENTRIES = 1000  # of a list
 MAX_CARD = 100_000  # characters
@@ -81,6 +82,14 @@ def repositories(call: Call):
     return "Local Hub", body
 
 
+@page("/models")
+def models(call: Call):
+    """The models that the caller may see; with `?dataset=dataset:ID` those that name this data set."""
+    tags = call.query.get("dataset", [])
+    found = search(visible(call, "model"), {"filter": tags})
+    return f"Models {' '.join(tags)}", _list("", (_link(each.record.web_path, each.record.repo_id) for each in found))
+
+
 @page("/{page_repo}(?:/tree/{revision}(?:/{path})?)?")
 def repository(call: Call):
     """A repository at a revision: its card, files, tags and branches; below tree/, the files of a folder."""
@@ -93,6 +102,9 @@ def repository(call: Call):
     body += _refs(record, "Pull requests", git.refs("refs/pr"), "refs/pr/")
     if record.kind == "space" and not folder and "index.html" in git.files(commit):
         body += f"<p>{_link(f'{record.web_path}/static/index.html', 'Open the Space')}</p>"
+    if record.kind == "dataset" and not folder:
+        trained = search(visible(call, "model"), {"filter": [f"dataset:{record.repo_id}"]})
+        body += _list("Models trained on it", (_link(each.record.web_path, each.record.repo_id) for each in trained))
     card = None if folder else git.read(commit, "README.md")
     if card:
         body += f"<h2>Card</h2><pre>{escape(card.decode(errors='replace')[:MAX_CARD])}</pre>"

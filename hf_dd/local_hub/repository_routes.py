@@ -112,9 +112,20 @@ def check_access(call: Call):
 def list_repositories(call: Call):
     """The repositories the caller may see that match the query."""
     kind = call.parts["kind"]
-    visible = [each for each in call.hub.repositories.all(kind) if call.may_see(each.namespace, each.private)]
+
+    def described(each):
+        return trim(describe_repository(each.record, each.git, each.commit), kind, call.query, listed=True)
+
+    size = REPOSITORIES_PER_PAGE if is_short(call.query) else FULL_REPOSITORIES_PER_PAGE
+    return call.page(search(visible(call, kind), call.query), size, described)
+
+
+def visible(call: Call, kind: str) -> list[Found]:
+    """The repositories of a kind that the caller may see, at the head of main."""
     found = []
-    for record in visible:
+    for record in call.hub.repositories.all(kind):
+        if not call.may_see(record.namespace, record.private):
+            continue
         try:
             git = call.git(record)
             commit = git.resolve("main")
@@ -122,12 +133,7 @@ def list_repositories(call: Call):
         except Exception:
             if not call.hub.repositories.is_gone(record.uid):  # deleted while it was read
                 raise
-
-    def described(each):
-        return trim(describe_repository(each.record, each.git, each.commit), kind, call.query, listed=True)
-
-    size = REPOSITORIES_PER_PAGE if is_short(call.query) else FULL_REPOSITORIES_PER_PAGE
-    return call.page(search(found, call.query), size, described)
+    return found
 
 
 @route("GET", "/api/{kind}/{repo}(?:/revision/{revision})?")

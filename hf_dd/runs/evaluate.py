@@ -6,8 +6,10 @@ import logging
 from pathlib import Path
 from typing import Any
 
-from hf_dd.artefacts import distilled_folder, records
+from hf_dd import hub
+from hf_dd.artefacts import dd_ranking, distilled_folder, records
 from hf_dd.artefacts.distilled_folder import Artefact
+from hf_dd.artefacts.provenance import versions
 from hf_dd.config import DataConfig, EvaluateConfig, slug
 from hf_dd.config.base import named, part
 from hf_dd.core import files
@@ -24,6 +26,7 @@ from hf_dd.evaluation.protocols import Protocol
 from hf_dd.evaluation.results import Results
 from hf_dd.evaluation.students import require_known
 from hf_dd.objectives.base import EMBEDDING_EPOCHS
+from hf_dd.runs.students import shelf_of
 from hf_dd.teachers.feature_cache import FeatureMemory
 
 logger = logging.getLogger(__name__)
@@ -70,6 +73,8 @@ def compare(config: EvaluateConfig | None = None, **options: Any) -> Path:
 
 def evaluate_sets(config: EvaluateConfig) -> tuple[Results, dict[str, dict[str, Any]]]:
     """The results of the sets and baselines that the options name, and each set's record by its name."""
+    if config.push_students:  # a missing token shows now
+        hub.require_pushable(hub.full_repo_id(config.push_students), "model")
     protocol = Protocol.from_config(config)
     require_known(config.eval_architectures, protocol)
     accelerator = new_accelerator(config.mixed_precision)
@@ -98,6 +103,8 @@ def evaluate_sets(config: EvaluateConfig) -> tuple[Results, dict[str, dict[str, 
         evaluation.students(architecture)
     for candidate in distilled_sets:
         evaluation.targets(candidate, protocol)
+    shelf = shelf_of(config, evaluation, [record for *_, record in sets], distilled_sets, accelerator)
+    evaluation.shelf = shelf
 
     selection_epochs = config.selection_epochs
     if selection_epochs is None:
@@ -111,9 +118,15 @@ def evaluate_sets(config: EvaluateConfig) -> tuple[Results, dict[str, dict[str, 
     every = [real_images(kind, ipc) for kind in config.baselines for ipc in ([None] if kind == "full" else sizes)]
     shared = {"architectures": config.eval_architectures, "students": config.eval_students}
     results = evaluation.run([*distilled_sets, *every], **shared)
+    if shelf:
+        evaluation.shelf, results = None, shelf.finish(results)
     scores = scoring.score_sets(evaluation, config.scores, distilled_sets, real_images, **shared)
     named = [(PROTOCOLS, config.eval_protocol), *((NETWORKS, name) for name in config.eval_architectures)]
-    return dataclasses.replace(results, scores=scores, plugins=origins(named)), records_of
+    results = dataclasses.replace(results, scores=scores, plugins=origins(named))
+    if config.dd_ranking:
+        ranking = dd_ranking.submission(results, records_of, data.name, versions())
+        by_main_process(lambda: files.write_json(Path(config.dd_ranking), ranking))
+    return results, records_of
 
 
 def own_learning_rate(name: str, record: dict[str, Any]) -> float | None:
@@ -191,7 +204,11 @@ def of_set(config: EvaluateConfig, results: Results, place: int) -> Results:
     ]
     places = [index // names % (len(config.sets) * copies) // copies for index in range(len(results.scores))]
     scores = [score for score, of in zip(results.scores, places, strict=True) if of == place]
-    return dataclasses.replace(results, rows=tuple(rows if own else ()), scores=tuple(scores))
+    published = [index for index, row in enumerate(results.rows) if row.baseline is None]
+    students = [each for index, each in zip(published, results.students, strict=False) if index in own]
+    return dataclasses.replace(
+        results, rows=tuple(rows if own else ()), scores=tuple(scores), students=tuple(students)
+    )
 
 
 def write_results(folder: Path, results: Results) -> None:

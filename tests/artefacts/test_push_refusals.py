@@ -357,7 +357,7 @@ def faulty(monkeypatch):
     """The session's Hub behind a proxy; lets a fault hit the first request that matches."""
     proxy = Proxy(hub.endpoint())
     threading.Thread(target=proxy.serve_forever, daemon=True).start()
-    monkeypatch.setattr(hub, "api", lambda: HfApi(endpoint=f"http://127.0.0.1:{proxy.server_address[1]}"))
+    monkeypatch.setattr(hub.client, "api", lambda: HfApi(endpoint=f"http://127.0.0.1:{proxy.server_address[1]}"))
     fault = proxy.fault
 
     def arm(pattern, kind):

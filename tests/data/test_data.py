@@ -256,7 +256,7 @@ def test_a_missing_repository_mentions_that_there_is_no_folder(monkeypatch):
     def resolve(reference, repo_type="model"):
         raise HubError(f"{repo_type} {reference} doesn't exist.")
 
-    monkeypatch.setattr(hub, "resolve", resolve)
+    monkeypatch.setattr(hub.places, "resolve", resolve)
     with pytest.raises(HubError, match=r"dataset owner/name@v1 doesn't exist. \(There is no folder"):
         load_data(DataConfig(dataset="owner/name@v1"))
 

@@ -19,8 +19,8 @@ RECORDED |= {"seconds": float | None}
 
 
 def matches(folder: Path, config: dict) -> bool:
-    """Whether it has a record of ours."""
-    return (folder / "hf_dd.json").is_file()
+    """Whether it has a record of ours, and isn't a student in timm's form, which timm has to build."""
+    return (folder / "hf_dd.json").is_file() and "pretrained_cfg" not in config
 
 
 def adapt(folder: Path, config: dict, trusted: bool) -> Adapted:

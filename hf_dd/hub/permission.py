@@ -1,0 +1,110 @@
+"""Whether the token's user may push where it wants to, asked before anything is trained or sent."""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from huggingface_hub import get_token
+from huggingface_hub.errors import HFValidationError
+from huggingface_hub.utils import validate_repo_id
+
+from hf_dd.errors import ConfigError, HubError, some
+from hf_dd.hub import client
+from hf_dd.hub.client import Taken, clear_errors, first_line
+from hf_dd.hub.places import RepoType, refs
+
+NO_REF = re.compile(  # what `git check-ref-format` refuses, and what would be taken for a commit or an option
+    r"|[0-9a-fA-F]{40}|HEAD|@|refs/.*|-.*|/.*|.*/|.*\.|(.*/)?\..*|.*\.lock(/.*)?|.*(//|\.\.|@\{|[\s~^:?*\[\\]).*|.{201,}",
+    re.DOTALL,
+)
+
+
+def user() -> str:
+    """The name of the token's user; raises HubError without a working token."""
+    return account()[0][0]
+
+
+def account() -> tuple[list[str], str | None]:
+    """The namespaces of the token's user, its own first, and the token's role, if the Hub tells; raises HubError."""
+    if get_token() is None:
+        raise HubError("Pushing needs a token. No token is set: log in with `hf auth login`, or set HF_TOKEN.")
+    with clear_errors("Your account"):
+        found = client.api().whoami(cache=True)
+        role = found.get("auth", {}).get("accessToken", {}).get("role")
+        return [found["name"], *(each["name"] for each in found.get("orgs", []))], role
+
+
+def full_repo_id(name: str, namespace: str | None = None) -> str:
+    """`name` itself if it has an owner, else under `namespace`, else under the token's user."""
+    return name if "/" in name else f"{namespace or user()}/{name}"
+
+
+def require_pushable(
+    repo_id: str,
+    repo_type: RepoType,
+    *,
+    tag: str | None = None,
+    branch: str | None = None,
+    private: bool = False,
+    create_pr: bool = False,
+) -> dict[str, str]:
+    """The tags of the repository that a push would go to, with their commits.
+
+    Raises ConfigError for what is no name of a tag, branch or repository, HubError for a token that may not write
+    there, and for a repository that was to be private and is public already. A tag that is taken isn't judged.
+    """
+    for option, name in (("hub_tag", tag), ("hub_revision", branch)):
+        if name is not None and (NO_REF.fullmatch(name) or not name.isprintable()):
+            raise ConfigError(
+                f"--{option} {name!r} is no name of a {'tag' if option == 'hub_tag' else 'branch'}: git takes none "
+                "that is empty, too long or a full commit, that begins with - or a dot, that ends with a dot, a slash "
+                "or .lock, or that holds spaces, '..', '//', '@{' or any of ~^:?*[\\. Give one like v1."
+            )
+    try:
+        validate_repo_id(repo_id)
+    except HFValidationError as error:
+        raise ConfigError(f"{repo_id!r} isn't a repository id: {first_line(error)}") from error
+    if not create_pr:
+        require_writable(repo_id.partition("/")[0], f"{repo_type} {repo_id}")
+    present, branches = refs(repo_id, repo_type)
+    for option, name, others, kind in (
+        ("hub_tag", tag, {"main"} | branches.keys(), "branch"),
+        ("hub_revision", branch, present, "tag"),
+    ):
+        if name in others:
+            raise ConfigError(f"--{option} {name}: {repo_id} has a {kind} of that name; choose another --{option}.")
+    if private and branches:
+        with clear_errors(f"{repo_type} {repo_id}"):
+            is_private = client.api().repo_info(repo_id, repo_type=repo_type).private
+        if not is_private:
+            raise HubError(
+                f"{repo_type} {repo_id} is there already, and public: make it private in its settings, push to "
+                "another repository, or leave out --hub_private_repo."
+            )
+    return present
+
+
+def require_writable(namespace: str, what: str) -> None:
+    """Raise HubError, naming `what`, where the token's user may not write in a namespace, as far as the Hub tells."""
+    known, role = account()
+    if namespace not in known or role == "read":
+        may = "only reads" if role == "read" else f"is that of {some(known)}"
+        raise HubError(
+            f"{what}: your token may not push to {namespace}; it needs write access to this namespace, and {may}. Log "
+            "in with another by `hf auth login`, or name another owner."
+        )
+
+
+def require_free(repo_id: str, repo_type: RepoType, *, tag: str | None = None, **push: Any) -> None:
+    """As `require_pushable`; raises Taken for a tag that the repository has already, too."""
+    present = require_pushable(repo_id, repo_type, tag=tag, **push)
+    if tag in present:
+        raise taken(tag, present, repo_id)
+
+
+def taken(tag: str, present: Mapping[str, str], repo_id: str) -> Taken:
+    """The error for a tag that the repository has already."""
+    return Taken(
+        f"{repo_id} has a tag {tag} already (commit {present[tag][:8]}): choose another --hub_tag, or another "
+        "--hub_dataset_id."
+    )
