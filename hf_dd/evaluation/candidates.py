@@ -45,6 +45,7 @@ class Candidate:
         draw: gives draw k of the images of student i, where each has its own, so that the spread is that of draws and
             students.
         selection_epochs: of the network by whose features a coreset was chosen; None for what is none.
+        tiled: the stored images of tiles, where these were decoded.
         epoch_images: images that make an epoch of a student's training, where it isn't all of them.
     """
 
@@ -61,6 +62,7 @@ class Candidate:
     taught_by: tuple[str, ...] = ()
     draw: Callable[[int, int], "Candidate"] | None = None
     selection_epochs: int | None = None
+    tiled: "Candidate | None" = None
     epoch_images: int | None = None
 
     def of_student(self, student: int, draw: int = 0) -> "Candidate":
@@ -112,6 +114,10 @@ def candidates_of(
                 f"{(data.channels, *data.image_size)}. Name the right data set by --dataset, or its --image_size."
             )
     data.require_all_classes(distilled.labels, name)
+    tiled: dict[str, Candidate] = {}
+    if distilled.tiled is not None:
+        stored = candidates_of(name, distilled.tiled, data, copies, learning_rate)
+        tiled = {own.copy: own for own in stored}
     return [
         Candidate(
             name,
@@ -124,6 +130,7 @@ def candidates_of(
             factor=distilled.factor,
             temperature=distilled.temperature,
             taught_by=distilled.taught_by,
+            tiled=tiled.get(copy),
         )
         for copy, own in images.items()
     ]

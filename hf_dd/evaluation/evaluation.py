@@ -16,7 +16,7 @@ from torch import nn
 
 from hf_dd.core import cache
 from hf_dd.core.clock import since
-from hf_dd.core.processes import told_by_environment
+from hf_dd.core.processes import hardware
 from hf_dd.core.progress import Phase, open_phase, say_if_dear
 from hf_dd.data.image_data import ImageData
 from hf_dd.data.sources import labelling
@@ -118,6 +118,7 @@ class Evaluation:
         """
         for architecture in architectures:
             self.students(architecture)
+        candidates = list(map(self.seen, candidates))
         for candidate in candidates:
             self.targets(candidate, self.protocol)
         choices = [
@@ -140,6 +141,10 @@ class Evaluation:
     def targets(self, candidate: Candidate, protocol: Protocol) -> Targets:
         """What students on a candidate learn from; see `Teaching.targets`."""
         return self._teaching.targets(candidate, protocol)
+
+    def seen(self, candidate: Candidate) -> Candidate:
+        """What students see of a candidate: where the protocol doesn't decode tiles, its stored images."""
+        return candidate if self.resolved(candidate, self.protocol, "").decodes else candidate.tiled or candidate
 
     def resolved(self, candidate: Candidate, protocol: Protocol, architecture: str) -> Protocol:
         """A protocol as it is for this candidate and student, see `Protocol.resolve`."""
@@ -343,16 +348,3 @@ class Evaluation:
         done = zip(students, scores, curves, strict=True)
         more = [max(best)] if best else []
         return {student: (score, seconds, of_student, *more) for student, score, of_student in done}
-
-
-def hardware(accelerator: Accelerator) -> str:
-    """What a run ran on, in words: the devices, how many processes, their threads on a CPU, bf16 if it was that.
-
-    Also the variables of the environment that choose among ways to compute the same.
-    """
-    processes = f"{accelerator.num_processes} process{'es' if accelerator.num_processes > 1 else ''}"
-    precision = "" if accelerator.mixed_precision == "no" else f", {accelerator.mixed_precision}"
-    precision += told_by_environment()
-    if accelerator.device.type == "cuda":
-        return f"{torch.cuda.get_device_name(accelerator.device)}, {processes}{precision}"
-    return f"{accelerator.device.type.upper()}, {processes} of {torch.get_num_threads()} threads{precision}"

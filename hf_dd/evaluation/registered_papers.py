@@ -50,9 +50,10 @@ RDED = PROTOCOLS.register(
         views=TILES,
         batch_size=100,
         passes_twice=True,
+        decodes=False,
         looks=(10, 0.8),
         cases=(
-            case(side=(0, 64), views=WHOLE),
+            case(side=(0, 64), views=WHOLE, decodes=True),
             case(side=(0, 32), classes=(100, 100), students=("convnet",), batch_size=25, learning_rate=0.002),
             case(classes=(200, 200), batch_size=100),
             *(case(ipc=(0, 1), classes=both, batch_size=20) for both in DOUBLED),

@@ -140,10 +140,9 @@ def asked(
     memory: FeatureMemory,
 ) -> TeacherPool | None:
     """The teachers that students under any of these protocols ask, see `teachers_of`."""
-    unlabelled = any(own.soft_labels is None for own in sets) or bool(config.baselines)
-    asking = [
-        protocol for protocol in protocols if protocol.asks_teachers and (unlabelled or protocol.labels == "online")
-    ]
+    unlabelled = any(own.soft_labels is None for own in sets)
+    needs = {"online": True, "soft": unlabelled or bool(config.baselines), "crops": bool(config.baselines)}
+    asking = [protocol for protocol in protocols if protocol.asks_teachers and needs[protocol.labels]]
     first = [*asking, *protocols][0]
     return teachers_of(
         first,

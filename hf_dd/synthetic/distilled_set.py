@@ -43,6 +43,7 @@ class DistilledSet:
         factor: tiles per side of a stored image, of which these images were decoded.
         temperature: of the soft labels.
         taught_by: the commits (or digests) of the teachers whose they are, where that is known.
+        tiled: the stored images, where these were decoded.
     """
 
     pixel_values: Tensor
@@ -54,6 +55,7 @@ class DistilledSet:
     factor: int = 1
     temperature: float = 1.0
     taught_by: tuple[str, ...] = ()
+    tiled: "DistilledSet | None" = None
 
     def __repr__(self) -> str:
         count, channels, height, width = self.pixel_values.shape
@@ -91,7 +93,7 @@ class DistilledSet:
                 f"The {len(images.labels)} decoded images of {name} aren't a square number of each of its "
                 f"{len(self.labels)} stored ones, in their order."
             )
-        return dataclasses.replace(images, image_bytes=self.image_bytes, factor=factor)
+        return dataclasses.replace(images, image_bytes=self.image_bytes, factor=factor, tiled=self)
 
 
 def images_per_class(labels: Tensor, factor: int = 1, num_classes: int = 0) -> int | tuple[int, ...]:
