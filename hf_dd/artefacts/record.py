@@ -15,6 +15,7 @@ from hf_dd.config import IN_MEMORY, slug
 from hf_dd.core.registry import origins_in_words
 from hf_dd.core.text import Markdown, code, markdown
 from hf_dd.evaluation import verdict
+from hf_dd.evaluation.protocols import in_words
 
 SIZE_CATEGORIES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
 
@@ -63,6 +64,7 @@ class Record:
         objects = "was an object" if len(given) == 1 else "were objects"
         in_memory = Markdown(f"{' and '.join(given)} {objects} in memory")
         values |= {"sentences": verdict.sentences, "mark": verdict.mark}
+        values |= {"regimes": verdict.REGIMES, "in_words": in_words}
         results = getattr(self, "results", None) or {}
         plugins = origins_in_words(getattr(self, "plugins", {}) | results.get("plugins", {}))
         return render(card, front, template, record=self, in_memory=in_memory, plugins=plugins, **values)
