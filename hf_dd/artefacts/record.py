@@ -8,8 +8,9 @@ from urllib.parse import quote
 from huggingface_hub import DatasetCard, DatasetCardData
 
 from hf_dd.artefacts import licences, papers
-from hf_dd.artefacts.facts import DataFacts, ReproductionFacts, ResultFacts
+from hf_dd.artefacts.facts import CropLabelFacts, DataFacts, ReproductionFacts, ResultFacts
 from hf_dd.artefacts.hub_metadata import configuration, render
+from hf_dd.artefacts.layout import LABELS
 from hf_dd.config import IN_MEMORY, slug
 from hf_dd.core.registry import origins_in_words
 from hf_dd.core.text import Markdown, code, markdown
@@ -82,6 +83,7 @@ class SetRecord(Record):
         parquet_sha256: of the rows' file.
         storage: bytes of the images as `float` and `8bit`, and of the `soft_labels` beside them.
         new_version: the repository of a better set that takes this one's place, or None.
+        crop_labels: what teachers say of crops of the training images; None where that isn't stored.
     """
 
     settings: dict[str, Any]
@@ -92,6 +94,7 @@ class SetRecord(Record):
     parquet_sha256: str = ""
     storage: dict[str, int] = field(default_factory=dict)
     new_version: str | None = None
+    crop_labels: CropLabelFacts | None = None
 
     def set_card(
         self,
@@ -121,6 +124,9 @@ class SetRecord(Record):
         source = Markdown(f"[{markdown(name)}]({page})" if page else markdown(name))
         configs = [configuration("default", "data/train-*", self.parquet_sha256)]
         configs += [configuration("decoded", "decoded/train-*", decoded)] if decoded else []
+        if self.crop_labels:
+            digests = " and ".join(self.crop_labels["files"].values())
+            configs.append(configuration(LABELS, f"{LABELS}/train-*", digests))
         matter = DatasetCardData(
             task_categories=["image-classification"],
             size_categories=[next((name for limit, name in SIZE_CATEGORIES if count < limit), "1M<n<10M")],

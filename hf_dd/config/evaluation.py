@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from hf_dd.config.base import option
 from hf_dd.config.data import DataConfig, TrustConfig, budget, data, place
+from hf_dd.config.labels import CropLabelConfig, labels
 from hf_dd.core.registry import PROTOCOLS, STARTS
 from hf_dd.core.strategies import parse_strategy
 from hf_dd.errors import ConfigError, require_known
@@ -119,7 +120,7 @@ class EvaluationConfig(TrustConfig):
 
 
 @dataclass
-class EvaluateConfig(DataConfig, EvaluationConfig):
+class EvaluateConfig(DataConfig, EvaluationConfig, CropLabelConfig):
     """Evaluate distilled sets, beside random real images of the same ipc, under one protocol."""
 
     sets: list[str] = option(
@@ -151,6 +152,12 @@ class EvaluateConfig(DataConfig, EvaluationConfig):
         "Scores of the sets beside their accuracies. Each trains the students that it needs besides, on the full set "
         "too.",
         choices=SCORES,
+    )
+    soft_labels: str = labels(
+        "none",
+        "'crops': before the evaluation, store with each local set that has none what --eval_teachers, or those that "
+        "it was made with, say of many crops of its images.",
+        choices=("none", "crops"),
     )
     output_dir: str | None = place(None, "Folder for results.json; a single local set's own folder if not given.")
     seed: int = budget(0, "Seed of the students and of the random images.")

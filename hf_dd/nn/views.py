@@ -13,11 +13,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from hf_dd.core.strategies import MIXES
 from hf_dd.errors import ConfigError, require_known
 from hf_dd.nn.augment import Draws
 from hf_dd.nn.crops import draw_boxes, resized_crop
 
-MIXES = ("none", "cutmix", "mixup")
 LUMINANCE = (0.299, 0.587, 0.114)
 # Principal components of ImageNet's colours (Krizhevsky et al., NeurIPS 2012), as IDC has them, a row per channel.
 COLOUR_STDS = (0.2175, 0.0188, 0.0045)
@@ -235,10 +235,13 @@ def mixed(views: Tensor, draws: ViewDraws) -> Tensor:
     if draws.partners is None:
         return views
     partners = views.index_select(0, draws.partners.to(views.device))
-    if draws.pastes is None:
-        weights = _of_rows(draws.weights, views.device).to(views.dtype)
-        return weights * views + (1 - weights) * partners
-    return pasted(views, partners, draws.pastes)
+    return blended(views, partners, draws.weights) if draws.pastes is None else pasted(views, partners, draws.pastes)
+
+
+def blended(views: Tensor, others: Tensor, weights: Tensor) -> Tensor:
+    """The means of views and others; `weights` (N,) are those of the views."""
+    weights = _of_rows(weights, views.device).to(views.dtype)
+    return weights * views + (1 - weights) * others
 
 
 def pasted(views: Tensor, others: Tensor, pastes: Tensor) -> Tensor:
