@@ -124,6 +124,27 @@ def protocols():
     return table(["name", "students", "paper", "version", "epochs", "optimiser", "rate"], rows)
 
 
+def settings():
+    """What the protocols differ in, and what the sets and students that a value depends on are."""
+    from hf_dd.core.registry import PROTOCOLS
+    from hf_dd.evaluation.protocols import in_words
+
+    rows = []
+    for name, (_, words) in PROTOCOLS.declared.items():
+        own = PROTOCOLS[name]
+        labels = own.labels if own.temperature is None else f"{own.labels}, T {own.temperature:g}"
+        loss = {"ce": "cross-entropy", "kl": "KL", "mse": f"MSE + {own.hard_weight:g} · cross-entropy"}[own.loss]
+        soft = own.labels != "hard" and own.loss != "mse"
+        views = in_words(own.views).strip("()") if own.views else own.augment.replace("_", ", ")
+        batch = f"{own.batch_size} × {own.accumulate}" if own.accumulate > 1 else own.batch_size
+        falls = own.schedule + (f" to {own.schedule_end:g}" if own.schedule_end else "")
+        varies = ", ".join(dict.fromkeys(field for case in own.cases for field, _ in case.values))
+        row = [f"`{name}`", labels, f"{loss}{' × T²' if soft and own.squared else ''}", views, batch, falls]
+        rows.append([*row, varies.replace("_", " ") or "–", words.get("sizes", "–")])
+    head = ["name", "labels", "loss", "views", "batch", "rate falls", "varies by set or student", "sizes"]
+    return table(head, rows)
+
+
 # --- from the command line
 
 
@@ -286,6 +307,7 @@ PARTS = {
     "networks": networks,
     "starts": starts,
     "protocols": protocols,
+    "settings": settings,
     "headline": lambda: headline("docs/results/"),
     "measured": measured,
     **{f"use-{name}": functools.partial(used, name) for name in ("continual", "search", "privacy")},

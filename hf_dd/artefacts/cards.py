@@ -125,6 +125,7 @@ class DistilledRecord(SetRecord):
             **({"learning_rate": self.learning_rate} if self.learning_rate else {}),
             **({"factor": self.decoded["factor"]} if self.decoded else {}),
             **({"soft_labels": self.soft_labels} if self.soft_labels else {}),
+            **({"crop_labels": in_short(self.crop_labels)} if self.crop_labels else {}),
         }
 
     @property
@@ -182,7 +183,7 @@ class DistilledRecord(SetRecord):
         front = {
             "pretty_name": f"{self.data['name']} distilled, {plural(self.settings['ipc'], 'image')} per class",
             "tags": [f"objective:{objective}", *([f"clom:{guide}"] * (guide != "none"))],
-            "annotations_creators": ["machine-generated"] if self.soft_labels else None,
+            "annotations_creators": ["machine-generated"] if self.soft_labels or self.crop_labels else None,
             "distillation": self.distillation(),
         }
         return self.set_card(
@@ -242,6 +243,7 @@ class ImportedRecord(SetRecord):
                     "format": self.origin["format"],
                     "normalisation": self.normalisation["name"],
                     "learning_rate": self.learning_rate,
+                    "crop_labels": self.crop_labels and in_short(self.crop_labels),
                 }
             ),
         }
@@ -276,6 +278,12 @@ def compact(facts: Mapping[str, Any]) -> dict[str, Any]:
     """What front matter says of a teacher, or of an import: what is known, and isn't so of nearly all."""
     usual = {"library": "hf_dd", "trusted": False}
     return {key: value for key, value in facts.items() if value is not None and usual.get(key) != value}
+
+
+def in_short(labels: Mapping[str, Any]) -> dict[str, Any]:
+    """What front matter says of labels of crops."""
+    said = {name: labels[name] for name in ("views", "topk", "classes", "crop", "flip", "mix", "seed", "temperature")}
+    return said | {"teachers": [teacher["sha"] for teacher in labels["teachers"]]}
 
 
 def plural(count: int, noun: str) -> str:

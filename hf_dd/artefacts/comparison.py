@@ -225,6 +225,15 @@ def rows_apart(
 
     `published` are those of the published images, evaluated here.
     """
+    several = len({row.get("regime") for row in there}) > 1
+
+    def identity(row: Mapping[str, Any]) -> tuple:
+        """What tells a row from the others of a set, wherever it was evaluated."""
+        student = row.get("backbone") or row["architecture"]
+        rate = "own" if row.get("own_learning_rate") else row["learning_rate"]
+        regime = row.get("regime") if several else None
+        return row.get("baseline"), student, row["copy"], row["n"], row.get("epochs"), rate, regime
+
     found = {identity(row): row["mean"] for row in here}
     again = {identity(row): row["mean"] for row in published if not row.get("baseline")}
     return [
@@ -234,16 +243,10 @@ def rows_apart(
     ]
 
 
-def identity(row: Mapping[str, Any]) -> tuple:
-    """What tells a row from the others of a set, wherever it was evaluated."""
-    student = row.get("backbone") or row["architecture"]
-    rate = "own" if row.get("own_learning_rate") else row["learning_rate"]
-    return row.get("baseline"), student, row["copy"], row["n"], row.get("epochs"), rate
-
-
 def named(row: Mapping[str, Any]) -> str:
     """A row in a few words."""
-    return f"[{row.get('baseline') or 'set'}, {row['copy']}, {row['architecture']}, n={row['n']}]"
+    labels = f", {row['regime']} labels" if row.get("regime", "hard") not in ("hard", None) else ""
+    return f"[{row.get('baseline') or 'set'}, {row['copy']}, {row['architecture']}, n={row['n']}{labels}]"
 
 
 def of_test_images(what: str, there: float, here: float, images: int) -> Accuracy:

@@ -14,15 +14,16 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from hf_dd import hub
-from hf_dd.artefacts import provenance, teacher_folder
+from hf_dd.artefacts import crop_label_files, provenance, teacher_folder
 from hf_dd.artefacts.cards import DistilledRecord, ImportedRecord, SetRecord
+from hf_dd.artefacts.layout import LABELS
 from hf_dd.artefacts.records import RECORD, links_to, read_record, write_record
-from hf_dd.artefacts.rows import DECODED, PARQUET, decoded_rows, read_rows, require_rows, write_rows
+from hf_dd.artefacts.rows import DECODED, PARQUET, decoded_rows, read_rows, require_whole, write_rows
 from hf_dd.config import ImportConfig, as_dict
 from hf_dd.core import files, json_records
 from hf_dd.data.image_data import ImageData
 from hf_dd.distillation.distiller import ARTEFACT_ENTRIES, RUN_ENTRIES, Distillation
-from hf_dd.errors import ConfigError, HubError, RunError, some
+from hf_dd.errors import ConfigError, HubError, RunError
 from hf_dd.evaluation import verdict
 from hf_dd.evaluation.intervals import spread
 from hf_dd.importing.import_set import ImportedSet
@@ -37,7 +38,7 @@ EVAL_RESULTS = ".eval_results/hf-dd.yaml"  # of 0.1.0, which the Hub reads in re
 PLOT = "results.png"
 RECORDS = {"distilled-set": DistilledRecord, "imported-set": ImportedRecord}
 DISTILLED_FILES = ("README.md", RECORD, "preview.png", LOCK, "results.json", PLOT)
-DISTILLED_FILES += tuple(f"{Path(place).parent}/*" for place in (PARQUET, DECODED))
+DISTILLED_FILES += (*(f"{Path(place).parent}/*" for place in (PARQUET, DECODED)), f"{LABELS}/*")
 
 
 @dataclass(frozen=True)
@@ -93,6 +94,12 @@ class Artefact:
         files.remove(self.folder / Path(EVAL_RESULTS).parent)
         return Artefact.written(self.folder, dataclasses.replace(record, results=results))
 
+    def with_crop_labels(self, labelling: crop_label_files.CropLabelling) -> "Artefact":
+        """The same set with these labels of crops, in the place of any others."""
+        record = Artefact.open(self.folder).record
+        facts = crop_label_files.written(self.folder, labelling, record.dataset_info)
+        return Artefact.written(self.folder, dataclasses.replace(record, **facts))
+
     def copied(self, folder: Path) -> "Artefact":
         """The same set in a new folder, whole or not at all, and as if it hadn't been evaluated.
 
@@ -134,7 +141,7 @@ class Artefact:
             if better == (repo_id or (record.pushed or {}).get("repo_id")):
                 raise ConfigError(f"--new_version {better} is this set itself: name the one that takes its place.")
             record = dataclasses.replace(record, new_version=better)
-        require_whole(self.folder, record)
+        require_whole(self.folder, vars(record))
         repo_id = repo_id or (record.pushed or {}).get("repo_id") or record.name
         retry = ["hf-dd", "push", str(self.folder), "--hub_dataset_id", repo_id]
         try:
@@ -171,15 +178,6 @@ class Artefact:
         return done
 
 
-def require_whole(folder: Path, record: SetRecord) -> None:
-    """Raise DataError where the rows of a set aren't its record's, RunError where a file isn't there."""
-    if missing := [name for name in (PARQUET, "preview.png") if not (folder / name).is_file()]:
-        raise RunError(
-            f"{folder} isn't whole: it lacks {some(missing)}. Remove it and make it anew, or take a copy that has it."
-        )
-    require_rows(hub.Place(str(folder), None, True, "dataset"), vars(record))
-
-
 def write_artefact(
     folder: Path,
     name: str,
@@ -188,6 +186,7 @@ def write_artefact(
     pool: TeacherPool | None,
     soft_labels: Tensor | None = None,
     *,
+    crop_labels: crop_label_files.CropLabelling | None = None,
     experts: list[dict[str, Any]] | None = None,
     diversity: dict[str, Any] | None = None,
     command: str,
@@ -199,7 +198,8 @@ def write_artefact(
     """Write a finished distillation as an artefact folder: parquet, preview, teachers' lock, card, record.
 
     `soft_labels` are those of the training images, and stored with these: where a factor makes several of each stored
-    image, in the configuration `decoded`. An artefact that was there before stays until this one is whole.
+    image, in the configuration `decoded`; `crop_labels` are in the configuration `labels`. An artefact that was there
+    before stays until this one is whole.
     """
     synthetic, decodes = result.synthetic, result.synthetic.factor > 1
     rows = to_dataset(synthetic, None if decodes else soft_labels)
@@ -214,6 +214,8 @@ def write_artefact(
                 "temperature": result.settings["soft_label_temperature"],
                 "teachers": [teacher["sha"] for teacher in lock["teachers"]],
             }
+        if crop_labels:
+            facts |= crop_label_files.written(place, crop_labels, facts["dataset_info"])
         if pool:
             files.write_json(place / LOCK, lock)
         record = DistilledRecord(
@@ -315,8 +317,11 @@ def record_of(content: dict[str, Any], path: Path) -> SetRecord:
     return json_records.as_record(content, RECORDS[kind], str(path))
 
 
-def load_distilled(reference: str) -> tuple[str, DistilledSet, dict[str, Any]]:
-    """A distilled set by folder or Hub reference: its name, what students train on, and its record (maybe empty)."""
+def load_distilled(reference: str, crops: bool = False) -> tuple[str, DistilledSet, dict[str, Any]]:
+    """A distilled set by folder or Hub reference: its name, what students train on, and its record (maybe empty).
+
+    With `crops` its labels of crops, too, where it has any.
+    """
     place = hub.find(reference, "dataset")
     if place is None:
         raise HubError(
@@ -326,7 +331,7 @@ def load_distilled(reference: str) -> tuple[str, DistilledSet, dict[str, Any]]:
     record = json_records.read_json(path) if path.is_file() else {}
     if record:
         record_of(record, path)
-    return place.name, read_rows(place, record), record
+    return place.name, read_rows(place, record, crops), record
 
 
 def push(folder: str | Path, repo_id: str | None = None, **options: Any) -> hub.Publication | hub.Pin:

@@ -141,6 +141,44 @@ class LabelFacts(TypedDict):
     teachers: list[str]
 
 
+class CropLabelFacts(TypedDict):
+    """Labels of crops, the configuration `labels`.
+
+    Attributes:
+        files: sha256 of each, by its place in the folder.
+        bytes: of these.
+        rows, views: how many, and epochs of them.
+        topk, classes: how many of how many classes a row keeps.
+        size, interpolation: of the views; (height, width).
+        crop, ratio: least and largest share of the image's area, and of width to height.
+        flip, mix, mix_alpha: see `nn.views.Views`.
+        temperature: 1, of the probabilities whose logarithms are stored.
+        seed, seeds: of the run that drew them, and what a row's seed means.
+        teachers: whose they are, one `TeacherSpec` each; `teacher_mean` of their probabilities or logits, in
+            `teacher_mode`.
+    """
+
+    files: dict[str, str]
+    bytes: int
+    rows: int
+    views: int
+    topk: int
+    classes: int
+    size: list[int]
+    crop: list[float]
+    ratio: list[float]
+    flip: bool
+    mix: str
+    mix_alpha: float
+    interpolation: str
+    temperature: float
+    seed: int
+    seeds: str
+    teachers: list[Annotated[dict[str, Any], TeacherSpec]]
+    teacher_mode: str
+    teacher_mean: str
+
+
 class PairFacts(TypedDict):
     """How much two teachers differ."""
 

@@ -8,12 +8,14 @@ from urllib.parse import quote
 from huggingface_hub import DatasetCard, DatasetCardData
 
 from hf_dd.artefacts import licences, papers
-from hf_dd.artefacts.facts import DataFacts, ReproductionFacts, ResultFacts
+from hf_dd.artefacts.facts import CropLabelFacts, DataFacts, ReproductionFacts, ResultFacts
 from hf_dd.artefacts.hub_metadata import configuration, render
+from hf_dd.artefacts.layout import LABELS
 from hf_dd.config import IN_MEMORY, slug
 from hf_dd.core.registry import origins_in_words
 from hf_dd.core.text import Markdown, code, markdown
 from hf_dd.evaluation import verdict
+from hf_dd.evaluation.protocols import in_words
 
 SIZE_CATEGORIES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
 
@@ -62,6 +64,7 @@ class Record:
         objects = "was an object" if len(given) == 1 else "were objects"
         in_memory = Markdown(f"{' and '.join(given)} {objects} in memory")
         values |= {"sentences": verdict.sentences, "mark": verdict.mark}
+        values |= {"regimes": verdict.REGIMES, "in_words": in_words}
         results = getattr(self, "results", None) or {}
         plugins = origins_in_words(getattr(self, "plugins", {}) | results.get("plugins", {}))
         return render(card, front, template, record=self, in_memory=in_memory, plugins=plugins, **values)
@@ -80,6 +83,7 @@ class SetRecord(Record):
         parquet_sha256: of the rows' file.
         storage: bytes of the images as `float` and `8bit`, and of the `soft_labels` beside them.
         new_version: the repository of a better set that takes this one's place, or None.
+        crop_labels: what teachers say of crops of the training images; None where that isn't stored.
     """
 
     settings: dict[str, Any]
@@ -90,6 +94,7 @@ class SetRecord(Record):
     parquet_sha256: str = ""
     storage: dict[str, int] = field(default_factory=dict)
     new_version: str | None = None
+    crop_labels: CropLabelFacts | None = None
 
     def set_card(
         self,
@@ -119,6 +124,9 @@ class SetRecord(Record):
         source = Markdown(f"[{markdown(name)}]({page})" if page else markdown(name))
         configs = [configuration("default", "data/train-*", self.parquet_sha256)]
         configs += [configuration("decoded", "decoded/train-*", decoded)] if decoded else []
+        if self.crop_labels:
+            digests = " and ".join(self.crop_labels["files"].values())
+            configs.append(configuration(LABELS, f"{LABELS}/train-*", digests))
         matter = DatasetCardData(
             task_categories=["image-classification"],
             size_categories=[next((name for limit, name in SIZE_CATEGORIES if count < limit), "1M<n<10M")],

@@ -6,6 +6,7 @@ a second configuration, `decoded`.
 
 import dataclasses
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,12 +14,13 @@ import torch
 from torch import Tensor
 
 from hf_dd import hub
-from hf_dd.artefacts.layout import DECODED, PARQUET, RECORD
+from hf_dd.artefacts.crop_label_files import FILE, read_crop_labels
+from hf_dd.artefacts.layout import DECODED, LABELS, PARQUET, RECORD
 from hf_dd.config import DataConfig
 from hf_dd.core import files
 from hf_dd.core.files import digest_of
 from hf_dd.data.loading import load_splits
-from hf_dd.errors import DataError
+from hf_dd.errors import DataError, RunError, some
 from hf_dd.nn.tiles import decode_tiles
 from hf_dd.synthetic.distilled_set import DistilledSet, from_dataset, to_eight_bits, to_rows
 from hf_dd.synthetic.synthetic_set import SyntheticSet
@@ -90,16 +92,23 @@ def dataset_info(configurations: dict[str, tuple["datasets.Dataset", Path]]) -> 
     return front.to_dict()["dataset_info"]
 
 
-def read_rows(place: hub.Place, record: dict[str, Any]) -> DistilledSet:
+def read_rows(place: hub.Place, record: dict[str, Any], crops: bool = False) -> DistilledSet:
     """What students train on of the set that lies there; raises DataError where it is no such set.
 
-    `record` is its `hf_dd.json`, empty if it has none.
+    `record` is its `hf_dd.json`, empty if it has none. Labels of crops are fetched and read only with `crops`.
     """
     name = place.name
     require_rows(place, record)
     found = from_dataset(_train(place), name)
     if record.get("decoded"):
         found = found.decoded(from_dataset(_train(place, "decoded"), name), name)
+    if about := record.get("crop_labels"):
+        found = dataclasses.replace(found, crop_label_bytes=about["bytes"])
+        if crops:
+            folder, shape = require_crop_labels(place, about), found.pixel_values.shape
+            labels = read_crop_labels(folder, about, name, shape[0], tuple(shape[2:]), len(found.class_names))
+            shas = tuple(teacher["sha"] for teacher in about["teachers"])
+            found = dataclasses.replace(found, crop_labels=labels, crop_labelled_by=shas)
     about = record.get("soft_labels")
     if not isinstance(about, dict):  # of an imported set it is only known whether it has any
         return found
@@ -118,14 +127,48 @@ def require_rows(place: hub.Place, record: dict[str, Any]) -> None:
     decoded = record.get("decoded") or {}
     for path, digest in ((PARQUET, record.get("parquet_sha256")), (DECODED, decoded.get("parquet_sha256"))):
         if (folder / path).is_file():
-            if digest and digest_of(folder / path) != digest:
-                raise DataError(
-                    f"The rows of {place.name} ({path}) aren't those that its {RECORD} is of: they were changed. Take "
-                    "the set anew from where it came from."
-                )
+            if digest:
+                require_digest(folder / path, digest, place.name, path)
             require_as_large_as_it_looks(folder / path, place.name)
         elif digest:
             raise DataError(f"{place.name} lacks {path}, which its {RECORD} tells of: it isn't whole.")
+
+
+def require_whole(folder: Path, record: dict[str, Any]) -> None:
+    """Raise DataError where the rows of a set aren't its record's, RunError where a file isn't there."""
+    if missing := [name for name in (PARQUET, "preview.png") if not (folder / name).is_file()]:
+        raise RunError(
+            f"{folder} isn't whole: it lacks {some(missing)}. Remove it and make it anew, or take a copy that has it."
+        )
+    place, about = hub.Place(str(folder), None, True, "dataset"), record["crop_labels"]
+    require_rows(place, record)
+    if about:
+        require_crop_labels(place, about)
+    known = {folder / path for path in about["files"]} if about else set()
+    if strange := sorted(path.name for path in {*(folder / LABELS).glob("*")} - known):
+        raise RunError(f"{folder / LABELS} holds what its {RECORD} doesn't know: remove {some(strange)} there.")
+
+
+def require_crop_labels(place: hub.Place, about: Mapping[str, Any]) -> Path:
+    """The folder with a set's labels of crops; raises DataError where they aren't those of its record."""
+    if strange := [path for path in about["files"] if not FILE.fullmatch(path)]:
+        raise DataError(f"The record of {place.name} names {some(strange)} as labels of crops, which no hf-dd writes.")
+    folder = place.folder([f"{LABELS}/*"])
+    for path, digest in about["files"].items():
+        if not (folder / path).is_file():
+            raise DataError(f"{place.name} lacks {path}, which its {RECORD} tells of: it isn't whole.")
+        require_digest(folder / path, digest, place.name, path)
+        require_as_large_as_it_looks(folder / path, place.name)
+    return folder
+
+
+def require_digest(file: Path, digest: str, name: str, path: str) -> None:
+    """Raise DataError where a file of rows isn't the one that a record is of."""
+    if digest_of(file) != digest:
+        raise DataError(
+            f"The rows of {name} ({path}) aren't those that its {RECORD} is of: they were changed. Take the set anew "
+            "from where it came from."
+        )
 
 
 def require_as_large_as_it_looks(path: Path, name: str) -> None:

@@ -1,18 +1,16 @@
 """Options of distillations: one, or a study of many."""
 
-import functools
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from hf_dd.config.base import TRUTH, Options, option, parse_key_values, slug
 from hf_dd.config.data import RunConfig, budget, once, place
 from hf_dd.config.evaluation import EvaluationConfig
+from hf_dd.config.labels import CropLabelConfig, labels
 from hf_dd.config.teachers import NEEDS_TEACHERS, TeacherConfig
 from hf_dd.core.registry import NETWORKS, OBJECTIVES, STARTS
 from hf_dd.core.strategies import parse_strategy
 from hf_dd.errors import ConfigError, require_known
-
-labels = functools.partial(option, group="teachers and guide", role="labels")
 
 TRACKIO = ("space_id", "bucket_id", "server_url", "private", "group")
 
@@ -29,7 +27,7 @@ def parse_trackio(pairs: list[str]) -> dict[str, str | bool]:
 
 
 @dataclass
-class DistillConfig(RunConfig, TeacherConfig, EvaluationConfig):
+class DistillConfig(RunConfig, TeacherConfig, CropLabelConfig, EvaluationConfig):
     """One distillation: data set, objective, teachers, budget, evaluation; None is the objective's published value."""
 
     objective: str = option("dm", "The method.", choices=OBJECTIVES)
@@ -54,8 +52,9 @@ class DistillConfig(RunConfig, TeacherConfig, EvaluationConfig):
     )
     soft_labels: str = labels(
         "none",
-        "Soft labels of the training images by the teachers: 'mean' of their probabilities, or those of 'each'.",
-        choices=("none", "mean", "each"),
+        "Soft labels of the training images by the teachers: 'mean' of their probabilities, those of 'each', or the "
+        "mean for many 'crops' of each image, as the configuration `labels`.",
+        choices=("none", "mean", "each", "crops"),
     )
     soft_label_temperature: float = labels(
         4.0,

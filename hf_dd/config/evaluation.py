@@ -1,19 +1,40 @@
 """Options of evaluations: how students are trained and tested, on which sets."""
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from hf_dd.config.base import option
 from hf_dd.config.data import DataConfig, TrustConfig, budget, data, once, place
+from hf_dd.config.labels import CropLabelConfig, labels
 from hf_dd.core.registry import PROTOCOLS, STARTS
 from hf_dd.core.strategies import parse_strategy
+from hf_dd.errors import ConfigError, require_known
 
 SELECTIONS = tuple(name for name, (_, words) in STARTS.declared.items() if words.get("embeds"))
 BASELINES = ("random", *SELECTIONS, "full")
 SCORES = ("relative_accuracy", "augmentation_robust_score", "label_robust_score")
 
+REGIMES = ("hard", "soft", "crops", "online")
+
 evaluation = functools.partial(option, group="evaluation", role="evaluation")
+
+
+def parse_regimes(texts: Sequence[str]) -> dict[str, str | None]:
+    """Regimes and the protocol that is named for each, if any, from words such as `hard` and `online=rded`.
+
+    Raises ConfigError for a regime or a protocol that there isn't, and for a regime that comes twice.
+    """
+    found: dict[str, str | None] = {}
+    for text in texts:
+        regime, sign, name = text.partition("=")
+        require_known("regime", regime, REGIMES)
+        if regime in found:
+            raise ConfigError(f"the regime {regime} comes twice.")
+        if sign and ":" not in name:
+            PROTOCOLS.installed(name)
+        found[regime] = name or None
+    return found
 
 
 @dataclass
@@ -51,8 +72,8 @@ class EvaluationConfig(TrustConfig):
     )
     eval_teachers: list[str] = evaluation(
         [],
-        "Teachers of the students under soft-label-online, as owner/name@revision or as local folders; those that the "
-        "set was made with if not given.",
+        "Teachers of the students where a protocol asks some, as owner/name@revision or as local folders; those that "
+        "the set was made with if not given.",
         teachers=True,
     )
     eval_copies: list[str] = evaluation(
@@ -65,11 +86,20 @@ class EvaluationConfig(TrustConfig):
         "Real images to evaluate too, as many: random ones, or chosen ones; full, the whole set; or none.",
         choices=(*BASELINES, "none"),
     )
+    random_draws: int = evaluation(
+        1,
+        "Draws of random images that each student is trained on; of other ones than every other student.",
+        at_least=1,
+    )
     selection_epochs: int | None = evaluation(
         None,
         "Epochs of training of the network by whose features herding and k-centers choose; 0 if not given, which "
         "leaves it random and takes seconds; 10 with --published, and where the training itself decides.",
         at_least=0,
+    )
+    best_of_looks: bool = evaluation(
+        False,
+        "Print beside the last epoch the best of those after which the protocol's paper looks at the test split.",
     )
     published: bool = evaluation(
         False,
@@ -90,7 +120,7 @@ class EvaluationConfig(TrustConfig):
 
 
 @dataclass
-class EvaluateConfig(DataConfig, EvaluationConfig):
+class EvaluateConfig(DataConfig, EvaluationConfig, CropLabelConfig):
     """Evaluate distilled sets, beside random real images of the same ipc, under one protocol."""
 
     sets: list[str] = option(
@@ -111,6 +141,12 @@ class EvaluateConfig(DataConfig, EvaluationConfig):
         None, "Split of real images; the one that the first distilled set was made from, or 'train', if not given."
     )
     eval_students: int = evaluation(3, "Students per set, each with its own seed.", at_least=1)
+    regimes: list[str] = evaluation(
+        [],
+        "Evaluate under the protocol of each: hard labels, one soft label per image, soft labels of stored crops or "
+        "online; one of your own as online=rded. In the place of --eval_protocol.",
+        grammar=parse_regimes,
+    )
     scores: list[str] = evaluation(
         [],
         "Scores of the sets beside their accuracies. Each trains the students that it needs besides, on the full set "
@@ -119,6 +155,12 @@ class EvaluateConfig(DataConfig, EvaluationConfig):
     )
     dd_ranking: str | None = once(
         None, "File for both of DD-Ranking's scores, student by student, as its authors ask for them."
+    )
+    soft_labels: str = labels(
+        "none",
+        "'crops': before the evaluation, store with each local set that has none what --eval_teachers, or those that "
+        "it was made with, say of many crops of its images.",
+        choices=("none", "crops"),
     )
     output_dir: str | None = place(None, "Folder for results.json; a single local set's own folder if not given.")
     save_students: str | None = place(None, "Folder for the trained students of the sets, as models that load.")
@@ -135,3 +177,16 @@ class EvaluateConfig(DataConfig, EvaluationConfig):
         super().__post_init__()
         if self.dd_ranking:
             self.scores = list(dict.fromkeys([*self.scores, *SCORES[1:]]))
+
+    def contradictions(self) -> Iterator[str]:
+        """As of all options."""
+        yield from super().contradictions()
+        if self.regimes and self.eval_protocol != "dsa":
+            yield (
+                f"--eval_protocol {self.eval_protocol} is one protocol, and --regimes names those of each: leave "
+                f"one out, or say whose it is, as --regimes online={self.eval_protocol}."
+            )
+        if self.regimes and self.scores:
+            yield "--scores are of one protocol: leave --regimes or --scores out."
+        if self.regimes and (self.push_students or self.save_students):
+            yield "--push_students and --save_students are of one protocol: leave --regimes out."

@@ -1,8 +1,9 @@
-"""The names of augmentation strategies; what their operations do is in `nn.augment`."""
+"""The names of augmentations; what their operations do is in `nn.augment`, and what mixes do in `nn.views`."""
 
 from hf_dd.errors import ConfigError, require_known
 
 STRATEGY = ("color", "crop", "cutout", "flip", "scale", "rotate")
+MIXES = ("none", "cutmix", "mixup")
 
 
 def parse_strategy(text: str | None) -> tuple[str, ...]:

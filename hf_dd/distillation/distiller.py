@@ -56,7 +56,7 @@ FAR_OUTSIDE = 1.0
 PLAN, PLANNING, TEACHERS = "plan.json", "planning", "teachers"  # of a run that has a budget
 STATE_ENTRIES = ("checkpoints", "logs", "profile", PLAN, PLANNING, TEACHERS)
 ARTEFACT_ENTRIES = tuple(
-    "hf_dd.json data decoded README.md preview.png pool.json results.json results.png .eval_results".split()
+    "hf_dd.json data decoded labels README.md preview.png pool.json results.json results.png .eval_results".split()
 )
 RUN_ENTRIES = STATE_ENTRIES + ARTEFACT_ENTRIES
 

@@ -10,7 +10,7 @@ import dataclasses
 import functools
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,8 +22,9 @@ from hf_dd.core.precision import Autocast
 from hf_dd.core.seeding import generator
 from hf_dd.data.batches import Images
 from hf_dd.data.image_data import ImageData, of_each_class
+from hf_dd.errors import DataError
 from hf_dd.synthetic import coresets
-from hf_dd.synthetic.distilled_set import images_per_class, ipc_in_words
+from hf_dd.synthetic.distilled_set import DistilledSet, images_per_class, ipc_in_words
 
 SCORES = 2  # the version of what is kept of students: raise it with any change that changes an accuracy
 
@@ -41,8 +42,11 @@ class Candidate:
         learning_rate: of SGD, learned with the images, or None.
         factor: tiles per side of a stored image, of which these images were decoded.
         temperature, taught_by: of the soft labels, see `DistilledSet`.
-        draw: gives the images of student i, where each has its own, so that the spread is that of draws and students.
+        draw: gives draw k of the images of student i, where each has its own, so that the spread is that of draws and
+            students.
         selection_epochs: of the network by whose features a coreset was chosen; None for what is none.
+        tiled: the stored images of tiles, where these were decoded.
+        epoch_images: images that make an epoch of a student's training, where it isn't all of them.
     """
 
     name: str
@@ -56,12 +60,19 @@ class Candidate:
     factor: int = 1
     temperature: float = 1.0
     taught_by: tuple[str, ...] = ()
-    draw: Callable[[int], "Candidate"] | None = None
+    draw: Callable[[int, int], "Candidate"] | None = None
     selection_epochs: int | None = None
+    tiled: "Candidate | None" = None
+    epoch_images: int | None = None
 
-    def of_student(self, student: int) -> "Candidate":
+    def of_student(self, student: int, draw: int = 0) -> "Candidate":
         """What this student trains on: the same for all, but for baselines that are drawn."""
-        return self.draw(student) if self.draw else self
+        return self.draw(student, draw) if self.draw else self
+
+    @property
+    def shown_ipc(self) -> float:
+        """Images per class that students see in an epoch, tiles one by one; of classes that differ, their mean."""
+        return (self.epoch_images or len(self.images)) / len(self.labels.unique())
 
     @functools.cached_property
     def identity(self) -> list:
@@ -86,6 +97,45 @@ class Candidate:
         return 0 if self.soft_labels is None else self.soft_labels.numel() * 4
 
 
+def candidates_of(
+    name: str, distilled: DistilledSet, data: ImageData, copies: Sequence[str], learning_rate: float | None = None
+) -> list[Candidate]:
+    """The copies of a distilled set; raises DataError where it doesn't fit the data set that it is tested on."""
+    if distilled.class_names != data.class_names:
+        raise DataError(
+            f"{name} has the classes {distilled.class_names}, but {data.name} has {data.class_names}: an evaluation "
+            "needs the same classes in the same order. Name the right data set by --dataset."
+        )
+    images = {copy: distilled.copy(copy) for copy in copies}
+    for own in images.values():
+        if tuple(own.shape[1:]) != (data.channels, *data.image_size):
+            raise DataError(
+                f"{name} has images of {tuple(own.shape[1:])} (channels, height, width), but {data.name} of "
+                f"{(data.channels, *data.image_size)}. Name the right data set by --dataset, or its --image_size."
+            )
+    data.require_all_classes(distilled.labels, name)
+    tiled: dict[str, Candidate] = {}
+    if distilled.tiled is not None:
+        stored = candidates_of(name, distilled.tiled, data, copies, learning_rate)
+        tiled = {own.copy: own for own in stored}
+    return [
+        Candidate(
+            name,
+            copy,
+            own,
+            distilled.labels,
+            distilled.bytes(copy),
+            distilled.soft_labels,
+            learning_rate=learning_rate,
+            factor=distilled.factor,
+            temperature=distilled.temperature,
+            taught_by=distilled.taught_by,
+            tiled=tiled.get(copy),
+        )
+        for copy, own in images.items()
+    ]
+
+
 def baseline(
     kind: str, data: ImageData, ipc: coresets.Ipc | None, seed: int, autocast: Autocast, epochs: int = 0
 ) -> Candidate:
@@ -101,7 +151,7 @@ def baseline(
     data.require_ipc(ipc)
     if kind == "random":
         draw = functools.partial(random_real, data, ipc, seed)
-        return dataclasses.replace(draw(0), draw=draw)
+        return dataclasses.replace(draw(0, 0), draw=draw)
     epochs = coresets.epochs_of(kind, epochs)
     chosen = coresets.select(data, kind, ipc, seed, epochs=epochs, autocast=autocast)
     trained = f" by a network of {epochs} epochs" if epochs else ""
@@ -110,10 +160,11 @@ def baseline(
     )
 
 
-def random_real(data: ImageData, ipc: coresets.Ipc, seed: int, student: int) -> Candidate:
-    """`ipc` real images of each class, drawn without replacement for a student."""
+def random_real(data: ImageData, ipc: coresets.Ipc, seed: int, student: int, draw: int = 0) -> Candidate:
+    """`ipc` real images of each class, drawn without replacement: draw `draw` for a student."""
     counts = enumerate(of_each_class(ipc, data.num_classes))
-    draws = [data.sample_class(c, count, generator(seed, "random-real", student, c)) for c, count in counts]
+    again = [draw] if draw else []
+    draws = [data.sample_class(c, count, generator(seed, "random-real", student, c, *again)) for c, count in counts]
     return real_images(data, torch.cat(draws), "random", f"random real, ipc {ipc_in_words(ipc)}")
 
 

@@ -7,7 +7,7 @@ import statistics
 import time
 from collections.abc import Sequence
 from dataclasses import KW_ONLY, asdict, dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from typing import Protocol as Interface
 
 import torch
@@ -17,7 +17,7 @@ from torch import nn
 
 from hf_dd.core import cache
 from hf_dd.core.clock import since
-from hf_dd.core.processes import told_by_environment
+from hf_dd.core.processes import hardware
 from hf_dd.core.progress import Phase, open_phase, say_if_dear
 from hf_dd.data.image_data import ImageData
 from hf_dd.data.sources import labelling
@@ -28,15 +28,17 @@ from hf_dd.evaluation.candidates import Candidate, score_file
 from hf_dd.evaluation.protocols import Protocol
 from hf_dd.evaluation.results import Results, Row
 from hf_dd.evaluation.students import Students, students_of
-from hf_dd.synthetic.distilled_set import DistilledSet, ipc_in_words
+from hf_dd.evaluation.teaching import Teaching
+from hf_dd.synthetic.distilled_set import ipc_in_words
 from hf_dd.teachers.pool import TeacherPool
 from hf_dd.training.loop import accuracy, fit, predict
 from hf_dd.training.side_by_side import fit_side_by_side
-from hf_dd.training.targets import StoredTargets, Targets, TaughtTargets
+from hf_dd.training.targets import Targets
 
 logger = logging.getLogger(__name__)
 
-Scored = tuple[float, float, list[float]]  # a student's accuracy in [0, 1], its seconds, its losses by `learning`
+# A student's accuracy in [0, 1], its seconds, its losses by `learning`; the best of its looks, where there are any.
+Scored = tuple[float, float, list[float]] | tuple[float, float, list[float], float]
 
 
 class Job(NamedTuple):
@@ -54,7 +56,7 @@ class Job(NamedTuple):
     @property
     def work(self) -> int:
         """Images that a student of it learns, in all epochs."""
-        return len(self.candidate.images) * self.protocol.epochs
+        return self.protocol.images_seen(len(self.candidate.images))
 
 
 class Shelf(Interface):
@@ -68,40 +70,6 @@ class Shelf(Interface):
 
     def put(self, job: Job, student: int, key: str, network: nn.Module, accuracy: float) -> None:
         """Keep a student; its accuracy is in [0, 1]."""
-
-
-def candidates_of(
-    name: str, distilled: DistilledSet, data: ImageData, copies: Sequence[str], learning_rate: float | None = None
-) -> list[Candidate]:
-    """The copies of a distilled set; raises DataError where it doesn't fit the data set that it is tested on."""
-    if distilled.class_names != data.class_names:
-        raise DataError(
-            f"{name} has the classes {distilled.class_names}, but {data.name} has {data.class_names}: an evaluation "
-            "needs the same classes in the same order. Name the right data set by --dataset."
-        )
-    images = {copy: distilled.copy(copy) for copy in copies}
-    for own in images.values():
-        if tuple(own.shape[1:]) != (data.channels, *data.image_size):
-            raise DataError(
-                f"{name} has images of {tuple(own.shape[1:])} (channels, height, width), but {data.name} of "
-                f"{(data.channels, *data.image_size)}. Name the right data set by --dataset, or its --image_size."
-            )
-    data.require_all_classes(distilled.labels, name)
-    return [
-        Candidate(
-            name,
-            copy,
-            own,
-            distilled.labels,
-            distilled.bytes(copy),
-            distilled.soft_labels,
-            learning_rate=learning_rate,
-            factor=distilled.factor,
-            temperature=distilled.temperature,
-            taught_by=distilled.taught_by,
-        )
-        for copy, own in images.items()
-    ]
 
 
 @dataclass(eq=False, repr=False)
@@ -119,7 +87,9 @@ class Evaluation:
         learning_rates, epochs: what to choose from, for each candidate and architecture, on a validation split of the
             real training images; the protocol's own where there is none. A set that comes with a learning rate is
             trained at that if no rate is named and the protocol's optimiser is SGD, which it was learned for.
-        teachers: for a protocol whose labels are made online, those of every student, on whatever images it trains.
+        teachers: for a protocol that asks some, those of every student, on whatever images it trains.
+        draws: of random images, for every student; its score is their mean.
+        looks: whether students are tested also after the epochs whose best a protocol's paper quotes.
 
     Attributes:
         shelf: where students of distilled sets are kept. One whose score is remembered, but that isn't there, is
@@ -135,6 +105,8 @@ class Evaluation:
     learning_rates: Sequence[float] = ()
     epochs: Sequence[int] = ()
     teachers: TeacherPool | None = None
+    draws: int = 1
+    looks: bool = False
 
     def __post_init__(self) -> None:
         if self.data.test is None:
@@ -143,6 +115,7 @@ class Evaluation:
         self.teachers = self.teachers and self.teachers.to(self.accelerator.device, torch.float32)
         self.shelf: Shelf | None = None
         self._keys: dict[int, str] = {}  # of the students that are being trained, those for the shelf
+        self._teaching = Teaching(self.data, self.teachers, self.accelerator)
         self._students: dict[str, Students] = {}
         self._rows: dict[tuple, tuple[Candidate, Row]] = {}
 
@@ -165,10 +138,11 @@ class Evaluation:
         """
         for architecture in architectures:
             self.students(architecture)
+        candidates = list(map(self.seen, candidates))
         for candidate in candidates:
             self.targets(candidate, self.protocol)
         choices = [
-            [Job(candidate, architecture, option) for option in self.options(candidate, self.protocol)]
+            [Job(candidate, architecture, option) for option in self.options(candidate, self.protocol, architecture)]
             for architecture in architectures
             for candidate in candidates
         ]
@@ -176,7 +150,7 @@ class Evaluation:
         taught_by = tuple(asdict(teacher.spec) | {"bytes": teacher.bytes} for teacher in self.teachers or ())
         counts = torch.bincount(self.data.test.labels)
         return Results(
-            self.protocol,
+            self.resolved(candidates[0], self.protocol, architectures[0]) if candidates else self.protocol,
             tuple(rows),
             hardware(self.accelerator),
             teachers=taught_by,
@@ -185,37 +159,26 @@ class Evaluation:
         )
 
     def targets(self, candidate: Candidate, protocol: Protocol) -> Targets:
-        """What the protocol compares the logits of students on a candidate with, on the data's device.
+        """What students on a candidate learn from; see `Teaching.targets`."""
+        return self._teaching.targets(candidate, protocol)
 
-        Real images have hard labels only where nobody teaches online, and are trained on those. Raises DataError where
-        the protocol wants soft labels and a distilled set has none, TeacherError for teachers of other classes.
-        """
-        if protocol.labels == "online":
-            own_space, autocast = self.data.own_space, self.accelerator.autocast
-            return TaughtTargets(self.teachers, self.data.class_names, own_space, protocol.temperature, autocast)
-        if protocol.labels == "soft" and candidate.soft_labels is not None:
-            return StoredTargets(candidate.soft_labels.to(self.data.device), candidate.temperature)
-        if protocol.labels == "soft" and candidate.baseline is None:
-            raise DataError(
-                f"{candidate.name} has no soft labels, which the protocol {protocol.name!r} trains on: choose another "
-                "--eval_protocol."
-            )
-        return StoredTargets(candidate.labels.to(self.data.device))
+    def seen(self, candidate: Candidate) -> Candidate:
+        """What students see of a candidate: where the protocol doesn't decode tiles, its stored images."""
+        return candidate if self.resolved(candidate, self.protocol, "").decodes else candidate.tiled or candidate
 
-    def teaching(self, candidate: Candidate, protocol: Protocol) -> dict[str, Any]:
-        """Temperature and teachers of the soft labels that students of a candidate learn from, if any."""
-        if protocol.labels == "online":
-            taught_by = tuple(spec.sha for spec in self.teachers.specs)
-            return {"temperature": protocol.temperature, "taught_by": taught_by}
-        if protocol.labels == "soft" and candidate.soft_labels is not None:
-            return {"temperature": candidate.temperature, "taught_by": candidate.taught_by}
-        return {}
+    def resolved(self, candidate: Candidate, protocol: Protocol, architecture: str) -> Protocol:
+        """A protocol as it is for this candidate and student, see `Protocol.resolve`."""
+        side = min(self.data.image_size)
+        if candidate.epoch_images:
+            protocol = protocol.with_changes(epoch_images=candidate.epoch_images)
+        return protocol.resolve(candidate.shown_ipc, self.data.num_classes, side, architecture)
 
-    def options(self, candidate: Candidate, protocol: Protocol) -> list[Protocol]:
-        """A protocol with each of the epochs and learning rates that may be chosen for a candidate.
+    def options(self, candidate: Candidate, protocol: Protocol, architecture: str = "") -> list[Protocol]:
+        """A protocol, resolved, with each of the epochs and learning rates that may be chosen for a candidate.
 
         The rates that were named are those of the evaluation's optimiser; under another one the protocol's own stands.
         """
+        protocol = self.resolved(candidate, protocol, architecture)
         rates: Sequence[float] = self.learning_rates if protocol.optimizer == self.protocol.optimizer else ()
         if not rates:
             own = candidate.learning_rate if protocol.optimizer == "sgd" else None
@@ -260,26 +223,40 @@ class Evaluation:
     def rows(self, jobs: Sequence[Job], students: int) -> list[Row]:
         """The row of each job, trained once in this evaluation; every process returns all."""
         missing = list({job.key: job for job in jobs if (*job.key, students) not in self._rows}.values())
-        pairs = [(place, student) for place in range(len(missing)) for student in range(students)]
-        own = pairs[self.accelerator.process_index :: self.accelerator.num_processes]
+        each = [
+            (place, student, draw)
+            for place, job in enumerate(missing)
+            for student in range(students)
+            for draw in range(self.draws_of(job))
+        ]
+        own = each[self.accelerator.process_index :: self.accelerator.num_processes]
         done = {}
-        with Phase("evaluation", sum(missing[place].work for place, _ in own), "students", count=len(own)):
+        with Phase("evaluation", sum(missing[place].work for place, *_ in own), "students", count=len(own)):
             for place, job in enumerate(missing):
-                mine = [student for of_place, student in own if of_place == place]
-                found = self.accuracies(job, mine, self.data)
-                done |= {(place, student): scored for student, scored in found.items()}
+                for draw in range(self.draws_of(job)):
+                    mine = [student for of_place, student, of_draw in own if (of_place, of_draw) == (place, draw)]
+                    found = self.accuracies(job, mine, self.data, draw) if mine else {}
+                    done |= {(place, student, draw): scored for student, scored in found.items()}
         done = dict(gather_object(list(done.items())))
         for place, job in enumerate(missing):
-            row = self.row(job, [done[place, student] for student in range(students)])
+            draws = range(self.draws_of(job))
+            row = self.row(job, [[done[place, student, draw] for draw in draws] for student in range(students)])
             # With the candidate as well: no other gets its id meanwhile.
             self._rows[*job.key, students] = job.candidate, row
         return [self._rows[*job.key, students][1] for job in jobs]
 
-    def row(self, job: Job, scored: Sequence[Scored]) -> Row:
-        """The row of a job's students."""
+    def draws_of(self, job: Job) -> int:
+        """How many draws of its images each student of a job is trained on."""
+        return self.draws if job.candidate.draw else 1
+
+    def row(self, job: Job, scored: Sequence[Sequence[Scored]]) -> Row:
+        """The row of a job's students, of which each has been trained on one or several draws."""
         candidate, architecture, protocol = job
-        scores = tuple(100 * score for score, *_ in scored)
-        losses = [of_student for *_, of_student in scored]
+        scores = tuple(100 * statistics.fmean(score for score, *_ in of_student) for of_student in scored)
+        every = [each for of_student in scored for each in of_student]
+        losses = [each[2] for each in every]
+        best = [100 * statistics.fmean(each[3] for each in of_student) for of_student in scored if self.looks]
+        count = len(candidate.images)
         interval = intervals.of_mean(scores)
         has_own = protocol.optimizer == "sgd" and candidate.learning_rate is not None
         return Row(
@@ -288,25 +265,35 @@ class Evaluation:
             copy=candidate.copy,
             n=len(scores),
             mean=interval.mean,
-            std=statistics.stdev(scores) if len(scores) > 1 else 0.0,
+            std=statistics.stdev(100 * each[0] for each in every) if len(every) > 1 else 0.0,
             half_width=interval.half_width,
             scores=scores,
             protocol=str(protocol),
             learning_rate=protocol.learning_rate,
             epochs=protocol.epochs,
-            seconds=sum(seconds for _, seconds, _ in scored),
+            seconds=sum(each[1] for each in every),
             ipc=candidate.ipc if isinstance(candidate.ipc, int) else ipc_in_words(candidate.ipc),
             bytes=candidate.bytes,
             own_learning_rate=has_own and protocol.learning_rate == candidate.learning_rate,
             baseline=candidate.baseline,
             backbone=self.students(architecture).backbone,
-            soft_label_bytes=candidate.soft_label_bytes,
+            soft_label_bytes=self._teaching.label_bytes(candidate, protocol),
             losses=tuple(map(statistics.fmean, zip(*losses, strict=True))) if all(losses) else (),
-            **self.teaching(candidate, protocol),
+            regime=protocol.labels,
+            draws=len(every) if candidate.draw else None,
+            steps=protocol.steps(count),
+            images_seen=protocol.images_seen(count),
+            teacher_calls=self._teaching.calls(candidate, protocol, count),
+            looks=sum(protocol.looks_at(epoch + 1) for epoch in range(protocol.epochs)) if best else None,
+            best_of_looks=statistics.fmean(best) if best else None,
+            **self._teaching.teaching(candidate, protocol),
         )
 
-    def accuracies(self, job: Job, students: Sequence[int], data: ImageData) -> dict[int, Scored]:
+    def accuracies(self, job: Job, students: Sequence[int], data: ImageData, draw: int = 0) -> dict[int, Scored]:
         """For each student its accuracy on the test split of `data`, its share of the seconds, and its losses.
+
+        With `looks` also the best accuracy after the epochs that the protocol's paper looks at. All of a draw of
+        images, where they are drawn.
 
         They are remembered, each as soon as it is there: what was interrupted goes on. On a GPU students train side by
         side, unless under autocast; on a CPU one after another, which is faster there (`scripts/benchmark.py --work
@@ -316,10 +303,12 @@ class Evaluation:
         what = [
             candidate.identity,
             self.students(architecture).identity,
-            asdict(protocol),
+            protocol.as_dict(),
             self.accelerator.mixed_precision,
-            self.teaching(candidate, protocol),
-            [spec.head for spec in self.teachers.specs] if protocol.labels == "online" else [],
+            self._teaching.teaching(candidate, protocol),
+            [spec.head for spec in self.teachers.specs] if self.teachers and protocol.asks_teachers else [],
+            *([["draw", draw]] if draw else []),
+            *([["looks"]] if self.looks and data is self.data else []),
         ]
         tested_on = "test" if data is self.data else "validation"
         where = [data.fingerprint, tested_on, labelling(data.test.labels.cpu(), data.class_names)]
@@ -335,36 +324,44 @@ class Evaluation:
             around.skip((len(students) - len(missing)) * job.work, len(students) - len(missing))
         say_if_dear(f"{candidate.name}, {architecture}", len(candidate.images), protocol.epochs, len(missing))
         together = self.accelerator.device.type == "cuda" and self.accelerator.mixed_precision == "no"
+        together = together and protocol.recipe().is_plain and not self.looks
         for group in [missing] if together and missing else [[student] for student in missing]:
-            for student, scored in self.train(job, group, data).items():
+            for student, scored in self.train(job, group, data, draw).items():
                 known[student] = scored
                 cache.keep(score_file(identities[student]), scored)
         return {student: tuple(scored) for student, scored in known.items()}
 
-    def train(self, job: Job, students: Sequence[int], data: ImageData) -> dict[int, Scored]:
+    def train(self, job: Job, students: Sequence[int], data: ImageData, draw: int = 0) -> dict[int, Scored]:
         """Train students, side by side where there are several, and test them; see `accuracies`."""
         candidate, architecture, protocol = job
         started, device = time.perf_counter(), self.accelerator.device
         kind, seeds = self.students(architecture), [self.seed + student for student in students]
         learners = [kind.new(seed).to(device) for seed in seeds]
-        sets = [candidate.of_student(student) for student in students]
+        sets = [candidate.of_student(student, draw) for student in students]
         images = [kind.inputs(own.images, keep=own is candidate) for own in sets]
         labels = [self.targets(own, protocol) for own in sets]
         who = f"{candidate.name} [{candidate.copy}] {architecture} student {', '.join(map(str, students))}"
         amount = {"share": job.work * len(students), "parts": len(students)}
         phase, autocast = Phase(who, protocol.epochs, "epochs", **amount), self.accelerator.autocast
         shared = {"purpose": "student", "prepare": kind.prepare, "tell": phase.update}
+        tested = kind.inputs(data.test.images, keep=True)
+
+        def score_of(network: nn.Module) -> float:
+            predictions = predict(network, tested, prepare=kind.prepare, autocast=autocast)
+            return accuracy(predictions, data.test.labels)
+
+        best: list[float] = []
         if len(students) > 1:
             losses = fit_side_by_side(learners, images, labels, protocol.recipe(), seeds=seeds, **shared)
         else:
             own = {"seed": seeds[0], "autocast": autocast, "compile": self.compile and kind.backbone is None}
-            epochs = fit(*learners, *images, *labels, protocol.recipe(), **own, **shared)
-            losses = torch.stack([epoch.total_loss / epoch.images for epoch in epochs])[None]  # read below, not here
-        tested = kind.inputs(data.test.images, keep=True)
-        scores = []
-        for network in learners:
-            predictions = predict(network, tested, prepare=kind.prepare, autocast=autocast)
-            scores.append(accuracy(predictions, data.test.labels))
+            of_epochs = []
+            for epoch in fit(*learners, *images, *labels, protocol.recipe(), **own, **shared):
+                of_epochs.append(epoch.total_loss / epoch.images)
+                if self.looks and data is self.data and protocol.looks_at(epoch.number):
+                    best.append(score_of(*learners))
+            losses = torch.stack(of_epochs)[None]  # read below, not here
+        scores = [score_of(network) for network in learners]
         phase.close()
         seconds = since(started) / len(students)
         curves = [learning.stretches(of_student) for of_student in losses]
@@ -377,17 +374,5 @@ class Evaluation:
             if student in self._keys:
                 self.shelf.put(job, student, self._keys[student], network, score)
         done = zip(students, scores, curves, strict=True)
-        return {student: (score, seconds, of_student) for student, score, of_student in done}
-
-
-def hardware(accelerator: Accelerator) -> str:
-    """What a run ran on, in words: the devices, how many processes, their threads on a CPU, bf16 if it was that.
-
-    Also the variables of the environment that choose among ways to compute the same.
-    """
-    processes = f"{accelerator.num_processes} process{'es' if accelerator.num_processes > 1 else ''}"
-    precision = "" if accelerator.mixed_precision == "no" else f", {accelerator.mixed_precision}"
-    precision += told_by_environment()
-    if accelerator.device.type == "cuda":
-        return f"{torch.cuda.get_device_name(accelerator.device)}, {processes}{precision}"
-    return f"{accelerator.device.type.upper()}, {processes} of {torch.get_num_threads()} threads{precision}"
+        more = [max(best)] if best else []
+        return {student: (score, seconds, of_student, *more) for student, score, of_student in done}

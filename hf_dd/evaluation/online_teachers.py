@@ -1,4 +1,4 @@
-"""The teachers of an evaluation: whose words students learn from, where a protocol has its labels made online."""
+"""The teachers of an evaluation: whose words students learn from, where a protocol asks some."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -21,6 +21,7 @@ def teachers_of(
     scores: Sequence[str] = (),
     trusted: Sequence[str] = (),
     memory: FeatureMemory | None = None,
+    needed: bool = True,
 ) -> TeacherPool | None:
     """The teachers that are named, else those that the sets were made with, at the commits (or weights) of then.
 
@@ -31,18 +32,19 @@ def teachers_of(
         scores: what else students are trained for: the best protocol of a set may be one with teachers.
         trusted: `--trusted_teachers`.
         memory: of the data set of the evaluation, for teachers of records that had fitted heads.
+        needed: whether there is anything for them to say, as of real images beside a set with soft labels.
 
     Raises ConfigError for teachers without an effect, and where sets were made with none or with different ones;
     TeacherError or HubError where one can't be loaded or isn't what it was, DataError for heads of other data.
     """
     if named:
-        if protocol.labels != "online" and "label_robust_score" not in scores:
+        if not protocol.asks_teachers and "label_robust_score" not in scores:
             raise ConfigError(
                 f"--eval_teachers has no effect under the protocol {protocol.name}: add --eval_protocol "
                 "soft-label-online, or leave it out."
             )
         return TeacherPool.from_references(named, trusted=trusted)
-    if protocol.labels != "online":
+    if not protocol.asks_teachers or not needed:
         return None
     found = {name: recorded(name, record) for name, record in records.items()}
     first, *others = found
@@ -101,21 +103,21 @@ def require_labels(
     config: DistillConfig, protocol: Protocol, pool: TeacherPool | None, class_names: list[str]
 ) -> None:
     """Raise an error, before a distillation, where its evaluation would lack what the protocol trains on."""
-    if protocol.labels == "soft" and config.soft_labels == "none":
+    if protocol.labels == "soft" and not protocol.asks_teachers and config.soft_labels == "none":
         raise ConfigError(
             f"--eval_protocol {protocol.name} trains on soft labels: add --soft_labels mean and teachers, or choose "
             "another protocol."
         )
     if named := config.eval_teachers:
         pool = teachers_of(protocol, named, {}, trusted=config.trusted_teachers)
-    elif protocol.labels == "online" and pool is None:
+    elif protocol.asks_teachers and pool is None:
         raise ConfigError(
             f"--eval_protocol {protocol.name} needs teachers: give --eval_teachers, or those of the distillation."
         )
-    elif protocol.labels == "online" and any(spec.in_memory for spec in pool.specs):
+    elif protocol.asks_teachers and any(spec.in_memory for spec in pool.specs):
         raise ConfigError(
             f"--eval_protocol {protocol.name} loads the teachers from where they lie, and these are in memory: choose "
             "another protocol, or name others as eval_teachers."
         )
-    if protocol.labels == "online":
+    if protocol.asks_teachers:
         logit_orders(pool, class_names)

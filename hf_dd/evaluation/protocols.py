@@ -1,10 +1,13 @@
 """How the students of an evaluation are trained: named and versioned, so that numbers can be compared.
 
-A protocol's name and version go into every result, and whatever was changed of it. A change of a protocol here raises
-its version.
+A protocol's name and version go into every result, and whatever was changed of it. The registered ones are in
+`registered`; a change of one raises its version. Values that depend on the set, the data or the student are `Case`s of
+the protocol, and are resolved once all three are known.
 """
 
 import dataclasses
+import math
+from collections.abc import Collection, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -15,10 +18,56 @@ from hf_dd.core.registry import PROTOCOLS
 from hf_dd.data.image_data import ImageData
 from hf_dd.errors import ConfigError
 from hf_dd.nn import augment
+from hf_dd.nn.views import Views
 from hf_dd.training import flips
 from hf_dd.training.loop import TrainingRecipe
+from hf_dd.training.schedules import SCHEDULES
+from hf_dd.training.targets import Loss
 
 SIAMESE = "_".join(augment.STRATEGY)
+SCORED = ("dc", "dsa", "soft-label", "soft-label-online")  # a score's choice of protocols stays what it is
+ANY = math.inf
+
+
+@dataclass(frozen=True)
+class Case:
+    """The values that a protocol has for some sets and students. All bounds are included.
+
+    Attributes:
+        values: pairs of a field and its value.
+        ipc: least and largest number of images per class that students see; of classes that differ, their mean.
+        classes: least and largest number of classes.
+        side: least and largest number of pixels of the images' shorter side.
+        students: beginnings of architectures' names, in small letters and without `timm/`; all if empty.
+    """
+
+    values: tuple[tuple[str, Any], ...]
+    ipc: tuple[float, float] = (0, ANY)
+    classes: tuple[float, float] = (0, ANY)
+    side: tuple[float, float] = (0, ANY)
+    students: tuple[str, ...] = ()
+
+    def holds(self, ipc: float, classes: int, side: int, student: str) -> bool:
+        """Whether it is the case."""
+        ranges = ((self.ipc, ipc), (self.classes, classes), (self.side, side))
+        known = not self.students or student.removeprefix("timm/").lower().startswith(self.students)
+        return known and all(least <= value <= most for (least, most), value in ranges)
+
+    def without(self, fields: Collection[str]) -> "Case":
+        """The case without the values of these fields."""
+        return dataclasses.replace(self, values=tuple(pair for pair in self.values if pair[0] not in fields))
+
+
+def case(
+    *,
+    ipc: tuple[float, float] = (0, ANY),
+    classes: tuple[float, float] = (0, ANY),
+    side: tuple[float, float] = (0, ANY),
+    students: tuple[str, ...] = (),
+    **values: Any,
+) -> Case:
+    """A `Case` with its values by name."""
+    return Case(tuple(values.items()), ipc, classes, side, students)
 
 
 @dataclass(frozen=True)
@@ -29,15 +78,35 @@ class Protocol:
         name, version: what to quote beside a number.
         epochs, learning_rate, momentum, weight_decay, batch_size: of the optimiser.
         optimizer: 'sgd' or 'adamw'.
-        schedule: of the learning rate: 'step' (a tenth after epochs // 2 + 1) or 'cosine' (to zero).
-        augment: operations, one independent draw per image; 'none' for none.
+        schedule: of the learning rate: 'step' (a tenth after epochs // 2 + 1), or of `training.schedules`.
+        augment: operations of Siamese augmentation, one independent draw per image; 'none' for none.
         labels: 'hard'; 'soft', those that the set has, at their own temperature (of several teachers', those of one
-            that is drawn for each batch); or 'online', the mean of teachers' probabilities for each augmented batch.
-        temperature: of the labels 'online', and of the students that learn from them.
-        normalisation: of the images: 'source', by the channel mean and std of its training split, or 'backbone', by
-            those that the backbone was trained with.
+            that is drawn for each batch); 'crops', those that are stored with the set for views of its images; or
+            'online', what teachers say of each batch as the student gets it.
+        temperature: of the labels 'online' and 'crops', and of the students that learn from them. Of the labels
+            'soft', where it is given: a set's own are brought to it, and real images get theirs from the teachers.
+        normalisation: of the images: 'source', by the channel mean and std of its training split; 'backbone', by
+            those that the backbone was trained with; or 'imagenet', by ImageNet's where images have three channels.
         trains: 'network', all of it, from scratch; or 'head', a linear layer on the frozen features of a backbone.
         changed: the fields that the options changed.
+        schedule_end: the share of the learning rate that the schedule comes to after the last epoch.
+        decays_matrices: whether weights of one dimension, such as biases and norms, don't decay.
+        views: what is made of each batch in [0, 1] space, before it is normalised; None for the images as they are.
+        flips: whether views may mirror images.
+        mixes_labels: whether stored labels are mixed as the views are.
+        loss, squared, hard_weight: see `targets.Loss`.
+        teacher_mean: what is averaged of several teachers 'online': 'probabilities' or 'logits'.
+        batch_statistics: whether the teachers' batch normalisation goes by the batch that they label.
+        average: see `TrainingRecipe`, as the next two.
+        accumulate: batches to a step.
+        passes_twice: a slip of authors' code, where it is set.
+        epoch_images: images that make an epoch, where it isn't all.
+        looks: (every, share): the paper looks at the test split after every so many epochs (below 1: such a share of
+            them) and the last, once more than `share` of them is over, and quotes the best; None where it doesn't, or
+            nobody knows.
+        decodes: whether a set of tiles is decoded; else students see its stored images, which views shuffle and crop.
+        cases: the first that holds for a set and student gives the value of a field.
+        resolved: the fields that a case gave.
     """
 
     name: str
@@ -55,14 +124,33 @@ class Protocol:
     normalisation: str = "source"
     trains: str = "network"
     changed: tuple[str, ...] = ()
+    schedule_end: float = 0.0
+    decays_matrices: bool = False
+    views: Views | None = None
+    flips: bool = True
+    mixes_labels: bool = True
+    loss: str = "ce"
+    squared: bool = True
+    hard_weight: float = 0.0
+    teacher_mean: str = "probabilities"
+    batch_statistics: bool = False
+    average: float | None = None
+    accumulate: int = 1
+    passes_twice: bool = False
+    epoch_images: int | None = None
+    looks: tuple[int, float] | None = None
+    decodes: bool = True
+    cases: tuple[Case, ...] = ()
+    resolved: tuple[str, ...] = ()
 
     @classmethod
-    def from_config(cls, config: EvaluationConfig) -> "Protocol":
+    def from_config(cls, config: EvaluationConfig, name: str | None = None) -> "Protocol":
         """The protocol that the options name, with what they change; several rates or epochs are left to a choice.
 
-        Raises ConfigError for an unknown protocol, and for an augmentation of features that are computed once.
+        Raises ConfigError for an unknown protocol, for an augmentation of features that are computed once, and where
+        looks at the test split are asked for that no paper quotes.
         """
-        protocol = PROTOCOLS.find(config.eval_protocol)
+        protocol = PROTOCOLS.find(name or config.eval_protocol)
         options = {"augment": config.eval_augment}
         for name, values in (("epochs", config.eval_epochs), ("learning_rate", config.eval_learning_rates)):
             options[name] = values[0] if len(values) == 1 else None
@@ -71,6 +159,12 @@ class Protocol:
                 f"--eval_augment {config.eval_augment} has no place in the protocol {protocol.name}, which computes a "
                 "set's features once: leave it out."
             )
+        if config.best_of_looks and protocol.looks is None:
+            looking = ", ".join(each for each in PROTOCOLS.declared if PROTOCOLS[each].looks)
+            raise ConfigError(
+                f"--best_of_looks: the protocol {protocol.name} quotes the last epoch alone: leave it out, or choose "
+                f"one whose paper quotes the best of several looks at the test split: {looking}."
+            )
         return protocol.with_changes(**{key: value for key, value in options.items() if value is not None})
 
     def suited(self, config: EvaluationConfig, data: ImageData, autocast: Autocast = nullcontext) -> "Protocol":
@@ -78,33 +172,120 @@ class Protocol:
 
         Every process has to call it, with the data on the device to train on.
         """
-        operations = augment.parse_strategy(self.augment)
-        if config.eval_augment is not None or config.published or "flip" not in operations:
+        operations, changes = augment.parse_strategy(self.augment), {}
+        if config.published:
             return self
-        return self.with_changes(augment=flips.augmentation(data, operations, autocast))
+        if "flip" in operations and config.eval_augment is None:
+            changes["augment"] = flips.augmentation(data, operations, autocast)
+        given = [self.views, *(value for own in self.cases for field, value in own.values if field == "views")]
+        if any(each and each.flip for each in given) and flips.flip_test(data, autocast).hurts:
+            changes["flips"] = False
+        return self.with_changes(**changes)
 
     def with_changes(self, **options: Any) -> "Protocol":
-        """The protocol with other values, which it names in `changed`."""
-        differing = {key for key, value in options.items() if value != getattr(self, key)}
-        return dataclasses.replace(self, **options, changed=tuple(sorted(differing | set(self.changed))))
+        """The protocol with other values, which it names in `changed`; no case gives another to one that is named."""
+        varying = {field for each in self.cases for field, _ in each.values}
+        differing = {key for key, value in options.items() if value != getattr(self, key) or key in varying}
+        return dataclasses.replace(
+            self,
+            **options,
+            changed=tuple(sorted(differing | set(self.changed))),
+            cases=tuple(each.without(set(options)) for each in self.cases),
+        )
+
+    def resolve(self, ipc: float, classes: int, side: int, student: str) -> "Protocol":
+        """The protocol for a set and a student, without cases: what its results quote.
+
+        Args:
+            ipc: images per class that students see.
+            classes: of the data.
+            side: of its images, the shorter one in pixels.
+            student: the architecture's name.
+        """
+        values: dict[str, Any] = {}
+        for each in self.cases:
+            if each.holds(ipc, classes, side, student):
+                values = dict(each.values) | values
+        return dataclasses.replace(self, **values, cases=(), resolved=tuple(sorted(values)))
 
     def recipe(self) -> TrainingRecipe:
         """The protocol as the training loop takes it."""
+        schedule = () if self.schedule == "step" else SCHEDULES[self.schedule](self.epochs, self.schedule_end)
+        plain_cosine = self.schedule == "cosine" and not self.schedule_end
+        views = self.views and dataclasses.replace(self.views, flip=self.views.flip and self.flips)
+        shared = ("epochs", "learning_rate", "momentum", "weight_decay", "batch_size", "optimizer", "decays_matrices")
+        shared += ("mixes_labels", "average", "accumulate", "passes_twice", "epoch_images")
         return TrainingRecipe(
-            epochs=self.epochs,
-            learning_rate=self.learning_rate,
-            momentum=self.momentum,
-            weight_decay=self.weight_decay,
-            batch_size=self.batch_size,
+            **{name: getattr(self, name) for name in shared},
             drops=(self.epochs // 2 + 1,) if self.schedule == "step" else (),
             strategy=augment.parse_strategy(self.augment),
-            optimizer=self.optimizer,
-            cosine=self.schedule == "cosine",
+            cosine=plain_cosine,
+            shares=() if plain_cosine else schedule,
+            views=views,
+            loss=Loss(self.loss, self.squared, self.hard_weight),
         )
 
+    def images_seen(self, count: int) -> int:
+        """What a student sees of a set of `count` images, in all epochs."""
+        return self.epochs * (self.epoch_images or count)
+
+    def steps(self, count: int) -> int:
+        """How often the optimiser steps on a set of `count` images: E · ⌈⌈n / batch⌉ / accumulated⌉."""
+        batches = math.ceil((self.epoch_images or count) / self.batch_size)
+        return self.epochs * math.ceil(batches / self.accumulate)
+
+    @property
+    def asks_teachers(self) -> bool:
+        """Whether real images, at least, are taught by teachers."""
+        return self.labels in ("online", "crops") or (self.labels == "soft" and self.temperature is not None)
+
+    def looks_at(self, epoch: int) -> bool:
+        """Whether the paper looks at the test split after an epoch, counted from 1."""
+        if self.looks is None:
+            return False
+        every, share = self.looks
+        every = every if every >= 1 else max(1, round(every * self.epochs))
+        return epoch == self.epochs or (epoch % every == 0 and epoch - 1 > share * self.epochs)
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON-able values: those that every version of results has, and the others that aren't their defaults."""
+        found = {}
+        for place, each in enumerate(dataclasses.fields(self)):
+            value = getattr(self, each.name)
+            if place < FIRST_FIELDS or (value != each.default and each.name != "cases"):
+                found[each.name] = dataclasses.asdict(value) if isinstance(value, Views) else value
+        return found
+
     def __str__(self) -> str:
-        changed = f", changed: {', '.join(f'{name} {getattr(self, name)}' for name in self.changed)}"
-        return f"{self.name} v{self.version}{changed if self.changed else ''}"
+        parts = [f"{self.name} v{self.version}"]
+        for about, names in (("changed", self.changed), ("here", set(self.resolved) - set(self.changed))):
+            if names := sorted(names):
+                parts.append(f"{about}: {', '.join(f'{name} {in_words(getattr(self, name))}' for name in names)}")
+        return ", ".join(parts)
+
+
+FIRST_FIELDS = 15  # of a protocol, up to `changed`: what 0.1.0 wrote
+
+
+def in_words(value: Any) -> str:
+    """A protocol's value in words: of views, what is drawn."""
+    if isinstance(value, Views):
+        value = dataclasses.asdict(value)
+    if not isinstance(value, Mapping):
+        return str(value)
+    words = []
+    if value["shuffle"] > 1:
+        words.append(f"tiles shuffled {value['shuffle']}×{value['shuffle']}")
+    if value["padding"]:
+        words.append(f"crops of the image padded by {value['padding']}")
+    if value["scale"]:
+        words.append("resized crops of {:g} to {:g}".format(*value["scale"]))
+    words += ["flips"] if value["flip"] else []
+    words += [f"{name} {value[name]:g}" for name in ("jitter", "lighting") if value[name]]
+    if value["mix"] != "none":
+        often = "" if value["probability"] == 1 else f" with probability {value['probability']:g}"
+        words.append(f"{value['mix']} α {value['alpha']:g}{often}")
+    return f"({', '.join(words) or 'none'})"
 
 
 @PROTOCOLS.requires
@@ -113,60 +294,15 @@ def no_protocol(definition: Any) -> str | None:
     return None if isinstance(definition, Protocol) else "has to be a hf_dd.evaluation.protocols.Protocol"
 
 
-ADAMW = {"optimizer": "adamw", "schedule": "cosine", "learning_rate": 0.001}
-
-# Zhao, Mopuri & Bilen, ICLR 2021: no augmentation.
-PROTOCOLS.register("dc", title="from scratch, 300 epochs, no augmentation", paper="Zhao, Mopuri & Bilen, ICLR 2021")(
-    Protocol("dc", 1, epochs=300, learning_rate=0.01, augment="none")
-)
-# Zhao & Bilen, ICML 2021 and WACV 2023: Siamese augmentation's operations.
-PROTOCOLS.register(
-    "dsa",
-    title="from scratch, 1,000 epochs, Siamese augmentation's operations",
-    paper="Zhao & Bilen, ICML 2021 and WACV 2023",
-)(Protocol("dsa", 1, epochs=1000, learning_rate=0.01, augment=SIAMESE))
-# Yin et al., NeurIPS 2023, and Sun et al., CVPR 2024, train on soft labels with AdamW and a cosine schedule.
-SOFT_LABEL = PROTOCOLS.register(
-    "soft-label",
-    title="from scratch on the set's stored soft labels (AdamW, cosine)",
-    paper="Yin et al., NeurIPS 2023; Sun et al., CVPR 2024",
-)(Protocol("soft-label", 1, epochs=300, augment=SIAMESE, weight_decay=0.01, labels="soft", **ADAMW))
-# The same with the teachers asked in every step (Hinton, Vinyals & Dean, 2015): those papers store labels of every
-# epoch's crops instead, for the same effect.
-PROTOCOLS.register(
-    "soft-label-online",
-    title="from scratch on what teachers say of the student's own augmented batch, at temperature 4",
-    paper="Hinton, Vinyals & Dean, 2015",
-)(dataclasses.replace(SOFT_LABEL, name="soft-label-online", labels="online", temperature=4.0))
-# Cazenavette, Torralba & Sitzmann, NeurIPS 2025 (Linear Gradient Matching): Adam (AdamW without decay) at 0.001
-# for 256 images, 1,000 epochs along a cosine. Their code crops at random and quotes the best epoch; here neither.
-PROTOCOLS.register(
-    "linear-probe",
-    title="a linear head on the frozen features of pre-trained teachers",
-    paper="Cazenavette, Torralba & Sitzmann, NeurIPS 2025",
-)(
-    Protocol(
-        "linear-probe",
-        1,
-        epochs=1000,
-        augment="none",
-        weight_decay=0.0,
-        normalisation="backbone",
-        trains="head",
-        **ADAMW,
-    )
-)
-
-
 def alternatives(protocol: Protocol, soft_labels: bool, teachers: bool = False) -> list[Protocol]:
-    """The protocol itself, then every other that trains the same: what the best one for a set is chosen from.
+    """The protocol itself, then every other of SCORED that trains the same: what a set's best one is chosen from.
 
     Those on soft labels only where there are such, or teachers for them. An augmentation that the options changed is
     changed in all that augment.
     """
     possible = {"hard": True, "soft": soft_labels, "online": teachers}
     found = [protocol]
-    for other in map(PROTOCOLS.__getitem__, PROTOCOLS.declared):  # a score doesn't depend on what else is installed
+    for other in map(PROTOCOLS.__getitem__, SCORED):
         if other.name == protocol.name or other.trains != protocol.trains or not possible[other.labels]:
             continue
         changes = "augment" in protocol.changed and other.augment != "none"

@@ -10,6 +10,7 @@ from hf_dd.core import files
 from hf_dd.core.text import duration, markdown
 from hf_dd.errors import ConfigError
 from hf_dd.evaluation import intervals, verdict
+from hf_dd.evaluation.regimes import audit
 from hf_dd.evaluation.results import Results, Row
 from hf_dd.teachers.teacher import TeacherSpec
 
@@ -25,29 +26,38 @@ def comparison(results: Results, about: dict[str, dict[str, Any]]) -> str:
         about: for a set's name what else there is to say of it, e.g. {"teachers": 2}.
     """
     columns = list(dict.fromkeys(key for facts in about.values() for key in facts))
-    head = ["set", "copy", "student", "accuracy (%)", "95 % interval", "n", "against the first"]
-    head += ["epochs", "rate", "ipc", "bytes"]
+    several = len(results.protocols) > 1
+    looked = any(row.looking for row in results.rows)
+    head = ["set", "copy", "student", *["labels"] * several, "accuracy (%)", "95 % interval", "n", "against the first"]
+    head += ["epochs", "steps", "rate", "ipc", "bytes", *["beside it"] * looked]
     rows, facts = [], results.as_dict()
     for index, row in enumerate(results.rows):
-        first = next(i for i, other in enumerate(results.rows) if other.architecture == row.architecture)
+        like = (row.architecture, row.regime)
+        first = next(i for i, other in enumerate(results.rows) if (other.architecture, other.regime) == like)
         accuracy = row.accuracy + verdict.mark(facts["rows"][index], facts)
-        cells = [row.set, row.copy, row.architecture, accuracy, intervals.between(row.mean, row.half_width), row.n]
+        drawn = f"{row.n} on {row.draws} draws" if (row.draws or row.n) > row.n else row.n
+        cells = [row.set, row.copy, row.architecture, *[verdict.REGIMES.get(row.regime, row.regime)] * several]
+        cells += [accuracy, intervals.between(row.mean, row.half_width), drawn]
         cells += [None if index == first else results.difference(index, first), row.epochs]
+        cells += [None if row.steps is None else f"{row.steps:,}"]
         cells += [f"{row.learning_rate:g}{' (own)' if row.own_learning_rate else ''}", row.ipc, row.storage]
+        cells += [row.looking or None] * looked
         rows.append(cells + [about.get(row.set, {}).get(key) for key in columns])
     if results.majority is not None:
-        blank = [None] * (len(head) - 4 + len(columns))
-        rows.append([verdict.COMMONEST, None, None, f"{results.majority:.2f}", *blank])
+        blank = [None] * (len(head) - 4 - several + len(columns))
+        rows.append([verdict.COMMONEST, None, None, *[None] * several, f"{results.majority:.2f}", *blank])
     found = [f"- {markdown(sentence)}" for sentence in verdict.sentences(facts)]
+    under = "; ".join(dict.fromkeys(row.protocol for row in results.rows)) if several else str(results.protocol)
     note = (
-        f"Protocol {markdown(results.protocol)}, last epoch, on {markdown(results.hardware)}. Accuracy: mean ± "
+        f"Protocol {markdown(under)}, last epoch, on {markdown(results.hardware)}. Accuracy: mean ± "
         "standard deviation over n students; intervals are those of means, at 95 % (Student's t). A set's own rate "
         "was learned with its images."
         f"{markdown(taught(results))}"
     )
-    several = [matrix(results)] if len(results.architectures) > 1 else []
+    regimes = [table(*audit(results))] if several else []
+    crossed = [matrix(results)] if len(results.architectures) > 1 and not several else []
     scored = [scores(results)] if results.scores else []
-    return "\n\n".join(["\n".join(found), table(head + columns, rows), *several, *scored, note]) + "\n"
+    return "\n\n".join(["\n".join(found), *regimes, table(head + columns, rows), *crossed, *scored, note]) + "\n"
 
 
 def taught(results: Results) -> str:
@@ -124,14 +134,16 @@ class Bar:
 
 
 def plot(results: Results, path: Path) -> None:
-    """Write accuracies with their intervals as a PNG, a panel for each architecture.
+    """Write accuracies with their intervals as a PNG, a panel for each architecture and regime.
 
     Raises ConfigError where matplotlib isn't installed.
     """
-    panels = {
-        name: [bar_of(row) for row in results.rows if row.architecture == name] for name in results.architectures
-    }
-    write_bars(panels, f"protocol {results.protocol}", path)
+    panels: dict[str, list[Bar]] = {}
+    for row in results.rows:
+        labels = f", {verdict.REGIMES.get(row.regime, row.regime)}" if results.protocols else ""
+        panels.setdefault(f"{row.architecture}{labels}", []).append(bar_of(row))
+    names = ", ".join(f"{each['name']} v{each['version']}" for each in results.protocols.values())
+    write_bars(panels, f"protocols {names}" if names else f"protocol {results.protocol}", path)
 
 
 def bar_of(row: Row) -> Bar:

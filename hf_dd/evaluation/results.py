@@ -25,10 +25,17 @@ class Row:
         baseline: what kind of real images these are ('random', …), or None for a distilled set.
         backbone: commit of the pre-trained backbone, or `sha256:` and the digest of a local one's weights, under a
             linear head; None for networks that were trained from scratch.
-        soft_label_bytes: of the soft labels that are stored with the set, used or not.
+        soft_label_bytes: of the soft labels that are stored with the set, used or not, or were made for it once.
         temperature: of the soft labels that the students learned from; None for hard labels.
         taught_by: commits (or digests) of the teachers whose labels they are, where that is known.
         losses: that the students were trained by, see `learning.stretches`; the mean over them, or nothing.
+        regime: what the protocol has students learn from: 'hard', 'soft', 'crops' or 'online' labels.
+        draws: of random images, all students' together; `scores` are means over those of a student, `std` is over all.
+        steps: of the optimiser, for one student.
+        images_seen: by one student.
+        teacher_calls: images that teachers labelled for one student.
+        looks: how often the test split was looked at for `best_of_looks`; None where only after the last epoch.
+        best_of_looks: the mean over students of their best accuracy at those looks.
     """
 
     set: str
@@ -52,11 +59,30 @@ class Row:
     temperature: float | None = None
     taught_by: tuple[str, ...] = ()
     losses: tuple[float, ...] = ()
+    regime: str | None = None
+    draws: int | None = None
+    steps: int | None = None
+    images_seen: int | None = None
+    teacher_calls: int = 0
+    looks: int | None = None
+    best_of_looks: float | None = None
 
     @property
     def accuracy(self) -> str:
         """The mean and the standard deviation in words."""
         return intervals.spread(self.mean, self.std, self.n)
+
+    @property
+    def effort(self) -> str:
+        """The steps in words, after a comma; nothing where an older version didn't count them."""
+        return "" if self.steps is None else f", {self.steps:,} step{'s' * (self.steps != 1)}"
+
+    @property
+    def looking(self) -> str:
+        """The best of the looks that a paper takes, in words; empty where nobody looked."""
+        if self.looks is None:
+            return ""
+        return f"best of {self.looks} look{'s' * (self.looks != 1)} at the test split {self.best_of_looks:.2f}"
 
     @property
     def storage(self) -> str:
@@ -75,8 +101,8 @@ class Row:
         own = " (the set's own)" if self.own_learning_rate else ""
         return (
             f"{self.set} [{self.copy}] {self.architecture}: {self.accuracy} (n={self.n}), "
-            f"{self.epochs} epochs at {self.learning_rate:g}{own}, {self.storage} bytes"
-            f"{', ' + self.teaching if self.teaching else ''}"
+            f"{self.epochs} epochs at {self.learning_rate:g}{own}{self.effort}, {self.storage} bytes"
+            f"{', ' + self.teaching if self.teaching else ''}{', ' + self.looking if self.looking else ''}"
         )
 
 
@@ -116,6 +142,7 @@ class Results:
         chance: percent that are right where each class is guessed as often.
         students: where the students of each row of a distilled set are published: `repo_id`, `set`, `copy`,
             `architecture` and `tags`; none where they aren't.
+        protocols: of several regimes, the protocol of each as a mapping; else nothing.
     """
 
     protocol: Protocol
@@ -127,17 +154,19 @@ class Results:
     majority: float | None = None
     chance: float | None = None
     students: tuple[dict[str, Any], ...] = ()
+    protocols: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def as_dict(self) -> dict:
         """JSON-able values: `protocol`, `rows`, `hardware`, `scores`, `teachers`, and the others that there are."""
         return {
-            "protocol": asdict(self.protocol),
+            "protocol": self.protocol.as_dict(),
             "rows": [asdict(row) for row in self.rows],
             "hardware": self.hardware,
             "scores": [asdict(score) for score in self.scores],
             "teachers": list(self.teachers),
             **({"plugins": self.plugins} if self.plugins else {}),
             **({"students": list(self.students)} if self.students else {}),
+            **({"protocols": self.protocols} if self.protocols else {}),
             **({} if self.majority is None else {"majority": self.majority, "chance": self.chance}),
         }
 

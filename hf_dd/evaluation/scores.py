@@ -52,7 +52,7 @@ def score_sets(
     from hf_dd import metrics
 
     asked = [
-        (name, own, architecture, inputs_of(name, evaluation, own, real_images))
+        (name, own, architecture, inputs_of(name, evaluation, own, real_images, architecture))
         for architecture in architectures
         for own in sets
         for name in dict.fromkeys(names)
@@ -78,13 +78,13 @@ def score_sets(
 
 
 def inputs_of(
-    name: str, evaluation: Evaluation, own: Candidate, real_images: RealImages
+    name: str, evaluation: Evaluation, own: Candidate, real_images: RealImages, architecture: str
 ) -> dict[str, tuple[Candidate, Candidate, list[Protocol]]]:
     """For each input of a metric what students are trained on, and for what the best of which protocols is chosen."""
     protocol = evaluation.protocol
 
     def under(candidate: Candidate, protocol: Protocol) -> tuple[Candidate, Candidate, list[Protocol]]:
-        return candidate, candidate, evaluation.options(candidate, protocol)
+        return candidate, candidate, evaluation.options(candidate, protocol, architecture)
 
     if name == "relative_accuracy":
         return {"distilled": under(own, protocol), "full": under(real_images("full", None), protocol)}
@@ -100,7 +100,7 @@ def inputs_of(
         }
     hard = protocol.with_changes(labels="hard")
     every = alternatives(protocol, own.soft_labels is not None, evaluation.teachers is not None)
-    options = [option for other in every for option in evaluation.options(own, other)]
+    options = [option for other in every for option in evaluation.options(own, other, architecture)]
     return {
         "full": under(real_images("full", None), hard),
         "distilled": under(own, hard),

@@ -1,5 +1,6 @@
 """What an evaluation trains: networks from scratch, or linear heads on the frozen features of a backbone."""
 
+import dataclasses
 from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
@@ -99,6 +100,14 @@ class LinearProbe:
 
 
 Students = FromScratch | LinearProbe
+IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
+
+
+def normalised(data: ImageData, protocol: Protocol) -> ImageData:
+    """The data with the statistics that the protocol normalises images by."""
+    if protocol.normalisation != "imagenet" or data.channels != 3:
+        return data
+    return dataclasses.replace(data, **IMAGENET)
 
 
 def names_network(architecture: str) -> bool:
@@ -135,7 +144,7 @@ def students_of(architecture: str, protocol: Protocol, data: ImageData, autocast
             "trains networks from scratch. Name an architecture, such as ConvNet or timm/resnet10t, or choose "
             "--eval_protocol linear-probe."
         )
-    return FromScratch(architecture, data)
+    return FromScratch(architecture, normalised(data, protocol))
 
 
 def new_student(architecture: str, data: ImageData, seed: int) -> nn.Module:

@@ -13,17 +13,53 @@ from hf_dd.evaluation import intervals, learning
 Facts = Mapping[str, Any]
 COMMONEST = "always the commonest class"  # what needs no image at all, as a row of tables
 ALL = ("random", "full")  # kinds of real images that nobody chose
+REGIMES = {  # what students learn from, in words
+    "hard": "hard labels",
+    "soft": "a soft label per image",
+    "crops": "stored soft labels of crops",
+    "online": "soft labels of every view",
+}
 
 
 def sentences(results: Facts) -> list[str]:
     """One sentence for each set of an evaluation, then what to doubt in it, then what guessing gives."""
-    sets = list(dict.fromkeys(row["set"] for row in results["rows"] if not row.get("baseline")))
-    gains = [gain([results], name) for name in sets]
-    if len(sets) > 1:
-        found = [f"{name}: {each}" for name, each in zip(sets, gains, strict=True)]
-    else:
-        found = [each[0].upper() + each[1:] for each in gains]
-    return [*found, *doubts(results), *guessing(results)]
+    found, doubted, parts = [], [], by_regime(results)
+    for regime, part in parts.items():
+        sets = list(dict.fromkeys(row["set"] for row in part["rows"] if not row.get("baseline")))
+        gains = [gain([part], name) for name in sets]
+        if len(sets) > 1:
+            found += [f"{name}: {each}" for name, each in zip(sets, gains, strict=True)]
+        else:
+            found += [each[0].upper() + each[1:] for each in gains]
+        doubted += doubts(part, f" on {REGIMES.get(regime, regime)}" if len(parts) > 1 else "")
+    return [*found, *soft_alone(results), *doubted, *guessing(results)]
+
+
+def regime_of(row: Facts, results: Facts) -> str:
+    """The key in REGIMES of what the protocol has a row's students learn from; of older results as they tell it."""
+    if row.get("regime"):
+        return row["regime"]
+    if labels := (results.get("protocol") or {}).get("labels"):
+        return labels
+    return "hard" if all(each.get("temperature") is None for each in results["rows"]) else "soft"
+
+
+def by_regime(results: Facts) -> dict[str, Facts]:
+    """The results of each regime, in the order of their rows."""
+    found: dict[str, list[Facts]] = {}
+    for row in results["rows"]:
+        found.setdefault(regime_of(row, results), []).append(row)
+    return {regime: {**results, "rows": rows} for regime, rows in found.items()}
+
+
+def soft_alone(results: Facts) -> Iterator[str]:
+    """A sentence where no set was evaluated on hard labels, on which alone images make much of a difference."""
+    regimes = {regime_of(row, results) for row in results["rows"] if not row.get("baseline")}
+    if regimes and "hard" not in regimes:
+        yield (
+            "Only soft labels were evaluated, on which random images do nearly as well as distilled ones: that says "
+            "little of the images (arXiv 2604.18811)."
+        )
 
 
 def gain(evaluations: Sequence[Facts], name: str | None = None) -> str:
@@ -56,7 +92,8 @@ def gain(evaluations: Sequence[Facts], name: str | None = None) -> str:
     text = "; ".join(f"{architecture}: {words}" if several else words for architecture, words in said.items())
     if instead and not better:
         text += f"; so use {instead}" if several else ": use that"
-    about = [", ".join([count(sets), *([] if several else said)])]
+    labels = dict.fromkeys(regime_of(row, results) for results in evaluations[:1] for row in sets[0])
+    about = [", ".join([count(sets), *([] if several else said), *(REGIMES.get(each, each) for each in labels)])]
     about += ["a single student has no interval"] if len(sets) == sets[0][0]["n"] == 1 else []
     about += ["the set taught by soft labels, the real images by hard ones"] if soft else []
     missing = "; no selection such as herding was evaluated beside it" if None in selections.values() else ""
@@ -156,13 +193,16 @@ def mark(row: Facts, results: Facts) -> str:
     return " (not converged)" if needed(row) else ""
 
 
-def doubts(results: Facts) -> Iterator[str]:
-    """Sentences on students that are no better than guessing, and on those that were still learning at the end."""
+def doubts(results: Facts, where: str = "") -> Iterator[str]:
+    """Sentences on students that are no better than guessing, and on those that were still learning at the end.
+
+    `where` says of which part of the results that is.
+    """
     rows = results["rows"]
     for architecture in dict.fromkeys(row["architecture"] for row in rows):
         own = [row for row in rows if row["architecture"] == architecture]
         if chance := [row for row in own if at_chance(row, results)]:
-            yield f"{architecture} students are no better than guessing{on(chance, own)}."
+            yield f"{architecture} students{where} are no better than guessing{on(chance, own)}."
         for epochs in dict.fromkeys(row.get("epochs") for row in own):
             if late := [row for row in own if row.get("epochs") == epochs and needed(row)]:
                 wanted = rounded(max(map(needed, late)))
@@ -171,7 +211,8 @@ def doubts(results: Facts) -> Iterator[str]:
                     if math.isfinite(wanted)
                     else "several times as many are needed, as their losses hadn't begun to slow down"
                 )
-                yield f"{architecture} students hadn't converged after {epochs:,} epochs{on(late, own)}: {estimate}."
+                late_ones = f"{architecture} students{where} hadn't converged after {epochs:,} epochs{on(late, own)}"
+                yield f"{late_ones}: {estimate}."
 
 
 def on(some: Sequence[Facts], rows: Sequence[Facts]) -> str:

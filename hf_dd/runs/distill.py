@@ -28,9 +28,11 @@ from hf_dd.evaluation.online_teachers import require_labels
 from hf_dd.evaluation.protocols import Protocol
 from hf_dd.evaluation.students import require_known, students_of
 from hf_dd.planning.planner import Planner
+from hf_dd.runs.crop_labels import labelling, views_of
 from hf_dd.runs.evaluate import evaluate
 from hf_dd.runs.pretrain import pretrain
 from hf_dd.teachers import diversity
+from hf_dd.teachers.crop_labels import classes_kept
 from hf_dd.teachers.experts import ExpertPool
 from hf_dd.teachers.feature_cache import FeatureMemory
 from hf_dd.teachers.fitted_head import fit_heads
@@ -106,8 +108,11 @@ def _distill(
         pool = (pool or TeacherPool.from_config(config)) if config.named_teachers else None
     if config.soft_labels != "none":
         logit_orders(pool, data.class_names)  # teachers of other classes show now
+    if config.soft_labels == "crops":
+        classes_kept(config.soft_label_topk, data.num_classes)
     distiller = Distiller(config, data, pool, accelerator, folder, experts)
     config = distiller.config  # with what the data decided
+    views = views_of(config, distiller.data, accelerator.autocast) if config.soft_labels == "crops" else None
     if config.eval_students:  # a wrong name shows now, not after the distillation
         protocol = Protocol.from_config(config)
         require_labels(config, protocol, pool, data.class_names)
@@ -120,8 +125,10 @@ def _distill(
     result = distiller.run()
     tracking.log_set(accelerator, folder, result.synthetic, data.class_names, result.progress.step)
     if accelerator.is_main_process:
-        soft_labels = None
-        if config.soft_labels != "none":
+        soft_labels = crop_labels = None
+        if config.soft_labels == "crops":
+            crop_labels = labelling(config, pool, data, training_images(result.synthetic), views, accelerator.device)
+        elif config.soft_labels != "none":
             images, how = training_images(result.synthetic), (config.soft_labels, config.soft_label_temperature)
             soft_labels = relabel(pool, data.class_names, images, *how, accelerator.device)
         distilled_folder.write_artefact(
@@ -131,6 +138,7 @@ def _distill(
             data,
             pool,
             soft_labels,
+            crop_labels=crop_labels,
             experts=experts.lock() if experts else [],
             diversity=diversity.measure(pool, data, accelerator.device) if pool and len(pool) > 1 else None,
             command=command_line("distill", config, accelerator.num_processes, pins),

@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,10 @@ from hf_dd.core.processes import by_main_process, new_accelerator
 from hf_dd.core.registry import NETWORKS, PROTOCOLS, origins
 from hf_dd.data.image_data import load_data, of_each_class
 from hf_dd.errors import ConfigError, DataError, RunError
-from hf_dd.evaluation import report
+from hf_dd.evaluation import regimes, report
 from hf_dd.evaluation import scores as scoring
-from hf_dd.evaluation.candidates import Candidate, baseline
-from hf_dd.evaluation.evaluation import Evaluation, candidates_of
+from hf_dd.evaluation.candidates import Candidate, baseline, candidates_of
+from hf_dd.evaluation.evaluation import Evaluation
 from hf_dd.evaluation.online_teachers import teachers_of
 from hf_dd.evaluation.protocols import Protocol
 from hf_dd.evaluation.results import Results
@@ -28,6 +29,7 @@ from hf_dd.evaluation.students import require_known
 from hf_dd.objectives.base import EMBEDDING_EPOCHS
 from hf_dd.runs.students import shelf_of
 from hf_dd.teachers.feature_cache import FeatureMemory
+from hf_dd.teachers.pool import TeacherPool
 
 logger = logging.getLogger(__name__)
 
@@ -40,21 +42,23 @@ def evaluate(config: EvaluateConfig | None = None, **options: Any) -> Results:
     as `results.png` (where matplotlib is installed).
     """
     config = EvaluateConfig.over(config, options)
-    results, _ = evaluate_sets(config)
-    by_main_process(lambda: keep_results(config, results))
-    return results
+    parts, _ = evaluate_sets(config)
+    by_main_process(lambda: keep_results(config, parts))
+    return regimes.merged(parts)
 
 
 def compare(config: EvaluateConfig | None = None, **options: Any) -> Path:
     """Evaluate several sets under one protocol with the same students, and write how they differ; returns the folder.
 
     It holds `comparison.md` (what each gives, accuracies, intervals, paired differences from the first, bytes,
-    teachers), `comparison.png` and `results.json`. The cards of local sets are completed, as by `evaluate`.
+    teachers), `comparison.png` and `results.json`. With `regimes` the sets are evaluated under a protocol of each, and
+    the first table is that of the audit. The cards of local sets are completed, as by `evaluate`.
     """
     config = EvaluateConfig.over(config, options)
     folder = Path(config.output_dir or "outputs/comparison")
     report.require_matplotlib()
-    results, records_of = evaluate_sets(config)
+    parts, records_of = evaluate_sets(config)
+    results = regimes.merged(parts)
 
     @files.claimed(folder)
     def write() -> None:
@@ -67,44 +71,49 @@ def compare(config: EvaluateConfig | None = None, **options: Any) -> Path:
         report.plot(results, folder / "comparison.png")
 
     by_main_process(write)
-    by_main_process(lambda: complete_each(config, results))
+    by_main_process(lambda: complete_each(config, parts))
     return folder
 
 
-def evaluate_sets(config: EvaluateConfig) -> tuple[Results, dict[str, dict[str, Any]]]:
-    """The results of the sets and baselines that the options name, and each set's record by its name."""
+def evaluate_sets(config: EvaluateConfig) -> tuple[list[Results], dict[str, dict[str, Any]]]:
+    """The results of the sets and baselines that the options name, by regime, and each set's record by its name."""
     if config.push_students:  # a missing token shows now
         hub.require_pushable(hub.full_repo_id(config.push_students), "model")
-    protocol = Protocol.from_config(config)
-    require_known(config.eval_architectures, protocol)
+    protocols = regimes.protocols_of(config)
+    for protocol in protocols:
+        require_known(config.eval_architectures, protocol)
     accelerator = new_accelerator(config.mixed_precision)
     sets = [distilled_folder.load_distilled(reference) for reference in config.sets]
     data = load_data(source_of(config, sets[0][2])).to(accelerator.device)
-    protocol = protocol.suited(config, data, accelerator.autocast)
-    scoring.require_sense(config.scores, protocol)
+    protocols = [protocol.suited(config, data, accelerator.autocast) for protocol in protocols]
+    scoring.require_sense(config.scores, protocols[0])
     distilled_sets: list[Candidate] = []
     for name, distilled, record in sets:
         distilled_sets += candidates_of(name, distilled, data, config.eval_copies, own_learning_rate(name, record))
     records_of = {name: record for name, _, record in sets}
-    memory = FeatureMemory(data, "float32", accelerator)
-    evaluation = Evaluation(
-        data,
-        protocol,
-        seed=config.seed,
-        accelerator=accelerator,
-        compile=config.compile,
-        learning_rates=config.eval_learning_rates,
-        epochs=config.eval_epochs,
-        teachers=teachers_of(
-            protocol, config.eval_teachers, records_of, config.scores, config.trusted_teachers, memory
-        ),
-    )
-    for architecture in config.eval_architectures:  # what is wrong shows now, not after the first students
-        evaluation.students(architecture)
-    for candidate in distilled_sets:
-        evaluation.targets(candidate, protocol)
-    shelf = shelf_of(config, evaluation, [record for *_, record in sets], distilled_sets, accelerator)
-    evaluation.shelf = shelf
+    teachers = asked(config, protocols, distilled_sets, records_of, FeatureMemory(data, "float32", accelerator))
+    evaluations = [
+        Evaluation(
+            data,
+            protocol,
+            seed=config.seed,
+            accelerator=accelerator,
+            compile=config.compile,
+            learning_rates=config.eval_learning_rates,
+            epochs=config.eval_epochs,
+            teachers=teachers if protocol.asks_teachers or config.scores else None,
+            draws=regimes.draws_of(config),
+            looks=config.best_of_looks,
+        )
+        for protocol in protocols
+    ]
+    for evaluation in evaluations:  # what is wrong shows now, not after the first students
+        for architecture in config.eval_architectures:
+            evaluation.students(architecture)
+        for candidate in distilled_sets:
+            evaluation.targets(candidate, evaluation.protocol)
+    shelf = shelf_of(config, evaluations[0], [record for *_, record in sets], distilled_sets, accelerator)
+    evaluations[0].shelf = shelf
 
     selection_epochs = config.selection_epochs
     if selection_epochs is None:
@@ -112,21 +121,51 @@ def evaluate_sets(config: EvaluateConfig) -> tuple[Results, dict[str, dict[str, 
 
     @functools.cache
     def real_images(kind: str, ipc: int | tuple[int, ...] | None = None) -> Candidate:
-        return baseline(kind, evaluation.data, ipc, config.seed, accelerator.autocast, selection_epochs)
+        return baseline(kind, evaluations[0].data, ipc, config.seed, accelerator.autocast, selection_epochs)
 
     sizes = sorted({distilled.ipc for _, distilled, _ in sets}, key=lambda ipc: of_each_class(ipc, data.num_classes))
     every = [real_images(kind, ipc) for kind in config.baselines for ipc in ([None] if kind == "full" else sizes)]
+    if config.regimes and distilled_sets:
+        every = [own for own in every if own.baseline != "full"]
+        if "full" in config.baselines:
+            every += [regimes.at_steps_of(real_images("full", None), ipc, distilled_sets) for ipc in sizes]
     shared = {"architectures": config.eval_architectures, "students": config.eval_students}
-    results = evaluation.run([*distilled_sets, *every], **shared)
+    parts = [evaluation.run([*distilled_sets, *every], **shared) for evaluation in evaluations]
     if shelf:
-        evaluation.shelf, results = None, shelf.finish(results)
-    scores = scoring.score_sets(evaluation, config.scores, distilled_sets, real_images, **shared)
-    named = [(PROTOCOLS, config.eval_protocol), *((NETWORKS, name) for name in config.eval_architectures)]
-    results = dataclasses.replace(results, scores=scores, plugins=origins(named))
+        evaluations[0].shelf, parts[0] = None, shelf.finish(parts[0])
+    scores = scoring.score_sets(evaluations[0], config.scores, distilled_sets, real_images, **shared)
+    students = [(NETWORKS, name) for name in config.eval_architectures]
+    results = [
+        dataclasses.replace(part, scores=scores, plugins=origins([(PROTOCOLS, part.protocol.name), *students]))
+        for part in parts
+    ]
     if config.dd_ranking:
-        ranking = dd_ranking.submission(results, records_of, data.name, versions())
+        ranking = dd_ranking.submission(results[0], records_of, data.name, versions())
         by_main_process(lambda: files.write_json(Path(config.dd_ranking), ranking))
     return results, records_of
+
+
+def asked(
+    config: EvaluateConfig,
+    protocols: Sequence[Protocol],
+    sets: Sequence[Candidate],
+    records_of: dict[str, dict[str, Any]],
+    memory: FeatureMemory,
+) -> TeacherPool | None:
+    """The teachers that students under any of these protocols ask, see `teachers_of`."""
+    unlabelled = any(own.soft_labels is None for own in sets)
+    needs = {"online": True, "soft": unlabelled or bool(config.baselines), "crops": bool(config.baselines)}
+    asking = [protocol for protocol in protocols if protocol.asks_teachers and needs[protocol.labels]]
+    first = [*asking, *protocols][0]
+    return teachers_of(
+        first,
+        config.eval_teachers,
+        records_of,
+        config.scores,
+        config.trusted_teachers,
+        memory,
+        needed=bool(asking),
+    )
 
 
 def own_learning_rate(name: str, record: dict[str, Any]) -> float | None:
@@ -151,20 +190,20 @@ def source_of(config: EvaluateConfig, record: dict[str, Any]) -> DataConfig:
     return DataConfig(**{"dataset": record["data"]["reference"]} | made_from | given)
 
 
-def keep_results(config: EvaluateConfig, results: Results) -> None:
+def keep_results(config: EvaluateConfig, parts: Sequence[Results]) -> None:
     """Write results.json, unless the evaluation was of a single local set, and complete the cards of local sets."""
     single = config.sets[0] if len(config.sets) == 1 else None
     if single and config.output_dir is None and (Path(single) / records.RECORD).is_file():
-        complete(single, results)
+        complete(single, regimes.merged(parts))
         return
     folder = Path(config.output_dir or f"outputs/evaluate-{'-'.join(map(slug, config.sets))}")
     with files.claimed(folder):
-        write_results(folder, results)
+        write_results(folder, regimes.merged(parts))
     if not single:
-        complete_each(config, results)
+        complete_each(config, parts)
 
 
-def complete_each(config: EvaluateConfig, results: Results) -> None:
+def complete_each(config: EvaluateConfig, parts: Sequence[Results]) -> None:
     """Put the results of each of several local sets into its own record and card, with those of its real images.
 
     What can't be written is warned of: all results are in the evaluation's own folder.
@@ -175,22 +214,23 @@ def complete_each(config: EvaluateConfig, results: Results) -> None:
             continue
         done.add(Path(folder).resolve())
         try:
-            if (own := of_set(config, results, place)).rows:
-                complete(folder, own)
+            own = [of_set(config, results, place) for results in parts]
+            if all(part.rows for part in own):
+                complete(folder, regimes.merged(own))
         except RunError as error:
             logger.warning("The card of %s isn't completed: %s", folder, error)
 
 
 def complete(folder: str, results: Results) -> None:
     """Put a local set's results into its record and its card."""
-    plotted = len(results.architectures) > 1 and report.can_plot()
+    plotted = (len(results.architectures) > 1 or results.protocols) and report.can_plot()
     plot = functools.partial(report.plot, results) if plotted else None
     with files.claimed(Path(folder)):
         Artefact.open(folder).with_results(results.as_dict(), plot)
 
 
 def of_set(config: EvaluateConfig, results: Results, place: int) -> Results:
-    """Of the results of several sets those of one, by its place among them, and of the real images of its ipc."""
+    """Of one regime's results of several sets those of one, by its place among them, and of real images of its ipc."""
     copies, names = len(config.eval_copies), len(set(config.scores))
     each = len(results.rows) // len(
         config.eval_architectures

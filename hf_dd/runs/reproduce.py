@@ -31,6 +31,7 @@ from hf_dd.core import files, json_records
 from hf_dd.core.files import digest_of
 from hf_dd.core.processes import by_main_process, from_main_process, holding, new_accelerator
 from hf_dd.core.progress import say
+from hf_dd.core.registry import PROTOCOLS
 from hf_dd.data.image_data import load_data
 from hf_dd.errors import RunError
 from hf_dd.evaluation.evaluation import hardware
@@ -208,27 +209,31 @@ def students_again(
     for row in rows_of(results):
         rate = None if row.get("own_learning_rate") else row["learning_rate"]
         prunes = row.get("baseline") in pruning.METHODS  # by a training of its own epochs, whatever herding's are
-        groups.setdefault((row["n"], row["epochs"], rate, prunes), []).append(row)
+        regime = row.get("regime") if results.get("protocols") else None
+        groups.setdefault((row["n"], row["epochs"], rate, prunes, regime), []).append(row)
     taught_by = pins.specs_of(
         {key: spec[key] for key in spec if key != "bytes"} for spec in results.get("teachers", [])
     )
     same = [spec.sha for spec in taught_by] == [spec["sha"] for spec in getattr(record, "teachers", [])]
-    for number, ((students, epochs, rate, _), group) in enumerate(groups.items()):
+    for number, ((students, epochs, rate, _, regime), group) in enumerate(groups.items()):
+        protocol = results["protocols"][regime] if regime else results["protocol"]
+        asks = PROTOCOLS.installed(protocol["name"]).asks_teachers
         own = [row for row in group if not row.get("baseline")]
         if output and not own:
             continue
         done = evaluate(
             sets=[str(folder)],
             **part(run, DataConfig),
-            eval_protocol=results["protocol"]["name"],
+            eval_protocol=protocol["name"],
             eval_architectures=list(dict.fromkeys(map(student_of, own or group))),
             eval_students=students,
             eval_epochs=[epochs],
             eval_learning_rates=[] if rate is None else [rate],
-            eval_augment=results["protocol"]["augment"],
+            eval_augment=protocol["augment"],
+            random_draws=max((row.get("draws") or students) // students for row in group),
             eval_copies=list(dict.fromkeys(row["copy"] for row in own)),
             baselines=[] if output else list(dict.fromkeys(row["baseline"] for row in group if row.get("baseline"))),
-            eval_teachers=[] if same else [spec.reference for spec in taught_by],
+            eval_teachers=[] if same or not asks else [spec.reference for spec in taught_by],
             selection_epochs=epochs_of_selection(group),
             published=record.settings.get("published", "objective" in record.settings),  # as all was in 0.1.0
             mixed_precision="bf16" if "bf16" in results["hardware"] else "no",

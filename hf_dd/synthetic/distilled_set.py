@@ -17,6 +17,7 @@ from torch import Tensor
 
 from hf_dd.errors import DataError
 from hf_dd.synthetic.synthetic_set import SyntheticSet
+from hf_dd.teachers.crop_labels import CropLabels
 
 if TYPE_CHECKING:
     import datasets
@@ -43,6 +44,10 @@ class DistilledSet:
         factor: tiles per side of a stored image, of which these images were decoded.
         temperature: of the soft labels.
         taught_by: the commits (or digests) of the teachers whose they are, where that is known.
+        crop_labels: what teachers say of crops of these images, where that is stored and was read.
+        crop_labelled_by: the commits (or digests) of the teachers who say it.
+        crop_label_bytes: of its files.
+        tiled: the stored images, where these were decoded.
     """
 
     pixel_values: Tensor
@@ -54,6 +59,10 @@ class DistilledSet:
     factor: int = 1
     temperature: float = 1.0
     taught_by: tuple[str, ...] = ()
+    crop_labels: CropLabels | None = None
+    crop_labelled_by: tuple[str, ...] = ()
+    crop_label_bytes: int = 0
+    tiled: "DistilledSet | None" = None
 
     def __repr__(self) -> str:
         count, channels, height, width = self.pixel_values.shape
@@ -91,7 +100,7 @@ class DistilledSet:
                 f"The {len(images.labels)} decoded images of {name} aren't a square number of each of its "
                 f"{len(self.labels)} stored ones, in their order."
             )
-        return dataclasses.replace(images, image_bytes=self.image_bytes, factor=factor)
+        return dataclasses.replace(images, image_bytes=self.image_bytes, factor=factor, tiled=self)
 
 
 def images_per_class(labels: Tensor, factor: int = 1, num_classes: int = 0) -> int | tuple[int, ...]:

@@ -8,14 +8,15 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler, MultiStepLR
+from torch.optim.lr_scheduler import CosineAnnealingLR, LambdaLR, LRScheduler, MultiStepLR
 
 from hf_dd.core.compile import compiled
 from hf_dd.core.precision import Autocast
 from hf_dd.core.seeding import generator
 from hf_dd.data.batches import Images, in_chunks, read_ahead
-from hf_dd.nn import augment
-from hf_dd.training.targets import Targets, as_targets, distillation_loss
+from hf_dd.nn import augment, views
+from hf_dd.nn.views import ViewDraws, Views
+from hf_dd.training.targets import Loss, Targets, as_targets
 
 Prepare = Callable[[Tensor], Tensor]
 
@@ -32,6 +33,18 @@ class TrainingRecipe:
         strategy: operations of the augmentation, one independent draw per image.
         optimizer: 'sgd' or 'adamw'.
         cosine: whether the learning rate falls to zero along a cosine, after every epoch, instead.
+        shares: of the learning rate, those of each epoch, instead; see `training.schedules`.
+        decays_matrices: whether weights of one dimension, such as biases and norms, don't decay.
+        loss: how logits are compared with the targets.
+        views: what is made of each batch before it is prepared, of images in [0, 1] space.
+        mixes_labels: whether labels that come with the images are mixed as their views are.
+        average: share of the running mean of the parameters that every step keeps; the mean is what a training gives,
+            with the network's own buffers. None for the parameters themselves.
+        accumulate: batches whose mean gradient a step takes; an epoch's last step takes those that are left, their
+            gradients as small as if there were as many.
+        passes_twice: whether every batch goes through the network once more, before, without a gradient: batch
+            normalisation then counts it twice.
+        epoch_images: that make an epoch, of an order that goes on from epoch to epoch; all of them if None.
     """
 
     epochs: int
@@ -43,15 +56,40 @@ class TrainingRecipe:
     strategy: tuple[str, ...] = ()
     optimizer: str = "sgd"
     cosine: bool = False
+    shares: tuple[float, ...] = ()
+    decays_matrices: bool = False
+    loss: Loss = Loss()
+    views: Views | None = None
+    mixes_labels: bool = True
+    average: float | None = None
+    accumulate: int = 1
+    passes_twice: bool = False
+    epoch_images: int | None = None
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether networks can be trained by it side by side."""
+        plain = TrainingRecipe(self.epochs, self.learning_rate)
+        names = ("decays_matrices", "loss", "views", "average", "accumulate", "passes_twice", "epoch_images")
+        return all(getattr(self, name) == getattr(plain, name) for name in names)
 
     def optimise(self, parameters: Iterable[Tensor]) -> tuple[torch.optim.Optimizer, LRScheduler]:
         """The optimiser of these parameters, and the schedule to step after every epoch."""
+        if self.decays_matrices:
+            parameters = list(parameters)
+            others = [each for each in parameters if each.ndim <= 1]
+            parameters = [
+                {"params": [each for each in parameters if each.ndim > 1]},
+                {"params": others, "weight_decay": 0.0},
+            ]
         if self.optimizer == "adamw":
             optimizer = torch.optim.AdamW(parameters, self.learning_rate, weight_decay=self.weight_decay)
         else:
             optimizer = torch.optim.SGD(
                 parameters, self.learning_rate, momentum=self.momentum, weight_decay=self.weight_decay
             )
+        if self.shares:
+            return optimizer, LambdaLR(optimizer, lambda epoch: self.shares[min(epoch, len(self.shares) - 1)])
         if self.cosine:
             return optimizer, CosineAnnealingLR(optimizer, self.epochs)
         return optimizer, MultiStepLR(optimizer, self.drops, gamma=0.1)
@@ -146,36 +184,105 @@ def fit(
     if start:
         start.restore(network, optimizer, schedule)
     forward: Callable[[Tensor], Tensor] = network
+    counted = recipe.epoch_images or len(images)
     if compile:
-        forward = compiled(network, recipe.epochs * math.ceil(len(images) / recipe.batch_size))
+        forward = compiled(network, recipe.epochs * math.ceil(counted / recipe.batch_size))
+    mean = RunningMean(network, recipe.average) if recipe.average is not None else None
+    last = math.ceil(counted / recipe.batch_size) - 1
     for number in range(start.epoch + 1 if start else 1, recipe.epochs + 1):
         network.train()
         total = torch.zeros((), device=images.device)
         draws = generator(seed, purpose, "targets", number)
-        for chosen, batch in epoch_batches(images, recipe, generator(seed, purpose, "epoch", number), prepare):
+        batches = epoch_batches(images, recipe, seed, purpose, number, prepare)
+        for place, (chosen, batch, drawn) in enumerate(batches):
             wanted = targets.of_batch(chosen, batch, draws)
-            optimizer.zero_grad(set_to_none=True)
+            if place % recipe.accumulate == 0:
+                optimizer.zero_grad(set_to_none=True)
             with autocast():
+                if recipe.passes_twice:
+                    with torch.no_grad():
+                        forward(batch)
                 logits = forward(batch)
-            loss = distillation_loss(at_least_single(logits), wanted, targets.temperature)
-            loss.backward()
+            if drawn is not None and recipe.mixes_labels and not targets.of_views:
+                wanted = views.mixed_targets(wanted, drawn, logits.shape[1])
+            loss = recipe.loss(at_least_single(logits), wanted, targets.temperature, targets.classes(chosen))
+            (loss / recipe.accumulate if recipe.accumulate > 1 else loss).backward()
             total += loss.detach() * len(chosen)
-            optimizer.step()
-            tell(len(chosen) / len(images))
+            if place == last or (place + 1) % recipe.accumulate == 0:
+                optimizer.step()
+                if mean:
+                    mean.update()
+            tell(len(chosen) / counted)
         schedule.step()
-        yield Epoch(number, total, len(images), functools.partial(Standing.of, number, network, optimizer))
+        if mean:
+            mean.exchange()
+        yield Epoch(number, total, counted, functools.partial(Standing.of, number, network, optimizer))
+        if mean and number < recipe.epochs:
+            mean.exchange()
+
+
+class RunningMean:
+    """The exponentially running mean of a network's parameters, from what they are now on.
+
+    Args:
+        network: whose parameters these are.
+        kept: the share of the mean that an update keeps.
+    """
+
+    def __init__(self, network: nn.Module, kept: float):
+        self.parameters = list(network.parameters())
+        self.kept = kept
+        self.means = [each.detach().clone() for each in self.parameters]
+
+    @torch.no_grad()
+    def update(self) -> None:
+        """Take in what the parameters are now: mean ← kept · mean + (1 - kept) · parameter."""
+        for mean, parameter in zip(self.means, self.parameters, strict=True):
+            mean.lerp_(parameter, 1 - self.kept)
+
+    @torch.no_grad()
+    def exchange(self) -> None:
+        """Put the mean where the parameters are, and the other way round."""
+        for mean, parameter in zip(self.means, self.parameters, strict=True):
+            own = parameter.clone()
+            parameter.copy_(mean)
+            mean.copy_(own)
+
+
+Batch = tuple[Tensor, Tensor, ViewDraws | None]
 
 
 def epoch_batches(
-    images: Images, recipe: TrainingRecipe, draws: torch.Generator, prepare: Prepare
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """The batches of an epoch in a new order, prepared and augmented, each with the indices (on the CPU) it is of."""
-    batches = torch.randperm(len(images), generator=draws).split(recipe.batch_size)
+    images: Images, recipe: TrainingRecipe, seed: int, purpose: str, number: int, prepare: Prepare
+) -> Iterator[Batch]:
+    """The batches of an epoch in a new order, prepared and augmented.
+
+    Each with the indices (on the CPU) that it is of, and with the draws of its views where there are any.
+    """
+    draws = generator(seed, purpose, "epoch", number)
+    if recipe.epoch_images is None:
+        order = torch.randperm(len(images), generator=draws)
+    else:
+        order = going_on(len(images), recipe.epoch_images, seed, purpose, number)
+    batches = order.split(recipe.batch_size)
     for chosen, batch in zip(batches, read_ahead(images, batches), strict=True):
+        drawn = None
+        if recipe.views:
+            drawn = views.draw(recipe.views, len(chosen), tuple(batch.shape[2:]), draws)
+            batch = batch if batch.is_floating_point() else batch.float() / 255
+            batch = views.shown(batch, drawn, recipe.views.size)
         batch = prepare(batch)
         if recipe.strategy:
             batch = augment.apply(batch, augment.draw(len(chosen), recipe.strategy, draws))
-        yield chosen, batch
+        yield chosen, batch if drawn is None else views.mixed(batch, drawn), drawn
+
+
+def going_on(total: int, count: int, seed: int, purpose: str, number: int) -> Tensor:
+    """The `count` places that epoch `number`, from 1, takes of `total`, in orders that follow each other."""
+    first, behind = (number - 1) * count, number * count
+    passes = range(first // total, -(-behind // total))
+    orders = [torch.randperm(total, generator=generator(seed, purpose, "pass", each)) for each in passes]
+    return torch.cat(orders)[first - passes.start * total :][:count]
 
 
 def at_least_single(logits: Tensor) -> Tensor:

@@ -28,7 +28,7 @@ def fit_side_by_side(
 
     All have as many images. A step is one forward and one backward pass of the stacked parameters (`torch.func`): on a
     GPU, where a small network leaves most of the device idle, n of them may take the time of one. In the networks' own
-    precision: autocast passes a convolution under `vmap` by.
+    precision: autocast passes a convolution under `vmap` by. Only by a recipe that `is_plain`.
     """
     skeleton, targets = networks[0], [as_targets(own) for own in labels]
     state = {name: torch.stack([network.state_dict()[name] for network in networks]) for name in skeleton.state_dict()}
@@ -43,13 +43,12 @@ def fit_side_by_side(
         skeleton.train()
         total = torch.zeros(len(networks), device=images[0].device)
         epochs = [
-            epoch_batches(own, recipe, generator(seed, purpose, "epoch", number), prepare)
-            for own, seed in zip(images, seeds, strict=True)
+            epoch_batches(own, recipe, seed, purpose, number, prepare) for own, seed in zip(images, seeds, strict=True)
         ]
         draws = [generator(seed, purpose, "targets", number) for seed in seeds]
         for parts in zip(*epochs, strict=True):
-            batch = torch.stack([own for _, own in parts])
-            wanted = [own.of_batch(*part, drawn) for own, part, drawn in zip(targets, parts, draws, strict=True)]
+            batch = torch.stack([own for _, own, _ in parts])
+            wanted = [own.of_batch(*part[:2], drawn) for own, part, drawn in zip(targets, parts, draws, strict=True)]
             optimizer.zero_grad(set_to_none=True)
             logits = vmap(forward)(state, batch)
             # Means per network, summed: the gradient of each network is that of its own mean.

@@ -1,7 +1,7 @@
 """What a use is tried on, a distilled set beside the data that it was made of, and what every use leaves."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -21,8 +21,8 @@ from hf_dd.core.registry import PROTOCOLS
 from hf_dd.core.text import code, markdown
 from hf_dd.data.batches import Images, in_chunks
 from hf_dd.data.image_data import ImageData, load_data
-from hf_dd.evaluation.candidates import Candidate, baseline
-from hf_dd.evaluation.evaluation import Evaluation, candidates_of, hardware
+from hf_dd.evaluation.candidates import Candidate, baseline, candidates_of
+from hf_dd.evaluation.evaluation import Evaluation, hardware
 from hf_dd.runs.evaluate import own_learning_rate, source_of
 from hf_dd.synthetic.coresets import Ipc
 from hf_dd.synthetic.distilled_set import DistilledSet, ipc_in_words
@@ -147,7 +147,7 @@ class Subject:
                 "distilled_by": self.record.get("command"),
             },
             "data": {key: provenance.data_record(self.data)[key] for key in ("name", "reference", "fingerprint")},
-            "protocol": asdict(self.evaluation.protocol),
+            "protocol": self.evaluation.protocol.as_dict(),
         }
         found = "\n".join(f"- {markdown(what)}: {markdown(much)}" for what, much in results["headlines"])
         made = f"Made by {code(about['command'])}: {about['code']}, on {about['hardware']}."

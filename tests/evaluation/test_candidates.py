@@ -13,8 +13,8 @@ from hf_dd.core import processes
 from hf_dd.data.image_data import load_data
 from hf_dd.errors import ConfigError, DataError
 from hf_dd.evaluation import report
-from hf_dd.evaluation.candidates import baseline
-from hf_dd.evaluation.evaluation import Evaluation, candidates_of
+from hf_dd.evaluation.candidates import baseline, candidates_of
+from hf_dd.evaluation.evaluation import Evaluation
 from hf_dd.evaluation.protocols import PROTOCOLS
 from hf_dd.evaluation.scores import inputs_of
 from hf_dd.synthetic import coresets

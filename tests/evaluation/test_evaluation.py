@@ -417,12 +417,12 @@ def test_comparing_sets_is_a_table_and_a_plot(distilled, tmp_path):
     table = [line for line in text.splitlines() if line.startswith("| ")]
     assert table.pop().startswith("| always the commonest class | – | – | 10.")
     assert text.startswith(
-        "- All students at chance, which says nothing of the set (n = 2, MLP).\n- MLP students are no "
+        "- All students at chance, which says nothing of the set (n = 2, MLP, hard labels).\n- MLP students are no "
     )
     assert len(table) == 5 and table[1].count("–") == 1  # the first is compared with nothing
     assert "0.00 [0.00, 0.00]" in table[2]  # the same set again
     assert [line.split(" | ")[-1] for line in table] == ["teachers |", "0 |", "0 |", "– |", "– |"]
-    assert " | 2 | 0.01 | 2 | " in table[1]  # epochs, rate, ipc
+    assert " | 2 | 2 | 0.01 | 2 | " in table[1]  # epochs, steps, rate, ipc
     assert (
         "Protocol dsa v1, changed: augment color_crop_cutout_scale_rotate, epochs 2" in text
         and f"{20 * 8 * 8 * 4:,}" in table[1]

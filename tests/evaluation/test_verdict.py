@@ -37,33 +37,35 @@ def said(own, random=None, herding=None, **more):
 def test_a_gain_is_paired_by_the_students_and_has_its_interval():
     # Differences of 12, 13, 14 and of 3, 4, 5: t(0.975, 2) = 4.30265 of a standard error of 1 / 3 ** 0.5.
     assert said([80.0, 82.0, 84.0], [68.0, 69.0, 70.0], [77.0, 78.0, 79.0]) == (
-        "+13.0 points [10.5, 15.5] over random images, +4.0 [1.5, 6.5] over herding (n = 3, ConvNet)."
+        "+13.0 points [10.5, 15.5] over random images, +4.0 [1.5, 6.5] over herding (n = 3, ConvNet, hard labels)."
     )
 
 
 def test_what_does_not_beat_the_selection_says_to_use_that():
     assert said([80.0, 82.0, 84.0], [68.0, 69.0, 70.0], [80.0, 83.0, 83.0]) == (
         "+13.0 points [10.5, 15.5] over random images, no better than herding (+0.0 [-2.5, 2.5]): use that (n = 3, "
-        "ConvNet)."
+        "ConvNet, hard labels)."
     )
     assert "worse than herding (-4.0 [-6.5, -1.5]): use that" in said(
         [70.0, 72.0, 74.0], [60.0] * 3, [75.0, 76.0, 77.0]
     )
     assert said([70.0, 72.0], [71.0, 70.0]) == (
-        "No better than random images (+0.5 points [-18.6, 19.6]) (n = 2, ConvNet); no selection such as herding was "
-        "evaluated beside it."
+        "No better than random images (+0.5 points [-18.6, 19.6]) (n = 2, ConvNet, hard labels); no selection such as "
+        "herding was evaluated beside it."
     )
 
 
 def test_a_single_student_has_no_interval():
     assert said([80.0], [70.0], [81.0]) == (
-        "+10.0 points over random images, no better than herding (-1.0): use that (n = 1, ConvNet; a single student "
-        "has no interval)."
+        "+10.0 points over random images, no better than herding (-1.0): use that (n = 1, ConvNet, hard labels; a "
+        "single student has no interval)."
     )
 
 
 def test_a_set_alone_says_how_to_learn_what_it_gains():
-    assert said([80.0, 81.0]).endswith("(n = 2, ConvNet); --baselines random herding tells what it gains.")
+    assert said([80.0, 81.0]).endswith(
+        "(n = 2, ConvNet, hard labels); --baselines random herding tells what it gains."
+    )
 
 
 def test_the_best_selection_of_the_sets_own_size_is_what_counts():
@@ -76,10 +78,10 @@ def test_the_best_selection_of_the_sets_own_size_is_what_counts():
 
 def test_soft_labels_beside_hard_ones_are_named():
     rows = [row("set", [80.0, 81.0], temperature=4.0), row("r", [70.0, 71.0], baseline="random")]
-    words = "(n = 2, ConvNet; the set taught by soft labels, the real images by hard ones)"
+    words = "(n = 2, ConvNet, a soft label per image; the set taught by soft labels, the real images by hard ones)"
     assert words in verdict.sentences(results(*rows))[0]
     rows[1]["temperature"] = 4.0  # online, from the same teachers
-    assert "soft" not in verdict.sentences(results(*rows))[0]
+    assert "by hard ones" not in verdict.sentences(results(*rows))[0]
 
 
 def test_several_architectures_are_one_sentence_and_several_sets_one_each():
@@ -90,8 +92,8 @@ def test_several_architectures_are_one_sentence_and_several_sets_one_each():
         rows.append(row("herding", [72.0, 74.5], architecture, "herding"))
     first, second = verdict.sentences(results(*rows))
     assert first.startswith("one: ConvNet: +10.2 points [") and second.startswith("two: ConvNet: +10.2 points [")
-    assert first.count("over random images") == 6 and "; so use herding (n = 2); " not in first
-    assert first.endswith("; so use herding (n = 2).") and len(first) < 700
+    assert first.count("over random images") == 6 and "; so use herding (n = 2, hard labels); " not in first
+    assert first.endswith("; so use herding (n = 2, hard labels).") and len(first) < 700
 
 
 def test_distillations_are_what_counts_where_there_are_several():

@@ -653,9 +653,10 @@ def test_a_report_says_of_every_cell_what_it_gives_and_what_to_doubt(tmp_path):
     text, _ = written(tmp_path, late, several)
     nothing = "no selection such as herding was evaluated beside it"
     lines = [
-        f"- a: +20.0 points [20.0, 20.0] over random images (n = 2, ConvNet); {nothing}. ConvNet students hadn't "
-        "converged after 300 epochs: by how their losses fell, about 820 are needed (--eval_epochs 820).",
-        "- b: +19.0 points [19.0, 19.0] over random images (n = 3 distillations × 2 students, ConvNet); "
+        f"- a: +20.0 points [20.0, 20.0] over random images (n = 2, ConvNet, hard labels); {nothing}. ConvNet "
+        "students hadn't converged after 300 epochs: by how their losses fell, about 820 are needed (--eval_epochs "
+        "820).",
+        "- b: +19.0 points [19.0, 19.0] over random images (n = 3 distillations × 2 students, ConvNet, hard labels); "
         + nothing
         + ".",
         "- Always guessing the commonest class gives 20.0 %, guessing at random 10.0 %.",

@@ -1,0 +1,84 @@
+"""The registered protocols: those of small images, of a linear probe, and of the audit's regimes.
+
+Those of large images and soft labels, and of hard labels with mixed images, are in `registered_papers`.
+"""
+
+import dataclasses
+
+from hf_dd.core.registry import PROTOCOLS
+from hf_dd.evaluation.protocols import SIAMESE, Protocol
+
+ADAMW = {"optimizer": "adamw", "schedule": "cosine", "learning_rate": 0.001}
+
+# Zhao, Mopuri & Bilen, ICLR 2021: no augmentation.
+PROTOCOLS.register("dc", title="from scratch, 300 epochs, no augmentation", paper="Zhao, Mopuri & Bilen, ICLR 2021")(
+    Protocol("dc", 1, epochs=300, learning_rate=0.01, augment="none")
+)
+# Zhao & Bilen, ICML 2021 and WACV 2023: Siamese augmentation's operations.
+PROTOCOLS.register(
+    "dsa",
+    title="from scratch, 1,000 epochs, Siamese augmentation's operations",
+    paper="Zhao & Bilen, ICML 2021 and WACV 2023",
+)(Protocol("dsa", 1, epochs=1000, learning_rate=0.01, augment=SIAMESE))
+# Yin et al., NeurIPS 2023, and Sun et al., CVPR 2024, train on soft labels with AdamW and a cosine schedule.
+SOFT_LABEL = PROTOCOLS.register(
+    "soft-label",
+    title="from scratch on the set's stored soft labels (AdamW, cosine)",
+    paper="Yin et al., NeurIPS 2023; Sun et al., CVPR 2024",
+)(Protocol("soft-label", 1, epochs=300, augment=SIAMESE, weight_decay=0.01, labels="soft", **ADAMW))
+# The same with the teachers asked in every step (Hinton, Vinyals & Dean, 2015): those papers store labels of every
+# epoch's crops instead, for the same effect.
+PROTOCOLS.register(
+    "soft-label-online",
+    title="from scratch on what teachers say of the student's own augmented batch, at temperature 4",
+    paper="Hinton, Vinyals & Dean, 2015",
+)(dataclasses.replace(SOFT_LABEL, name="soft-label-online", labels="online", temperature=4.0))
+# Cazenavette, Torralba & Sitzmann, NeurIPS 2025 (Linear Gradient Matching): Adam (AdamW without decay) at 0.001
+# for 256 images, 1,000 epochs along a cosine. Their code crops at random and quotes the best epoch; here neither.
+PROTOCOLS.register(
+    "linear-probe",
+    title="a linear head on the frozen features of pre-trained teachers",
+    paper="Cazenavette, Torralba & Sitzmann, NeurIPS 2025",
+)(
+    Protocol(
+        "linear-probe",
+        1,
+        epochs=1000,
+        augment="none",
+        weight_decay=0.0,
+        normalisation="backbone",
+        trains="head",
+        **ADAMW,
+    )
+)
+
+# The audit's regimes (arXiv 2604.18811), as a reproduction tells them: hard labels, one soft label per image, fresh
+# ones for every view. All have the same number of steps.
+AUDIT = {"epochs": 300, "augment": SIAMESE, "batch_size": 256}
+PROTOCOLS.register(
+    "hl", title="the audit's regime of hard labels", paper="arXiv 2604.18811", sizes="one setting for every ipc"
+)(Protocol("hl", 1, learning_rate=0.01, **AUDIT))
+SL = PROTOCOLS.register(
+    "sl",
+    title="the audit's regime of one fixed soft label per image, at temperature 20, real images' too",
+    paper="arXiv 2604.18811",
+    sizes="one setting for every ipc",
+)(
+    Protocol(
+        "sl",
+        1,
+        **ADAMW,
+        **AUDIT,
+        weight_decay=0.01,
+        labels="soft",
+        temperature=20.0,
+        loss="kl",
+        squared=False,
+    )
+)
+PROTOCOLS.register(
+    "sl-kd",
+    title="the audit's regime of fresh soft labels for every view, at temperature 20",
+    paper="arXiv 2604.18811",
+    sizes="one setting for every ipc",
+)(dataclasses.replace(SL, name="sl-kd", labels="online"))

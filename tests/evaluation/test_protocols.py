@@ -1,0 +1,443 @@
+"""Protocols: their settings beside a table of facts, their loops beside the papers' own, what they need and say."""
+
+import copy
+import dataclasses
+import functools
+import math
+
+import pytest
+import torch
+
+from hf_dd.config import EvaluationConfig
+from hf_dd.core.seeding import generator
+from hf_dd.errors import ConfigError
+from hf_dd.evaluation.protocols import PROTOCOLS, Protocol
+from hf_dd.nn import augment, networks, views
+from hf_dd.nn.views import Views
+from hf_dd.training.loop import TrainingRecipe, fit, going_on
+from hf_dd.training.schedules import SCHEDULES
+from hf_dd.training.targets import StoredTargets, TaughtTargets
+from tests.factories import make_data, make_teacher
+from tests.oracles import protocols as oracle
+
+pytestmark = pytest.mark.usefixtures("one_thread", "nothing_remembered")
+
+CUTMIX = {"scale": (0.08, 1.0), "flip": True, "mix": "cutmix", "alpha": 1.0, "probability": 1.0, "shuffle": 1}
+LARGE = {"optimizer": "adamw", "learning_rate": 1e-3, "weight_decay": 0.01, "decays_matrices": True, "epochs": 300}
+KL20 = {"loss": "kl", "squared": False, "temperature": 20.0}
+MSE = {"loss": "mse", "labels": "online"}
+IMAGENET = (10, 1000, 224, "timm/resnet18")
+TILED = CUTMIX | {"scale": (0.5, 1.0), "shuffle": 2}
+HARD = {"optimizer": "sgd", "momentum": 0.9, "schedule": "fifths", "labels": "hard", "batch_size": 64}
+IDC_VIEWS = {"scale": (0.5, 1.0), "flip": True, "jitter": 0.4, "lighting": 0.1, "mix": "cutmix", "alpha": 1.0}
+
+# What the sources say, by (ipc, classes, side, student): code of LINs-lab/RDED 3f6453d, VILA-Lab/SRe2L 8d00cba,
+# G-VBSM 1ed80b0, EDC 80116a7, FADRM f445e38, Minimax 969fc6f, IDC (snu-mllab) and DD-Ranking b8b09664; the text of
+# arXiv 2502.06434; for the audit (arXiv 2604.18811) a reproduction's account.
+FACTS = [
+    ("rded", IMAGENET, LARGE | KL20 | {"labels": "online", "schedule_end": 0.5, "batch_size": 100, "views": TILED}),
+    ("rded", (1, 1000, 224, "timm/resnet18"), {"batch_size": 20}),
+    ("rded", (50, 1000, 224, "timm/resnet18"), {"batch_size": 200}),
+    ("rded", (1, 10, 224, "timm/resnet18"), {"batch_size": 10, "views": TILED}),
+    ("rded", (10, 10, 128, "ConvNetD5"), {"batch_size": 50, "learning_rate": 1e-3, "views": TILED}),
+    ("rded", (50, 10, 32, "ResNet18BN"), {"batch_size": 100, "views": {"scale": None, "shuffle": 1, "mix": "cutmix"}}),
+    ("rded", (10, 100, 32, "ResNet18BN"), {"batch_size": 100, "learning_rate": 1e-3}),
+    ("rded", (10, 100, 32, "ConvNetBN"), {"batch_size": 25, "learning_rate": 2e-3}),
+    ("rded", (10, 200, 64, "ConvNetD4"), {"batch_size": 100, "views": {"scale": None, "shuffle": 1}}),
+    ("rded", (5, 10, 32, "ConvNet"), {"batch_size": 15}),
+    ("rded", (10, 1000, 224, "VGG11"), {"learning_rate": 5e-4}),
+    ("rded", (10, 1000, 224, "timm/efficientnet_b0"), {"learning_rate": 2e-3}),
+    ("rded", (10, 1000, 224, "timm/mobilenetv2_100"), {"learning_rate": 2.5e-3}),
+    ("rded", (10, 1000, 224, "timm/vit_base_patch16_224"), {"learning_rate": 1e-4, "passes_twice": True}),
+    ("rded-fixed", IMAGENET, {"passes_twice": False, "batch_size": 100, "normalisation": "imagenet"}),
+    ("sre2l-fkd", IMAGENET, LARGE | KL20 | {"labels": "crops", "schedule_end": 0.0, "views": CUTMIX}),
+    ("sre2l-kd", IMAGENET, LARGE | KL20 | {"labels": "online", "batch_size": 512, "accumulate": 2, "views": CUTMIX}),
+    (
+        "sre2l-kd",
+        (10, 100, 32, "ResNet18BN"),
+        {"epochs": 400, "batch_size": 128, "accumulate": 1, "temperature": 30.0, "batch_statistics": True}
+        | {"decays_matrices": False, "squared": False, "learning_rate": 1e-3, "weight_decay": 0.01}
+        | {"views": {"padding": 4, "flip": True, "mix": "mixup", "alpha": 0.8, "scale": None}},
+    ),
+    (
+        "sre2l-kd",
+        (50, 200, 64, "ResNet18BN"),
+        {"epochs": 100, "batch_size": 64, "optimizer": "sgd", "learning_rate": 0.2, "weight_decay": 1e-4}
+        | {"schedule": "warm", "squared": True, "temperature": 20.0, "views": {"scale": (0.08, 1.0), "mix": "none"}},
+    ),
+    ("rethinkdc-soft", IMAGENET, LARGE | KL20 | {"labels": "online", "batch_size": 128, "views": CUTMIX}),
+    (
+        "rethinkdc-hard",
+        IMAGENET,
+        LARGE | {"labels": "hard", "batch_size": 128, "views": CUTMIX | {"mix": "none"}, "loss": "ce"},
+    ),
+    (
+        "hl",
+        IMAGENET,
+        {"optimizer": "sgd", "learning_rate": 0.01, "weight_decay": 5e-4, "epochs": 300, "batch_size": 256},
+    ),
+    ("sl", IMAGENET, KL20 | {"labels": "soft", "optimizer": "adamw", "learning_rate": 1e-3, "batch_size": 256}),
+    ("sl-kd", IMAGENET, KL20 | {"labels": "online", "epochs": 300, "batch_size": 256}),
+    *(
+        ("minimax-hard", (ipc, 10, 224, "timm/resnet18"), HARD | {"epochs": epochs, "views": IDC_VIEWS})
+        for ipc, epochs in ((1, 3000), (10, 2000), (11, 1500), (50, 1500), (100, 1000), (201, 500), (501, 300))
+    ),
+    *(
+        ("minimax-hard", (ipc, 100, 224, "timm/resnet18"), {"epochs": epochs, "learning_rate": 0.01})
+        for ipc, epochs in ((1, 2000), (10, 1300), (50, 1000), (200, 600), (500, 300), (1000, 200))
+    ),
+    ("minimax-hard", IMAGENET, {"learning_rate": 0.1, "weight_decay": 1e-4, "batch_size": 128, "epochs": 2000}),
+    ("idc", (10, 100, 224, "timm/resnet18"), {"learning_rate": 0.1, "weight_decay": 1e-4, "batch_size": 128}),
+    (
+        "idc",
+        (10, 10, 32, "ConvNet"),
+        HARD
+        | {"epochs": 1000, "augment": "color_crop_flip_scale_rotate", "learning_rate": 0.01, "weight_decay": 5e-4}
+        | {"views": {"mix": "cutmix", "probability": 0.5, "scale": None, "jitter": 0.0}},
+    ),
+    *(
+        ("fadrm", (ipc, classes, side, student), {"learning_rate": rate, "schedule_end": {1: 0.0, 2: 0.5}[eta]})
+        for classes, side, student, cells in (
+            (1000, 224, "timm/resnet18", {1: (1e-3, 2), 10: (1e-3, 2), 40: (1e-3, 2), 50: (1e-3, 1)}),
+            (1000, 224, "timm/resnet50", {1: (5e-4, 2), 10: (1e-3, 2), 50: (1e-3, 1)}),
+            (1000, 224, "timm/resnet101", {1: (3.5e-3, 2), 10: (1e-3, 2), 50: (5e-4, 1)}),
+            (100, 32, "ResNet18BN", {1: (5e-4, 2), 10: (1e-3, 2), 50: (1e-3, 1)}),
+            (100, 32, "timm/resnet50", {1: (1e-3, 1), 10: (1e-3, 2), 50: (1e-3, 1)}),
+            (100, 32, "timm/resnet101", {1: (5e-4, 1), 10: (5e-4, 1), 50: (5e-4, 1)}),
+            (200, 64, "ResNet18BN", {1: (1e-3, 2), 10: (1e-3, 2), 50: (1e-3, 1)}),
+            (200, 64, "timm/resnet50", {1: (5e-4, 2), 10: (5e-4, 2), 50: (5e-4, 1)}),
+            (10, 224, "timm/resnet18", {1: (5e-4, 2), 10: (5e-4, 1), 50: (5e-4, 2)}),
+            (10, 224, "timm/resnet50", {1: (5e-4, 2), 10: (5e-4, 1), 50: (5e-4, 1)}),
+            (10, 224, "timm/resnet101", {1: (5e-4, 2), 50: (1e-3, 2)}),
+        )
+        for ipc, (rate, eta) in cells.items()
+    ),
+    (
+        "fadrm",
+        IMAGENET,
+        LARGE | KL20 | {"labels": "online", "batch_size": 16, "batch_statistics": True, "views": CUTMIX},
+    ),
+    ("g-vbsm", IMAGENET, LARGE | MSE | {"batch_size": 1024, "hard_weight": 0.1, "views": CUTMIX}),
+    (
+        "g-vbsm",
+        (10, 10, 32, "ResNet18BN"),
+        {"epochs": 1000, "batch_size": 100, "optimizer": "adamw", "learning_rate": 1e-3, "weight_decay": 0.0}
+        | {"hard_weight": 0.15},
+    ),
+    (
+        "g-vbsm",
+        (10, 100, 32, "ResNet18BN"),
+        {"epochs": 1000, "batch_size": 64, "optimizer": "sgd", "learning_rate": 0.1, "weight_decay": 5e-4}
+        | {"hard_weight": 0.15},
+    ),
+    (
+        "g-vbsm",
+        (10, 200, 64, "ResNet18BN"),
+        {"epochs": 100, "batch_size": 100, "optimizer": "sgd", "hard_weight": 0.1},
+    ),
+    (
+        "edc",
+        IMAGENET,
+        LARGE | MSE | {"batch_size": 100, "hard_weight": 0.025, "average": 0.99, "schedule": "linear"},
+    ),
+    ("edc", IMAGENET, {"schedule_end": 0.5, "views": CUTMIX | {"scale": (0.5, 1.0)}}),
+    ("edc-fixed", IMAGENET, {"schedule": "cosine", "schedule_end": 0.5}),
+    (
+        "ddranking-soft",
+        IMAGENET,
+        {"labels": "soft", "temperature": 1.2, "squared": False, "batch_size": 1024, "learning_rate": 0.01}
+        | {"schedule_end": 0.5, "epochs": 300, "optimizer": "adamw", "mixes_labels": False},
+    ),
+    ("ddranking-soft-fixed", IMAGENET, {"mixes_labels": True}),
+]
+
+
+@pytest.mark.parametrize("name", dict.fromkeys(name for name, *_ in FACTS))
+def test_every_setting_is_that_of_its_source(name):
+    for of, place, facts in FACTS:
+        if of != name:
+            continue
+        found = PROTOCOLS[name].resolve(*place)
+        for field, value in facts.items():
+            own = getattr(found, field)
+            if isinstance(value, dict):
+                own = {key: getattr(own, key) for key in value}
+            assert own == value, (name, place, field)
+        assert found.cases == () and dataclasses.replace(found, resolved=()).resolve(*place).resolved == ()
+
+
+def test_every_registered_protocol_is_among_the_facts():
+    known = {"dc", "dsa", "soft-label", "soft-label-online", "linear-probe"}
+    assert {name for name, *_ in FACTS} == set(PROTOCOLS.declared) - known
+    for name, (_, words) in PROTOCOLS.declared.items():
+        protocol = PROTOCOLS[name]
+        assert protocol.name == name and protocol.version >= 1 and not protocol.changed
+        assert name in known or words["sizes"]
+        hash(protocol), protocol.recipe(), str(protocol.resolve(*IMAGENET))
+
+
+# --- rates
+
+
+@pytest.mark.parametrize(
+    ("name", "end", "share"),
+    [
+        ("cosine", 0.0, lambda e: (1 + math.cos(math.pi * e / 12)) / 2),
+        ("cosine", 0.5, lambda e: (1 + math.cos(math.pi * e / 24)) / 2),
+        ("linear", 0.5, lambda e: 1 - e / 24),
+        ("fifths", 0.0, lambda e: 1.0 if e < 8 else 0.2 if e < 10 else 0.04),
+        ("warm", 0.0, lambda e: 0.01 + 0.99 * e / 5 if e < 5 else (1 + math.cos(math.pi * (e - 5) / 7)) / 2),
+        (
+            "cut",
+            0.5,
+            lambda e: (
+                (1 + math.cos(math.pi * e / 24)) / 2
+                if e <= 10
+                else (1 + math.cos(math.pi * 10 / 24)) / 2 * (1 - e / 12)
+            ),
+        ),
+    ],
+)
+def test_every_schedule_is_its_formula_at_every_epoch(name, end, share):
+    assert SCHEDULES[name](12, end) == pytest.approx([share(epoch) for epoch in range(12)], rel=1e-12)
+    recipe = TrainingRecipe(12, 0.3, shares=SCHEDULES[name](12, end))
+    optimizer, schedule = recipe.optimise([torch.nn.Parameter(torch.zeros(1))])
+    for epoch in range(12):
+        assert optimizer.param_groups[0]["lr"] == pytest.approx(0.3 * share(epoch), rel=1e-12)
+        optimizer.step()
+        schedule.step()
+
+
+# --- loops
+
+EPOCHS, SEED = 7, 3
+SHAPE = {"in_channels": 3, "num_classes": 3, "image_size": 8}
+
+
+@functools.cache
+def problem():
+    """Colour images of three classes, and two teachers with batch normalisation that has seen something."""
+    data = make_data((5, 4, 4), channels=3, size=8)
+    teachers = [make_teacher(data, "ConvNetBN", seed, width=4, depth=2) for seed in (5, 6)]
+    for teacher in teachers:
+        for layer in teacher.modules():
+            if isinstance(layer, torch.nn.BatchNorm2d):
+                layer.running_mean.fill_(0.1)
+                layer.running_var.fill_(1.5)
+    return data, teachers
+
+
+def student():
+    return networks.build("ConvNetBN", **SHAPE, seed=1, width=4, depth=2)
+
+
+def batches_of(protocol, places=False):
+    """What a student sees, drawn by the names that the loop documents: images, labels (or places), and the mix."""
+    data, _ = problem()
+    recipe = protocol.recipe()
+    epochs = []
+    for number in range(1, protocol.epochs + 1):
+        draws = generator(SEED, "student", "epoch", number)
+        epochs.append([])
+        for chosen in torch.randperm(len(data.train), generator=draws).split(protocol.batch_size):
+            images, mix = data.train.images[chosen].float() / 255, None
+            if recipe.views:
+                drawn = views.draw(recipe.views, len(chosen), (8, 8), draws)
+                images = views.shown(images, drawn)
+            images = data.normalise(images)
+            if recipe.strategy:
+                images = augment.apply(images, augment.draw(len(chosen), recipe.strategy, draws))
+            if recipe.views and recipe.views.mix == "mixup":
+                mix = ("mixup", drawn.partners, drawn.weights[0].item())
+            elif recipe.views and recipe.views.mix == "cutmix":
+                top, left, height, width = drawn.pastes[0].tolist()
+                ratio = 1 - height * width / 64
+                mix = ("cutmix", drawn.partners, (top, left, top + height, left + width), ratio)
+            epochs[-1].append((images, chosen if places else data.train.labels[chosen], mix))
+    return epochs
+
+
+def short(name, place=IMAGENET, **changes):
+    """A protocol as it is there, for a few epochs on small batches, normalised by the data's own statistics."""
+    found = PROTOCOLS[name].resolve(*place)
+    return dataclasses.replace(found, **{"epochs": EPOCHS, "batch_size": 5, "normalisation": "source"} | changes)
+
+
+def compared(protocol, theirs, targets, tolerance=2e-4):
+    """Train by the loop and by the oracle: the same losses, rates and networks."""
+    data, _ = problem()
+    own, other = student(), student()
+    recipe = protocol.recipe()
+    epochs = list(fit(own, data.train.images, targets, recipe, seed=SEED, purpose="student", prepare=data.normalise))
+    losses, rates = theirs(other)
+    sizes = [5, 5, 3] * EPOCHS
+    means = [sum(x * n for x, n in zip(losses[i : i + 3], sizes, strict=False)) / 13 for i in range(0, 3 * EPOCHS, 3)]
+    assert [epoch.loss for epoch in epochs] == pytest.approx(means, rel=tolerance, abs=1e-6)
+    optimizer, schedule = recipe.optimise([torch.nn.Parameter(torch.zeros(1))])
+    for rate in rates:
+        assert optimizer.param_groups[0]["lr"] == pytest.approx(rate, rel=1e-9, abs=1e-12)
+        optimizer.step()
+        schedule.step()
+    for name, value in own.state_dict().items():
+        torch.testing.assert_close(value.float(), other.state_dict()[name].float(), rtol=2e-3, atol=2e-4, msg=name)
+
+
+def taught(protocol, count=1):
+    data, teachers = problem()
+    return TaughtTargets(
+        teachers[:count],
+        data.class_names,
+        data.own_space,
+        protocol.temperature,
+        mean="raw" if protocol.loss == "mse" else protocol.teacher_mean,
+        batch_statistics=protocol.batch_statistics,
+        labels=data.train.labels,
+    )
+
+
+def said(training=False, which=0):
+    """A teacher on normalised images, in eval or in train mode."""
+    data, teachers = problem()
+    teacher = copy.deepcopy(teachers[which])
+    teacher.network.train(training)
+    return lambda images: teacher(data.own_space(images)).detach()
+
+
+@pytest.mark.parametrize("again", [True, False])
+def test_rded_is_its_loop(again):
+    protocol = short("rded" if again else "rded-fixed")
+    compared(
+        protocol,
+        lambda student: oracle.rded(student, said(), batches_of(protocol), EPOCHS, 0.001, again=again),
+        taught(protocol),
+    )
+
+
+def test_sre2l_is_its_loop_with_accumulated_gradients():
+    protocol = short("sre2l-kd")
+    assert protocol.accumulate == 2
+    theirs = lambda student: oracle.sre2l_kd(student, said(), batches_of(protocol), EPOCHS, 2)  # noqa: E731
+    compared(protocol, theirs, taught(protocol))
+
+
+def test_sre2l_on_small_images_is_its_loop_by_a_teacher_in_train_mode():
+    protocol = short("sre2l-kd", (10, 100, 32, "ResNet18BN"))
+    before = copy.deepcopy(problem()[1][0].state_dict())
+    theirs = lambda student: oracle.sre2l_cifar(student, said(True), batches_of(protocol), EPOCHS)  # noqa: E731
+    compared(protocol, theirs, taught(protocol))
+    after = problem()[1][0].state_dict()
+    assert all(torch.equal(value, after[name]) for name, value in before.items())
+
+
+def test_sre2l_on_tiny_imagenet_warms_up_and_scales_by_the_squared_temperature():
+    protocol = short("sre2l-kd", (10, 200, 64, "ResNet18BN"), learning_rate=0.02)
+    theirs = lambda student: oracle.sre2l_tiny(student, said(), batches_of(protocol), EPOCHS, 0.02)  # noqa: E731
+    compared(protocol, theirs, taught(protocol))
+
+
+def test_fadrm_is_its_loop():
+    protocol = short("fadrm", (50, 10, 224, "timm/resnet18"))
+    theirs = lambda student: oracle.fadrm(student, said(True), batches_of(protocol), EPOCHS, 5e-4, 2)  # noqa: E731
+    compared(protocol, theirs, taught(protocol))
+
+
+@pytest.mark.parametrize("name", ["minimax-hard", "idc"])
+def test_mixed_images_have_both_labels(name):
+    protocol = short(name, (10, 10, 224 if name == "minimax-hard" else 32, "ConvNet"))
+    labels = problem()[0].train.labels
+    compared(protocol, lambda student: oracle.idc(student, batches_of(protocol), EPOCHS), StoredTargets(labels))
+
+
+@pytest.mark.parametrize("name", ["g-vbsm", "edc", "edc-fixed"])
+def test_logits_are_matched_and_weights_averaged(name):
+    protocol = short(name)
+    shares = {
+        "g-vbsm": lambda e, total: 0.5 * (1 + math.cos(math.pi * e / total)),
+        "edc": lambda e, total: 1 - e / (2 * total),
+        "edc-fixed": lambda e, total: 0.5 * (1 + math.cos(math.pi * e / (2 * total))),
+    }
+
+    def theirs(student):
+        weight, kept = (0.1, None) if name == "g-vbsm" else (0.025, 0.99)
+        both = [said(which=0), said(which=1)]
+        arguments = (student, both, batches_of(protocol), EPOCHS, weight, shares[name])
+        return oracle.statistics_of_logits(*arguments, kept=kept)
+
+    compared(protocol, theirs, taught(protocol, 2))
+
+
+@pytest.mark.parametrize("name", ["sl", "ddranking-soft"])
+def test_one_stored_label_per_image_is_not_mixed(name):
+    protocol = short(name)
+    soft = torch.rand(13, 3, generator=generator(0, "soft")).mul(3).softmax(1)
+    rate, temperature, end = {"sl": (0.001, 20.0, 1), "ddranking-soft": (0.01, 1.2, 2)}[name]
+
+    def theirs(student):
+        return oracle.fixed_labels(student, batches_of(protocol, True), EPOCHS, soft, rate, temperature, end)
+
+    compared(protocol, theirs, StoredTargets(soft, temperature))
+
+
+def test_labels_are_mixed_where_the_slip_is_mended():
+    data, _ = problem()
+    soft = torch.eye(3)[data.train.labels]
+    losses = {}
+    for name in ("ddranking-soft", "ddranking-soft-fixed"):
+        (epoch,) = fit(
+            student(), data.train.images, StoredTargets(soft, 1.2), short(name, epochs=1).recipe(), seed=SEED,
+            purpose="student", prepare=data.normalise,
+        )  # fmt: skip
+        losses[name] = epoch.loss
+    assert losses["ddranking-soft"] != losses["ddranking-soft-fixed"]
+
+
+# --- what is resolved, counted and said
+
+
+def test_what_a_case_gives_is_named_and_an_option_stands_over_it():
+    found = PROTOCOLS["rded"].resolve(10, 10, 32, "ConvNet")
+    assert str(found) == "rded v1, here: batch_size 50, views (flips, cutmix α 1)"
+    config = EvaluationConfig(eval_protocol="rded", eval_epochs=2, eval_learning_rates=0.001)
+    changed = Protocol.from_config(config).resolve(10, 1000, 224, "VGG11")
+    assert (changed.learning_rate, changed.epochs, changed.changed) == (0.001, 2, ("epochs", "learning_rate"))
+    assert "learning_rate" not in changed.resolved and changed.batch_size == 100
+
+
+def test_steps_are_epochs_times_batches():
+    assert PROTOCOLS["fadrm"].resolve(*IMAGENET).steps(10_000) == 300 * 625
+    kd = PROTOCOLS["sre2l-kd"].resolve(*IMAGENET)
+    assert kd.steps(10_000) == 300 * 10 and kd.images_seen(10_000) == 3_000_000  # 1,024 to a step
+    assert PROTOCOLS["hl"].with_changes(epoch_images=100).steps(60_000) == 300
+
+
+def test_an_order_that_goes_on_shows_every_image_before_any_again():
+    places = torch.cat([going_on(7, 3, 0, "student", number) for number in range(1, 8)])
+    assert len(places) == 21 and all(sorted(each.tolist()) == list(range(7)) for each in places.split(7))
+    many = torch.cat([going_on(3, 8, 0, "student", number) for number in (1, 2, 3)])
+    assert all(sorted(each.tolist()) == list(range(3)) for each in many.split(3))
+
+
+def test_looks_are_those_of_the_paper():
+    rded = PROTOCOLS["rded"]
+    assert [e for e in range(1, 301) if rded.looks_at(e)] == [250, 260, 270, 280, 290, 300]
+    minimax = PROTOCOLS["minimax-hard"].resolve(10, 10, 224, "ConvNet")
+    assert sum(minimax.looks_at(e + 1) for e in range(2000)) == 100
+    with pytest.raises(ConfigError, match="--best_of_looks: the protocol dsa quotes the last epoch alone: .*rded"):
+        Protocol.from_config(EvaluationConfig(best_of_looks=True))
+
+
+def test_old_protocols_are_written_as_they_were():
+    keys = ["name", "version", "epochs", "learning_rate", "augment", "optimizer", "momentum", "weight_decay"]
+    keys += ["batch_size", "schedule", "labels", "temperature", "normalisation", "trains", "changed"]
+    for name in ("dc", "dsa", "soft-label", "soft-label-online", "linear-probe"):
+        assert list(PROTOCOLS[name].resolve(*IMAGENET).as_dict()) == keys and PROTOCOLS[name].recipe().is_plain
+    written = PROTOCOLS["rded"].resolve(*IMAGENET).as_dict()
+    assert written["views"]["scale"] == (0.5, 1.0) and written["resolved"] == ("batch_size",)
+    assert not PROTOCOLS["rded"].recipe().is_plain
+
+
+def test_flips_are_left_out_of_views_by_one_word():
+    protocol = PROTOCOLS["minimax-hard"].with_changes(flips=False)
+    assert str(protocol) == "minimax-hard v1, changed: flips False"
+    assert protocol.views.flip and not protocol.recipe().views.flip
+    assert isinstance(protocol.recipe().views, Views)
