@@ -18,8 +18,9 @@ from hf_dd.config import DataConfig
 from hf_dd.core import files
 from hf_dd.core.files import digest_of
 from hf_dd.data.loading import load_splits
-from hf_dd.errors import DataError
+from hf_dd.errors import DataError, RunError
 from hf_dd.nn.tiles import decode_tiles
+from hf_dd.nn.whitening import WHITENING, Whitening
 from hf_dd.synthetic.distilled_set import DistilledSet, from_dataset, to_eight_bits, to_rows
 from hf_dd.synthetic.synthetic_set import SyntheticSet
 
@@ -100,6 +101,7 @@ def read_rows(place: hub.Place, record: dict[str, Any]) -> DistilledSet:
     found = from_dataset(_train(place), name)
     if record.get("decoded"):
         found = found.decoded(from_dataset(_train(place, "decoded"), name), name)
+    found = dataclasses.replace(found, whitening=read_whitening(place, record))
     about = record.get("soft_labels")
     if not isinstance(about, dict):  # of an imported set it is only known whether it has any
         return found
@@ -110,6 +112,35 @@ def read_rows(place: hub.Place, record: dict[str, Any]) -> DistilledSet:
             "number above 0."
         )
     return dataclasses.replace(found, temperature=temperature, taught_by=tuple(about["teachers"]))
+
+
+def write_whitening(folder: Path, whitening: Whitening | None) -> dict[str, int]:
+    """Write the whitening that a set's images are seen through, if any; returns its bytes, as `storage` has them."""
+    files.remove(folder / WHITENING)
+    if whitening is None:
+        return {}
+    files.write(folder / WHITENING, whitening.save)
+    return {"whitening": whitening.bytes}
+
+
+def read_whitening(place: hub.Place, record: dict[str, Any]) -> Whitening | None:
+    """The whitening of the set that lies there; raises DataError where it isn't the one that its record tells of."""
+    about = record["data"].get("whitening") if record else None
+    if about is None:
+        return None
+    path = place.folder([WHITENING]) / WHITENING
+    if not path.is_file():
+        raise DataError(f"{place.name} lacks {WHITENING}, which its {RECORD} tells of: it isn't whole.")
+    try:
+        whitening = Whitening.load(path)
+    except RunError as error:
+        raise DataError(f"{place.name}: {error}") from error
+    if whitening.digest != about["digest"]:
+        raise DataError(
+            f"The whitening of {place.name} ({WHITENING}) isn't the one that its {RECORD} is of: it was changed. Take "
+            "the set anew from where it came from."
+        )
+    return whitening
 
 
 def require_rows(place: hub.Place, record: dict[str, Any]) -> None:

@@ -19,6 +19,7 @@ from hf_dd.training import flips
 from hf_dd.training.loop import TrainingRecipe
 
 SIAMESE = "_".join(augment.STRATEGY)
+SCORED = ("dc", "dsa", "soft-label", "soft-label-online")  # a score's choice of protocols stays what it is
 
 
 @dataclass(frozen=True)
@@ -125,6 +126,18 @@ PROTOCOLS.register(
     title="from scratch, 1,000 epochs, Siamese augmentation's operations",
     paper="Zhao & Bilen, ICML 2021 and WACV 2023",
 )(Protocol("dsa", 1, epochs=1000, learning_rate=0.01, augment=SIAMESE))
+# The same on the labels that come with a set that was distilled to be learned so: TESLA's at ImageNet-1k (Cui et al.,
+# ICML 2023), and DATM's, in batches of 128 (Guo et al., ICLR 2024).
+DSA_SOFT = PROTOCOLS.register(
+    "dsa-soft",
+    title="as dsa, on the set's own soft labels",
+    paper="Cui et al., ICML 2023",
+)(Protocol("dsa-soft", 1, epochs=1000, learning_rate=0.01, augment=SIAMESE, labels="soft"))
+PROTOCOLS.register(
+    "datm",
+    title="as dsa-soft, in batches of 128",
+    paper="Guo et al., ICLR 2024",
+)(dataclasses.replace(DSA_SOFT, name="datm", batch_size=128))
 # Yin et al., NeurIPS 2023, and Sun et al., CVPR 2024, train on soft labels with AdamW and a cosine schedule.
 SOFT_LABEL = PROTOCOLS.register(
     "soft-label",
@@ -166,7 +179,7 @@ def alternatives(protocol: Protocol, soft_labels: bool, teachers: bool = False) 
     """
     possible = {"hard": True, "soft": soft_labels, "online": teachers}
     found = [protocol]
-    for other in map(PROTOCOLS.__getitem__, PROTOCOLS.declared):  # a score doesn't depend on what else is installed
+    for other in map(PROTOCOLS.__getitem__, SCORED):
         if other.name == protocol.name or other.trains != protocol.trains or not possible[other.labels]:
             continue
         changes = "augment" in protocol.changed and other.augment != "none"

@@ -98,6 +98,7 @@ class LinearGradientMatching(Objective):
     )
     Options = LinearOptions
     uses_teachers = True
+    whitens = False
 
     def __init__(self, config: DistillConfig, data: ImageData, pool: TeacherPool | None = None):
         super().__init__(config, data, pool)

@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +24,12 @@ from hf_dd.evaluation.online_teachers import teachers_of
 from hf_dd.evaluation.protocols import Protocol
 from hf_dd.evaluation.results import Results
 from hf_dd.evaluation.students import require_known
+from hf_dd.nn.whitening import Whitening
 from hf_dd.objectives.base import EMBEDDING_EPOCHS
+from hf_dd.synthetic.distilled_set import DistilledSet
 from hf_dd.teachers.feature_cache import FeatureMemory
+
+SEEN = ("statistics", "zca")  # options of how networks see images
 
 logger = logging.getLogger(__name__)
 
@@ -74,7 +79,7 @@ def evaluate_sets(config: EvaluateConfig) -> tuple[Results, dict[str, dict[str, 
     require_known(config.eval_architectures, protocol)
     accelerator = new_accelerator(config.mixed_precision)
     sets = [distilled_folder.load_distilled(reference) for reference in config.sets]
-    data = load_data(source_of(config, sets[0][2])).to(accelerator.device)
+    data = load_data(source_of(config, sets[0][2]), whitening_of(config, sets)).to(accelerator.device)
     protocol = protocol.suited(config, data, accelerator.autocast)
     scoring.require_sense(config.scores, protocol)
     distilled_sets: list[Candidate] = []
@@ -130,12 +135,27 @@ def source_of(config: EvaluateConfig, record: dict[str, Any]) -> DataConfig:
     Of the options of how it is read, those that are given go over those of the record.
     """
     given = {key: value for key, value in part(config, DataConfig).items() if value not in (None, "")}
+    settings = record.get("settings", {})
+    seen = {key: settings[key] for key in SEEN if settings.get(key) is not None}  # a matter of the set
     if config.dataset:
-        return DataConfig(**given)
+        return DataConfig(**seen | given)
     if not record:
         raise ConfigError(f"{config.sets[0]} doesn't say what it was made from: name its data set by --dataset.")
-    made_from = {key: value for key in named(config, "data") if (value := record["settings"].get(key)) is not None}
+    made_from = {key: value for key in named(config, "data") if (value := settings.get(key)) is not None}
     return DataConfig(**{"dataset": record["data"]["reference"]} | made_from | given)
+
+
+def whitening_of(config: EvaluateConfig, sets: Sequence[tuple[str, DistilledSet, dict[str, Any]]]) -> Whitening | None:
+    """The whitening of the first set, if any; raises DataError where others have none, and the options don't say."""
+    name, first, _ = sets[0]
+    for other, distilled, _ in sets[1:] if config.zca is None else ():
+        if (distilled.whitening is None) != (first.whitening is None):
+            whitened, plain = (name, other) if first.whitening else (other, name)
+            raise DataError(
+                f"{whitened} was made of whitened images (ZCA) and {plain} wasn't, and all students of a comparison "
+                "see images alike: say how by --zca true or --zca false, or compare them apart."
+            )
+    return first.whitening
 
 
 def keep_results(config: EvaluateConfig, results: Results) -> None:

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from hf_dd.errors import DataError
+from hf_dd.nn.whitening import Whitening
 from hf_dd.synthetic.synthetic_set import SyntheticSet
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ class DistilledSet:
         factor: tiles per side of a stored image, of which these images were decoded.
         temperature: of the soft labels.
         taught_by: the commits (or digests) of the teachers whose they are, where that is known.
+        whitening: what students see its images through, and real ones too, or None.
     """
 
     pixel_values: Tensor
@@ -54,6 +56,7 @@ class DistilledSet:
     factor: int = 1
     temperature: float = 1.0
     taught_by: tuple[str, ...] = ()
+    whitening: Whitening | None = None
 
     def __repr__(self) -> str:
         count, channels, height, width = self.pixel_values.shape
