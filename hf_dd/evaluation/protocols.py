@@ -30,8 +30,10 @@ class Protocol:
         name, version: what to quote beside a number.
         epochs, learning_rate, momentum, weight_decay, batch_size: of the optimiser.
         optimizer: 'sgd' or 'adamw'.
-        schedule: of the learning rate: 'step' (a tenth after epochs // 2 + 1) or 'cosine' (to zero).
+        schedule: of the learning rate: 'step' (a tenth after epochs // 2 + 1), 'restart' (an epoch later, by a new
+            optimiser) or 'cosine' (to zero).
         augment: operations, one independent draw per image; 'none' for none.
+        one_operation: whether all images of a batch are augmented by the same operation.
         labels: 'hard'; 'soft', those that the set has, at their own temperature (of several teachers', those of one
             that is drawn for each batch); or 'online', the mean of teachers' probabilities for each augmented batch.
         temperature: of the labels 'online', and of the students that learn from them.
@@ -55,6 +57,7 @@ class Protocol:
     temperature: float | None = None
     normalisation: str = "source"
     trains: str = "network"
+    one_operation: bool = False
     changed: tuple[str, ...] = ()
 
     @classmethod
@@ -97,10 +100,12 @@ class Protocol:
             momentum=self.momentum,
             weight_decay=self.weight_decay,
             batch_size=self.batch_size,
-            drops=(self.epochs // 2 + 1,) if self.schedule == "step" else (),
+            drops={"step": (self.epochs // 2 + 1,), "restart": (self.epochs // 2 + 2,)}.get(self.schedule, ()),
             strategy=augment.parse_strategy(self.augment),
             optimizer=self.optimizer,
             cosine=self.schedule == "cosine",
+            restarts=self.schedule == "restart",
+            one_operation=self.one_operation,
         )
 
     def __str__(self) -> str:
@@ -121,11 +126,18 @@ PROTOCOLS.register("dc", title="from scratch, 300 epochs, no augmentation", pape
     Protocol("dc", 1, epochs=300, learning_rate=0.01, augment="none")
 )
 # Zhao & Bilen, ICML 2021 and WACV 2023: Siamese augmentation's operations.
-PROTOCOLS.register(
+DSA = PROTOCOLS.register(
     "dsa",
     title="from scratch, 1,000 epochs, Siamese augmentation's operations",
     paper="Zhao & Bilen, ICML 2021 and WACV 2023",
 )(Protocol("dsa", 1, epochs=1000, learning_rate=0.01, augment=SIAMESE))
+# The same to the letter of the authors' code, of DSA, DM and MTT alike: an epoch more, a drop an epoch later by a new
+# optimiser, and one operation for all images of a batch.
+PROTOCOLS.register(
+    "dsa-authors",
+    title="as dsa, with the slips of the authors' loop: 1,001 epochs, one operation per batch",
+    paper="Zhao & Bilen, ICML 2021 and WACV 2023",
+)(dataclasses.replace(DSA, name="dsa-authors", epochs=1001, schedule="restart", one_operation=True))
 # The same on the labels that come with a set that was distilled to be learned so: TESLA's at ImageNet-1k (Cui et al.,
 # ICML 2023), and DATM's, in batches of 128 (Guo et al., ICLR 2024).
 DSA_SOFT = PROTOCOLS.register(

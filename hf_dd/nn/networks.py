@@ -279,7 +279,7 @@ NETWORKS.register("ResNet18BN", title="ResNet18 with BatchNorm")(functools.parti
 NETWORKS.register("ResNet18v2", title="ResNet18 that sees 28×28 pixels as they are, as the papers' code has it")(
     functools.partial(_resnet18, version=2)
 )
-NETWORKS.register("ResNet18BNv2", title="ResNet18v2 with BatchNorm")(
+NETWORKS.register("ResNet18v2BN", title="ResNet18v2 with BatchNorm")(
     functools.partial(_resnet18, norm="batch", version=2)
 )
 

@@ -32,6 +32,8 @@ class TrainingRecipe:
         strategy: operations of the augmentation, one independent draw per image.
         optimizer: 'sgd' or 'adamw'.
         cosine: whether the learning rate falls to zero along a cosine, after every epoch, instead.
+        restarts: whether each drop begins with a new optimiser, whose momentum starts anew.
+        one_operation: whether all images of a batch are augmented by the same operation, each by its own magnitudes.
     """
 
     epochs: int
@@ -43,6 +45,20 @@ class TrainingRecipe:
     strategy: tuple[str, ...] = ()
     optimizer: str = "sgd"
     cosine: bool = False
+    restarts: bool = False
+    one_operation: bool = False
+
+    def finish(self, epoch: int, optimizer: torch.optim.Optimizer, schedule: LRScheduler) -> None:
+        """What happens after an epoch, counted from 1."""
+        schedule.step()
+        if self.restarts and epoch in self.drops:
+            optimizer.state.clear()
+
+    def draw(self, count: int, draws: torch.Generator) -> augment.AugmentParameters:
+        """The augmentation of a batch of `count` images."""
+        drawn = augment.draw(count, self.strategy, draws)
+        shared = drawn.operation[:1].expand(count) if self.one_operation else drawn.operation
+        return augment.AugmentParameters(shared, drawn.magnitudes)
 
     def optimise(self, parameters: Iterable[Tensor]) -> tuple[torch.optim.Optimizer, LRScheduler]:
         """The optimiser of these parameters, and the schedule to step after every epoch."""
@@ -162,7 +178,7 @@ def fit(
             total += loss.detach() * len(chosen)
             optimizer.step()
             tell(len(chosen) / len(images))
-        schedule.step()
+        recipe.finish(number, optimizer, schedule)
         yield Epoch(number, total, len(images), functools.partial(Standing.of, number, network, optimizer))
 
 
@@ -174,7 +190,7 @@ def epoch_batches(
     for chosen, batch in zip(batches, read_ahead(images, batches), strict=True):
         batch = prepare(batch)
         if recipe.strategy:
-            batch = augment.apply(batch, augment.draw(len(chosen), recipe.strategy, draws))
+            batch = augment.apply(batch, recipe.draw(len(chosen), draws))
         yield chosen, batch
 
 

@@ -107,7 +107,14 @@ def test_teachers_and_experts_of_other_constants_are_others(mnist, tmp_path):
     ).read_text().replace("0.3081 ", "[0.3081] ")
     with pytest.raises(RunError, match="holds another run"):
         hf_dd.pretrain(**trained)
-    options = {"dataset": mnist, "objective": "mtt", "experts": [str(folder)], "iterations": 1, "eval_students": 0}
+    options = {
+        "dataset": mnist,
+        "objective": "mtt",
+        "experts": [str(folder)],
+        "iterations": 1,
+        "eval_students": 0,
+        "ipc": 1,
+    }
     options |= {"objective_options": ["student_steps=1", "expert_epochs=1", "max_start_epoch=1"], **PIXELS}
     with pytest.raises(TeacherError, match="by the same --statistics"):
         hf_dd.distill(output_dir=str(tmp_path / "set"), **options)

@@ -71,7 +71,7 @@ def test_every_architecture_takes_every_size(architecture, arguments):
         ("ResNet18", CIFAR, 11_173_962),
         ("ResNet18BN", CIFAR, 11_173_962),
         ("ResNet18v2", MNIST, 11_172_810),
-        ("ResNet18BNv2", CIFAR, 11_173_962),
+        ("ResNet18v2BN", CIFAR, 11_173_962),
     ],
 )
 def test_parameter_counts_of_the_literature(architecture, arguments, count):

@@ -1,6 +1,7 @@
 """DATM: its losses against the formulas, its ranges, labels and skipped steps, and whole runs of it."""
 
 import json
+from contextlib import nullcontext
 
 import pytest
 import torch
@@ -189,8 +190,6 @@ def test_images_start_as_the_first_ones_that_experts_get_right():
     data = make_data((30, 30, 30))
     objective = make_objective(data, architecture="MLP", architecture_options=["width=8"])
     config = DistillConfig(ipc=8, dtype="float64", seed=4)
-    from contextlib import nullcontext
-
     made = expert_correct(Request(config, data, nullcontext, experts=objective.experts))
     chosen = []
     for label in range(3):
@@ -204,7 +203,7 @@ def test_images_start_as_the_first_ones_that_experts_get_right():
     expected = data.train.images[torch.tensor(chosen)].double() / 255
     torch.testing.assert_close(made.own_space().detach(), expected)
     with pytest.raises(DataError, match=r"The experts classify \d+ training images of class '.*' right, and 30 are"):
-        expert_correct(Request(DistillConfig(ipc=30), data, nullcontext, experts=objective.experts))
+        expert_correct(Request(DistillConfig(ipc=30, dtype="float64"), data, nullcontext, experts=objective.experts))
 
 
 def test_a_learnable_has_a_momentum_of_its_own():
