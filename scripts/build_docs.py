@@ -92,6 +92,16 @@ def published():
     return f"{table(['name', *PUBLISHED.values()], rows)}\n\nOptions of a method's own:\n\n{chr(10).join(own)}"
 
 
+def cells():
+    """What `--published` takes for single data sets, sizes and networks instead, method by method."""
+    rows = [
+        [f"`{name}`", cell.where, " ".join(f"`{key}={value}`" for key, value in cell.values.items()), cell.source]
+        for name, _, objective in objectives()
+        for cell in objective.published.cells
+    ]
+    return table(["name", "for", "takes", "source"], rows)
+
+
 def titles(registry):
     """The names of a registry with their titles."""
     rows = [[f"`{name}`", words["title"]] for name, (_, words) in registry.declared.items()]
@@ -304,6 +314,7 @@ def note(folder):
 PARTS = {
     "methods": methods,
     "published": published,
+    "cells": cells,
     "networks": networks,
     "starts": starts,
     "protocols": protocols,

@@ -18,7 +18,15 @@ from hf_dd.artefacts import crop_label_files, provenance, teacher_folder
 from hf_dd.artefacts.cards import DistilledRecord, ImportedRecord, SetRecord
 from hf_dd.artefacts.layout import LABELS
 from hf_dd.artefacts.records import RECORD, links_to, read_record, write_record
-from hf_dd.artefacts.rows import DECODED, PARQUET, decoded_rows, read_rows, require_whole, write_rows
+from hf_dd.artefacts.rows import (
+    DECODED,
+    PARQUET,
+    decoded_rows,
+    read_rows,
+    require_whole,
+    write_rows,
+    write_whitening,
+)
 from hf_dd.config import ImportConfig, as_dict
 from hf_dd.core import files, json_records
 from hf_dd.data.image_data import ImageData
@@ -27,6 +35,7 @@ from hf_dd.errors import ConfigError, HubError, RunError
 from hf_dd.evaluation import verdict
 from hf_dd.evaluation.intervals import spread
 from hf_dd.importing.import_set import ImportedSet
+from hf_dd.nn.whitening import WHITENING, Whitening
 from hf_dd.synthetic.distilled_set import DistilledSet, preview, to_dataset, to_rows
 from hf_dd.teachers.pins import LOCK
 from hf_dd.teachers.pool import TeacherPool
@@ -37,7 +46,7 @@ if TYPE_CHECKING:
 EVAL_RESULTS = ".eval_results/hf-dd.yaml"  # of 0.1.0, which the Hub reads in repositories of models alone
 PLOT = "results.png"
 RECORDS = {"distilled-set": DistilledRecord, "imported-set": ImportedRecord}
-DISTILLED_FILES = ("README.md", RECORD, "preview.png", LOCK, "results.json", PLOT)
+DISTILLED_FILES = ("README.md", RECORD, "preview.png", LOCK, "results.json", PLOT, WHITENING)
 DISTILLED_FILES += (*(f"{Path(place).parent}/*" for place in (PARQUET, DECODED)), f"{LABELS}/*")
 
 
@@ -207,12 +216,13 @@ def write_artefact(
     image = preview(synthetic.own_space(), synthetic.labels, data.class_names)
     lock = pool.lock() if pool else {"source": None, "teachers": []}
     with renewed(folder, ARTEFACT_ENTRIES) if (folder / RECORD).is_file() else contextlib.nullcontext(folder) as place:
-        facts = write_images(place, rows, image, decoded)
+        facts = write_images(place, rows, image, decoded, data.whitening)
         if soft_labels is not None:
+            own, shas = result.soft_labels is not None, [teacher["sha"] for teacher in lock["teachers"]]
             facts["soft_labels"] = {
-                "kind": result.settings["soft_labels"],
-                "temperature": result.settings["soft_label_temperature"],
-                "teachers": [teacher["sha"] for teacher in lock["teachers"]],
+                "kind": "own" if own else result.settings["soft_labels"],
+                "temperature": 1.0 if own else result.settings["soft_label_temperature"],
+                "teachers": [] if own else shas,
             }
         if crop_labels:
             facts |= crop_label_files.written(place, crop_labels, facts["dataset_info"])
@@ -270,7 +280,8 @@ def write_imported(
     foreign = imported.foreign
     rows = to_rows(imported.pixel_values, imported.labels, data.class_names, imported.soft_labels)
     with renewed(folder, RUN_ENTRIES) as place:
-        facts = write_images(place, rows, preview(imported.pixel_values, imported.labels, data.class_names))
+        image = preview(imported.pixel_values, imported.labels, data.class_names)
+        facts = write_images(place, rows, image, whitening=data.whitening)
         record = ImportedRecord(
             name=name,
             data=provenance.data_record(data),
@@ -301,12 +312,17 @@ def write_imported(
 
 
 def write_images(
-    folder: Path, rows: "datasets.Dataset", image: Any, decoded: "datasets.Dataset | None" = None
+    folder: Path,
+    rows: "datasets.Dataset",
+    image: Any,
+    decoded: "datasets.Dataset | None" = None,
+    whitening: Whitening | None = None,
 ) -> dict[str, Any]:
-    """Write the rows and the preview of a set whose record is still to come; returns what it says of the rows."""
+    """Write the rows, the preview and the whitening of a set whose record is still to come; returns what it says."""
     files.remove(folder / RECORD)
     files.write(folder / "preview.png", lambda path: image.save(path, format="PNG"))
-    return write_rows(folder, rows, decoded)
+    facts = write_rows(folder, rows, decoded)
+    return facts | {"storage": facts["storage"] | write_whitening(folder, whitening)}
 
 
 def record_of(content: dict[str, Any], path: Path) -> SetRecord:

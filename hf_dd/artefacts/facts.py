@@ -5,6 +5,15 @@ from typing import Annotated, Any, NotRequired, TypedDict
 from hf_dd.teachers.teacher import TeacherSpec
 
 
+class WhiteningFacts(TypedDict):
+    """What a record says of the whitening of its images, see `Whitening.facts`."""
+
+    kind: str
+    epsilon: float
+    source: str
+    digest: str
+
+
 class DataFacts(TypedDict):
     """What a record says of its source data set, see `provenance.data_record`."""
 
@@ -21,6 +30,8 @@ class DataFacts(TypedDict):
     std: list[float]
     train_images: int
     fingerprint: str | None
+    statistics: NotRequired[str]
+    whitening: NotRequired[WhiteningFacts]
 
 
 class RowFacts(TypedDict):
@@ -134,7 +145,7 @@ class DecodedFacts(TypedDict):
 
 
 class LabelFacts(TypedDict):
-    """Soft labels: `kind` is 'mean' or 'each', `teachers` their commits or digests."""
+    """Soft labels: `kind` is 'mean' or 'each' of `teachers` (commits or digests), or 'own', those of the method."""
 
     kind: str
     temperature: float

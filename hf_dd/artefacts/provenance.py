@@ -40,6 +40,8 @@ def data_record(data: ImageData) -> dict[str, Any]:
         "train_images": len(data.train),
         "fingerprint": data.fingerprint,
         "decoding": list(data.notes),
+        **({"statistics": data.statistics} if data.statistics else {}),
+        **({"whitening": data.whitening.facts()} if data.whitening else {}),
     }
 
 

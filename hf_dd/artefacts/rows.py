@@ -20,15 +20,16 @@ from hf_dd.config import DataConfig
 from hf_dd.core import files
 from hf_dd.core.files import digest_of
 from hf_dd.data.loading import load_splits
+from hf_dd.data.unpacking import require_modest_file
 from hf_dd.errors import DataError, RunError, some
 from hf_dd.nn.tiles import decode_tiles
+from hf_dd.nn.whitening import WHITENING, Whitening
 from hf_dd.synthetic.distilled_set import DistilledSet, from_dataset, to_eight_bits, to_rows
 from hf_dd.synthetic.synthetic_set import SyntheticSet
 
 if TYPE_CHECKING:
     import datasets
 
-PLAIN_SIZE, LARGEST_RATIO = 2**27, 64  # bytes of rows that are never too many, and times a file's own bytes
 
 
 @torch.no_grad()
@@ -109,6 +110,7 @@ def read_rows(place: hub.Place, record: dict[str, Any], crops: bool = False) -> 
             labels = read_crop_labels(folder, about, name, shape[0], tuple(shape[2:]), len(found.class_names))
             shas = tuple(teacher["sha"] for teacher in about["teachers"])
             found = dataclasses.replace(found, crop_labels=labels, crop_labelled_by=shas)
+    found = dataclasses.replace(found, whitening=read_whitening(place, record))
     about = record.get("soft_labels")
     if not isinstance(about, dict):  # of an imported set it is only known whether it has any
         return found
@@ -119,6 +121,35 @@ def read_rows(place: hub.Place, record: dict[str, Any], crops: bool = False) -> 
             "number above 0."
         )
     return dataclasses.replace(found, temperature=temperature, taught_by=tuple(about["teachers"]))
+
+
+def write_whitening(folder: Path, whitening: Whitening | None) -> dict[str, int]:
+    """Write the whitening that a set's images are seen through, if any; returns its bytes, as `storage` has them."""
+    files.remove(folder / WHITENING)
+    if whitening is None:
+        return {}
+    files.write(folder / WHITENING, whitening.save)
+    return {"whitening": whitening.bytes}
+
+
+def read_whitening(place: hub.Place, record: dict[str, Any]) -> Whitening | None:
+    """The whitening of the set that lies there; raises DataError where it isn't the one that its record tells of."""
+    about = record["data"].get("whitening") if record else None
+    if about is None:
+        return None
+    path = place.folder([WHITENING]) / WHITENING
+    if not path.is_file():
+        raise DataError(f"{place.name} lacks {WHITENING}, which its {RECORD} tells of: it isn't whole.")
+    try:
+        whitening = Whitening.load(path)
+    except RunError as error:
+        raise DataError(f"{place.name}: {error}") from error
+    if whitening.digest != about["digest"]:
+        raise DataError(
+            f"The whitening of {place.name} ({WHITENING}) isn't the one that its {RECORD} is of: it was changed. Take "
+            "the set anew from where it came from."
+        )
+    return whitening
 
 
 def require_rows(place: hub.Place, record: dict[str, Any]) -> None:
@@ -142,6 +173,7 @@ def require_whole(folder: Path, record: dict[str, Any]) -> None:
         )
     place, about = hub.Place(str(folder), None, True, "dataset"), record["crop_labels"]
     require_rows(place, record)
+    read_whitening(place, record)
     if about:
         require_crop_labels(place, about)
     known = {folder / path for path in about["files"]} if about else set()
@@ -172,22 +204,13 @@ def require_digest(file: Path, digest: str, name: str, path: str) -> None:
 
 
 def require_as_large_as_it_looks(path: Path, name: str) -> None:
-    """Raise DataError where a parquet file would take far more memory than its own bytes."""
+    """Raise DataError where a parquet file can't be read, or would take far more memory than its own bytes."""
     import pyarrow
-    import pyarrow.parquet
 
     try:
-        with pyarrow.parquet.ParquetFile(path) as file:
-            groups = [file.metadata.row_group(index) for index in range(file.metadata.num_row_groups)]
-        columns = [group.column(index) for group in groups for index in range(group.num_columns)]
-        size = sum(max(column.total_uncompressed_size, 4 * column.num_values) for column in columns)
-    except (OSError, ValueError, RuntimeError, pyarrow.ArrowException) as error:
+        require_modest_file(path)
+    except (OSError, ValueError, pyarrow.ArrowException) as error:
         raise DataError(f"{name}: {path.name} isn't a parquet file that can be read ({error}).") from error
-    if size > max(PLAIN_SIZE, LARGEST_RATIO * path.stat().st_size):
-        raise DataError(
-            f"{name}: {path.name} of {path.stat().st_size:,} bytes would take {size:,}: more than {LARGEST_RATIO} "
-            "times as much is no set of images."
-        )
 
 
 def _train(place: hub.Place, configuration: str | None = None) -> "datasets.Dataset":

@@ -1,7 +1,9 @@
 """A teacher's run as a folder and as a repository: an epoch is a snapshot, a commit and a tag."""
 
+import contextlib
 import json
 import logging
+import os
 import shlex
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -20,6 +22,7 @@ from hf_dd.core.registry import NETWORKS, origins
 from hf_dd.data.image_data import ImageData
 from hf_dd.errors import HubError, RunError
 from hf_dd.nn import networks
+from hf_dd.nn.whitening import WHITENING, Whitening
 from hf_dd.teachers.teacher import load_teacher, locate_locally
 from hf_dd.training.loop import Standing
 from hf_dd.training.pretraining import Snapshot
@@ -27,7 +30,8 @@ from hf_dd.training.pretraining import Snapshot
 logger = logging.getLogger(__name__)
 
 CHECKPOINT = "checkpoint.safetensors"  # of a run that isn't finished: where it stands
-FILES = ("config.json", "model.safetensors", RECORD, "README.md")  # of a commit
+NEEDED = ("config.json", "model.safetensors", RECORD, "README.md")  # of a commit
+FILES = (*NEEDED, WHITENING)
 
 
 def teacher_name(data: ImageData, architecture: str, seed: int) -> str:
@@ -62,12 +66,24 @@ def write_snapshot(
         versions=provenance.versions(),
         plugins=origins([(NETWORKS, snapshot.architecture)]),
     )
-    facts = {"class_names": data.class_names, "mean": list(data.mean), "std": list(data.std)}
+    facts: dict[str, Any] = {"class_names": data.class_names, "mean": list(data.mean), "std": list(data.std)}
+    facts |= {"whitening": data.whitening.facts()} if data.whitening else {}
     final = folder / f"epoch-{snapshot.epoch}"
     with files.folder(final) as unfinished:
         networks.save(snapshot.network, unfinished, facts)
+        if data.whitening:
+            put_whitening(data.whitening, folder, unfinished)
         write_record(unfinished, record, record.card())
     return final
+
+
+def put_whitening(whitening: Whitening, run: Path, folder: Path) -> None:
+    """Give an epoch the whitening, as a link to an earlier one's of the run where there is one: it is large."""
+    for other in sorted(run.glob(f"epoch-*/{WHITENING}")):
+        with contextlib.suppress(OSError):
+            os.link(other, folder / WHITENING)
+            return
+    whitening.save(folder / WHITENING)
 
 
 def read_teacher(folder: Path) -> TeacherRecord:
@@ -88,7 +104,10 @@ def remove_teacher(folder: Path) -> None:
 
 def identity_of(data: dict[str, Any], architecture: str, training: dict[str, Any]) -> dict[str, Any]:
     """What a training has to share that goes on with another one, or would give the same."""
-    return training | {"architecture": architecture, "data": data.get("fingerprint")}
+    seen = [data["statistics"]] if data.get("statistics") else []
+    seen += [f"zca{data['whitening']['epsilon']:g}"] if data.get("whitening") else []
+    images = "-".join([data["fingerprint"], *seen]) if seen else data.get("fingerprint")
+    return training | {"architecture": architecture, "data": images}
 
 
 def made_with(folder: Path) -> dict[str, Any] | None:
@@ -182,7 +201,7 @@ def require_pushable(names: Iterable[str], namespace: str | None, private: bool)
 
 def require_whole(folder: Path, revision: str) -> None:
     """Raise RunError or TeacherError where an epoch of a teacher's run isn't there whole, or doesn't load."""
-    for name in FILES:
+    for name in NEEDED:
         if not (folder / str(revision) / name).is_file():
             raise RunError(f"{folder} isn't whole: its {revision} lacks {name}. Train it anew, or push a whole copy.")
     read_teacher(folder / revision)

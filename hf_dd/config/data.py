@@ -33,6 +33,17 @@ class DataConfig(Options):
         at_least=1,
         at_most=8192,
     )
+    statistics: str | None = data(
+        None,
+        "What images are normalised by: the channel mean and std of the training images, or the constants 'published' "
+        "with the code of the literature for this data set, which differ from those; own if not given.",
+        choices=("own", "published"),
+    )
+    zca: bool | None = data(
+        None,
+        "Whiten images (ZCA, epsilon 0.1, as MTT, TESLA and DATM do) instead of normalising them by channel; "
+        "the matrix travels with the set.",
+    )
     image_memory_gb: float = data(
         8.0,
         "A split whose decoded images take more GiB than this stays in a file and is read as it is needed.",

@@ -145,6 +145,8 @@ class DistillConfig(RunConfig, TeacherConfig, CropLabelConfig, EvaluationConfig)
             yield "--plan tells how the minutes of a run would be spent: give --minutes too."
         if self.trackio_options and "trackio" not in self.report_to:
             yield "--trackio_options are Trackio's: give --report_to trackio too."
+        if self.zca and (self.factor or 1) > 1:
+            yield f"--zca whitens whole images, and --factor {self.factor} makes tiles of them: leave one out."
         if self.dtype == "float64" and self.mixed_precision != "no":
             yield f"--dtype float64 and --mixed_precision {self.mixed_precision} contradict each other."
 

@@ -88,6 +88,11 @@ def method_help(name: str) -> str:
     }
     told = ", ".join(f"--{key} {value}" for key, value in settings.items() if value is not None)
     lines = [wrapped(f"{', '.join(words)}." + f" Needs {needs}." * bool(needs)), wrapped(f"Published values: {told}.")]
+    if method.published.cells:
+        lines.append("With --published, for a data set, images per class or a network (later ones go first):")
+    for cell in method.published.cells:
+        values = " ".join(f"{name}{' ' if name[0] == '-' else '='}{value}" for name, value in cell.values.items())
+        lines.append(wrapped(f"  {cell.where}: {values} ({cell.source})", hanging=True))
     own = dataclasses.fields(method.Options)
     lines += ["Options of its own, by --objective_options key=value:" if own else "It has no options of its own."]
     lines += [wrapped(f"  {each.name}={each.default}: {each.metadata.get('help', '')}", hanging=True) for each in own]

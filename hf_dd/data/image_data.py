@@ -10,14 +10,18 @@ import torch
 from torch import Tensor
 
 from hf_dd.config import DataConfig
+from hf_dd.config.known_data import STATISTICS
 from hf_dd.core import cache
 from hf_dd.core.progress import over, say
 from hf_dd.data.batches import Images, in_blocks
 from hf_dd.data.sources import Split, fingerprint, labelling, read_source
+from hf_dd.data.whitening import fitted
 from hf_dd.errors import DataError, some
+from hf_dd.nn.whitening import Whitening
 
 __all__ = ["ImageData", "Split", "load_data"]
 
+PUBLISHED_NEAR = 0.01  # how far a published mean may be from the data's
 STD_FLOOR = 1 / 255  # one grey level: what a constant channel is divided by
 
 
@@ -32,10 +36,12 @@ class ImageData:
         license: an SPDX-like id as the Hub writes it, or "unknown".
         class_names: the name of class i at place i.
         train, test: the splits; `test` is None where there is none.
-        mean, std: per channel, of the training pixels in [0, 1]; std is at least 1/255.
+        mean, std: per channel, of the training pixels in [0, 1], std at least 1/255; or the constants of `statistics`.
         fingerprint: 32 hex digits over the training pixels, labels and class names.
         class_index: per class, the int64 indices of its training images, ascending.
         notes: what was done to the images when they were read, in sentences.
+        statistics: the data set of the literature whose constants `mean` and `std` are; None where they are its own.
+        whitening: what networks see the images through instead, or None.
 
     """
 
@@ -53,6 +59,8 @@ class ImageData:
     fingerprint: str
     class_index: list[Tensor]
     notes: tuple[str, ...] = ()
+    statistics: str | None = None
+    whitening: Whitening | None = None
 
     @property
     def channels(self) -> int:
@@ -80,18 +88,28 @@ class ImageData:
         """Where the images are."""
         return self.train.images.device
 
+    @property
+    def seen_as(self) -> str:
+        """The fingerprint, and how the images are normalised, unless that is by their own mean and std."""
+        whitening = f"-zca{self.whitening.epsilon:g}" if self.whitening else ""
+        return f"{self.fingerprint}{f'-{self.statistics}' if self.statistics else ''}{whitening}"
+
     def normalise(self, images: Tensor) -> Tensor:
-        """(images - mean) / std of N×C×H×W (or C×H×W) images, on the images' device, differentiable.
+        """(images - mean) / std of N×C×H×W (or C×H×W) images, or whitened, on the images' device, differentiable.
 
         Whole numbers are read as 0 … 255 and become float32; floats are read as [0, 1] and keep their dtype.
         """
         if not images.is_floating_point():
             images = images.float() / 255
+        if self.whitening:
+            return self.whitening.whiten(images)
         mean, std = self._mean_and_std(images.dtype, images.device)
         return (images - mean) / std
 
     def own_space(self, images: Tensor) -> Tensor:
         """Normalised floating images (N×C×H×W) in their own [0, 1] space again, not clipped."""
+        if self.whitening:
+            return self.whitening.colour(images)
         mean, std = self._mean_and_std(images.dtype, images.device)
         return images * std + mean
 
@@ -151,9 +169,10 @@ def of_each_class(ipc: int | Sequence[int], num_classes: int) -> list[int]:
     return [ipc] * num_classes if isinstance(ipc, int) else list(ipc)
 
 
-def load_data(config: Any) -> ImageData:
+def load_data(config: Any, whitening: Whitening | None = None) -> ImageData:
     """Read the data set that a `DataConfig` names, onto the CPU; a reference or an object of `datasets` will do too.
 
+    With its `zca` the images are seen through `whitening`, or if that is None through one that is fitted to them.
     Raises DataError where it can't be read or isn't a labelled image set, HubError where the Hub can't serve it,
     ConfigError where an option doesn't apply to it.
     """
@@ -163,7 +182,7 @@ def load_data(config: Any) -> ImageData:
     require_differences(source.train.images, source.name)
     for note in source.notes:
         say("%s: %s", source.name, note)
-    return ImageData(
+    data = ImageData(
         name=source.name,
         reference=config.dataset,
         repo_id=source.pin and source.pin.repo_id,
@@ -176,6 +195,36 @@ def load_data(config: Any) -> ImageData:
         notes=source.notes,
         **facts_of(source.train, source.class_names),
     )
+    return as_seen(data, config, whitening)
+
+
+def as_seen(data: ImageData, config: DataConfig, whitening: Whitening | None = None) -> ImageData:
+    """A data set as the options let networks see it, see `load_data`."""
+    if config.statistics == "published":
+        data = by_published(data)
+    if config.zca:
+        whitening = whitening or fitted(data.train.images, data.name, data.fingerprint)
+        data = dataclasses.replace(data, whitening=whitening)
+    return data
+
+
+def by_published(data: ImageData) -> ImageData:
+    """The data set, normalised by the constants of the literature's code; raises DataError where there are none."""
+    fitting = [
+        name
+        for name, known in STATISTICS.items()
+        if (known.classes, len(known.mean)) == (data.num_classes, data.channels)
+        and all(abs(here - there) <= PUBLISHED_NEAR for here, there in zip(data.mean, known.mean, strict=True))
+    ]
+    if not fitting:
+        raise DataError(
+            f"--statistics published: {data.name} isn't one of the data sets that the literature's code has constants "
+            f"for ({', '.join(STATISTICS)}), by its {data.num_classes} classes and the mean of its training images, "
+            f"{tuple(round(value, 4) for value in data.mean)}. Normalise by their own: --statistics own."
+        )
+    name = fitting[0]
+    mean, std, _ = STATISTICS[name]
+    return dataclasses.replace(data, mean=mean, std=std, statistics=name)
 
 
 def require_differences(images: Images, name: str) -> None:

@@ -1,5 +1,6 @@
 """Parquet files that would unpack to more than there is room for are refused before any of it is read."""
 
+import contextlib
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -27,16 +28,19 @@ def require_modest(folder: str | Path) -> None:
 
     for place, _, names in os.walk(folder):
         for path in (Path(place, name) for name in sorted(names) if name.endswith(".parquet")):
-            most = max(MOST_UNPACKED_ALWAYS, path.stat().st_size * MOST_UNPACKED)
-            try:
-                unpacked = unpacked_size(path, most)
-            except (pyarrow.ArrowException, OSError, ValueError):
-                continue
-            if unpacked > most:
-                raise DataError(
-                    f"{path} has {path.stat().st_size:,} bytes and would unpack to {unpacked:,} or more, as no images "
-                    "do. Remove it, or save its rows as images."
-                )
+            with contextlib.suppress(pyarrow.ArrowException, OSError, ValueError):
+                require_modest_file(path)
+
+
+def require_modest_file(path: Path) -> None:
+    """The same of one file; raises what its reader raises where it isn't readable."""
+    most = max(MOST_UNPACKED_ALWAYS, path.stat().st_size * MOST_UNPACKED)
+    unpacked = unpacked_size(path, most)
+    if unpacked > most:
+        raise DataError(
+            f"{path} has {path.stat().st_size:,} bytes and would unpack to {unpacked:,} or more, as no images "
+            "do. Remove it, or save its rows as images."
+        )
 
 
 def unpacked_size(path: Path, most: int) -> int:

@@ -41,4 +41,7 @@ def held_out(data: ImageData, seed: int) -> ImageData:
     Statistics and fingerprint are those of the rest, so nothing that is remembered of the whole set is taken for it.
     """
     train = rest_of(data, seed)
-    return dataclasses.replace(validation_of(data, seed), train=train, **facts_of(train, data.class_names))
+    facts = facts_of(train, data.class_names)
+    if data.statistics:
+        facts |= {"mean": data.mean, "std": data.std}
+    return dataclasses.replace(validation_of(data, seed), train=train, **facts)

@@ -27,6 +27,12 @@ def misfits(config: DistillConfig, objective: type[Objective]) -> Iterator[str]:
         options_of(objective, config)
     except ConfigError as error:
         yield str(error)
+    else:
+        if objective.makes_labels(config) and config.soft_labels != "none":
+            yield (
+                f"--soft_labels {config.soft_labels} would replace the labels that --objective {config.objective} "
+                "makes: leave it out."
+            )
     NETWORKS.find(config.architecture)
     init = config.init or objective.published.start(config.published)
     STARTS.find(init)
@@ -39,11 +45,15 @@ def misfits(config: DistillConfig, objective: type[Objective]) -> Iterator[str]:
     if (objective.uses_teachers or starts) and not config.named_teachers:
         asking = f"--objective {config.objective}" if objective.uses_teachers else f"--init {config.init}"
         yield f"{asking} {NEEDS_TEACHERS}"
+    if start.get("experts") and not objective.uses_experts:
+        yield f"--init {init} asks experts, which --objective {config.objective} hasn't got: choose another start."
     if config.selection_epochs is not None and not start.get("embeds"):
         embedding = " or ".join(name for name in STARTS if STARTS.words(name).get("embeds"))
         yield (f"--selection_epochs has no meaning for --init {init}: leave it out, or start from --init {embedding}.")
     if config.selection_epochs == 0 and start.get("prunes"):
         yield f"--selection_epochs 0: {init} chooses by a training, which has at least one epoch: leave it out."
+    if config.zca and not objective.whitens:
+        yield f"--zca has no meaning for --objective {config.objective}, whose teachers see them plain: leave it out."
     if config.experts and not objective.uses_experts:
         yield f"--experts has no meaning for --objective {config.objective}: leave it out."
     if objective.uses_experts and not config.experts:

@@ -56,7 +56,8 @@ FAR_OUTSIDE = 1.0
 PLAN, PLANNING, TEACHERS = "plan.json", "planning", "teachers"  # of a run that has a budget
 STATE_ENTRIES = ("checkpoints", "logs", "profile", PLAN, PLANNING, TEACHERS)
 ARTEFACT_ENTRIES = tuple(
-    "hf_dd.json data decoded labels README.md preview.png pool.json results.json results.png .eval_results".split()
+    "hf_dd.json data decoded labels whitening.safetensors README.md preview.png pool.json results.json results.png "
+    ".eval_results".split()
 )
 RUN_ENTRIES = STATE_ENTRIES + ARTEFACT_ENTRIES
 
@@ -71,6 +72,7 @@ class Distillation:
         settings: the objective's options with the published values filled in.
         bytes_exchanged: by each process in the last step; 0 for a single process.
         outcome: what the objective found beside the images.
+        soft_labels: the objective's own, of the training images, or None; see `Objective.soft_labels`.
     """
 
     synthetic: SyntheticSet
@@ -78,6 +80,7 @@ class Distillation:
     settings: dict[str, Any]
     bytes_exchanged: int
     outcome: dict[str, Any]
+    soft_labels: Tensor | None = None
 
 
 class Distiller:
@@ -117,7 +120,8 @@ class Distiller:
             if begun.get("augment", found) == found:
                 self.decisions.append(str(flips.flip_test(self.data, accelerator.autocast)))
         self.settings |= begun
-        decided = {name: self.settings[name] for name in ("augment", "selection_epochs")}
+        of_cell, _ = published.of_cells(config)
+        decided = {name: self.settings[name] for name in ("augment", "selection_epochs", *of_cell)}
         self.config = config = dataclasses.replace(config, **decided)
         self.own = Ownership.of(accelerator.process_index, accelerator.num_processes, data.num_classes)
         self.bytes_exchanged = 0  # by this rank, in the last step
@@ -128,7 +132,7 @@ class Distiller:
         patches = {"patches": options} if isinstance(options, PatchOptions) else {}
         taught = config.clom != "none" or self.objective.uses_teachers  # those that only label choose nothing
         memory = {"memory": self.memory} if taught else {}
-        request = Request(config, self.data, accelerator.autocast, pool, **patches, **memory)
+        request = Request(config, self.data, accelerator.autocast, pool, **patches, **memory, experts=experts)
         initial = STARTS.find(self.settings["init"])(request)
         self.seconds_of_start = since(started)  # all that a method takes which only chooses
         self.synthetic = self.objective.parameterise(initial).to(accelerator.device)
@@ -167,9 +171,11 @@ class Distiller:
                 "Try %sa smaller --image_learning_rate.",
                 *(count, len(self.synthetic.pixels), "" if self.config.clom == "none" else f"{weaker}, or "),
             )
-        return Distillation(
-            self.synthetic.cpu(), progress, self.settings, self.bytes_exchanged, self.objective.outcome()
-        )
+        with torch.no_grad():
+            labels = self.objective.soft_labels(self.synthetic)
+        labels = None if labels is None else labels.float().cpu()
+        outcome = self.objective.outcome()
+        return Distillation(self.synthetic.cpu(), progress, self.settings, self.bytes_exchanged, outcome, labels)
 
     def begin(self) -> Progress:
         """Where the run starts: at the checkpoint that the options name, or at the first step, which is kept too."""
@@ -230,7 +236,8 @@ class Distiller:
             for parameter in self.learned.parameters.values():
                 if parameter.grad is not None:
                     parameter.grad = self.sum_over_ranks(parameter.grad)
-            self.learned.step()
+            if self.objective.takes_step():
+                self.learned.step()
             terms = {name: value.detach() for name, value in losses.items()}
         return terms
 

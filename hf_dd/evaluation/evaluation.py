@@ -311,7 +311,7 @@ class Evaluation:
             *([["looks"]] if self.looks and data is self.data else []),
         ]
         tested_on = "test" if data is self.data else "validation"
-        where = [data.fingerprint, tested_on, labelling(data.test.labels.cpu(), data.class_names)]
+        where = [data.seen_as, tested_on, labelling(data.test.labels.cpu(), data.class_names)]
         identities = {student: [*what, *where, str(data.device.type), self.seed, student] for student in students}
         known = {student: cache.recall(score_file(identity)) for student, identity in identities.items()}
         self._keys = {}

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from hf_dd.config import DistillConfig
+from hf_dd.core.registry import OBJECTIVES
 from hf_dd.errors import ConfigError, DataError, RunError, TeacherError
 from hf_dd.evaluation.protocols import Protocol
 from hf_dd.teachers.feature_cache import FeatureMemory
@@ -103,7 +104,8 @@ def require_labels(
     config: DistillConfig, protocol: Protocol, pool: TeacherPool | None, class_names: list[str]
 ) -> None:
     """Raise an error, before a distillation, where its evaluation would lack what the protocol trains on."""
-    if protocol.labels == "soft" and not protocol.asks_teachers and config.soft_labels == "none":
+    own = OBJECTIVES.find(config.objective).makes_labels(config)
+    if protocol.labels == "soft" and not protocol.asks_teachers and config.soft_labels == "none" and not own:
         raise ConfigError(
             f"--eval_protocol {protocol.name} trains on soft labels: add --soft_labels mean and teachers, or choose "
             "another protocol."

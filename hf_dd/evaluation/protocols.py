@@ -27,6 +27,7 @@ from hf_dd.training.targets import Loss
 SIAMESE = "_".join(augment.STRATEGY)
 SCORED = ("dc", "dsa", "soft-label", "soft-label-online")  # a score's choice of protocols stays what it is
 ANY = math.inf
+DROPS = {"step": lambda epochs: (epochs // 2 + 1,), "restart": lambda epochs: (epochs // 2 + 2,)}  # by the schedule
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,8 @@ class Protocol:
         name, version: what to quote beside a number.
         epochs, learning_rate, momentum, weight_decay, batch_size: of the optimiser.
         optimizer: 'sgd' or 'adamw'.
-        schedule: of the learning rate: 'step' (a tenth after epochs // 2 + 1), or of `training.schedules`.
+        schedule: of the learning rate: 'step' (a tenth after epochs // 2 + 1), 'restart' (an epoch later, by a new
+            optimiser), or of `training.schedules`.
         augment: operations of Siamese augmentation, one independent draw per image; 'none' for none.
         labels: 'hard'; 'soft', those that the set has, at their own temperature (of several teachers', those of one
             that is drawn for each batch); 'crops', those that are stored with the set for views of its images; or
@@ -107,6 +109,7 @@ class Protocol:
         decodes: whether a set of tiles is decoded; else students see its stored images, which views shuffle and crop.
         cases: the first that holds for a set and student gives the value of a field.
         resolved: the fields that a case gave.
+        one_operation: whether all images of a batch are augmented by the same operation.
     """
 
     name: str
@@ -142,6 +145,7 @@ class Protocol:
     decodes: bool = True
     cases: tuple[Case, ...] = ()
     resolved: tuple[str, ...] = ()
+    one_operation: bool = False
 
     @classmethod
     def from_config(cls, config: EvaluationConfig, name: str | None = None) -> "Protocol":
@@ -210,14 +214,15 @@ class Protocol:
 
     def recipe(self) -> TrainingRecipe:
         """The protocol as the training loop takes it."""
-        schedule = () if self.schedule == "step" else SCHEDULES[self.schedule](self.epochs, self.schedule_end)
+        schedule = () if self.schedule in DROPS else SCHEDULES[self.schedule](self.epochs, self.schedule_end)
         plain_cosine = self.schedule == "cosine" and not self.schedule_end
         views = self.views and dataclasses.replace(self.views, flip=self.views.flip and self.flips)
         shared = ("epochs", "learning_rate", "momentum", "weight_decay", "batch_size", "optimizer", "decays_matrices")
-        shared += ("mixes_labels", "average", "accumulate", "passes_twice", "epoch_images")
+        shared += ("mixes_labels", "average", "accumulate", "passes_twice", "epoch_images", "one_operation")
         return TrainingRecipe(
             **{name: getattr(self, name) for name in shared},
-            drops=(self.epochs // 2 + 1,) if self.schedule == "step" else (),
+            drops=DROPS[self.schedule](self.epochs) if self.schedule in DROPS else (),
+            restarts=self.schedule == "restart",
             strategy=augment.parse_strategy(self.augment),
             cosine=plain_cosine,
             shares=() if plain_cosine else schedule,

@@ -15,11 +15,30 @@ PROTOCOLS.register("dc", title="from scratch, 300 epochs, no augmentation", pape
     Protocol("dc", 1, epochs=300, learning_rate=0.01, augment="none")
 )
 # Zhao & Bilen, ICML 2021 and WACV 2023: Siamese augmentation's operations.
-PROTOCOLS.register(
+DSA = PROTOCOLS.register(
     "dsa",
     title="from scratch, 1,000 epochs, Siamese augmentation's operations",
     paper="Zhao & Bilen, ICML 2021 and WACV 2023",
 )(Protocol("dsa", 1, epochs=1000, learning_rate=0.01, augment=SIAMESE))
+# The same to the letter of the authors' code, of DSA, DM and MTT alike: an epoch more, a drop an epoch later by a new
+# optimiser, and one operation for all images of a batch.
+PROTOCOLS.register(
+    "dsa-authors",
+    title="as dsa, with the slips of the authors' loop: 1,001 epochs, one operation per batch",
+    paper="Zhao & Bilen, ICML 2021 and WACV 2023",
+)(dataclasses.replace(DSA, name="dsa-authors", epochs=1001, schedule="restart", one_operation=True))
+# The same on the labels that come with a set that was distilled to be learned so: TESLA's at ImageNet-1k (Cui et al.,
+# ICML 2023), and DATM's, in batches of 128 (Guo et al., ICLR 2024).
+DSA_SOFT = PROTOCOLS.register(
+    "dsa-soft",
+    title="as dsa, on the set's own soft labels",
+    paper="Cui et al., ICML 2023",
+)(Protocol("dsa-soft", 1, epochs=1000, learning_rate=0.01, augment=SIAMESE, labels="soft"))
+PROTOCOLS.register(
+    "datm",
+    title="as dsa-soft, in batches of 128",
+    paper="Guo et al., ICLR 2024",
+)(dataclasses.replace(DSA_SOFT, name="datm", batch_size=128))
 # Yin et al., NeurIPS 2023, and Sun et al., CVPR 2024, train on soft labels with AdamW and a cosine schedule.
 SOFT_LABEL = PROTOCOLS.register(
     "soft-label",

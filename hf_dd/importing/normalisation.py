@@ -13,11 +13,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hf_dd.data.batches import in_blocks
+from hf_dd.config.known_data import IMAGENET, STATISTICS
 from hf_dd.data.image_data import ImageData
+from hf_dd.data.whitening import moments
 from hf_dd.errors import ConfigError, DataError
+from hf_dd.nn.whitening import EPSILON
 
-ZCA_EPSILON = 0.1  # of MTT's code
 ZCA_LIMIT = 4096  # values per image: the covariance of 36×36 RGB images has 16 million entries
 # Distance at which a set is as likely normalised in a way that isn't known here. Optimised images have more contrast
 # than real ones: sets of DM on digits are 0.9 away from real ones if they started there, 1.4 from noise.
@@ -28,11 +29,8 @@ FIELD_PRIOR = 3.0  # how much likelier the field's constants are than the exact 
 SURE, LIKELY, LEAST = 0.95, 0.8, 0.5  # confidences
 
 # What the field's code divides by, where that isn't the train split's own std: the sources they are meant for have a
-# mean within the tolerance. (CIFAR-10's are the mean over images of each image's std.)
-FIELD_STATISTICS = {
-    "cifar10": ((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010), 0.01),
-    "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225), 0.02),
-}
+# mean within the tolerance.
+FIELD_STATISTICS = {"cifar10": (*STATISTICS["cifar10"][:2], 0.01), "imagenet": (*IMAGENET[:2], 0.02)}
 
 
 @dataclass(frozen=True)
@@ -82,30 +80,15 @@ def unwhitening(data: ImageData) -> Callable[[Tensor], Tensor]:
             f"The ZCA whitening of {data.name} takes a matrix of {size} by {size}; up to {ZCA_LIMIT} values per "
             "image are possible. Import the un-whitened copy (images_zca_N.pt of MTT) by --normalisation none."
         )
-    mean, covariance = _moments(data, size)
+    mean, covariance = moments(data.train.images)
     eigenvalues, vectors = torch.linalg.eigh(covariance)
-    inverse = (vectors * (eigenvalues.clamp(min=0) + ZCA_EPSILON).sqrt()) @ vectors.T
+    inverse = (vectors * (eigenvalues.clamp(min=0) + EPSILON).sqrt()) @ vectors.T
 
     def undo(pixels: Tensor) -> Tensor:
         own = pixels.flatten(1).double() @ inverse + mean
         return own.view_as(pixels).to(pixels.dtype)
 
     return undo
-
-
-def _moments(data: ImageData, size: int) -> tuple[Tensor, Tensor]:
-    """Mean and unbiased covariance of the flattened training images in [0, 1], float64, in one pass over them."""
-    channel_mean = torch.tensor(data.mean, dtype=torch.float64).view(-1, 1, 1)  # near the mean: squares stay small
-    total = torch.zeros(size, dtype=torch.float64)
-    squares = torch.zeros(size, size, dtype=torch.float64)
-    for block in in_blocks(data.train.images, 2048):
-        centred = (block.cpu().double() / 255 - channel_mean).flatten(1)
-        total += centred.sum(0)
-        squares += centred.T @ centred
-    count = len(data.train)
-    covariance = (squares - torch.outer(total, total) / count) / max(1, count - 1)
-    offset = channel_mean.expand(data.channels, *data.image_size).flatten()
-    return total / count + offset, covariance
 
 
 def to_own_space(

@@ -4,7 +4,8 @@
 `load` keep one as a folder of config.json and model.safetensors. The architectures are those of Zhao et al.,
 "Dataset Condensation with Gradient Matching" (ICLR 2021, appendix), with three rules that let them take any image:
 
-- a single-channel 28×28 image (the MNIST family) is seen as 32×32: the first convolution pads 2 pixels more;
+- a single-channel 28×28 image (the MNIST family) is seen as 32×32: the first convolution pads 2 pixels more. That of
+  the authors' ResNet18 doesn't, which is its version 2 here, ResNet18v2;
 - a pooling stage, or a stride, is left out where it would leave a map smaller than 2×2, or smaller than 1×1 after the
   last layer: instance normalisation of a 1×1 map is a constant. The published sizes never meet this rule;
 - LeNet pads both convolutions on images smaller than 16×16, where its 5×5 kernels wouldn't fit.
@@ -119,10 +120,14 @@ class Trunk:
         activation: str = "relu",
         padding: int | None = None,
         bias: bool = True,
+        widen: bool = True,
     ) -> None:
-        """Convolution, norm (of NORMS) and activation (of ACTIVATIONS); keeps the size unless `padding` is given."""
+        """Convolution, norm (of NORMS) and activation (of ACTIVATIONS); keeps the size unless `padding` is given.
+
+        The first one makes a map of 32×32 of a single-channel 28×28 image, unless `widen` is off.
+        """
         padding = kernel_size // 2 if padding is None else padding
-        if not self.layers and self.channels == 1 and self.size == (28, 28):
+        if widen and not self.layers and self.channels == 1 and self.size == (28, 28):
             padding += 2
         self.layers.append(nn.Conv2d(self.channels, channels, kernel_size, padding=padding, bias=bias))
         self.channels = channels
@@ -243,9 +248,14 @@ def _vgg11(trunk: Trunk, norm="instance"):
 
 
 @NETWORKS.register("ResNet18", title="for CIFAR: a 3×3 stem")
-def _resnet18(trunk: Trunk, norm="instance"):
-    """He et al. (CVPR 2016) in the form for CIFAR: a 3×3 stem without pooling, a global average at the end."""
-    trunk.convolve(64, 3, norm, bias=False)
+def _resnet18(trunk: Trunk, norm="instance", version=1):
+    """He et al. (CVPR 2016) in the form for CIFAR: a 3×3 stem without pooling, a global average at the end.
+
+    Version 1 sees a single-channel 28×28 image as 32×32, version 2, as the code of DC has it, as it is.
+    """
+    if version not in (1, 2):
+        raise ConfigError(f"version of ResNet18 is 1 or 2, not {version!r}")
+    trunk.convolve(64, 3, norm, bias=False, widen=version == 1)
     for channels, stride in ((64, 1), (128, 2), (256, 2), (512, 2)):
         trunk.residual(channels, stride, norm)
         trunk.residual(channels, 1, norm)
@@ -266,6 +276,12 @@ NETWORKS.register("ConvNetW256", title="ConvNet of 256 channels")(functools.part
 NETWORKS.register("AlexNetBN", title="AlexNet with BatchNorm")(functools.partial(_alexnet, norm="batch"))
 NETWORKS.register("VGG11BN", title="VGG11 with BatchNorm")(functools.partial(_vgg11, norm="batch"))
 NETWORKS.register("ResNet18BN", title="ResNet18 with BatchNorm")(functools.partial(_resnet18, norm="batch"))
+NETWORKS.register("ResNet18v2", title="ResNet18 that sees 28×28 pixels as they are, as the papers' code has it")(
+    functools.partial(_resnet18, version=2)
+)
+NETWORKS.register("ResNet18v2BN", title="ResNet18v2 with BatchNorm")(
+    functools.partial(_resnet18, norm="batch", version=2)
+)
 
 
 class _UnwrittenCard(ModelCard):
@@ -386,6 +402,12 @@ def load(folder: str | Path) -> Network:
     network.to(values["classifier.weight"].dtype)
     network.load_state_dict(values)
     return network.eval()
+
+
+def completed(config: dict[str, Any]) -> dict[str, Any]:
+    """A network's config with the defaults of those options that there weren't when it was written."""
+    architecture = config.get("architecture")
+    return (_default_options(architecture) if architecture in NETWORKS else {}) | config
 
 
 def _network_from(config_path: Path) -> Network:

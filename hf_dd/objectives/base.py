@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from hf_dd.config import DistillConfig, parse_key_values
-from hf_dd.config.base import raise_together, range_of, within
+from hf_dd.config.base import named, raise_together, range_of, within
 from hf_dd.core.precision import Autocast
 from hf_dd.core.registry import OBJECTIVES, STARTS
 from hf_dd.core.seeding import generator
@@ -23,6 +23,7 @@ from hf_dd.core.strategies import STRATEGY
 from hf_dd.data.image_data import ImageData
 from hf_dd.errors import ConfigError, nearest_first
 from hf_dd.nn import networks
+from hf_dd.objectives.cells import Cell
 from hf_dd.synthetic.synthetic_set import SyntheticSet
 from hf_dd.teachers.pool import TeacherPool
 from hf_dd.teachers.teacher import Teacher
@@ -43,7 +44,8 @@ class Published:
 
     None means that the method has no such setting: the option is refused. The fields are called as the options are,
     but for `betas`, which Adam takes where `image_optimizer` is 'adam', and for `augments`, which says whether the
-    method augments at all. A method of no iterations is its start: neither can be given.
+    method augments at all. A method of no iterations is its start: neither can be given. `cells` are what the paper
+    takes for single data sets, sizes and networks instead; of several that fit a run the later ones go first.
     """
 
     iterations: int
@@ -55,6 +57,16 @@ class Published:
     init: str = "real"
     betas: tuple[float, float] = (0.9, 0.999)
     augments: bool = True
+    cells: tuple[Cell, ...] = ()
+
+    def of_cells(self, config: DistillConfig) -> tuple[dict[str, Any], dict[str, Any]]:
+        """What the paper takes for this very run: options, and those of the objective's own; only with --published."""
+        options: dict[str, Any] = {}
+        own: dict[str, Any] = {}
+        for cell in self.cells if config.published else ():
+            if cell.fits(config):
+                options, own = options | cell.options, own | cell.own
+        return options, own
 
     def filled_in(self, config: DistillConfig) -> dict[str, Any]:
         """All options of a run, with the published value where one isn't given.
@@ -65,9 +77,13 @@ class Published:
         """
         raise_together(self.without_meaning(config))
         own = {name: value for name, value in dataclasses.asdict(self).items() if hasattr(config, name)}
+        of_cell, of_objective = self.of_cells(config)
         own |= {"init": self.start(config.published), "augment": AUGMENTATION if config.published else None}
+        own |= of_cell
         options = dataclasses.asdict(config)
         options |= {name: value for name, value in own.items() if options[name] is None}
+        given = parse_key_values(config.objective_options)
+        options["objective_options"] += [f"{key}={value}" for key, value in of_objective.items() if key not in given]
         if config.published and STARTS.said(options["init"], "embeds") and options["selection_epochs"] is None:
             options["selection_epochs"] = EMBEDDING_EPOCHS
         return options if self.augments else options | {"augment": "none"}
@@ -180,10 +196,14 @@ class Step:
 
 @dataclass(frozen=True)
 class Learnable:
-    """What an objective learns beside the images, such as a step size; `parameter` takes SGD steps of its own rate."""
+    """What an objective learns beside the images, such as a step size: `parameter` takes SGD steps of its own rate.
+
+    Its momentum is that of the images, unless it has one of its own.
+    """
 
     parameter: nn.Parameter
     learning_rate: float
+    momentum: float | None = None
 
 
 @dataclass(frozen=True)
@@ -202,6 +222,7 @@ class Objective:
         reads_logits: whether it needs the teachers' logits for that, not their features alone.
         uses_experts: whether it follows expert trajectories; it is then given them, as the argument `experts`.
         guide_only: whether it is nothing without a guide.
+        whitens: whether `--zca` has a meaning for it: not where it sees the images through teachers alone.
         options: those of this run.
     """
 
@@ -211,6 +232,7 @@ class Objective:
     reads_logits: ClassVar[bool] = False
     uses_experts: ClassVar[bool] = False
     guide_only: ClassVar[bool] = False
+    whitens: ClassVar[bool] = True
 
     def __init__(self, config: DistillConfig, data: ImageData, pool: TeacherPool | None = None):
         self.options = options_of(type(self), config)
@@ -221,6 +243,13 @@ class Objective:
         The code after a `yield` runs when the step has been taken.
         """
         raise NotImplementedError
+
+    def takes_step(self) -> bool:
+        """Whether the step of the losses yielded last is taken; one that isn't leaves no trace in any optimiser.
+
+        Asked after each yield; all ranks have to say the same.
+        """
+        return True
 
     def learnables(self) -> dict[str, Learnable]:
         """What is learned beside the images, by name; its gradient is added up over the ranks like theirs."""
@@ -233,6 +262,15 @@ class Objective:
     def parameterise(self, initial: SyntheticSet) -> SyntheticSet:
         """The set in the form that is optimised; as it is, unless the method has a form of its own."""
         return initial
+
+    @classmethod
+    def makes_labels(cls, config: DistillConfig) -> bool:
+        """Whether a run of these options gives the set soft labels of its own, see `soft_labels`."""
+        return False
+
+    def soft_labels(self, synthetic: SyntheticSet) -> Tensor | None:
+        """Probabilities of the finished training images at temperature 1, (N, classes), if the method makes any."""
+        return None
 
     def outcome(self) -> dict[str, Any]:
         """What the run found beside the images, JSON-able, for the record: a `learning_rate`, …"""
@@ -257,6 +295,7 @@ def options_of(objective: type[Objective], config: DistillConfig) -> Any:
     """
     fields = {field.name: field for field in dataclasses.fields(objective.Options)}
     given = parse_key_values(config.objective_options)
+    _, published = objective.published.of_cells(config)
     for name, value in given.items():
         if name not in fields:
             known = ", ".join(nearest_first(name, fields)) or "none"
@@ -274,7 +313,14 @@ def options_of(objective: type[Objective], config: DistillConfig) -> Any:
                 grammar(value)
             except ConfigError as error:
                 raise ConfigError(f"{told}{error}.") from error
-    return objective.Options(**given)
+    return objective.Options(**published | given)
+
+
+def seen_as_published(config: DistillConfig) -> DistillConfig:
+    """The options with what the paper says of how images are seen for this very run, such as `zca`: before reading."""
+    of_cell, _ = OBJECTIVES.find(config.objective).published.of_cells(config)
+    seen = {name: of_cell[name] for name in named(config, "data") if name in of_cell and getattr(config, name) is None}
+    return dataclasses.replace(config, **seen)
 
 
 def zero_with_gradient(tensor: Tensor, gradient: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ They have no iterations and yield no loss; `synthetic.start` makes the start tha
 from collections.abc import Iterator
 
 from hf_dd.core.registry import OBJECTIVES
+from hf_dd.objectives import cells
 from hf_dd.objectives.base import Losses, Objective, Published, Step
 from hf_dd.synthetic.patches import PatchOptions
 
@@ -79,7 +80,7 @@ class TeacherScore(Choice):
 class RealisticPatches(Choice):
     """RDED (Sun, Shi, Yu & Lin, CVPR 2024): the most typical crops, tiled, see `patches.realistic_patches`."""
 
-    published = Published(iterations=0, init="rded")
+    published = Published(iterations=0, init="rded", cells=cells.RDED)
     Options = PatchOptions
     uses_teachers = reads_logits = True
 

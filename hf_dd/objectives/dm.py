@@ -13,6 +13,7 @@ from hf_dd.core.registry import OBJECTIVES
 from hf_dd.data.batches import by_chunks, in_chunks
 from hf_dd.data.image_data import ImageData
 from hf_dd.nn import augment
+from hf_dd.objectives import cells
 from hf_dd.objectives.base import SGD, Losses, Objective, Ownership, Published, Step, student
 from hf_dd.teachers.pool import TeacherPool
 
@@ -36,7 +37,13 @@ class DistributionMatching(Objective):
     everything, and takes its equal share of the loss.
     """
 
-    published = Published(iterations=20_000, real_batch_size=256, image_learning_rate=1.0, **SGD)
+    published = Published(
+        iterations=20_000,
+        real_batch_size=256,
+        image_learning_rate=1.0,
+        **SGD,
+        cells=cells.DM,
+    )
 
     def __init__(self, config: DistillConfig, data: ImageData, pool: TeacherPool | None = None):
         super().__init__(config, data, pool)

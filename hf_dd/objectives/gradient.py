@@ -25,6 +25,7 @@ from hf_dd.data.batches import chunks_of, in_chunks
 from hf_dd.data.image_data import ImageData
 from hf_dd.errors import ConfigError, require_known
 from hf_dd.nn import augment
+from hf_dd.objectives import cells
 from hf_dd.objectives.base import SGD, Losses, Objective, Published, Step, student, zero_with_gradient
 from hf_dd.teachers.pool import TeacherPool
 from hf_dd.training.loop import TrainingRecipe, fit
@@ -85,6 +86,7 @@ class GradientMatching(Objective):
         **SGD,
         init="noise",
         augments=False,
+        cells=cells.DC,
     )
     Options = GradientOptions
 

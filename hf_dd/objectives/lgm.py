@@ -25,16 +25,17 @@ from hf_dd.teachers.teacher import Teacher
 
 logger = logging.getLogger(__name__)
 
-SIAMESE = "siamese"
+SIAMESE, BY_SIZE = "siamese", "by_size"
+PAPERS_VIEWS, LEAST_SIDE = "flip_crop_noise", 64  # pixels from which on `by_size` takes the paper's views
 
 
 def require_views(text: str) -> None:
-    """Raise ConfigError for a text that names neither views nor SIAMESE."""
+    """Raise ConfigError for a text that names neither views nor SIAMESE or BY_SIZE."""
     try:
-        if text != SIAMESE:
+        if text not in (SIAMESE, BY_SIZE):
             views.parse_operations(text)
     except ConfigError as error:
-        raise ConfigError(f"{error}, or {SIAMESE}") from error
+        raise ConfigError(f"{error}, or {SIAMESE}, or {BY_SIZE}") from error
 
 
 @dataclass(frozen=True)
@@ -47,9 +48,10 @@ class LinearOptions:
         at_least=1,
     )
     views: str = option(
-        "flip_crop_noise",
-        "operations of the augmentation, joined by '_' (`hf_dd.nn.random_views`), or 'siamese' for those of "
-        "`--augment`.",
+        PAPERS_VIEWS,
+        "operations of the augmentation, joined by '_' (`hf_dd.nn.random_views`), 'siamese' for those of `--augment`, "
+        f"or 'by_size' for the paper's on images of {LEAST_SIDE} pixels and more, and none on smaller ones, of which "
+        "crops leave too little.",
         grammar=require_views,
     )
     smallest_crop: float = option(0.08, "of a view, as a share of the image's area.", above=0, at_most=1)
@@ -98,6 +100,7 @@ class LinearGradientMatching(Objective):
     )
     Options = LinearOptions
     uses_teachers = True
+    whitens = False
 
     def __init__(self, config: DistillConfig, data: ImageData, pool: TeacherPool | None = None):
         super().__init__(config, data, pool)
@@ -184,7 +187,17 @@ class Augmentation:
                 f"--augment {config.augment} isn't what lgm augments by: choose its views by --objective_options "
                 f"views=…, or take yours by views={SIAMESE}."
             )
-        self.operations = () if self.siamese else views.parse_operations(options.views)
+        small, by_size = min(data.image_size) < LEAST_SIDE, options.views == BY_SIZE
+        if by_size and small:  # none of Siamese augmentation's
+            self.siamese, self.strategy = True, ()
+        elif small and options.views == PAPERS_VIEWS and self.strategy and not config.published:
+            logger.warning(
+                "The paper's views crop down to 8 %% of an image, which leaves little of %d×%d pixels: on such images "
+                "--objective_options views=by_size, which has none, may teach more.",
+                *data.image_size,
+            )
+        names = PAPERS_VIEWS if by_size else options.views
+        self.operations = () if self.siamese else views.parse_operations(names)
         self.image_size, self.smallest_crop = data.image_size, options.smallest_crop
         self.copies = options.copies if self.strategy else 1  # equal copies would be of no use
 

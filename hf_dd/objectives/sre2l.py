@@ -84,6 +84,7 @@ class Recovery(Objective):
     )
     Options = RecoveryOptions
     uses_teachers = reads_logits = True
+    whitens = False
 
     def __init__(self, config: DistillConfig, data: ImageData, pool: TeacherPool | None = None):
         super().__init__(config, data, pool)

@@ -8,8 +8,9 @@ epochs of the real data later:
 with t ~ U{0, …, T⁺ − 1} and a step size a that is learned with S.
 """
 
+import dataclasses
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -20,11 +21,25 @@ from torch.func import functional_call
 
 from hf_dd.config import DistillConfig
 from hf_dd.config.base import option
-from hf_dd.core.registry import OBJECTIVES
+from hf_dd.core.registry import OBJECTIVES, STARTS
+from hf_dd.core.seeding import generator
+from hf_dd.data.batches import by_chunks
 from hf_dd.data.image_data import ImageData
-from hf_dd.errors import ConfigError
+from hf_dd.errors import ConfigError, require_known
 from hf_dd.nn import augment
-from hf_dd.objectives.base import SGD, Learnable, Losses, Objective, Published, Step, student, zero_with_gradient
+from hf_dd.objectives import cells
+from hf_dd.objectives.base import (
+    SGD,
+    Learnable,
+    Losses,
+    Objective,
+    Published,
+    Step,
+    options_of,
+    student,
+    zero_with_gradient,
+)
+from hf_dd.synthetic.synthetic_set import SyntheticSet
 from hf_dd.teachers.experts import ExpertPool, Parameters
 from hf_dd.teachers.pool import TeacherPool
 
@@ -68,7 +83,8 @@ class TrajectoryMatching(Objective):
     """
 
     name: ClassVar[str] = "mtt"
-    published = Published(iterations=5_000, image_learning_rate=1_000.0, **SGD)
+    least_start: int = 0  # T⁻
+    published = Published(iterations=5_000, image_learning_rate=1_000.0, **SGD, cells=cells.MTT)
     Options = TrajectoryOptions
     uses_experts = True
 
@@ -80,6 +96,7 @@ class TrajectoryMatching(Objective):
         experts: ExpertPool | None = None,
     ):
         super().__init__(config, data, pool)
+        self.seed, self.iterations = config.seed, config.iterations or self.published.iterations
         if config.compile:
             raise ConfigError(
                 f"--compile doesn't work with --objective {self.name}: a compiled network can't be differentiated "
@@ -89,19 +106,31 @@ class TrajectoryMatching(Objective):
         self.network = student(config, data).requires_grad_(False).train()
         self.experts = experts
         first = experts.first_epoch()
-        self.starts = range(first, self.options.max_start_epoch)
+        self.starts = range(max(first, self.least_start), self.options.max_start_epoch)
         if not self.starts:
             raise ConfigError(
                 f"--objective_options max_start_epoch={self.options.max_start_epoch}: the earliest epoch that the "
                 f"experts have in common is {first}, and a student has to start before max_start_epoch."
             )
-        if first:
-            logger.warning("The experts didn't keep epoch 0: students start from epoch %d on.", first)
-        experts.prepare(
-            self.network, data, {epoch + after for epoch in self.starts for after in (0, self.options.expert_epochs)}
-        )
+        if first > self.least_start:
+            logger.warning(
+                "The experts didn't keep epoch %d: students start from epoch %d on.", self.least_start, first
+            )
+        epochs = {epoch + after for epoch in self.starts for after in (0, self.options.expert_epochs)}
+        if self.asks_last_epoch(config):
+            epochs.add(experts.last_epoch())
+        if (self.asks_last_epoch(config) or self.makes_labels(config)) and self.network.has_batch_norm:
+            raise ConfigError(
+                f"--architecture {config.architecture}: this run asks experts about images, and they would answer by "
+                "BatchNorm statistics, which trajectories don't keep. Choose a network without."
+            )
+        experts.prepare(self.network, data, epochs)
         rate = torch.full((), self.options.student_learning_rate, dtype=getattr(torch, config.dtype))
         self.rate = nn.Parameter(rate.to(data.device))
+
+    def asks_last_epoch(self, config: DistillConfig) -> bool:
+        """Whether a run looks at what experts are in the end: where its images start by that."""
+        return bool(STARTS.said(config.init or self.published.init, "experts"))
 
     def learnables(self) -> dict[str, Learnable]:
         """The step size a."""
@@ -119,17 +148,30 @@ class TrajectoryMatching(Objective):
 
     def segment(self, step: Step) -> tuple[Parameters, Parameters]:
         """θ*_t and θ*_{t+M} of one expert, both drawn uniformly."""
-        draws = step.generator("expert")
+        return self.segment_of(step.index, step.seed)
+
+    def segment_of(self, index: int, seed: int) -> tuple[Parameters, Parameters]:
+        """That of an iteration."""
+        draws = generator(seed, "expert", index)
         expert = int(torch.randint(len(self.experts), (), generator=draws))
-        epoch = self.starts[int(torch.randint(len(self.starts), (), generator=draws))]
+        starts = self.starts_at(index)
+        epoch = starts[int(torch.randint(len(starts), (), generator=draws))]
         return (
             self.experts.parameters(expert, epoch),
             self.experts.parameters(expert, epoch + self.options.expert_epochs),
         )
 
+    def starts_at(self, index: int) -> range:
+        """The epochs that the student of an iteration may start from."""
+        return self.starts
+
+    def labels(self, step: Step, target: Parameters) -> Tensor:
+        """What the logits of all training images are compared with: their classes, or probabilities."""
+        return step.synthetic.image_labels()
+
     def matching_loss(self, step: Step, start: Parameters, target: Parameters) -> Tensor:
         """The loss, with a graph to the pixels and to a."""
-        images, labels = step.synthetic.images(), step.synthetic.image_labels()
+        images, labels = step.synthetic.images(), self.labels(step, target)
         parameters = leaves(start)
         for number, rows in enumerate(self.batches(step, len(images))):
             gradients = self.gradients(step, number, parameters, images[rows], labels[rows], create_graph=True)
@@ -159,6 +201,24 @@ class TrajectoryMatching(Objective):
         return list(torch.autograd.grad(loss, list(parameters.values()), create_graph=create_graph))
 
 
+@dataclass(frozen=True)
+class ConstantMemoryOptions(TrajectoryOptions):
+    """The options of TESLA."""
+
+    pixel_gradient: str = option(
+        "formula",
+        "whether the pixels' gradient is that of the paper's formula, or half of it, as in the authors' 'code', to "
+        "which their rates belong.",
+        grammar=lambda name: require_known("pixel_gradient", name, ("formula", "code")),
+    )
+    labels: str = option(
+        "hard",
+        "what the student learns the images as: 'hard' labels, or what an 'expert' says of them, as for the authors' "
+        "ImageNet-1k: in each iteration the one that is followed, at its target; the set keeps the last one's words.",
+        grammar=lambda name: require_known("labels", name, ("hard", "expert")),
+    )
+
+
 @OBJECTIVES.register(
     "tesla",
     title="trajectory matching in constant memory (TESLA)",
@@ -177,37 +237,81 @@ class ConstantMemoryTrajectoryMatching(TrajectoryMatching):
 
         ∇ for S_i = (2a / ‖d‖²) ∇_{S_i}[(aG − d)·g_i],   ∇ for a = (2 / ‖d‖²) (aG − d)·G
 
-    (the paper's section 4; its code leaves out the first factor 2). A first walk of the student gives G, a second one
-    with the same draws the gradients of one step at a time. They aren't MTT's: what a step does to the later ones'
-    gradients is left out.
+    (the paper's section 4; its code leaves out the first factor 2, see `pixel_gradient`). A first walk of the student
+    gives G, a second one with the same draws the gradients of one step at a time. They aren't MTT's: what a step does
+    to the later ones' gradients is left out.
     """
 
     name: ClassVar[str] = "tesla"
+    published = dataclasses.replace(TrajectoryMatching.published, iterations=10_000, cells=cells.TESLA)
+    Options = ConstantMemoryOptions
+
+    @property
+    def pixel_weight(self) -> float:
+        """What the formula's gradient of the pixels is multiplied by."""
+        return 0.5 if self.options.pixel_gradient == "code" else 1.0
+
+    @classmethod
+    def makes_labels(cls, config: DistillConfig) -> bool:
+        """Where an expert says them."""
+        return options_of(cls, config).labels == "expert"
+
+    def labels(self, step: Step, target: Parameters) -> Tensor:
+        """As of all trajectory matching, or probabilities by the expert at its target."""
+        if self.options.labels == "hard":
+            return super().labels(step, target)
+        with step.autocast():
+            return self.said(step.synthetic.images(), target)
+
+    @torch.no_grad()
+    def said(self, images: Tensor, parameters: Parameters) -> Tensor:
+        """Probabilities of images as they are, by the network in eval mode."""
+        self.network.eval()
+        logits = by_chunks(lambda part: functional_call(self.network, parameters, (part,)), images)
+        self.network.train()
+        return F.softmax(logits.to(images.dtype), dim=1)
+
+    def soft_labels(self, synthetic: SyntheticSet) -> Tensor | None:
+        """What the last iteration's expert says of the finished images."""
+        if self.options.labels == "hard":
+            return None
+        _, target = self.segment_of(self.iterations - 1, self.seed)
+        return self.said(synthetic.images(), target)
 
     def matching_loss(self, step: Step, start: Parameters, target: Parameters) -> Tensor:
         """The loss; its gradients are computed here, and given to the pixels and to a by terms whose value is zero."""
         images, rate, distance = step.synthetic.images(), self.rate.detach(), difference(start, target)
+        labels = self.labels(step, target)
         total = [torch.zeros_like(value) for value in distance]
-        for _, _, gradients in self.walk(step, start, images, differentiable=False):
+        for _, _, gradients in self.walk(step, start, [images, labels], differentiable=False):
             total = [so_far + gradient for so_far, gradient in zip(total, gradients, strict=True)]
         residual = [rate * gradient - far for gradient, far in zip(total, distance, strict=True)]
         scale = 2 / squared_norm(distance)
-        of_images = torch.zeros_like(images)
-        for rows, batch, gradients in self.walk(step, start, images, differentiable=True):
-            of_images[rows] += scale * rate * torch.autograd.grad(dot(residual, gradients), batch)[0]
+        learned = [each for each in (images, labels) if each.requires_grad]
+        found = [torch.zeros_like(each) for each in learned]
+        for rows, batches, gradients in self.walk(step, start, [images, labels], differentiable=True):
+            leaves_ = [batch for batch in batches if batch.requires_grad]
+            of_batches = torch.autograd.grad(dot(residual, gradients), leaves_)
+            for total_of, of_batch in zip(found, of_batches, strict=True):
+                total_of[rows] += scale * rate * of_batch
+        found[0] *= self.pixel_weight
         value = squared_norm(residual) / squared_norm(distance)
         of_rate = scale * dot(residual, total)
-        return value + zero_with_gradient(images, of_images) + zero_with_gradient(self.rate, of_rate)
+        terms = [zero_with_gradient(each, gradient) for each, gradient in zip(learned, found, strict=True)]
+        return value + sum(terms) + zero_with_gradient(self.rate, of_rate)
 
     def walk(
-        self, step: Step, start: Parameters, images: Tensor, *, differentiable: bool
-    ) -> Iterator[tuple[Tensor, Tensor, list[Tensor]]]:
-        """Each of the student's steps: the rows of its batch, the batch, and g_i, `differentiable` in it or not."""
-        labels, parameters = step.synthetic.image_labels(), leaves(start)
-        for number, rows in enumerate(self.batches(step, len(images))):
-            batch = images.detach()[rows].requires_grad_(differentiable)
-            gradients = self.gradients(step, number, parameters, batch, labels[rows], create_graph=differentiable)
-            yield rows, batch, gradients
+        self, step: Step, start: Parameters, inputs: Sequence[Tensor], *, differentiable: bool
+    ) -> Iterator[tuple[Tensor, list[Tensor], list[Tensor]]]:
+        """Each of the student's steps: the rows of its batch, the batch of images and of labels, and g_i.
+
+        With `differentiable` g_i is, in those batches of `inputs` that the loss is to be differentiated by.
+        """
+        parameters = leaves(start)
+        for number, rows in enumerate(self.batches(step, len(inputs[0]))):
+            batches = [each.detach()[rows].requires_grad_(differentiable and each.requires_grad) for each in inputs]
+            gradients = self.gradients(step, number, parameters, *batches, create_graph=differentiable)
+            yield rows, batches, gradients
             parameters = leaves(moved(parameters, self.rate.detach(), [gradient.detach() for gradient in gradients]))
 
 

@@ -27,6 +27,7 @@ from hf_dd.evaluation.evaluation import hardware
 from hf_dd.evaluation.online_teachers import require_labels
 from hf_dd.evaluation.protocols import Protocol
 from hf_dd.evaluation.students import require_known, students_of
+from hf_dd.objectives.base import seen_as_published
 from hf_dd.planning.planner import Planner
 from hf_dd.runs.crop_labels import labelling, views_of
 from hf_dd.runs.evaluate import evaluate
@@ -92,6 +93,7 @@ def _distill(
             private=config.hub_private_repo,
             create_pr=config.create_pr,
         )
+    config = seen_as_published(config)
     data = load_data(config)
     pool = pool or TeacherPool.from_config(config)
     experts = experts or ExpertPool.from_config(config)
@@ -125,7 +127,7 @@ def _distill(
     result = distiller.run()
     tracking.log_set(accelerator, folder, result.synthetic, data.class_names, result.progress.step)
     if accelerator.is_main_process:
-        soft_labels = crop_labels = None
+        soft_labels, crop_labels = result.soft_labels, None
         if config.soft_labels == "crops":
             crop_labels = labelling(config, pool, data, training_images(result.synthetic), views, accelerator.device)
         elif config.soft_labels != "none":

@@ -26,10 +26,14 @@ from hf_dd.evaluation.online_teachers import teachers_of
 from hf_dd.evaluation.protocols import Protocol
 from hf_dd.evaluation.results import Results
 from hf_dd.evaluation.students import require_known
+from hf_dd.nn.whitening import Whitening
 from hf_dd.objectives.base import EMBEDDING_EPOCHS
 from hf_dd.runs.students import shelf_of
+from hf_dd.synthetic.distilled_set import DistilledSet
 from hf_dd.teachers.feature_cache import FeatureMemory
 from hf_dd.teachers.pool import TeacherPool
+
+SEEN = ("statistics", "zca")  # options of how networks see images
 
 logger = logging.getLogger(__name__)
 
@@ -84,7 +88,7 @@ def evaluate_sets(config: EvaluateConfig) -> tuple[list[Results], dict[str, dict
         require_known(config.eval_architectures, protocol)
     accelerator = new_accelerator(config.mixed_precision)
     sets = [distilled_folder.load_distilled(reference) for reference in config.sets]
-    data = load_data(source_of(config, sets[0][2])).to(accelerator.device)
+    data = load_data(source_of(config, sets[0][2]), whitening_of(config, sets)).to(accelerator.device)
     protocols = [protocol.suited(config, data, accelerator.autocast) for protocol in protocols]
     scoring.require_sense(config.scores, protocols[0])
     distilled_sets: list[Candidate] = []
@@ -182,12 +186,27 @@ def source_of(config: EvaluateConfig, record: dict[str, Any]) -> DataConfig:
     Of the options of how it is read, those that are given go over those of the record.
     """
     given = {key: value for key, value in part(config, DataConfig).items() if value not in (None, "")}
+    settings = record.get("settings", {})
+    seen = {key: settings[key] for key in SEEN if settings.get(key) is not None}  # a matter of the set
     if config.dataset:
-        return DataConfig(**given)
+        return DataConfig(**seen | given)
     if not record:
         raise ConfigError(f"{config.sets[0]} doesn't say what it was made from: name its data set by --dataset.")
-    made_from = {key: value for key in named(config, "data") if (value := record["settings"].get(key)) is not None}
+    made_from = {key: value for key in named(config, "data") if (value := settings.get(key)) is not None}
     return DataConfig(**{"dataset": record["data"]["reference"]} | made_from | given)
+
+
+def whitening_of(config: EvaluateConfig, sets: Sequence[tuple[str, DistilledSet, dict[str, Any]]]) -> Whitening | None:
+    """The whitening of the first set, if any; raises DataError where others have none, and the options don't say."""
+    name, first, _ = sets[0]
+    for other, distilled, _ in sets[1:] if config.zca is None else ():
+        if (distilled.whitening is None) != (first.whitening is None):
+            whitened, plain = (name, other) if first.whitening else (other, name)
+            raise DataError(
+                f"{whitened} was made of whitened images (ZCA) and {plain} wasn't, and all students of a comparison "
+                "see images alike: say how by --zca true or --zca false, or compare them apart."
+            )
+    return first.whitening
 
 
 def keep_results(config: EvaluateConfig, parts: Sequence[Results]) -> None:

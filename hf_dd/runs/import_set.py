@@ -1,5 +1,6 @@
 """Make a folder like our own of a set that another tool released."""
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ from hf_dd.artefacts.provenance import command_line, pinned
 from hf_dd.config import ImportConfig
 from hf_dd.core import files
 from hf_dd.core.processes import by_main_process, holding, new_accelerator
-from hf_dd.data.image_data import load_data
+from hf_dd.data.image_data import as_seen, load_data
 from hf_dd.distillation.distiller import holds_set
 from hf_dd.errors import RunError
 from hf_dd.importing.formats import read_foreign
@@ -25,9 +26,10 @@ def import_set(config: ImportConfig | None = None, **options: Any) -> Artefact:
             pass
     require_free(folder, config.overwrite_output_dir)
     foreign = read_foreign(config)
-    data = load_data(config)
+    data = load_data(dataclasses.replace(config, statistics=None, zca=None))  # what it is checked against
     accelerator = new_accelerator("no")
     imported = import_foreign(foreign, data, config, accelerator.device)
+    data = as_seen(data, config)
     accelerator.wait_for_everyone()  # all have seen the folder as it was, and the set as it is
 
     pins = pinned(config, data) | ({"foreign_set": foreign.pin} if foreign.pin else {})

@@ -68,7 +68,8 @@ def require_own_files(source: Source) -> None:
 
 def require_data(run: Options, record: Record) -> None:
     """Raise an error where the data set can't be read, or isn't the one on record."""
-    here, there = load_data(DataConfig(**part(run, DataConfig))).fingerprint, record.data["fingerprint"]
+    as_it_is = part(run, DataConfig) | {"statistics": None, "zca": None}
+    here, there = load_data(DataConfig(**as_it_is)).fingerprint, record.data["fingerprint"]
     if there and here != there:
         raise DataError(f"its images, labels or class names aren't those on record (fingerprint {there}, now {here}).")
 

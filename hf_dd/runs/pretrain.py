@@ -11,7 +11,7 @@ from accelerate import Accelerator
 
 from hf_dd import hub
 from hf_dd.artefacts import teacher_folder
-from hf_dd.artefacts.provenance import command_line, pinned
+from hf_dd.artefacts.provenance import command_line, data_record, pinned
 from hf_dd.artefacts.records import RECORD, read_record
 from hf_dd.config import PretrainConfig
 from hf_dd.config.base import values
@@ -86,7 +86,7 @@ def state_of(folder: Path, config: PretrainConfig, architecture: str, seed: int,
         if finished and config.overwrite_output_dir:
             return "another"
         raise RunError(f"{folder} isn't empty, and what it holds is no teacher of hf-dd: give another --output_dir.")
-    asked = teacher_folder.identity_of({"fingerprint": data.fingerprint}, architecture, training_of(config, seed))
+    asked = teacher_folder.identity_of(data_record(data), architecture, training_of(config, seed))
     differing = [key for key in made if key in asked and made[key] != asked[key]]
     pairs = [f"{key}: {made[key]!r} there, {asked[key]!r} here" for key in differing]
     if finished and not pairs:
@@ -125,7 +125,7 @@ def train(
     if state == "another" and not replaces:
         teacher_folder.remove_teacher(folder)
     training = training_of(config, seed)
-    identity = teacher_folder.identity_of({"fingerprint": data.fingerprint}, architecture, training)
+    identity = teacher_folder.identity_of(data_record(data), architecture, training)
     with files.folder(folder, teacher_folder.entries_of(folder)) if replaces else nullcontext(folder) as place:
         keep = functools.partial(teacher_folder.write_checkpoint, place, identity=identity)
         for snapshot in train_teacher(config, architecture, seed, data, accelerator, start, keep):

@@ -15,7 +15,7 @@ from hf_dd.artefacts import teacher_folder
 from hf_dd.artefacts.cards import DistilledRecord, ImportedRecord, Record, TeacherRecord
 from hf_dd.artefacts.distilled_folder import DISTILLED_FILES, record_of
 from hf_dd.artefacts.records import RECORD, read_record
-from hf_dd.config import DistillConfig, ImportConfig, PretrainConfig
+from hf_dd.config import DistillConfig, ImportConfig, PretrainConfig, parse_key_values
 from hf_dd.config.base import Options, is_default, named
 from hf_dd.config.reproduction import ReproduceConfig, read_command
 from hf_dd.core.registry import NETWORKS, OBJECTIVES, PROTOCOLS, Registry
@@ -183,12 +183,18 @@ def of_settings(config: DistillConfig, record: DistilledRecord) -> dict[str, Any
                 f"The record of {record.name} contradicts itself: --{name} is {given!r:.80} in its command, and "
                 f"{settings[name]!r:.80} in its options."
             )
-    filled = OBJECTIVES.find(config.objective).published.filled_in(config)
-    return {
+    objective = OBJECTIVES.find(config.objective)
+    filled = objective.published.filled_in(config)
+    found = {
         name: settings[name]
         for name in named(config, *roles)
         if settings.get(name) is not None and settings[name] != filled[name]
     }
+    if "objective_options" in found:  # of a version that knew no published values of the objective's own
+        words = parse_key_values(found["objective_options"])
+        own = {each.name: each.default for each in dataclasses.fields(objective.Options)}
+        found["objective_options"] = [f"{key}={value}" for key, value in (own | words).items()]
+    return found
 
 
 def require_installed(config: Options, record: Record) -> None:

@@ -127,7 +127,7 @@ def select(
     with autocast():
         where = [data.device.type, torch.is_autocast_enabled(data.device.type)]
     training = (architecture, epochs, seed, autocast)
-    identity = [method, most, seed, data.fingerprint, architecture, epochs, *where]
+    identity = [method, most, seed, data.seen_as, architecture, epochs, *where]
     found = cache.remembered(cache.place_of("selections", SELECTIONS, identity), choose)
     return torch.tensor([row for own, count in zip(found, wanted, strict=True) for row in own[:count]])
 
@@ -137,7 +137,7 @@ _watched: dict[tuple, pruning.Dynamics] = {}  # the last one, for the next metho
 
 def watched(data: ImageData, training: tuple[str, int, int, Autocast], where: Sequence[Any]) -> pruning.Dynamics:
     """What such a training said of the images."""
-    key = data.fingerprint, *training[:3], *where
+    key = data.seen_as, *training[:3], *where
     if key not in _watched:
         _watched.clear()
         after = itertools.islice(trained(data, *training), 1, None)

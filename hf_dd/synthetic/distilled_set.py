@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from hf_dd.errors import DataError
+from hf_dd.nn.whitening import Whitening
 from hf_dd.synthetic.synthetic_set import SyntheticSet
 from hf_dd.teachers.crop_labels import CropLabels
 
@@ -48,6 +49,7 @@ class DistilledSet:
         crop_labelled_by: the commits (or digests) of the teachers who say it.
         crop_label_bytes: of its files.
         tiled: the stored images, where these were decoded.
+        whitening: what students see its images through, and real ones too, or None.
     """
 
     pixel_values: Tensor
@@ -63,6 +65,7 @@ class DistilledSet:
     crop_labelled_by: tuple[str, ...] = ()
     crop_label_bytes: int = 0
     tiled: "DistilledSet | None" = None
+    whitening: Whitening | None = None
 
     def __repr__(self) -> str:
         count, channels, height, width = self.pixel_values.shape

@@ -18,10 +18,11 @@ from hf_dd.core.progress import over
 from hf_dd.core.seeding import generator
 from hf_dd.data.batches import in_chunks
 from hf_dd.data.image_data import ImageData
-from hf_dd.errors import TeacherError
+from hf_dd.errors import TeacherError, require_known
 from hf_dd.nn.crops import draw_boxes, resized_crop
 from hf_dd.nn.tiles import lay_out, tile_size
 from hf_dd.teachers.pool import TeacherPool
+from hf_dd.teachers.teacher import Teacher
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,12 @@ class PatchOptions:
         above=0,
         at_most=1,
     )
+    view: str = option(
+        "enlarged",
+        "how a teacher sees a crop of the size of a tile: 'enlarged' to a whole image, or as in the paper's code "
+        "'padded' to one by its mean colour, which chooses smaller crops; with a single tile that is the same.",
+        grammar=lambda name: require_known("view", name, ("enlarged", "padded")),
+    )
 
 
 def realistic_patches(
@@ -54,9 +61,9 @@ def realistic_patches(
 ) -> Tensor:
     """RDED's images: of each class `ipc` · tiles² crops, each the best of its image, the best of all, tiled.
 
-    A crop is a square of the image, of a random area and place, brought to the size of a tile. Teachers see it
-    enlarged to what they take, where the paper's code surrounds it by zeros; with one tile that is the same. Crops
-    are dealt out to the images of a class in the order of their scores, so that every image gets one of the best.
+    A crop is a square of the image, of a random area and place, brought to the size of a tile, which teachers see as
+    `view` says. Crops are dealt out to the images of a class in the order of their scores, so that every image gets
+    one of the best.
 
     Args:
         data: on the device to compute on.
@@ -81,7 +88,8 @@ def realistic_patches(
         draws = generator(seed, "rded-crops", label)
         drawn = draw_boxes(count * options.crops, data.image_size, draws, scale=(options.scale, 1.0), ratio=(1.0, 1.0))
         boxes.append(drawn.unflatten(0, (count, options.crops)))
-    scores = cross_entropies(data, pool, torch.cat(candidates), torch.cat(boxes), size, dtype, autocast)
+    padded = options.view == "padded"
+    scores = cross_entropies(data, pool, torch.cat(candidates), torch.cat(boxes), size, dtype, autocast, padded)
     made = []
     for chosen, drawn, losses in zip(candidates, boxes, scores.split([len(part) for part in candidates]), strict=True):
         lowest, best_crop = losses.min(1)
@@ -125,11 +133,13 @@ def cross_entropies(
     size: tuple[int, int],
     dtype: torch.dtype,
     autocast: Autocast,
+    padded: bool = False,
 ) -> Tensor:
     """The mean over the pool's teachers of the cross-entropy of each crop's logits against its image's class.
 
     `chosen`, int64 (N,), says which images, `boxes`, int64 (N, crops, 4), which crops of each, brought to `size`
-    (height, width); where it is None the whole image is the only crop. Returns (N, crops), of `dtype`, on the CPU.
+    (height, width); where it is None the whole image is the only crop. With `padded` the teachers see a crop in the
+    middle of an image of their mean colour, which they take for zeros. Returns (N, crops), of `dtype`, on the CPU.
     """
     orders = [torch.tensor(teacher.logit_order(data.class_names), device=data.device) for teacher in pool]
     pool.to(data.device, dtype)
@@ -143,9 +153,24 @@ def cross_entropies(
             images, labels = images.to(dtype) / 255, data.train.labels[chosen[places.to(chosen.device)]]
             for crop in range(crops):
                 patches = images if boxes is None else resized_crop(images, boxes[places, crop], size)
+                if padded:
+                    patches = surrounded(patches, data.image_size, mean_colour(teacher, patches))
                 with autocast():
                     logits = teacher(patches)[:, order]
                 total[places, crop] += F.cross_entropy(logits.to(dtype), labels, reduction="none").cpu()
         if not total.isfinite().all():
             raise TeacherError(f"{teacher.spec} gives logits that are no finite numbers: did its training diverge?")
     return total / len(orders)
+
+
+def surrounded(patches: Tensor, size: tuple[int, int], fill: Tensor) -> Tensor:
+    """Patches (N, channels, …) in the middle of images of `size` (height, width) that are `fill`, (channels, 1, 1)."""
+    top, left = ((wanted - there) // 2 for wanted, there in zip(size, patches.shape[2:], strict=True))
+    bottom, right = size[0] - patches.shape[2] - top, size[1] - patches.shape[3] - left
+    return F.pad(patches - fill, (left, right, top, bottom)) + fill
+
+
+def mean_colour(teacher: Teacher, patches: Tensor) -> Tensor:
+    """What a teacher takes for zeros, of as many channels as the patches have, (channels, 1, 1)."""
+    mean = patches.new_tensor(teacher.transform.mean).view(-1, 1, 1)
+    return mean if len(mean) == patches.shape[1] else mean.mean().expand(patches.shape[1], 1, 1)

@@ -15,10 +15,14 @@ from hf_dd.config import DistillConfig
 from hf_dd.core.precision import Autocast
 from hf_dd.core.processes import from_main_process
 from hf_dd.core.registry import STARTS
+from hf_dd.core.seeding import generator
+from hf_dd.data.batches import in_chunks
 from hf_dd.data.image_data import ImageData
+from hf_dd.errors import DataError
 from hf_dd.synthetic import coresets
 from hf_dd.synthetic.patches import PatchOptions, realistic_images, realistic_patches
 from hf_dd.synthetic.synthetic_set import SyntheticSet
+from hf_dd.teachers.experts import ExpertPool
 from hf_dd.teachers.feature_cache import FeatureMemory
 from hf_dd.teachers.pool import TeacherPool
 
@@ -34,6 +38,7 @@ class Request:
         pool: the teachers, or None.
         patches: how RDED's patches are chosen.
         memory: of what teachers make of all training images, or None.
+        experts: the trajectories that the objective follows, or None.
     """
 
     config: DistillConfig
@@ -42,6 +47,7 @@ class Request:
     pool: TeacherPool | None = None
     patches: PatchOptions = PatchOptions()
     memory: FeatureMemory | None = None
+    experts: ExpertPool | None = None
 
     @property
     def count(self) -> int:
@@ -104,7 +110,40 @@ def teacher_score(request: Request) -> SyntheticSet:
     return request.of_rows(realistic_images(request.data, request.pool, request.count, *how))
 
 
+def expert_correct(request: Request) -> SyntheticSet:
+    """Of each class the first ones, in a random order, that the first expert gets right at its last epoch.
+
+    Where those are too few, then the next expert's, as DATM's images start (Guo et al., ICLR 2024). Raises DataError
+    where all experts together get too few right.
+    """
+    data, experts, count, chosen = request.data, request.experts, request.count, []
+    data.require_ipc(count)
+    for label, members in enumerate(data.class_index):
+        left = data.sample_class(label, len(members), generator(request.config.seed, "init", label)).cpu()
+        found = left[:0]
+        for index in range(len(experts)):
+            right = torch.zeros(len(left), dtype=torch.bool)
+            for places, images in in_chunks(data.train.images, left):
+                images = data.normalise(images.to(request.dtype) / 255)
+                with request.autocast():
+                    said = experts.logits(index, experts.last_epoch(), images).argmax(1)
+                right[places] = (said == label).cpu()
+                if len(found) + right.sum() >= count:
+                    break
+            found, left = torch.cat([found, left[right]]), left[~right]
+            if len(found) >= count:
+                break
+        if len(found) < count:
+            raise DataError(
+                f"The experts classify {len(found)} training images of class {data.class_names[label]!r} right, and "
+                f"{count} are needed to start from: train them for longer, or give --init real."
+            )
+        chosen.append(found[:count])
+    return request.of_rows(torch.cat(chosen))
+
+
 STARTS.register("real", title="real images, drawn at random")(partial(Request.drawn, init="real"))
+STARTS.register("expert-correct", title="random real images that experts classify right", experts=True)(expert_correct)
 STARTS.register("noise", title="standard normal noise")(partial(Request.drawn, init="noise"))
 STARTS.register("herding", title="real images chosen by herding", method="herding", embeds=True)(
     partial(Request.coreset, method="herding")

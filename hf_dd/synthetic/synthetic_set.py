@@ -1,4 +1,4 @@
-"""The images that are optimised, normalised by the source's channel mean and std.
+"""The images that are optimised, normalised by the source's channel mean and std, or whitened.
 
 Whatever leaves the run is in the images' own [0, 1] space (unclipped: an optimised pixel may lie outside), so no
 reader has to know the statistics.
@@ -11,15 +11,17 @@ from hf_dd.core.seeding import generator
 from hf_dd.data.image_data import ImageData
 from hf_dd.errors import DataError
 from hf_dd.nn.tiles import GREY, decode_tiles, encode_tiles
+from hf_dd.nn.whitening import Whitening
 
 
 class SyntheticSet(nn.Module):
     """`ipc` stored images for each class, class after class, and the training images that they decode to.
 
     Attributes:
-        pixels: parameter, (num_classes * ipc, channels, height, width), normalised by the source's statistics.
+        pixels: parameter, (num_classes * ipc, channels, height, width), normalised as the source's images are.
         labels: int64, (num_classes * ipc,), of the stored images.
         factor: tiles per side of a stored image (`nn.tiles`): factor² training images come out of each.
+        whitening: that of the source, or None.
     """
 
     def __init__(
@@ -29,6 +31,7 @@ class SyntheticSet(nn.Module):
         mean: tuple[float, ...],
         std: tuple[float, ...],
         factor: int = 1,
+        whitening: Whitening | None = None,
     ):
         super().__init__()
         if len(pixels) % len(class_names):
@@ -38,6 +41,7 @@ class SyntheticSet(nn.Module):
         self.class_names = class_names
         self.ipc = len(pixels) // len(class_names)
         self.factor = factor
+        self.whitening = whitening
         self.hold(pixels)
         self.register_buffer("labels", torch.arange(len(class_names)).repeat_interleave(self.ipc))
         self.register_buffer("mean", torch.tensor(mean, dtype=pixels.dtype).view(-1, 1, 1))
@@ -55,7 +59,8 @@ class SyntheticSet(nn.Module):
             shape = (ipc, data.channels, *data.image_size)
             generators = [generator(seed, "init", c) for c in range(data.num_classes)]
             draws = [torch.randn(shape, generator=g, dtype=torch.float64) for g in generators]  # alike in any dtype
-            return cls(torch.cat(draws).to(dtype), data.class_names, data.mean, data.std, factor)
+            pixels = torch.cat(draws).to(dtype)
+            return cls(pixels, data.class_names, data.mean, data.std, factor, data.whitening)
         count = ipc * factor**2
         data.require_ipc(count)
         chosen = torch.cat([data.sample_class(c, count, generator(seed, "init", c)) for c in range(data.num_classes)])
@@ -66,7 +71,7 @@ class SyntheticSet(nn.Module):
         """The set that stores these images, uint8 or floating in [0, 1] space, (classes * ipc * factor², …)."""
         images = images.cpu()
         own = encode_tiles(images.to(dtype) / (255 if images.dtype is torch.uint8 else 1), factor)
-        return cls(data.normalise(own).to(dtype), data.class_names, data.mean, data.std, factor)
+        return cls(data.normalise(own).to(dtype), data.class_names, data.mean, data.std, factor, data.whitening)
 
     def hold(self, pixels: Tensor) -> None:
         """Make the parameters that the stored images come from; here those are the images themselves."""
@@ -106,4 +111,5 @@ class SyntheticSet(nn.Module):
 
     def own_space(self, pixels: Tensor | None = None) -> Tensor:
         """The stored images, or the given normalised ones, in their own [0, 1] space; differentiable, not clipped."""
-        return (self.pixels if pixels is None else pixels) * self.std + self.mean
+        pixels = self.pixels if pixels is None else pixels
+        return self.whitening.colour(pixels) if self.whitening else pixels * self.std + self.mean

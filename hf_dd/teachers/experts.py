@@ -10,10 +10,13 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
+from torch.func import functional_call
 
 from hf_dd import hub
 from hf_dd.config import DistillConfig
+from hf_dd.data.batches import by_chunks
 from hf_dd.data.image_data import ImageData
 from hf_dd.errors import TeacherError
 from hf_dd.nn import networks
@@ -103,11 +106,12 @@ class Expert:
         folder = self.pull(epoch, DESCRIPTION)
         with naming(f"Expert {self.pins[epoch]}"):
             config, about = stated(folder)
-        return config | {"origin": {key: about[key] for key in ORIGIN}}
+        return networks.completed(config) | {"origin": {key: about[key] for key in ORIGIN}}
 
     def require_fit(self, network: Network, data: ImageData) -> dict[str, Any]:
         """What `describe` says; raises TeacherError where a student can't follow it with this network and data."""
         found = self.describe()
+        whitening = data.whitening and data.whitening.facts()
         if tuple(found["class_names"]) != tuple(data.class_names):
             raise TeacherError(
                 f"Expert {self.name} has another label space than {data.name}: its classes are, in order, "
@@ -127,12 +131,20 @@ class Expert:
                 else "Choose --architecture and --architecture_options as the expert's."
             )
             raise TeacherError(f"Expert {self.name} {kind}: it has {there}, this run {here}. {way_out}")
-        for key, ours in (("mean", data.mean), ("std", data.std)):
+        there, here = (facts and (facts["epsilon"], facts["source"]) for facts in (found.get("whitening"), whitening))
+        if there != here:
+            way_out = "Give --zca." if there else "Leave --zca out, or train experts with `hf-dd pretrain --zca`."
+            raise TeacherError(
+                f"Expert {self.name} was trained on {seen_as(there)}, and this run is to distil {seen_as(here)}. "
+                + ("Take an expert that was trained on this data set." if there and here else way_out)
+            )
+        for key, ours in () if whitening else (("mean", data.mean), ("std", data.std)):
             near = [abs(a - b) <= STATISTICS_TOLERANCE for a, b in zip(found[key], ours, strict=False)]
             if not all(near) or len(found[key]) != len(ours):
                 raise TeacherError(
                     f"Expert {self.name} was trained on images normalised by a {key} of {found[key]}, those of "
-                    f"{data.name} have {list(ours)}: take an expert that was trained on this data set."
+                    f"{data.name} have {list(ours)}: take an expert that was trained on this data set, by the same "
+                    "--statistics."
                 )
         return found
 
@@ -180,6 +192,20 @@ class ExpertPool:
             raise TeacherError(f"The experts have no epoch in common: {each}.")
         return min(common)
 
+    def last_epoch(self) -> int:
+        """The latest epoch that all experts have; raises TeacherError where they have none in common."""
+        self.first_epoch()
+        return max(set.intersection(*(set(expert.revisions) for expert in self.experts)))
+
+    @torch.no_grad()
+    def logits(self, index: int, epoch: int, images: Tensor) -> Tensor:
+        """What an expert at an epoch says of normalised images, (N, classes), its network in eval mode."""
+        network, parameters = self._network, self.parameters(index, epoch)
+        network.eval()
+        found = by_chunks(lambda part: functional_call(network, parameters, (part,)), images)
+        network.train()
+        return found
+
     def prepare(self, network: Network, data: ImageData, epochs: Iterable[int]) -> None:
         """Take these epochs of every expert, to be loaded into the place and the precision of the student's network.
 
@@ -214,6 +240,11 @@ class ExpertPool:
             }
             for expert, origin in zip(self.experts, self._origins, strict=True)
         ]
+
+
+def seen_as(whitening: tuple[float, str] | None) -> str:
+    """Images under a whitening of this epsilon that was fitted to data of this fingerprint, in words."""
+    return f"whitened images (ZCA, epsilon {whitening[0]:g}, of data {whitening[1]})" if whitening else "plain images"
 
 
 def ranges(numbers: Iterable[int]) -> str:

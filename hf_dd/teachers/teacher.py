@@ -92,6 +92,7 @@ class Teacher(nn.Module):
         transform: from images in [0, 1] space to what the network takes.
         class_names: names of its classes, in the order of its logits; None where it has no head, or no names.
         head: on its features, in the place of its own; None where none was fitted.
+        whitening: what it sees images through instead of the transform's statistics, or None.
     """
 
     def __init__(self, adapted: Adapted, spec: TeacherSpec):
@@ -101,6 +102,7 @@ class Teacher(nn.Module):
         self.transform = adapted.transform
         self.class_names = adapted.class_names
         self.head: nn.Linear | None = None
+        self.whitening = adapted.whitening
         self.register_buffer("mean", torch.tensor(self.transform.mean, dtype=torch.float64).view(-1, 1, 1))
         self.register_buffer("std", torch.tensor(self.transform.std, dtype=torch.float64).view(-1, 1, 1))
         self.requires_grad_(False).eval()
@@ -161,7 +163,10 @@ class Teacher(nn.Module):
 
     def adapt(self, images: Tensor) -> Tensor:
         """Bring images in [0, 1] space to the network's channels, size and statistics, differentiably."""
-        return (self.transform.place(images) - self.mean.to(images.dtype)) / self.std.to(images.dtype)
+        placed = self.transform.place(images)
+        if self.whitening:
+            return self.whitening.whiten(placed)
+        return (placed - self.mean.to(images.dtype)) / self.std.to(images.dtype)
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits, (N, classes of the teacher), of images (N, 1 or 3, height, width) in [0, 1] space."""

@@ -71,7 +71,7 @@ def flip_test(data: ImageData, autocast: Autocast = nullcontext) -> FlipTest:
     """The test on a data set, or what it found earlier; every process has to call it."""
 
     def find() -> dict:
-        path = cache.place_of("flips", FLIPS, [data.fingerprint])
+        path = cache.place_of("flips", FLIPS, [data.seen_as])
         known = cache.recall(path)
         if known is None:
             known = dataclasses.asdict(measured(data, autocast))

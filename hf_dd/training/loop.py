@@ -45,6 +45,8 @@ class TrainingRecipe:
         passes_twice: whether every batch goes through the network once more, before, without a gradient: batch
             normalisation then counts it twice.
         epoch_images: that make an epoch, of an order that goes on from epoch to epoch; all of them if None.
+        restarts: whether each drop begins with a new optimiser, whose momentum starts anew.
+        one_operation: whether all images of a batch are augmented by the same operation, each by its own magnitudes.
     """
 
     epochs: int
@@ -66,12 +68,27 @@ class TrainingRecipe:
     passes_twice: bool = False
     epoch_images: int | None = None
 
+    restarts: bool = False
+    one_operation: bool = False
+
     @property
     def is_plain(self) -> bool:
         """Whether networks can be trained by it side by side."""
         plain = TrainingRecipe(self.epochs, self.learning_rate)
         names = ("decays_matrices", "loss", "views", "average", "accumulate", "passes_twice", "epoch_images")
         return all(getattr(self, name) == getattr(plain, name) for name in names)
+
+    def finish(self, epoch: int, optimizer: torch.optim.Optimizer, schedule: LRScheduler) -> None:
+        """What happens after an epoch, counted from 1."""
+        schedule.step()
+        if self.restarts and epoch in self.drops:
+            optimizer.state.clear()
+
+    def draw(self, count: int, draws: torch.Generator) -> augment.AugmentParameters:
+        """The augmentation of a batch of `count` images."""
+        drawn = augment.draw(count, self.strategy, draws)
+        shared = drawn.operation[:1].expand(count) if self.one_operation else drawn.operation
+        return augment.AugmentParameters(shared, drawn.magnitudes)
 
     def optimise(self, parameters: Iterable[Tensor]) -> tuple[torch.optim.Optimizer, LRScheduler]:
         """The optimiser of these parameters, and the schedule to step after every epoch."""
@@ -213,7 +230,7 @@ def fit(
                 if mean:
                     mean.update()
             tell(len(chosen) / counted)
-        schedule.step()
+        recipe.finish(number, optimizer, schedule)
         if mean:
             mean.exchange()
         yield Epoch(number, total, counted, functools.partial(Standing.of, number, network, optimizer))
@@ -273,7 +290,7 @@ def epoch_batches(
             batch = views.shown(batch, drawn, recipe.views.size)
         batch = prepare(batch)
         if recipe.strategy:
-            batch = augment.apply(batch, augment.draw(len(chosen), recipe.strategy, draws))
+            batch = augment.apply(batch, recipe.draw(len(chosen), draws))
         yield chosen, batch if drawn is None else views.mixed(batch, drawn), drawn
 
 

@@ -59,7 +59,7 @@ def fit_side_by_side(
             total += losses.detach().view(len(networks), -1).sum(1)
             optimizer.step()
             tell(len(wanted[0]) / len(images[0]))
-        schedule.step()
+        recipe.finish(number, optimizer, schedule)
         of_epochs.append(total / len(images[0]))
     for index, network in enumerate(networks):
         network.load_state_dict({name: values[index].detach() for name, values in state.items()})

@@ -62,7 +62,7 @@ class Subject:
         """
         accelerator = new_accelerator(config.mixed_precision)
         name, distilled, record = load_distilled(config.set)
-        data = load_data(source_of(config, record)).to(accelerator.device)
+        data = load_data(source_of(config, record), distilled.whitening).to(accelerator.device)
         changes = {"epochs": config.eval_epochs, "augment": config.eval_augment}
         protocol = PROTOCOLS.find(config.eval_protocol)
         protocol = protocol.with_changes(**{key: value for key, value in changes.items() if value is not None})

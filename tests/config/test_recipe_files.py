@@ -52,15 +52,27 @@ def write(tmp_path, monkeypatch):
     return write
 
 
+NEW = {f"{data}-experts-{kind}" for data in ("cifar10", "cifar100") for kind in ("zca", "datm")}
+NEW |= {
+    f"{data}-{name}" for data in ("cifar10", "cifar100", "digits", "fashion-mnist") for name in ("datm", "datm-tesla")
+}
+MENDED = {  # what they say now is compared with the papers in test_published.py
+    *("cifar10-mtt", "cifar10-tesla", "cifar100-mtt", "cifar100-tesla", "tiny-imagenet-mtt", "tiny-imagenet-tesla"),
+    *("imagenet-1k-rded", "imagenet-1k-tesla"),
+    "fashion-mnist-lgm",  # no paper's cell
+}
+
+
 def test_there_are_as_many_recipes_as_before_they_stood_in_one_file_per_data_set():
-    assert sorted(NAMES) == sorted(BEFORE) and len(NAMES) == 82
+    assert sorted({*NAMES} - NEW) == sorted(BEFORE) and len(NAMES) == 82 + len(NEW)
 
 
-@pytest.mark.parametrize("name", BEFORE)
+@pytest.mark.parametrize("name", sorted(BEFORE.keys() - MENDED))
 def test_a_recipe_says_what_it_said_in_a_file_of_its_own(name):
-    """Then the paper's start and augmentation were all that there was."""
+    """Then the paper's start and augmentation were all that there was, and every image seen by its own statistics."""
     now = read_recipe(name, EVERY)
-    published = now.pop("published", "false")
+    published, statistics = now.pop("published", "false"), now.pop("statistics", None)
+    assert statistics == (None if name.startswith(("digits", "fashion-mnist")) else "published")
     assert as_given(now) == as_given(BEFORE[name])
     assert (published == "true") == ("objective" in now)
 

@@ -70,6 +70,8 @@ def test_every_architecture_takes_every_size(architecture, arguments):
         ("VGG11", CIFAR, 9_231_114),
         ("ResNet18", CIFAR, 11_173_962),
         ("ResNet18BN", CIFAR, 11_173_962),
+        ("ResNet18v2", MNIST, 11_172_810),
+        ("ResNet18v2BN", CIFAR, 11_173_962),
     ],
 )
 def test_parameter_counts_of_the_literature(architecture, arguments, count):
@@ -295,3 +297,55 @@ def test_the_smallest_image_works(architecture):
     arguments = {**DIGITS, "image_size": size}
     logits = networks.build(architecture, **arguments, seed=0)(random_images(arguments))
     assert all(math.isfinite(number) for number in logits.flatten().tolist())
+
+
+# --- versions of ResNet18
+
+
+def as_dcs_code_has_it(network, images):
+    """DC's ResNet on the parameters of ours, layer by layer: 28, 14, 7 and 4 pixels, then an average of 4×4."""
+    functional = torch.nn.functional
+    stem, norm, _, *blocks, _ = network.body
+
+    def normalised(layer, maps):
+        return functional.group_norm(maps, len(layer.weight), layer.weight, layer.bias)
+
+    maps = functional.relu(normalised(norm, functional.conv2d(images, stem.weight, padding=1)))
+    sides = [maps.shape[-1]]
+    for number, block in enumerate(blocks):
+        stride = 2 if number in (2, 4, 6) else 1
+        first, first_norm, _, second, second_norm = block.residual
+        out = functional.relu(normalised(first_norm, functional.conv2d(maps, first.weight, stride=stride, padding=1)))
+        out = normalised(second_norm, functional.conv2d(out, second.weight, padding=1))
+        if len(block.shortcut):
+            convolution, shortcut_norm = block.shortcut
+            maps = normalised(shortcut_norm, functional.conv2d(maps, convolution.weight, stride=stride))
+        maps = functional.relu(out + maps)
+        sides.append(maps.shape[-1])
+    pooled = functional.avg_pool2d(maps, 4).flatten(1)
+    return pooled @ network.classifier.weight.T + network.classifier.bias, sides
+
+
+def test_the_second_version_of_resnet18_convolves_28_pixels_as_the_papers_code_does():
+    network = networks.build("ResNet18v2", **MNIST, seed=0)
+    images = random_images(MNIST)
+    expected, sides = as_dcs_code_has_it(network, images)
+    assert sides == [28, 28, 28, 14, 14, 7, 7, 4, 4]
+    torch.testing.assert_close(network(images), expected, rtol=1e-4, atol=1e-5)
+    first = networks.build("ResNet18", **MNIST, seed=0)
+    assert_equal_states(first, network)  # and yet
+    assert (first(images) - network(images)).abs().max() > 1e-3
+    same = networks.build("ResNet18v2", **CIFAR, seed=0), networks.build("ResNet18", **CIFAR, seed=0)
+    assert torch.equal(*(each(random_images(CIFAR)) for each in same))
+
+
+def test_a_resnet18_that_was_saved_without_a_version_is_the_first(tmp_path):
+    network = networks.build("ResNet18", **MNIST, seed=0)
+    networks.save(network, tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    assert config.pop("version") == 1 and networks.completed(config)["version"] == 1
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    images = random_images(MNIST)
+    assert torch.equal(networks.load(tmp_path)(images), network.eval()(images))
+    with pytest.raises(ConfigError, match="version of ResNet18 is 1 or 2, not 3"):
+        networks.build("ResNet18", **MNIST, version=3)

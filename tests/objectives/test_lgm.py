@@ -543,6 +543,25 @@ def teachers(tmp_path_factory):
 
 
 RUN = {"objective": "lgm", "ipc": 1, "iterations": 8, "real_batch_size": 3, "eval_students": 0}
+
+
+def test_views_by_size_are_the_papers_on_large_images_and_none_on_small_ones(caplog):
+    """Large is from 64 pixels on: the paper crops 224 down to 8 % of their area, which leaves 63 pixels a side."""
+    for size, operations, copies in ((63, (), 1), (64, ("flip", "crop", "noise"), 3)):
+        data = make_data((3, 3), size=size)
+        found = objective_of(data, pool_of(data), "views=by_size").augmentation
+        assert (found.operations, found.copies, found.siamese, found.strategy == ()) == (
+            *(operations, copies),
+            *((True, True) if size == 63 else (False, False)),
+        )
+    data = make_data((3, 3), size=63)
+    plain = objective_of(data, pool_of(data), "views=by_size").augmentation
+    without = objective_of(data, pool_of(data), augment="none").augmentation
+    assert vars(plain) == vars(without)
+    objective_of(data, pool_of(data))
+    assert "views=by_size, which has none, may teach more" in caplog.text
+
+
 OPTIONS = {"objective_options": ["copies=2", "pyramid_steps=2"]}
 
 

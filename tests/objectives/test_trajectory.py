@@ -161,6 +161,54 @@ def test_tesla_agrees_with_the_papers_formula(architecture, size, factor):
         assert_close(ours, [value, of_pixels, of_rate], 1e-9)
 
 
+def test_teslas_code_takes_half_of_the_pixels_gradient():
+    data = make_data()
+    step = make_step(make_set(data), data)
+    formula, code = (
+        value_and_gradients(make_objective(data, "tesla", {"pixel_gradient": name}), step)
+        for name in ("formula", "code")
+    )
+    assert_close([code[0], 2 * code[1], code[2]], formula, 1e-12)
+
+
+def test_teslas_expert_says_the_labels():
+    data = make_data()
+    with pytest.raises(ConfigError, match="--architecture ConvNetBN: this run asks experts"):
+        make_objective(data, "tesla", {"labels": "expert"}, architecture="ConvNetBN")
+    objective = make_objective(data, "tesla", {"labels": "expert", "student_batch_size": 4})
+    synthetic = make_set(data)
+    step = make_step(synthetic, data, 2, seed=3)
+    ours = value_and_gradients(objective, step)
+    logits, start, target, batches, classes = oracle_inputs(objective, step, 4)
+    draws = step.generator("expert")
+    expert, epoch = int(torch.randint(2, (), generator=draws)), int(torch.randint(3, (), generator=draws))
+    network = networks.build(**objective.experts.config).double().eval()
+    parameters = objective.experts.parameters(expert, epoch + 2)
+    said = functional_call(network, parameters, (synthetic.images().detach(),)).softmax(1).detach()
+    order = torch.randperm(6, generator=step.generator("student-batch", 0)).split(4)
+    third = torch.randperm(6, generator=step.generator("student-batch", 2)).split(4)[0]
+    words = [said[rows] for rows in (*order, third)]
+    assert [len(own) for own in classes] == [4, 2, 4]
+    value, of_batches, of_rate = oracle.constant_memory(
+        logits, start, target, batches, words, torch.tensor(0.3, dtype=torch.float64)
+    )
+    (of_pixels,) = torch.autograd.grad(batches, synthetic.pixels, of_batches)
+    assert_close(ours, [value, of_pixels, of_rate], 1e-9)
+
+
+def test_the_set_keeps_what_the_last_iterations_expert_says():
+    data = make_data()
+    objective = make_objective(data, "tesla", {"labels": "expert"}, iterations=7)
+    synthetic = make_set(data)
+    _, target = objective.segment(make_step(synthetic, data, 6, seed=objective.seed))
+    network = networks.build(**objective.experts.config).double().eval()
+    said = functional_call(network, target, (synthetic.images(),)).softmax(1)
+    torch.testing.assert_close(objective.soft_labels(synthetic), said.detach())
+    assert make_objective(data, "tesla").soft_labels(synthetic) is None
+    with pytest.raises(ConfigError, match="--soft_labels mean would replace the labels that --objective tesla makes"):
+        preflight(make_options("tesla", {"labels": "expert"}, soft_labels="mean", teachers=["a/b"]))
+
+
 def test_the_oracles_take_the_batches_that_are_drawn():
     data = make_data()
     step = make_step(make_set(data, ipc=3), data)

@@ -7,9 +7,11 @@ import torch
 
 
 def cross_entropy(logits, labels):
+    """Of labels that are classes, or probabilities."""
     total = 0.0
     for row, label in zip(logits, labels, strict=True):
-        total = total - (row[label] - torch.logsumexp(row, 0))
+        known = row[label] if label.ndim == 0 else (label * row).sum()
+        total = total - (known - torch.logsumexp(row, 0))
     return total / len(logits)
 
 
@@ -53,3 +55,23 @@ def constant_memory(network, start, target, batches, labels, rate):
         of_batches.append(2 * rate / norm * found)
     of_rate = 2 / norm * ((rate * total - distance) * total).sum()
     return value, of_batches, of_rate
+
+
+def constant_memory_of_labels(network, start, target, batches, labels, rate):
+    """TESLA's gradient for the probabilities of each batch that a student learns from, by the same formula."""
+    rate = rate.detach()
+    students, total = [start], torch.zeros_like(start)
+    for images, words in zip(batches, labels, strict=True):
+        student = students[-1].detach().requires_grad_()
+        loss = cross_entropy(network(student, images.detach()), words.detach())
+        (gradient,) = torch.autograd.grad(loss, student)
+        total = total + gradient
+        students.append(student.detach() - rate * gradient)
+    distance, found = start - target, []
+    for student, images, words in zip(students, batches, labels, strict=False):
+        student, words = student.detach().requires_grad_(), words.detach().requires_grad_()
+        loss = cross_entropy(network(student, images.detach()), words)
+        (gradient,) = torch.autograd.grad(loss, student, create_graph=True)
+        (of_words,) = torch.autograd.grad(((rate * total - distance) * gradient).sum(), words)
+        found.append(2 * rate / squared_distance(start, target) * of_words)
+    return found

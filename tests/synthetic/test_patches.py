@@ -53,6 +53,16 @@ def candidates(data, label, ipc, options, seed=0):
     return data.train.images[chosen].double() / 255, boxes.view(count, options.crops, 4).tolist()
 
 
+def padded_logits(teacher, crop, size, column):
+    """As the paper's code: normalised first, then surrounded by zeros, the odd pixel below and to the right."""
+    side = crop.shape[-1]
+    whole = torch.zeros(1, crop.shape[1], size, size, dtype=crop.dtype)
+    first = (size - side) // 2
+    whole[:, :, first : first + side, first : first + side] = (crop - 0.4) / 0.3
+    logits = teacher.network(whole)
+    return torch.cat([logits[:, column:], logits[:, :column]], 1)
+
+
 @pytest.mark.parametrize(
     ("ipc", "options"),
     [
@@ -60,6 +70,8 @@ def candidates(data, label, ipc, options, seed=0):
         (3, PatchOptions(images=5, crops=2)),
         (1, PatchOptions(tiles=2, scale=0.3)),
         (2, PatchOptions(images=1, crops=1, tiles=2)),
+        (2, PatchOptions(tiles=2, view="padded")),
+        (1, PatchOptions(tiles=1, view="padded")),
     ],
 )
 @pytest.mark.parametrize(("channels", "size"), [(1, 7), (3, 8)])
@@ -82,6 +94,8 @@ def test_rded_is_the_papers_choice(ipc, options, channels, size, monkeypatch):
             column = teacher.class_names.index(name)
 
             def classify(crop, teacher=teacher, column=column):
+                if options.view == "padded":
+                    return padded_logits(teacher, crop, size, column)
                 if crop.shape[-1] != size:  # a tile, as the adapter enlarges it
                     crop = torch.nn.functional.interpolate(
                         crop, (size, size), mode="bilinear", antialias=True, align_corners=False

@@ -20,6 +20,7 @@ from hf_dd.core.seeding import derive_seed
 from hf_dd.core.tensors import require_finite
 from hf_dd.errors import RunError, TeacherError
 from hf_dd.nn.input_transform import InputTransform
+from hf_dd.nn.whitening import Whitening
 
 NOT_EXPRESSED = "its images can't be prepared differentiably as its library does"
 LARGEST_CARD = 2**20  # bytes
@@ -40,12 +41,14 @@ class Adapted:
         transform: from images in [0, 1] space to what it takes.
         class_names: in the order of its logits; None for a model without a head, or whose classes have no names.
         about: fields of a `TeacherSpec`.
+        whitening: what it sees images through instead of the transform's statistics, or None.
     """
 
     network: nn.Module
     transform: InputTransform
     class_names: list[str] | None
     about: dict[str, Any]
+    whitening: Whitening | None = None
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """Networks of hf_dd, as `hf-dd pretrain` writes them."""
 
+import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,11 +12,14 @@ from hf_dd.core.registry import ADAPTERS
 from hf_dd.errors import RunError, TeacherError
 from hf_dd.nn import networks
 from hf_dd.nn.input_transform import InputTransform
+from hf_dd.nn.whitening import WHITENING, Whitening
 from hf_dd.teachers.adapters.base import Adapted, Adapter
 
 STATED = {"class_names": list[str], "mean": list[float], "std": list[float]}  # by config.json
 RECORDED = {"architecture": str, "seed": int, "epoch": int, "dataset": str, "accuracy": float | None}
 RECORDED |= {"seconds": float | None}
+WHITENED_BY = {"epsilon": float, "source": str}  # where it was trained on whitened images
+WHITENED = {"epsilon": 0.0, "source": ""}
 
 
 def matches(folder: Path, config: dict) -> bool:
@@ -27,7 +31,16 @@ def adapt(folder: Path, config: dict, trusted: bool) -> Adapted:
     """A network of ours; raises TeacherError. Nothing of it is ever pickled, so `trusted` changes nothing."""
     network = networks.load(folder)
     facts, recorded = stated(folder)
-    return of_network(network, facts | network.config, recorded)
+    adapted = of_network(network, facts | network.config, recorded)
+    return dataclasses.replace(adapted, whitening=whitening_in(folder)) if facts.get("whitening") else adapted
+
+
+def whitening_in(folder: Path) -> Whitening:
+    """That of a network that was trained on whitened images; raises TeacherError."""
+    try:
+        return Whitening.load(folder / WHITENING)
+    except RunError as error:
+        raise TeacherError(f"it was trained on whitened images (--zca), and {error}") from error
 
 
 def about(folder: Path, config: dict) -> dict[str, Any]:
@@ -44,6 +57,7 @@ def stated(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
         config = read_json(folder / "config.json", **STATED)
         record = {"seconds": None} | read_json(folder / "hf_dd.json")
         require(record, dict, RECORDED, str(folder / "hf_dd.json"))
+        require(config.get("whitening") or WHITENED, dict, WHITENED_BY, f"whitening of {folder / 'config.json'}")
     except RunError as error:
         raise TeacherError(
             "it doesn't say what it is: config.json and hf_dd.json have to give its classes, statistics and origin. "
