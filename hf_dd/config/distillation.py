@@ -47,6 +47,22 @@ class DistillConfig(RunConfig, TeacherConfig, EvaluationConfig):
         role="teachers",
         teachers=True,
     )
+    networks: str | None = option(
+        None,
+        "The networks that the objective draws: fresh random ones, the teachers as they are, or parameters between an "
+        "earlier epoch of a teacher and its own, l·start + (1 − l)·end with l ~ U(0, 1); the method's if not given.",
+        group="teachers and guide",
+        role="guide",
+        choices=("random", "teachers", "between"),
+    )
+    networks_from: list[str] = option(
+        [],
+        "With --networks between: an earlier epoch of each teacher, as owner/name@epoch-N or as a local folder; the "
+        "earliest that the teacher's repository or run has if not given.",
+        group="teachers and guide",
+        role="teachers",
+        teachers=True,
+    )
     objective_options: list[str] = option(
         [],
         "Options of the objective's own as key=value, e.g. distance=mse; `--objective NAME --help` lists them.",

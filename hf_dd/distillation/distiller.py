@@ -19,7 +19,7 @@ from accelerate import Accelerator
 from torch import Tensor
 
 from hf_dd.config import DistillConfig
-from hf_dd.config.base import named
+from hf_dd.config.base import defaults, named
 from hf_dd.core import files, json_records
 from hf_dd.core.clock import since
 from hf_dd.core.processes import by_main_process, from_main_process, holding
@@ -111,6 +111,8 @@ class Distiller:
         self.folder = folder / "checkpoints"
         published = OBJECTIVES.find(config.objective).published
         self.settings, begun = published.filled_in(config), self.begun_with(config, published)
+        # What an older checkpoint doesn't know was as it is where it isn't given.
+        self.not_given = defaults(DistillConfig, *DECIDING) | {"networks": published.networks}
         self.decisions: list[str] = []
         if self.settings["augment"] is None:
             self.settings["augment"] = found = flips.augmentation(self.data, STRATEGY, accelerator.autocast)
@@ -137,7 +139,7 @@ class Distiller:
         self.identity = {
             **{name: self.settings[name] for name in named(config, *DECIDING)},
             "data": data.fingerprint,
-            "teacher_shas": [spec.sha for spec in pool.specs] if pool else [],
+            "teacher_shas": [spec.sha for spec in [*pool.specs, *pool.start_specs]] if pool else [],
             "expert_shas": [expert["shas"] for expert in experts.lock()] if experts else [],
         }
 
@@ -271,7 +273,7 @@ class Distiller:
         if path is None:
             logger.warning("%s holds no checkpoint yet: starting from the first step.", self.folder)
             return None
-        progress = checkpoints.load_checkpoint(path, self.learned, self.identity)
+        progress = checkpoints.load_checkpoint(path, self.learned, self.identity, self.not_given)
         if progress.step > self.settings["iterations"]:
             raise RunError(
                 f"{path} is of step {progress.step}, but the run has {self.settings['iterations']} iterations."

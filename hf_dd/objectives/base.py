@@ -43,7 +43,8 @@ class Published:
 
     None means that the method has no such setting: the option is refused. The fields are called as the options are,
     but for `betas`, which Adam takes where `image_optimizer` is 'adam', and for `augments`, which says whether the
-    method augments at all. A method of no iterations is its start: neither can be given.
+    method augments at all. `networks` are those that it draws, see `drawn`. A method of no iterations is its start:
+    neither can be given.
     """
 
     iterations: int
@@ -55,6 +56,7 @@ class Published:
     init: str = "real"
     betas: tuple[float, float] = (0.9, 0.999)
     augments: bool = True
+    networks: str | None = None
 
     def filled_in(self, config: DistillConfig) -> dict[str, Any]:
         """All options of a run, with the published value where one isn't given.

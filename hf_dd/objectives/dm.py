@@ -14,6 +14,7 @@ from hf_dd.data.batches import by_chunks, in_chunks
 from hf_dd.data.image_data import ImageData
 from hf_dd.nn import augment
 from hf_dd.objectives.base import SGD, Losses, Objective, Ownership, Published, Step, student
+from hf_dd.objectives.drawn import DrawnNetwork
 from hf_dd.teachers.pool import TeacherPool
 
 
@@ -27,22 +28,23 @@ from hf_dd.teachers.pool import TeacherPool
     draws=True,
 )
 class DistributionMatching(Objective):
-    """Match the class means of a freshly drawn network's features.
+    """Match the class means of a drawn network's features.
 
-    Per iteration, with ψ the flattened features of a random network and A one Siamese augmentation per class:
-    loss = Σ_c ‖ mean ψ(A(T_c)) − mean ψ(A(S_c)) ‖² (the paper's eq. 5 and 6).
+    Per iteration, with ψ the flattened features of a random network (or of another one, see `DrawnNetwork`) and A one
+    Siamese augmentation per class: loss = Σ_c ‖ mean ψ(A(T_c)) − mean ψ(A(S_c)) ‖² (the paper's eq. 5 and 6).
 
     A BatchNorm network has to see all classes together, as its statistics are the batch's: every rank then embeds
     everything, and takes its equal share of the loss.
     """
 
-    published = Published(iterations=20_000, real_batch_size=256, image_learning_rate=1.0, **SGD)
+    published = Published(iterations=20_000, real_batch_size=256, image_learning_rate=1.0, **SGD, networks="random")
 
     def __init__(self, config: DistillConfig, data: ImageData, pool: TeacherPool | None = None):
         super().__init__(config, data, pool)
         self.batch_size = config.real_batch_size or self.published.real_batch_size
         self.strategy = augment.parse_strategy(config.augment)
         self.network = student(config, data).requires_grad_(False).train()
+        self.drawn = DrawnNetwork(self.network, config, data, pool, self.published)
         self.replicated = self.network.has_batch_norm
         self.embed = self.network.features
         if config.compile:
@@ -50,7 +52,7 @@ class DistributionMatching(Objective):
 
     def losses(self, step: Step) -> Iterator[Losses]:
         """Yield one loss: the terms of this rank's classes, or its share of them."""
-        self.network.reinitialise(step.seed, "student", step.index)
+        self.drawn.draw(step)
         draws = augment.draw(step.data.num_classes, self.strategy, step.generator("augment"))
         if self.replicated:
             step = dataclasses.replace(step, own=Ownership.of(0, 1, step.data.num_classes))

@@ -1,6 +1,7 @@
 """Gradient matching: DC (Zhao et al., ICLR 2021) and DSA (Zhao & Bilen, ICML 2021).
 
-In each iteration a fresh network θ is drawn, and `outer` times in turn the images are moved towards
+In each iteration a network θ is drawn (in the papers a fresh one), and `outer` times in turn the images are moved
+towards
 
     Σ_c D(∇_θ CE(A_c(S_c); θ), ∇_θ CE(A_c(T_c); θ))
 
@@ -26,6 +27,7 @@ from hf_dd.data.image_data import ImageData
 from hf_dd.errors import ConfigError, require_known
 from hf_dd.nn import augment
 from hf_dd.objectives.base import SGD, Losses, Objective, Published, Step, student, zero_with_gradient
+from hf_dd.objectives.drawn import DrawnNetwork
 from hf_dd.teachers.pool import TeacherPool
 from hf_dd.training.loop import TrainingRecipe, fit
 
@@ -85,6 +87,7 @@ class GradientMatching(Objective):
         **SGD,
         init="noise",
         augments=False,
+        networks="random",
     )
     Options = GradientOptions
 
@@ -104,6 +107,7 @@ class GradientMatching(Objective):
         )
         self.distance = DISTANCES[self.options.distance]
         self.network = student(config, data)
+        self.drawn = DrawnNetwork(self.network, config, data, pool, self.published)
         layerwise = self.distance is layerwise_distance
         self.parameters = [weight for weight in self.network.parameters() if weight.ndim > 1 or not layerwise]
         # What the real images go through; the gradient of the synthetic ones is differentiated once more, which a
@@ -115,7 +119,7 @@ class GradientMatching(Objective):
 
     def losses(self, step: Step) -> Iterator[Losses]:
         """Yield `outer` times: the terms of this rank's classes, or its share of them."""
-        self.network.reinitialise(step.seed, "student", step.index)
+        self.drawn.draw(step)
         for outer in range(self.outer):
             self.network.train()
             if self.network.has_batch_norm:
