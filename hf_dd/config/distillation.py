@@ -109,8 +109,9 @@ class DistillConfig(RunConfig, TeacherConfig, EvaluationConfig):
     )
     augment: str | None = option(
         None,
-        "Siamese augmentation strategy; 'none' for none; if not given, the paper's, without the flip where the data "
-        "say that a mirrored image isn't one of its class any more.",
+        "Siamese augmentation: one of these operations, or after 'composite_' all of them in turn (of crop, scale and "
+        "rotate one); 'none' for none; if not given, the paper's, without the flip where the data say that a mirrored "
+        "image isn't one of its class any more.",
         grammar=parse_strategy,
     )
     dtype: str = budget("float32", "Type of the synthetic images and of all networks.", choices=("float32", "float64"))

@@ -135,7 +135,8 @@ class Distiller:
         self.seconds_of_start = since(started)  # all that a method takes which only chooses
         self.synthetic = self.objective.parameterise(initial).to(accelerator.device)
         learnables, buffers = self.objective.learnables(), self.objective.buffers()
-        self.learned = Learned(self.synthetic, learnables, self.settings, self.objective.published.betas, buffers)
+        settings = published.on_normalised(self.settings, data.std)
+        self.learned = Learned(self.synthetic, learnables, settings, self.objective.published.betas, buffers)
         self.identity = {
             **{name: self.settings[name] for name in named(config, *DECIDING)},
             "data": data.fingerprint,
@@ -211,7 +212,7 @@ class Distiller:
         return Progress(iterations, spent + since(started), losses)
 
     def step(self, index: int) -> Losses:
-        """One iteration: an optimiser step for each set of losses that the objective yields; returns the last ones."""
+        """One iteration: an optimiser step for each set of losses that is yielded; returns the last of each."""
         view = Step(
             index=index,
             seed=self.config.seed,
@@ -233,7 +234,7 @@ class Distiller:
                 if parameter.grad is not None:
                     parameter.grad = self.sum_over_ranks(parameter.grad)
             self.learned.step()
-            terms = {name: value.detach() for name, value in losses.items()}
+            terms |= {name: value.detach() for name, value in losses.items()}
         return terms
 
     def sum_over_ranks(self, tensor: Tensor) -> Tensor:

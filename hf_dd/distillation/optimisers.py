@@ -67,7 +67,7 @@ class Learned:
 
     Args:
         synthetic: the set; its parameters take the image options of `settings`.
-        learnables: of the objective; each takes SGD steps at its own rate, with the images' momentum.
+        learnables: of the objective; each takes SGD steps at its own rate, with its own momentum or the images'.
         settings: the run's options with the published values filled in. Without an `image_optimizer` nothing is
             learned.
         betas: of Adam.
@@ -96,7 +96,8 @@ class Learned:
         self.of_images = tuple(self.optimizers.values())
         for name, learnable in learnables.items():
             self.parameters[name] = learnable.parameter
-            self.optimizers[name] = Optimizer(learnable.parameter, learnable.learning_rate, momentum)
+            own = momentum if learnable.momentum is None else learnable.momentum
+            self.optimizers[name] = Optimizer(learnable.parameter, learnable.learning_rate, own)
 
     def begin(self, index: int) -> None:
         """Prepare the set for an iteration, and set its learning rate."""

@@ -20,7 +20,7 @@ def earlier(teacher: TeacherSpec, references: Sequence[str] = ()) -> hub.Pin:
         raise TeacherError(f"Teacher {teacher}: {NEEDED} of `hf-dd pretrain`, and it is of none.")
     if references:
         pins = [locate(reference)[0] for reference in references]
-        own = [pin for pin in pins if run_of(pin) == run_of(teacher)]
+        own = [pin for pin in pins if Path(run_of(pin)).absolute() == Path(run_of(teacher)).absolute()]
         if len(own) != 1:
             what = "more than one" if own else "no"
             raise TeacherError(
@@ -42,7 +42,7 @@ def earlier(teacher: TeacherSpec, references: Sequence[str] = ()) -> hub.Pin:
 
 def run_of(pin: hub.Pin) -> str:
     """What a teacher's epochs have in common: the repository, or the folder that holds theirs."""
-    return str(Path(pin.repo_id).absolute().parent) if pin.local else pin.repo_id
+    return str(Path(pin.repo_id).parent) if pin.local else pin.repo_id
 
 
 def require_earlier(end: TeacherSpec, start: TeacherSpec) -> None:

@@ -16,7 +16,10 @@ from hf_dd.config.base import named
 from hf_dd.distillation.distiller import DECIDING
 from hf_dd.errors import RunError
 
-SINCE = {"networks"}  # options that decide pixels and that it didn't know: without them a run is as it was
+SINCE = {
+    "networks",
+    "clom_schedule",
+}  # options that decide pixels and that it didn't know: without them a run is as it was
 BEFORE = Path(__file__).resolve().parents[1] / "fixtures" / "before"
 
 pytestmark = pytest.mark.usefixtures("one_thread", "nothing_remembered")
