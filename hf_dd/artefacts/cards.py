@@ -89,6 +89,7 @@ class DistilledRecord(SetRecord):
 
     Attributes:
         teachers: one `TeacherSpec` each, as mappings.
+        starts: of each, the earlier epoch from which the networks between it and the teacher are, if there are such.
         pool: what the pool was named by, if not by references.
         experts: one mapping each, see `ExpertPool.lock`.
         run: iterations, seconds, losses, processes, hardware.
@@ -105,6 +106,7 @@ class DistilledRecord(SetRecord):
     teachers: list[Annotated[dict[str, Any], TeacherSpec]]
     pool: str | None
     run: RunFacts
+    starts: list[Annotated[dict[str, Any], TeacherSpec]] = field(default_factory=list)
     experts: list[ExpertFacts] = field(default_factory=list)
     decoded: DecodedFacts | None = None
     soft_labels: LabelFacts | None = None
@@ -121,6 +123,7 @@ class DistilledRecord(SetRecord):
             **{name: self.settings[name] for name in ("objective", "ipc", "iterations", "architecture", "seed")},
             **({"clom": self.guide()} if guided else {}),
             "teachers": [compact(teacher) for teacher in self.teachers],
+            **({"networks": self.settings["networks"]} if self.networks else {}),
             **({"experts": [expert["repo_id"] for expert in self.experts]} if self.experts else {}),
             **({"learning_rate": self.learning_rate} if self.learning_rate else {}),
             **({"factor": self.decoded["factor"]} if self.decoded else {}),
@@ -160,14 +163,22 @@ class DistilledRecord(SetRecord):
         """What they did, as a sentence without its end."""
         objective, guided = self.settings["objective"], self.settings["clom"] != "none"
         if guided and self.settings.get("clom_pool", "random") != "random":
-            return "All teachers guided every step"
+            return f"All teachers guided every step{self.networks}"
         said = OBJECTIVES.said(objective, "teachers")
-        if not said and guided:
-            return "One teacher was drawn per step"
+        if not said and (guided or self.networks):
+            return f"One teacher was drawn per step{self.networks}"
+        said = said and said + self.networks
         said = said or STARTS.said(self.settings.get("init"), "teachers")
         if not said and objective in OBJECTIVES.declared:
             return "They took no part in the distillation, but label its images for the students"
         return said or "The method doesn't say what part they took"
+
+    @property
+    def networks(self) -> str:
+        """What teachers were to the networks that the objective draws, as the end of a sentence; "" if nothing."""
+        kind = self.settings.get("networks")
+        between = ", and networks between it and an earlier epoch of its training embed the images"
+        return {"teachers": ", and one is the network that the method draws", "between": between}.get(kind, "")
 
     @property
     def summary(self) -> str:

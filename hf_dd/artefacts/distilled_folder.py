@@ -233,6 +233,7 @@ def write_artefact(
             data=provenance.data_record(data),
             settings=result.settings,
             teachers=lock["teachers"],
+            starts=[dataclasses.asdict(spec) for spec in pool.start_specs] if pool else [],
             pool=lock["source"],
             experts=experts or [],
             learning_rate=result.outcome.get("learning_rate"),

@@ -94,6 +94,8 @@ def pinned(config: Any, data: ImageData, pool: TeacherPool | None = None) -> dic
     if pool:
         same = zip(given or pool.specs, pool.specs, strict=True)
         pins["teachers"] = [name if given and spec.local else spec.reference for name, spec in same]
+    if pool and pool.starts:
+        pins["networks_from"] = [spec.reference for spec in pool.start_specs]
     for option in ("eval_teachers", "eval_architectures"):
         pins[option] = [name if names_network(name) else at_commit(name) for name in getattr(config, option, [])]
     return pins

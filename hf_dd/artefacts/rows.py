@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     import datasets
 
 
-
 @torch.no_grad()
 def training_images(synthetic: SyntheticSet) -> Tensor:
     """What students train on, float32 in [0, 1] space on the CPU: decoded from the stored images as they are written.

@@ -45,6 +45,22 @@ class DistillConfig(RunConfig, TeacherConfig, CropLabelConfig, EvaluationConfig)
         role="teachers",
         teachers=True,
     )
+    networks: str | None = option(
+        None,
+        "The networks that the objective draws: fresh random ones, the teachers as they are, or parameters between an "
+        "earlier epoch of a teacher and its own, l·start + (1 − l)·end with l ~ U(0, 1); the method's if not given.",
+        group="teachers and guide",
+        role="guide",
+        choices=("random", "teachers", "between"),
+    )
+    networks_from: list[str] = option(
+        [],
+        "With --networks between: an earlier epoch of each teacher, as owner/name@epoch-N or as a local folder; the "
+        "earliest that the teacher's repository or run has if not given.",
+        group="teachers and guide",
+        role="teachers",
+        teachers=True,
+    )
     objective_options: list[str] = option(
         [],
         "Options of the objective's own as key=value, e.g. distance=mse; `--objective NAME --help` lists them.",
@@ -92,8 +108,9 @@ class DistillConfig(RunConfig, TeacherConfig, CropLabelConfig, EvaluationConfig)
     )
     augment: str | None = option(
         None,
-        "Siamese augmentation strategy; 'none' for none; if not given, the paper's, without the flip where the data "
-        "say that a mirrored image isn't one of its class any more.",
+        "Siamese augmentation: one of these operations, or after 'composite_' all of them in turn (of crop, scale and "
+        "rotate one); 'none' for none; if not given, the paper's, without the flip where the data say that a mirrored "
+        "image isn't one of its class any more.",
         grammar=parse_strategy,
     )
     dtype: str = budget("float32", "Type of the synthetic images and of all networks.", choices=("float32", "float64"))

@@ -121,6 +121,11 @@ class TeacherConfig(TrustConfig):
         "With --clom_alpha auto: how many times as large as the objective's largest gradient CLoM's is to be.",
         at_least=0,
     )
+    clom_schedule: str = guide(
+        "constant",
+        "How α goes on from there: constant, or fading to zero at the last iteration, in a line or along a cosine.",
+        choices=("constant", "linear", "cosine"),
+    )
     clom_pool: str = guide(
         "random",
         "How a pool guides: one teacher drawn per step, the mean of all losses, or the loss of mean logits.",
@@ -148,6 +153,8 @@ class TeacherConfig(TrustConfig):
             yield "--clom_pool mean-logits goes with --clom ce: features of teachers have no mean."
         if self.clom_real_batch and self.clom != "cos":
             yield "--clom_real_batch goes with --clom cos, which alone looks at real images."
+        if self.clom_schedule != "constant" and self.clom in (None, "none"):
+            yield "--clom_schedule is of the weight of guiding teachers: add --clom ce or --clom cos."
         if self.clom_augment != "none" and self.clom in (None, "none"):
             yield "--clom_augment is of what guiding teachers see: add --clom ce or --clom cos."
         named = self.named_teachers

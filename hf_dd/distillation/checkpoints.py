@@ -9,6 +9,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from safetensors import SafetensorError
@@ -78,9 +79,10 @@ def read_state(path: Path) -> dict[str, Any]:
     return state
 
 
-def differences(state: dict[str, Any], identity: dict[str, Any]) -> list[str]:
-    """In what a checkpoint's run, by its state, isn't the one of this identity."""
-    return [key for key in identity if state["identity"].get(key) != identity[key]]
+def differences(state: dict[str, Any], identity: dict[str, Any], not_given: Mapping[str, Any]) -> list[str]:
+    """In what a checkpoint's run, by its state, isn't the one of this identity; it had options `not_given`."""
+    there = {**not_given, **state["identity"]}
+    return [key for key in identity if there.get(key) != identity[key]]
 
 
 def unreadable(path: Path, error: Exception) -> RunError:
@@ -104,10 +106,15 @@ def require_whole(found: Mapping[str, Tensor], learned: Learned) -> None:
     tensors.require_finite({name: found[name] for name in found if name not in learned.buffers}, "it")
 
 
-def load_checkpoint(path: Path, learned: Learned, identity: dict[str, Any]) -> Progress:
-    """Restore parameters and optimisers in place; raises RunError for a broken one or one of another configuration."""
+def load_checkpoint(
+    path: Path, learned: Learned, identity: dict[str, Any], not_given: Mapping[str, Any] = MappingProxyType({})
+) -> Progress:
+    """Restore parameters and optimisers in place; raises RunError for a broken one or one of another configuration.
+
+    `not_given` are the values of options that the version which wrote it may not have known.
+    """
     state = read_state(path)
-    if differing := differences(state, identity):
+    if differing := differences(state, identity, not_given):
         there = state["identity"]
         pairs = "; ".join(f"{key}: {there.get(key)!r:.80} there, {identity[key]!r:.80} here" for key in differing)
         raise RunError(

@@ -42,11 +42,16 @@ def misfits(config: DistillConfig, objective: type[Objective]) -> Iterator[str]:
         yield f"--objective {config.objective} is CLoM alone: add --clom ce or --clom cos, and teachers."
     if config.clom not in (None, "none") and objective.published.iterations == 0:
         yield f"--clom has nothing to guide: --objective {config.objective} optimises nothing."
-    if (objective.uses_teachers or starts) and not config.named_teachers:
-        asking = f"--objective {config.objective}" if objective.uses_teachers else f"--init {config.init}"
+    drawn = objective.published.networks and (config.networks or objective.published.networks)
+    drawn_teachers = drawn not in (None, "random")
+    if (objective.uses_teachers or starts or drawn_teachers) and not config.named_teachers:
+        asking = f"--init {config.init}" if starts else f"--networks {drawn}"
+        asking = f"--objective {config.objective}" if objective.uses_teachers else asking
         yield f"{asking} {NEEDS_TEACHERS}"
     if start.get("experts") and not objective.uses_experts:
         yield f"--init {init} asks experts, which --objective {config.objective} hasn't got: choose another start."
+    if config.networks_from and drawn != "between":
+        yield "--networks_from is where networks between two epochs begin: add --networks between, or leave it out."
     if config.selection_epochs is not None and not start.get("embeds"):
         embedding = " or ".join(name for name in STARTS if STARTS.words(name).get("embeds"))
         yield (f"--selection_epochs has no meaning for --init {init}: leave it out, or start from --init {embedding}.")
@@ -63,7 +68,7 @@ def misfits(config: DistillConfig, objective: type[Objective]) -> Iterator[str]:
         )
     online = PROTOCOLS.find(config.eval_protocol).labels == "online"
     label = config.soft_labels != "none" or online
-    used = objective.uses_teachers or objective.guide_only or starts or label
+    used = objective.uses_teachers or objective.guide_only or starts or label or drawn_teachers
     if config.named_teachers and config.clom == "none" and not used:
         yield (
             f"--{config.named_teachers[0]} has no effect without a guide: add --clom ce or --clom cos (or "

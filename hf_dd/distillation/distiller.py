@@ -19,7 +19,7 @@ from accelerate import Accelerator
 from torch import Tensor
 
 from hf_dd.config import DistillConfig
-from hf_dd.config.base import named
+from hf_dd.config.base import defaults, named
 from hf_dd.core import files, json_records
 from hf_dd.core.clock import since
 from hf_dd.core.processes import by_main_process, from_main_process, holding
@@ -114,6 +114,8 @@ class Distiller:
         self.folder = folder / "checkpoints"
         published = OBJECTIVES.find(config.objective).published
         self.settings, begun = published.filled_in(config), self.begun_with(config, published)
+        # What an older checkpoint doesn't know was as it is where it isn't given.
+        self.not_given = defaults(DistillConfig, *DECIDING) | {"networks": published.networks}
         self.decisions: list[str] = []
         if self.settings["augment"] is None:
             self.settings["augment"] = found = flips.augmentation(self.data, STRATEGY, accelerator.autocast)
@@ -137,11 +139,12 @@ class Distiller:
         self.seconds_of_start = since(started)  # all that a method takes which only chooses
         self.synthetic = self.objective.parameterise(initial).to(accelerator.device)
         learnables, buffers = self.objective.learnables(), self.objective.buffers()
-        self.learned = Learned(self.synthetic, learnables, self.settings, self.objective.published.betas, buffers)
+        settings = published.on_normalised(self.settings, data.std)
+        self.learned = Learned(self.synthetic, learnables, settings, self.objective.published.betas, buffers)
         self.identity = {
             **{name: self.settings[name] for name in named(config, *DECIDING)},
             "data": data.fingerprint,
-            "teacher_shas": [spec.sha for spec in pool.specs] if pool else [],
+            "teacher_shas": [spec.sha for spec in [*pool.specs, *pool.start_specs]] if pool else [],
             "expert_shas": [expert["shas"] for expert in experts.lock()] if experts else [],
         }
 
@@ -215,7 +218,7 @@ class Distiller:
         return Progress(iterations, spent + since(started), losses)
 
     def step(self, index: int) -> Losses:
-        """One iteration: an optimiser step for each set of losses that the objective yields; returns the last ones."""
+        """One iteration: an optimiser step for each set of losses that is yielded; returns the last of each."""
         view = Step(
             index=index,
             seed=self.config.seed,
@@ -238,7 +241,7 @@ class Distiller:
                     parameter.grad = self.sum_over_ranks(parameter.grad)
             if self.objective.takes_step():
                 self.learned.step()
-            terms = {name: value.detach() for name, value in losses.items()}
+            terms |= {name: value.detach() for name, value in losses.items()}
         return terms
 
     def sum_over_ranks(self, tensor: Tensor) -> Tensor:
@@ -278,7 +281,7 @@ class Distiller:
         if path is None:
             logger.warning("%s holds no checkpoint yet: starting from the first step.", self.folder)
             return None
-        progress = checkpoints.load_checkpoint(path, self.learned, self.identity)
+        progress = checkpoints.load_checkpoint(path, self.learned, self.identity, self.not_given)
         if progress.step > self.settings["iterations"]:
             raise RunError(
                 f"{path} is of step {progress.step}, but the run has {self.settings['iterations']} iterations."

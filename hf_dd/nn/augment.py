@@ -2,9 +2,11 @@
 
 `draw` makes parameters from an explicit generator and `apply` carries them out, one draw for each image. Siamese
 training expands one draw per class to every image of the class, in the real and in the synthetic batch alike; an
-evaluation draws for each image. The strengths are the published ones. All arithmetic on the draws themselves is done
-on the CPU in float64, so one draw means one transform on every device and in every precision, and the choice of the
-operations waits for no device.
+evaluation draws for each image. One operation is taken for an image, or, of a composite augmentation (IDC, Kim et al.,
+ICML 2022, and its successors), several in turn: the flip, then the colours, then one of crop, scale and rotate, then
+the cutout, as far as they are named. The strengths are the published ones. All arithmetic on the draws themselves is
+done on the CPU in float64, so one draw means one transform on every device and in every precision, and the choice of
+the operations waits for no device.
 """
 
 import math
@@ -16,9 +18,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from hf_dd.core.strategies import STRATEGY, parse_strategy
+from hf_dd.core.strategies import COMPOSITE, STRATEGY, parse_strategy
 
-__all__ = ["STRATEGY", "AugmentParameters", "apply", "draw", "parse_strategy"]
+__all__ = ["STRATEGY", "AugmentParameters", "CompositeParameters", "apply", "draw", "parse_strategy"]
+
+STAGES = (("flip",), ("color",), ("crop", "scale", "rotate"), ("cutout",))  # of a composite augmentation
 
 CROP_SHIFT = 0.125  # of the side, in either direction
 CUTOUT_SIDE = 0.5  # of the side
@@ -54,18 +58,40 @@ class AugmentParameters(Draws):
     magnitudes: Tensor
 
 
-def draw(count: int, strategy: Sequence[str], generator: torch.Generator) -> AugmentParameters:
+@dataclass(frozen=True)
+class CompositeParameters(Draws):
+    """Independent draws, each of as many operations as there are stages, with their magnitudes.
+
+    `operations` (count, stages) int64 and `magnitudes` (count, stages, 3) float32, as in `AugmentParameters`.
+    """
+
+    operations: Tensor
+    magnitudes: Tensor
+
+    def stages(self) -> list[AugmentParameters]:
+        """What is done in turn."""
+        pairs = zip(self.operations.unbind(1), self.magnitudes.unbind(1), strict=True)
+        return [AugmentParameters(*pair) for pair in pairs]
+
+
+def draw(count: int, strategy: Sequence[str], generator: torch.Generator) -> AugmentParameters | CompositeParameters:
     """`count` independent draws: an operation chosen uniformly from `strategy` (none if empty), and its magnitudes.
 
-    `strategy` comes from `parse_strategy`; `generator` lives on the CPU. Nothing else is read or changed.
+    Of a composite strategy an operation of each stage. `strategy` comes from `parse_strategy`; `generator` lives on
+    the CPU. Nothing else is read or changed.
     """
+    if COMPOSITE in strategy:
+        listed = [[each for each in stage if each in strategy] for stage in STAGES]
+        drawn = [draw(count, stage, generator) for stage in listed if stage]
+        parts = [[getattr(stage, name) for stage in drawn] for name in ("operation", "magnitudes")]
+        return CompositeParameters(*(torch.stack(part, 1) for part in parts))
     choices = torch.tensor([STRATEGY.index(operation) for operation in strategy] or [_NO_OPERATION])
     chosen = torch.randint(len(choices), (count,), generator=generator)
     magnitudes = torch.rand(count, _MAGNITUDES, generator=generator, dtype=torch.float32)
     return AugmentParameters(choices[chosen], magnitudes)
 
 
-def apply(images: Tensor, parameters: AugmentParameters) -> Tensor:
+def apply(images: Tensor, parameters: AugmentParameters | CompositeParameters) -> Tensor:
     """Each image transformed by its own row of the parameters, differentiably and not in place.
 
     Takes images (N, C, H, W) of a floating dtype and any range, on any device; gives the same shape, dtype and device.
@@ -75,6 +101,10 @@ def apply(images: Tensor, parameters: AugmentParameters) -> Tensor:
     if images.ndim != 4 or not images.is_floating_point() or len(images) != len(parameters):
         given = f"{images.dtype} {tuple(images.shape)}"
         raise ValueError(f"{len(parameters)} draws need as many floating images (N, C, H, W), not {given}")
+    if isinstance(parameters, CompositeParameters):
+        for stage in parameters.stages():
+            images = apply(images, stage)
+        return images
     precise = images.float() if images.dtype in (torch.bfloat16, torch.float16) else images
     operations = parameters.operation.unique().tolist()
     if len(operations) == 1:

@@ -6,7 +6,7 @@ the loss. It sees no accelerate, no Hub and no disk.
 """
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -44,8 +44,11 @@ class Published:
 
     None means that the method has no such setting: the option is refused. The fields are called as the options are,
     but for `betas`, which Adam takes where `image_optimizer` is 'adam', and for `augments`, which says whether the
-    method augments at all. A method of no iterations is its start: neither can be given. `cells` are what the paper
-    takes for single data sets, sizes and networks instead; of several that fit a run the later ones go first.
+    method augments at all. `strategy` is its augmentation, where it isn't Siamese augmentation's; `networks` are those
+    that it draws, see `drawn`. `rate_per_ipc` says that the rate is that at one image per class, and grows with their
+    number; `unit_pixels`, that it is the rate of pixels in [0, 1], given or not, as the paper's own pixels are. A
+    method of no iterations is its start: neither can be given. `cells` are what the paper takes for single data sets,
+    sizes and networks instead; of several that fit a run the later ones go first.
     """
 
     iterations: int
@@ -57,6 +60,10 @@ class Published:
     init: str = "real"
     betas: tuple[float, float] = (0.9, 0.999)
     augments: bool = True
+    strategy: str | None = None
+    networks: str | None = None
+    rate_per_ipc: bool = False
+    unit_pixels: bool = False
     cells: tuple[Cell, ...] = ()
 
     def of_cells(self, config: DistillConfig) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -78,7 +85,9 @@ class Published:
         raise_together(self.without_meaning(config))
         own = {name: value for name, value in dataclasses.asdict(self).items() if hasattr(config, name)}
         of_cell, of_objective = self.of_cells(config)
-        own |= {"init": self.start(config.published), "augment": AUGMENTATION if config.published else None}
+        augment = self.strategy or (AUGMENTATION if config.published else None)
+        own |= {"init": self.start(config.published), "augment": augment}
+        own["image_learning_rate"] = self.rate(config.ipc)
         own |= of_cell
         options = dataclasses.asdict(config)
         options |= {name: value for name, value in own.items() if options[name] is None}
@@ -87,6 +96,18 @@ class Published:
         if config.published and STARTS.said(options["init"], "embeds") and options["selection_epochs"] is None:
             options["selection_epochs"] = EMBEDDING_EPOCHS
         return options if self.augments else options | {"augment": "none"}
+
+    def rate(self, ipc: int) -> float | None:
+        """The learning rate on the images."""
+        return self.image_learning_rate * ipc if self.rate_per_ipc else self.image_learning_rate
+
+    def on_normalised(self, settings: Mapping[str, Any], std: Sequence[float]) -> dict[str, Any]:
+        """The settings with the rate of normalised pixels: Δx = σ Δx̂ and ∂/∂x̂ = σ ∂/∂x, the mean over channels."""
+        if not self.unit_pixels:
+            return dict(settings)
+        power = 2 if settings["image_optimizer"] == "sgd" else 1  # Adam's steps don't depend on the gradient's size
+        rate = settings["image_learning_rate"] * len(std) / sum(each**power for each in std)
+        return dict(settings) | {"image_learning_rate": rate}
 
     def start(self, published: bool) -> str:
         """What a run starts from, if it isn't told: the paper's start, or a better one than random images."""
@@ -196,9 +217,9 @@ class Step:
 
 @dataclass(frozen=True)
 class Learnable:
-    """What an objective learns beside the images, such as a step size: `parameter` takes SGD steps of its own rate.
+    """What an objective learns beside the images, such as a step size; `parameter` takes SGD steps of its own rate.
 
-    Its momentum is that of the images, unless it has one of its own.
+    `momentum` is that of these steps, the images' where it is None.
     """
 
     parameter: nn.Parameter

@@ -8,7 +8,8 @@ losses or of logits, is the alternative.
 """
 
 import functools
-from collections.abc import Iterator, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -147,6 +148,12 @@ def real_class_sums(step: Step, teacher: Teacher, drawn: Sequence[Tensor]) -> Te
     return step.sum_over_ranks(sums)
 
 
+# What α is multiplied by after a share of the iterations.
+FADES: dict[str, Callable[[float], float]] = {
+    "constant": lambda share: 1.0,
+    "linear": lambda share: 1 - share,
+    "cosine": lambda share: (1 + math.cos(math.pi * share)) / 2,
+}
 LARGEST_ALPHA = 1e30  # above, CLoM had no gradient
 DISTANCES = {"ce": ClassificationDistance, "cos": CosineDistance}
 
@@ -182,6 +189,8 @@ class Guided:
 
     Not those of step t alone: once the teachers see their classes, CLoM's gradient falls to a few per cent of the
     objective's, as it should, and a balance that follows it down would raise it to the objective's for ever.
+
+    With `--clom_schedule` α, given or found, is multiplied by what falls from 1 to 0 over the run's iterations.
     """
 
     def __init__(self, objective: Objective, config: DistillConfig, pool: TeacherPool, data: ImageData):
@@ -189,6 +198,8 @@ class Guided:
         self.pool = pool.to(data.device, getattr(torch, config.dtype))
         self.pooling = config.clom_pool
         self.alpha, self.balance = config.clom_alpha, config.clom_balance
+        self.fade = FADES[config.clom_schedule]
+        self.iterations = config.iterations or objective.published.iterations
         self.largest = torch.zeros(2, device=data.device, dtype=getattr(torch, config.dtype))  # objective's, CLoM's
         self.per_image = config.clom_alpha_per == "image"
         self.alphas = parse_key_values(config.clom_alphas)
@@ -229,7 +240,12 @@ class Guided:
         if self.alpha == "auto":
             return 1.0
         alpha = self.alpha if index is None else self.alphas.get(self.pool.specs[index].architecture, self.alpha)
+        alpha *= self.faded(step)
         return alpha * len(step.synthetic.image_labels()) if self.per_image else alpha
+
+    def faded(self, step: Step) -> float:
+        """What is left of α in an iteration, in (0, 1]."""
+        return self.fade(step.index / self.iterations)
 
     def balanced(self, step: Step, losses: Losses, term: Tensor) -> Losses:
         """The terms with α set by their gradients: the same values, and one carrier of the gradient that was computed.
@@ -244,7 +260,7 @@ class Guided:
         for index, of_term in enumerate((own, guide)):
             squares = [step.sum_over_ranks(gradient).square().sum() for gradient in of_term[: len(images)]]
             self.largest[index] = torch.maximum(self.largest[index], torch.stack(squares).sum().sqrt())
-        alpha = self.balance_of_terms()
+        alpha = self.faded(step) * self.balance_of_terms()
         carrier = sum(
             zero_with_gradient(parameter, first + alpha * second)
             for parameter, first, second in zip(learned, own, guide, strict=True)

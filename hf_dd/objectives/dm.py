@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 from collections.abc import Iterator
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -15,6 +16,7 @@ from hf_dd.data.image_data import ImageData
 from hf_dd.nn import augment
 from hf_dd.objectives import cells
 from hf_dd.objectives.base import SGD, Losses, Objective, Ownership, Published, Step, student
+from hf_dd.objectives.drawn import DrawnNetwork
 from hf_dd.teachers.pool import TeacherPool
 
 
@@ -28,20 +30,22 @@ from hf_dd.teachers.pool import TeacherPool
     draws=True,
 )
 class DistributionMatching(Objective):
-    """Match the class means of a freshly drawn network's features.
+    """Match the class means of a drawn network's features.
 
-    Per iteration, with ψ the flattened features of a random network and A one Siamese augmentation per class:
-    loss = Σ_c ‖ mean ψ(A(T_c)) − mean ψ(A(S_c)) ‖² (the paper's eq. 5 and 6).
+    Per iteration, with ψ the flattened features of a random network (or of another one, see `DrawnNetwork`) and A one
+    Siamese augmentation per class: loss = Σ_c ‖ mean ψ(A(T_c)) − mean ψ(A(S_c)) ‖² (the paper's eq. 5 and 6).
 
     A BatchNorm network has to see all classes together, as its statistics are the batch's: every rank then embeds
     everything, and takes its equal share of the loss.
     """
 
+    name: ClassVar[str] = "dm"
     published = Published(
         iterations=20_000,
         real_batch_size=256,
         image_learning_rate=1.0,
         **SGD,
+        networks="random",
         cells=cells.DM,
     )
 
@@ -50,6 +54,7 @@ class DistributionMatching(Objective):
         self.batch_size = config.real_batch_size or self.published.real_batch_size
         self.strategy = augment.parse_strategy(config.augment)
         self.network = student(config, data).requires_grad_(False).train()
+        self.drawn = DrawnNetwork(self.network, config, data, pool, self.published)
         self.replicated = self.network.has_batch_norm
         self.embed = self.network.features
         if config.compile:
@@ -57,42 +62,53 @@ class DistributionMatching(Objective):
 
     def losses(self, step: Step) -> Iterator[Losses]:
         """Yield one loss: the terms of this rank's classes, or its share of them."""
-        self.network.reinitialise(step.seed, "student", step.index)
+        self.drawn.draw(step)
+        yield {self.name: self.matching_loss(step)}
+
+    def matching_loss(self, step: Step) -> Tensor:
+        """The terms of this rank's classes, or its share of them."""
         draws = augment.draw(step.data.num_classes, self.strategy, step.generator("augment"))
         if self.replicated:
             step = dataclasses.replace(step, own=Ownership.of(0, 1, step.data.num_classes))
         with step.autocast():
-            with torch.no_grad():
-                real = self.real_means(step, draws)
-            synthetic = self.synthetic_means(step, draws)
-        loss = (real - synthetic).square().sum()
-        yield {"dm": loss / step.all_ranks if self.replicated else step.share(loss)}
+            real = self.means(step, self.real_features(step, draws), self.batch_size)
+            synthetic = self.means(step, self.synthetic_features(step, draws), step.synthetic.per_class)
+        loss = self.distance(real, synthetic)
+        return loss / step.all_ranks if self.replicated else step.share(loss)
 
-    def real_means(self, step: Step, draws: augment.AugmentParameters) -> Tensor:
-        """Mean features, (classes, features), of `batch_size` normalised, augmented real images of each own class."""
+    def distance(self, real: Tensor, synthetic: Tensor) -> Tensor:
+        """The loss of the class means of `sums` of real and of synthetic images."""
+        return (real - synthetic).square().sum()
+
+    @torch.no_grad()
+    def real_features(self, step: Step, draws: augment.AugmentParameters) -> list[Tensor]:
+        """Features, (n, features) each, of `batch_size` normalised, augmented real images of one own class by one."""
         batches = [step.data.sample_class(c, self.batch_size, step.generator("real", c)) for c in step.own.classes]
         batches = [step.own.of_batch(batch) for batch in batches]
         parameters = draws.expand(torch.tensor(step.own.classes).repeat_interleave(len(batches[0])))
         features = []
         for places, images in in_chunks(step.data.train.images, torch.cat(batches), whole=self.replicated):
             features.append(self.embed(augment.apply(step.as_input(images), parameters.expand(places))))
-        return self.means(step, features, self.batch_size)
+        return features
 
-    def synthetic_means(self, step: Step, draws: augment.AugmentParameters) -> Tensor:
+    def synthetic_features(self, step: Step, draws: augment.AugmentParameters) -> list[Tensor]:
         """The same of the synthetic images, with the augmentation of their class's real ones."""
         rows = step.own_rows()
         images = step.synthetic.images(rows)
         per_class = len(images) // len(step.own.classes)
         parameters = draws.expand(torch.tensor(step.own.classes).repeat_interleave(per_class))
         embed = self.embed if self.replicated else functools.partial(by_chunks, self.embed)
-        features = [embed(augment.apply(images, parameters))] if len(rows) else []
-        return self.means(step, features, step.synthetic.per_class)
+        return [embed(augment.apply(images, parameters))] if len(rows) else []
 
     def means(self, step: Step, features: list[Tensor], per_class: int) -> Tensor:
         """Class means of features that come class after class, as many of each."""
+        classes = len(step.own.classes)
         if not features:  # this rank's part of a small class
-            sums = step.synthetic.pixels.new_zeros(len(step.own.classes), self.network.feature_size)
+            rows = step.synthetic.pixels.new_zeros(classes, 0, self.network.feature_size)
         else:
-            of_class = torch.cat(features).unflatten(0, (len(step.own.classes), -1))
-            sums = (of_class.float() if of_class.dtype is torch.bfloat16 else of_class).sum(1)
-        return step.whole_classes(sums) / per_class
+            rows = torch.cat(features).unflatten(0, (classes, -1))
+        return step.whole_classes(self.sums(rows.float() if rows.dtype is torch.bfloat16 else rows)) / per_class
+
+    def sums(self, features: Tensor) -> Tensor:
+        """What is compared of features (classes, n, features), summed over the images: (classes, numbers)."""
+        return features.sum(1)

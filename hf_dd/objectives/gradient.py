@@ -1,6 +1,7 @@
 """Gradient matching: DC (Zhao et al., ICLR 2021) and DSA (Zhao & Bilen, ICML 2021).
 
-In each iteration a fresh network θ is drawn, and `outer` times in turn the images are moved towards
+In each iteration a network θ is drawn (in the papers a fresh one), and `outer` times in turn the images are moved
+towards
 
     Σ_c D(∇_θ CE(A_c(S_c); θ), ∇_θ CE(A_c(T_c); θ))
 
@@ -27,6 +28,7 @@ from hf_dd.errors import ConfigError, require_known
 from hf_dd.nn import augment
 from hf_dd.objectives import cells
 from hf_dd.objectives.base import SGD, Losses, Objective, Published, Step, student, zero_with_gradient
+from hf_dd.objectives.drawn import DrawnNetwork
 from hf_dd.teachers.pool import TeacherPool
 from hf_dd.training.loop import TrainingRecipe, fit
 
@@ -87,6 +89,7 @@ class GradientMatching(Objective):
         init="noise",
         augments=False,
         cells=cells.DC,
+        networks="random",
     )
     Options = GradientOptions
 
@@ -94,20 +97,11 @@ class GradientMatching(Objective):
         super().__init__(config, data, pool)
         self.batch_size = config.real_batch_size or self.published.real_batch_size
         self.strategy = augment.parse_strategy(config.augment) if self.published.augments else ()
-        outer, inner = loops_of(config.ipc)
-        self.outer = outer if self.options.outer == OF_THE_PAPER else self.options.outer
-        self.inner = TrainingRecipe(
-            epochs=inner if self.options.inner == OF_THE_PAPER else self.options.inner,
-            learning_rate=self.options.network_learning_rate,
-            momentum=0.0,
-            weight_decay=0.0,
-            batch_size=self.options.network_batch_size,
-            strategy=self.strategy,
-        )
+        self.outer, self.inner = self.loops(config.ipc)
         self.distance = DISTANCES[self.options.distance]
         self.network = student(config, data)
-        layerwise = self.distance is layerwise_distance
-        self.parameters = [weight for weight in self.network.parameters() if weight.ndim > 1 or not layerwise]
+        self.drawn = DrawnNetwork(self.network, config, data, pool, self.published)
+        self.parameters = self.matched_parameters()
         # What the real images go through; the gradient of the synthetic ones is differentiated once more, which a
         # compiled network can't be.
         self.forward: Callable[[Tensor], Tensor] = self.network
@@ -115,9 +109,26 @@ class GradientMatching(Objective):
             calls = (config.iterations or self.published.iterations) * self.outer * data.num_classes
             self.forward = compiled(self.network, calls)
 
+    def loops(self, ipc: int) -> tuple[int, TrainingRecipe]:
+        """How many steps on the images a network gives, and how it is trained between two of them."""
+        outer, inner = loops_of(ipc)
+        return outer if self.options.outer == OF_THE_PAPER else self.options.outer, TrainingRecipe(
+            epochs=inner if self.options.inner == OF_THE_PAPER else self.options.inner,
+            learning_rate=self.options.network_learning_rate,
+            momentum=0.0,
+            weight_decay=0.0,
+            batch_size=self.options.network_batch_size,
+            strategy=self.strategy,
+        )
+
+    def matched_parameters(self) -> list[nn.Parameter]:
+        """Those by which gradients are taken."""
+        layerwise = self.distance is layerwise_distance
+        return [weight for weight in self.network.parameters() if weight.ndim > 1 or not layerwise]
+
     def losses(self, step: Step) -> Iterator[Losses]:
         """Yield `outer` times: the terms of this rank's classes, or its share of them."""
-        self.network.reinitialise(step.seed, "student", step.index)
+        self.begin(step)
         for outer in range(self.outer):
             self.network.train()
             if self.network.has_batch_norm:
@@ -125,6 +136,10 @@ class GradientMatching(Objective):
             yield {self.name: self.matching_loss(step, outer) / step.own.parts}
             if outer + 1 < self.outer:
                 self.train_network(step, outer)
+
+    def begin(self, step: Step) -> None:
+        """Draw an iteration's network."""
+        self.drawn.draw(step)
 
     def matching_loss(self, step: Step, outer: int) -> Tensor:
         """Σ_c D of this rank's classes.
@@ -136,10 +151,15 @@ class GradientMatching(Objective):
         values, gradients = [], []
         for label, synthetic in zip(step.own.classes, images.detach().split(step.synthetic.per_class), strict=True):
             real = self.real_gradients(step, outer, label, draws)
-            value, gradient = self.term(step, synthetic, label, draws, real)
+            seen = self.seen_of(step, outer, label)
+            value, gradient = self.term(step, synthetic[seen], label, draws, real)
             values.append(value)
-            gradients.append(gradient)
+            gradients.append(torch.zeros_like(synthetic).index_copy_(0, seen, gradient))
         return torch.stack(values).sum() + zero_with_gradient(images, torch.cat(gradients))
+
+    def seen_of(self, step: Step, outer: int, label: int) -> Tensor:
+        """Which of a class's training images take part in a step, int64: all."""
+        return torch.arange(step.synthetic.per_class, device=step.synthetic.pixels.device)
 
     def real_gradients(self, step: Step, outer: int, label: int, draws: augment.AugmentParameters) -> Gradients:
         """∇_θ of the mean cross-entropy of `batch_size` real images of a class."""
@@ -287,8 +307,14 @@ def cosine_distances(left: Tensor, right: Tensor) -> Tensor:
     return 1 - (left * right).sum(1) / (norms + EPSILON)
 
 
+def absolute_distance(synthetic: Gradients, real: Gradients) -> Tensor:
+    """Σ |g_S − g_T| over all parameters (IDC, Kim et al., ICML 2022)."""
+    return torch.stack([(s - r).abs().sum() for s, r in zip(synthetic, real, strict=True)]).sum()
+
+
 DISTANCES: dict[str, Callable[[Gradients, Gradients], Tensor]] = {
     "layerwise": layerwise_distance,
     "mse": squared_distance,
+    "l1": absolute_distance,
     "cosine": global_cosine_distance,
 }

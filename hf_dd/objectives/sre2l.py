@@ -112,9 +112,7 @@ class Recovery(Objective):
             total["ce"] = total["ce"] + zero_with_gradient(images, gradient)  # of both terms
             total = {name: value + terms[name].detach() for name, value in total.items()}
         yield total
-        synthetic = step.synthetic
-        with torch.no_grad():  # back into what [0, 1] is in the pixels' space
-            synthetic.pixels.clamp_(-synthetic.mean / synthetic.std, (1 - synthetic.mean) / synthetic.std)
+        step.synthetic.clip()
 
     def batches(self, step: Step) -> Iterator[Tensor]:
         """Rows of the synthetic set: the first image of every class, then the second, …, cut into batches."""

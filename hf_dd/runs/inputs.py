@@ -85,7 +85,8 @@ def inputs_of(source: Source) -> Iterator[hub.Pin]:
     """The teachers, backbones and epochs of experts that a record pins, but for those that it trains itself."""
     record, found = source.record, {}
     results = getattr(record, "results", None) or {}
-    entries = [*getattr(record, "teachers", []), *results.get("teachers", [])]
+    own = [*getattr(record, "teachers", []), *getattr(record, "starts", [])]
+    entries = [*own, *results.get("teachers", [])]
     for spec in pins.specs_of({key: entry[key] for key in entry if key != "bytes"} for entry in entries):
         if source.beneath(spec.repo_id, Path()) is None:
             found[spec.reference] = spec

@@ -148,6 +148,8 @@ def run_of(source: Source, options: ReproduceConfig, root: Path, folder: Path) -
             specs = pins.specs_of(record.teachers)
             teachers = [source.beneath(spec.repo_id, root) or spec.reference for spec in specs]
             again |= {"teachers": teachers, "trusted_teachers": options.trusted_teachers}
+            starts = [source.beneath(spec.repo_id, root) or spec.reference for spec in pins.specs_of(record.starts)]
+            again |= {"networks_from": starts} if starts else {}
             again |= {"teacher_tags": [], "teacher_pool": None} if teachers else {}
             again |= {"experts": [expert["repo_id"] for expert in record.experts]}
             if PROTOCOLS.find(config.eval_protocol).labels != "online":

@@ -92,7 +92,7 @@ def distillation(config: SelectConfig, references: Sequence[str]) -> DistillConf
     """The options of the distillation that these teachers guide; of one without a guide where there are none."""
     shared = part(config, DistillConfig) | defaults(TeacherConfig, "teachers") | {"minutes": None}
     shared |= {"teachers": list(references)}
-    unguided = {} if references else defaults(DistillConfig, "guide") | {"fit_head": False}
+    unguided = {} if references else defaults(DistillConfig, "guide") | {"fit_head": False, "networks_from": []}
     return DistillConfig(**shared | unguided)
 
 
@@ -115,8 +115,9 @@ class Search:
         for architecture in config.eval_architectures:
             evaluation.students(architecture)
         self.pools = pools_of(self.candidates.specs)
-        if OBJECTIVES.find(config.objective).guide_only:
-            self.pools = self.pools[1:]  # without a guide there is nothing to distil by
+        objective = OBJECTIVES.find(config.objective)
+        if objective.guide_only or objective.uses_teachers:
+            self.pools = self.pools[1:]  # without teachers there is nothing to distil by
         order = torch.randperm(len(self.pools), generator=generator(config.seed, "pools")).tolist()
         self.order = order[: config.trials]
         self.race = Race(

@@ -109,6 +109,11 @@ class SyntheticSet(nn.Module):
         labels = self.labels if rows is None else self.labels[rows]
         return labels.repeat_interleave(self.factor**2)
 
+    @torch.no_grad()
+    def clip(self) -> None:
+        """Bring the stored images back into what [0, 1] is in the pixels' space, in place."""
+        self.pixels.clamp_(-self.mean / self.std, (1 - self.mean) / self.std)
+
     def own_space(self, pixels: Tensor | None = None) -> Tensor:
         """The stored images, or the given normalised ones, in their own [0, 1] space; differentiable, not clipped."""
         pixels = self.pixels if pixels is None else pixels

@@ -6,7 +6,7 @@ once; the weights of a commit are pulled when a step asks for them.
 """
 
 import functools
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -111,41 +111,7 @@ class Expert:
     def require_fit(self, network: Network, data: ImageData) -> dict[str, Any]:
         """What `describe` says; raises TeacherError where a student can't follow it with this network and data."""
         found = self.describe()
-        whitening = data.whitening and data.whitening.facts()
-        if tuple(found["class_names"]) != tuple(data.class_names):
-            raise TeacherError(
-                f"Expert {self.name} has another label space than {data.name}: its classes are, in order, "
-                f"{listed(found['class_names'])}, and those of the data set {listed(data.class_names)}."
-            )
-        differing = [key for key, value in network.config.items() if found.get(key) != value]
-        differing = ["architecture"] if "architecture" in differing else differing
-        shape = [key for key in differing if key in SHAPE]
-        kind = "takes another image shape" if shape else "is another network"
-        if differing:
-            there, here = (
-                ", ".join(f"{key} {of.get(key)}" for key in shape or differing) for of in (found, network.config)
-            )
-            way_out = (
-                f"Take an expert that was trained on {data.name}."
-                if shape
-                else "Choose --architecture and --architecture_options as the expert's."
-            )
-            raise TeacherError(f"Expert {self.name} {kind}: it has {there}, this run {here}. {way_out}")
-        there, here = (facts and (facts["epsilon"], facts["source"]) for facts in (found.get("whitening"), whitening))
-        if there != here:
-            way_out = "Give --zca." if there else "Leave --zca out, or train experts with `hf-dd pretrain --zca`."
-            raise TeacherError(
-                f"Expert {self.name} was trained on {seen_as(there)}, and this run is to distil {seen_as(here)}. "
-                + ("Take an expert that was trained on this data set." if there and here else way_out)
-            )
-        for key, ours in () if whitening else (("mean", data.mean), ("std", data.std)):
-            near = [abs(a - b) <= STATISTICS_TOLERANCE for a, b in zip(found[key], ours, strict=False)]
-            if not all(near) or len(found[key]) != len(ours):
-                raise TeacherError(
-                    f"Expert {self.name} was trained on images normalised by a {key} of {found[key]}, those of "
-                    f"{data.name} have {list(ours)}: take an expert that was trained on this data set, by the same "
-                    "--statistics."
-                )
+        require_same(f"Expert {self.name}", found, network, data)
         return found
 
     def load(self, epoch: int, network: Network) -> Parameters:
@@ -245,6 +211,55 @@ class ExpertPool:
 def seen_as(whitening: tuple[float, str] | None) -> str:
     """Images under a whitening of this epsilon that was fitted to data of this fingerprint, in words."""
     return f"whitened images (ZCA, epsilon {whitening[0]:g}, of data {whitening[1]})" if whitening else "plain images"
+
+
+def require_same(
+    name: str,
+    found: Mapping[str, Any],
+    network: Network,
+    data: ImageData,
+    tolerance: float = STATISTICS_TOLERANCE,
+) -> None:
+    """Raise TeacherError unless a teacher (`found`, as of `Expert.describe`) is such a network, of this data set.
+
+    `name` says what it is and how it is called; `tolerance` is that of a channel's mean and std in [0, 1].
+    """
+    noun = name.split()[0].lower()
+    if tuple(found["class_names"]) != tuple(data.class_names):
+        raise TeacherError(
+            f"{name} has another label space than {data.name}: its classes are, in order, "
+            f"{listed(found['class_names'])}, and those of the data set {listed(data.class_names)}."
+        )
+    differing = [key for key, value in network.config.items() if found.get(key) != value]
+    differing = ["architecture"] if "architecture" in differing else differing
+    shape = [key for key in differing if key in SHAPE]
+    kind = "takes another image shape" if shape else "is another network"
+    if differing:
+        there, here = (
+            ", ".join(f"{key} {of.get(key)}" for key in shape or differing) for of in (found, network.config)
+        )
+        way_out = (
+            f"Take {noun}s that were trained on {data.name}."
+            if shape
+            else f"Choose --architecture and --architecture_options as the {noun}'s."
+        )
+        raise TeacherError(f"{name} {kind}: it has {there}, this run {here}. {way_out}")
+    whitening = data.whitening and data.whitening.facts()
+    there, here = (facts and (facts["epsilon"], facts["source"]) for facts in (found.get("whitening"), whitening))
+    if there != here:
+        way_out = "Give --zca." if there else f"Leave --zca out, or train {noun}s with `hf-dd pretrain --zca`."
+        raise TeacherError(
+            f"{name} was trained on {seen_as(there)}, and this run is to distil {seen_as(here)}. "
+            + (f"Take {noun}s that were trained on this data set." if there and here else way_out)
+        )
+    for key, ours in () if whitening else (("mean", data.mean), ("std", data.std)):
+        near = [abs(a - b) <= tolerance for a, b in zip(found[key], ours, strict=False)]
+        if not all(near) or len(found[key]) != len(ours):
+            raise TeacherError(
+                f"{name} was trained on images normalised by a {key} of {found[key]}, those of "
+                f"{data.name} have {list(ours)}: take {noun}s that were trained on this data set, by "
+                "the same --statistics."
+            )
 
 
 def ranges(numbers: Iterable[int]) -> str:

@@ -12,10 +12,11 @@ from hf_dd.config import TeacherConfig
 from hf_dd.core.progress import over
 from hf_dd.core.seeding import derive_seed
 from hf_dd.errors import TeacherError
+from hf_dd.teachers import epochs
 from hf_dd.teachers import pins as locks
 from hf_dd.teachers import query as queries
 from hf_dd.teachers.query import TeacherQuery
-from hf_dd.teachers.teacher import FittedHead, Teacher, described, load_teacher, locate
+from hf_dd.teachers.teacher import FittedHead, Teacher, TeacherSpec, described, load_teacher, locate
 
 logger = logging.getLogger(__name__)
 
@@ -29,6 +30,7 @@ class TeacherPool(Sequence[Teacher]):
 
     Attributes:
         specs: what each teacher is, whether its weights are in memory or not.
+        starts: an earlier epoch of each, once a run has asked for them (`begin_at`); else None.
     """
 
     def __init__(self, teachers: Sequence[Teacher], source: str | None = None):
@@ -36,6 +38,7 @@ class TeacherPool(Sequence[Teacher]):
             raise TeacherError("The pool holds no teacher.")
         self.specs = [teacher.spec for teacher in teachers]
         self.source = source
+        self.starts: TeacherPool | None = None
         self._loaded = OrderedDict(enumerate(teachers))
         self._files: list[tuple[hub.Pin, Path]] = []
         self._heads: dict[int, FittedHead] = {}
@@ -159,7 +162,23 @@ class TeacherPool(Sequence[Teacher]):
             return cls.from_tags(config.teacher_tags, config.teacher_revision, **how)
         return cls.from_lock(config.teacher_pool, **how) if config.teacher_pool else None
 
-    def draw(self, seed: int, *step: int) -> int:
+    def begin_at(self, references: Sequence[str] = ()) -> "TeacherPool":
+        """Pin and load an earlier epoch of each teacher: among `references`, or the earliest that its run has.
+
+        Raises TeacherError, naming the teacher, where there is none.
+        """
+        found = [epochs.earlier(spec, references) for spec in self.specs]
+        self.starts = TeacherPool.from_references(found, in_memory=min(self._limit, len(found)))
+        for end, start in zip(self.specs, self.starts.specs, strict=True):
+            epochs.require_earlier(end, start)
+        return self.starts
+
+    @property
+    def start_specs(self) -> Sequence[TeacherSpec]:
+        """Of `starts`; none where there are none."""
+        return self.starts.specs if self.starts else ()
+
+    def draw(self, seed: int, *step: str | int) -> int:
         """Index of the teacher of a step or a part of it: first an architecture, then one of its teachers, evenly."""
         architectures = sorted({spec.architecture for spec in self.specs})
         architecture = architectures[derive_seed(seed, "teacher-architecture", *step) % len(architectures)]

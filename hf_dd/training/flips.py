@@ -19,7 +19,7 @@ from hf_dd.core.precision import Autocast
 from hf_dd.core.processes import from_main_process
 from hf_dd.core.progress import say
 from hf_dd.core.seeding import generator
-from hf_dd.core.strategies import STRATEGY
+from hf_dd.core.strategies import COMPOSITE, STRATEGY
 from hf_dd.data.image_data import ImageData
 from hf_dd.nn import networks
 from hf_dd.training.loop import TrainingRecipe, fit, predict
@@ -64,7 +64,7 @@ def augmentation(data: ImageData, operations: Sequence[str] = STRATEGY, autocast
     """These operations as a strategy's name, without the flip where it hurts; every process returns the same."""
     if "flip" in operations and flip_test(data, autocast).hurts:
         operations = [each for each in operations if each != "flip"]
-    return "_".join(operations) or "none"
+    return "none" if list(operations) in ([], [COMPOSITE]) else "_".join(operations)
 
 
 def flip_test(data: ImageData, autocast: Autocast = nullcontext) -> FlipTest:

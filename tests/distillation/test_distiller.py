@@ -33,6 +33,8 @@ from tests.factories import (
     steps,
 )
 
+MINMAX = ["frequencies=16", "sampling=network"]
+
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
@@ -92,6 +94,7 @@ def pairs(tmp_path_factory, teachers, ranks_of):
     """Folders with each of some runs, by one process and by two; most in float64, where sums in any order agree."""
     root = tmp_path_factory.mktemp("pairs")
     double = {"dtype": "float64"}
+    between = {"networks": "between", "teachers": teachers[:1], "architecture_options": ["width=16", "depth=2"]}
     options = {
         "dm": double,
         "batch norm": double | {"architecture": "ConvNetBN"},
@@ -100,6 +103,9 @@ def pairs(tmp_path_factory, teachers, ranks_of):
         "ce single": {"clom": "ce", "teachers": teachers},
         "resumed": double | {"clom": "cos", "teachers": teachers, "save_steps": 10},
         "resumed early": double | {"clom": "ce", "teachers": teachers},
+        "dance": double | between | {"objective": "dance", "iterations": 4},
+        "ncfm": double | between | {"objective": "ncfm", "iterations": 3, "objective_options": MINMAX},
+        "idc": double | between | {"objective": "idc", "iterations": 2, "objective_options": ["outer=3"]},
     }
     for name, chosen in options.items():
         distil(root / "one" / name, **chosen)
@@ -116,10 +122,11 @@ def pairs(tmp_path_factory, teachers, ranks_of):
 
 
 @pytest.mark.multi_process
-@pytest.mark.parametrize("name", ["dm", "batch norm", "ce", "cos", "resumed", "resumed early"])
+@pytest.mark.parametrize("name", ["dm", "batch norm", "ce", "cos", "resumed", "resumed early", "dance", "ncfm", "idc"])
 def test_two_processes_agree_with_one_to_the_last_digits_in_float64(pairs, name):
     require_two_processes(pairs / "two" / name)
-    one, two = checkpoint_pixels(pairs / "one" / name), checkpoint_pixels(pairs / "two" / name)
+    last = {"dance": 4, "ncfm": 3, "idc": 2}.get(name, 20)
+    one, two = (checkpoint_pixels(pairs / place / name, last) for place in ("one", "two"))
     assert two.dtype == torch.float64
     start = checkpoint_pixels(pairs / "one" / name, 10 if name == "resumed" else 0)
     assert (one - start).abs().max() > 0.01

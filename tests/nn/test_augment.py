@@ -139,6 +139,42 @@ def test_no_strategy_is_the_identity():
     assert torch.equal(augment.apply(images, draw(5, augment.parse_strategy("none"))), images)
 
 
+COMPOSITES = ("composite_color_crop_cutout", "composite_color_crop_flip_scale_rotate", "composite_cutout_rotate_flip")
+
+
+@pytest.mark.parametrize("name", COMPOSITES)
+def test_a_composite_agrees_with_its_literal_form(name):
+    images, named = random_images(24), name.split("_")[1:]
+    parameters = draw(24, augment.parse_strategy(name))
+    stages = [stage for stage in (["flip"], ["color"], ["crop", "scale", "rotate"], ["cutout"]) if {*stage} & {*named}]
+    assert parameters.operations.shape == (24, len(stages)) and parameters.magnitudes.shape == (24, len(stages), 3)
+    expected = []
+    for image, operations, magnitudes in zip(images, parameters.operations, parameters.magnitudes, strict=True):
+        for stage, operation, own in zip(stages, operations.tolist(), magnitudes.tolist(), strict=True):
+            assert STRATEGY[operation] in stage and STRATEGY[operation] in named
+            image = oracle.transform(image, STRATEGY[operation], own)
+        expected.append(image)
+    together = augment.apply(images, parameters)
+    torch.testing.assert_close(together, torch.stack(expected), rtol=1e-6, atol=1e-6)
+    for i in (0, 7):
+        torch.testing.assert_close(augment.apply(images[i : i + 1], parameters.expand([i]))[0], together[i])
+
+
+def test_a_composite_of_one_operation_is_that_operation():
+    for operation in STRATEGY:
+        images = random_images(8)
+        composite, single = draw(8, ("composite", operation)), draw(8, (operation,))
+        assert torch.equal(augment.apply(images, composite), augment.apply(images, single))
+
+
+def test_a_composite_draws_its_stages_apart_and_one_of_three_operations_evenly():
+    parameters = draw(3000, augment.parse_strategy("composite_color_crop_cutout_flip_scale_rotate"))
+    counts = collections.Counter(parameters.operations[:, 2].tolist())
+    assert sorted(counts) == [STRATEGY.index(name) for name in ("crop", "scale", "rotate")]
+    assert all(abs(count - 1000) < 105 for count in counts.values())  # four standard deviations
+    assert len(torch.unique(parameters.magnitudes[:, :, 0].flatten())) > 11_990
+
+
 @pytest.mark.parametrize("operation", STRATEGY)
 def test_gradients_are_those_of_finite_differences(operation):
     images = random_images(3, 2, 5, 4).requires_grad_()
@@ -179,6 +215,10 @@ def test_parse_strategy():
         augment.parse_strategy("flip_rotat")
     with pytest.raises(ConfigError, match="twice"):
         augment.parse_strategy("flip_flip")
+    assert augment.parse_strategy("composite_flip_crop") == ("composite", "flip", "crop")
+    for wrong, message in (("composite", "names no operation"), ("flip_composite", "unknown"), ("composite_x", "'x'")):
+        with pytest.raises(ConfigError, match=message):
+            augment.parse_strategy(wrong)
 
 
 def test_expand_and_length():

@@ -441,6 +441,32 @@ def test_teachers_may_see_each_image_by_a_draw_of_its_own(kind, factor):
     assert len({*terms, float(unaugmented.detach())}) == 3
 
 
+# --- the schedule
+
+
+def test_alpha_fades_over_the_iterations():
+    data = make_data()
+    pool = mixed_pool(data)
+    shares = {"constant": [1.0, 1.0, 1.0], "linear": [1.0, 0.75, 0.25], "cosine": [1.0, 0.853553, 0.146447]}
+    for alpha in (3.0, "auto"):
+        terms = {}
+        for schedule, expected in shares.items():
+            config = make_config("ce", clom_alpha=alpha, clom_schedule=schedule, iterations=8, augment="none")
+            objective = build_objective(config, data, pool)
+            steps = [make_step(make_set(data), data, index) for index in (0, 2, 6)]
+            terms[schedule] = [float(only_losses(objective, step)["clom"].detach()) for step in steps]
+            wanted = [share * term for share, term in zip(expected, terms["constant"], strict=True)]
+            assert terms[schedule] == pytest.approx(wanted, rel=1e-5)
+            assert alpha != "auto" or objective.outcome()["clom_alpha"] == pytest.approx(
+                found := found_alpha(objective)
+            )
+        assert alpha == 3.0 or found > 0
+
+
+def found_alpha(objective):
+    return float(objective.largest[0] / objective.largest[1])
+
+
 # --- auto
 
 
