@@ -1,0 +1,115 @@
+# /// script
+# requires-python = ">=3.11"
+# dependencies = ["hf-dd[plots]"]
+# ///
+"""One table that methods are judged by: sets and real images, under hard, soft and online labels.
+
+    python scripts/scoreboard.py --dataset fashion-mnist-folder --output_dir outputs/scoreboard
+    python scripts/scoreboard.py --dataset digits --teacher_epochs 20 --epochs 100     # in minutes
+
+It trains two teachers, makes a set by each method (`--methods`), finds the best pruning method on a tenth of the
+training images, and then types one `hf-dd compare --regimes hard soft online`, with the same students on all of them.
+Whatever is there already is kept, so that the same command goes on where it was interrupted.
+"""
+
+import argparse
+import json
+import os
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+sys.path[0] = str(Path(__file__).resolve().parents[1])  # not this folder: evaluate.py would hide the library
+
+from hf_dd.config import DataConfig  # noqa: E402
+from hf_dd.core.processes import new_accelerator  # noqa: E402
+from hf_dd.core.registry import PROTOCOLS  # noqa: E402
+from hf_dd.data.image_data import load_data  # noqa: E402
+from hf_dd.data.validation import held_out  # noqa: E402
+from hf_dd.evaluation.candidates import baseline  # noqa: E402
+from hf_dd.evaluation.evaluation import Evaluation  # noqa: E402
+
+PRUNING = ("el2n", "forgetting", "aum", "margin", "moderate", "ccs", "facility-location", "k-centers")
+TEACHERS = ["ConvNet", "ConvNetBN"]  # the second has the statistics that SRe2L matches
+
+
+def main():
+    """Make what is missing, and compare."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--dataset", default="digits", help="As of hf-dd.")
+    parser.add_argument("--ipc", type=int, default=10)
+    parser.add_argument("--methods", nargs="+", choices=methods(None), default=list(methods(None)))
+    parser.add_argument("--iterations", type=int, default=200, help="Of DM.")
+    parser.add_argument("--teacher_epochs", type=int, default=5)
+    parser.add_argument("--students", type=int, default=5)
+    parser.add_argument("--epochs", type=int, default=300, help="Of the students.")
+    parser.add_argument("--architecture", default="ConvNetW32", help="Of the students.")
+    parser.add_argument("--output_dir", type=Path, default=Path("outputs/scoreboard"))
+    options = parser.parse_args()
+    place = options.output_dir
+    data = ["--dataset", options.dataset]
+    training = ["--architectures", *TEACHERS, "--architecture_options", "width=64", "--learning_rate", "0.05"]
+    training += ["--epochs", str(options.teacher_epochs), "--keep_epochs", str(options.teacher_epochs)]
+    if len(list((place / "teachers").glob("*/epoch-*"))) < len(TEACHERS):
+        run("hf-dd", "pretrain", *data, *training, "--output_dir", place / "teachers")
+    sets = []
+    for name, own in methods(options).items():
+        if name in options.methods:
+            sets.append(place / name)
+            if not (place / name / "hf_dd.json").is_file():
+                again = ["--resume_from_checkpoint", "latest"] if (place / name).is_dir() else []
+                own = [*data, "--ipc", options.ipc, "--eval_students", 0, *own, *again]
+                run("hf-dd", "distill", *own, "--output_dir", place / name)
+    students = ["--eval_students", options.students, "--eval_epochs", options.epochs]
+    students += ["--eval_architectures", options.architecture, "--eval_copies", "float"]
+    compared = ["--regimes", "hard", "soft", "online", "--eval_teachers", teacher(place, "convnet")]
+    real = ["--baselines", "random", "herding", best_pruning(options), "full"]
+    run("hf-dd", "compare", *sets, *data, *compared, *students, *real, "--output_dir", place / "comparison")
+
+
+def methods(options):
+    """The options of each method's distillation; without `options` their names alone count."""
+    place = options and options.output_dir
+    steps = ["--iterations", options and options.iterations, "--real_batch_size", 64, "--architecture", "ConvNetW64"]
+    taught = ["--teachers", teacher(place, "convnet")] if options else []
+    guided = [*steps, *taught, "--clom", "ce", "--clom_alpha", "auto"]
+    return {
+        "rded": ["--objective", "rded", *taught],
+        "sre2l": ["--objective", "sre2l", "--iterations", 500, "--teachers", options and teacher(place, "convnetbn")],
+        "dm": steps,
+        "dm-clom": guided,
+        "dm-clom-factor-2": [*guided, "--factor", 2],
+    }
+
+
+def teacher(place, name):
+    """The folder of a trained teacher."""
+    (folder,) = (place / "teachers").glob(f"*-{name}-seed0")
+    return f"./{folder}@final" if not folder.is_absolute() else f"{folder}@final"
+
+
+def best_pruning(options):
+    """The pruning method whose images teach a student best, tested on a tenth of the training images."""
+    kept = options.output_dir / "pruning.json"
+    if not kept.is_file():
+        data = held_out(load_data(DataConfig(dataset=options.dataset)), 0)
+        accelerator = new_accelerator("no")
+        protocol = PROTOCOLS.find("hl").with_changes(epochs=options.epochs)
+        evaluation = Evaluation(data, protocol, seed=0, accelerator=accelerator)
+        found = [baseline(kind, data, options.ipc, 0, accelerator.autocast) for kind in PRUNING]
+        rows = evaluation.run(found, [options.architecture], 1).rows
+        kept.write_text(json.dumps({row.baseline: row.mean for row in rows}, indent=2) + "\n")
+    scores = json.loads(kept.read_text())
+    return max(scores, key=scores.get)
+
+
+def run(*words):
+    """Run a command of hf-dd, as one would type it."""
+    words = list(map(str, words))
+    print("$", shlex.join(words), flush=True)
+    subprocess.run([sys.executable, "-m", "hf_dd", *words[1:]], check=True, env=os.environ)
+
+
+if __name__ == "__main__":
+    main()
