@@ -26,6 +26,7 @@ from hf_dd.evaluation.protocols import Protocol
 from hf_dd.evaluation.results import Results
 from hf_dd.evaluation.students import require_known
 from hf_dd.objectives.base import EMBEDDING_EPOCHS
+from hf_dd.runs.foreign import brought_in, is_foreign
 from hf_dd.runs.students import shelf_of
 from hf_dd.teachers.feature_cache import FeatureMemory
 
@@ -78,8 +79,19 @@ def evaluate_sets(config: EvaluateConfig) -> tuple[Results, dict[str, dict[str, 
     protocol = Protocol.from_config(config)
     require_known(config.eval_architectures, protocol)
     accelerator = new_accelerator(config.mixed_precision)
-    sets = [distilled_folder.load_distilled(reference) for reference in config.sets]
-    data = load_data(source_of(config, sets[0][2])).to(accelerator.device)
+    foreign = [is_foreign(reference) for reference in config.sets]
+    load = distilled_folder.load_distilled
+    opened = [None if other else load(name) for name, other in zip(config.sets, foreign, strict=True)]
+    if any(foreign) and not config.dataset:
+        raise ConfigError(
+            f"{config.sets[foreign.index(True)]} doesn't say what it was made from, as it isn't a set of hf-dd: name "
+            "its data set by --dataset."
+        )
+    data = load_data(source_of(config, opened[0][2] if opened[0] else {})).to(accelerator.device)
+    sets = [
+        own or brought_in(reference, config, data, accelerator.device)
+        for reference, own in zip(config.sets, opened, strict=True)
+    ]
     protocol = protocol.suited(config, data, accelerator.autocast)
     scoring.require_sense(config.scores, protocol)
     distilled_sets: list[Candidate] = []
