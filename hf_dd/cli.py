@@ -1,18 +1,13 @@
 """`hf-dd`: the command line over the use cases. Nothing heavy is imported before a command is known."""
 
-import contextlib
 import importlib
-import importlib.metadata
 import logging
 import os
-import platform
-import select
 import shlex
 import shutil
 import signal
 import subprocess
 import sys
-import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
@@ -22,6 +17,7 @@ from hf_dd import config as configs
 from hf_dd.config import commands, gallery, reproduction, uses
 from hf_dd.core import progress
 from hf_dd.core.clock import command_begins
+from hf_dd.core.signals import ended_in_order, reader_is_gone
 from hf_dd.errors import ConfigError, HfDdError, RunError, plain
 from hf_dd.version import __version__
 
@@ -61,41 +57,6 @@ def module(name: str) -> ModuleType:
     return importlib.import_module(f"hf_dd.{name}")
 
 
-def push(options: commands.PushOptions) -> str:
-    """Push a finished folder."""
-    from hf_dd.artefacts import distilled_folder
-
-    done = distilled_folder.push(
-        options.folder,
-        options.hub_dataset_id,
-        tag=options.hub_tag,
-        branch=options.hub_revision,
-        private=options.hub_private_repo,
-        create_pr=options.create_pr,
-        new_version=options.new_version,
-    )
-    return f"pushed: {getattr(done, 'pin', done)}"
-
-
-def create_pool(options: commands.PoolCreateOptions) -> str:
-    """Make a pool."""
-    from hf_dd.runs import pools
-    from hf_dd.teachers import pins
-    from hf_dd.teachers.query import TeacherQuery
-
-    query = TeacherQuery(options.architectures, options.seeds, options.epochs, options.domain, options.owner)
-    made = pools.create_pool(
-        options.title,
-        pools.find(options.teachers, options.teacher_tags, options.teacher_revision, query),
-        namespace=options.namespace,
-        private=options.private,
-        output=options.output,
-        **({"description": options.description} if options.description else {}),
-    )
-    pinned = [f"  {pin.repo_id}@{pin.revision} = {pin.sha}" for pin in pins.pins_of(made)]
-    return "\n".join([f"{made.title}: {made.slug}", made.url, *pinned])
-
-
 def serve_hub(options: commands.HubServeOptions) -> None:
     """Serve an embedded Hub."""
     from hf_dd import local_hub
@@ -132,21 +93,6 @@ def run_in_hub(options: commands.HubRunOptions) -> None:
     sys.exit(status if status >= 0 else 128 - status)  # as shells tell of a signal
 
 
-def environment(_: commands.EnvOptions) -> Iterator[str]:
-    """Versions and hardware."""
-    import torch
-
-    from hf_dd.artefacts.provenance import LIBRARIES
-    from hf_dd.hub import endpoint
-
-    for name in LIBRARIES:
-        yield f"{name}: {importlib.metadata.version(name)}"
-    yield f"python: {platform.python_version()} on {platform.platform()}"
-    devices = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
-    yield f"devices: {', '.join(devices) or f'CPU, {torch.get_num_threads()} threads'}"
-    yield f"hub: {endpoint()}"
-
-
 def results_of(folder: Path) -> str:
     """What a use has found, as it wrote it."""
     return (folder / "results.md").read_text(encoding="utf-8")
@@ -160,7 +106,7 @@ def told(verdict: Any) -> Iterator[str]:
 
 
 POOL = {
-    "create": Command("make a collection whose notes pin commits", commands.PoolCreateOptions, create_pool),
+    "create": Command("make a collection whose notes pin commits", commands.PoolCreateOptions, "runs.pools:create"),
     "show": Command(
         "print its teachers, their commits and options",
         commands.PoolShowOptions,
@@ -223,7 +169,9 @@ COMMANDS: dict[str, Command | Actions] = {
         configs.ImportConfig,
         "runs.import_set:import_set",
     ),
-    "push": Command("push a finished folder (again): a distilled set, or a teacher", commands.PushOptions, push),
+    "push": Command(
+        "push a finished folder (again): a distilled set, or a teacher", commands.PushOptions, "runs.push:push"
+    ),
     "pool": Actions("make, show, compare, verify or select pools of teachers with pinned commits", POOL),
     "cache": Actions(
         "list or remove what is kept of earlier runs: decoded images, features, heads, scores",
@@ -280,7 +228,7 @@ COMMANDS: dict[str, Command | Actions] = {
         commands.QuickstartOptions,
         lambda own: module("runs.quickstart").run(own.output_dir),
     ),
-    "env": Command("versions and hardware, for a bug report", commands.EnvOptions, environment),
+    "env": Command("versions and hardware, for a bug report", commands.EnvOptions, "runs.environment:environment"),
 }
 
 
@@ -313,26 +261,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
             raise
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the interpreter's own flush would fail
         sys.exit(1)
-
-
-@contextlib.contextmanager
-def ended_in_order() -> Iterator[None]:
-    """Let signals that end a process end it as Ctrl-C does, unless someone has taken care of them or ignores them."""
-
-    def end(number: int, _: object) -> None:
-        sys.exit(128 + number)
-
-    taken = []
-    if threading.current_thread() is threading.main_thread():
-        asking = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
-        taken = [number for number in asking if signal.getsignal(number) == signal.SIG_DFL]
-    for number in taken:
-        signal.signal(number, end)
-    try:
-        yield
-    finally:
-        for number in taken:
-            signal.signal(number, signal.SIG_DFL)
 
 
 def dispatch(arguments: Sequence[str]) -> None:
@@ -391,16 +319,6 @@ def summary(name: str, noun: str, command: Actions) -> str:
     if noun == "command":
         lines += ["On several processes: `accelerate launch -m hf_dd COMMAND [options]`."]
     return "\n".join(lines)
-
-
-def reader_is_gone() -> bool:
-    """Whether nobody reads what is printed any more, as after `hf-dd … | head`."""
-    try:
-        poll = select.poll()
-        poll.register(sys.stdout, 0)  # POLLERR is always looked for
-        return any(event & select.POLLERR for _, event in poll.poll(0))
-    except (AttributeError, OSError, ValueError):  # no poll on Windows; no descriptor where output is captured
-        return False
 
 
 if __name__ == "__main__":

@@ -164,7 +164,8 @@ def test_sets_to_evaluate_that_are_not_there(unique, api, tmp_path):
 
 
 def test_a_set_that_is_not_distilled(pets):
-    says(message_of("evaluate", pets, "--dataset", "digits"), pets, "isn't a distilled set", "pixel_values")
+    says(message_of("evaluate", pets, "--dataset", "digits"), pets, "has 2 classes (cat, dog)", "digits has 10")
+    says(message_of("evaluate", pets), pets, "doesn't say what it was made from", "--dataset")
 
 
 def test_a_private_repository_of_somebody_else(refused, bob, unique):

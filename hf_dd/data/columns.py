@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".gif"}
 LABEL_NAMES = ("label", "labels", "target", "targets", "class", "category", "fine_label")
+RARER_NAMES = ("cls", "class_id", "class_idx", "class_label", "class_name", "label_id", "y", "synset", "wnid")
 
 
 def find_columns(features: "datasets.Features", config: DataConfig, folder: Path | None = None) -> tuple[str, str]:
@@ -34,7 +35,8 @@ def find_columns(features: "datasets.Features", config: DataConfig, folder: Path
     images = [name for name, feature in features.items() if is_image(feature)] or drawn
     discrete = [name for name, feature in features.items() if is_discrete(feature)]
     labels = [name for name in discrete if isinstance(features[name], datasets.ClassLabel)]
-    labels = labels or [name for name in discrete if name in LABEL_NAMES]
+    for known in (LABEL_NAMES, RARER_NAMES):
+        labels = labels or [name for name in discrete if name in known]
     return (
         _one_column("image", config.image_column, images, [*images, *drawn], features),
         _one_column("label", config.label_column, labels, discrete, features, folder),

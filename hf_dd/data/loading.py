@@ -65,7 +65,10 @@ def load_pinned(pin: hub.Pin, configuration: str | None) -> "datasets.DatasetDic
     script = f"{pin.repo_id.partition('/')[2]}.py"
     folder = hub.pull(pin, "dataset", [*ABOUT, script])
     if (folder / script).is_file():
-        raise DataError(f"Data set {pin} is read by a script of its own, {script}, and none is run.")
+        raise DataError(
+            f"Data set {pin} is read by a script of its own, {script}, and none is run. The Hub makes parquet of many "
+            f"such: try {pin.repo_id}@refs/convert/parquet. Else give a folder of its images."
+        )
     hub.pull(pin, "dataset", files_of(folder, configuration), without=SAVED)
     require_modest(folder)
     builder = datasets.load_dataset_builder(str(folder), configuration)

@@ -8,6 +8,7 @@ import functools
 import math
 import re
 import shlex
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -26,6 +27,7 @@ REAL_IMAGES, PER_CLASS = 10_000, 500  # at most, for the classifier
 SIDE = 32  # larger images are shrunk to this for the classifier
 EPOCHS = 8
 CHANCE_DRAWS = 50
+WORDNET = re.compile(r"n\d{8}")  # what ImageNet's classes are called in folders
 MINIMUM_WINS, ODDS = 10, 3  # a moved order needs 10 images, and 3 more for each that speaks against it
 
 
@@ -68,7 +70,8 @@ def known_order(own_names: list[str] | None, data: ImageData, stated: list[str])
         stated: the source's class of each label, by name or index, or empty.
 
     Names that are one text around different whole numbers (0 … 11, or new000 … new011) mean these numbers, whatever
-    their order: those of the source's names, if these have the same, else its indices, from 0 or from 1.
+    their order: those of the source's names, if these have the same, else its indices, from 0 or from 1. WordNet's
+    ids (n01440764) that the source doesn't have mean its classes in their own order, as ImageNet's are.
 
     Raises ConfigError for a stated order that isn't one, DataError for names that aren't the source's.
     """
@@ -85,22 +88,39 @@ def known_order(own_names: list[str] | None, data: ImageData, stated: list[str])
     if own and known and set(own) == set(known):
         return [known.index(number) for number in own], "by name"
     shared = set(own_names or ()) & set(data.class_names)
-    if not shared:  # they are numbers, or names of another kind
-        if own is None:
-            return list(range(data.num_classes)), "by position"
+    if not shared and own_names is None:
+        return list(range(data.num_classes)), "by position"
+    if not shared and all(map(WORDNET.fullmatch, own_names)):  # ImageNet's classes are in the order of these
+        return [sorted(own_names).index(name) for name in own_names], "by position"
+    if not shared and own is not None:  # other numbers
         if sorted(own) in (indices := [list(range(start, start + len(own))) for start in (0, 1)]):
             return [number - min(own) for number in own], "by position"
         raise DataError(
             f"The set's classes ({some(own_names)}) aren't numbered {indices[0][0]} to {indices[0][-1]}, as those of "
             f"{data.name} are: state the source's class of each, in this order, by --class_map."
         )
-    if set(own_names) == set(data.class_names):
-        return [data.class_names.index(name) for name in own_names], "by name"
-    unknown = [name for name in own_names if name not in shared]
+    known_as = called(data.class_names)
+    found = [known_as.get(name, known_as.get(spelt(name))) for name in own_names]
+    if sorted(found, key=str) == sorted(range(data.num_classes), key=str):
+        return found, "by name"
+    unknown = [name for name, place in zip(own_names, found, strict=True) if place is None] or own_names
     raise DataError(
         f"{len(unknown)} of the set's classes ({some(unknown)}) aren't classes of {data.name} "
         f"({some(data.class_names)}). State the source's class of each, in the set's order, by --class_map."
     )
+
+
+def called(names: Sequence[str]) -> dict[str, int]:
+    """The place of each class by its name, and by its synonyms between commas, as `spelt`, that no other class has."""
+    synonyms = [{spelt(part) for part in (name, *name.split(","))} for name in names]
+    count = Counter(word for words in synonyms for word in words)
+    found = {word: place for place, words in enumerate(synonyms) for word in words if count[word] == 1}
+    return found | {name: place for place, name in enumerate(names)}
+
+
+def spelt(name: str) -> str:
+    """A name without what spellings differ in: capitals, and lines between words."""
+    return " ".join(name.casefold().replace("_", " ").replace("-", " ").split())
 
 
 def numbers_of(names: Sequence[str]) -> list[int] | None:

@@ -16,7 +16,6 @@ import pickle
 import re
 import zipfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -25,67 +24,13 @@ import torch
 from torch import Tensor
 
 from hf_dd import hub
-from hf_dd.config import DataConfig, ImportConfig
-from hf_dd.data.batches import Images
-from hf_dd.data.columns import IMAGE_SUFFIXES
-from hf_dd.data.sources import read_dataset, read_source
+from hf_dd.config import ImportConfig
 from hf_dd.errors import ConfigError, DataError, some
+from hf_dd.importing import image_sets
+from hf_dd.importing.foreign_set import ForeignSet
 
 MOST_EXPANDED = 2**20  # bytes of a tensor that repeats what it stores
 IMAGE_KEYS, LABEL_KEYS = ("data", "images", "image"), ("targets", "target", "labels", "label")
-
-
-@dataclass(frozen=True)
-class ForeignSet:
-    """A distilled set as another tool stored it.
-
-    Attributes:
-        name: the file, folder or repository that it was read from.
-        format: one of the names above.
-        pixels: (N, channels, height, width), as stored: whole numbers 0 … 255 of image files, or floats.
-        labels: int64, (N,), the set's own numbers.
-        soft_labels: float32, (N, classes): probabilities, or None.
-        class_names: the set's own names of its labels, or None where it has only numbers.
-        learning_rate: the one that was learned with the images, or None.
-        accuracies: per architecture, those that its authors stored with it, in [0, 1].
-        files: name and sha256 of every tensor file that was read.
-        pin: `owner/name@sha` of a set from the Hub, or None.
-        notes: what was done to images that were decoded, in sentences.
-    """
-
-    name: str
-    format: str
-    pixels: Tensor
-    labels: Tensor
-    soft_labels: Tensor | None = None
-    class_names: list[str] | None = None
-    learning_rate: float | None = None
-    accuracies: dict[str, list[float]] = field(default_factory=dict)
-    files: dict[str, str] = field(default_factory=dict)
-    pin: str | None = None
-    notes: tuple[str, ...] = ()
-
-    def __post_init__(self) -> None:
-        if self.pixels.ndim != 4 or 0 in self.pixels.shape:
-            raise DataError(
-                f"{self.name} holds images of the shape {tuple(self.pixels.shape)}; an import needs (images, "
-                "channels, height, width), none of them 0."
-            )
-        if len(self.labels) != len(self.pixels):
-            raise DataError(f"{self.name} holds {len(self.pixels)} images, but {len(self.labels)} labels.")
-        if self.pixels.is_complex() or self.pixels.dtype == torch.bool or self.pixels.max() == self.pixels.min():
-            raise DataError(
-                f"{self.name} holds pixels of {self.pixels.dtype}, all {self.pixels.flatten()[0].item()} or of no "
-                "images' type: save floats, or whole numbers 0 … 255."
-            )
-        if self.learning_rate is not None and not 0 < self.learning_rate < math.inf:
-            raise DataError(
-                f"{self.name} has a learning rate of {self.learning_rate}; it has to be a finite number above 0: "
-                "state it by --learned_learning_rate."
-            )
-        if not torch.isfinite(self.pixels).all():
-            bad = int((~torch.isfinite(self.pixels)).flatten(1).any(1).sum())
-            raise DataError(f"{self.name} holds NaN or infinite pixels, in {bad} of its {len(self.pixels)} images.")
 
 
 def read_foreign(config: ImportConfig) -> ForeignSet:
@@ -97,18 +42,18 @@ def read_foreign(config: ImportConfig) -> ForeignSet:
     if path.is_dir():
         if form == "mtt" or (form == "auto" and any(path.glob("images_*.pt"))):
             return _read_file(_images_file(path), config)
-        if form == "images" or (form == "auto" and _images_by_class(path)):
-            return _read_image_folder(path, config)
-        if form == "auto" and (files := sorted(map(str, path.rglob("*.pt")))):
+        images = image_sets.images_by_class(image_sets.class_folders(path, config.set_split))
+        if form == "auto" and not images and (files := sorted(map(str, path.rglob("*.pt")))):
             raise DataError(f"{path} holds no set as a folder: name the one file of the set among {some(files)}.")
-    elif hub.find(config.foreign_set, "dataset") is None:
+    place = hub.find(config.foreign_set, "dataset")
+    if place is None:
         raise DataError(
             f"There is no distilled set {config.foreign_set!r}: give a .pt file, a folder of .pt files or of images, "
             "or a data set that load_dataset reads."
         )
-    if form not in ("auto", "dataset"):
+    if form not in ("auto", "dataset", "images"):
         raise ConfigError(f"--format {form} doesn't go with {config.foreign_set}, which is no file of tensors.")
-    return _read_rows(config)
+    return image_sets.read_images(place, config)
 
 
 # --- files of tensors
@@ -257,56 +202,6 @@ def _labels(labels: Tensor, kind: str, path: Path) -> tuple[Tensor, Tensor | Non
     if labels.is_floating_point() and not torch.equal(labels, labels.round()):
         raise DataError(f"The labels of {path} are fractions, such as {labels[labels != labels.round()][0]:g}.")
     return labels.to(torch.int64), None
-
-
-# --- folders of images, and data sets
-
-
-def _images_by_class(folder: Path) -> dict[str, list[str]]:
-    """The image files of each subfolder that holds some, both sorted by name as torchvision sorts them."""
-    found: dict[str, list[str]] = {}
-    for path in sorted(folder.glob("*/*"), key=lambda path: (path.parent.name, path.name)):
-        if path.suffix.lower() in IMAGE_SUFFIXES:
-            found.setdefault(path.parent.name, []).append(str(path))
-    return found
-
-
-def _read_image_folder(folder: Path, config: ImportConfig) -> ForeignSet:
-    """The images of each class folder; `load_dataset` would take a class called 'test' or 'train' for a split."""
-    import datasets
-
-    classes = _images_by_class(folder)
-    if not classes:
-        raise DataError(f"{folder} has no folder of images for each class.")
-    labels = [name for name, paths in classes.items() for _ in paths]
-    rows = datasets.Dataset.from_dict(
-        {"image": [path for paths in classes.values() for path in paths], "label": labels},
-        features=datasets.Features({"image": datasets.Image(), "label": datasets.ClassLabel(names=list(classes))}),
-    )
-    try:
-        source = read_dataset(datasets.DatasetDict(train=rows), DataConfig(), folder.name)
-    except DataError as error:
-        raise DataError(f"{folder}: {error}") from error
-    about = {"class_names": source.class_names, "notes": source.notes}
-    return ForeignSet(str(folder), "images", _in_memory(source.train.images), source.train.labels, **about)
-
-
-def _read_rows(config: ImportConfig) -> ForeignSet:
-    """Images and labels of a data set's one split."""
-    options = {"image_column": config.set_image_column, "label_column": config.set_label_column}
-    try:
-        source = read_source(DataConfig(config.foreign_set, train_split=config.set_split, **options))
-    except DataError as error:  # it speaks of the options of a source
-        text = re.sub(r"--(image_column|label_column)", r"--set_\1", str(error))
-        raise DataError(text.replace("--train_split", "--set_split")) from error
-    pin = source.pin and source.pin.reference
-    pixels, labels = _in_memory(source.train.images), source.train.labels
-    about = {"class_names": source.class_names, "pin": pin, "notes": source.notes}
-    return ForeignSet(config.foreign_set, "dataset", pixels, labels, **about)
-
-
-def _in_memory(images: Images) -> Tensor:
-    return images if isinstance(images, Tensor) else images[torch.arange(len(images))]
 
 
 # --- pickles, without their code

@@ -11,7 +11,7 @@ from hf_dd.config import ImportConfig
 from hf_dd.data.image_data import ImageData
 from hf_dd.errors import DataError, some
 from hf_dd.importing.class_order import ClassCheck, check_classes, in_words, known_order, numbers_of
-from hf_dd.importing.formats import ForeignSet
+from hf_dd.importing.foreign_set import ForeignSet
 from hf_dd.importing.normalisation import NOTHING_FITS, Normalisation, to_own_space
 from hf_dd.nn.tiles import decode_tiles
 
@@ -75,10 +75,12 @@ def _require_shape(foreign: ForeignSet, data: ImageData) -> None:
             "Name the data set that it was distilled from by --dataset."
         )
     if tuple(size) != data.image_size:
-        asked = f" or bring it to that size by --image_size {size[0]}" if size[0] == size[1] else ""
+        of_files = foreign.format in ("images", "dataset")
+        asked = f" or bring {'both' if of_files else 'it'} to that size by --image_size {min(size)}"
         raise DataError(
             f"{foreign.name} has images of {size[0]}×{size[1]} pixels, but {data.name} of {data.image_size[0]}×"
-            f"{data.image_size[1]}. Name the data set that it was distilled from by --dataset{asked}."
+            f"{data.image_size[1]}. Name the data set that it was distilled from by --dataset"
+            f"{asked if of_files or size[0] == size[1] else ''}."
         )
 
 

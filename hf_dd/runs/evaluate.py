@@ -28,6 +28,7 @@ from hf_dd.evaluation.results import Results
 from hf_dd.evaluation.students import require_known
 from hf_dd.nn.whitening import Whitening
 from hf_dd.objectives.base import EMBEDDING_EPOCHS
+from hf_dd.runs.foreign import brought_in, is_foreign
 from hf_dd.runs.students import shelf_of
 from hf_dd.synthetic.distilled_set import DistilledSet
 from hf_dd.teachers.feature_cache import FeatureMemory
@@ -87,8 +88,20 @@ def evaluate_sets(config: EvaluateConfig) -> tuple[list[Results], dict[str, dict
     for protocol in protocols:
         require_known(config.eval_architectures, protocol)
     accelerator = new_accelerator(config.mixed_precision)
-    sets = [distilled_folder.load_distilled(reference) for reference in config.sets]
-    data = load_data(source_of(config, sets[0][2]), whitening_of(config, sets)).to(accelerator.device)
+    foreign = [is_foreign(reference) for reference in config.sets]
+    load = distilled_folder.load_distilled
+    opened = [None if other else load(name) for name, other in zip(config.sets, foreign, strict=True)]
+    if any(foreign) and not config.dataset:
+        raise ConfigError(
+            f"{config.sets[foreign.index(True)]} doesn't say what it was made from, as it isn't a set of hf-dd: name "
+            "its data set by --dataset."
+        )
+    source = source_of(config, opened[0][2] if opened[0] else {})
+    data = load_data(source, whitening_of(config, [own for own in opened if own])).to(accelerator.device)
+    sets = [
+        own or brought_in(reference, config, data, accelerator.device)
+        for reference, own in zip(config.sets, opened, strict=True)
+    ]
     protocols = [protocol.suited(config, data, accelerator.autocast) for protocol in protocols]
     scoring.require_sense(config.scores, protocols[0])
     distilled_sets: list[Candidate] = []
@@ -198,6 +211,8 @@ def source_of(config: EvaluateConfig, record: dict[str, Any]) -> DataConfig:
 
 def whitening_of(config: EvaluateConfig, sets: Sequence[tuple[str, DistilledSet, dict[str, Any]]]) -> Whitening | None:
     """The whitening of the first set, if any; raises DataError where others have none, and the options don't say."""
+    if not sets:
+        return None
     name, first, _ = sets[0]
     for other, distilled, _ in sets[1:] if config.zca is None else ():
         if (distilled.whitening is None) != (first.whitening is None):

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from hf_dd import hub
 from hf_dd.config import DataConfig
+from hf_dd.config.commands import PoolCreateOptions
 from hf_dd.core import files
 from hf_dd.data.image_data import load_data
 from hf_dd.errors import ConfigError, TeacherError
@@ -114,3 +115,18 @@ def verify(place: str, trusted: Sequence[str] = ()) -> Iterator[str]:
             logger.warning(warning)
     if failed:
         raise TeacherError(f"{failed} of {len(lock.pins)} teachers of {place} can't be used any more.")
+
+
+def create(options: PoolCreateOptions) -> str:
+    """Make the pool that the options name; says where it is and what it pins."""
+    query = TeacherQuery(options.architectures, options.seeds, options.epochs, options.domain, options.owner)
+    made = create_pool(
+        options.title,
+        find(options.teachers, options.teacher_tags, options.teacher_revision, query),
+        namespace=options.namespace,
+        private=options.private,
+        output=options.output,
+        **({"description": options.description} if options.description else {}),
+    )
+    pinned = [f"  {pin.repo_id}@{pin.revision} = {pin.sha}" for pin in locks.pins_of(made)]
+    return "\n".join([f"{made.title}: {made.slug}", made.url, *pinned])

@@ -39,7 +39,7 @@ def test_the_file_of_a_comparison(trained, tmp_path, monkeypatch):
     written = json.loads((tmp_path / "ranking.json").read_text())
     (entry,) = written["entries"]
     assert [entry[key] for key in ("dataset", "ipc", "model_name", "num_eval")] == ["digits", 2, "MLP", 3]
-    assert entry["name"] == "random real images" and entry["code"] is None and entry["set"] == "one"
+    assert entry["name"] == "a random choice of real images" and entry["code"] is None and entry["set"] == "one"
     recovery, improvement = [0.35, 0.15, -0.05], [0.1, 0.3, 0.5]  # of distilled 60, 80 and 100 %
     assert entry["hard_label_recovery"] == pytest.approx(recovery)
     assert entry["improvement_over_random"] == pytest.approx(improvement)

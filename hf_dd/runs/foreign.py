@@ -1,0 +1,67 @@
+"""Sets of other tools in an evaluation, without a folder of ours: read, checked and put in order as an import does."""
+
+from pathlib import Path
+
+import torch
+
+from hf_dd import hub
+from hf_dd.artefacts.layout import PARQUET, RECORD
+from hf_dd.config import EvaluateConfig, ImportConfig
+from hf_dd.config.base import part
+from hf_dd.config.data import DataConfig
+from hf_dd.data.image_data import ImageData
+from hf_dd.data.loading import SAVED
+from hf_dd.errors import ConfigError, DataError
+from hf_dd.importing.formats import read_foreign
+from hf_dd.importing.import_set import import_foreign
+from hf_dd.synthetic.distilled_set import DistilledSet, from_dataset, to_rows
+
+
+def is_foreign(reference: str) -> bool:
+    """Whether what lies there has neither a record nor rows of ours; raises HubError where nothing can be read."""
+    place = hub.find(reference, "dataset")
+    if place is None or (place.folder([RECORD]) / RECORD).is_file():
+        return False
+    if place.local:
+        if any((Path(place.path) / name).is_file() for name in SAVED):
+            return False
+        tables = sorted(Path(place.path).rglob("*.parquet"))
+    else:
+        names = sorted(name for name in hub.list_files(place.pin, "dataset") if name.endswith(".parquet"))
+        first = [PARQUET] if PARQUET in names else names[:1]
+        tables = [hub.pull(place.pin, "dataset", first) / name for name in first]
+    return not any("pixel_values" in columns_of(table) for table in tables[:1])
+
+
+def columns_of(table: Path) -> list[str]:
+    """The columns of a parquet file; none where it can't be read, of which its reader will tell."""
+    import pyarrow
+    import pyarrow.parquet
+
+    try:
+        return pyarrow.parquet.read_schema(table).names
+    except (OSError, pyarrow.ArrowException):
+        return []
+
+
+def brought_in(
+    reference: str, config: EvaluateConfig, data: ImageData, device: torch.device
+) -> tuple[str, DistilledSet, dict]:
+    """A set of another tool: its name, what students train on, as an import would have it, and what it says of itself.
+
+    Raises DataError, ConfigError or HubError as an import does, with the command of one where only that has a way out.
+    """
+    options = part(config, DataConfig) | {"dataset": config.dataset, "train_split": config.train_split or "train"}
+    place = hub.find(reference, "dataset")
+    asked = ImportConfig(foreign_set=reference, seed=config.seed, **options)
+    try:
+        foreign = read_foreign(asked)
+        imported = import_foreign(foreign, data, asked, device)
+    except (DataError, ConfigError) as error:
+        own = [name for name in ("--class_map", "--set_", "--normalisation") if name in str(error)]
+        way = f" These are options of `hf-dd import {reference} --dataset {config.dataset}`; evaluate what that makes."
+        named = "" if place.name in str(error) else f"{reference}: "
+        raise type(error)(f"{named}{error}{way if own else ''}") from error
+    rows = to_rows(imported.pixel_values, imported.labels, data.class_names, imported.soft_labels)
+    about = {"learning_rate": foreign.learning_rate} if foreign.learning_rate is not None else {}
+    return place.name, from_dataset(rows, place.name), about
