@@ -74,13 +74,13 @@ def compare(config: EvaluateConfig | None = None, **options: Any) -> Path:
 
 def evaluate_sets(config: EvaluateConfig) -> tuple[list[Results], dict[str, dict[str, Any]]]:
     """The results of the sets and baselines that the options name, by regime, and each set's record by its name."""
-    protocols = regimes.protocols_of(config)
-    for protocol in protocols:
+    by_name = regimes.protocols_of(config)
+    for protocol in by_name.values():
         require_known(config.eval_architectures, protocol)
     accelerator = new_accelerator(config.mixed_precision)
     sets = [distilled_folder.load_distilled(reference) for reference in config.sets]
     data = load_data(source_of(config, sets[0][2])).to(accelerator.device)
-    protocols = [protocol.suited(config, data, accelerator.autocast) for protocol in protocols]
+    protocols = [protocol.suited(config, data, accelerator.autocast) for protocol in by_name.values()]
     scoring.require_sense(config.scores, protocols[0])
     distilled_sets: list[Candidate] = []
     for name, distilled, record in sets:
@@ -127,8 +127,8 @@ def evaluate_sets(config: EvaluateConfig) -> tuple[list[Results], dict[str, dict
     scores = scoring.score_sets(evaluations[0], config.scores, distilled_sets, real_images, **shared)
     students = [(NETWORKS, name) for name in config.eval_architectures]
     return [
-        dataclasses.replace(part, scores=scores, plugins=origins([(PROTOCOLS, part.protocol.name), *students]))
-        for part in parts
+        dataclasses.replace(part, scores=scores, plugins=origins([(PROTOCOLS, name), *students]))
+        for name, part in zip(by_name, parts, strict=True)
     ], records_of
 
 
