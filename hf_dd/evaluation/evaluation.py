@@ -235,7 +235,8 @@ class Evaluation:
             for place, job in enumerate(missing):
                 for draw in range(self.draws_of(job)):
                     mine = [student for of_place, student, of_draw in own if (of_place, of_draw) == (place, draw)]
-                    found = self.accuracies(job, mine, self.data, draw) if mine else {}
+                    of_draw = dataclasses.replace(job.candidate, drawn=draw) if draw else job.candidate
+                    found = self.accuracies(job._replace(candidate=of_draw), mine, self.data)
                     done |= {(place, student, draw): scored for student, scored in found.items()}
         done = dict(gather_object(list(done.items())))
         for place, job in enumerate(missing):
@@ -289,11 +290,10 @@ class Evaluation:
             **self._teaching.teaching(candidate, protocol),
         )
 
-    def accuracies(self, job: Job, students: Sequence[int], data: ImageData, draw: int = 0) -> dict[int, Scored]:
+    def accuracies(self, job: Job, students: Sequence[int], data: ImageData) -> dict[int, Scored]:
         """For each student its accuracy on the test split of `data`, its share of the seconds, and its losses.
 
-        With `looks` also the best accuracy after the epochs that the protocol's paper looks at. All of a draw of
-        images, where they are drawn.
+        With `looks` also the best accuracy after the epochs that the protocol's paper looks at.
 
         They are remembered, each as soon as it is there: what was interrupted goes on. On a GPU students train side by
         side, unless under autocast; on a CPU one after another, which is faster there (`scripts/benchmark.py --work
@@ -307,7 +307,6 @@ class Evaluation:
             self.accelerator.mixed_precision,
             self._teaching.teaching(candidate, protocol),
             [spec.head for spec in self.teachers.specs] if self.teachers and protocol.asks_teachers else [],
-            *([["draw", draw]] if draw else []),
             *([["looks"]] if self.looks and data is self.data else []),
         ]
         tested_on = "test" if data is self.data else "validation"
@@ -326,18 +325,18 @@ class Evaluation:
         together = self.accelerator.device.type == "cuda" and self.accelerator.mixed_precision == "no"
         together = together and protocol.recipe().is_plain and not self.looks
         for group in [missing] if together and missing else [[student] for student in missing]:
-            for student, scored in self.train(job, group, data, draw).items():
+            for student, scored in self.train(job, group, data).items():
                 known[student] = scored
                 cache.keep(score_file(identities[student]), scored)
         return {student: tuple(scored) for student, scored in known.items()}
 
-    def train(self, job: Job, students: Sequence[int], data: ImageData, draw: int = 0) -> dict[int, Scored]:
+    def train(self, job: Job, students: Sequence[int], data: ImageData) -> dict[int, Scored]:
         """Train students, side by side where there are several, and test them; see `accuracies`."""
         candidate, architecture, protocol = job
         started, device = time.perf_counter(), self.accelerator.device
         kind, seeds = self.students(architecture), [self.seed + student for student in students]
         learners = [kind.new(seed).to(device) for seed in seeds]
-        sets = [candidate.of_student(student, draw) for student in students]
+        sets = [candidate.of_student(student) for student in students]
         images = [kind.inputs(own.images, keep=own is candidate) for own in sets]
         labels = [self.targets(own, protocol) for own in sets]
         who = f"{candidate.name} [{candidate.copy}] {architecture} student {', '.join(map(str, students))}"

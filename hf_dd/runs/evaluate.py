@@ -84,8 +84,8 @@ def evaluate_sets(config: EvaluateConfig) -> tuple[list[Results], dict[str, dict
     """The results of the sets and baselines that the options name, by regime, and each set's record by its name."""
     if config.push_students:  # a missing token shows now
         hub.require_pushable(hub.full_repo_id(config.push_students), "model")
-    protocols = regimes.protocols_of(config)
-    for protocol in protocols:
+    by_name = regimes.protocols_of(config)
+    for protocol in by_name.values():
         require_known(config.eval_architectures, protocol)
     accelerator = new_accelerator(config.mixed_precision)
     foreign = [is_foreign(reference) for reference in config.sets]
@@ -102,7 +102,7 @@ def evaluate_sets(config: EvaluateConfig) -> tuple[list[Results], dict[str, dict
         own or brought_in(reference, config, data, accelerator.device)
         for reference, own in zip(config.sets, opened, strict=True)
     ]
-    protocols = [protocol.suited(config, data, accelerator.autocast) for protocol in protocols]
+    protocols = [protocol.suited(config, data, accelerator.autocast) for protocol in by_name.values()]
     scoring.require_sense(config.scores, protocols[0])
     distilled_sets: list[Candidate] = []
     for name, distilled, record in sets:
@@ -153,8 +153,8 @@ def evaluate_sets(config: EvaluateConfig) -> tuple[list[Results], dict[str, dict
     scores = scoring.score_sets(evaluations[0], config.scores, distilled_sets, real_images, **shared)
     students = [(NETWORKS, name) for name in config.eval_architectures]
     results = [
-        dataclasses.replace(part, scores=scores, plugins=origins([(PROTOCOLS, part.protocol.name), *students]))
-        for part in parts
+        dataclasses.replace(part, scores=scores, plugins=origins([(PROTOCOLS, name), *students]))
+        for name, part in zip(by_name, parts, strict=True)
     ]
     if config.dd_ranking:
         ranking = dd_ranking.submission(results[0], records_of, data.name, versions())
