@@ -45,8 +45,6 @@ class DistilledSet:
         temperature: of the soft labels.
         taught_by: the commits (or digests) of the teachers whose they are, where that is known.
         crop_labels: what teachers say of crops of these images, where that is stored and was read.
-        crop_labelled_by: the commits (or digests) of the teachers who say it.
-        crop_label_bytes: of its files.
     """
 
     pixel_values: Tensor
@@ -59,8 +57,6 @@ class DistilledSet:
     temperature: float = 1.0
     taught_by: tuple[str, ...] = ()
     crop_labels: CropLabels | None = None
-    crop_labelled_by: tuple[str, ...] = ()
-    crop_label_bytes: int = 0
 
     def __repr__(self) -> str:
         count, channels, height, width = self.pixel_values.shape
