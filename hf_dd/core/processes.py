@@ -171,3 +171,16 @@ def _leave_group() -> None:
     distributed = torch.distributed
     if distributed.is_available() and distributed.is_initialized() and "gloo" in distributed.get_backend():
         distributed.destroy_process_group()
+
+
+def hardware(accelerator: Accelerator) -> str:
+    """What a run ran on, in words: the devices, how many processes, their threads on a CPU, bf16 if it was that.
+
+    Also the variables of the environment that choose among ways to compute the same.
+    """
+    processes = f"{accelerator.num_processes} process{'es' if accelerator.num_processes > 1 else ''}"
+    precision = "" if accelerator.mixed_precision == "no" else f", {accelerator.mixed_precision}"
+    precision += told_by_environment()
+    if accelerator.device.type == "cuda":
+        return f"{torch.cuda.get_device_name(accelerator.device)}, {processes}{precision}"
+    return f"{accelerator.device.type.upper()}, {processes} of {torch.get_num_threads()} threads{precision}"

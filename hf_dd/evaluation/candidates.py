@@ -45,7 +45,9 @@ class Candidate:
         temperature, taught_by: of the soft labels, see `DistilledSet`.
         draw: gives draw k of the images of student i, where each has its own, so that the spread is that of draws and
             students.
+        drawn: which of a student's draws these are of.
         selection_epochs: of the network by whose features a coreset was chosen; None for what is none.
+        tiled: the stored images of tiles, where these were decoded.
         epoch_images: images that make an epoch of a student's training, where it isn't all of them.
         crop_labels: those that are stored with a distilled set, or None.
     """
@@ -62,13 +64,15 @@ class Candidate:
     temperature: float = 1.0
     taught_by: tuple[str, ...] = ()
     draw: Callable[[int, int], "Candidate"] | None = None
+    drawn: int = 0
     selection_epochs: int | None = None
+    tiled: "Candidate | None" = None
     epoch_images: int | None = None
     crop_labels: CropLabels | None = None
 
-    def of_student(self, student: int, draw: int = 0) -> "Candidate":
+    def of_student(self, student: int) -> "Candidate":
         """What this student trains on: the same for all, but for baselines that are drawn."""
-        return self.draw(student, draw) if self.draw else self
+        return self.draw(student, self.drawn) if self.draw else self
 
     @property
     def shown_ipc(self) -> float:
@@ -79,7 +83,7 @@ class Candidate:
     def identity(self) -> list:
         """What students are trained on, JSON-able: how real images were chosen, or a digest of a distilled set."""
         if self.baseline:
-            return [self.baseline, self.ipc, self.selection_epochs]
+            return [self.baseline, self.ipc, self.selection_epochs, *([self.drawn] if self.drawn else [])]
         digest = hashlib.blake2b(digest_size=16)
         for values in (self.images, self.labels, self.soft_labels):
             if values is not None:
@@ -116,6 +120,10 @@ def candidates_of(
                 f"{(data.channels, *data.image_size)}. Name the right data set by --dataset, or its --image_size."
             )
     data.require_all_classes(distilled.labels, name)
+    tiled: dict[str, Candidate] = {}
+    if distilled.tiled is not None:
+        stored = candidates_of(name, distilled.tiled, data, copies, learning_rate)
+        tiled = {own.copy: own for own in stored}
     return [
         Candidate(
             name,
@@ -129,6 +137,7 @@ def candidates_of(
             temperature=distilled.temperature,
             taught_by=distilled.taught_by,
             crop_labels=distilled.crop_labels,
+            tiled=tiled.get(copy),
         )
         for copy, own in images.items()
     ]

@@ -16,7 +16,7 @@ from torch import nn
 
 from hf_dd.core import cache
 from hf_dd.core.clock import since
-from hf_dd.core.processes import told_by_environment
+from hf_dd.core.processes import hardware
 from hf_dd.core.progress import Phase, open_phase, say_if_dear
 from hf_dd.data.image_data import ImageData
 from hf_dd.data.sources import labelling
@@ -118,6 +118,7 @@ class Evaluation:
         """
         for architecture in architectures:
             self.students(architecture)
+        candidates = list(map(self.seen, candidates))
         for candidate in candidates:
             self.targets(candidate, self.protocol)
         choices = [
@@ -140,6 +141,10 @@ class Evaluation:
     def targets(self, candidate: Candidate, protocol: Protocol) -> Targets:
         """What students on a candidate learn from; see `Teaching.targets`."""
         return self._teaching.targets(candidate, protocol)
+
+    def seen(self, candidate: Candidate) -> Candidate:
+        """What students see of a candidate: where the protocol doesn't decode tiles, its stored images."""
+        return candidate if self.resolved(candidate, self.protocol, "").decodes else candidate.tiled or candidate
 
     def resolved(self, candidate: Candidate, protocol: Protocol, architecture: str) -> Protocol:
         """A protocol as it is for this candidate and student, see `Protocol.resolve`."""
@@ -210,7 +215,8 @@ class Evaluation:
             for place, job in enumerate(missing):
                 for draw in range(self.draws_of(job)):
                     mine = [student for of_place, student, of_draw in own if (of_place, of_draw) == (place, draw)]
-                    found = self.accuracies(job, mine, self.data, draw) if mine else {}
+                    of_draw = dataclasses.replace(job.candidate, drawn=draw) if draw else job.candidate
+                    found = self.accuracies(job._replace(candidate=of_draw), mine, self.data)
                     done |= {(place, student, draw): scored for student, scored in found.items()}
         done = dict(gather_object(list(done.items())))
         for place, job in enumerate(missing):
@@ -264,11 +270,10 @@ class Evaluation:
             **self._teaching.teaching(candidate, protocol),
         )
 
-    def accuracies(self, job: Job, students: Sequence[int], data: ImageData, draw: int = 0) -> dict[int, Scored]:
+    def accuracies(self, job: Job, students: Sequence[int], data: ImageData) -> dict[int, Scored]:
         """For each student its accuracy on the test split of `data`, its share of the seconds, and its losses.
 
-        With `looks` also the best accuracy after the epochs that the protocol's paper looks at. All of a draw of
-        images, where they are drawn.
+        With `looks` also the best accuracy after the epochs that the protocol's paper looks at.
 
         They are remembered, each as soon as it is there: what was interrupted goes on. On a GPU students train side by
         side, unless under autocast; on a CPU one after another, which is faster there (`scripts/benchmark.py --work
@@ -282,7 +287,6 @@ class Evaluation:
             self.accelerator.mixed_precision,
             self._teaching.teaching(candidate, protocol),
             [spec.head for spec in self.teachers.specs] if self.teachers and protocol.asks_teachers else [],
-            *([["draw", draw]] if draw else []),
             *([candidate.crop_labels.digest] if protocol.labels == "crops" and candidate.crop_labels else []),
             *([["looks"]] if self.looks and data is self.data else []),
         ]
@@ -297,18 +301,18 @@ class Evaluation:
         together = self.accelerator.device.type == "cuda" and self.accelerator.mixed_precision == "no"
         together = together and protocol.recipe().is_plain and not self.looks and protocol.labels != "crops"
         for group in [missing] if together and missing else [[student] for student in missing]:
-            for student, scored in self.train(job, group, data, draw).items():
+            for student, scored in self.train(job, group, data).items():
                 known[student] = scored
                 cache.keep(score_file(identities[student]), scored)
         return {student: tuple(scored) for student, scored in known.items()}
 
-    def train(self, job: Job, students: Sequence[int], data: ImageData, draw: int = 0) -> dict[int, Scored]:
+    def train(self, job: Job, students: Sequence[int], data: ImageData) -> dict[int, Scored]:
         """Train students, side by side where there are several, and test them; see `accuracies`."""
         candidate, architecture, protocol = job
         started, device = time.perf_counter(), self.accelerator.device
         kind, seeds = self.students(architecture), [self.seed + student for student in students]
         learners = [kind.new(seed).to(device) for seed in seeds]
-        sets = [candidate.of_student(student, draw) for student in students]
+        sets = [candidate.of_student(student) for student in students]
         images = [kind.inputs(own.images, keep=own is candidate) for own in sets]
         labels = [self.targets(own, protocol) for own in sets]
         who = f"{candidate.name} [{candidate.copy}] {architecture} student {', '.join(map(str, students))}"
@@ -344,16 +348,3 @@ class Evaluation:
         done = zip(students, scores, curves, strict=True)
         more = [max(best)] if best else []
         return {student: (score, seconds, of_student, *more) for student, score, of_student in done}
-
-
-def hardware(accelerator: Accelerator) -> str:
-    """What a run ran on, in words: the devices, how many processes, their threads on a CPU, bf16 if it was that.
-
-    Also the variables of the environment that choose among ways to compute the same.
-    """
-    processes = f"{accelerator.num_processes} process{'es' if accelerator.num_processes > 1 else ''}"
-    precision = "" if accelerator.mixed_precision == "no" else f", {accelerator.mixed_precision}"
-    precision += told_by_environment()
-    if accelerator.device.type == "cuda":
-        return f"{torch.cuda.get_device_name(accelerator.device)}, {processes}{precision}"
-    return f"{accelerator.device.type.upper()}, {processes} of {torch.get_num_threads()} threads{precision}"

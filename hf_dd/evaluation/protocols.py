@@ -104,6 +104,7 @@ class Protocol:
         looks: (every, share): the paper looks at the test split after every so many epochs (below 1: such a share of
             them) and the last, once more than `share` of them is over, and quotes the best; None where it doesn't, or
             nobody knows.
+        decodes: whether a set of tiles is decoded; else students see its stored images, which views shuffle and crop.
         cases: the first that holds for a set and student gives the value of a field.
         resolved: the fields that a case gave.
     """
@@ -138,6 +139,7 @@ class Protocol:
     passes_twice: bool = False
     epoch_images: int | None = None
     looks: tuple[int, float] | None = None
+    decodes: bool = True
     cases: tuple[Case, ...] = ()
     resolved: tuple[str, ...] = ()
 

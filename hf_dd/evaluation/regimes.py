@@ -21,15 +21,15 @@ OF_REGIME = {"hard": "hl", "soft": "sl", "crops": "sre2l-fkd", "online": "sl-kd"
 FEWEST_DRAWS = 3  # of random images, in an audit
 
 
-def protocols_of(config: EvaluateConfig) -> list[Protocol]:
-    """The protocol that the options name, or those of its regimes.
+def protocols_of(config: EvaluateConfig) -> dict[str, Protocol]:
+    """By the name that the options give, the protocol that they name, or those of their regimes.
 
     Raises ConfigError for a regime's protocol that has students learn from other labels, and as `Protocol.from_config`
     does.
     """
     if not config.regimes:
-        return [Protocol.from_config(config)]
-    found = []
+        return {config.eval_protocol: Protocol.from_config(config)}
+    found = {}
     for regime, name in parse_regimes(config.regimes).items():
         name = name or OF_REGIME[regime]
         if (labels := PROTOCOLS.find(name).labels) != regime:
@@ -37,7 +37,7 @@ def protocols_of(config: EvaluateConfig) -> list[Protocol]:
                 f"--regimes {regime}={name}: students of the protocol {name} learn from {verdict.REGIMES[labels]}: "
                 f"give {labels}={name}, or another protocol for {regime}."
             )
-        found.append(Protocol.from_config(config, name))
+        found[name] = Protocol.from_config(config, name)
     return found
 
 

@@ -53,6 +53,7 @@ RDED = PROTOCOLS.register(
         looks=(10, 0.8),
         cases=(
             case(side=(0, 64), views=WHOLE),
+            case(side=(65, ANY), decodes=False),
             case(side=(0, 32), classes=(100, 100), students=("convnet",), batch_size=25, learning_rate=0.002),
             case(classes=(200, 200), batch_size=100),
             *(case(ipc=(0, 1), classes=both, batch_size=20) for both in DOUBLED),
@@ -203,11 +204,13 @@ PROTOCOLS.register(
             # CIFAR-100
             case(side=(0, 32), students=("resnet50",), ipc=(0, 1), learning_rate=0.001, schedule_end=0.0),
             case(side=(0, 32), students=("resnet101",), learning_rate=0.0005, schedule_end=0.0),
-            case(side=(0, 32), students=("resnet50",), ipc=(0, 49), learning_rate=0.001),
+            case(side=(0, 32), students=("resnet50",), ipc=(0, 49), learning_rate=0.001, schedule_end=0.5),
             case(side=(0, 32), students=("resnet50",), learning_rate=0.001, schedule_end=0.0),
             case(side=(0, 32), ipc=(0, 1), learning_rate=0.0005),
             # Tiny-ImageNet
-            case(side=(33, 64), students=("resnet50", "resnet101"), ipc=(0, 49), learning_rate=0.0005),
+            case(
+                side=(33, 64), students=("resnet50", "resnet101"), ipc=(0, 49), learning_rate=0.0005, schedule_end=0.5
+            ),
             case(side=(33, 64), students=("resnet50", "resnet101"), learning_rate=0.0005, schedule_end=0.0),
             # ImageNet-1k, and what is as large in classes
             case(side=(65, ANY), classes=(101, ANY), students=("resnet50",), ipc=(0, 1), learning_rate=0.0005),
@@ -221,7 +224,7 @@ PROTOCOLS.register(
                 schedule_end=0.0,
             ),
             # ImageNette's, for ten classes (ImageWoof's differ by cell)
-            case(side=(65, ANY), classes=(0, 100), ipc=(0, 1), learning_rate=0.0005),
+            case(side=(65, ANY), classes=(0, 100), ipc=(0, 1), learning_rate=0.0005, schedule_end=0.5),
             case(side=(65, ANY), classes=(0, 100), ipc=(1, 49), learning_rate=0.0005, schedule_end=0.0),
             case(side=(65, ANY), classes=(0, 100), students=("resnet50",), learning_rate=0.0005, schedule_end=0.0),
             case(side=(65, ANY), classes=(0, 100), students=("resnet101",), learning_rate=0.001, schedule_end=0.5),

@@ -78,7 +78,7 @@ def score_sets(
 
 
 def inputs_of(
-    name: str, evaluation: Evaluation, own: Candidate, real_images: RealImages, architecture: str
+    name: str, evaluation: Evaluation, own: Candidate, real_images: RealImages, architecture: str = ""
 ) -> dict[str, tuple[Candidate, Candidate, list[Protocol]]]:
     """For each input of a metric what students are trained on, and for what the best of which protocols is chosen."""
     protocol = evaluation.protocol

@@ -75,16 +75,16 @@ def compare(config: EvaluateConfig | None = None, **options: Any) -> Path:
 
 def evaluate_sets(config: EvaluateConfig) -> tuple[list[Results], dict[str, dict[str, Any]]]:
     """The results of the sets and baselines that the options name, by regime, and each set's record by its name."""
-    protocols = regimes.protocols_of(config)
-    for protocol in protocols:
+    by_name = regimes.protocols_of(config)
+    for protocol in by_name.values():
         require_known(config.eval_architectures, protocol)
     accelerator = new_accelerator(config.mixed_precision)
-    crops = any(protocol.labels == "crops" for protocol in protocols)
+    crops = any(protocol.labels == "crops" for protocol in by_name.values())
     sets = [distilled_folder.load_distilled(reference, crops) for reference in config.sets]
     data = load_data(source_of(config, sets[0][2])).to(accelerator.device)
     if config.soft_labels == "crops" and label_sets(config, [record for *_, record in sets], data, accelerator):
         sets = [distilled_folder.load_distilled(reference, crops) for reference in config.sets]
-    protocols = [protocol.suited(config, data, accelerator.autocast) for protocol in protocols]
+    protocols = [protocol.suited(config, data, accelerator.autocast) for protocol in by_name.values()]
     protocols = [with_views_of(protocol, [record for *_, record in sets]) for protocol in protocols]
     scoring.require_sense(config.scores, protocols[0])
     distilled_sets: list[Candidate] = []
@@ -132,8 +132,8 @@ def evaluate_sets(config: EvaluateConfig) -> tuple[list[Results], dict[str, dict
     scores = scoring.score_sets(evaluations[0], config.scores, distilled_sets, real_images, **shared)
     students = [(NETWORKS, name) for name in config.eval_architectures]
     return [
-        dataclasses.replace(part, scores=scores, plugins=origins([(PROTOCOLS, part.protocol.name), *students]))
-        for part in parts
+        dataclasses.replace(part, scores=scores, plugins=origins([(PROTOCOLS, name), *students]))
+        for name, part in zip(by_name, parts, strict=True)
     ], records_of
 
 
@@ -145,9 +145,9 @@ def asked(
     memory: FeatureMemory,
 ) -> TeacherPool | None:
     """The teachers that students under any of these protocols ask, see `teachers_of`."""
-    labelled = {"online": False, "crops": not config.baselines}  # a set without labels of crops is refused
-    soft = not config.baselines and all(own.soft_labels is not None for own in sets)
-    asking = [each for each in protocols if each.asks_teachers and not labelled.get(each.labels, soft)]
+    unlabelled = any(own.soft_labels is None for own in sets)
+    needs = {"online": True, "soft": unlabelled or bool(config.baselines), "crops": bool(config.baselines)}
+    asking = [protocol for protocol in protocols if protocol.asks_teachers and needs[protocol.labels]]
     if config.soft_labels == "crops" and not asking and not config.scores:
         return None  # who is named labels the sets
     first = [*asking, *protocols][0]

@@ -45,6 +45,7 @@ class DistilledSet:
         temperature: of the soft labels.
         taught_by: the commits (or digests) of the teachers whose they are, where that is known.
         crop_labels: what teachers say of crops of these images, where that is stored and was read.
+        tiled: the stored images, where these were decoded.
     """
 
     pixel_values: Tensor
@@ -57,6 +58,7 @@ class DistilledSet:
     temperature: float = 1.0
     taught_by: tuple[str, ...] = ()
     crop_labels: CropLabels | None = None
+    tiled: "DistilledSet | None" = None
 
     def __repr__(self) -> str:
         count, channels, height, width = self.pixel_values.shape
@@ -94,7 +96,7 @@ class DistilledSet:
                 f"The {len(images.labels)} decoded images of {name} aren't a square number of each of its "
                 f"{len(self.labels)} stored ones, in their order."
             )
-        return dataclasses.replace(images, image_bytes=self.image_bytes, factor=factor)
+        return dataclasses.replace(images, image_bytes=self.image_bytes, factor=factor, tiled=self)
 
 
 def images_per_class(labels: Tensor, factor: int = 1, num_classes: int = 0) -> int | tuple[int, ...]:
