@@ -36,16 +36,19 @@ def main():
     parser.add_argument("--topk", nargs="+", type=int, default=[1, 3, 10])
     parser.add_argument("--views", nargs="+", type=int, default=[3, 10, 30])
     parser.add_argument("--teacher_epochs", type=int, default=50)
+    parser.add_argument("--architecture", default="ConvNet", help="Of teacher and students.")
     parser.add_argument("--students", type=int, default=5)
     parser.add_argument("--epochs", type=int, default=300)
     parser.add_argument("--work_dir", type=Path, default=Path("outputs/labels"), help="For sets and teacher.")
     parser.add_argument("--output_dir", type=Path, default=Path("outputs/labels"))
     options = parser.parse_args()
     name, _, reference = options.data.partition("=")
-    reference, place = reference or name, options.work_dir / f"{name}-ipc{options.ipc}"
+    reference = reference or name
+    place = options.work_dir / f"{name}-ipc{options.ipc}-{options.architecture.replace('/', '-')}"
     teachers = place / f"teachers-{options.teacher_epochs}"
     if not list(teachers.glob("*/hf_dd.json")):
-        words = ["--epochs", options.teacher_epochs, "--keep_epochs", options.teacher_epochs]
+        words = ["--architectures", options.architecture]
+        words += ["--epochs", options.teacher_epochs, "--keep_epochs", options.teacher_epochs]
         words += ["--augment", "color_crop_cutout_scale_rotate", "--output_dir", teachers]
         run("pretrain", "--dataset", reference, *words)
     teacher = next(teachers.glob("*/hf_dd.json")).parent
@@ -58,6 +61,7 @@ def main():
                 words += ["--soft_labels", "crops", "--soft_label_topk", topk, "--soft_label_views", views]
                 run("distill", "--dataset", reference, *words, "--output_dir", folder)
     words = ["--eval_protocol", PROTOCOL, "--eval_students", options.students, "--eval_epochs", options.epochs]
+    words += ["--eval_architectures", options.architecture]
     words += ["--eval_copies", "float", "--baselines", "random", "--output_dir", place]
     run("evaluate", *sets.values(), "--dataset", reference, *words)
     found = json.loads((place / "results.json").read_text())
@@ -103,8 +107,8 @@ def write(options, name, sets, found):
         f"# Bytes of labels against accuracy: {name}, ipc {options.ipc}",
         "",
         f"The same {rows[0]['rows'] // rows[0]['views']} random real images ({images:,} bytes as PNG) with labels of "
-        f"crops of several sizes, by one teacher (ConvNet, {options.teacher_epochs} epochs). Students (ConvNet) of "
-        f"protocol `{by_set[folder.name]['protocol']}`; test accuracy in percent, means of n = {online['n']} students "
+        f"crops of several sizes, by one teacher ({options.architecture}, {options.teacher_epochs} epochs). Students "
+        f"({options.architecture}) of protocol `{by_set[folder.name]['protocol']}`; test accuracy in percent, means of n = {online['n']} students "
         "with 95 % intervals over these: images, labels and teacher are the same for all.",
         "",
         f"| classes kept, of {classes} | views of each image | bytes | bytes a row | times the images | accuracy |",
