@@ -108,8 +108,8 @@ def write(options, name, sets, found):
         "",
         f"The same {rows[0]['rows'] // rows[0]['views']} random real images ({images:,} bytes as PNG) with labels of "
         f"crops of several sizes, by one teacher ({options.architecture}, {options.teacher_epochs} epochs). Students "
-        f"({options.architecture}) of protocol `{by_set[folder.name]['protocol']}`; test accuracy in percent, means of "
-        f"n = {online['n']} students with 95 % intervals over these: images, labels and teacher are the same for all.",
+        f"({options.architecture}) of protocol `{by_set[folder.name]['protocol']}`; test accuracy (%), means of "
+        f"n = {online['n']} students with 95 % intervals over these; images, labels and teacher are the same for all.",
         "",
         f"| classes kept, of {classes} | views of each image | bytes | bytes a row | times the images | accuracy |",
         "|---|---|---|---|---|---|",
