@@ -46,7 +46,7 @@ PROTOCOLS.register(
         augment="none",
         labels="crops",
         temperature=4.0,
-        views=Views(scale=(0.08, 1.0), flip=True, mix="cutmix"),
+        views=Views(scale=(0.08, 1.0), flip=True, mix="cutmix", each=True),
     )
 )
 # Cazenavette, Torralba & Sitzmann, NeurIPS 2025 (Linear Gradient Matching): Adam (AdamW without decay) at 0.001

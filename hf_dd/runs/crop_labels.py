@@ -110,5 +110,5 @@ def with_views_of(protocol: Protocol, records: Sequence[dict[str, Any]]) -> Prot
         return protocol
     scale, ratio = tuple(about["crop"]) if about["crop"][0] < 1 else None, tuple(about["ratio"])
     flip = about["flip"] or not protocol.flips  # where these are left out anyway
-    views = Views(scale, ratio, flip=flip, mix=about["mix"], alpha=about["mix_alpha"])
+    views = Views(scale, ratio, flip=flip, mix=about["mix"], alpha=about["mix_alpha"], each=True)
     return protocol.with_changes(views=views, flips=about["flip"] or protocol.flips)
