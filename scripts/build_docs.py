@@ -186,7 +186,7 @@ def commands():
 def results():
     """By its folder's name, what is measured: a study's report, rows of a script, campaigns, uses."""
     found = {}
-    for kind in ("report", "benchmark", "growth", "untuned", "campaigns"):
+    for kind in ("report", "benchmark", "growth", "untuned", "campaigns", "results"):
         for path in sorted(RESULTS.glob(f"*/{kind}.json")):
             found[path.parent.name] = (kind, json.loads(path.read_text(encoding="utf-8")))
     for path in sorted(RESULTS.glob("uses/*/results.json")):

@@ -104,11 +104,16 @@ def require_labels(
     config: DistillConfig, protocol: Protocol, pool: TeacherPool | None, class_names: list[str]
 ) -> None:
     """Raise an error, before a distillation, where its evaluation would lack what the protocol trains on."""
-    own = OBJECTIVES.find(config.objective).makes_labels(config)
-    if protocol.labels == "soft" and not protocol.asks_teachers and config.soft_labels == "none" and not own:
+    own = OBJECTIVES.find(config.objective).makes_labels(config) or config.soft_labels not in ("none", "crops")
+    if protocol.labels == "soft" and not protocol.asks_teachers and not own:
         raise ConfigError(
             f"--eval_protocol {protocol.name} trains on soft labels: add --soft_labels mean and teachers, or choose "
             "another protocol."
+        )
+    if protocol.labels == "crops" and config.soft_labels != "crops":
+        raise ConfigError(
+            f"--eval_protocol {protocol.name} trains on labels of crops: add --soft_labels crops and teachers, or "
+            "choose another protocol."
         )
     if named := config.eval_teachers:
         pool = teachers_of(protocol, named, {}, trusted=config.trusted_teachers)

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from accelerate import Accelerator
+
 from hf_dd import hub
 from hf_dd.artefacts import dd_ranking, distilled_folder, records
 from hf_dd.artefacts.distilled_folder import Artefact
@@ -16,7 +18,7 @@ from hf_dd.config.base import named, part
 from hf_dd.core import files
 from hf_dd.core.processes import by_main_process, new_accelerator
 from hf_dd.core.registry import NETWORKS, PROTOCOLS, origins
-from hf_dd.data.image_data import load_data, of_each_class
+from hf_dd.data.image_data import ImageData, load_data, of_each_class
 from hf_dd.errors import ConfigError, DataError, RunError
 from hf_dd.evaluation import regimes, report
 from hf_dd.evaluation import scores as scoring
@@ -28,6 +30,7 @@ from hf_dd.evaluation.results import Results
 from hf_dd.evaluation.students import require_known
 from hf_dd.nn.whitening import Whitening
 from hf_dd.objectives.base import EMBEDDING_EPOCHS
+from hf_dd.runs.crop_labels import label_sets, with_views_of
 from hf_dd.runs.foreign import brought_in, is_foreign
 from hf_dd.runs.students import shelf_of
 from hf_dd.synthetic.distilled_set import DistilledSet
@@ -88,21 +91,10 @@ def evaluate_sets(config: EvaluateConfig) -> tuple[list[Results], dict[str, dict
     for protocol in by_name.values():
         require_known(config.eval_architectures, protocol)
     accelerator = new_accelerator(config.mixed_precision)
-    foreign = [is_foreign(reference) for reference in config.sets]
-    load = distilled_folder.load_distilled
-    opened = [None if other else load(name) for name, other in zip(config.sets, foreign, strict=True)]
-    if any(foreign) and not config.dataset:
-        raise ConfigError(
-            f"{config.sets[foreign.index(True)]} doesn't say what it was made from, as it isn't a set of hf-dd: name "
-            "its data set by --dataset."
-        )
-    source = source_of(config, opened[0][2] if opened[0] else {})
-    data = load_data(source, whitening_of(config, [own for own in opened if own])).to(accelerator.device)
-    sets = [
-        own or brought_in(reference, config, data, accelerator.device)
-        for reference, own in zip(config.sets, opened, strict=True)
-    ]
+    crops = any(protocol.labels == "crops" for protocol in by_name.values())
+    sets, data = sets_and_data(config, crops, accelerator)
     protocols = [protocol.suited(config, data, accelerator.autocast) for protocol in by_name.values()]
+    protocols = [with_views_of(protocol, [record for *_, record in sets]) for protocol in protocols]
     scoring.require_sense(config.scores, protocols[0])
     distilled_sets: list[Candidate] = []
     for name, distilled, record in sets:
@@ -162,6 +154,34 @@ def evaluate_sets(config: EvaluateConfig) -> tuple[list[Results], dict[str, dict
     return results, records_of
 
 
+def sets_and_data(
+    config: EvaluateConfig, crops: bool, accelerator: Accelerator
+) -> tuple[list[tuple[str, DistilledSet, dict[str, Any]]], ImageData]:
+    """Name, content and record of each set, those of others brought into our form, and what they are tested on.
+
+    With `crops` stored labels of crops are read too; where they are asked for, they are made first.
+    """
+    foreign = [is_foreign(reference) for reference in config.sets]
+
+    def opened() -> list[tuple[str, DistilledSet, dict[str, Any]] | None]:
+        known = zip(config.sets, foreign, strict=True)
+        return [None if other else distilled_folder.load_distilled(reference, crops) for reference, other in known]
+
+    own = opened()
+    if any(foreign) and not config.dataset:
+        raise ConfigError(
+            f"{config.sets[foreign.index(True)]} doesn't say what it was made from, as it isn't a set of hf-dd: name "
+            "its data set by --dataset."
+        )
+    source = source_of(config, own[0][2] if own[0] else {})
+    data = load_data(source, whitening_of(config, [each for each in own if each])).to(accelerator.device)
+    records_of = [each[2] if each else {} for each in own]
+    if config.soft_labels == "crops" and label_sets(config, records_of, data, accelerator):
+        own = opened()
+    sets = zip(config.sets, own, strict=True)
+    return [each or brought_in(reference, config, data, accelerator.device) for reference, each in sets], data
+
+
 def asked(
     config: EvaluateConfig,
     protocols: Sequence[Protocol],
@@ -173,6 +193,8 @@ def asked(
     unlabelled = any(own.soft_labels is None for own in sets)
     needs = {"online": True, "soft": unlabelled or bool(config.baselines), "crops": bool(config.baselines)}
     asking = [protocol for protocol in protocols if protocol.asks_teachers and needs[protocol.labels]]
+    if config.soft_labels == "crops" and not asking and not config.scores:
+        return None  # who is named labels the sets
     first = [*asking, *protocols][0]
     return teachers_of(
         first,
