@@ -65,6 +65,11 @@ def draw(count: int, strategy: Sequence[str], generator: torch.Generator) -> Aug
     return AugmentParameters(choices[chosen], magnitudes)
 
 
+def by_one_operation(parameters: AugmentParameters) -> AugmentParameters:
+    """The draws of a batch with the first one's operation for all, as the papers' code, and their own magnitudes."""
+    return AugmentParameters(parameters.operation[:1].expand(len(parameters)), parameters.magnitudes)
+
+
 def apply(images: Tensor, parameters: AugmentParameters) -> Tensor:
     """Each image transformed by its own row of the parameters, differentiably and not in place.
 
