@@ -298,8 +298,8 @@ class ConstantMemoryTrajectoryMatching(TrajectoryMatching):
         learned = [each for each in (images, labels) if each.requires_grad]
         found = [torch.zeros_like(each) for each in learned]
         for rows, batches, gradients in self.walk(step, start, [images, labels], differentiable=True):
-            leaves_ = [batch for batch in batches if batch.requires_grad]
-            of_batches = torch.autograd.grad(dot(residual, gradients), leaves_)
+            inputs = [batch for batch in batches if batch.requires_grad]
+            of_batches = torch.autograd.grad(dot(residual, gradients), inputs)
             for total_of, of_batch in zip(found, of_batches, strict=True):
                 total_of[rows] += scale * rate * of_batch
         found[0] *= self.pixel_weight
