@@ -66,6 +66,7 @@ CLOM_TEACHERS = {
 MTT_EXPERTS = {  # `buffer.py` of MTT's code; `--decay` is off
     **{"epochs": 50, "learning_rate": 0.01, "momentum": 0.0, "weight_decay": 0.0, "batch_size": 256},
     **{"lr_drops": [], "augment": "color_crop_cutout_flip_scale_rotate", "count": 100},
+    "augment_by": "batch",  # `DiffAugment` draws one operation in each call
 }
 CIFAR = ("cifar10", "cifar100")
 TEACHERS = {

@@ -13,7 +13,7 @@ from PIL import Image
 
 from hf_dd.config import DataConfig
 from hf_dd.core.processes import new_accelerator
-from hf_dd.data import decoding
+from hf_dd.data import decoding, whitening
 from hf_dd.data.image_data import load_data
 from hf_dd.evaluation import candidates
 from hf_dd.evaluation.evaluation import Evaluation, Job
@@ -73,6 +73,11 @@ def scores():
     return list(evaluation.rows([job], 2)[0].scores)
 
 
+def whitenings():
+    mean, matrix = whitening.fit(make_data((9, 8, 9), channels=3, size=2).train.images, 0.1)
+    return [*mean[:3].tolist(), *matrix[0, :5].tolist()]
+
+
 def selections():
     return coresets.select(make_data((9, 8, 9), size=8), "herding", 3, 0).tolist()
 
@@ -130,6 +135,7 @@ PINNED = {  # kind: what computes it, where its version stands, which it is, its
     ),
     "diversity": (of_diversity, diversity, "VERSION", 1, [7, 0.37898, 0.904762], 1e-3),
     "scores": (scores, candidates, "SCORES", 2, [14.4846797, 31.4763231], 1.0),
+    "whitenings": (whitenings, whitening, "WHITENINGS", 1, [0.0] * 8, 1e-6),
     "selections": (selections, coresets, "SELECTIONS", 1, [12, 4, 20, 13, 21, 16, 15, 8, 14], 0),
 }
 

@@ -127,6 +127,7 @@ class DistilledRecord(SetRecord):
             **({"experts": [expert["repo_id"] for expert in self.experts]} if self.experts else {}),
             **({"learning_rate": self.learning_rate} if self.learning_rate else {}),
             **({"factor": self.decoded["factor"]} if self.decoded else {}),
+            **{key: self.data[key] for key in ("statistics", "whitening") if key in self.data},
             **({"soft_labels": self.soft_labels} if self.soft_labels else {}),
             **({"crop_labels": in_short(self.crop_labels)} if self.crop_labels else {}),
         }

@@ -18,15 +18,7 @@ from hf_dd.artefacts import crop_label_files, provenance, teacher_folder
 from hf_dd.artefacts.cards import DistilledRecord, ImportedRecord, SetRecord
 from hf_dd.artefacts.layout import LABELS
 from hf_dd.artefacts.records import RECORD, links_to, read_record, write_record
-from hf_dd.artefacts.rows import (
-    DECODED,
-    PARQUET,
-    decoded_rows,
-    read_rows,
-    require_whole,
-    write_rows,
-    write_whitening,
-)
+from hf_dd.artefacts.rows import DECODED, PARQUET, decoded_rows, read_rows, require_whole, write_images
 from hf_dd.config import ImportConfig, as_dict
 from hf_dd.core import files, json_records
 from hf_dd.data.image_data import ImageData
@@ -35,7 +27,7 @@ from hf_dd.errors import ConfigError, HubError, RunError
 from hf_dd.evaluation import verdict
 from hf_dd.evaluation.intervals import spread
 from hf_dd.importing.import_set import ImportedSet
-from hf_dd.nn.whitening import WHITENING, Whitening
+from hf_dd.nn.whitening import WHITENING
 from hf_dd.synthetic.distilled_set import DistilledSet, preview, to_dataset, to_rows
 from hf_dd.teachers.pins import LOCK
 from hf_dd.teachers.pool import TeacherPool
@@ -310,20 +302,6 @@ def write_imported(
         )
         Artefact.written(place, record)
     return Artefact(folder, record)
-
-
-def write_images(
-    folder: Path,
-    rows: "datasets.Dataset",
-    image: Any,
-    decoded: "datasets.Dataset | None" = None,
-    whitening: Whitening | None = None,
-) -> dict[str, Any]:
-    """Write the rows, the preview and the whitening of a set whose record is still to come; returns what it says."""
-    files.remove(folder / RECORD)
-    files.write(folder / "preview.png", lambda path: image.save(path, format="PNG"))
-    facts = write_rows(folder, rows, decoded)
-    return facts | {"storage": facts["storage"] | write_whitening(folder, whitening)}
 
 
 def record_of(content: dict[str, Any], path: Path) -> SetRecord:

@@ -119,6 +119,20 @@ def read_rows(place: hub.Place, record: dict[str, Any], crops: bool = False) -> 
     return dataclasses.replace(found, temperature=temperature, taught_by=tuple(about["teachers"]))
 
 
+def write_images(
+    folder: Path,
+    rows: "datasets.Dataset",
+    image: Any,
+    decoded: "datasets.Dataset | None" = None,
+    whitening: Whitening | None = None,
+) -> dict[str, Any]:
+    """Write the rows, the preview and the whitening of a set whose record is still to come; returns what it says."""
+    files.remove(folder / RECORD)
+    files.write(folder / "preview.png", lambda path: image.save(path, format="PNG"))
+    facts = write_rows(folder, rows, decoded)
+    return facts | {"storage": facts["storage"] | write_whitening(folder, whitening)}
+
+
 def write_whitening(folder: Path, whitening: Whitening | None) -> dict[str, int]:
     """Write the whitening that a set's images are seen through, if any; returns its bytes, as `storage` has them."""
     files.remove(folder / WHITENING)

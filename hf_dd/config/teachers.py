@@ -58,6 +58,11 @@ class PretrainConfig(RunConfig):
         "Augmentation strategy, operations joined by '_'; the paper's teachers use none.",
         grammar=parse_strategy,
     )
+    augment_by: str = budget(
+        "image",
+        "Whether each image is augmented by an operation of its own, or all of a batch by the same, as MTT's experts.",
+        choices=("image", "batch"),
+    )
     compile: bool = budget(False, "torch.compile the network, in trainings of 1,000 steps and more.", role="effort")
     hub_namespace: str | None = once(None, "User or organisation that owns the teacher repos; the token's user else.")
 

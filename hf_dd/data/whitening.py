@@ -28,7 +28,7 @@ def fitted(images: Images, name: str, fingerprint: str, epsilon: float = EPSILON
     Raises DataError where this machine's memory doesn't hold what it takes.
     """
     size = math.prod(images.shape[1:])
-    needed, there = MATRICES * 8 * size**2, os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    needed, there = MATRICES * 8 * size**2, memory()
     if needed > there:
         raise DataError(
             f"--zca: the whitening of {name} is a matrix of {size:,}×{size:,} ({4 * size**2 / 1e9:,.1f} GB with every "
@@ -43,6 +43,11 @@ def fitted(images: Images, name: str, fingerprint: str, epsilon: float = EPSILON
         found = {"mean": mean.view(images.shape[1:]).float(), "matrix": matrix.float()}
         cache.keep_tensors(path, {key: value.contiguous() for key, value in found.items()}, {"data": name})
     return Whitening(found["mean"], found["matrix"], epsilon, fingerprint)
+
+
+def memory() -> float:
+    """Bytes of this machine's memory; infinity where the system doesn't say."""
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else math.inf
 
 
 def fit(images: Images, epsilon: float) -> tuple[Tensor, Tensor]:

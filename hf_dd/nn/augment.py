@@ -91,6 +91,12 @@ def draw(count: int, strategy: Sequence[str], generator: torch.Generator) -> Aug
     return AugmentParameters(choices[chosen], magnitudes)
 
 
+def by_one_operation(parameters: AugmentParameters | CompositeParameters) -> AugmentParameters | CompositeParameters:
+    """The draws of a batch with the first one's operations for all, as the papers' code, and their own magnitudes."""
+    operations, magnitudes = vars(parameters).values()
+    return type(parameters)(operations[:1].expand_as(operations), magnitudes)
+
+
 def apply(images: Tensor, parameters: AugmentParameters | CompositeParameters) -> Tensor:
     """Each image transformed by its own row of the parameters, differentiably and not in place.
 

@@ -57,6 +57,7 @@ class Cell:
 DC_BENCH = "DC-BENCH's commands for MTT, provided by its author"
 MTT_README = "the readme of MTT's code"
 TESLA_README = "the readme of TESLA's code"
+BY_BATCH = {"augment_by": "batch"}  # in all of their code
 
 
 def cell(
@@ -75,7 +76,7 @@ def cell(
 ) -> Cell:
     """A row of trajectory matching: N, M, T⁺, the rates of the images and of a, a's start, batch, whitening."""
     own = {"student_steps": steps, "expert_epochs": epochs, "max_start_epoch": starts, "student_batch_size": batch}
-    own |= {"student_learning_rate": rate, "lr_lr": lr_lr} | more
+    own |= {"student_learning_rate": rate, "lr_lr": lr_lr} | BY_BATCH | more
     return Cell(source, dataset, (ipc, ipc), options={"image_learning_rate": image_rate, "zca": zca}, own=own)
 
 
@@ -115,7 +116,7 @@ def datm(
     """A row of DATM: N, the rate of the images, images a step, the labels' rate, (T⁻, T₀, T⁺), E, M, the rate of a."""
     ranges = dict(zip(("min_start_epoch", "first_max_start_epoch", "max_start_epoch"), starts, strict=True))
     own = {"student_steps": steps, "expert_epochs": epochs, "student_batch_size": batch, "label_rate": label_rate}
-    own |= ranges | {"growth": growth, "lr_lr": lr_lr, "threshold": more.pop("threshold", 1.0)}
+    own |= BY_BATCH | ranges | {"growth": growth, "lr_lr": lr_lr, "threshold": more.pop("threshold", 1.0)}
     options = {"image_learning_rate": image_rate, "zca": True} | more
     return Cell(DATM_CONFIGS, dataset, (ipc, ipc), options=options, own=own)
 

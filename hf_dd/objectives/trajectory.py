@@ -62,6 +62,12 @@ class TrajectoryOptions:
     )
     student_learning_rate: float = option(0.01, "what a starts from.", at_least=SMALLEST_RATE)
     lr_lr: float = option(1e-5, "the learning rate of a.", at_least=0)
+    augment_by: str = option(
+        "image",
+        "whether each 'image' of a batch is augmented by an operation of its own, or all of a 'batch' by the same, as "
+        "in the papers' code.",
+        grammar=lambda name: require_known("augment_by", name, ("image", "batch")),
+    )
 
 
 @OBJECTIVES.register(
@@ -77,9 +83,9 @@ class TrajectoryOptions:
 class TrajectoryMatching(Objective):
     """MTT: the loss is differentiated through all N steps of the student, whose graph memory holds at once.
 
-    S_i is augmented with one independent draw per image, as the experts' own images were. Where the experts didn't
-    keep epoch 0, t starts at the earliest epoch that all of them have. Every rank computes the whole loss and yields
-    its equal share, as each step needs all classes.
+    S_i is augmented with one independent draw per image, as the experts' own images were (see `augment_by`). Where the
+    experts didn't keep epoch 0, t starts at the earliest epoch that all of them have. Every rank computes the whole
+    loss and yields its equal share, as each step needs all classes.
     """
 
     name: ClassVar[str] = "mtt"
@@ -195,6 +201,8 @@ class TrajectoryMatching(Objective):
     ) -> list[Tensor]:
         """g_i, in the order of the parameters; with `create_graph` differentiable in the images and the parameters."""
         draws = augment.draw(len(images), self.strategy, step.generator("augment", number))
+        if self.options.augment_by == "batch":
+            draws = augment.by_one_operation(draws)
         with step.autocast():
             logits = functional_call(self.network, parameters, (augment.apply(images, draws),))
         loss = F.cross_entropy(logits.to(images.dtype), labels)
@@ -290,8 +298,8 @@ class ConstantMemoryTrajectoryMatching(TrajectoryMatching):
         learned = [each for each in (images, labels) if each.requires_grad]
         found = [torch.zeros_like(each) for each in learned]
         for rows, batches, gradients in self.walk(step, start, [images, labels], differentiable=True):
-            leaves_ = [batch for batch in batches if batch.requires_grad]
-            of_batches = torch.autograd.grad(dot(residual, gradients), leaves_)
+            inputs = [batch for batch in batches if batch.requires_grad]
+            of_batches = torch.autograd.grad(dot(residual, gradients), inputs)
             for total_of, of_batch in zip(found, of_batches, strict=True):
                 total_of[rows] += scale * rate * of_batch
         found[0] *= self.pixel_weight

@@ -35,7 +35,7 @@ def factors(config: DistillConfig, published: Published, side: int, smallest_cla
 
     Several where the method matches real images, which tiles are as well as whole images.
     """
-    if config.factor is not None or published.real_batch_size is None:
+    if config.factor is not None or config.zca or published.real_batch_size is None:
         return (config.factor or 1,)
     fitting = [each for each in FACTORS if side // each >= SMALLEST_TILE and config.ipc * each**2 <= smallest_class]
     return fitting or (1,)

@@ -87,8 +87,7 @@ class TrainingRecipe:
     def draw(self, count: int, draws: torch.Generator) -> augment.AugmentParameters:
         """The augmentation of a batch of `count` images."""
         drawn = augment.draw(count, self.strategy, draws)
-        shared = drawn.operation[:1].expand(count) if self.one_operation else drawn.operation
-        return augment.AugmentParameters(shared, drawn.magnitudes)
+        return augment.by_one_operation(drawn) if self.one_operation else drawn
 
     def optimise(self, parameters: Iterable[Tensor]) -> tuple[torch.optim.Optimizer, LRScheduler]:
         """The optimiser of these parameters, and the schedule to step after every epoch."""

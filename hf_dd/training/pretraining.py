@@ -51,6 +51,7 @@ def training_recipe(config: PretrainConfig) -> TrainingRecipe:
         batch_size=config.batch_size,
         drops=tuple(round(fraction * config.epochs) for fraction in config.lr_drops),
         strategy=augment.parse_strategy(config.augment),
+        one_operation=config.augment_by == "batch",
     )
 
 

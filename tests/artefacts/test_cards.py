@@ -524,14 +524,14 @@ def imported(**stated):
 
 @pytest.mark.parametrize(
     ("method", "synthetic"),
-    [("DM", True), ("SRe2L", True), ("RDED", False), ("herding", False), ("DATM", False), (None, False)],
+    [("DM", True), ("SRe2L", True), ("RDED", False), ("herding", False), ("PAD", False), (None, False)],
 )
 def test_an_imported_set_is_synthetic_where_its_method_is_known_to_optimise(method, synthetic):
     card = imported(method=method).card(ENDPOINT)
     assert_clean(card)
     assert ("synthetic" in DatasetCard(card).data.tags) == synthetic
     assert ("were optimised to train on: they are no sample" in card) == synthetic
-    assert ("as hf-dd knows it: [" in card) == (method not in ("DATM", None))
+    assert ("as hf-dd knows it: [" in card) == (method not in ("PAD", None))
     assert "null" not in card.split("---\n")[1]
 
 

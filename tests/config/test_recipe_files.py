@@ -72,6 +72,7 @@ def test_a_recipe_says_what_it_said_in_a_file_of_its_own(name):
     """Then the paper's start and augmentation were all that there was, and every image seen by its own statistics."""
     now = read_recipe(name, EVERY)
     published, statistics = now.pop("published", "false"), now.pop("statistics", None)
+    assert now.pop("augment_by", "image") == ("batch" if statistics and name.endswith("-experts") else "image")
     assert statistics == (None if name.startswith(("digits", "fashion-mnist")) else "published")
     assert as_given(now) == as_given(BEFORE[name])
     assert (published == "true") == ("objective" in now)

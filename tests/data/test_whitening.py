@@ -168,6 +168,7 @@ def test_the_whitening_travels_with_the_set(distilled, whitened):
     assert loaded.whitening.digest == whitened.whitening.digest
     card = (folder / "README.md").read_text()
     assert "Students learn from whitened images (ZCA)" in card and "an epsilon of 0.1" in card
+    assert "whitening:\n    kind: zca\n    epsilon: 0.1\n" in card  # of the front matter
     assert "16,640 bytes beside them" in card and "transforms.Normalize" not in card
 
 
@@ -241,6 +242,24 @@ def test_a_whitened_teacher_sees_images_as_it_was_trained(experts, whitened):
     with pytest.raises(TeacherError, match=r"trained on whitened images \(--zca\), and .*safetensors file"):
         load_teacher(*locate(f"{experts[0]}@epoch-1"))
     (experts[0] / "epoch-1" / "elsewhere").rename(experts[0] / "epoch-1" / WHITENING)
+
+
+def test_a_foreign_whitened_set_is_imported_and_evaluated_so(digits, whitened, tmp_path):
+    """As MTT saves one: whitened images, and the labels beside them."""
+    rows = torch.cat([digits.class_index[label][:2] for label in range(10)])
+    images = digits.train.images[rows].float() / 255
+    torch.save(whitened.normalise(images), tmp_path / "images_best.pt")
+    torch.save(digits.train.labels[rows], tmp_path / "labels_best.pt")
+    artefact = hf_dd.import_set(
+        foreign_set=str(tmp_path / "images_best.pt"),
+        dataset="digits",
+        normalisation="zca",
+        zca=True,
+        output_dir=str(tmp_path / "imported"),
+    )
+    _, loaded, record = load_distilled(str(artefact.folder))
+    torch.testing.assert_close(loaded.pixel_values, images, rtol=1e-4, atol=1e-4)
+    assert loaded.whitening.digest == whitened.whitening.digest and record["settings"]["zca"] is True
 
 
 def test_experts_have_to_be_of_the_same_images(experts, tmp_path):

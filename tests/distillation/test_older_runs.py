@@ -19,6 +19,8 @@ from hf_dd.errors import RunError
 SINCE = {
     "networks",
     "clom_schedule",
+    "statistics",
+    "zca",
 }  # options that decide pixels and that it didn't know: without them a run is as it was
 BEFORE = Path(__file__).resolve().parents[1] / "fixtures" / "before"
 

@@ -30,6 +30,7 @@ def test_trajectories_take_what_the_authors_command_gives(objective, line):
     assert own.student_batch_size == int(asked.get("batch_syn", 0))
     assert own.student_learning_rate == float(asked["lr_teacher"]) and own.lr_lr == float(asked["lr_lr"])
     assert run["image_learning_rate"] == float(asked["lr_img"]) and run["zca"] is ("zca" in asked)
+    assert own.augment_by == "batch"  # `DiffAugment` draws one operation in each call
     assert run["iterations"] == {"mtt": 5_000, "tesla": 10_000}[objective]
     assert run["image_momentum"] == 0.5 and run["init"] == "real"
     if objective == "tesla":
@@ -59,7 +60,7 @@ def test_what_is_given_goes_before_what_is_published():
     assert own.student_steps == 4 and own.max_start_epoch == 20
     assert parse_key_values(run["objective_options"]) == {
         **{"student_steps": 4, "expert_epochs": 2, "max_start_epoch": 20, "student_batch_size": 0},
-        **{"student_learning_rate": 0.001, "lr_lr": 1e-5},
+        **{"student_learning_rate": 0.001, "lr_lr": 1e-5, "augment_by": "batch"},
     }
 
 

@@ -38,8 +38,13 @@ class Experts(DrawnExperts):
     def last_epoch(self):
         return 9
 
+    def parameters(self, index, epoch):
+        with ONE_AT_A_TIME:  # threads share torch's global generator, which draws the networks; ranks don't
+            return super().parameters(index, epoch)
+
     def logits(self, index, epoch, images):
-        network = networks.build(**self.config, seed=100 * index + epoch).to(self.dtype).eval()
+        with ONE_AT_A_TIME:
+            network = networks.build(**self.config, seed=100 * index + epoch).to(self.dtype).eval()
         with torch.no_grad():
             return network(images)
 
@@ -143,7 +148,9 @@ def test_shares_of_two_ranks_add_up_to_the_single_ranks_loss(method):
         synthetic = SyntheticSet(start.clone(), data.class_names, data.mean, data.std)
         step = make_step(synthetic, data, rank=rank, ranks=ranks, sum_over_ranks=sum_over_ranks)
         with ONE_AT_A_TIME:
-            objective = make_objective(data, method, synthetic)
+            made = make_options(method, STEPS)
+            objective = build_objective(made, data, None, Experts())
+        objective.parameterise(synthetic)
         return value_and_gradients(objective, step)
 
     single = work(0, lambda tensor: tensor, ranks=1)

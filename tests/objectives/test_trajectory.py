@@ -369,6 +369,18 @@ def test_each_image_of_a_batch_has_its_own_augmentation_in_every_step():
     assert len({tuple(row.tolist()) for draw in draws for row in draw}) == 18
 
 
+def test_a_batch_may_be_augmented_by_one_operation(monkeypatch):
+    data, seen = make_data(), []
+    step = make_step(make_set(data, ipc=9), data)
+    apply = augment.apply
+    monkeypatch.setattr(augment, "apply", lambda images, draws: seen.append(draws) or apply(images, draws))
+    for by in ("image", "batch"):
+        seen.clear()
+        losses_of(make_objective(data, changed={"augment_by": by}), step)
+        assert [len(draws.operation.unique()) > 1 for draws in seen] == [by == "image"] * 3
+        assert all(len(draws.magnitudes.unique(dim=0)) == 27 for draws in seen)
+
+
 def test_a_guide_adds_its_term():
     data = make_data()
     pool = TeacherPool([make_teacher(data)])
