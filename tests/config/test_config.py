@@ -294,7 +294,14 @@ def test_defaults_are_the_published_ones():
         "image_schedule": "constant",
         "init": "real",
     }
-    assert dataclasses.asdict(published) == settings | {"betas": (0.9, 0.999), "augments": True}
+    assert dataclasses.asdict(published) == settings | {
+        "betas": (0.9, 0.999),
+        "augments": True,
+        "strategy": None,
+        "networks": "random",
+        "rate_per_ipc": False,
+        "unit_pixels": False,
+    }
     distil = DistillConfig()
     for name in settings:
         assert getattr(distil, name) is None  # the objective's own value is used
