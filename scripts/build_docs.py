@@ -85,6 +85,8 @@ def published():
     rows, own = [], []
     for name, _, objective in objectives():
         values = [getattr(objective.published, key) for key in PUBLISHED]
+        if objective.published.rate_per_ipc:
+            values[list(PUBLISHED).index("image_learning_rate")] = f"{objective.published.image_learning_rate} × ipc"
         if objective.published.iterations:
             rows.append([f"`{name}`", *("–" if value is None else value for value in values)])
         if options := [f"`{field.name}={field.default}`" for field in dataclasses.fields(objective.Options)]:

@@ -25,7 +25,7 @@ from hf_dd.core.clock import since
 from hf_dd.core.processes import by_main_process, from_main_process, holding
 from hf_dd.core.progress import Phase, say
 from hf_dd.core.registry import OBJECTIVES, STARTS
-from hf_dd.core.strategies import STRATEGY
+from hf_dd.core.strategies import parse_strategy
 from hf_dd.data.image_data import ImageData
 from hf_dd.distillation import checkpoints, tracking
 from hf_dd.distillation.checkpoints import Progress
@@ -118,7 +118,8 @@ class Distiller:
         self.not_given = defaults(DistillConfig, *DECIDING) | {"networks": published.networks}
         self.decisions: list[str] = []
         if self.settings["augment"] is None:
-            self.settings["augment"] = found = flips.augmentation(self.data, STRATEGY, accelerator.autocast)
+            operations = parse_strategy(published.strategy)
+            self.settings["augment"] = found = flips.augmentation(self.data, operations, accelerator.autocast)
             if begun.get("augment", found) == found:
                 self.decisions.append(str(flips.flip_test(self.data, accelerator.autocast)))
         self.settings |= begun

@@ -5,11 +5,13 @@ from hf_dd.core.registry import OBJECTIVES
 from hf_dd.data.image_data import ImageData
 from hf_dd.objectives.base import Learnable, Losses, Objective, Ownership, Published, Step, student
 from hf_dd.objectives.clom import Guided
+from hf_dd.objectives.drawn import DrawnNetwork
 from hf_dd.teachers.experts import ExpertPool
 from hf_dd.teachers.pool import TeacherPool
 
 __all__ = [
     "OBJECTIVES",
+    "DrawnNetwork",
     "Learnable",
     "Losses",
     "Objective",

@@ -19,7 +19,7 @@ from hf_dd.config.base import named, raise_together, range_of, within
 from hf_dd.core.precision import Autocast
 from hf_dd.core.registry import OBJECTIVES, STARTS
 from hf_dd.core.seeding import generator
-from hf_dd.core.strategies import STRATEGY
+from hf_dd.core.strategies import STRATEGY, parse_strategy
 from hf_dd.data.image_data import ImageData
 from hf_dd.errors import ConfigError, nearest_first
 from hf_dd.nn import networks
@@ -85,7 +85,8 @@ class Published:
         raise_together(self.without_meaning(config))
         own = {name: value for name, value in dataclasses.asdict(self).items() if hasattr(config, name)}
         of_cell, of_objective = self.of_cells(config)
-        augment = self.strategy or (AUGMENTATION if config.published else None)
+        decided = config.published or "flip" not in parse_strategy(self.strategy)
+        augment = (self.strategy or AUGMENTATION) if decided else None
         own |= {"init": self.start(config.published), "augment": augment}
         own["image_learning_rate"] = self.rate(config.ipc)
         own |= of_cell

@@ -32,7 +32,7 @@ class DanceOptions:
 
 @OBJECTIVES.register(
     "dance",
-    title="distribution matching between a teacher's epochs, calibrated (DANCE)",
+    title="distribution matching between a teacher's epochs (DANCE)",
     paper="Zhang et al., IJCAI 2024",
     work="DANCE: dual-view distribution alignment for dataset condensation",
     authors="Zhang, Hansong and Li, Shikun and Lin, Fanzhao and Wang, Weiping and Qian, Zhenxing and Ge, Shiming",

@@ -157,17 +157,23 @@ class LinearGradientMatching(Objective):
 
     def synthetic_gradient(self, step: Step, teacher: Teacher, weight: Tensor) -> Tensor:
         """The same of all copies of this rank's synthetic images."""
-        rows, synthetic = step.own_rows(), step.synthetic
+        rows = step.own_rows()
+        if not len(rows):
+            return step.zero() + weight.new_zeros(len(weight), weight.shape[1] + 1)
+        images, labels = self.copies_of(step, rows)
+        count = len(step.synthetic.image_labels()) * self.augmentation.copies
+        return head_gradient(features_of(teacher, images, step, weight), labels, weight) / count
+
+    def copies_of(self, step: Step, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """Augmented copies, in [0, 1] space, of the training images of these stored ones, and their labels."""
+        synthetic = step.synthetic
         copies = synthetic.factor**2 * self.augmentation.copies  # of a stored image
         count = len(synthetic.labels) * copies
         draws = self.augmentation.draw(count, step.generator("views"))  # of all images, so that ranks agree
-        if not len(rows):
-            return step.zero() + weight.new_zeros(len(weight), weight.shape[1] + 1)
         draws = draws.expand((rows.cpu()[:, None] * copies + torch.arange(copies)).flatten())
         images = synthetic.images(rows).repeat_interleave(self.augmentation.copies, 0)
         labels = synthetic.image_labels(rows).repeat_interleave(self.augmentation.copies)
-        images = self.augmentation.apply(images, draws, synthetic)
-        return head_gradient(features_of(teacher, images, step, weight), labels, weight) / count
+        return self.augmentation.apply(images, draws, synthetic), labels
 
 
 class Augmentation:

@@ -41,7 +41,7 @@ class CharacteristicOptions(DanceOptions):
 
 @OBJECTIVES.register(
     "ncfm",
-    title="matching of characteristic functions between a teacher's epochs, calibrated (NCFM)",
+    title="matching of characteristic functions (NCFM)",
     paper="Wang et al., CVPR 2025",
     work="Dataset distillation with neural characteristic function: a minmax perspective",
     authors="Wang, Shaobo and Yang, Yicun and Liu, Zhiyuan and Sun, Chenghao and Hu, Xuming and He, Conghui and "

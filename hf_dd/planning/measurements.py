@@ -14,6 +14,7 @@ from hf_dd.core import files, json_records
 from hf_dd.core.clock import since
 from hf_dd.core.processes import by_main_process, from_main_process
 from hf_dd.core.registry import OBJECTIVES, PROTOCOLS
+from hf_dd.core.strategies import parse_strategy
 from hf_dd.data.image_data import ImageData
 from hf_dd.data.validation import VALIDATION_SHARE, held_out
 from hf_dd.distillation.distiller import DECIDING, PLAN
@@ -94,7 +95,7 @@ class Measurements:
         """Of the distillation, as it is given or as the data decide."""
         if self.config.augment is not None or not self.published.augments:
             return self.config.augment or "none"
-        return flips.augmentation(self.data, autocast=self.accelerator.autocast)
+        return flips.augmentation(self.data, parse_strategy(self.published.strategy), self.accelerator.autocast)
 
     def judging(self, epochs: int) -> Evaluation:
         """Students on the validation split: of the run's protocol where that is on hard labels, else of `dsa`."""

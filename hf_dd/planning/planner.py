@@ -20,6 +20,7 @@ from hf_dd.config.base import defaults, part
 from hf_dd.config.data import RunConfig
 from hf_dd.core.progress import Phase, say
 from hf_dd.core.registry import PROTOCOLS
+from hf_dd.core.strategies import parse_strategy
 from hf_dd.data.image_data import ImageData
 from hf_dd.distillation.checks import preflight
 from hf_dd.distillation.distiller import PLANNING, TEACHERS
@@ -159,6 +160,7 @@ class Planner(Measurements):
         """What was decided, in sentences for the card."""
         raced = [self.kept["won"]] if "won" in self.kept else []
         asked = self.config.augment is None and self.published.augments and self.published.iterations
+        asked = asked and "flip" in parse_strategy(self.published.strategy)
         return [*raced, *([str(flips.flip_test(self.data, self.accelerator.autocast))] if asked else [])]
 
     @property

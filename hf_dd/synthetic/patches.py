@@ -107,19 +107,26 @@ def realistic_images(
     ipc: int,
     dtype: torch.dtype = torch.float32,
     autocast: Autocast = nullcontext,
+    drawn: tuple[int, int] | None = None,
 ) -> Tensor:
     """The `ipc` whole training images of each class that the pool finds most typical, as indices into `data.train`.
 
-    Arguments and errors are those of `realistic_patches`. Returns int64, (num_classes · ipc,), on the data's device:
-    class after class, the best first.
+    Of all, or of `drawn`: of how many of a class (or as many as there are), drawn by which seed. The other arguments
+    and the errors are those of `realistic_patches`. Returns int64, (num_classes · ipc,), on the data's device: class
+    after class, the best first.
     """
     data.require_ipc(ipc)
-    scores = cross_entropies(data, pool, torch.cat(data.class_index), None, data.image_size, dtype, autocast)
-    sizes = [len(members) for members in data.class_index]
+    candidates = data.class_index
+    if drawn:
+        counts = [min(max(drawn[0], ipc), len(members)) for members in candidates]
+        draws = [generator(drawn[1], "candidates", label) for label in range(data.num_classes)]
+        candidates = [data.sample_class(label, counts[label], draws[label]) for label in range(data.num_classes)]
+    scores = cross_entropies(data, pool, torch.cat(candidates), None, data.image_size, dtype, autocast)
+    sizes = [len(members) for members in candidates]
     return torch.cat(
         [
             members[losses[:, 0].sort(stable=True).indices[:ipc].to(members.device)]
-            for members, losses in zip(data.class_index, scores.split(sizes), strict=True)
+            for members, losses in zip(candidates, scores.split(sizes), strict=True)
         ]
     )
 

@@ -26,6 +26,8 @@ from hf_dd.teachers.experts import ExpertPool
 from hf_dd.teachers.feature_cache import FeatureMemory
 from hf_dd.teachers.pool import TeacherPool
 
+CANDIDATES = 300  # of each class, for the surest: as CIM has them at ipc 50 and below
+
 
 @dataclass(frozen=True)
 class Request:
@@ -142,6 +144,12 @@ def expert_correct(request: Request) -> SyntheticSet:
     return request.of_rows(torch.cat(chosen))
 
 
+def surest(request: Request) -> SyntheticSet:
+    """See `patches.realistic_images`; of some that are drawn, so that not all are alike."""
+    how = (request.dtype, request.autocast, (CANDIDATES, request.config.seed))
+    return request.of_rows(realistic_images(request.data, request.pool, request.count, *how))
+
+
 STARTS.register("real", title="real images, drawn at random")(partial(Request.drawn, init="real"))
 STARTS.register("expert-correct", title="random real images that experts classify right", experts=True)(expert_correct)
 STARTS.register("noise", title="standard normal noise")(partial(Request.drawn, init="noise"))
@@ -160,6 +168,11 @@ STARTS.register(
 STARTS.register(
     "teacher-score", title="the real images that teachers find typical", teachers="All teachers scored the real images"
 )(teacher_score)
+STARTS.register(
+    "surest",
+    title="the real images, of 300 of each class, that teachers are surest of",
+    teachers="All teachers scored the real images",
+)(surest)
 STARTS.register(
     "el2n", title="the real images of the largest errors in a short training", method="el2n", embeds=True, prunes=True
 )(partial(Request.coreset, method="el2n"))

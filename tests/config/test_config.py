@@ -294,7 +294,8 @@ def test_defaults_are_the_published_ones():
         "image_schedule": "constant",
         "init": "real",
     }
-    more = {"betas": (0.9, 0.999), "augments": True, "cells": published.cells}
+    more = {"betas": (0.9, 0.999), "augments": True, "cells": published.cells, "networks": "random"}
+    more |= {"strategy": None, "rate_per_ipc": False, "unit_pixels": False}
     assert {each.name: getattr(published, each.name) for each in dataclasses.fields(published)} == settings | more
     distil = DistillConfig()
     for name in settings:

@@ -52,7 +52,7 @@ def parse(*arguments, config=DistillConfig):
         (DistillConfig, {"teachers": [1]}, "--teachers is [1]; it has to be a list of texts."),
         (DistillConfig, {"eval_epochs": [1, 2.5]}, "--eval_epochs is [1, 2.5]; it has to be a list of whole numbers."),
         (DistillConfig, {"clom": "sin"}, "--clom doesn't know 'sin'; it takes none, ce, cos."),
-        (DistillConfig, {"objective": "dn"}, "--objective dn isn't known; known are: dm, "),
+        (DistillConfig, {"objective": "dn"}, "--objective dn isn't known; known are: dance, dm, "),
         (DistillConfig, {"architecture": "Convnet"}, "--architecture Convnet isn't known; known are: ConvNet, "),
         (DistillConfig, {"init": "reel"}, "--init reel isn't known; known are: real, "),
         (DistillConfig, {"eval_protocol": "dsb"}, "--eval_protocol dsb isn't known; known are: dsa, "),
@@ -125,11 +125,11 @@ def test_options_are_asked_for_by_role():
     once = "overwrite_output_dir push_to_hub hub_private_repo profile report_to resume_from_checkpoint"
     once += " hub_dataset_id hub_revision hub_tag create_pr minutes plan trackio_options"
     assert sorted(named(DistillConfig, "once")) == sorted(once.split())
-    assert named(DistillConfig, "teachers") == ["teachers", "teacher_tags", "teacher_pool", "experts"]
+    assert named(DistillConfig, "teachers") == ["teachers", "teacher_tags", "teacher_pool", "experts", "networks_from"]
     chooses = {"selection_epochs"}  # among real images, which a distillation begins with
     assert set(named(DistillConfig, "evaluation", "trust")) == {*part(EvaluationConfig(), EvaluationConfig)} - chooses
-    assert all(name.startswith("clom") for name in named(DistillConfig, "guide"))
-    assert defaults(TeacherConfig, "guide")["clom"] is None and len(defaults(TeacherConfig, "guide")) == 8
+    assert {name for name in named(DistillConfig, "guide") if not name.startswith("clom")} == {"networks"}
+    assert defaults(TeacherConfig, "guide")["clom"] is None and len(defaults(TeacherConfig, "guide")) == 9
     assert values(DataConfig(image_size=3), "data")["image_size"] == 3
     training = ("epochs", "learning_rate", "momentum", "weight_decay", "batch_size", "lr_drops", "augment")
     assert {*named(PretrainConfig, "result")} == {*training, "architecture_options", "mixed_precision", "seed"}

@@ -131,7 +131,9 @@ def test_every_method_has_a_recipe_on_digits_and_one_on_fashion_mnist_at_ipc_10(
         needed = ["--teachers", "a/b"] if objective == "clom" else []
         config = parse_config(DistillConfig, ["--config", f"{place}-{objective}", *needed], command="hf-dd distill")
         assert config.objective == objective
-        assert ipc is None or config.ipc == (1 if objective == "lgm" else ipc)  # a linear probe takes one per class
+        assert ipc is None or config.ipc == (
+            1 if objective in ("lgm", "sfm") else ipc
+        )  # a linear probe takes one per class
 
 
 TEACHERS = ("-teachers", "-experts", "-experts-zca", "-experts-datm")

@@ -1,0 +1,98 @@
+"""Statistical flow matching (SFM, Xia et al., 2026): linear gradient matching at a head of zeros, by cached means."""
+
+import functools
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from hf_dd.config.base import option
+from hf_dd.core.registry import OBJECTIVES
+from hf_dd.data.batches import in_chunks
+from hf_dd.objectives.base import Losses, Published, Step
+from hf_dd.objectives.lgm import LinearGradientMatching, feature_size, features_of, require_views
+from hf_dd.teachers.teacher import Teacher
+
+
+@dataclass(frozen=True)
+class FlowOptions:
+    """What statistical flow matching has of its own."""
+
+    copies: int = option(1, "of each synthetic image in a step, each with its own augmentation.", at_least=1)
+    views: str = option(
+        "flip_crop_noise",
+        "operations of the augmentation, joined by '_' (`hf_dd.nn.random_views`), or 'siamese' for those of "
+        "`--augment`.",
+        grammar=require_views,
+    )
+    smallest_crop: float = option(0.08, "of a view, as a share of the image's area.", above=0, at_most=1)
+    pyramid_steps: int = option(200, "iterations from one level of the pyramid to the next.", at_least=1)
+
+
+@OBJECTIVES.register(
+    "sfm",
+    title="statistical flow matching (SFM)",
+    paper="Xia et al., 2026",
+    work="Efficient dataset distillation for pre-trained self-supervised models via statistical flow matching",
+    authors="Xia, Qianxin and Du, Jiawei and Zhang, Xin and Zhang, Yuhan and Wang, Jielei and Lu, Guoming",
+    arxiv="2602.05391",
+    needs="any teachers",
+    teachers="The images were made for a linear probe of their features; one teacher was drawn per step",
+)
+class StatisticalFlowMatching(LinearGradientMatching):
+    """Match how class means of a frozen backbone's features lie to each other, with one teacher φ per iteration:
+
+        flow_c(μ) = (Σ_{k≠c} μ_k) / (C − 1) − μ_c,   loss = 1 − cos(flow(μ), flow(m))
+
+    with μ_c the mean of φ over all real images of class c, un-augmented and computed once, m_c that over the copies of
+    the class's synthetic images. As flow_c is −C / (C − 1) times the centred mean, that is linear gradient matching at
+    a head of zeros, but for the real side, which has no batches. The image set is a pyramid, see `PyramidSet`.
+    """
+
+    published = Published(
+        iterations=5_000,
+        image_learning_rate=2e-3,
+        image_optimizer="adam",
+        image_schedule="constant",
+        init="noise",
+    )
+    Options = FlowOptions
+
+    def losses(self, step: Step) -> Iterator[Losses]:
+        """Yield one loss."""
+        teacher = self.pool[self.pool.draw(step.seed, step.index)]
+        real = step.remembered("class-means", teacher, functools.partial(class_means, step, teacher))
+        own = self.synthetic_means(step, teacher, real)
+        whole = own + (step.sum_over_ranks(own.detach()) - own.detach())
+        loss = 1 - F.cosine_similarity(flow(real).flatten(), flow(whole).flatten(), dim=0)
+        yield {"sfm": loss - loss.detach() * (1 - 1 / step.all_ranks)}
+
+    def synthetic_means(self, step: Step, teacher: Teacher, like: Tensor) -> Tensor:
+        """This rank's part of m, (classes, features)."""
+        rows = step.own_rows()
+        if not len(rows):
+            return step.zero() + torch.zeros_like(like)
+        images, labels = self.copies_of(step, rows)
+        features = features_of(teacher, images, step, like)
+        members = F.one_hot(labels, len(like)).to(features)
+        return members.T @ features / (step.synthetic.per_class * self.augmentation.copies)
+
+
+@torch.no_grad()
+def class_means(step: Step, teacher: Teacher) -> Tensor:
+    """μ, (classes, features): each rank sums what it owns, then all are added."""
+    like = step.synthetic.mean
+    means = like.new_zeros(step.data.num_classes, feature_size(teacher, step))
+    for label in step.own.classes:
+        members = step.data.class_index[label]
+        for _, images in in_chunks(step.data.train.images, step.own.of_batch(members), seen=teacher.image_size):
+            images = images.to(like.dtype) / 255
+            means[label] += features_of(teacher, images, step, like).sum(0) / len(members)
+    return step.sum_over_ranks(means)
+
+
+def flow(means: Tensor) -> Tensor:
+    """For each class the mean of the other classes' means, less its own: (classes, features) both."""
+    return (means.sum(0) - means) / (len(means) - 1) - means
