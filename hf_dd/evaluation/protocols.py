@@ -100,7 +100,7 @@ class Protocol:
             momentum=self.momentum,
             weight_decay=self.weight_decay,
             batch_size=self.batch_size,
-            drops={"step": (self.epochs // 2 + 1,), "restart": (self.epochs // 2 + 2,)}.get(self.schedule, ()),
+            drops={"step": (self.epochs // 2 + 1,), "restart": ((self.epochs - 1) // 2 + 2,)}.get(self.schedule, ()),
             strategy=augment.parse_strategy(self.augment),
             optimizer=self.optimizer,
             cosine=self.schedule == "cosine",
