@@ -135,7 +135,14 @@ PINNED = {  # kind: what computes it, where its version stands, which it is, its
     ),
     "diversity": (of_diversity, diversity, "VERSION", 1, [7, 0.37898, 0.904762], 1e-3),
     "scores": (scores, candidates, "SCORES", 2, [14.4846797, 31.4763231], 1.0),
-    "whitenings": (whitenings, whitening, "WHITENINGS", 1, [0.0] * 8, 1e-6),
+    "whitenings": (
+        whitenings,
+        whitening,
+        "WHITENINGS",
+        1,
+        [0.6461538, 0.4992459, 0.5058824, 2.5983239, -0.0319877, -0.0882294, 0.187338, -0.0465938],
+        1e-6,
+    ),
     "selections": (selections, coresets, "SELECTIONS", 1, [12, 4, 20, 13, 21, 16, 15, 8, 14], 0),
 }
 

@@ -27,7 +27,10 @@ from hf_dd.training.targets import Loss
 SIAMESE = "_".join(augment.STRATEGY)
 SCORED = ("dc", "dsa", "soft-label", "soft-label-online")  # a score's choice of protocols stays what it is
 ANY = math.inf
-DROPS = {"step": lambda epochs: (epochs // 2 + 1,), "restart": lambda epochs: (epochs // 2 + 2,)}  # by the schedule
+DROPS = {
+    "step": lambda epochs: (epochs // 2 + 1,),
+    "restart": lambda epochs: ((epochs - 1) // 2 + 2,),
+}  # by the schedule
 
 
 @dataclass(frozen=True)

@@ -54,13 +54,13 @@ class Whitening:
             raise DataError(
                 f"The whitening is of images of {ours} values, not of {theirs}: its data set is another one."
             )
-        mean, matrix, _ = self.placed(images)
-        return self.product(images.flatten(-3) - mean, matrix).view_as(images)
+        centred = images - self.placed("mean", images)
+        return self.product(centred.flatten(-3), self.placed("matrix", images)).view_as(images)
 
     def colour(self, images: Tensor) -> Tensor:
         """The inverse: whitened images in their own [0, 1] space again, not clipped."""
-        mean, _, inverse = self.placed(images)
-        return (self.product(images.flatten(-3), inverse) + mean).view_as(images)
+        product = self.product(images.flatten(-3), self.placed("inverse", images))
+        return product.view_as(images) + self.placed("mean", images)
 
     @staticmethod
     def product(rows: Tensor, matrix: Tensor) -> Tensor:
@@ -68,21 +68,25 @@ class Whitening:
         with torch.autocast(rows.device.type, enabled=False):
             return rows @ matrix
 
-    def placed(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Mean, matrix and its inverse in the dtype and on the device of images, copied there once."""
-        key = images.dtype, images.device
+    def placed(self, name: str, images: Tensor) -> Tensor:
+        """`mean`, `matrix` or `inverse` in the dtype and on the device of images, copied there once."""
+        key = name, images.dtype, images.device
         if key not in self._placed:
-            values = (self.mean.flatten().double(), self.matrix.double(), self._inverse)
-            self._placed[key] = tuple(value.to(images.dtype).to(images.device) for value in values)
+            self._placed[key] = getattr(self, name).to(images.dtype).to(images.device)
         return self._placed[key]
 
     @cached_property
-    def _inverse(self) -> Tensor:
-        """Of the matrix as it is stored, so that coloured images are whitened to what they were."""
-        return torch.linalg.inv(self.matrix.double())
+    def inverse(self) -> Tensor:
+        """Of the matrix as it is stored, float64, so that coloured images are whitened to what they were."""
+        try:
+            return torch.linalg.inv(self.matrix.double())
+        except torch.linalg.LinAlgError as error:
+            raise DataError(
+                "The whitening's matrix is singular, as no covariance's is: it can't be undone."
+            ) from error
 
     @cached_property
-    def _placed(self) -> dict[tuple[torch.dtype, torch.device], tuple[Tensor, Tensor, Tensor]]:
+    def _placed(self) -> dict[tuple[str, torch.dtype, torch.device], Tensor]:
         return {}
 
     @property

@@ -232,16 +232,23 @@ def source_of(config: EvaluateConfig, record: dict[str, Any]) -> DataConfig:
 
 
 def whitening_of(config: EvaluateConfig, sets: Sequence[tuple[str, DistilledSet, dict[str, Any]]]) -> Whitening | None:
-    """The whitening of the first set, if any; raises DataError where others have none, and the options don't say."""
+    """The whitening of the first set, if any; raises DataError where others see images otherwise, unless told how."""
     if not sets:
         return None
-    name, first, _ = sets[0]
-    for other, distilled, _ in sets[1:] if config.zca is None else ():
-        if (distilled.whitening is None) != (first.whitening is None):
-            whitened, plain = (name, other) if first.whitening else (other, name)
+    name, first, record = sets[0]
+    for other, distilled, of_other in sets[1:]:
+        kinds = [bool(each.whitening) for each in (first, distilled)]
+        if config.zca is None and kinds[0] != kinds[1]:
+            whitened, plain = (name, other) if kinds[0] else (other, name)
             raise DataError(
                 f"{whitened} was made of whitened images (ZCA) and {plain} wasn't, and all students of a comparison "
                 "see images alike: say how by --zca true or --zca false, or compare them apart."
+            )
+        kinds = [each.get("data", {}).get("statistics", "their own") for each in (record, of_other)]
+        if config.statistics is None and not first.whitening and kinds[0] != kinds[1]:
+            raise DataError(
+                f"{name} was made of images normalised by statistics of {kinds[0]} and {other} by {kinds[1]}, and all "
+                "students of a comparison see images alike: say how by --statistics own or --statistics published."
             )
     return first.whitening
 

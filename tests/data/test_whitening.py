@@ -146,6 +146,12 @@ def test_what_no_memory_holds_is_refused_in_one_line():
     assert "\n" not in str(e.value) and "--image_size" in str(e.value)
 
 
+def test_what_can_not_be_undone_is_refused(whitened):
+    broken = dataclasses.replace(whitened.whitening, matrix=torch.zeros(64, 64))
+    with pytest.raises(DataError, match="matrix is singular"):
+        broken.colour(torch.zeros(1, 1, 8, 8))
+
+
 def test_images_of_another_size_are_refused(whitened):
     with pytest.raises(DataError, match="of images of 1×8×8 values, not of 1×9×9"):
         whitened.normalise(torch.zeros(1, 1, 9, 9))
