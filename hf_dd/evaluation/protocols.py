@@ -27,10 +27,8 @@ from hf_dd.training.targets import Loss
 SIAMESE = "_".join(augment.STRATEGY)
 SCORED = ("dc", "dsa", "soft-label", "soft-label-online")  # a score's choice of protocols stays what it is
 ANY = math.inf
-DROPS = {
-    "step": lambda epochs: (epochs // 2 + 1,),
-    "restart": lambda epochs: ((epochs - 1) // 2 + 2,),
-}  # by the schedule
+# The epochs, counted from 1, after which the rate drops to a tenth, by the schedule.
+DROPS = {"step": lambda epochs: (epochs // 2 + 1,), "restart": lambda epochs: ((epochs - 1) // 2 + 2,)}
 
 
 @dataclass(frozen=True)
