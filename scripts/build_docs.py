@@ -176,7 +176,7 @@ def commands():
 def results():
     """By its folder's name, what is measured: a study's report, rows of benchmark.py or growth.py, campaigns, uses."""
     found = {}
-    for kind in ("report", "benchmark", "growth", "campaigns"):
+    for kind in ("report", "benchmark", "growth", "campaigns", "results"):
         for path in sorted(RESULTS.glob(f"*/{kind}.json")):
             found[path.parent.name] = (kind, json.loads(path.read_text(encoding="utf-8")))
     for path in sorted(RESULTS.glob("uses/*/results.json")):

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from hf_dd.synthetic.distilled_set import DistilledSet
+from hf_dd.teachers.crop_labels import CropLabels
 
 GREY_LEVEL = 1 / 255  # of [0, 1]: what an 8-bit copy can tell apart
 QUANTILE = 1.96  # of the normal distribution: 95 % of it lie within so many deviations
@@ -197,9 +198,22 @@ def sets_apart(there: DistilledSet, here: DistilledSet, equal: bool) -> Values:
         alike = there.soft_labels is not None and here.soft_labels is not None
         alike = alike and there.soft_labels.shape == here.soft_labels.shape
         soft = apart(there.soft_labels, here.soft_labels)[0] if alike else 1.0
+    if here.crop_labels is not None:  # else the published ones were made for a set that was there
+        soft = max(soft or 0.0, crop_labels_apart(there.crop_labels, here.crop_labels))
     rounding = GREY_LEVEL  # may be between the 8-bit copies of pixels that are nearly equal
     pictures = (there.images.int() - here.images.int()).abs().max().item() / 255
     return Values("pixels", equal, max(largest, pictures - rounding), mean, soft_labels=soft)
+
+
+def crop_labels_apart(there: CropLabels | None, here: CropLabels) -> float:
+    """The largest difference of probabilities that labels of crops hold; as far as can be where the views differ."""
+    said = ("log_probabilities", "log_rest", "classes")
+    drawn = [{name: each.columns[name] for name in each.columns if name not in said} for each in (there or here, here)]
+    if there is None or drawn[0].keys() != drawn[1].keys() or len(there) != len(here):
+        return 1.0
+    if not all(torch.equal(drawn[0][name], drawn[1][name]) for name in drawn[0]):
+        return 1.0
+    return apart(there.probabilities(1.0), here.probabilities(1.0))[0]
 
 
 def weights_apart(there: Mapping[str, Tensor], here: Mapping[str, Tensor], equal: bool) -> Values:

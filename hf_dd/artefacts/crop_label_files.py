@@ -142,7 +142,8 @@ def read_crop_labels(
     if tuple(about["size"]) != tuple(image_size):
         height, width = image_size
         raise DataError(f"{name} has labels of views of {about['size']} pixels, and images of {height}×{width}.")
-    labels = CropLabels(num_classes, tuple(image_size), **columns)
+    origin = {"taught_by": tuple(each["sha"] for each in about["teachers"]), "stored_bytes": about["bytes"]}
+    labels = CropLabels(num_classes, tuple(image_size), **columns, **origin)
     labels.require_sound(name, images, image_size)
     return labels
 

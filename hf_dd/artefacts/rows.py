@@ -102,13 +102,10 @@ def read_rows(place: hub.Place, record: dict[str, Any], crops: bool = False) -> 
     found = from_dataset(_train(place), name)
     if record.get("decoded"):
         found = found.decoded(from_dataset(_train(place, "decoded"), name), name)
-    if about := record.get("crop_labels"):
-        found = dataclasses.replace(found, crop_label_bytes=about["bytes"])
-        if crops:
-            folder, shape = require_crop_labels(place, about), found.pixel_values.shape
-            labels = read_crop_labels(folder, about, name, shape[0], tuple(shape[2:]), len(found.class_names))
-            shas = tuple(teacher["sha"] for teacher in about["teachers"])
-            found = dataclasses.replace(found, crop_labels=labels, crop_labelled_by=shas)
+    if crops and (about := record.get("crop_labels")):
+        folder, shape = require_crop_labels(place, about), found.pixel_values.shape
+        labels = read_crop_labels(folder, about, name, shape[0], tuple(shape[2:]), len(found.class_names))
+        found = dataclasses.replace(found, crop_labels=labels)
     about = record.get("soft_labels")
     if not isinstance(about, dict):  # of an imported set it is only known whether it has any
         return found

@@ -141,6 +141,8 @@ class DistillConfig(RunConfig, TeacherConfig, CropLabelConfig, EvaluationConfig)
         yield from super().contradictions()
         if self.soft_labels != "none" and not self.named_teachers:
             yield f"--soft_labels {self.soft_labels} {NEEDS_TEACHERS}"
+        if self.soft_labels == "crops" and self.soft_label_temperature != type(self).soft_label_temperature:
+            yield "--soft_label_temperature: labels of crops serve every temperature, a protocol's: leave it out."
         if self.plan and self.minutes is None:
             yield "--plan tells how the minutes of a run would be spent: give --minutes too."
         if self.trackio_options and "trackio" not in self.report_to:

@@ -1,9 +1,11 @@
 """Options of labels of crops: how many views of each image, of what kind, and how much of each label is kept."""
 
+import dataclasses
 import functools
+from collections.abc import Iterator
 from dataclasses import dataclass
 
-from hf_dd.config.base import Options, option
+from hf_dd.config.base import Options, is_default, option
 from hf_dd.core.strategies import MIXES
 
 labels = functools.partial(option, group="teachers and guide", role="labels")
@@ -31,3 +33,11 @@ class CropLabelConfig(Options):
     soft_label_mix: str = labels(
         "cutmix", "With --soft_labels crops: how another image's view is mixed into each view.", choices=MIXES
     )
+
+    def contradictions(self) -> Iterator[str]:
+        """As of all options."""
+        yield from super().contradictions()
+        if getattr(self, "soft_labels", "none") != "crops":
+            for each in dataclasses.fields(CropLabelConfig):
+                if not is_default(each, getattr(self, each.name)):
+                    yield f"--{each.name} goes with --soft_labels crops: add that, or leave it out."

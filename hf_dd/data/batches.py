@@ -64,7 +64,7 @@ def read_ahead(images: Images, parts: Sequence[Tensor]) -> Iterator[Tensor]:
 
     Where the images are on disk, a thread reads the next part while the caller works on this one.
     """
-    if isinstance(images, Tensor):
+    if not isinstance(images, StoredImages):
         yield from (images[part.to(images.device)] for part in parts)
         return
     with ThreadPoolExecutor(max_workers=1) as reader:

@@ -25,6 +25,7 @@ from hf_dd.data.image_data import ImageData, of_each_class
 from hf_dd.errors import DataError
 from hf_dd.synthetic import coresets
 from hf_dd.synthetic.distilled_set import DistilledSet, images_per_class, ipc_in_words
+from hf_dd.teachers.crop_labels import CropLabels
 
 SCORES = 2  # the version of what is kept of students: raise it with any change that changes an accuracy
 
@@ -48,6 +49,7 @@ class Candidate:
         selection_epochs: of the network by whose features a coreset was chosen; None for what is none.
         tiled: the stored images of tiles, where these were decoded.
         epoch_images: images that make an epoch of a student's training, where it isn't all of them.
+        crop_labels: those that are stored with a distilled set, or None.
     """
 
     name: str
@@ -66,6 +68,7 @@ class Candidate:
     selection_epochs: int | None = None
     tiled: "Candidate | None" = None
     epoch_images: int | None = None
+    crop_labels: CropLabels | None = None
 
     def of_student(self, student: int) -> "Candidate":
         """What this student trains on: the same for all, but for baselines that are drawn."""
@@ -95,8 +98,9 @@ class Candidate:
 
     @property
     def soft_label_bytes(self) -> int:
-        """What the soft labels take beside the images, in float32."""
-        return 0 if self.soft_labels is None else self.soft_labels.numel() * 4
+        """What the soft labels take beside the images: in float32, and those of crops in their files."""
+        of_crops = 0 if self.crop_labels is None else self.crop_labels.stored_bytes
+        return of_crops + (0 if self.soft_labels is None else self.soft_labels.numel() * 4)
 
 
 def candidates_of(
@@ -132,6 +136,7 @@ def candidates_of(
             factor=distilled.factor,
             temperature=distilled.temperature,
             taught_by=distilled.taught_by,
+            crop_labels=distilled.crop_labels,
             tiled=tiled.get(copy),
         )
         for copy, own in images.items()

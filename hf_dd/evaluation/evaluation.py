@@ -287,6 +287,7 @@ class Evaluation:
             self.accelerator.mixed_precision,
             self._teaching.teaching(candidate, protocol),
             [spec.head for spec in self.teachers.specs] if self.teachers and protocol.asks_teachers else [],
+            *([candidate.crop_labels.digest] if protocol.labels == "crops" and candidate.crop_labels else []),
             *([["looks"]] if self.looks and data is self.data else []),
         ]
         tested_on = "test" if data is self.data else "validation"
@@ -298,7 +299,7 @@ class Evaluation:
             around.skip((len(students) - len(missing)) * job.work, len(students) - len(missing))
         say_if_dear(f"{candidate.name}, {architecture}", len(candidate.images), protocol.epochs, len(missing))
         together = self.accelerator.device.type == "cuda" and self.accelerator.mixed_precision == "no"
-        together = together and protocol.recipe().is_plain and not self.looks
+        together = together and protocol.recipe().is_plain and not self.looks and protocol.labels != "crops"
         for group in [missing] if together and missing else [[student] for student in missing]:
             for student, scored in self.train(job, group, data).items():
                 known[student] = scored

@@ -103,10 +103,15 @@ def require_labels(
     config: DistillConfig, protocol: Protocol, pool: TeacherPool | None, class_names: list[str]
 ) -> None:
     """Raise an error, before a distillation, where its evaluation would lack what the protocol trains on."""
-    if protocol.labels == "soft" and not protocol.asks_teachers and config.soft_labels == "none":
+    if protocol.labels == "soft" and not protocol.asks_teachers and config.soft_labels in ("none", "crops"):
         raise ConfigError(
             f"--eval_protocol {protocol.name} trains on soft labels: add --soft_labels mean and teachers, or choose "
             "another protocol."
+        )
+    if protocol.labels == "crops" and config.soft_labels != "crops":
+        raise ConfigError(
+            f"--eval_protocol {protocol.name} trains on labels of crops: add --soft_labels crops and teachers, or "
+            "choose another protocol."
         )
     if named := config.eval_teachers:
         pool = teachers_of(protocol, named, {}, trusted=config.trusted_teachers)

@@ -284,7 +284,7 @@ def in_words(value: Any) -> str:
     words += [f"{name} {value[name]:g}" for name in ("jitter", "lighting") if value[name]]
     if value["mix"] != "none":
         often = "" if value["probability"] == 1 else f" with probability {value['probability']:g}"
-        words.append(f"{value['mix']} α {value['alpha']:g}{often}")
+        words.append(f"{value['mix']} α {value['alpha']:g}{often}{', each image by itself' if value['each'] else ''}")
     return f"({', '.join(words) or 'none'})"
 
 

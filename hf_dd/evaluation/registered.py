@@ -7,6 +7,7 @@ import dataclasses
 
 from hf_dd.core.registry import PROTOCOLS
 from hf_dd.evaluation.protocols import SIAMESE, Protocol
+from hf_dd.nn.views import Views
 
 ADAMW = {"optimizer": "adamw", "schedule": "cosine", "learning_rate": 0.001}
 
@@ -33,6 +34,21 @@ PROTOCOLS.register(
     title="from scratch on what teachers say of the student's own augmented batch, at temperature 4",
     paper="Hinton, Vinyals & Dean, 2015",
 )(dataclasses.replace(SOFT_LABEL, name="soft-label-online", labels="online", temperature=4.0))
+# The views that --soft_labels crops stores if nothing else is asked for, at the same temperature.
+PROTOCOLS.register(
+    "soft-label-crops",
+    title="from scratch on the set's stored labels of crops, at temperature 4",
+    paper="Yin et al., NeurIPS 2023",
+)(
+    dataclasses.replace(
+        SOFT_LABEL,
+        name="soft-label-crops",
+        augment="none",
+        labels="crops",
+        temperature=4.0,
+        views=Views(scale=(0.08, 1.0), flip=True, mix="cutmix", each=True),
+    )
+)
 # Cazenavette, Torralba & Sitzmann, NeurIPS 2025 (Linear Gradient Matching): Adam (AdamW without decay) at 0.001
 # for 256 images, 1,000 epochs along a cosine. Their code crops at random and quotes the best epoch; here neither.
 PROTOCOLS.register(

@@ -15,7 +15,7 @@ from hf_dd.evaluation.protocols import Protocol
 from hf_dd.evaluation.students import normalised
 from hf_dd.teachers.pool import TeacherPool
 from hf_dd.teachers.soft_labels import relabel
-from hf_dd.training.targets import StoredTargets, Targets, TaughtTargets
+from hf_dd.training.targets import CropTargets, StoredTargets, Targets, TaughtTargets
 
 
 @dataclass(eq=False, repr=False)
@@ -41,10 +41,13 @@ class Teaching:
         protocol wants soft labels that a distilled set doesn't have, ConfigError where there are no teachers to ask,
         TeacherError for teachers of other classes.
         """
+        if protocol.labels == "crops" and candidate.crop_labels is not None:
+            return CropTargets(candidate.crop_labels, protocol.temperature)
         if protocol.labels == "crops" and candidate.baseline is None:
             raise DataError(
-                f"{candidate.name} has no stored labels of crops, which the protocol {protocol.name!r} trains on: "
-                "choose another --eval_protocol, such as sre2l-kd, which asks the teachers."
+                f"{candidate.name} has no stored labels of crops, which the protocol {protocol.name!r} trains on: add "
+                "--soft_labels crops, which stores some with a local set, or choose another --eval_protocol, such as "
+                "sre2l-kd, which asks the teachers."
             )
         if protocol.labels in ("online", "crops"):
             mean = "raw" if protocol.loss == "mse" else protocol.teacher_mean
@@ -93,6 +96,8 @@ class Teaching:
 
     def teaching(self, candidate: Candidate, protocol: Protocol) -> dict[str, Any]:
         """Temperature and teachers of the soft labels that students of a candidate learn from, if any."""
+        if protocol.labels == "crops" and candidate.crop_labels is not None:
+            return {"temperature": protocol.temperature, "taught_by": candidate.crop_labels.taught_by}
         online = protocol.labels in ("online", "crops")
         if online or (protocol.labels == "soft" and protocol.temperature is not None):
             own = not online and candidate.soft_labels is not None

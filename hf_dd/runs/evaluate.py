@@ -25,6 +25,7 @@ from hf_dd.evaluation.protocols import Protocol
 from hf_dd.evaluation.results import Results
 from hf_dd.evaluation.students import require_known
 from hf_dd.objectives.base import EMBEDDING_EPOCHS
+from hf_dd.runs.crop_labels import label_sets, with_views_of
 from hf_dd.teachers.feature_cache import FeatureMemory
 from hf_dd.teachers.pool import TeacherPool
 
@@ -78,9 +79,13 @@ def evaluate_sets(config: EvaluateConfig) -> tuple[list[Results], dict[str, dict
     for protocol in by_name.values():
         require_known(config.eval_architectures, protocol)
     accelerator = new_accelerator(config.mixed_precision)
-    sets = [distilled_folder.load_distilled(reference) for reference in config.sets]
+    crops = any(protocol.labels == "crops" for protocol in by_name.values())
+    sets = [distilled_folder.load_distilled(reference, crops) for reference in config.sets]
     data = load_data(source_of(config, sets[0][2])).to(accelerator.device)
+    if config.soft_labels == "crops" and label_sets(config, [record for *_, record in sets], data, accelerator):
+        sets = [distilled_folder.load_distilled(reference, crops) for reference in config.sets]
     protocols = [protocol.suited(config, data, accelerator.autocast) for protocol in by_name.values()]
+    protocols = [with_views_of(protocol, [record for *_, record in sets]) for protocol in protocols]
     scoring.require_sense(config.scores, protocols[0])
     distilled_sets: list[Candidate] = []
     for name, distilled, record in sets:
@@ -143,6 +148,8 @@ def asked(
     unlabelled = any(own.soft_labels is None for own in sets)
     needs = {"online": True, "soft": unlabelled or bool(config.baselines), "crops": bool(config.baselines)}
     asking = [protocol for protocol in protocols if protocol.asks_teachers and needs[protocol.labels]]
+    if config.soft_labels == "crops" and not asking and not config.scores:
+        return None  # who is named labels the sets
     first = [*asking, *protocols][0]
     return teachers_of(
         first,

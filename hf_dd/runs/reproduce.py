@@ -35,6 +35,7 @@ from hf_dd.core.registry import PROTOCOLS
 from hf_dd.data.image_data import load_data
 from hf_dd.errors import RunError
 from hf_dd.evaluation.evaluation import hardware
+from hf_dd.runs.crop_labels import labelled_again
 from hf_dd.runs.distill import distill
 from hf_dd.runs.evaluate import evaluate
 from hf_dd.runs.import_set import import_set
@@ -159,7 +160,8 @@ def compared(source: Source, run: Options, folder: Path, trusted: Sequence[str])
     if source.folder is None:
         values = Values("pixels", equal, *((0.0, 0.0) if equal else (None, None)))
     else:
-        sets = [rows.read_rows(local(place), facts) for place, facts in ((source.folder, record), (folder, again))]
+        both = ((source.folder, record), (folder, again))
+        sets = [rows.read_rows(local(place), facts, crops=True) for place, facts in both]
         values = sets_apart(*sets, equal)
     say("reproduce: %s", values)
     if not record["results"]:
@@ -180,9 +182,11 @@ def left_out(record: SetRecord, accuracies: Sequence[Accuracy]) -> list[str]:
     return [f"not evaluated again: {', '.join(names)}"] if names else []
 
 
-def digests_of(record: Mapping[str, Any]) -> tuple[str, str | None]:
-    """Of the rows, and of those that they decode to."""
-    return record["parquet_sha256"], (record.get("decoded") or {}).get("parquet_sha256")
+def digests_of(record: Mapping[str, Any]) -> tuple[Any, ...]:
+    """Of the rows, of those that they decode to, and of the labels of crops that were made with them."""
+    labelled = record["settings"].get("soft_labels") == "crops" and record["crop_labels"]
+    labels = sorted(labelled["files"].values()) if labelled else []
+    return record["parquet_sha256"], (record.get("decoded") or {}).get("parquet_sha256"), labels
 
 
 def local(folder: Path) -> hub.Place:
@@ -221,6 +225,8 @@ def students_again(
         own = [row for row in group if not row.get("baseline")]
         if output and not own:
             continue
+        again = {"eval_teachers": [] if same or not asks else [spec.reference for spec in taught_by]}
+        again |= labelled_again(record)
         done = evaluate(
             sets=[str(folder)],
             **part(run, DataConfig),
@@ -233,7 +239,7 @@ def students_again(
             random_draws=max((row.get("draws") or students) // students for row in group),
             eval_copies=list(dict.fromkeys(row["copy"] for row in own)),
             baselines=[] if output else list(dict.fromkeys(row["baseline"] for row in group if row.get("baseline"))),
-            eval_teachers=[] if same or not asks else [spec.reference for spec in taught_by],
+            **again,
             selection_epochs=epochs_of_selection(group),
             published=record.settings.get("published", "objective" in record.settings),  # as all was in 0.1.0
             mixed_precision="bf16" if "bf16" in results["hardware"] else "no",

@@ -45,8 +45,6 @@ class DistilledSet:
         temperature: of the soft labels.
         taught_by: the commits (or digests) of the teachers whose they are, where that is known.
         crop_labels: what teachers say of crops of these images, where that is stored and was read.
-        crop_labelled_by: the commits (or digests) of the teachers who say it.
-        crop_label_bytes: of its files.
         tiled: the stored images, where these were decoded.
     """
 
@@ -60,8 +58,6 @@ class DistilledSet:
     temperature: float = 1.0
     taught_by: tuple[str, ...] = ()
     crop_labels: CropLabels | None = None
-    crop_labelled_by: tuple[str, ...] = ()
-    crop_label_bytes: int = 0
     tiled: "DistilledSet | None" = None
 
     def __repr__(self) -> str:

@@ -12,6 +12,8 @@ which loses no more than the k largest at T itself would, and survives half prec
 several teachers it is the mean of their probabilities at temperature 1.
 """
 
+import functools
+import hashlib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
@@ -54,6 +56,8 @@ class CropLabels:
         partner_flip: bool, as `flip`.
         paste: int32, (R, 4): what CutMix takes of the partner's view, in pixels of the views; None for MixUp.
         weight: float32: MixUp's λ, the share of the image itself; None for CutMix.
+        taught_by: the commits (or digests) of the teachers, of labels that were read.
+        stored_bytes: of their files.
     """
 
     num_classes: int
@@ -71,6 +75,8 @@ class CropLabels:
     partner_flip: Tensor | None = None
     paste: Tensor | None = None
     weight: Tensor | None = None
+    taught_by: tuple[str, ...] = ()
+    stored_bytes: int = 0
 
     def __len__(self) -> int:
         return len(self.image)
@@ -80,6 +86,15 @@ class CropLabels:
         """The tensors by name, those that are there."""
         own = {each.name: getattr(self, each.name) for each in fields(self)}
         return {name: value for name, value in own.items() if torch.is_tensor(value)}
+
+    @functools.cached_property
+    def digest(self) -> str:
+        """Of all of it."""
+        digest = hashlib.blake2b(digest_size=16)
+        for name, values in self.columns.items():
+            digest.update(f"{name} {list(values.shape)}".encode())
+            digest.update(values.contiguous().numpy())
+        return digest.hexdigest()
 
     def taken(self, rows: Tensor) -> Self:
         """These rows, int64 indices."""

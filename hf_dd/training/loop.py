@@ -4,7 +4,7 @@ import functools
 import math
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -193,9 +193,11 @@ def fit(
         network.train()
         total = torch.zeros((), device=images.device)
         draws = generator(seed, purpose, "targets", number)
-        batches = epoch_batches(images, recipe, seed, purpose, number, prepare)
+        seen, labelled = targets.of_epoch(number, images)
+        how = recipe if labelled is targets else replace(recipe, views=None)  # else they come with the labels
+        batches = epoch_batches(seen, how, seed, purpose, number, prepare)
         for place, (chosen, batch, drawn) in enumerate(batches):
-            wanted = targets.of_batch(chosen, batch, draws)
+            wanted = labelled.of_batch(chosen, batch, draws)
             if place % recipe.accumulate == 0:
                 optimizer.zero_grad(set_to_none=True)
             with autocast():

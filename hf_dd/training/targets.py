@@ -15,7 +15,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hf_dd.core.precision import Autocast
-from hf_dd.data.batches import by_chunks
+from hf_dd.data.batches import Images, by_chunks
+from hf_dd.teachers.crop_labels import CropLabels
 from hf_dd.teachers.pool import TeacherPool
 from hf_dd.teachers.soft_labels import logit_orders, probabilities
 from hf_dd.teachers.teacher import Teacher
@@ -45,6 +46,10 @@ class Targets:
     def classes(self, chosen: Tensor) -> Tensor | None:
         """The chosen images' own classes, int64 (n,), for a loss that takes them too; None where they aren't known."""
         return None
+
+    def of_epoch(self, number: int, images: Images) -> tuple[Images, "Targets"]:
+        """What a student sees in its epoch `number`, from 1, and what that should be: the images, and all the same."""
+        return images, self
 
 
 class StoredTargets(Targets):
@@ -137,6 +142,42 @@ class TaughtTargets(Targets):
     def classes(self, chosen: Tensor) -> Tensor | None:
         """The chosen images' own classes."""
         return None if self.labels is None else self.labels[chosen.to(self.labels.device)]
+
+
+class CropTargets(Targets):
+    """Stored labels of crops: in each epoch a student sees the views of a stored one, in their order, over and over.
+
+    Args:
+        labels: of the very images that are trained on.
+        temperature: of the probabilities.
+    """
+
+    of_views = True
+
+    def __init__(self, labels: CropLabels, temperature: float):
+        self.epochs = labels.by_epoch()
+        self.temperature = temperature
+
+    def of_epoch(self, number: int, images: Images) -> tuple[Images, Targets]:
+        """The views of a stored epoch, and their labels."""
+        rows = self.epochs[(number - 1) % len(self.epochs)]
+        return CropViews(images, rows), StoredTargets(rows.probabilities(self.temperature), self.temperature)
+
+
+class CropViews:
+    """Views of images that labels of crops tell of: stands in for a tensor where that is indexed, as `Images` do."""
+
+    def __init__(self, images: Images, labels: CropLabels):
+        self.images, self.labels = images, labels
+        self.device = images.device
+        self.shape = torch.Size((len(labels), images.shape[1], *labels.size))
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, index: Tensor) -> Tensor:
+        """The views of these rows, int64 (n,): floats, normalised where the images are, in [0, 1] space of uint8."""
+        return self.labels.taken(index.cpu()).views(self.images)
 
 
 @contextmanager
