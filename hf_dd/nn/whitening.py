@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from hf_dd.core import tensors
@@ -109,7 +109,8 @@ class Whitening:
     def save(self, path: Path) -> None:
         """Write it as safetensors, `mean` and `matrix`, with what they are among the metadata."""
         about = {"epsilon": repr(self.epsilon), "source": self.source, "whitened": ABOUT}
-        save_file({"mean": self.mean.contiguous(), "matrix": self.matrix.contiguous()}, path, metadata=about)
+        content = {"mean": self.mean.contiguous(), "matrix": self.matrix.contiguous()}
+        path.write_bytes(save(content, metadata=about))  # `save_file` lets nobody else read it
 
     @classmethod
     def load(cls, path: Path) -> "Whitening":
