@@ -22,7 +22,7 @@ from hf_dd.config import ImportConfig, as_dict
 from hf_dd.core import files, json_records
 from hf_dd.data.image_data import ImageData
 from hf_dd.distillation.distiller import ARTEFACT_ENTRIES, RUN_ENTRIES, Distillation
-from hf_dd.errors import ConfigError, HubError, RunError, some
+from hf_dd.errors import ConfigError, DataError, HubError, RunError, some
 from hf_dd.evaluation import verdict
 from hf_dd.evaluation.intervals import spread
 from hf_dd.importing.import_set import ImportedSet
@@ -318,6 +318,8 @@ def record_of(content: dict[str, Any], path: Path) -> SetRecord:
 def load_distilled(reference: str) -> tuple[str, DistilledSet, dict[str, Any]]:
     """A distilled set by folder or Hub reference: its name, what students train on, and its record (maybe empty)."""
     place = hub.find(reference, "dataset")
+    if place is None and os.path.isfile(reference):
+        raise DataError(f"{reference} is a file: `hf-dd import {reference} --dataset SOURCE` makes a set of it.")
     if place is None:
         raise HubError(
             f"There is no distilled set {reference!r}: give a folder, or owner/name or owner/name@revision of the Hub."
