@@ -23,7 +23,7 @@ from hf_dd.config import ImportConfig, as_dict
 from hf_dd.core import files, json_records
 from hf_dd.data.image_data import ImageData
 from hf_dd.distillation.distiller import ARTEFACT_ENTRIES, RUN_ENTRIES, Distillation
-from hf_dd.errors import ConfigError, HubError, RunError
+from hf_dd.errors import ConfigError, DataError, HubError, RunError
 from hf_dd.evaluation import verdict
 from hf_dd.evaluation.intervals import spread
 from hf_dd.importing.import_set import ImportedSet
@@ -318,6 +318,8 @@ def load_distilled(reference: str, crops: bool = False) -> tuple[str, DistilledS
     With `crops` its labels of crops, too, where it has any.
     """
     place = hub.find(reference, "dataset")
+    if place is None and os.path.isfile(reference):
+        raise DataError(f"{reference} is a file: `hf-dd import {reference} --dataset SOURCE` makes a set of it.")
     if place is None:
         raise HubError(
             f"There is no distilled set {reference!r}: give a folder, or owner/name or owner/name@revision of the Hub."

@@ -169,6 +169,7 @@ def test_the_card_of_a_local_set_links_its_students(a_set, unique, one_thread):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
+        (["SET", "--save_students", "/dev/null/x"], "/dev/null/x can't be written"),
         (["SET", "--push_students", "bob/x"], "your token may not push to bob"),
         (["SET", "--push_students", "a b"], "isn't a repository id"),
         (
