@@ -210,7 +210,7 @@ class Protocol:
 
     def recipe(self) -> TrainingRecipe:
         """The protocol as the training loop takes it."""
-        schedule = () if self.schedule == "step" else SCHEDULES[self.schedule](self.epochs, self.schedule_end)
+        shares = SCHEDULES[self.schedule](self.epochs, self.schedule_end) if self.schedule in SCHEDULES else ()
         plain_cosine = self.schedule == "cosine" and not self.schedule_end
         views = self.views and dataclasses.replace(self.views, flip=self.views.flip and self.flips)
         shared = ("epochs", "learning_rate", "momentum", "weight_decay", "batch_size", "optimizer", "decays_matrices")
@@ -220,7 +220,7 @@ class Protocol:
             drops=(self.epochs // 2 + 1,) if self.schedule == "step" else (),
             strategy=augment.parse_strategy(self.augment),
             cosine=plain_cosine,
-            shares=() if plain_cosine else schedule,
+            shares=() if plain_cosine else shares,
             views=views,
             loss=Loss(self.loss, self.squared, self.hard_weight),
         )

@@ -183,7 +183,10 @@ PROTOCOLS.register(
     sizes="epochs for up to 1, 10, 50, 200 and 500 images per class, tiles counted",
 )(MINIMAX)
 
-# Zeyuan Yin's successors with labels of their batch: Cui et al., NeurIPS 2025. Teachers stay in train mode.
+# Cui et al., NeurIPS 2025: labels depend on their batch, as the teachers stay in train mode. By the kind of data set:
+CIFAR, TINY = {"side": (0, 32)}, {"side": (33, 64)}
+NETTE, IMAGENET = {"side": (65, ANY), "classes": (0, 100)}, {"side": (65, ANY), "classes": (101, ANY)}
+DEEP = ("resnet50", "resnet101")
 PROTOCOLS.register(
     "fadrm",
     title="online soft labels by teachers on the batch's statistics, crops, CutMix, batches of 16",
@@ -201,34 +204,22 @@ PROTOCOLS.register(
         looks=(10, 0.8),
         schedule_end=0.5,
         cases=(
-            # CIFAR-100
-            case(side=(0, 32), students=("resnet50",), ipc=(0, 1), learning_rate=0.001, schedule_end=0.0),
-            case(side=(0, 32), students=("resnet101",), learning_rate=0.0005, schedule_end=0.0),
-            case(side=(0, 32), students=("resnet50",), ipc=(0, 49), learning_rate=0.001, schedule_end=0.5),
-            case(side=(0, 32), students=("resnet50",), learning_rate=0.001, schedule_end=0.0),
-            case(side=(0, 32), ipc=(0, 1), learning_rate=0.0005),
-            # Tiny-ImageNet
-            case(
-                side=(33, 64), students=("resnet50", "resnet101"), ipc=(0, 49), learning_rate=0.0005, schedule_end=0.5
-            ),
-            case(side=(33, 64), students=("resnet50", "resnet101"), learning_rate=0.0005, schedule_end=0.0),
-            # ImageNet-1k, and what is as large in classes
-            case(side=(65, ANY), classes=(101, ANY), students=("resnet50",), ipc=(0, 1), learning_rate=0.0005),
-            case(side=(65, ANY), classes=(101, ANY), students=("resnet101",), ipc=(0, 1), learning_rate=0.0035),
-            case(
-                side=(65, ANY),
-                classes=(101, ANY),
-                students=("resnet101",),
-                ipc=(50, ANY),
-                learning_rate=0.0005,
-                schedule_end=0.0,
-            ),
-            # ImageNette's, for ten classes (ImageWoof's differ by cell)
-            case(side=(65, ANY), classes=(0, 100), ipc=(0, 1), learning_rate=0.0005, schedule_end=0.5),
-            case(side=(65, ANY), classes=(0, 100), ipc=(1, 49), learning_rate=0.0005, schedule_end=0.0),
-            case(side=(65, ANY), classes=(0, 100), students=("resnet50",), learning_rate=0.0005, schedule_end=0.0),
-            case(side=(65, ANY), classes=(0, 100), students=("resnet101",), learning_rate=0.001, schedule_end=0.5),
-            case(side=(65, ANY), classes=(0, 100), learning_rate=0.0005, schedule_end=0.5),
+            case(**CIFAR, students=("resnet50",), ipc=(0, 1), learning_rate=0.001, schedule_end=0.0),
+            case(**CIFAR, students=("resnet101",), learning_rate=0.0005, schedule_end=0.0),
+            case(**CIFAR, students=("resnet50",), ipc=(0, 49), learning_rate=0.001, schedule_end=0.5),
+            case(**CIFAR, students=("resnet50",), learning_rate=0.001, schedule_end=0.0),
+            case(**CIFAR, ipc=(0, 1), learning_rate=0.0005),
+            case(**TINY, students=DEEP, ipc=(0, 49), learning_rate=0.0005, schedule_end=0.5),
+            case(**TINY, students=DEEP, learning_rate=0.0005, schedule_end=0.0),
+            case(**IMAGENET, students=("resnet50",), ipc=(0, 1), learning_rate=0.0005),
+            case(**IMAGENET, students=("resnet101",), ipc=(0, 1), learning_rate=0.0035),
+            case(**IMAGENET, students=("resnet101",), ipc=(50, ANY), learning_rate=0.0005, schedule_end=0.0),
+            # ImageNette's; ImageWoof's differ by cell
+            case(**NETTE, ipc=(0, 1), learning_rate=0.0005, schedule_end=0.5),
+            case(**NETTE, ipc=(1, 49), learning_rate=0.0005, schedule_end=0.0),
+            case(**NETTE, students=("resnet50",), learning_rate=0.0005, schedule_end=0.0),
+            case(**NETTE, students=("resnet101",), learning_rate=0.001, schedule_end=0.5),
+            case(**NETTE, learning_rate=0.0005, schedule_end=0.5),
             # ResNet-18, and what isn't named
             case(ipc=(50, ANY), schedule_end=0.0),
         ),

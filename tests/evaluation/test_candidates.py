@@ -103,7 +103,9 @@ def test_a_score_compares_with_random_images_of_the_sets_own_numbers():
     (own,) = candidates_of("set", made_of(data, [2, 4, 3]), data, ["float"])
     asked = []
     protocol = PROTOCOLS["dsa"]
-    evaluation = SimpleNamespace(protocol=protocol, teachers=None, options=lambda candidate, protocol: [protocol])
+    evaluation = SimpleNamespace(
+        protocol=protocol, teachers=None, options=lambda candidate, protocol, student: [protocol]
+    )
     inputs_of("augmentation_robust_score", evaluation, own, lambda kind, ipc: asked.append((kind, ipc)))
     assert asked == [("random", (2, 4, 3))]
 

@@ -5,6 +5,7 @@ import json
 import pytest
 
 import hf_dd
+from hf_dd.artefacts import comparison
 from hf_dd.config import EvaluateConfig
 from hf_dd.errors import ConfigError, DataError
 from hf_dd.evaluation import intervals, regimes, verdict
@@ -145,3 +146,12 @@ def test_what_a_protocol_needs_is_asked_for_before_any_student(compared, monkeyp
     ]:
         with pytest.raises(error, match=message):
             hf_dd.evaluate(sets=[str(compared / "set")], **options)
+
+
+def test_rows_made_again_are_compared_in_their_own_regime():
+    shared = {"architecture": "MLP", "copy": "float", "n": 2, "epochs": 3, "learning_rate": 0.01, "half_width": 1.0}
+    there = [shared | {"regime": "hard", "mean": 60.0}, shared | {"regime": "soft", "mean": 70.0}]
+    here = [shared | {"regime": "soft", "mean": 71.0}, shared | {"regime": "hard", "mean": 61.0}]
+    assert [(own.there, own.here) for own in comparison.rows_apart(there, here)] == [(60.0, 61.0), (70.0, 71.0)]
+    old = [{key: value for key, value in there[0].items() if key != "regime"}]  # of a version without regimes
+    assert [own.here for own in comparison.rows_apart(old, here[1:])] == [61.0]
