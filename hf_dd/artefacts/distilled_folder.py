@@ -142,7 +142,7 @@ class Artefact:
             if better == (repo_id or (record.pushed or {}).get("repo_id")):
                 raise ConfigError(f"--new_version {better} is this set itself: name the one that takes its place.")
             record = dataclasses.replace(record, new_version=better)
-        require_whole(self.folder, vars(record))
+        require_whole(self.folder, record)
         repo_id = repo_id or (record.pushed or {}).get("repo_id") or record.name
         retry = ["hf-dd", "push", str(self.folder), "--hub_dataset_id", repo_id]
         try:

@@ -175,15 +175,15 @@ def require_rows(place: hub.Place, record: dict[str, Any]) -> None:
             raise DataError(f"{place.name} lacks {path}, which its {RECORD} tells of: it isn't whole.")
 
 
-def require_whole(folder: Path, record: dict[str, Any]) -> None:
+def require_whole(folder: Path, record: Any) -> None:
     """Raise DataError where the rows of a set aren't its record's, RunError where a file isn't there."""
     if missing := [name for name in (PARQUET, "preview.png") if not (folder / name).is_file()]:
         raise RunError(
             f"{folder} isn't whole: it lacks {some(missing)}. Remove it and make it anew, or take a copy that has it."
         )
-    place, about = hub.Place(str(folder), None, True, "dataset"), record["crop_labels"]
-    require_rows(place, record)
-    read_whitening(place, record)
+    place, about = hub.Place(str(folder), None, True, "dataset"), record.crop_labels
+    require_rows(place, vars(record))
+    read_whitening(place, vars(record))
     if about:
         require_crop_labels(place, about)
     known = {folder / path for path in about["files"]} if about else set()

@@ -64,7 +64,7 @@ def label_sets(
             if not (Path(reference) / RECORD).is_file():
                 raise ConfigError(
                     f"--soft_labels crops stores labels with a set in a folder, and {reference} is none: download it "
-                    "first, e.g. by `hf download --repo-type dataset`."
+                    "first."
                 )
             missing[reference] = record
     views = views_of(config, data, accelerator.autocast) if missing else None

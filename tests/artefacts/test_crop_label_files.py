@@ -3,6 +3,7 @@
 What is in the rows is in tests/teachers/test_crop_labels.py.
 """
 
+import dataclasses
 import json
 import shutil
 
@@ -15,13 +16,15 @@ from huggingface_hub import DatasetCard, HfApi
 
 import hf_dd
 from hf_dd.artefacts import crop_label_files
+from hf_dd.artefacts.comparison import sets_apart
 from hf_dd.artefacts.crop_label_files import read_crop_labels, write_crop_labels
 from hf_dd.artefacts.distilled_folder import load_distilled
 from hf_dd.config import DistillConfig, EvaluateConfig
 from hf_dd.core.files import digest_of
 from hf_dd.errors import ConfigError, DataError, RunError
 from hf_dd.nn.views import Views
-from hf_dd.runs.crop_labels import label_sets
+from hf_dd.runs.crop_labels import label_sets, labelled_again
+from hf_dd.runs.reproduce import digests_of
 from hf_dd.teachers.crop_labels import label_crops
 from hf_dd.teachers.pool import TeacherPool
 
@@ -198,9 +201,38 @@ def test_labels_are_made_for_a_set_that_is_there_already(tmp_path, tiny_teachers
     assert "partner" not in datasets.load_dataset(str(plain.folder), "labels", split="train").column_names
     row = again.record.results["rows"][0]
     assert "views (resized crops of 0.5 to 1" in row["protocol"] and row["soft_label_bytes"]
+    options_again = labelled_again(again.record)
+    assert options_again.pop("eval_teachers") == [
+        f"{spec['repo_id']}@{spec['sha']}" for spec in again.record.crop_labels["teachers"]
+    ]
+    made = {"soft_label_views": 3, "soft_label_topk": 10, "soft_label_crop": 0.5, "soft_label_mix": "none"}
+    assert options_again == {"soft_labels": "crops", "seed": 0} | made
     digests = dict(again.record.crop_labels["files"])
     hf_dd.evaluate(sets=[str(plain.folder)], **CROPS | {"soft_label_views": 5}, **options, **teachers)  # they stay
     assert hf_dd.Artefact.open(plain.folder).record.crop_labels["files"] == digests
+
+
+# --- made again
+
+
+def test_a_reproduction_compares_the_labels_too(labelled):
+    there = load_distilled(str(labelled.folder), crops=True)[1]
+    assert sets_apart(there, there, True).soft_labels == 0 and sets_apart(there, there, False).close
+    labels = there.crop_labels
+    for changed, apart in (
+        ({"log_probabilities": labels.log_probabilities - 1}, 0.1),  # of probabilities that come to 1 again
+        ({"flip": ~labels.flip}, 1.0),
+    ):
+        here = dataclasses.replace(there, crop_labels=dataclasses.replace(labels, **changed))
+        found = sets_apart(there, here, False)
+        assert found.soft_labels >= apart and not found.close
+    plain = dataclasses.replace(there, crop_labels=None)
+    assert sets_apart(plain, there, False).soft_labels == 1.0  # a run that made labels makes them again
+    assert sets_apart(there, plain, False).close  # those that were made for a set that was there are another matter
+    record = vars(labelled.record)
+    assert digests_of(record)[2] == [digest_of(labelled.folder / FILE)]
+    assert digests_of(record | {"settings": record["settings"] | {"soft_labels": "none"}})[2] == []
+    assert labelled_again(labelled.record) == {}
 
 
 # --- bad input
