@@ -103,6 +103,11 @@ def labelled_again(record: SetRecord) -> dict[str, Any]:
     }
 
 
+def who_labelled(record: dict[str, Any]) -> dict[str, Any]:
+    """The teachers of a set's labels of crops, as a record has `teachers`; nothing where it has no such labels."""
+    return {"teachers": record["crop_labels"]["teachers"]} if record.get("crop_labels") else {}
+
+
 def with_views_of(protocol: Protocol, records: Sequence[dict[str, Any]]) -> Protocol:
     """A protocol of stored labels with the views of the first set that has some, which real images are seen in too."""
     about = next((record["crop_labels"] for record in records if record.get("crop_labels")), None)

@@ -30,7 +30,7 @@ from hf_dd.evaluation.results import Results
 from hf_dd.evaluation.students import require_known
 from hf_dd.nn.whitening import Whitening
 from hf_dd.objectives.base import EMBEDDING_EPOCHS
-from hf_dd.runs.crop_labels import label_sets, with_views_of
+from hf_dd.runs.crop_labels import label_sets, who_labelled, with_views_of
 from hf_dd.runs.foreign import brought_in, is_foreign
 from hf_dd.runs.students import shelf_of
 from hf_dd.synthetic.distilled_set import DistilledSet
@@ -195,6 +195,8 @@ def asked(
     asking = [protocol for protocol in protocols if protocol.asks_teachers and needs[protocol.labels]]
     if config.soft_labels == "crops" and not asking and not config.scores:
         return None  # who is named labels the sets
+    if any(protocol.labels == "crops" for protocol in asking):  # real images are labelled by those who labelled crops
+        records_of = {name: record | who_labelled(record) for name, record in records_of.items()}
     first = [*asking, *protocols][0]
     return teachers_of(
         first,

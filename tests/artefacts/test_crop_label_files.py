@@ -188,7 +188,8 @@ def test_students_learn_from_them_and_real_images_from_the_teachers_own_words(la
 
 def test_labels_are_made_for_a_set_that_is_there_already(tmp_path, tiny_teachers):
     plain = distil(tmp_path / "plain")
-    options = STUDENTS | {"eval_students": 1, "baselines": [], "soft_label_crop": 0.5, "soft_label_mix": "none"}
+    students = STUDENTS | {"eval_students": 1}
+    options = students | {"baselines": [], "soft_label_crop": 0.5, "soft_label_mix": "none"}
     with pytest.raises(DataError, match="plain has no stored labels of crops.*add --soft_labels crops"):
         hf_dd.evaluate(sets=[str(plain.folder)], eval_protocol="sre2l-fkd", **STUDENTS, baselines=[])
     with pytest.raises(ConfigError, match="was made without teachers that students could learn from"):
@@ -201,6 +202,9 @@ def test_labels_are_made_for_a_set_that_is_there_already(tmp_path, tiny_teachers
     assert "partner" not in datasets.load_dataset(str(plain.folder), "labels", split="train").column_names
     row = again.record.results["rows"][0]
     assert "views (resized crops of 0.5 to 1" in row["protocol"] and row["soft_label_bytes"]
+    with_random = students | {"baselines": ["random"], "eval_protocol": "soft-label-crops"}
+    _, real = hf_dd.evaluate(sets=[str(plain.folder)], **with_random).rows  # though the set was made without teachers
+    assert real.taught_by == tuple(spec["sha"] for spec in again.record.crop_labels["teachers"])
     options_again = labelled_again(again.record)
     assert options_again.pop("eval_teachers") == [
         f"{spec['repo_id']}@{spec['sha']}" for spec in again.record.crop_labels["teachers"]
