@@ -246,11 +246,12 @@ def whitening_of(config: EvaluateConfig, sets: Sequence[tuple[str, DistilledSet,
                 f"{whitened} was made of whitened images (ZCA) and {plain} wasn't, and all students of a comparison "
                 "see images alike: say how by --zca true or --zca false, or compare them apart."
             )
-        kinds = [each.get("data", {}).get("statistics", "their own") for each in (record, of_other)]
+        known = [each.get("data", {}).get("statistics") for each in (record, of_other)]
+        kinds = [f"the constants of {each}" if each else "their own statistics" for each in known]
         if config.statistics is None and not first.whitening and kinds[0] != kinds[1]:
             raise DataError(
-                f"{name} was made of images normalised by statistics of {kinds[0]} and {other} by {kinds[1]}, and all "
-                "students of a comparison see images alike: say how by --statistics own or --statistics published."
+                f"{name} was made of images normalised by {kinds[0]} and {other} by {kinds[1]}, and all students of a "
+                "comparison see images alike: say how by --statistics own or --statistics published."
             )
     return first.whitening
 
