@@ -87,7 +87,7 @@ class StudentRecord(Record):
             "set": " ".join(str(self.learned_from[name]) for name in same if self.learned_from[name]),
             "architecture": self.architecture,
             "protocol": self.how,
-            "test images": self.data["fingerprint"],
+            "data set": self.data["fingerprint"],
         }
 
     def card(self, endpoint: str, reference: str | None = None) -> str:

@@ -318,6 +318,8 @@ class Evaluation:
         if self.shelf and data is self.data and candidate.baseline is None:
             keys = {student: score_file(identity).stem for student, identity in identities.items()}
             self._keys = {student: key for student, key in keys.items() if not self.shelf.holds(job, student, key)}
+            if again := sum(known[student] is not None for student in self._keys):
+                logger.info("%s: %d remembered students have no network: trained again.", candidate.name, again)
             known |= dict.fromkeys(self._keys)
         missing = [student for student in students if known.get(student) is None]
         if around := open_phase():

@@ -230,10 +230,10 @@ def shelf_of(
             parts += [candidate.copy] if copy else []
             rows[id(candidate), architecture] = "-".join([base, *parts])
     root = Path(config.save_students or f"outputs/students-{slug(base)}")
-    with holding(root):  # that it can be written shows now
-        pass
     students = Students(root, config, evaluation, accelerator, rows, of_copy, owner)
     students.judge(candidates)
+    with holding(root):  # that it can be written shows now
+        pass
     return students
 
 

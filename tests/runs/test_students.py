@@ -2,6 +2,8 @@
 
 import json
 import re
+import sys
+import types
 from urllib.request import urlopen
 
 import pytest
@@ -13,6 +15,7 @@ from transformers import AutoModelForImageClassification
 
 import hf_dd
 from hf_dd import cli, hub
+from hf_dd.core.registry import NETWORKS
 from hf_dd.data.sources import read_digits
 from hf_dd.teachers.teacher import load_teacher, locate
 
@@ -200,15 +203,13 @@ def test_without_a_token_nothing_begins(a_set, monkeypatch, tmp_path):
         cli.main(["evaluate", str(a_set[0]), "--push_students", "x", *QUICK])
 
 
-def test_an_architecture_that_lies_in_no_file_is_refused(a_set, tmp_path):
-    from hf_dd.core.registry import NETWORKS
-
-    register = "def add(trunk):\n    return None\nNETWORKS.register('typed', title='typed in')(add)"
-    exec(register, {"__name__": "__typed__", "NETWORKS": NETWORKS})
-    import sys
-    import types
-
-    sys.modules["__typed__"] = types.ModuleType("__typed__")
+def test_an_architecture_that_lies_in_no_file_is_refused(a_set, tmp_path, monkeypatch):
+    for kept in ("_definitions", "_modules", "_words"):
+        monkeypatch.setattr(NETWORKS, kept, dict(getattr(NETWORKS, kept)))
+    monkeypatch.setitem(sys.modules, "typed_in", types.ModuleType("typed_in"))  # as an interpreter's, without a file
+    register = "NETWORKS.register('typed', title='typed in')(lambda trunk: None)"
+    exec(register, {"__name__": "typed_in", "NETWORKS": NETWORKS})
     words = ["--eval_architectures", "typed", "--save_students", str(tmp_path / "x"), *QUICK]
     with pytest.raises(SystemExit, match="registered by a program and lies in no file"):
         cli.main(["evaluate", str(a_set[0]), *words])
+    assert not (tmp_path / "x").exists()
