@@ -19,7 +19,7 @@ def activations(teacher: Teacher, images: Tensor, layer: str = FEATURES) -> Tens
     if layer not in modules:
         known = some([name for name, module in modules.items() if not any(module.children())])
         raise TeacherError(f"Teacher {teacher.spec} has no layer {layer!r}; it has {FEATURES}, {known}.")
-    found: list[Tensor] = []
-    with modules[layer].register_forward_hook(lambda module, inputs, output: found.append(output)):
+    found: list[Tensor] = []  # copied, as what follows may work in place
+    with modules[layer].register_forward_hook(lambda module, inputs, output: found.append(output.clone())):
         teacher.seen(teacher.network, images)
     return found[-1].flatten(1)
