@@ -36,7 +36,7 @@ class InformationOptions:
     title="mosaics with minimal information loss (CIM)",
     paper="Shang et al., ECCV 2026",
     work="Condensing large-scale datasets directly with minimal information loss",
-    authors="Shang and others",
+    authors="Shang, Xinyi and Sun, Peng and Shi, Bei and Wang, Zixuan and Lin, Tao",
     needs="teachers of the data set's classes",
     teachers="All teachers chose the real images; one was drawn per step, whose activations are kept",
 )
