@@ -18,14 +18,6 @@ from hf_dd.errors import plain
 Words = Mapping[str, Any]
 NUMBER = re.compile(r"(?<![\d.])\d{4}\.\d{4,5}(?![\d.])")
 ADDRESS, SAFE = re.compile(r"https?://[^\s/]+\S*"), ":/?#&=%~+,;@"
-FORMATION = {  # of several images in each stored one, under any method
-    "title": "multi-formation (IDC)",
-    "paper": "Kim et al., ICML 2022",
-    "work": "Dataset condensation via efficient synthetic-data parameterization",
-    "authors": "Kim, Jang-Hyun and Kim, Jinuk and Oh, Seong Joon and Yun, Sangdoo and Song, Hwanjun and "
-    "Jeong, Joonhyun and Ha, Jung-Woo and Song, Hyun Oh",
-    "arxiv": "2205.14959",
-}
 
 
 def address(words: Words) -> str | None:
@@ -72,7 +64,7 @@ def behind(settings: Mapping[str, Any]) -> Iterator[tuple[str, Words]]:
     if start := STARTS.said(settings.get("init"), "method"):
         yield start, said_of(start) | {"title": f"a start from {STARTS.title(settings['init'])}"}
     if (settings.get("factor") or 1) > 1:
-        yield "idc", FORMATION
+        yield "idc", said_of("idc") | {"title": "multi-formation (IDC)"}
 
 
 def cited(found: Iterable[tuple[str, Words]]) -> dict[str, Words]:

@@ -17,7 +17,7 @@ from hf_dd.config.recipes import read_recipe
 from hf_dd.core.registry import OBJECTIVES, Registry
 from hf_dd.errors import ConfigError, unknown
 
-WITH_TITLES = 25  # entries of a registry, at most, that `--help` gives a line each
+WITH_TITLES = 40  # entries of a registry, at most, that `--help` gives a line each
 
 
 def help_text(config: type, command: str, objective: str | None = None) -> str:

@@ -15,10 +15,9 @@ from hf_dd.nn import augment
 from hf_dd.objectives.base import Losses, Objective, Published, Step, zero_with_gradient
 from hf_dd.synthetic.patches import realistic_images
 from hf_dd.synthetic.start import CANDIDATES
+from hf_dd.teachers.activations import FEATURES, activations
 from hf_dd.teachers.pool import TeacherPool
 from hf_dd.teachers.teacher import Teacher
-
-FEATURES = "features"
 
 
 @dataclass(frozen=True)
@@ -37,7 +36,7 @@ class InformationOptions:
     title="mosaics with minimal information loss (CIM)",
     paper="Shang et al., ECCV 2026",
     work="Condensing large-scale datasets directly with minimal information loss",
-    authors="Shang and others",
+    authors="Shang, Xinyi and Sun, Peng and Shi, Bei and Wang, Zixuan and Lin, Tao",
     needs="teachers of the data set's classes",
     teachers="All teachers chose the real images; one was drawn per step, whose activations are kept",
 )
@@ -72,12 +71,12 @@ class MinimalInformationLoss(Objective):
         super().__init__(config, data, pool)
         self.strategy = augment.parse_strategy(config.augment)
         self.pool = pool.to(data.device, getattr(torch, config.dtype))
-        self.layer = None if self.options.layer == FEATURES else self.options.layer
+        self.layer = self.options.layer
         blank = torch.full((1, data.channels, *data.image_size), 0.5, dtype=getattr(torch, config.dtype))
         for teacher in self.pool:  # one that lacks the layer shows now
             teacher.logit_order(data.class_names)
             with torch.no_grad():
-                teacher.activations(blank.to(data.device), self.layer)
+                activations(teacher, blank.to(data.device), self.layer)
         self.sources: Tensor | None = None  # rows of the real images, in the order of the training images
 
     def losses(self, step: Step) -> Iterator[Losses]:
@@ -114,4 +113,4 @@ class MinimalInformationLoss(Objective):
         """A teacher's activations, (N, numbers), of normalised images, each by its class's draw."""
         images = step.synthetic.own_space(augment.apply(images, draws))
         with step.autocast():
-            return teacher.activations(images, self.layer).to(images.dtype)
+            return activations(teacher, images, self.layer).to(images.dtype)

@@ -176,22 +176,6 @@ class Teacher(nn.Module):
         """Flattened activations before the classifier, (N, features), of images in [0, 1] space."""
         return self.seen(self.network.features, images)
 
-    def activations(self, images: Tensor, layer: str | None = None) -> Tensor:
-        """What a layer of the network, by its module's name, gives of images in [0, 1] space, flattened.
-
-        Its `features` where none is named. Raises TeacherError where it has no such layer.
-        """
-        if layer is None:
-            return self.features(images)
-        modules = dict(self.network.named_modules())
-        if layer not in modules or not layer:
-            known = ", ".join(name for name, module in modules.items() if name and not any(module.children()))
-            raise TeacherError(f"Teacher {self.spec} has no layer {layer!r}; it has {known}.")
-        found: list[Tensor] = []
-        with modules[layer].register_forward_hook(lambda module, inputs, output: found.append(output)):
-            self.seen(self.network, images)
-        return found[-1].flatten(1)
-
     def seen(self, function: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
         """What `function` makes of images; raises TeacherError where it takes none of this size."""
         try:

@@ -439,10 +439,10 @@ def test_every_method_with_a_paper_has_a_link_to_it_and_an_entry_to_cite():
     link = re.compile(r"\[[^]]+\]\(https://(arxiv\.org/abs/\d{4}\.\d{5}|doi\.org/10\.\S+)\)")
     for name in methods:
         words = papers.said_of(name)
-        on_neither = name in ("moderate", "facility-location")  # arXiv, or with a DOI
+        on_neither = name in ("moderate", "facility-location", "cim")  # arXiv, or with a DOI
         assert (link.fullmatch(papers.link_of(name)) is None) == on_neither
         entry = papers.entry(name, words).splitlines()
-        assert entry[0] == f"@{'misc' if name == 'clom' else 'inproceedings'}{{{name}," and entry[-1] == "}"
+        assert entry[0] == f"@{'misc' if name in ('clom', 'sfm') else 'inproceedings'}{{{name}," and entry[-1] == "}"
         fields = dict(re.fullmatch(r"  (\w+) = \{(.+)\},?", line).groups() for line in entry[1:-1])
         assert fields["title"] == words["work"] and fields["author"].count(",") == fields["author"].count(" and ") + 1
         assert 2009 <= int(fields["year"]) <= 2026 and fields.get("eprint") == words.get("arxiv")

@@ -11,6 +11,7 @@ from hf_dd.objectives import OBJECTIVES, build_objective
 from hf_dd.synthetic.patches import realistic_images
 from hf_dd.synthetic.start import STARTS, Request
 from hf_dd.synthetic.synthetic_set import SyntheticSet
+from hf_dd.teachers.activations import activations
 from hf_dd.teachers.pool import TeacherPool
 from tests.factories import (
     assert_close,
@@ -110,10 +111,12 @@ def test_the_surest_of_some_that_are_drawn():
 
 def test_a_layer_that_a_teacher_lacks_is_said_before_training():
     data = make_data()
-    with pytest.raises(TeacherError, match=r"Teacher somebody.* has no layer 'layer2'; it has body.0, body.1"):
+    with pytest.raises(
+        TeacherError, match=r"Teacher somebody.* has no layer 'layer2'; it has features, body.0, body.1"
+    ):
         build_objective(config_of("layer=layer2"), data, pool_of(data))
     with pytest.raises(TeacherError, match="has no layer ''"):
-        pool_of(data)[0].activations(torch.zeros(1, 1, 6, 6), "")
+        activations(pool_of(data)[0], torch.zeros(1, 1, 6, 6), "")
 
 
 def test_chunks_and_ranks_change_nothing(monkeypatch):
