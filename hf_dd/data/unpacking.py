@@ -55,9 +55,9 @@ def unpacked_size(path: Path, most: int) -> int:
     groups = [about.row_group(number) for number in range(about.num_row_groups)]
     unpacked, shared = Counter(), Counter()  # by column: what its pages take, what rows that share texts might
     for column in (group.column(number) for group in groups for number in range(group.num_columns)):
-        starts = [column.data_page_offset, *([column.dictionary_page_offset] if column.has_dictionary_page else [])]
-        longest = 0
-        for page in pages(path, min(starts), column.total_compressed_size):
+        offsets = column.data_page_offset, column.dictionary_page_offset  # 0 or None where there is no such page
+        start, longest = min(filter(None, offsets), default=0), 0
+        for page in pages(path, start, column.total_compressed_size if start else 0):
             unpacked[column.path_in_schema] += page.unpacked + 8 * page.values
             longest = max(longest, page.unpacked * page.is_dictionary)
             if page.refers and column.physical_type == "BYTE_ARRAY":

@@ -117,3 +117,8 @@ def test_headers_that_are_none_say_so(tmp_path, damage):
     (tmp_path / "pages").write_bytes(damage)
     with pytest.raises(ValueError, match=r"page header|64 bits"):
         list(pages(tmp_path / "pages", 0, 100))
+
+
+def test_files_without_rows_are_small(tmp_path):
+    written(tmp_path / "none.parquet", pyarrow.array([], pyarrow.binary()))
+    assert unpacked_size(tmp_path / "none.parquet", 100) < 100
