@@ -33,6 +33,7 @@ ROLES = {  # what an option decides
 }
 
 TRUTH = {**dict.fromkeys(("true", "t", "yes", "y", "1"), True), **dict.fromkeys(("false", "f", "no", "n", "0"), False)}
+LARGEST = 2**63 - 1  # of a whole number: what torch's take
 BOUNDS = {"at_least": operator.ge, "above": operator.gt, "at_most": operator.le, "below": operator.lt}  # of a number
 
 
@@ -193,7 +194,8 @@ def judged(option: dataclasses.Field, kind: Kind, value: Any) -> Any:
     values = value if kind.many else [] if value is None or value in kind.words else [value]
     if kind.of in (int, float) and (bad := [number for number in values if not within(number, known)]):
         given = f"holds {shown(bad)}; each" if kind.many else f"is {shown(value)}; it"
-        raise ConfigError(f"{name} {given} has to be {range_of(option, *['finite'] * (kind.of is float))}.")
+        more = ["finite"] if kind.of is float else [f"at most {LARGEST}"] * any(abs(each) > LARGEST for each in bad)
+        raise ConfigError(f"{name} {given} has to be {range_of(option, *more)}.")
     choices = known["choices"]
     if isinstance(choices, Registry):
         for word in values:
@@ -211,9 +213,10 @@ def judged(option: dataclasses.Field, kind: Kind, value: Any) -> Any:
 
 
 def within(number: float, known: typing.Mapping[str, Any]) -> bool:
-    """Whether a number is finite and in an option's range."""
+    """Whether a number is finite, a whole one of 64 bits, and in an option's range."""
     inside = (holds(number, known[key]) for key, holds in BOUNDS.items() if known[key] is not None)
-    return -math.inf < number < math.inf and all(inside)  # a whole number may be larger than any float
+    finite = abs(number) <= LARGEST if isinstance(number, int) else math.isfinite(number)
+    return finite and all(inside)
 
 
 def range_of(option: dataclasses.Field, *more: str) -> str:

@@ -131,7 +131,7 @@ def test_options_are_asked_for_by_role():
     assert {name for name in named(DistillConfig, "guide") if not name.startswith("clom")} == {"networks"}
     assert defaults(TeacherConfig, "guide")["clom"] is None and len(defaults(TeacherConfig, "guide")) == 9
     assert values(DataConfig(image_size=3), "data")["image_size"] == 3
-    training = ("epochs", "learning_rate", "momentum", "weight_decay", "batch_size", "lr_drops", "augment")
+    training = "epochs learning_rate momentum weight_decay batch_size lr_drops augment augment_by".split()
     assert {*named(PretrainConfig, "result")} == {*training, "architecture_options", "mixed_precision", "seed"}
 
 
@@ -245,6 +245,7 @@ def test_every_option_of_a_method_is_explained(objective):
         (lambda: hf_dd.distill(pool=5), "pool has to be a TeacherPool"),
         (lambda: hf_dd.distill(ipc="10"), "--ipc is '10'; it has to be a whole number."),
         (lambda: hf_dd.distill(seed=10**5000, ipc=0.5), "--ipc is 0.5; it has to be a whole number."),
+        (lambda: hf_dd.distill(ipc=2**63), "--ipc is 9223372036854775808; it has to be at least 1 and at most 9"),
         (lambda: hf_dd.distill(clom_alpha=10**5000), "--clom_alpha is a int; it has to be a number or 'auto'."),
         (lambda: hf_dd.distill(teachers=[range(10**9)] * 10**6), "--teachers is [range(0, 1000000000), "),
         (lambda: hf_dd.pretrain("x"), "or as a PretrainConfig, not 'x'."),

@@ -56,6 +56,8 @@ NEW = {f"{data}-experts-{kind}" for data in ("cifar10", "cifar100") for kind in 
 NEW |= {
     f"{data}-{name}" for data in ("cifar10", "cifar100", "digits", "fashion-mnist") for name in ("datm", "datm-tesla")
 }
+FRONTIER = ("cim", "dance", "fadrm", "idc", "ncfm", "sfm")
+NEW |= {f"{data}-{name}" for data in ("digits", "fashion-mnist") for name in FRONTIER}
 MENDED = {  # what they say now is compared with the papers in test_published.py
     *("cifar10-mtt", "cifar10-tesla", "cifar100-mtt", "cifar100-tesla", "tiny-imagenet-mtt", "tiny-imagenet-tesla"),
     *("imagenet-1k-rded", "imagenet-1k-tesla"),
