@@ -58,7 +58,7 @@ def misfits(config: DistillConfig, objective: type[Objective]) -> Iterator[str]:
     if config.selection_epochs == 0 and start.get("prunes"):
         yield f"--selection_epochs 0: {init} chooses by a training, which has at least one epoch: leave it out."
     if config.zca and not objective.whitens:
-        yield f"--zca has no meaning for --objective {config.objective}, whose teachers see them plain: leave it out."
+        yield f"--zca has no meaning for --objective {config.objective}, which sees plain images: leave it out."
     if config.experts and not objective.uses_experts:
         yield f"--experts has no meaning for --objective {config.objective}: leave it out."
     if objective.uses_experts and not config.experts:

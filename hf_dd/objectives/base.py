@@ -244,7 +244,8 @@ class Objective:
         reads_logits: whether it needs the teachers' logits for that, not their features alone.
         uses_experts: whether it follows expert trajectories; it is then given them, as the argument `experts`.
         guide_only: whether it is nothing without a guide.
-        whitens: whether `--zca` has a meaning for it: not where it sees the images through teachers alone.
+        whitens: whether `--zca` has a meaning for it: not where it sees the images through teachers alone, or works in
+            [0, 1] space.
         options: those of this run.
     """
 

@@ -64,6 +64,7 @@ class MinimalInformationLoss(Objective):
         unit_pixels=True,
     )
     Options = InformationOptions
+    whitens = False  # its pixels are of [0, 1]
     uses_teachers = True
     reads_logits = True
 

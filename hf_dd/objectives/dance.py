@@ -68,6 +68,7 @@ class Dance(DistributionMatching):
         unit_pixels=True,
     )
     Options = DanceOptions
+    whitens = False  # its pixels are of [0, 1]
     uses_teachers = True
     reads_logits = True
 

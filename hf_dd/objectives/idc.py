@@ -15,7 +15,8 @@ from hf_dd.core.registry import OBJECTIVES
 from hf_dd.data.batches import read_ahead
 from hf_dd.data.image_data import ImageData
 from hf_dd.errors import ConfigError, require_known
-from hf_dd.nn import augment
+from hf_dd.nn import augment, views
+from hf_dd.nn.views import Views
 from hf_dd.objectives.base import Losses, Published, Step
 from hf_dd.objectives.gradient import DISTANCES, GradientMatching
 from hf_dd.teachers.pool import TeacherPool
@@ -85,10 +86,16 @@ class Condensation(GradientMatching):
         unit_pixels=True,
     )
     Options = CondensationOptions
+    whitens = False  # its pixels are of [0, 1]
 
     def __init__(self, config: DistillConfig, data: ImageData, pool: TeacherPool | None = None):
         super().__init__(config, data, pool)
         self.optimizer: torch.optim.Optimizer | None = None
+
+    @property
+    def mix(self) -> Views:
+        """What the network's batches are mixed by."""
+        return Views(mix="cutmix", probability=self.options.cutmix)
 
     def loops(self, ipc: int) -> tuple[int, TrainingRecipe]:
         """As of gradient matching."""
@@ -147,30 +154,12 @@ class Condensation(GradientMatching):
         for chosen, batch in zip(batches, read_ahead(step.data.train.images, batches), strict=True):
             labels = step.data.train.labels[chosen.to(step.data.device)]
             batch = augment.apply(step.as_input(batch), augment.draw(len(chosen), self.inner.strategy, draws))
-            batch, partners, kept = cutmix(batch, self.options.cutmix, draws)
+            mix = views.draw(self.mix, len(chosen), tuple(batch.shape[2:]), draws)
             with step.autocast():
-                logits = self.network(batch)
-            logits = logits.to(batch.dtype)
-            loss = kept * F.cross_entropy(logits, labels) + (1 - kept) * F.cross_entropy(logits, labels[partners])
+                logits = self.network(views.mixed(batch, mix))
+            wanted = F.one_hot(labels, step.data.num_classes).to(batch.dtype)
+            wanted = views.mixed_targets(wanted, mix, step.data.num_classes)
+            loss = F.cross_entropy(logits.to(batch.dtype), wanted)
             self.optimizer.zero_grad(set_to_none=True)
             loss.backward()
             self.optimizer.step()
-
-
-def cutmix(images: Tensor, probability: float, draws: torch.Generator) -> tuple[Tensor, Tensor, float]:
-    """CutMix (Yun et al., ICCV 2019) with one box and λ ~ U(0, 1) for a batch, or the batch as it is.
-
-    Returns the images, the partner of each whose label has the rest, int64 (N,), and the share of area that is kept.
-    """
-    mixed, share, down, right = torch.rand(4, generator=draws, dtype=torch.float64).tolist()
-    partners = torch.randperm(len(images), generator=draws).to(images.device)
-    if mixed >= probability:
-        return images, partners, 1.0
-    sides = []
-    for side, place in zip(images.shape[2:], (down, right), strict=True):
-        half, centre = int(side * math.sqrt(1 - share)) // 2, int(place * side)
-        sides.append((max(0, centre - half), min(side, centre + half)))
-    (top, bottom), (left, end) = sides
-    images = images.clone()
-    images[:, :, top:bottom, left:end] = images[partners, :, top:bottom, left:end]
-    return images, partners, 1 - (bottom - top) * (end - left) / math.prod(images.shape[2:])

@@ -88,8 +88,8 @@ def test_a_set_is_made_and_evaluated_with_them(mnist, tmp_path):
     card = (artefact.folder / "README.md").read_text()
     assert "0.3081]  # per channel, the constants of the literature's code for mnist, not the images' own" in card
     assert load_distilled(str(artefact.folder))[1].whitening is None
-    again, _ = evaluate_sets(EvaluateConfig(sets=[str(artefact.folder)], **students))
-    own, _ = evaluate_sets(EvaluateConfig(sets=[str(artefact.folder)], statistics="own", **students))
+    (again,), _ = evaluate_sets(EvaluateConfig(sets=[str(artefact.folder)], **students))
+    (own,), _ = evaluate_sets(EvaluateConfig(sets=[str(artefact.folder)], statistics="own", **students))
     plain = hf_dd.distill(
         objective="random", dataset=mnist, ipc=1, eval_students=0, output_dir=str(tmp_path / "plain")
     )

@@ -191,11 +191,12 @@ def test_another_machine_takes_the_sets_own(distilled, tmp_path, monkeypatch):
     copy = tmp_path / "copy"
     shutil.copytree(distilled.folder, copy)
     monkeypatch.setattr("hf_dd.data.image_data.fitted", lambda *_: pytest.fail("it was fitted anew"))
-    results, _ = evaluate_sets(hf_dd.config.EvaluateConfig(sets=[str(copy)], **again(distilled)))
+    (results,), _ = evaluate_sets(hf_dd.config.EvaluateConfig(sets=[str(copy)], **again(distilled)))
     assert results.rows[0].scores == tuple(distilled.record.results["rows"][0]["scores"])
-    elsewhere, _ = evaluate_sets(hf_dd.config.EvaluateConfig(sets=[str(copy)], dataset="digits", **again(distilled)))
+    named = hf_dd.config.EvaluateConfig(sets=[str(copy)], dataset="digits", **again(distilled))
+    (elsewhere,), _ = evaluate_sets(named)
     assert elsewhere.rows[0].scores == results.rows[0].scores
-    plain, _ = evaluate_sets(hf_dd.config.EvaluateConfig(sets=[str(copy)], zca=False, **again(distilled)))
+    (plain,), _ = evaluate_sets(hf_dd.config.EvaluateConfig(sets=[str(copy)], zca=False, **again(distilled)))
     assert plain.rows[0].losses != results.rows[0].losses
 
 
@@ -224,7 +225,7 @@ def test_sets_that_differ_in_it_are_compared_by_one_that_is_named(distilled, tmp
     both = [str(plain.folder), str(distilled.folder)]
     with pytest.raises(DataError, match=r"say how by --zca true or --zca false"):
         evaluate_sets(hf_dd.config.EvaluateConfig(sets=both, **again(distilled)))
-    results, _ = evaluate_sets(hf_dd.config.EvaluateConfig(sets=both, zca=True, **again(distilled)))
+    (results,), _ = evaluate_sets(hf_dd.config.EvaluateConfig(sets=both, zca=True, **again(distilled)))
     assert len(results.rows) == 3
 
 
@@ -288,6 +289,8 @@ def test_teachers_of_whitened_and_of_plain_images_are_others(experts):
         ({"factor": 2}, "--zca whitens whole images, and --factor 2"),
         ({"objective": "lgm", "teachers": ["a/b"]}, "--zca has no meaning for --objective lgm"),
         ({"objective": "sre2l", "teachers": ["a/b"]}, "--zca has no meaning for --objective sre2l"),
+        ({"objective": "ncfm", "teachers": ["a/b"]}, "--zca has no meaning for --objective ncfm"),
+        ({"objective": "idc"}, "--zca has no meaning for --objective idc"),
     ],
 )
 def test_what_it_has_no_meaning_for_is_refused(options, message):

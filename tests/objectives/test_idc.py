@@ -1,14 +1,15 @@
 """IDC's own objective: a whole iteration against loops, CutMix, the joint step, its shares on any number of ranks."""
 
+import math
+
 import pytest
 import torch
 from torch.nn import functional
 
-from hf_dd.core.seeding import generator
 from hf_dd.errors import ConfigError
-from hf_dd.nn import augment, networks
+from hf_dd.nn import augment, networks, views
+from hf_dd.nn.views import Views
 from hf_dd.objectives import build_objective, idc
-from hf_dd.objectives.idc import cutmix
 from hf_dd.synthetic.synthetic_set import SyntheticSet
 from tests.factories import (
     ONE_AT_A_TIME,
@@ -76,9 +77,14 @@ class Training:
             seen += len(chosen)
             batch = step.as_input(step.data.train.images[chosen])
             batch = augment.apply(batch, augment.draw(len(chosen), strategy, draws))
-            batch, partners, kept = cutmix(batch, probability, draws)
+            mix = views.draw(Views(mix="cutmix", probability=probability), len(batch), tuple(batch.shape[2:]), draws)
+            (top, left, height, width), batch, unmixed = mix.pastes[0].tolist(), batch.clone(), batch
+            box = (..., slice(top, top + height), slice(left, left + width))
+            batch[box] = unmixed[mix.partners][box]
+            kept = float(mix.weights[0])
+            assert kept == pytest.approx(1 - height * width / math.prod(batch.shape[2:]), abs=1e-6)
             targets = functional.one_hot(step.data.train.labels[chosen], step.data.num_classes).double()
-            targets = kept * targets + (1 - kept) * targets[partners]
+            targets = kept * targets + (1 - kept) * targets[mix.partners]
             loss = -(targets * torch.log_softmax(self.network(batch), 1)).sum() / len(batch)
             gradients = torch.autograd.grad(loss, list(self.network.parameters()))
             with torch.no_grad():
@@ -111,26 +117,6 @@ def test_a_whole_iteration_agrees_with_the_papers_loops(distance, options):
         assert_close(ours, value_and_gradient(theirs, step.synthetic.pixels), 1e-8)
         values.append(float(ours[0]))
     assert len(set(values)) == 3
-
-
-def test_cutmix_pastes_a_box_and_keeps_the_share_of_the_rest():
-    images = torch.arange(6.0).view(6, 1, 1, 1).expand(6, 1, 8, 10).contiguous()
-    mixed = 0
-    for seed in range(200):
-        found, partners, kept = cutmix(images, 0.7, generator(seed))
-        own = found == images
-        others = found == images[partners]
-        assert (own | others).all() and sorted(partners.tolist()) == list(range(6))
-        moved = (partners != torch.arange(6)).nonzero().flatten()
-        shares = own.double().mean((1, 2, 3))[moved]
-        assert torch.allclose(shares, torch.full_like(shares, kept))
-        pasted = (~own.all(0)[0]).nonzero()
-        if len(pasted):
-            (top, left), (bottom, right) = pasted.min(0).values.tolist(), pasted.max(0).values.tolist()
-            assert len(pasted) == (bottom - top + 1) * (right - left + 1)
-        mixed += kept < 1
-    assert 90 < mixed < 150 and torch.equal(images[:, 0, 0, 0], torch.arange(6.0))
-    assert cutmix(images, 0.0, generator(0))[2] == 1.0
 
 
 def test_cutmix_is_an_option_and_the_cutout_comes_back_without_it():
