@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
-from huggingface_hub import EvalResult, ModelCard, ModelCardData
+from huggingface_hub import ModelCard, ModelCardData
 
 from hf_dd.artefacts import licences, papers
 from hf_dd.artefacts.facts import (
@@ -58,16 +58,7 @@ class TeacherRecord(Record):
 
     def card(self, reference: str | None = None) -> str:
         """The model card as text, valid front matter included; `reference` is where it lies on the Hub, if it does."""
-        result = EvalResult(
-            task_type="image-classification",
-            dataset_type=self.source,
-            dataset_name=self.data["name"],
-            dataset_revision=self.data["sha"],
-            dataset_split="test",
-            metric_type="accuracy",
-            metric_value=round(self.accuracy, 6),
-            metric_name="Accuracy",
-        )
+        result = self.result(self.accuracy)
         front = ModelCardData(
             model_name=self.name,
             library_name="hf-dd",

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote
 
-from huggingface_hub import DatasetCard, DatasetCardData
+from huggingface_hub import DatasetCard, DatasetCardData, EvalResult
 
 from hf_dd.artefacts import licences, papers
 from hf_dd.artefacts.facts import CropLabelFacts, DataFacts, ReproductionFacts, ResultFacts
@@ -46,6 +46,19 @@ class Record:
     def source(self) -> str:
         """The source data set as front matter names it: its repository, or a name like one."""
         return self.data["repo_id"] or slug(self.data["name"])
+
+    def result(self, accuracy: float) -> EvalResult:
+        """An accuracy in [0, 1] on the source's test split, as front matter has it."""
+        return EvalResult(
+            task_type="image-classification",
+            dataset_type=self.source,
+            dataset_name=self.data["name"],
+            dataset_revision=self.data["sha"],
+            dataset_split="test",
+            metric_type="accuracy",
+            metric_value=round(accuracy, 6),
+            metric_name="Accuracy",
+        )
 
     def source_page(self, endpoint: str) -> str | None:
         """Where the source's own card is, at its commit; None where it isn't on the Hub."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypedDict
 from urllib.parse import quote
 
-from huggingface_hub import EvalResult, ModelCard, ModelCardData
+from huggingface_hub import ModelCard, ModelCardData
 
 from hf_dd.artefacts import licences
 from hf_dd.artefacts.facts import ProtocolFacts
@@ -93,16 +93,7 @@ class StudentRecord(Record):
     def card(self, endpoint: str, reference: str | None = None) -> str:
         """The model card as text; `reference` is where it lies on the Hub, if it does, `endpoint` that Hub."""
         own = self.learned_from
-        result = EvalResult(
-            task_type="image-classification",
-            dataset_type=self.source,
-            dataset_name=self.data["name"],
-            dataset_revision=self.data["sha"],
-            dataset_split="test",
-            metric_type="accuracy",
-            metric_value=round(self.accuracy, 6),
-            metric_name="Accuracy",
-        )
+        result = self.result(self.accuracy)
         front = ModelCardData(
             model_name=self.name,
             library_name="timm" if self.of_timm else "hf-dd",

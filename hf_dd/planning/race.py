@@ -11,7 +11,6 @@ import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from hf_dd.config import DistillConfig
 from hf_dd.core import files
@@ -128,7 +127,7 @@ class Race:
         """Bring an entrant to its next rung, and judge it there."""
         folder = self.folder / self.places[self.entrants.index(entrant)]
         distiller = self.distiller(entrant, folder)
-        if from_main_process(lambda: goes_on(folder, distiller.identity)):
+        if from_main_process(lambda: goes_on(folder, distiller)):
             distiller.config = dataclasses.replace(distiller.config, resume_from_checkpoint="latest")
         progress = distiller.begin()
         before = progress.seconds if entrant.reached else 0.0  # those of its former rungs are counted
@@ -172,11 +171,12 @@ def candidate_of(synthetic: SyntheticSet, name: str) -> Candidate:
     return Candidate(name, "float", images, labels, images.numel() * 4, factor=synthetic.factor)
 
 
-def goes_on(folder: Path, identity: dict[str, Any]) -> bool:
+def goes_on(folder: Path, distiller: Distiller) -> bool:
     """Whether a distillation goes on with what lies in its folder; what is another's, as of a slip, is removed."""
     try:
         kept = checkpoints.checkpoints(folder / "checkpoints")
-        if kept and not checkpoints.differences(checkpoints.read_state(kept[-1]), identity):
+        own = distiller.identity, distiller.not_given
+        if kept and not checkpoints.differences(checkpoints.read_state(kept[-1]), *own):
             return True
     except RunError:  # damaged
         pass

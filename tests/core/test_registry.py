@@ -83,7 +83,7 @@ def test_a_module_in_the_working_directory_and_a_class(module):
     assert OBJECTIVES.title("strange_method:Mine") == "strange_method:Mine"  # its author says nothing of it
     OBJECTIVES.find("strange_method:Said")
     assert OBJECTIVES.said("strange_method:Said", "teachers") == OBJECTIVES.said("strange", "teachers")
-    assert OBJECTIVES["strange"].__name__ == "Said" and list(OBJECTIVES)[0] == "clom"
+    assert OBJECTIVES["strange"].__name__ == "Said" and list(OBJECTIVES)[0] == "cim"
 
 
 def test_whose_a_definition_is(module, monkeypatch):
