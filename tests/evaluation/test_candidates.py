@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import hf_dd
-from hf_dd.artefacts import distilled_folder
+from hf_dd.artefacts.rows import write_rows
 from hf_dd.config import DataConfig
 from hf_dd.core import processes
 from hf_dd.data.image_data import load_data
@@ -115,7 +115,7 @@ def test_an_evaluation_of_unequal_classes_says_so_in_rows_and_tables(tmp_path):
     data = load_data(DataConfig())
     counts = [3, 1, 2, 1, 1, 1, 1, 1, 1, 1]
     distilled = made_of(data, counts)
-    distilled_folder.write_rows(tmp_path, to_rows(distilled.pixel_values, distilled.labels, data.class_names))
+    write_rows(tmp_path, to_rows(distilled.pixel_values, distilled.labels, data.class_names))
     options = {"eval_students": 2, "eval_epochs": 1, "eval_copies": ["float"], "dataset": "digits"}
     options |= {"baselines": ["random", "full"], "output_dir": f"{tmp_path}/out"}
     results = hf_dd.evaluate(sets=[str(tmp_path)], **options)
