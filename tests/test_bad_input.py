@@ -554,7 +554,7 @@ def test_teachers_need_a_test_split(pets, tmp_path):
         ("--clom_alpha inf", ["--clom_alpha is inf", "finite"]),
         ("--clom_alpha -1", ["--clom_alpha is -1.0"]),
         ("--image_learning_rate inf", ["--image_learning_rate is inf"]),
-        ("--objective dn", ["--objective dn", "known are: dm"]),
+        ("--objective dn", ["--objective dn", "known are: dance, dm"]),
         ("--architecture ConvNt", ["ConvNt isn't known", "ConvNet, "]),
         ("--architecture_options wdth=8", ["'wdth'", "width, "]),
         ("--architecture_options width=0", ["width", "at least 1"]),
