@@ -187,7 +187,7 @@ def test_a_race_that_takes_longer_than_was_measured_ends_early(tmp_path, monkeyp
 
         monkeypatch.setattr(Race, "advance", slowly)
         folder = tmp_path / str(judged)
-        distill(output_dir=str(folder), **SMALL | {"minutes": 0.5})
+        distill(output_dir=str(folder), **SMALL | {"minutes": 0.5, "iterations": 5})
         assert f": the best of {judged} tried, on 143 held-out" in plan_of(folder)["won"]
 
 
