@@ -30,7 +30,8 @@ def sentences(results: Facts) -> list[str]:
         if len(sets) > 1:
             found += [f"{name}: {each}" for name, each in zip(sets, gains, strict=True)]
         else:
-            found += [each[0].upper() + each[1:] for each in gains]
+            named = [each.partition(" ")[0].count("/") for each in gains]  # `timm/…`, which is written as it is
+            found += [each if own else each[0].upper() + each[1:] for each, own in zip(gains, named, strict=True)]
         doubted += doubts(part, f" on {REGIMES.get(regime, regime)}" if len(parts) > 1 else "")
     return [*found, *soft_alone(results), *doubted, *guessing(results)]
 

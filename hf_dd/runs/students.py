@@ -258,9 +258,12 @@ def learned_from(reference: str, record: dict[str, Any], pushes: bool) -> Learne
         except HfDdError as error:
             wrong = f"was pushed as {pushed['repo_id']}@{pushed['tag']}, but {error}"
     if pin is None and pushes:
+        way = f"Push it first, as by `hf-dd push {reference}`"
+        if not record:
+            way = f"Make a set of it by `hf-dd import {reference} --dataset SOURCE` and push that"
         raise HubError(
             f"--push_students: {reference} {wrong.rstrip('.')}, and the card of a student names its set by a commit. "
-            f"Push it first, as by `hf-dd push {reference}`, or keep the students in a folder by --save_students."
+            f"{way}, or keep the students in a folder by --save_students."
         )
     return LearnedFrom(place.name, pin.reference if pin else reference, pin, license)
 

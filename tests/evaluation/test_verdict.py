@@ -191,3 +191,9 @@ def test_an_evaluation_gives_what_the_sentences_are_made_of(monkeypatch):
     monkeypatch.setattr(Evaluation, "train", None)
     assert run().rows == found.rows  # from the cache, losses and all
     assert found.as_dict()["majority"] == found.majority
+
+
+def test_a_sentence_that_begins_with_an_architecture_of_timm_leaves_its_name():
+    rows = [row("a", [10.0, 10.0], architecture=name) for name in ("timm/resnet10t", "ConvNet")]
+    first, *_ = verdict.sentences(results(*rows, chance=10.0, majority=10.0))
+    assert first.startswith("timm/resnet10t: ")
