@@ -87,7 +87,7 @@ def write(options, name, sets, found):
         rows.append({"topk": topk, "views": views, "bytes": about["bytes"], "rows": about["rows"], "images": images})
         rows[-1] |= {key: row[key] for key in ("mean", "half_width", "n", "scores")}
     (online,) = (row for row in found["rows"] if row["baseline"] == "random")
-    best, least = max(rows, key=lambda row: row["mean"]), min(rows, key=lambda row: row["bytes"])
+    most, least = (choose(rows, key=lambda row: row["bytes"]) for choose in (max, min))
     classes = about["classes"]
     about = {
         "command": shlex.join(["python", "scripts/label_sizes.py", *sys.argv[1:]]),
@@ -99,8 +99,11 @@ def write(options, name, sets, found):
         "rows": rows,
         "online": {key: online[key] for key in ("mean", "half_width", "n", "scores")},
         "headlines": [
-            [f"labels of {own['views']} views, top {own['topk']} of {classes}: {own['bytes']:,} bytes", told(own)]
-            for own in (best, least)
+            [
+                f"labels of {own['views']} views, top {own['topk']} of {classes}: {own['bytes']:,} bytes",
+                f"{told(own)} % (n = {own['n']} students)",
+            ]
+            for own in (most, least)
         ],
     }
     lines = [

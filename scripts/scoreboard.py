@@ -14,7 +14,6 @@ Whatever is there already is kept, so that the same command goes on where it was
 
 import argparse
 import json
-import os
 import shlex
 import subprocess
 import sys
@@ -24,14 +23,14 @@ sys.path[0] = str(Path(__file__).resolve().parents[1])  # not this folder: evalu
 
 from hf_dd.config import DataConfig  # noqa: E402
 from hf_dd.core.processes import new_accelerator  # noqa: E402
-from hf_dd.core.registry import PROTOCOLS  # noqa: E402
+from hf_dd.core.registry import PROTOCOLS, STARTS  # noqa: E402
 from hf_dd.data.image_data import load_data  # noqa: E402
 from hf_dd.data.validation import held_out  # noqa: E402
 from hf_dd.evaluation.candidates import baseline  # noqa: E402
 from hf_dd.evaluation.evaluation import Evaluation  # noqa: E402
 
-PRUNING = ("el2n", "forgetting", "aum", "margin", "moderate", "ccs", "facility-location", "k-centers")
 TEACHERS = ["ConvNet", "ConvNetBN"]  # the second has the statistics that SRe2L matches
+METHODS = ("rded", "sre2l", "dm", "dm-clom", "dm-clom-factor-2")
 
 
 def main():
@@ -39,7 +38,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--dataset", default="digits", help="As of hf-dd.")
     parser.add_argument("--ipc", type=int, default=10)
-    parser.add_argument("--methods", nargs="+", choices=methods(None), default=list(methods(None)))
+    parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
     parser.add_argument("--iterations", type=int, default=200, help="Of DM.")
     parser.add_argument("--teacher_epochs", type=int, default=5)
     parser.add_argument("--students", type=int, default=5)
@@ -54,13 +53,12 @@ def main():
     if len(list((place / "teachers").glob("*/epoch-*"))) < len(TEACHERS):
         run("hf-dd", "pretrain", *data, *training, "--output_dir", place / "teachers")
     sets = []
-    for name, own in methods(options).items():
-        if name in options.methods:
-            sets.append(place / name)
-            if not (place / name / "hf_dd.json").is_file():
-                again = ["--resume_from_checkpoint", "latest"] if (place / name).is_dir() else []
-                own = [*data, "--ipc", options.ipc, "--eval_students", 0, *own, *again]
-                run("hf-dd", "distill", *own, "--output_dir", place / name)
+    for name in options.methods:
+        sets.append(place / name)
+        if not (place / name / "hf_dd.json").is_file():
+            again = ["--resume_from_checkpoint", "latest"] if (place / name).is_dir() else []
+            own = [*data, "--ipc", options.ipc, "--eval_students", 0, *how(name, options), *again]
+            run("hf-dd", "distill", *own, "--output_dir", place / name)
     students = ["--eval_students", options.students, "--eval_epochs", options.epochs]
     students += ["--eval_architectures", options.architecture, "--eval_copies", "float"]
     compared = ["--regimes", "hard", "soft", "online", "--eval_teachers", teacher(place, "convnet")]
@@ -68,19 +66,14 @@ def main():
     run("hf-dd", "compare", *sets, *data, *compared, *students, *real, "--output_dir", place / "comparison")
 
 
-def methods(options):
-    """The options of each method's distillation; without `options` their names alone count."""
-    place = options and options.output_dir
-    steps = ["--iterations", options and options.iterations, "--real_batch_size", 64, "--architecture", "ConvNetW64"]
-    taught = ["--teachers", teacher(place, "convnet")] if options else []
-    guided = [*steps, *taught, "--clom", "ce", "--clom_alpha", "auto"]
-    return {
-        "rded": ["--objective", "rded", *taught],
-        "sre2l": ["--objective", "sre2l", "--iterations", 500, "--teachers", options and teacher(place, "convnetbn")],
-        "dm": steps,
-        "dm-clom": guided,
-        "dm-clom-factor-2": [*guided, "--factor", 2],
-    }
+def how(name, options):
+    """The options of a method's distillation."""
+    taught = ["--teachers", teacher(options.output_dir, "convnetbn" if name == "sre2l" else "convnet")]
+    if name in ("rded", "sre2l"):
+        return ["--objective", name, *taught, *(["--iterations", 500] if name == "sre2l" else [])]
+    steps = ["--iterations", options.iterations, "--real_batch_size", 64, "--architecture", "ConvNetW64"]
+    guide = [] if name == "dm" else [*taught, "--clom", "ce", "--clom_alpha", "auto"]
+    return [*steps, *guide, *(["--factor", 2] if name.endswith("factor-2") else [])]
 
 
 def teacher(place, name):
@@ -97,7 +90,8 @@ def best_pruning(options):
         accelerator = new_accelerator("no")
         protocol = PROTOCOLS.find("hl").with_changes(epochs=options.epochs)
         evaluation = Evaluation(data, protocol, seed=0, accelerator=accelerator)
-        found = [baseline(kind, data, options.ipc, 0, accelerator.autocast) for kind in PRUNING]
+        kinds = [name for name in STARTS.declared if STARTS.said(name, "prunes")]
+        found = [baseline(kind, data, options.ipc, 0, accelerator.autocast) for kind in kinds]
         rows = evaluation.run(found, [options.architecture], 1).rows
         kept.write_text(json.dumps({row.baseline: row.mean for row in rows}, indent=2) + "\n")
     scores = json.loads(kept.read_text())
@@ -108,7 +102,7 @@ def run(*words):
     """Run a command of hf-dd, as one would type it."""
     words = list(map(str, words))
     print("$", shlex.join(words), flush=True)
-    subprocess.run([sys.executable, "-m", "hf_dd", *words[1:]], check=True, env=os.environ)
+    subprocess.run([sys.executable, "-m", "hf_dd", *words[1:]], check=True)
 
 
 if __name__ == "__main__":

@@ -30,6 +30,8 @@ from hf_dd.synthetic.synthetic_set import SyntheticSet
 if TYPE_CHECKING:
     import datasets
 
+PLAIN_SIZE, LARGEST_RATIO = 2**27, 64  # bytes of rows that are never too many, and times a file's own bytes
+
 
 @torch.no_grad()
 def training_images(synthetic: SyntheticSet) -> Tensor:
@@ -218,7 +220,7 @@ def require_as_large_as_it_looks(path: Path, name: str) -> None:
     import pyarrow
 
     try:
-        require_modest_file(path)
+        require_modest_file(path, LARGEST_RATIO, PLAIN_SIZE)
     except (OSError, ValueError, pyarrow.ArrowException) as error:
         raise DataError(f"{name}: {path.name} isn't a parquet file that can be read ({error}).") from error
 

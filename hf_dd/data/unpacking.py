@@ -32,9 +32,9 @@ def require_modest(folder: str | Path) -> None:
                 require_modest_file(path)
 
 
-def require_modest_file(path: Path) -> None:
-    """The same of one file; raises what its reader raises where it isn't readable."""
-    most = max(MOST_UNPACKED_ALWAYS, path.stat().st_size * MOST_UNPACKED)
+def require_modest_file(path: Path, times: int = MOST_UNPACKED, always: int | None = None) -> None:
+    """The same of one file, or with other limits; raises what its reader raises where it isn't readable."""
+    most = max(MOST_UNPACKED_ALWAYS if always is None else always, path.stat().st_size * times)
     unpacked = unpacked_size(path, most)
     if unpacked > most:
         raise DataError(

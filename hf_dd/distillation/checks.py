@@ -42,7 +42,7 @@ def misfits(config: DistillConfig, objective: type[Objective]) -> Iterator[str]:
         yield f"--objective {config.objective} is CLoM alone: add --clom ce or --clom cos, and teachers."
     if config.clom not in (None, "none") and objective.published.iterations == 0:
         yield f"--clom has nothing to guide: --objective {config.objective} optimises nothing."
-    drawn = objective.published.networks and (config.networks or objective.published.networks)
+    drawn = objective.published.drawn(config)
     drawn_teachers = drawn not in (None, "random")
     if (objective.uses_teachers or starts or drawn_teachers) and not config.named_teachers:
         asking = f"--init {config.init}" if starts else f"--networks {drawn}"

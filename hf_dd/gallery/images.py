@@ -10,6 +10,9 @@ from typing import NamedTuple
 
 from PIL import Image
 
+from hf_dd.data.unpacking import require_modest_file
+from hf_dd.errors import DataError
+
 MOST_IMAGES, MOST_BYTES = 2000, 2**24  # of one page
 LARGEST_SIDE = 2048
 LARGEST_COLUMN = 2**28  # bytes, decompressed
@@ -46,13 +49,15 @@ def pictures(path: Path) -> tuple[list[Picture], int]:
     import pyarrow.parquet
 
     found: list[Picture] = []
-    with contextlib.suppress(OSError, ValueError, TypeError, LookupError, AttributeError, pyarrow.ArrowException):
+    quiet = (OSError, ValueError, TypeError, LookupError, AttributeError, pyarrow.ArrowException, DataError)
+    with contextlib.suppress(*quiet):
         with pyarrow.parquet.ParquetFile(path) as file:
             groups = [file.metadata.row_group(index) for index in range(file.metadata.num_row_groups)]
             columns = [group.column(index) for group in groups for index in range(group.num_columns)]
             wanted = [each for each in columns if each.path_in_schema.split(".")[0] in ("image", "label")]
             if sum(each.total_uncompressed_size for each in wanted) > LARGEST_COLUMN:
                 return [], file.metadata.num_rows
+            require_modest_file(path)  # by its pages, as its metadata may lie
             labels = file.read(["label"]).column("label").to_pylist()
             keep, size = chosen(labels), 0
             for place, (label, content) in enumerate(stored(file)):

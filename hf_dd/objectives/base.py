@@ -110,6 +110,10 @@ class Published:
         rate = settings["image_learning_rate"] * len(std) / sum(each**power for each in std)
         return dict(settings) | {"image_learning_rate": rate}
 
+    def drawn(self, config: DistillConfig) -> str | None:
+        """The networks that a run draws, by `--networks` or the paper's; None where the method draws none."""
+        return self.networks and (config.networks or self.networks)
+
     def start(self, published: bool) -> str:
         """What a run starts from, if it isn't told: the paper's start, or a better one than random images."""
         return "herding" if self.init == "real" and self.iterations and not published else self.init

@@ -39,7 +39,7 @@ class DrawnNetwork:
         self, network: Network, config: DistillConfig, data: ImageData, pool: TeacherPool | None, published: Published
     ):
         self.network, self.pool = network, pool
-        self.kind = config.networks or published.networks or "random"
+        self.kind = published.drawn(config) or "random"
         if self.kind == "random":
             return
         place = data.device, getattr(torch, config.dtype)

@@ -73,7 +73,7 @@ class Planner(Measurements):
         self.experts = experts
         self.given, self.pool = pool, pool  # the pool becomes the run's own, once they are trained
         online = PROTOCOLS.find(config.eval_protocol).labels == "online"
-        drawn = config.networks not in (None, "random")
+        drawn = self.published.drawn(config) not in (None, "random")
         self.needs_teachers = self.uses_teachers or drawn or config.soft_labels != "none" or online  # guided or not
 
     # What is decided, in turn.

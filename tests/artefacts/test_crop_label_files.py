@@ -332,7 +332,7 @@ def test_a_damaged_file_a_strange_name_and_one_that_would_fill_the_memory_are_re
     pyarrow.parquet.write_table(rows, copy / FILE, compression="zstd")
     record["crop_labels"]["files"] = {FILE: digest_of(copy / FILE)}
     (copy / "hf_dd.json").write_text(json.dumps(record))
-    monkeypatch.setattr("hf_dd.data.unpacking.MOST_UNPACKED_ALWAYS", 2**24)
+    monkeypatch.setattr("hf_dd.artefacts.rows.PLAIN_SIZE", 2**24)
     with pytest.raises(DataError, match="would unpack to"):
         load_distilled(str(copy), crops=True)
     record["crop_labels"]["files"] = {"../elsewhere.parquet": "0" * 64}

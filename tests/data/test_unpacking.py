@@ -12,6 +12,7 @@ from hf_dd.data.image_data import load_data
 from hf_dd.data.parquet_pages import pages
 from hf_dd.data.unpacking import MOST_UNPACKED_ALWAYS, require_modest, unpacked_size
 from hf_dd.errors import DataError
+from hf_dd.gallery.images import pictures
 
 
 def written(path, column, groups=1, **options):
@@ -122,3 +123,10 @@ def test_headers_that_are_none_say_so(tmp_path, damage):
 def test_files_without_rows_are_small(tmp_path):
     written(tmp_path / "none.parquet", pyarrow.array([], pyarrow.binary()))
     assert unpacked_size(tmp_path / "none.parquet", 100) < 100
+
+
+def test_pages_of_sets_show_no_file_that_lies(tmp_path):
+    path = tmp_path / "train.parquet"
+    written(path, MEGABYTE.take(pyarrow.array([0] * 300)), use_dictionary=False, data_page_size=2**30)
+    lied_about(path)
+    assert pictures(path) == ([], 0)
