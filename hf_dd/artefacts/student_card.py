@@ -46,7 +46,7 @@ class StudentRecord(Record):
         how: the same in words, with the version and what was changed.
         key: a digest of all that its accuracy follows from.
         scores: of all students of its row, in percent, in the order of their seeds; empty until they are there.
-        teachers: whose labels it learned from, if they were made online, as mappings.
+        teachers: whose labels it learned from, if they were asked for them, as mappings.
     """
 
     architecture: str

@@ -94,6 +94,7 @@ class Evaluation:
     Attributes:
         shelf: where students of distilled sets are kept. One whose score is remembered, but that isn't there, is
             trained again.
+        teaching: gives what students learn from.
     """
 
     data: ImageData
@@ -115,7 +116,7 @@ class Evaluation:
         self.teachers = self.teachers and self.teachers.to(self.accelerator.device, torch.float32)
         self.shelf: Shelf | None = None
         self._keys: dict[int, str] = {}  # of the students that are being trained, those for the shelf
-        self._teaching = Teaching(self.data, self.teachers, self.accelerator)
+        self.teaching = Teaching(self.data, self.teachers, self.accelerator)
         self._students: dict[str, Students] = {}
         self._rows: dict[tuple, tuple[Candidate, Row]] = {}
 
@@ -160,7 +161,7 @@ class Evaluation:
 
     def targets(self, candidate: Candidate, protocol: Protocol) -> Targets:
         """What students on a candidate learn from; see `Teaching.targets`."""
-        return self._teaching.targets(candidate, protocol)
+        return self.teaching.targets(candidate, protocol)
 
     def seen(self, candidate: Candidate) -> Candidate:
         """What students see of a candidate: where the protocol doesn't decode tiles, its stored images."""
@@ -278,16 +279,16 @@ class Evaluation:
             own_learning_rate=has_own and protocol.learning_rate == candidate.learning_rate,
             baseline=candidate.baseline,
             backbone=self.students(architecture).backbone,
-            soft_label_bytes=self._teaching.label_bytes(candidate, protocol),
+            soft_label_bytes=self.teaching.label_bytes(candidate, protocol),
             losses=tuple(map(statistics.fmean, zip(*losses, strict=True))) if all(losses) else (),
             regime=protocol.labels,
             draws=len(every) if candidate.draw else None,
             steps=protocol.steps(count),
             images_seen=protocol.images_seen(count),
-            teacher_calls=self._teaching.calls(candidate, protocol, count),
+            teacher_calls=self.teaching.calls(candidate, protocol, count),
             looks=sum(protocol.looks_at(epoch + 1) for epoch in range(protocol.epochs)) if best else None,
             best_of_looks=statistics.fmean(best) if best else None,
-            **self._teaching.teaching(candidate, protocol),
+            **self.teaching.teaching(candidate, protocol),
         )
 
     def accuracies(self, job: Job, students: Sequence[int], data: ImageData) -> dict[int, Scored]:
@@ -305,7 +306,7 @@ class Evaluation:
             self.students(architecture).identity,
             protocol.as_dict(),
             self.accelerator.mixed_precision,
-            self._teaching.teaching(candidate, protocol),
+            self.teaching.teaching(candidate, protocol),
             [spec.head for spec in self.teachers.specs] if self.teachers and protocol.asks_teachers else [],
             *([candidate.crop_labels.digest] if protocol.labels == "crops" and candidate.crop_labels else []),
             *([["looks"]] if self.looks and data is self.data else []),

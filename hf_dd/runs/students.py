@@ -89,6 +89,8 @@ class Students:
         candidate, architecture, protocol = job
         own, ipc = self.sets[id(candidate)], candidate.ipc
         named = [(NETWORKS, architecture), (PROTOCOLS, self.config.eval_protocol)]
+        pool = self.evaluation.teachers
+        taught_by = self.evaluation.teaching.teaching(candidate, protocol).get("taught_by", ())
         return StudentRecord(
             name=self.rows[id(candidate), architecture],
             data=self.data,
@@ -109,11 +111,11 @@ class Students:
                 "license": own.license,
                 "digest": candidate.identity[1],
             },
-            protocol=asdict(protocol),
+            protocol=protocol.as_dict(),
             how=str(protocol),
             key=key,
             hardware=hardware(self.accelerator),
-            teachers=[asdict(spec) for spec in self.evaluation.teachers.specs] if protocol.labels == "online" else [],
+            teachers=[asdict(spec) for spec in pool.specs if spec.sha in taught_by] if pool else [],
             plugins=origins(named),
         )
 
