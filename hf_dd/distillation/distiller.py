@@ -34,7 +34,8 @@ from hf_dd.distillation.optimisers import Learned
 from hf_dd.distillation.profiling import profiled
 from hf_dd.errors import RunError
 from hf_dd.objectives import Losses, Objective, Ownership, Step, build_objective
-from hf_dd.objectives.base import NOT_GIVEN, Published, options_of
+from hf_dd.objectives.base import options_of
+from hf_dd.objectives.published import NOT_GIVEN, Published
 from hf_dd.synthetic.patches import PatchOptions
 from hf_dd.synthetic.start import Request
 from hf_dd.synthetic.synthetic_set import SyntheticSet

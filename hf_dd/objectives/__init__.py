@@ -3,9 +3,10 @@
 from hf_dd.config import DistillConfig
 from hf_dd.core.registry import OBJECTIVES
 from hf_dd.data.image_data import ImageData
-from hf_dd.objectives.base import Learnable, Losses, Objective, Ownership, Published, Step, student
+from hf_dd.objectives.base import Learnable, Losses, Objective, Ownership, Step, student
 from hf_dd.objectives.clom import Guided
 from hf_dd.objectives.drawn import DrawnNetwork
+from hf_dd.objectives.published import Published
 from hf_dd.teachers.experts import ExpertPool
 from hf_dd.teachers.pool import TeacherPool
 

@@ -12,7 +12,8 @@ from hf_dd.core.registry import OBJECTIVES
 from hf_dd.data.batches import chunks_of, read_ahead
 from hf_dd.data.image_data import ImageData
 from hf_dd.nn import augment
-from hf_dd.objectives.base import Losses, Objective, Published, Step, zero_with_gradient
+from hf_dd.objectives.base import Losses, Objective, Step, zero_with_gradient
+from hf_dd.objectives.published import Published
 from hf_dd.synthetic.patches import realistic_images
 from hf_dd.synthetic.start import CANDIDATES
 from hf_dd.teachers.activations import FEATURES, activations

@@ -23,7 +23,8 @@ from hf_dd.data.batches import by_chunks, in_chunks
 from hf_dd.data.image_data import ImageData
 from hf_dd.errors import ConfigError
 from hf_dd.nn import augment
-from hf_dd.objectives.base import SGD, Losses, Objective, Published, Step, zero_with_gradient
+from hf_dd.objectives.base import Losses, Objective, Step, zero_with_gradient
+from hf_dd.objectives.published import SGD, Published
 from hf_dd.teachers.pool import TeacherPool
 from hf_dd.teachers.teacher import Teacher
 

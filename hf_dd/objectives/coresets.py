@@ -7,7 +7,8 @@ from collections.abc import Iterator
 
 from hf_dd.core.registry import OBJECTIVES
 from hf_dd.objectives import cells
-from hf_dd.objectives.base import Losses, Objective, Published, Step
+from hf_dd.objectives.base import Losses, Objective, Step
+from hf_dd.objectives.published import Published
 from hf_dd.synthetic.patches import PatchOptions
 
 

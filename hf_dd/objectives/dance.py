@@ -9,9 +9,10 @@ from hf_dd.config.base import option
 from hf_dd.core.registry import OBJECTIVES
 from hf_dd.data.image_data import ImageData
 from hf_dd.nn import augment
-from hf_dd.objectives.base import Losses, Published, Step
+from hf_dd.objectives.base import Losses, Step
 from hf_dd.objectives.clom import ClassificationDistance
 from hf_dd.objectives.dm import DistributionMatching
+from hf_dd.objectives.published import Published
 from hf_dd.teachers.pool import TeacherPool
 
 CALIBRATION = -1  # instead of the number of a guided step: its augmentation is drawn apart from CLoM's

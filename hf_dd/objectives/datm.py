@@ -20,7 +20,8 @@ from hf_dd.config import DistillConfig
 from hf_dd.config.base import option
 from hf_dd.core.registry import OBJECTIVES
 from hf_dd.objectives import cells
-from hf_dd.objectives.base import SGD, Learnable, Losses, Published, Step
+from hf_dd.objectives.base import Learnable, Losses, Step
+from hf_dd.objectives.published import SGD, Published
 from hf_dd.objectives.trajectory import ConstantMemoryTrajectoryMatching, TrajectoryMatching, TrajectoryOptions
 from hf_dd.synthetic.synthetic_set import SyntheticSet
 from hf_dd.teachers.experts import Parameters

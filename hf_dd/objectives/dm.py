@@ -15,8 +15,9 @@ from hf_dd.data.batches import by_chunks, in_chunks
 from hf_dd.data.image_data import ImageData
 from hf_dd.nn import augment
 from hf_dd.objectives import cells
-from hf_dd.objectives.base import SGD, Losses, Objective, Ownership, Published, Step, student
+from hf_dd.objectives.base import Losses, Objective, Ownership, Step, student
 from hf_dd.objectives.drawn import DrawnNetwork
+from hf_dd.objectives.published import SGD, Published
 from hf_dd.teachers.pool import TeacherPool
 
 

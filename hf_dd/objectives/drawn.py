@@ -6,7 +6,8 @@ from hf_dd.config import DistillConfig
 from hf_dd.data.image_data import ImageData
 from hf_dd.errors import TeacherError
 from hf_dd.nn.networks import Network
-from hf_dd.objectives.base import Published, Step
+from hf_dd.objectives.base import Step
+from hf_dd.objectives.published import Published
 from hf_dd.teachers.experts import require_same
 from hf_dd.teachers.pool import TeacherPool
 from hf_dd.teachers.teacher import Teacher

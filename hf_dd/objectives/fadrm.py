@@ -8,7 +8,7 @@ from hf_dd.config import DistillConfig
 from hf_dd.config.base import option
 from hf_dd.core.registry import OBJECTIVES
 from hf_dd.data.image_data import ImageData
-from hf_dd.objectives.base import Published
+from hf_dd.objectives.published import Published
 from hf_dd.objectives.sre2l import Recovery, RecoveryOptions
 from hf_dd.synthetic.synthetic_set import SyntheticSet
 from hf_dd.teachers.pool import TeacherPool

@@ -27,8 +27,9 @@ from hf_dd.data.image_data import ImageData
 from hf_dd.errors import ConfigError, require_known
 from hf_dd.nn import augment
 from hf_dd.objectives import cells
-from hf_dd.objectives.base import SGD, Losses, Objective, Published, Step, student, zero_with_gradient
+from hf_dd.objectives.base import Losses, Objective, Step, student, zero_with_gradient
 from hf_dd.objectives.drawn import DrawnNetwork
+from hf_dd.objectives.published import SGD, Published
 from hf_dd.teachers.pool import TeacherPool
 from hf_dd.training.loop import TrainingRecipe, fit
 

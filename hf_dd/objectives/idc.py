@@ -17,8 +17,9 @@ from hf_dd.data.image_data import ImageData
 from hf_dd.errors import ConfigError, require_known
 from hf_dd.nn import augment, views
 from hf_dd.nn.views import Views
-from hf_dd.objectives.base import Losses, Published, Step
+from hf_dd.objectives.base import Losses, Step
 from hf_dd.objectives.gradient import DISTANCES, GradientMatching
+from hf_dd.objectives.published import Published
 from hf_dd.teachers.pool import TeacherPool
 from hf_dd.training.loop import TrainingRecipe
 

@@ -17,7 +17,8 @@ from hf_dd.errors import ConfigError
 from hf_dd.nn import augment
 from hf_dd.nn import random_views as views
 from hf_dd.nn.augment import Draws
-from hf_dd.objectives.base import NOT_GIVEN, Losses, Objective, Published, Step
+from hf_dd.objectives.base import Losses, Objective, Step
+from hf_dd.objectives.published import NOT_GIVEN, Published
 from hf_dd.synthetic.pyramid import PyramidSet, colour_axes, level_sizes
 from hf_dd.synthetic.synthetic_set import SyntheticSet
 from hf_dd.teachers.pool import TeacherPool

@@ -13,8 +13,9 @@ from hf_dd.core.registry import OBJECTIVES
 from hf_dd.core.seeding import isolated_rng
 from hf_dd.data.image_data import ImageData
 from hf_dd.errors import require_known
-from hf_dd.objectives.base import Learnable, Published, Step
+from hf_dd.objectives.base import Learnable, Step
 from hf_dd.objectives.dance import Dance, DanceOptions
+from hf_dd.objectives.published import Published
 from hf_dd.teachers.pool import TeacherPool
 
 SCALE = 300.0  # of the authors' loss

@@ -11,8 +11,9 @@ from torch import Tensor
 from hf_dd.config.base import option
 from hf_dd.core.registry import OBJECTIVES
 from hf_dd.data.batches import in_chunks
-from hf_dd.objectives.base import Losses, Published, Step
+from hf_dd.objectives.base import Losses, Step
 from hf_dd.objectives.lgm import LinearGradientMatching, feature_size, features_of, require_views
+from hf_dd.objectives.published import Published
 from hf_dd.teachers.teacher import Teacher
 
 

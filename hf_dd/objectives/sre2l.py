@@ -18,7 +18,8 @@ from hf_dd.core.registry import OBJECTIVES
 from hf_dd.data.image_data import ImageData
 from hf_dd.errors import TeacherError
 from hf_dd.nn.crops import draw_boxes, resized_crop
-from hf_dd.objectives.base import Losses, Objective, Published, Step, zero_with_gradient
+from hf_dd.objectives.base import Losses, Objective, Step, zero_with_gradient
+from hf_dd.objectives.published import Published
 from hf_dd.teachers.pool import TeacherPool
 from hf_dd.teachers.teacher import Teacher
 

@@ -28,17 +28,8 @@ from hf_dd.data.image_data import ImageData
 from hf_dd.errors import ConfigError, require_known
 from hf_dd.nn import augment
 from hf_dd.objectives import cells
-from hf_dd.objectives.base import (
-    SGD,
-    Learnable,
-    Losses,
-    Objective,
-    Published,
-    Step,
-    options_of,
-    student,
-    zero_with_gradient,
-)
+from hf_dd.objectives.base import Learnable, Losses, Objective, Step, options_of, student, zero_with_gradient
+from hf_dd.objectives.published import SGD, Published
 from hf_dd.synthetic.synthetic_set import SyntheticSet
 from hf_dd.teachers.experts import ExpertPool, Parameters
 from hf_dd.teachers.pool import TeacherPool

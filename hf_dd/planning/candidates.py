@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from hf_dd.config import DistillConfig
-from hf_dd.objectives.base import Published
+from hf_dd.objectives.published import Published
 
 FACTORS = (2, 1)
 SMALLEST_TILE = 8  # pixels of its shorter side: an image that is smaller isn't one of its class any more

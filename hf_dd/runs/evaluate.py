@@ -29,7 +29,7 @@ from hf_dd.evaluation.protocols import Protocol
 from hf_dd.evaluation.results import Results
 from hf_dd.evaluation.students import require_known
 from hf_dd.nn.whitening import Whitening
-from hf_dd.objectives.base import EMBEDDING_EPOCHS
+from hf_dd.objectives.published import EMBEDDING_EPOCHS
 from hf_dd.runs.crop_labels import label_sets, who_labelled, with_views_of
 from hf_dd.runs.foreign import brought_in, is_foreign
 from hf_dd.runs.students import shelf_of

@@ -12,8 +12,9 @@ from hf_dd.data import batches as images
 from hf_dd.errors import ConfigError, TeacherError
 from hf_dd.nn import augment
 from hf_dd.objectives import build_objective
-from hf_dd.objectives.base import Objective, Published
+from hf_dd.objectives.base import Objective
 from hf_dd.objectives.clom import ClassificationDistance, CosineDistance, Guided, ratio_share
+from hf_dd.objectives.published import Published
 from hf_dd.synthetic.synthetic_set import SyntheticSet
 from hf_dd.teachers.pool import TeacherPool
 from hf_dd.teachers.teacher import Teacher
