@@ -194,7 +194,7 @@ def judged(option: dataclasses.Field, kind: Kind, value: Any) -> Any:
     values = value if kind.many else [] if value is None or value in kind.words else [value]
     if kind.of in (int, float) and (bad := [number for number in values if not within(number, known)]):
         given = f"holds {shown(bad)}; each" if kind.many else f"is {shown(value)}; it"
-        more = ["finite"] if kind.of is float else [f"at most {LARGEST}"] * any(abs(each) > LARGEST for each in bad)
+        more = ["finite"] if kind.of is float else [f"within ±{LARGEST}"] * any(abs(each) > LARGEST for each in bad)
         raise ConfigError(f"{name} {given} has to be {range_of(option, *more)}.")
     choices = known["choices"]
     if isinstance(choices, Registry):
