@@ -347,7 +347,7 @@ class Evaluation:
         amount = {"share": job.work * len(students), "parts": len(students)}
         phase, autocast = Phase(who, protocol.epochs, "epochs", **amount), self.accelerator.autocast
         shared = {"purpose": "student", "prepare": kind.prepare, "tell": phase.update}
-        tested = kind.inputs(data.test.images, keep=True)
+        tested = kind.tested(data.test.images, keep=True)
 
         def score_of(network: nn.Module) -> float:
             predictions = predict(network, tested, prepare=kind.prepare, autocast=autocast)

@@ -111,6 +111,9 @@ class Protocol:
         cases: the first that holds for a set and student gives the value of a field.
         resolved: the fields that a case gave.
         one_operation: whether all images of a batch are augmented by the same operation.
+        rate_images: images of a batch that the learning rate belongs to; it goes by those that a set's batches really
+            have. None where it stands as it is.
+        head_std: standard deviation of a head's weights, with a bias of 0; None for torch's own initialisation.
     """
 
     name: str
@@ -147,6 +150,8 @@ class Protocol:
     cases: tuple[Case, ...] = ()
     resolved: tuple[str, ...] = ()
     one_operation: bool = False
+    rate_images: int | None = None
+    head_std: float | None = None
 
     @classmethod
     def from_config(cls, config: EvaluationConfig, name: str | None = None) -> "Protocol":
@@ -161,8 +166,8 @@ class Protocol:
             options[name] = values[0] if len(values) == 1 else None
         if options["augment"] is not None and augment.parse_strategy(options["augment"]) and protocol.trains == "head":
             raise ConfigError(
-                f"--eval_augment {config.eval_augment} has no place in the protocol {protocol.name}, which computes a "
-                "set's features once: leave it out."
+                f"--eval_augment {config.eval_augment} has no place in the protocol {protocol.name}, which trains a "
+                "head on features: leave it out, or take the crops and flips of --eval_protocol lgm."
             )
         if config.best_of_looks and protocol.looks is None:
             looking = ", ".join(each for each in PROTOCOLS.declared if PROTOCOLS[each].looks)
@@ -190,6 +195,7 @@ class Protocol:
     def with_changes(self, **options: Any) -> "Protocol":
         """The protocol with other values, which it names in `changed`; no case gives another to one that is named."""
         varying = {field for each in self.cases for field, _ in each.values}
+        varying |= {"learning_rate"} if self.rate_images and "learning_rate" not in self.resolved else set()
         differing = {key for key, value in options.items() if value != getattr(self, key) or key in varying}
         return dataclasses.replace(
             self,
@@ -211,6 +217,9 @@ class Protocol:
         for each in self.cases:
             if each.holds(ipc, classes, side, student):
                 values = dict(each.values) | values
+        if self.rate_images and "learning_rate" not in self.changed:
+            batch = min(self.batch_size, round(ipc * classes))
+            values["learning_rate"] = self.learning_rate * batch / self.rate_images
         return dataclasses.replace(self, **values, cases=(), resolved=tuple(sorted(values)))
 
     def recipe(self) -> TrainingRecipe:

@@ -69,8 +69,8 @@ PROTOCOLS.register(
     )
 )
 # Cazenavette, Torralba & Sitzmann, NeurIPS 2025 (Linear Gradient Matching): Adam (AdamW without decay) at 0.001
-# for 256 images, 1,000 epochs along a cosine. Their code crops at random and quotes the best epoch; here neither.
-PROTOCOLS.register(
+# for 256 images, 1,000 epochs along a cosine; here on features that are computed once.
+PROBE = PROTOCOLS.register(
     "linear-probe",
     title="a linear head on the frozen features of pre-trained teachers",
     paper="Cazenavette, Torralba & Sitzmann, NeurIPS 2025",
@@ -84,6 +84,22 @@ PROTOCOLS.register(
         normalisation="backbone",
         trains="head",
         **ADAMW,
+    )
+)
+# The same as their code trains it: heads drawn small, new crops and mirrored images for every batch, which has 100
+# images at most, and the rate by the batch. Their crops may reach over an image's edge, into zeros; these don't.
+PROTOCOLS.register(
+    "lgm",
+    title="a linear head on the features of crops of every batch",
+    paper="Cazenavette, Torralba & Sitzmann, NeurIPS 2025",
+)(
+    dataclasses.replace(
+        PROBE,
+        name="lgm",
+        batch_size=100,
+        rate_images=256,
+        head_std=0.01,
+        views=Views(scale=(0.08, 1.0), flip=True, each=True),
     )
 )
 

@@ -39,8 +39,10 @@ class FromScratch:
         return new_student(self.architecture, self.data, seed)
 
     def inputs(self, images: Images, keep: bool = False) -> Images:
-        """What a student trains on and is tested on: the images, on the data's device."""
+        """What a student trains on: the images, on the data's device."""
         return images.to(self.data.device)
+
+    tested = inputs  # what it is tested on, alike
 
     def prepare(self, images: Tensor) -> Tensor:
         """A batch of `inputs` as the student takes it."""
@@ -53,15 +55,16 @@ class LinearProbe:
     Args:
         teacher: the backbone; moved to the data's device.
         data: the real set.
+        protocol: how heads are drawn, and whether each batch is seen in views, so that its features are its own.
         autocast: context of the backbone's forward passes.
 
     Attributes:
         backbone: its commit, or the digest of a local one's weights.
     """
 
-    def __init__(self, teacher: Teacher, data: ImageData, autocast: Autocast = nullcontext):
+    def __init__(self, teacher: Teacher, data: ImageData, protocol: Protocol, autocast: Autocast = nullcontext):
         self.teacher = teacher.to(data.device)
-        self.data = data
+        self.data, self.protocol = data, protocol
         self.autocast = autocast
         self.identity = self.backbone = teacher.spec.sha
         blank = torch.zeros(1, data.channels, *data.image_size, device=data.device)
@@ -69,11 +72,19 @@ class LinearProbe:
         self._kept: dict[int, tuple[Images, Tensor]] = {}
 
     def new(self, seed: int) -> nn.Module:
-        """A linear head on the CPU, with torch's own initialisation."""
+        """A linear head on the CPU, drawn as the protocol says."""
         with isolated_rng(seed, "init"):
-            return nn.Linear(self.size, self.data.num_classes)
+            head = nn.Linear(self.size, self.data.num_classes)
+            if self.protocol.head_std is not None:
+                nn.init.normal_(head.weight, std=self.protocol.head_std)
+                nn.init.zeros_(head.bias)
+        return head
 
-    def inputs(self, images: Images, keep: bool = False) -> Tensor:
+    def inputs(self, images: Images, keep: bool = False) -> Images:
+        """What a head trains on: the images where it sees views of them, else what it is tested on."""
+        return images.to(self.data.device) if self.protocol.views else self.tested(images, keep)
+
+    def tested(self, images: Images, keep: bool = False) -> Tensor:
         """The images' features, computed once for images that are to be kept for other students."""
         if id(images) in self._kept:
             return self._kept[id(images)][1]
@@ -82,20 +93,23 @@ class LinearProbe:
             self._kept[id(images)] = images, features  # the images as well: no others get their id meanwhile
         return features
 
-    def prepare(self, features: Tensor) -> Tensor:
-        """A batch of features as the head takes it."""
-        return features
+    def prepare(self, batch: Tensor) -> Tensor:
+        """A batch of features as the head takes it; of images, their features."""
+        return batch if batch.ndim == 2 else self.of_batch(batch)
 
     @torch.no_grad()
+    def of_batch(self, images: Tensor) -> Tensor:
+        """Features of a batch, float32, on its device."""
+        images = images if images.is_floating_point() else images.float() / 255
+        with self.autocast():
+            return self.teacher.features(images).float()
+
     def features(self, images: Images) -> Tensor:
         """Features, float32 (N, features) on the data's device, of uint8 images or of floats in [0, 1] space."""
         found = []
         chunks = in_chunks(images, seen=self.teacher.image_size)
         for _, chunk in over(chunks, "features of a backbone", len(images), "images", lambda own: len(own[0])):
-            chunk = chunk.to(self.data.device)
-            chunk = chunk if chunk.is_floating_point() else chunk.float() / 255
-            with self.autocast():
-                found.append(self.teacher.features(chunk).float())
+            found.append(self.of_batch(chunk.to(self.data.device)))
         return torch.cat(found)
 
 
@@ -137,7 +151,7 @@ def students_of(architecture: str, protocol: Protocol, data: ImageData, autocast
                 f"--eval_architectures {architecture}: the protocol {protocol.name} needs a pre-trained backbone. "
                 "Name a teacher as owner/name@revision or by its local folder."
             )
-        return LinearProbe(load_teacher(*locate(architecture)), data, autocast)
+        return LinearProbe(load_teacher(*locate(architecture)), data, protocol, autocast)
     if names_teacher:
         raise ConfigError(
             f"--eval_architectures {architecture} names a pre-trained teacher, but the protocol {protocol.name} "

@@ -55,7 +55,7 @@ class StudentCosts:
         for epoch in fit(network, images, targets, recipe, **how):
             started = time.perf_counter() if epoch.number == 1 else started
         per_image = since(started) / 2 / len(images)
-        tested = kind.inputs(data.test.images[:MEASURED])
+        tested = kind.tested(data.test.images[:MEASURED])
         started = time.perf_counter()
         predict(network, tested, prepare=kind.prepare, autocast=evaluation.accelerator.autocast)
         return cls(per_image, since(started) / len(tested))

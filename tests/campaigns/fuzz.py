@@ -11,8 +11,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from hf_dd.config import DistillConfig, EvaluateConfig, ImportConfig, PretrainConfig, SelectConfig, StudyConfig
-from hf_dd.config.base import default_of, kinds
+from hf_dd.cli import COMMANDS, Actions, Command
+from hf_dd.config import DistillConfig, PretrainConfig
+from hf_dd.config.base import Options, default_of, kinds
 from tests.campaigns.campaign import Ended, Outcome, Try, main, preload, run
 
 TINY = {
@@ -26,7 +27,18 @@ TINY = {
 }
 TAUGHT = {"dataset": "digits", "architectures": "MLP", "epochs": "1"}
 CONFIGS = {"distill": DistillConfig, "pretrain": PretrainConfig}
-OTHERS = {"evaluate": EvaluateConfig, "import": ImportConfig, "pool select": SelectConfig, "study": StudyConfig}
+
+
+def others(commands: Mapping[str, Command | Actions], before: str = "") -> Iterator[tuple[str, type[Options]]]:
+    """Every other command that does nothing without a word; those of an embedded Hub would serve it."""
+    for name, command in commands.items():
+        if isinstance(command, Actions):
+            yield from others(command.actions, f"{before}{name} ")
+        elif before != "hub " and any(each.metadata["needed"] for each in dataclasses.fields(command.options)):
+            yield f"{before}{name}", command.options
+
+
+OTHERS = {name: config for name, config in others(COMMANDS) if name not in CONFIGS}
 # Options whose odd values would only make a run long or large, or belong to other campaigns.
 LEFT_OUT = {"iterations", "epochs", "image_size", "output_dir", "push_to_hub", "dataset", "ipc", "compile", "profile"}
 WORDS = (
@@ -254,15 +266,18 @@ def of_python(rng: random.Random, folder: Path, cache: Path) -> tuple[str, Outco
     """An object for an option: one ConfigError that names it, or a config that holds it."""
     from hf_dd.errors import ConfigError
 
-    config = rng.choice([DistillConfig, PretrainConfig, EvaluateConfig, ImportConfig, SelectConfig])
+    config = rng.choice([*CONFIGS.values(), *OTHERS.values()])
     name, value = rng.choice(dataclasses.fields(config)).name, rng.choice(OBJECTS)
     case = f"{config.__name__}.{name} = {str(value)[:60] if not isinstance(value, int) else 'a number'}"
-    needed = {"sets": ["a/b"], "foreign_set": "a", "dataset": "digits", "teachers": ["a/b"]}
-    own = {key: each for key, each in needed.items() if key in kinds(config)} | {name: value}
+    known = {each.name: each for each in dataclasses.fields(config)}
+    needed = {key: "a/b" for key, each in known.items() if each.metadata["needed"] and not default_of(each)}
+    needed |= {key: "digits" if key == "dataset" else "a/b" for key in ("dataset", "teachers") if key in known}
+    own = {key: [each] if kinds(config)[key].many else each for key, each in needed.items()} | {name: value}
     try:
         made = config.over(None, own)
     except ConfigError as error:
-        return case, Outcome.RIGHT if name in str(error) or "--" in str(error) else Outcome.TRACEBACK, str(error)[:200]
+        clear = any(word in str(error) for word in (name, "--", known[name].metadata["needed"] or name))
+        return case, Outcome.RIGHT if clear else Outcome.TRACEBACK, str(error)[:200]
     except Exception as error:
         return case, Outcome.TRACEBACK, repr(error)[:200]
     held = getattr(made, name)

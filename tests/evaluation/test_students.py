@@ -21,8 +21,9 @@ from hf_dd.evaluation.evaluation import Evaluation
 from hf_dd.evaluation.protocols import PROTOCOLS, Protocol
 from hf_dd.evaluation.students import FromScratch, LinearProbe, students_of
 from hf_dd.teachers.teacher import Teacher
-from hf_dd.training.loop import fit
+from hf_dd.training.loop import epoch_batches, fit
 from hf_dd.training.side_by_side import fit_side_by_side
+from tests.oracles import protocols as oracles
 
 PROBE = PROTOCOLS["linear-probe"]
 
@@ -103,6 +104,58 @@ def test_a_probe_is_the_literal_loop_on_the_backbones_features(data, tiny_teache
     right = (features(data.test.images) @ weight.T + bias).argmax(1) == data.test.labels
     assert row.mean == pytest.approx(100 * right.double().mean().item(), abs=100 * 1.1 / len(data.test))
     assert row.mean > 50  # five images of each class
+
+
+def test_lgms_probe_goes_by_the_batch():
+    protocol = PROTOCOLS["lgm"]
+    recipe = protocol.recipe()
+    assert (recipe.epochs, recipe.batch_size, recipe.weight_decay, recipe.cosine) == (1000, 100, 0.0, True)
+    assert (recipe.views.scale, recipe.views.ratio, recipe.views.flip) == ((0.08, 1.0), (0.75, 4 / 3), True)
+    few, many, named = (
+        protocol.resolve(1, 10, 8, "x"),
+        protocol.resolve(50, 10, 8, "x"),
+        protocol.with_changes(learning_rate=0.01).resolve(1, 10, 8, "x"),
+    )
+    assert (few.learning_rate, many.learning_rate) == (0.001 * 10 / 256, 0.001 * 100 / 256)
+    assert named.learning_rate == 0.01 and named.changed == ("learning_rate",)
+    assert few.resolved == ("learning_rate",) and few.with_changes(learning_rate=few.learning_rate).changed == ()
+    assert str(few) == "lgm v1, here: learning_rate 3.90625e-05"
+
+
+def test_lgms_probe_is_the_authors_loop(data, tiny_teachers):
+    candidate = real(data, ipc=11)
+    protocol = PROTOCOLS["lgm"].with_changes(epochs=5).resolve(11, 10, 8, "x")
+    students = students_of(tiny_teachers.references[0], protocol, data)
+    head, theirs = students.new(0), students.new(0)
+    assert head.weight.std().item() == pytest.approx(0.01, rel=0.1) and not head.bias.any()
+    images = students.inputs(candidate.images)
+    assert images.shape == (110, 1, 8, 8) and students.tested(candidate.images).shape == (110, 64)
+
+    def batches(epoch):
+        plain = epoch_batches(images, protocol.recipe(), 0, "student", epoch, lambda batch: batch)
+        return [(views, candidate.labels[chosen]) for chosen, views, _ in plain]
+
+    first, again = batches(1), batches(2)
+    assert [len(views) for views, _ in first] == [100, 10] and not torch.equal(first[1][0], again[1][0])
+    teacher = students.teacher
+
+    def features(views):
+        return teacher.network.features(((views - teacher.mean) / teacher.std).float())
+
+    oracles.lgm(theirs, features, batches, 5, batch_size=100)
+    how = {"seed": 0, "purpose": "student", "prepare": students.prepare}
+    for _ in fit(head, images, candidate.labels, protocol.recipe(), **how):
+        pass
+    torch.testing.assert_close(head.weight, theirs.weight, rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(head.bias, theirs.bias, rtol=1e-4, atol=1e-6)
+
+
+def test_heads_on_views_are_tested_on_the_images_as_they_are(data, tiny_teachers, seen):
+    protocol = PROTOCOLS["lgm"].with_changes(epochs=3, learning_rate=0.01)
+    results = evaluation_of(data, protocol).run([real(data)], [tiny_teachers.references[0]], 2)
+    assert sorted(seen) == sorted([1, *[20] * 6, len(data.test)])
+    (row,) = results.rows
+    assert row.protocol == "lgm v1, changed: epochs 3, learning_rate 0.01" and len(set(row.scores)) == 2
 
 
 def test_features_are_computed_once_for_each_backbone_and_set(data, tiny_teachers, seen):

@@ -246,3 +246,18 @@ def fixed_labels(student, epochs, total, soft_labels, rate, temperature, end, de
         return losses
 
     return stepped(epochs, scheduler, optimizer, train)
+
+
+def lgm(head, features, batches_of, epochs, batch_size):
+    """`train_one_epoch` of LGM's `eval.py`: heads on a frozen backbone, whose rate goes by the batch."""
+    optimizer = torch.optim.Adam(head.parameters(), 0.001 * batch_size / 256.0, weight_decay=0)
+    scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs, eta_min=0)
+    for epoch in range(1, epochs + 1):
+        for x, y in batches_of(epoch):
+            with torch.no_grad():
+                z = features(x)
+            loss = torch.nn.functional.cross_entropy(head(z), y)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+        scheduler.step()
