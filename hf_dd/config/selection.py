@@ -54,7 +54,8 @@ class SelectConfig(DistillConfig):
             last = self.iterations
             yield f"--first_rung {self.first_rung} isn't below --iterations {last}: no pool can be given up."
         if len(self.eval_epochs) != 1 or len(self.eval_learning_rates) > 1:
-            yield "The validation split chooses the pool: --eval_epochs takes one value, --eval_learning_rates at most one."
+            one = "--eval_epochs takes one value, --eval_learning_rates at most one"
+            yield f"The validation split chooses the pool: {one}."
 
     @property
     def rungs(self) -> list[int]:

@@ -27,11 +27,16 @@ def validation_of(data: ImageData, seed: int) -> ImageData:
     return dataclasses.replace(data, test=Split(data.train.images[chosen], data.train.labels[chosen]))
 
 
-def rest_of(data: ImageData, seed: int) -> Split:
-    """The training images that `validation_of` leaves."""
+def rest_rows(data: ImageData, seed: int) -> Tensor:
+    """Indices of the training images that `validation_of` leaves, int64, on the data's device."""
     kept = torch.ones(len(data.train), dtype=torch.bool, device=data.device)
     kept[validation_rows(data, seed)] = False
-    rest, images = kept.nonzero().flatten(), data.train.images
+    return kept.nonzero().flatten()
+
+
+def rest_of(data: ImageData, seed: int) -> Split:
+    """The training images that `validation_of` leaves."""
+    rest, images = rest_rows(data, seed), data.train.images
     return Split(images[rest] if isinstance(images, Tensor) else images.taken(rest), data.train.labels[rest])
 
 

@@ -69,6 +69,18 @@ class TeacherScore(Choice):
 
 
 @OBJECTIVES.register(
+    "teacher-score-hard",
+    title="a choice of real images by the scores of teachers, the hard end",
+    needs="teachers of the data set's classes",
+    teachers="All teachers scored the real images",
+)
+class TeacherScoreHard(TeacherScore):
+    """The whole images that teachers find least typical of their class, see `patches.realistic_images`."""
+
+    published = Published(iterations=0, init="teacher-score-hard")
+
+
+@OBJECTIVES.register(
     "rded",
     title="the choice of realistic patches (RDED)",
     paper="Sun, Shi, Yu & Lin, CVPR 2024",
@@ -99,6 +111,16 @@ OBJECTIVES.register(
     authors="Paul, Mansheej and Ganguli, Surya and Dziugaite, Gintare Karolina",
     arxiv="2107.07075",
 )(pruned_by("el2n"))
+
+
+OBJECTIVES.register(
+    "el2n-window",
+    title="a choice of real images (a window of EL2N, chosen on validation images)",
+    paper="Paul, Ganguli & Dziugaite, NeurIPS 2021",
+    work="Deep learning on a data diet: finding important examples early in training",
+    authors="Paul, Mansheej and Ganguli, Surya and Dziugaite, Gintare Karolina",
+    arxiv="2107.07075",
+)(pruned_by("el2n-window"))
 
 
 OBJECTIVES.register(

@@ -14,10 +14,11 @@ from hf_dd.core.precision import Autocast
 from hf_dd.core.progress import Phase, over, say_if_dear
 from hf_dd.data.batches import in_chunks
 from hf_dd.data.image_data import ImageData, of_each_class
+from hf_dd.data.validation import rest_rows, validation_of
 from hf_dd.errors import ConfigError, DataError, require_known
 from hf_dd.nn import networks
 from hf_dd.synthetic import pruning
-from hf_dd.training.loop import TrainingRecipe, fit
+from hf_dd.training.loop import TrainingRecipe, fit, predict
 
 Ipc = int | Sequence[int]
 
@@ -55,6 +56,7 @@ def k_centers(features: Tensor, labels: Tensor, num_classes: int, ipc: Ipc) -> T
 
 SELECTIONS = 1  # the version of what is chosen: raise it with any change of that
 EMBEDDING = "ConvNet"  # whose features choose
+JUDGE, WINDOW_EPOCHS = "ConvNetW32", 200  # the student that EL2N's windows are judged by
 KEPT = 64  # picks of a class, or a power of it: both methods pick one after another, and fewer are the first of them
 METHODS: dict[str, Callable[[Tensor, Tensor, int, Ipc], Tensor]] = {"herding": herding, "k-centers": k_centers}
 
@@ -117,9 +119,11 @@ def select(
 
     def choose() -> list[list[int]]:
         if method in pruning.METHODS:
-            seen = watched(data, training, where)
+            seen, pick = watched(data, training, where), pruning.METHODS[method]
+            if method == pruning.WINDOW:
+                pick = pruning.window(best_window(data, seen, counts, seed, autocast))
             members = zip(data.class_index, counts, strict=True)
-            return [pruning.METHODS[method](seen, own.cpu(), count).tolist() for own, count in members]
+            return [pick(seen, own.cpu(), count).tolist() for own, count in members]
         *_, network = trained(data, architecture, epochs, seed, autocast)
         chosen = METHODS[method](real_features(data, network, autocast), data.train.labels, data.num_classes, counts)
         return [own.tolist() for own in chosen.split(counts)]
@@ -143,6 +147,33 @@ def watched(data: ImageData, training: tuple[str, int, int, Autocast], where: Se
         after = itertools.islice(trained(data, *training), 1, None)
         _watched[key] = pruning.Dynamics.of(data, after)
     return _watched[key]
+
+
+def best_window(
+    data: ImageData, seen: pruning.Dynamics, counts: Sequence[int], seed: int, autocast: Autocast
+) -> float:
+    """Where the window of images begins that teaches a small student best, judged by a tenth of the training images.
+
+    No window that is tried holds one of those. Of equal windows the earlier is taken; the test split isn't looked at.
+    Returns one of `pruning.WINDOWS`.
+    """
+    chosen = validation_of(data, seed).test
+    rest = rest_rows(data, seed).cpu()
+    members = [own.cpu()[torch.isin(own.cpu(), rest)] for own in data.class_index]
+    counts = [min(count, len(own)) for count, own in zip(counts, members, strict=True)]
+    say_if_dear("EL2N's windows", sum(counts), WINDOW_EPOCHS, len(pruning.WINDOWS))
+    right = []
+    for begin in over(pruning.WINDOWS, "EL2N's windows", len(pruning.WINDOWS), "students"):
+        pick = pruning.window(begin)
+        rows = torch.cat([pick(seen, own, count) for own, count in zip(members, counts, strict=True)])
+        network = networks.build(JUDGE, **data.network_shape, seed=seed).to(data.device)
+        images, labels = data.train.images[rows.to(data.device)], data.train.labels[rows.to(data.device)]
+        how = {"seed": seed, "purpose": "window", "prepare": data.normalise, "autocast": autocast}
+        for _ in fit(network, images, labels, embedding_recipe(WINDOW_EPOCHS), **how):
+            pass
+        said = predict(network, chosen.images, prepare=data.normalise, autocast=autocast)
+        right.append(int((said == chosen.labels).sum()))
+    return pruning.WINDOWS[right.index(max(right))]
 
 
 def trained(

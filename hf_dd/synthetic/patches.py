@@ -108,12 +108,13 @@ def realistic_images(
     dtype: torch.dtype = torch.float32,
     autocast: Autocast = nullcontext,
     drawn: tuple[int, int] | None = None,
+    hardest: bool = False,
 ) -> Tensor:
     """The `ipc` whole training images of each class that the pool finds most typical, as indices into `data.train`.
 
-    Of all, or of `drawn`: of how many of a class (or as many as there are), drawn by which seed. The other arguments
-    and the errors are those of `realistic_patches`. Returns int64, (num_classes · ipc,), on the data's device: class
-    after class, the best first.
+    Or, if `hardest`, the least typical ones. Of all, or of `drawn`: of how many of a class (or as many as there are),
+    drawn by which seed. The other arguments and the errors are those of `realistic_patches`. Returns int64,
+    (num_classes · ipc,), on the data's device: class after class, the best, or hardest, first.
     """
     data.require_ipc(ipc)
     candidates = data.class_index
@@ -125,7 +126,7 @@ def realistic_images(
     sizes = [len(members) for members in candidates]
     return torch.cat(
         [
-            members[losses[:, 0].sort(stable=True).indices[:ipc].to(members.device)]
+            members[losses[:, 0].sort(descending=hardest, stable=True).indices[:ipc].to(members.device)]
             for members, losses in zip(candidates, scores.split(sizes), strict=True)
         ]
     )

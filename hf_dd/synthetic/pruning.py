@@ -19,7 +19,9 @@ EPOCHS = 10  # of the training, unless it is said: EL2N's scores are taken at ep
 STRATA = 50  # of CCS
 HARDEST = 0.3  # that CCS leaves out: its authors' share where nine tenths are pruned
 MOST_PAIRS = 20_000  # images of a class whose pairs are compared
-SPREAD = {"ccs"}  # methods of which fewer images aren't the first of more
+WINDOW = "el2n-window"
+WINDOWS = tuple(share / 10 for share in range(10))  # where one may begin, in a class's order, the largest errors first
+SPREAD = {"ccs", WINDOW}  # methods of which fewer images aren't the first of more
 
 
 @dataclass(frozen=True)
@@ -134,6 +136,17 @@ def highest(score: Callable[[Dynamics], Tensor]) -> "Choice":
     return choose
 
 
+def window(begin: float) -> "Choice":
+    """The images behind this share of those of larger errors: the audit's window of EL2N (arXiv 2604.18811)."""
+
+    def choose(seen: Dynamics, members: Tensor, count: int) -> Tensor:
+        ordered = highest(el2n)(seen, members, len(members))
+        first = min(int(begin * len(members)), len(members) - count)
+        return ordered[first : first + count]
+
+    return choose
+
+
 def ccs(seen: Dynamics, members: Tensor, count: int) -> Tensor:
     """Coverage-centric (Zheng et al., ICLR 2023, algorithm 1), by AUM: without the hardest, as many of every stratum.
 
@@ -174,6 +187,7 @@ def facility_location(seen: Dynamics, members: Tensor, count: int) -> Tensor:
 Choice = Callable[[Dynamics, Tensor, int], Tensor]
 METHODS: dict[str, Choice] = {
     "el2n": highest(el2n),
+    WINDOW: window(0.0),  # where it begins is chosen on validation images, see `coresets.best_window`
     "grand": highest(grand),
     "forgetting": highest(forgetting),
     "aum": highest(aum),

@@ -106,9 +106,9 @@ def rded(request: Request) -> SyntheticSet:
     return request.of_images(realistic_patches(request.data, request.pool, request.count, *how))
 
 
-def teacher_score(request: Request) -> SyntheticSet:
+def teacher_score(request: Request, hardest: bool = False) -> SyntheticSet:
     """See `patches.realistic_images`."""
-    how = (request.dtype, request.autocast)
+    how = (request.dtype, request.autocast, None, hardest)
     return request.of_rows(realistic_images(request.data, request.pool, request.count, *how))
 
 
@@ -169,6 +169,11 @@ STARTS.register(
     "teacher-score", title="the real images that teachers find typical", teachers="All teachers scored the real images"
 )(teacher_score)
 STARTS.register(
+    "teacher-score-hard",
+    title="the real images that teachers find least typical",
+    teachers="All teachers scored the real images",
+)(partial(teacher_score, hardest=True))
+STARTS.register(
     "surest",
     title="the real images, of 300 of each class, that teachers are surest of",
     teachers="All teachers scored the real images",
@@ -176,6 +181,13 @@ STARTS.register(
 STARTS.register(
     "el2n", title="the real images of the largest errors in a short training", method="el2n", embeds=True, prunes=True
 )(partial(Request.coreset, method="el2n"))
+STARTS.register(
+    "el2n-window",
+    title="the real images of a window of errors that validation images chose",
+    method="el2n-window",
+    embeds=True,
+    prunes=True,
+)(partial(Request.coreset, method="el2n-window"))
 STARTS.register(
     "grand",
     title="the real images of the largest gradients of the last layer",

@@ -20,7 +20,7 @@ from tests.factories import checkpoint_pixels, make_data, make_set, make_step, p
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
-CHOICES = ["random", "herding", "kcenter", "rded", "teacher-score"]
+CHOICES = ["random", "herding", "kcenter", "rded", "teacher-score", "teacher-score-hard"]
 
 
 @pytest.fixture(scope="module")
@@ -55,8 +55,9 @@ def expected(method, digits, teachers, factor=1):
     if method == "rded":
         images = realistic_patches(digits, TeacherPool.from_references(teachers), ipc, 0, PatchOptions())
         return SyntheticSet.of_images(images, digits, torch.float32, factor)
-    if method == "teacher-score":
-        chosen = realistic_images(digits, TeacherPool.from_references(teachers), ipc)
+    if method.startswith("teacher-score"):
+        pool = TeacherPool.from_references(teachers)
+        chosen = realistic_images(digits, pool, ipc, hardest=method.endswith("hard"))
     else:
         chosen = coresets.select(digits, {"kcenter": "k-centers"}.get(method, method), ipc, 0)
     return SyntheticSet.of_images(digits.train.images[chosen], digits, torch.float32, factor)
@@ -81,7 +82,7 @@ def test_a_choice_is_a_run_of_no_iteration(tmp_path, digits, teachers, method):
     card = (tmp_path / "README.md").read_text()
     assert "20 chosen images that stand in" in card
     assert "Chosen in " in card and " iterations in " not in card and "CLoM" not in card
-    if method in ("rded", "teacher-score"):
+    if OBJECTIVES[method].uses_teachers:
         assert "with 2 pre-trained teachers." in card and "All teachers scored the" in card
         assert done.record.summary == f"{method} with 2 teachers, ipc 2"
     else:

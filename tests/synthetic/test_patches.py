@@ -134,6 +134,10 @@ def test_the_score_of_a_pool_is_the_mean_of_its_teachers():
         members = data.class_index[label]
         expected = members[mean[members].argsort()[:5]]
         assert found[label * 5 : label * 5 + 5].tolist() == expected.tolist()
+        hardest = realistic_images(data, TeacherPool(teachers), 5, torch.float64, hardest=True)
+        assert (
+            hardest[label * 5 : label * 5 + 5].tolist() == members[mean[members].argsort(descending=True)[:5]].tolist()
+        )
     assert (
         found.tolist()
         != realistic_images(data, TeacherPool(teachers[:1]), 5, torch.float64).tolist()

@@ -13,6 +13,7 @@ from hf_dd.config import DataConfig, DistillConfig
 from hf_dd.config.evaluation import BASELINES
 from hf_dd.core.registry import OBJECTIVES, STARTS
 from hf_dd.data.image_data import load_data
+from hf_dd.data.validation import validation_of
 from hf_dd.distillation.checks import preflight
 from hf_dd.errors import ConfigError, DataError
 from hf_dd.synthetic import coresets, pruning
@@ -121,6 +122,49 @@ def test_ccs_leaves_the_hardest_out_and_serves_small_strata_first():
     assert set(METHODS["ccs"](dynamics_of(margins), members, 10).tolist()) == set(range(10))
 
 
+@pytest.mark.parametrize(
+    ("begin", "count", "first"), [(0.0, 3, 0), (0.3, 2, 2), (0.9, 1, 7), (0.9, 3, 5), (0.5, 8, 0)]
+)
+def test_a_window_begins_behind_a_share_of_the_largest_errors(watched, begin, count, first):
+    seen, (probabilities, labels, features) = watched
+    scores = oracle.el2n(probabilities, labels, features)
+    members = (LABELS == 1).nonzero().flatten()
+    ordered = sorted(members.tolist(), key=lambda image: -scores[image])
+    assert pruning.window(begin)(seen, members, count).tolist() == ordered[first : first + count]
+
+
+def test_the_window_is_the_one_that_teaches_validation_images_best(digits, nothing_remembered, monkeypatch):
+    """Wherever it is best, whatever the test split says: a judge that is right about images of one window only."""
+    training = ("MLP", 2, 0, nullcontext)
+    seen = coresets.watched(digits, training, ["cpu", False])
+    held = set(map(tuple, validation_of(digits, 0).test.images.flatten(1).tolist()))
+    taught, tested = [], []
+
+    def learn(network, images, labels, *rest, **more):
+        taught.append((images, labels))
+        yield from ()
+
+    def predict(network, images, **how):
+        tested.append(images)
+        return torch.full((len(images),), 3 if len(taught) == 5 else -1, device=images.device)
+
+    monkeypatch.setattr(coresets, "fit", learn)
+    monkeypatch.setattr(coresets, "predict", predict)
+    assert coresets.best_window(digits, seen, [4] * 10, 0, nullcontext) == 0.4
+    assert len(taught) == 10 and all(labels.bincount().tolist() == [4] * 10 for _, labels in taught)
+    assert not any(tuple(image) in held for images, _ in taught for image in images.flatten(1).tolist())
+    assert all(set(map(tuple, images.flatten(1).tolist())) == held for images in tested)
+
+
+def test_the_chosen_window_is_cut_from_all_images(digits, nothing_remembered, monkeypatch):
+    monkeypatch.setattr(coresets, "best_window", lambda *rest: 0.2)
+    chosen = coresets.select(digits, "el2n-window", 3, 0, architecture="MLP", epochs=2)
+    ordered = coresets.select(digits, "el2n", 64, 0, architecture="MLP", epochs=2).split(64)
+    for own, of_class, members in zip(chosen.split(3), ordered, digits.class_index, strict=True):
+        begin = int(0.2 * len(members))
+        assert own.tolist() == of_class[begin : begin + 3].tolist()
+
+
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.floats(-1, 1, width=32), min_size=1, max_size=40), st.data())
 def test_every_choice_gives_that_many_different_members(margins, data):
@@ -154,10 +198,12 @@ def test_a_choice_is_the_dynamics_of_the_training_that_a_student_would_have(digi
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_fewer_are_the_first_of_more_but_for_ccs(method, digits):
+def test_fewer_are_the_first_of_more_but_for_ccs_and_windows(method, digits, monkeypatch):
+    monkeypatch.setattr(coresets, "WINDOW_EPOCHS", 1)
+    monkeypatch.setattr(coresets, "JUDGE", "MLP")
     how = {"architecture": "MLP", "epochs": 2}
     few, many = (coresets.select(digits, method, ipc, 0, **how).reshape(10, ipc) for ipc in (2, 5))
-    assert method == "ccs" or torch.equal(few, many[:, :2])
+    assert method in pruning.SPREAD or torch.equal(few, many[:, :2])
     assert len(set(many.flatten().tolist())) == 50
 
 
