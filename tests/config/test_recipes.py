@@ -29,11 +29,11 @@ from hf_dd.objectives.base import options_of
 from hf_dd.synthetic import coresets
 from hf_dd.training.pretraining import Snapshot
 
-SHAPES = {  # by the first words of a recipe's name: classes, images of each, side, columns, split to test on
-    "cifar10": (10, 44, 32, ("img", "label"), "test"),
-    "cifar100": (100, 50, 32, ("img", "fine_label"), "test"),
-    "tiny-imagenet": (200, 50, 64, ("image", "label"), "valid"),
-    "imagenet-1k": (20, 12, 224, ("image", "label"), "validation"),
+SHAPES = {  # by the first words of a recipe's name: classes (a few), images of each, side, columns, split to test on
+    "cifar10": (10, 20, 32, ("img", "label"), "test"),
+    "cifar100": (20, 8, 32, ("img", "fine_label"), "test"),
+    "tiny-imagenet": (20, 8, 64, ("image", "label"), "valid"),
+    "imagenet-1k": (10, 6, 224, ("image", "label"), "validation"),
 }
 FULL = [
     f"{path.stem}-{method}"
@@ -44,7 +44,7 @@ FULL = [
 FEW = {
     **{"dc": ["outer=2", "inner=1"], "dsa": ["outer=2", "inner=1"], "lgm": ["copies=1"]},
     **{method: ["student_steps=3"] for method in ("mtt", "tesla", "datm", "datm-tesla")},
-    "rded": ["images=10", "crops=2"],
+    "rded": ["images=6", "crops=2"],
 }
 NETWORK = {
     "dm",
@@ -143,6 +143,7 @@ TEACHERS = ("-teachers", "-experts", "-experts-zca", "-experts-datm")
 def test_two_steps_of_a_full_budget_recipe_on_data_of_its_shape(recipe, folder_of, teacher, tmp_path, monkeypatch):
     untrained = coresets.embedding_recipe(0)
     monkeypatch.setattr(coresets, "embedding_recipe", lambda epochs: untrained)
+    monkeypatch.setitem(coresets.select.__kwdefaults__, "architecture", "MLP")
     needed = ["--teachers", "a/b"] if recipe.endswith("-clom") else []
     config = parse_config(DistillConfig, ["--config", recipe, *needed], command="hf-dd distill")
     folder = folder_of(prefix(recipe))

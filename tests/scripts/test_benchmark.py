@@ -161,7 +161,7 @@ def test_the_literal_augmentation_is_ours(operation, siamese):
 
 @pytest.mark.slow
 def test_the_benchmark_writes_its_rows(run_python, tmp_path):
-    works = "dm_step dc_outer_step dsa_outer_step clom_ce_step clom_cos_step load_data".split()
+    works = ["dm_step", "clom_ce_step"]
     sizes = ["--images", 300, "--test_images", 50, "--ipc", 1, "--real_batch_size", 16, "--repetitions", 1]
     done = run_python("scripts/benchmark.py", *sizes, "--work", *works, "--output", tmp_path / "b.json")
     assert done.returncode == 0, done.stderr

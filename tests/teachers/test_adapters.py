@@ -4,6 +4,7 @@ import json
 import logging
 import shutil
 
+import datasets
 import numpy as np
 import pytest
 import timm
@@ -14,6 +15,8 @@ from PIL import Image
 from sklearn.datasets import load_sample_image
 
 import hf_dd
+from hf_dd.config import DataConfig
+from hf_dd.data.image_data import load_data
 from hf_dd.errors import TeacherError
 from hf_dd.nn.input_transform import InputTransform
 from hf_dd.teachers import adapters
@@ -25,6 +28,18 @@ from tests.factories import CLIP_VISION, VIT, pickled, save_timm, save_transform
 DIGITS = [str(digit) for digit in range(10)]
 CLIP_TEXT = {"vocab_size": 20, "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
 SMALL = {"ipc": 1, "iterations": 2, "real_batch_size": 2, "architecture_options": ["width=8"], "eval_students": 0}
+
+
+def few_digits():
+    """Four images of each digit: a large model looks at all of them."""
+    features = datasets.Features({"image": datasets.Image(), "label": datasets.ClassLabel(names=DIGITS)})
+    data = load_data(DataConfig())
+    rows = [index[:4].tolist() for index in data.class_index]
+    train = {"image": [], "label": []}
+    for label, own in enumerate(rows):
+        train["image"] += [Image.fromarray(image[0].numpy()) for image in data.train.images[own]]
+        train["label"] += [label] * len(own)
+    return datasets.DatasetDict({"train": datasets.Dataset.from_dict(train, features=features)})
 
 
 def photograph(height, width):
@@ -344,6 +359,7 @@ def test_pickled_weights_on_the_hub_are_named_before_anything_is_read_and_truste
     teacher = load_one(repo_id, trusted=[repo_id])
     assert teacher.spec.trusted and teacher.class_names is None
     options = SMALL | {
+        "dataset": few_digits(),
         "clom": "cos",
         "clom_real_batch": 10,
         "teachers": [repo_id],
@@ -411,6 +427,7 @@ def test_the_same_model_may_see_images_at_another_size(tmp_path, forks):
 
 def test_a_model_of_another_domain_guides_by_its_features_and_by_no_label(foreign, tmp_path):
     options = SMALL | {"iterations": 1, "teachers": [foreign], "output_dir": str(tmp_path / "set")}
+    options |= {"dataset": few_digits()}
     made = hf_dd.distill(clom="cos", clom_real_batch=10, **options)
     assert made.record.teachers[0]["library"] == "timm"
     assert "| tf_efficientnet_lite0 (timm) | – | – | imagenet-1k | – |" in (tmp_path / "set/README.md").read_text()
