@@ -1,5 +1,6 @@
 """`hf-dd`: the command line over the use cases. Nothing heavy is imported before a command is known."""
 
+import errno
 import importlib
 import logging
 import os
@@ -15,6 +16,7 @@ from typing import Any, NamedTuple
 
 from hf_dd import config as configs
 from hf_dd.config import commands, gallery, reproduction, uses
+from hf_dd.config.base import shown
 from hf_dd.core import progress
 from hf_dd.core.clock import command_begins
 from hf_dd.core.signals import ended_in_order, reader_is_gone
@@ -22,6 +24,8 @@ from hf_dd.errors import ConfigError, HfDdError, RunError, plain
 from hf_dd.version import __version__
 
 ABOUT = "Dataset distillation guided by pre-trained models, on the Hugging Face Hub."
+# Why a place can't even be looked at, which no check of whether it is there foresees.
+CLOSED = (errno.ENAMETOOLONG, errno.EACCES, errno.EPERM, errno.EIO, errno.ESTALE, errno.ENOTCONN, errno.ELOOP)
 PROMPT = ("hub", "quickstart", "gallery")  # commands that import no torch; all others take some seconds to begin
 
 
@@ -261,6 +265,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
             raise
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the interpreter's own flush would fail
         sys.exit(1)
+    except OSError as error:
+        if error.errno not in CLOSED or not isinstance(error.filename, str | bytes):
+            raise
+        place = shown(os.fsdecode(error.filename))
+        sys.exit(f"hf-dd: error: {place} can't be looked at: {error.strerror}. Name a file, a folder or a repository.")
 
 
 def dispatch(arguments: Sequence[str]) -> None:

@@ -2,6 +2,7 @@
 training, and nothing lost."""
 
 import contextlib
+import errno
 import io
 import json
 import re
@@ -149,6 +150,34 @@ def test_a_tag_that_does_not_exist(refused, tiny_teachers, pets):
 @pytest.mark.parametrize("reference", ["nothing", "a/b/c@final", "a/@final", "local/x@"])
 def test_what_is_no_reference(refused, reference):
     refused(*BY_A_GUIDE, reference, words=[reference, "owner/name@revision"])
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        *("pool verify X", "pool diff X X", "push X", "reproduce X", "evaluate X", "use privacy X", "study X"),
+        *("import X --dataset digits", "distill --config X", "distill --dataset X", "pretrain --dataset X"),
+        *("distill --clom ce --teacher_pool X", "distill --clom ce --teachers X", "distill --init X/y"),
+    ],
+)
+def test_a_name_that_no_file_can_have(command, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    message = message_of(*command.replace("X", "x" * 300).split())
+    says(message, "xxx")
+    assert len(message) < 1_000 and traces(tmp_path) == []
+
+
+def test_a_place_that_may_not_be_looked_at(tmp_path, monkeypatch):
+    """As for a user who isn't root, in a folder that is closed."""
+
+    def closed(path, **options):
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "stat", closed)
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["pool", "verify", "closed/pool.json"])
+    way_out = "Name a file, a folder or a repository."
+    assert str(ended.value) == f"hf-dd: error: 'closed/pool.json' can't be looked at: Permission denied. {way_out}"
 
 
 def test_tags_that_no_model_has(refused):
