@@ -4,7 +4,7 @@
 # ///
 """One table that methods are judged by: sets and real images, under hard, soft and online labels.
 
-    python scripts/scoreboard.py --dataset fashion-mnist-folder --output_dir outputs/scoreboard
+    python scripts/scoreboard.py --dataset fashion-mnist-folder --output_dir docs/results/scoreboard
     python scripts/scoreboard.py --dataset digits --teacher_epochs 20 --epochs 100     # in minutes
 
 It trains two teachers, makes a set by each method (`--methods`), finds the best pruning method on a tenth of the
@@ -14,18 +14,23 @@ Whatever is there already is kept, so that the same command goes on where it was
 
 import argparse
 import json
+import os
+import platform
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 sys.path[0] = str(Path(__file__).resolve().parents[1])  # not this folder: evaluate.py would hide the library
 
+from hf_dd.artefacts.provenance import versions  # noqa: E402
 from hf_dd.config import DataConfig  # noqa: E402
 from hf_dd.core.processes import new_accelerator  # noqa: E402
 from hf_dd.core.registry import PROTOCOLS, STARTS  # noqa: E402
 from hf_dd.data.image_data import load_data  # noqa: E402
 from hf_dd.data.validation import held_out  # noqa: E402
+from hf_dd.evaluation import intervals  # noqa: E402
 from hf_dd.evaluation.candidates import baseline  # noqa: E402
 from hf_dd.evaluation.evaluation import Evaluation  # noqa: E402
 
@@ -44,9 +49,11 @@ def main():
     parser.add_argument("--students", type=int, default=5)
     parser.add_argument("--epochs", type=int, default=300, help="Of the students.")
     parser.add_argument("--architecture", default="ConvNetW32", help="Of the students.")
-    parser.add_argument("--output_dir", type=Path, default=Path("outputs/scoreboard"))
+    parser.add_argument("--work_dir", type=Path, default=Path("outputs/scoreboard"), help="For teachers and sets.")
+    parser.add_argument("--output_dir", type=Path, default=Path("outputs/scoreboard"), help="For the table.")
     options = parser.parse_args()
-    place = options.output_dir
+    options.dataset_name = Path(options.dataset).name
+    place = options.work_dir
     data = ["--dataset", options.dataset]
     training = ["--architectures", *TEACHERS, "--architecture_options", "width=64", "--learning_rate", "0.05"]
     training += ["--epochs", str(options.teacher_epochs), "--keep_epochs", str(options.teacher_epochs)]
@@ -64,11 +71,12 @@ def main():
     compared = ["--regimes", "hard", "soft", "online", "--eval_teachers", teacher(place, "convnet")]
     real = ["--baselines", "random", "herding", best_pruning(options), "full"]
     run("hf-dd", "compare", *sets, *data, *compared, *students, *real, "--output_dir", place / "comparison")
+    write(options, place / "comparison")
 
 
 def how(name, options):
     """The options of a method's distillation."""
-    taught = ["--teachers", teacher(options.output_dir, "convnetbn" if name == "sre2l" else "convnet")]
+    taught = ["--teachers", teacher(options.work_dir, "convnetbn" if name == "sre2l" else "convnet")]
     if name in ("rded", "sre2l"):
         return ["--objective", name, *taught, *(["--iterations", 500] if name == "sre2l" else [])]
     steps = ["--iterations", options.iterations, "--real_batch_size", 64, "--architecture", "ConvNetW64"]
@@ -84,7 +92,7 @@ def teacher(place, name):
 
 def best_pruning(options):
     """The pruning method whose images teach a student best, tested on a tenth of the training images."""
-    kept = options.output_dir / "pruning.json"
+    kept = options.work_dir / "pruning.json"
     if not kept.is_file():
         data = held_out(load_data(DataConfig(dataset=options.dataset)), 0)
         accelerator = new_accelerator("no")
@@ -96,6 +104,42 @@ def best_pruning(options):
         kept.write_text(json.dumps({row.baseline: row.mean for row in rows}, indent=2) + "\n")
     scores = json.loads(kept.read_text())
     return max(scores, key=scores.get)
+
+
+def write(options, place):
+    """Write the table with what it was made by, and its shortest form: the last method in each regime."""
+    found = json.loads((place / "results.json").read_text())
+    words = [Path(word).name if Path(word).is_absolute() else word for word in sys.argv[1:]]
+    about = {
+        "command": shlex.join(["python", "scripts/scoreboard.py", *words]),
+        "code": f"hf-dd {versions()['hf-dd']}",
+        "hardware": f"{found['hardware']}; {os.cpu_count()} cores, {platform.machine()}",
+    }
+    headlines = []
+    for regime in dict.fromkeys(row["regime"] for row in found["rows"]):
+        rows = {row["baseline"] or row["set"]: row for row in found["rows"] if row["regime"] == regime}
+        own, gains = rows[options.methods[-1]], []
+        for other in ("random", best_pruning(options)):
+            gains.append(f"{intervals.of_difference(own['scores'], rows[other]['scores'])} points over {other}")
+        what = f"{options.dataset_name}, ipc {options.ipc}, {regime} labels: {own['set']}"
+        headlines.append([what, f"{own['mean']:.1f} %, {', '.join(gains)} (n = {own['n']} students)"])
+    pruning = json.loads((options.work_dir / "pruning.json").read_text())
+    content = about | {"headlines": headlines, "pruning": pruning} | found
+    text = (place / "comparison.md").read_text().partition("\n")[2]
+    tried = ", ".join(f"{name} {score:.1f}" for name, score in sorted(pruning.items(), key=lambda own: -own[1]))
+    lines = [
+        f"# Methods and real images under three regimes: {options.dataset_name}, ipc {options.ipc}",
+        text.strip(),
+        "## What it was made by",
+        f"The pruning method is the best of these on a tenth of the training images (one student each, %): {tried}.",
+        f"Made by `{about['command']}`: {about['code']}, on {about['hardware']}.",
+    ]
+    options.output_dir.mkdir(parents=True, exist_ok=True)
+    (options.output_dir / "results.json").write_text(json.dumps(content, indent=2) + "\n")
+    (options.output_dir / "results.md").write_text("\n\n".join(lines) + "\n")
+    if options.output_dir.resolve() != place.resolve():
+        shutil.copy(place / "comparison.png", options.output_dir)
+    print((options.output_dir / "results.md").read_text())
 
 
 def run(*words):
