@@ -1,6 +1,6 @@
 # /// script
 # requires-python = ">=3.11"
-# dependencies = ["hf-dd[timm]"]
+# dependencies = ["hf-dd"]
 # ///
 """The recipes of ImageNet-1k run dry on generated images, and what the whole of each would take on one GPU.
 
@@ -143,7 +143,7 @@ def found_in(folder, objective):
 
 
 def images_of(place, options):
-    """A folder with images of so many classes: four of each to train on, one to test on; waves of a class's colours."""
+    """A folder with images of so many classes: four of each to train on, one to test on; blurs of its colours."""
     import io
 
     import numpy
@@ -307,8 +307,9 @@ def write(options, rows, estimates):
     earlier = json.loads(kept.read_text())["rows"] if kept.is_file() else []
     rows = {(row["recipe"], row["network"], row["classes"], row["side"]): row for row in [*earlier, *rows]}
     rows = [rows[key] for key in sorted(rows)]
+    words = [Path(word).name if Path(word).is_absolute() else word for word in sys.argv[1:]]
     about = {
-        "command": shlex.join(["python", "scripts/dry_run.py", *sys.argv[1:]]),
+        "command": shlex.join(["python", "scripts/dry_run.py", *words]),
         "code": sorted({f"hf-dd {row['versions']['hf-dd']}" for row in rows}),
         "hardware": sorted({row["hardware"] for row in rows}),
     }
@@ -365,10 +366,11 @@ def estimate_lines(estimates, tflops):
     """What was estimated, and from what."""
     yield from ("", "## The whole on one GPU: an estimate, nothing of it measured", "")
     yield (
-        f"**Assumed**: {tflops:g} TFLOP/s, sustained over all phases (`--tflops`), in float32 as the recipes are. Counted, "
-        "from shapes, are the multiplications and additions (two operations each) of convolutions and matrix products, forward and "
-        "backward, of the recipe's own networks on its own batches. Left out is all else: decoding the images, crops, "
-        "resizing and augmentation, normalisation layers, optimisers, and waiting for the disk."
+        f"**Assumed**: {tflops:g} TFLOP/s, sustained over all phases (`--tflops`), in float32 as the recipes are. "
+        "Counted, from shapes alone, are the multiplications and additions (two operations) of convolutions and "
+        "matrix products, forward and backward, of the recipe's own networks on its own batches. Left out: "
+        "decoding 1,281,167 images once (192.8 GB on the disk at one byte a value), crops, resizing and augmentation, "
+        "normalisation layers, optimisers, and waiting for the disk."
     )
     for each in estimates:
         hours = sum(row["hours"] for row in each["phases"])
@@ -384,8 +386,8 @@ def estimate_lines(estimates, tflops):
             yield from ("", f"GPU memory of the {stage}: at least {sum(parts.values()) / 1e9:.1f} GB: {said}.")
     yield ""
     yield (
-        "Memory is the sum of these tensors by their shapes; what the libraries take for convolutions, augmented copies "
-        "and fragments comes on top."
+        "Memory is the sum of these tensors by their shapes, which all exist at one time; what libraries take for "
+        "convolutions, and augmented copies, come on top."
     )
 
 
