@@ -244,9 +244,11 @@ def estimated(recipe, tflops):
     ]
     held |= {"a batch's activations": max(each.get("kept", 0) for *_, each in phases[:-2])}
     weights = {"teacher": size(teacher), "student, its gradient, Adam's two moments": 4 * size(student)}
-    memory = {"distillation": held | {"teacher": weights["teacher"]}}
-    memory["students"] = {"stored images": stored * one, "test images": TEST_IMAGES * one // NUMBER}
-    memory["students"] |= weights | {"a batch's activations": learning["kept"]}
+    tested = {"test images, a byte a value": TEST_IMAGES * one // NUMBER}
+    memory = {"distillation": held | {"teacher": weights["teacher"]} | tested}
+    memory["students"] = (
+        {"stored images": stored * one} | tested | weights | {"a batch's activations": learning["kept"]}
+    )
     return {
         "recipe": recipe,
         "ipc": config.ipc,
@@ -303,6 +305,8 @@ def size(network):
 
 def write(options, rows, estimates):
     """Write the tables: these rows, and those of earlier calls."""
+    from hf_dd.artefacts.provenance import versions
+
     kept = options.output_dir / "results.json"
     earlier = json.loads(kept.read_text())["rows"] if kept.is_file() else []
     rows = {(row["recipe"], row["network"], row["classes"], row["side"]): row for row in [*earlier, *rows]}
@@ -310,7 +314,7 @@ def write(options, rows, estimates):
     words = [Path(word).name if Path(word).is_absolute() else word for word in sys.argv[1:]]
     about = {
         "command": shlex.join(["python", "scripts/dry_run.py", *words]),
-        "code": sorted({f"hf-dd {row['versions']['hf-dd']}" for row in rows}),
+        "code": sorted({f"hf-dd {own['hf-dd']}" for own in (versions(), *(row["versions"] for row in rows))}),
         "hardware": sorted({row["hardware"] for row in rows}),
     }
     headlines = [headline(each) for each in estimates]
