@@ -32,9 +32,9 @@ sys.path[0] = str(Path(__file__).resolve().parents[1])  # not this folder: evalu
 CHANGED = {  # what the dry run has in the place of the recipe's
     "imagenet-1k-rded": {"objective_options": ["images=4", "crops=1"]},
     "imagenet-1k-sre2l": {"iterations": [1]},
-    "imagenet-1k-cim": {"iterations": [1]},
+    "imagenet-1k-cim": {"iterations": [1], "factor": [1]},
 }
-IMAGES = 4  # of each class: as many tiles as a stored image has
+IMAGES = 4  # of each class: as many tiles as a stored image of RDED has
 CLASSES, TEST_IMAGES, CHANNELS = 1000, 50_000, 3  # of ImageNet-1k
 MEAN = (0.485, 0.456, 0.406)  # that the generated images have as well: `--statistics published` asks for it
 NUMBER = 4  # bytes of a float32
