@@ -38,6 +38,7 @@ IMAGES = 4  # of each class: as many tiles as a stored image of RDED has
 CLASSES, TEST_IMAGES, CHANNELS = 1000, 50_000, 3  # of ImageNet-1k
 MEAN = (0.485, 0.456, 0.406)  # that the generated images have as well: `--statistics published` asks for it
 NUMBER = 4  # bytes of a float32
+H200 = 141e9  # bytes of memory
 
 
 def main():
@@ -388,8 +389,9 @@ def estimate_lines(estimates, tflops):
             cells += [f"{row['flops'] / 1e15:,.0f}", f"{row['hours']:.2f}"]
             yield "| " + " | ".join(map(str, cells)) + " |"
         for stage, parts in each["memory"].items():
-            said = ", ".join(f"{name} {count / 1e9:.2f}" for name, count in parts.items())
-            yield from ("", f"GPU memory of the {stage}: at least {sum(parts.values()) / 1e9:.1f} GB: {said}.")
+            said, total = ", ".join(f"{name} {count / 1e9:.2f}" for name, count in parts.items()), sum(parts.values())
+            much = ", more than an H200 has," if total > H200 else ""
+            yield from ("", f"GPU memory of the {stage}: at least {total / 1e9:.1f} GB{much} of which {said}.")
     yield ""
     yield (
         "Memory is the sum of these tensors by their shapes, which all exist at one time; what libraries take for "
