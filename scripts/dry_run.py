@@ -389,9 +389,9 @@ def estimate_lines(estimates, tflops):
             cells += [f"{row['flops'] / 1e15:,.0f}", f"{row['hours']:.2f}"]
             yield "| " + " | ".join(map(str, cells)) + " |"
         for stage, parts in each["memory"].items():
-            said, total = ", ".join(f"{name} {count / 1e9:.2f}" for name, count in parts.items()), sum(parts.values())
-            much = ", more than an H200 has," if total > H200 else ""
-            yield from ("", f"GPU memory of the {stage}: at least {total / 1e9:.1f} GB{much} of which {said}.")
+            said, total = "; ".join(f"{name} {count / 1e9:.2f}" for name, count in parts.items()), sum(parts.values())
+            much = ", more than an H200 has" if total > H200 else ""
+            yield from ("", f"GPU memory of the {stage}: at least {total / 1e9:.1f} GB{much}: {said}.")
     yield ""
     yield (
         "Memory is the sum of these tensors by their shapes, which all exist at one time; what libraries take for "
