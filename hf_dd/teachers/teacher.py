@@ -7,7 +7,6 @@ timm or transformers (`adapters`).
 import contextlib
 import dataclasses
 import re
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,8 +23,8 @@ from hf_dd.errors import RunError, TeacherError, some
 from hf_dd.teachers import adapters
 from hf_dd.teachers.adapters import Adapted
 from hf_dd.teachers.adapters.in_memory import adapt_module, digest_of
+from hf_dd.teachers.class_names import namings
 
-SYNSET = re.compile(r"n\d{8}")  # WordNet's name of what a noun means
 EPOCH = re.compile(r"epoch-(0|[1-9]\d*)")  # a revision of a run, as a folder and as a tag
 
 
@@ -235,30 +234,6 @@ class Teacher(nn.Module):
             )
         place = {name: index for index, name in enumerate(names)}
         return [place[name] for name in class_names]
-
-
-def namings(names: list[str]) -> Iterator[list[str]]:
-    """What classes of these names may be called: so, or by WordNet's words where they are its synsets, as ImageNet's.
-
-    Words that two classes share are told apart as on the Hub, where ImageNet has a `crane` and a `crane2`.
-    """
-    yield names
-    yield told_apart(names)
-    if names and all(map(SYNSET.fullmatch, names)):
-        import timm
-
-        with contextlib.suppress(KeyError):  # another synset
-            yield told_apart(list(map(timm.data.ImageNetInfo().label_name_to_description, names)))
-
-
-def told_apart(names: list[str]) -> list[str]:
-    """Names of which one that was there before gets the number of times that it now was."""
-    seen: Counter[str] = Counter()
-    found = []
-    for name in names:
-        seen[name] += 1
-        found.append(f"{name}{seen[name]}" if seen[name] > 1 else name)
-    return found
 
 
 def described(spec: TeacherSpec) -> str:
