@@ -126,6 +126,15 @@ SETS = {  # recipe: source, options of the run, the objective's own, the protoco
         {"batch": 100, "bn_weight": 0.01, "first_bn_weight": 10.0, "jitter": 32, "flip": 0.5, "scale": 0.08},
         {"epochs": 300},
     ),
+    "imagenet-1k-cim": (
+        "CIM's code for ResNet-18 at 224 pixels",
+        {
+            **{"image_optimizer": "adam", "image_learning_rate": 0.01, "iterations": 200, "factor": 2},
+            **{"init": "surest", "augment": "composite_crop_cutout_flip"},
+        },
+        {"layer": "model.layer2"},
+        {},
+    ),
     "cifar10-lgm": (
         "LGM's code",
         LGM | {"ipc": 1},

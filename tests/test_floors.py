@@ -168,7 +168,7 @@ def test_light_modules_import_nothing_heavy_at_the_top(module):
 
 
 # They look at the package, make data, or type many commands.
-OUTSIDE = {"benchmark", "build_docs", "growth", "label_sizes", "make_letters", "scoreboard", "untuned"}
+OUTSIDE = {"benchmark", "build_docs", "dry_run", "growth", "label_sizes", "make_letters", "scoreboard", "untuned"}
 
 
 def test_scripts_are_a_docstring_and_a_call_of_the_command_line():

@@ -23,6 +23,7 @@ from hf_dd.errors import RunError, TeacherError, some
 from hf_dd.teachers import adapters
 from hf_dd.teachers.adapters import Adapted
 from hf_dd.teachers.adapters.in_memory import adapt_module, digest_of
+from hf_dd.teachers.class_names import namings
 
 EPOCH = re.compile(r"epoch-(0|[1-9]\d*)")  # a revision of a run, as a folder and as a tag
 
@@ -207,11 +208,17 @@ class Teacher(nn.Module):
 
     def knows(self, class_names: list[str]) -> bool:
         """Whether it gives logits of just these classes, in any order."""
-        return sorted(self.class_names or []) == sorted(class_names)
+        return self.named_as(class_names) is not None
+
+    def named_as(self, class_names: list[str]) -> list[str] | None:
+        """Its classes as these names have them, in the order of its logits; None where they are others."""
+        wanted = sorted(class_names)
+        return next((names for names in namings(self.class_names or []) if sorted(names) == wanted), None)
 
     def logit_order(self, class_names: list[str]) -> list[int]:
         """For each of these classes the index of its logit; raises TeacherError where the label space differs."""
-        if not self.knows(class_names):
+        names = self.named_as(class_names)
+        if names is None:
             what = f"{self.spec} gives no logits of named classes."
             if self.class_names is not None:
                 missing = sorted(set(class_names) - set(self.class_names))
@@ -225,7 +232,8 @@ class Teacher(nn.Module):
                 "space: `hf-dd distill --fit_head` fits a head of it on a teacher's features. As a guide there is "
                 "also --clom cos, which takes any teacher."
             )
-        return [self.class_names.index(name) for name in class_names]
+        place = {name: index for index, name in enumerate(names)}
+        return [place[name] for name in class_names]
 
 
 def described(spec: TeacherSpec) -> str:

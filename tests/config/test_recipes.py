@@ -2,9 +2,9 @@
 
 What is another here than in the recipe: the number of iterations, a network of width 8, two real images per class and
 step, few inner steps of DC and DSA, few steps of MTT's and TESLA's students, few real images and crops for RDED, one
-copy of each image for LGM, an untrained network's features for herding and k-center, at most two synthetic images of a
-class, 20 classes where images have 224×224 pixels, and no students (protocol and architectures are looked
-up). All else is the recipe's own.
+copy of each image for LGM, another layer of the teacher for CIM, an untrained network's features for herding and
+k-center, at most two synthetic images of a class, 20 classes where images have 224×224 pixels, and no students
+(protocol and architectures are looked up). All else is the recipe's own.
 """
 
 import dataclasses
@@ -45,6 +45,7 @@ FEW = {
     **{"dc": ["outer=2", "inner=1"], "dsa": ["outer=2", "inner=1"], "lgm": ["copies=1"]},
     **{method: ["student_steps=3"] for method in ("mtt", "tesla", "datm", "datm-tesla")},
     "rded": ["images=6", "crops=2"],
+    "cim": ["layer=features"],  # the network of this test has no such stages
 }
 NETWORK = {
     "dm",
@@ -148,7 +149,7 @@ def test_two_steps_of_a_full_budget_recipe_on_data_of_its_shape(recipe, folder_o
     config = parse_config(DistillConfig, ["--config", recipe, *needed], command="hf-dd distill")
     folder = folder_of(prefix(recipe))
     changes = source(config, folder) | {"eval_students": 0, "output_dir": str(tmp_path / "run")}
-    changes["ipc"] = min(config.ipc, 2)
+    changes["ipc"] = min(config.ipc, 1 if config.objective == "cim" else 2)
     if config.objective in NETWORK:
         changes["architecture_options"] = [*config.architecture_options, "width=8"]
     if config.objective in ("dm", "dc", "dsa", "lgm"):
@@ -161,7 +162,7 @@ def test_two_steps_of_a_full_budget_recipe_on_data_of_its_shape(recipe, folder_o
         changes["init"] = "real"  # untrained experts get too few images right
         changed = dataclasses.replace(config, **changes)
         changes["experts"] = [write_experts(changed, folder, tmp_path / "expert")]
-    if config.objective in ("sre2l", "rded", "lgm", "teacher-score") or config.clom != "none":
+    if config.objective in ("sre2l", "rded", "cim", "lgm", "teacher-score") or config.clom != "none":
         changes["teachers"] = [teacher(prefix(recipe), config)]
     artefact = hf_dd.distill(config, **changes)
     classes, _, side, _, _ = SHAPES[prefix(recipe)]

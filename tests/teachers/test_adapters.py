@@ -179,6 +179,23 @@ def test_imagenets_classes_have_their_synsets(tmp_path):
     assert len(names) == 1000 and names[:2] == ["n01440764", "n01443537"]
 
 
+def test_imagenets_classes_are_known_by_the_words_that_the_hub_has_for_them(tmp_path):
+    """The names of ILSVRC/imagenet-1k are timm's words for the synsets, but for the second crane."""
+    save_timm(tmp_path / "model")
+    teacher = load_one(str(tmp_path / "model"))
+    words = timm.data.ImageNetInfo().label_descriptions()
+    assert words[0] == "tench, Tinca tinca" and words[134] == words[517] == "crane"
+    words[517] = "crane2"
+    assert teacher.knows(words) and teacher.logit_order(words) == list(range(1000))
+    assert teacher.logit_order(sorted(words))[:2] == [words.index(name) for name in sorted(words)[:2]]
+    with pytest.raises(TeacherError, match="classes of .* aren't the data set's: it lacks Afghan hound"):
+        teacher.logit_order(["heron", *words[1:]])
+    teacher.class_names = [*words[:517], "crane", *words[518:]]  # as models of transformers have them
+    assert teacher.logit_order(words) == list(range(1000))
+    teacher.class_names = ["n00000001", "n01440764"]
+    assert not teacher.knows(words[:2])
+
+
 def test_an_image_tower_gives_its_projected_features_and_no_logits(tmp_path, hub, unique):
     torch.manual_seed(0)
     config = transformers.CLIPConfig(vision_config=CLIP_VISION, text_config=CLIP_TEXT, projection_dim=12)
