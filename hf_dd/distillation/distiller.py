@@ -9,7 +9,7 @@ import contextlib
 import dataclasses
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -201,11 +201,11 @@ class Distiller:
         spent, started, losses = progress.seconds, time.perf_counter(), progress.losses
         first_bad = torch.full((), iterations, device=self.accelerator.device)
         for index in profiled(range(progress.step, iterations), self.trace):
-            terms = self.step(index)
+            terms = self.step(index, bar.update)
             healthy = torch.isfinite(sum(terms.values())) & self.learned.all_finite()
             first_bad = torch.where(healthy, first_bad, torch.clamp(first_bad, max=index))
             done = index + 1
-            bar.update()
+            bar.update(done - bar.done)
             logs, saves = done % self.config.logging_steps == 0, done % self.config.save_steps == 0
             if logs or saves or done == iterations:
                 self.stop_if_diverged(first_bad, iterations)
@@ -219,8 +219,17 @@ class Distiller:
         bar.close()
         return Progress(iterations, spent + since(started), losses)
 
-    def step(self, index: int) -> Losses:
-        """One iteration: an optimiser step for each set of losses that is yielded; returns the last of each."""
+    def step(self, index: int, tell: Callable[[float], object] = lambda share: None) -> Losses:
+        """One iteration; returns the last losses of each kind. `tell` gets the shares of a long one, one by one."""
+        terms: Losses = {}
+        for losses in self.updates(index):
+            terms |= losses
+            if self.objective.updates > 1:
+                tell(1 / self.objective.updates)
+        return terms
+
+    def updates(self, index: int) -> Iterator[Losses]:
+        """An iteration, step by step of the optimiser: yields the losses of each, detached, when it has been taken."""
         view = Step(
             index=index,
             seed=self.config.seed,
@@ -232,7 +241,6 @@ class Distiller:
             autocast=self.accelerator.autocast,
             remembered=self.memory.remembered,
         )
-        terms: Losses = {}
         self.bytes_exchanged = 0
         self.learned.begin(index)
         for losses in self.objective.losses(view):
@@ -243,8 +251,7 @@ class Distiller:
                     parameter.grad = self.sum_over_ranks(parameter.grad)
             if self.objective.takes_step():
                 self.learned.step()
-            terms |= {name: value.detach() for name, value in losses.items()}
-        return terms
+            yield {name: value.detach() for name, value in losses.items()}
 
     def sum_over_ranks(self, tensor: Tensor) -> Tensor:
         """Add a tensor up over all ranks, and count what that exchanges: the tensor's bytes, once for each rank."""

@@ -173,6 +173,11 @@ class Objective:
         """
         raise NotImplementedError
 
+    @property
+    def updates(self) -> int:
+        """Optimiser steps of an iteration whose length goes by them; 1 where it is one step, or a few unlike ones."""
+        return 1
+
     def takes_step(self) -> bool:
         """Whether the step of the losses yielded last is taken; one that isn't leaves no trace in any optimiser.
 

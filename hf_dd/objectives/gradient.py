@@ -127,6 +127,11 @@ class GradientMatching(Objective):
         layerwise = self.distance is layerwise_distance
         return [weight for weight in self.network.parameters() if weight.ndim > 1 or not layerwise]
 
+    @property
+    def updates(self) -> int:
+        """As many as the network lives for."""
+        return self.outer
+
     def losses(self, step: Step) -> Iterator[Losses]:
         """Yield `outer` times: the terms of this rank's classes, or its share of them."""
         self.begin(step)

@@ -16,6 +16,7 @@ from hf_dd.training.loop import fit, predict
 
 # Shares of a run's seconds; the distillation gets what the others leave.
 TEACHING, RACING, STUDENTS = 0.15, 0.2, 0.25
+MEASURING = 0.05  # after which share of them an iteration has been measured long enough
 OVERRUN = 1.5  # times its share that a race may take where the machine is slower than it was measured
 SAFETY = 0.9  # of what is left for the distillation: a machine isn't always as fast as when it was measured
 

@@ -261,7 +261,9 @@ class Planner(Measurements):
         guide = " ".join(str(options[each]) for each in ("clom", "clom_alpha") if each in options)
         kind = f"{options.get('architecture')}, factor {options['factor']}, CLoM {guide}"
         race = self.race([self.entrant(name, options)], 1)
-        return self.once(f"step of {kind}", lambda: race.seconds_of_step(race.entrants[0]))
+        return self.once(
+            f"step of {kind}", lambda: race.seconds_of_step(race.entrants[0], budget.MEASURING * self.seconds)
+        )
 
     def raced(self, names: Sequence[str], options: Sequence[dict[str, Any]], steps: Sequence[float]) -> int | None:
         """Which candidate is best; None where herding alone is better than any of them."""

@@ -6,8 +6,10 @@ The test split has no part in it.
 """
 
 import dataclasses
+import itertools
 import math
 import statistics
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,7 +28,7 @@ from hf_dd.synthetic.synthetic_set import SyntheticSet
 from hf_dd.teachers.experts import ExpertPool
 from hf_dd.teachers.pool import TeacherPool
 
-MEASURED = 2  # iterations
+MEASURED = 2  # iterations, after the first one
 
 
 @dataclass
@@ -143,15 +145,29 @@ class Race:
         rows = self.evaluation.rows(jobs, self.students)
         return statistics.fmean(row.mean for row in rows), sum(row.seconds for row in rows)
 
-    def seconds_of_step(self, entrant: Entrant) -> float:
-        """Of an iteration of an entrant, measured on a few in a folder of their own."""
+    def seconds_of_step(self, entrant: Entrant, limit: float) -> float:
+        """Of an iteration of an entrant, measured on a few in a folder of their own.
+
+        Of long ones a few optimiser steps are measured. After `limit` seconds it is enough; then the first one,
+        which is slower than the others, may be all.
+        """
         place = self.folder / "measured"
         by_main_process(lambda: files.remove(place))
         distiller = self.distiller(entrant, place)
-        before = distiller.iterate(distiller.begin(), until=1)
-        after = distiller.iterate(before, until=1 + MEASURED)
+        distiller.begin()
+        parts, indices = distiller.objective.updates, itertools.count()
+        taken = map(distiller.step if parts == 1 else lambda index: next(running), indices)
+        running = itertools.chain.from_iterable(map(distiller.updates, itertools.count()))
+        moments = [time.perf_counter()]
+        while len(moments) < 2 + MEASURED:
+            distiller.read(next(taken))  # when it has been computed
+            moments.append(time.perf_counter())
+            if from_main_process(lambda: moments[-1] - moments[0] > limit):
+                break
         by_main_process(lambda: files.remove(place))
-        return from_main_process(lambda: (after.seconds - before.seconds) / MEASURED)
+        from_first = moments if len(moments) == 2 else moments[1:]
+        each = (from_first[-1] - from_first[0]) / (len(from_first) - 1)
+        return from_main_process(lambda: each * parts)
 
     def seconds_of_judgement(self, entrant: Entrant) -> float:
         """Of all students that judge an entrant."""

@@ -33,7 +33,7 @@ from hf_dd.errors import ConfigError, RunError
 from hf_dd.evaluation.evaluation import Evaluation
 from hf_dd.evaluation.protocols import Protocol
 from hf_dd.evaluation.students import require_known
-from hf_dd.planning.budget import seconds_of_race
+from hf_dd.planning.budget import MEASURING, seconds_of_race
 from hf_dd.planning.race import Entrant, Race
 from hf_dd.studies.pool_options import Options, pools_of
 from hf_dd.teachers.feature_cache import FeatureMemory
@@ -156,7 +156,8 @@ class Search:
             return 60 * self.config.minutes - earlier - since(self.started)
 
         costliest = max(self.race.entrants, key=lambda entrant: len(self.named(entrant).members))
-        step, judgement = self.race.seconds_of_step(costliest), self.race.seconds_of_judgement(costliest)
+        step = self.race.seconds_of_step(costliest, MEASURING * 60 * self.config.minutes)
+        judgement = self.race.seconds_of_judgement(costliest)
         if not earlier:
             rungs = from_main_process(lambda: self.fitting(left(), step, judgement))
             for entrant in self.race.entrants:

@@ -108,14 +108,25 @@ class Case:
         """What installs a `Disk` in the fork."""
         return lambda: sys.addaudithook(Disk(self.disk, self.change_at, act, **options))
 
-    def judge(self, what: str, case: str, ended: Ended, *, named: Path | None = None, repeat: bool = True) -> Try:
-        """How a disturbed command ended, what it left, and what the same command then makes."""
-        outcome, seen = self.judged(ended, named, repeat)
+    def judge(
+        self, what: str, case: str, ended: Ended, *, named: Path | None = None, repeat: bool = True, kept: bool = True
+    ) -> Try:
+        """How a disturbed command ended, what it left, and what the same command then makes.
+
+        Args:
+            what: the disturbance.
+            case: more of it.
+            ended: how the command did.
+            named: a place that its message has to name.
+            repeat: whether the command is typed again.
+            kept: whether a set that was there before can still be there.
+        """
+        outcome, seen = self.judged(ended, named, repeat, kept)
         if outcome is Outcome.RIGHT:
             shutil.rmtree(self.place)
         return Try(what, f"{self.kind.name}: {case}", outcome, seen)
 
-    def judged(self, ended: Ended, named: Path | None, repeat: bool) -> tuple[Outcome, str]:
+    def judged(self, ended: Ended, named: Path | None, repeat: bool, kept: bool) -> tuple[Outcome, str]:
         if found := problems(self.place):
             return Outcome.LOST, f"{'; '.join(found)} after {ended.code} {ended.last}"
         if ended.code == 0 and (differing := self.differing()):
@@ -126,7 +137,7 @@ class Case:
             return Outcome.TRACEBACK, f"the line doesn't name {named}: {ended.last}"
         if not repeat:
             return Outcome.RIGHT, ""
-        if self.kind.name.endswith("over") and ended.code != 0:
+        if self.kind.name.endswith("over") and ended.code != 0 and kept:
             there = self.kind.result(self.folder)
             if not any(files_of(what).items() <= there.items() for what in self.wholes()):
                 return Outcome.LOST, "neither the old nor the new one is there"
@@ -260,10 +271,12 @@ def vanishing(case: Case) -> Try:
     case.change_at = case.change()
     act = case.hooked(functools.partial(shutil.rmtree, case.folder, ignore_errors=True), lasting=False)
     ended = case.run(before=act)
-    if case.kind.old and not case.folder.exists():
+    gone = case.kind.old and not case.folder.exists()
+    if gone:
         case.kind.prepare(case.folder)
     whole = not case.kind.old or case.kind.name.endswith("over")
-    return case.judge("vanishing", f"before change {case.change_at}", ended, named=case.disk, repeat=whole)
+    told = f"before change {case.change_at}"
+    return case.judge("vanishing", told, ended, named=case.disk, repeat=whole, kept=gone)
 
 
 def without_cache(case: Case) -> Try:

@@ -40,7 +40,18 @@ def others(commands: Mapping[str, Command | Actions], before: str = "") -> Itera
 
 OTHERS = {name: config for name, config in others(COMMANDS) if name not in CONFIGS}
 # Options whose odd values would only make a run long or large, or belong to other campaigns.
-LEFT_OUT = {"iterations", "epochs", "image_size", "output_dir", "push_to_hub", "dataset", "ipc", "compile", "profile"}
+LEFT_OUT = {
+    "iterations",
+    "minutes",
+    "epochs",
+    "image_size",
+    "output_dir",
+    "push_to_hub",
+    "dataset",
+    "ipc",
+    "compile",
+    "profile",
+}
 WORDS = (
     *(
         "",

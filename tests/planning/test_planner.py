@@ -33,7 +33,7 @@ def costs(monkeypatch):
     wide = StudentCosts(1.0, 0.0)
     cheap = {"ConvNetW32": StudentCosts(1e-4, 0.0), "ConvNet": StudentCosts(1e-4, 0.0)}
     monkeypatch.setattr(StudentCosts, "measured", lambda evaluation, chosen, name: cheap.get(name, wide))
-    monkeypatch.setattr(Race, "seconds_of_step", lambda race, entrant: 0.1)
+    monkeypatch.setattr(Race, "seconds_of_step", lambda race, entrant, limit: 0.1)
     monkeypatch.setattr("hf_dd.planning.budget.WIDTHS", ("ConvNetW64", "ConvNetW32"))
     monkeypatch.setattr("hf_dd.planning.planner.JUDGE_EPOCHS", (3,))
     monkeypatch.setattr("hf_dd.planning.measurements.since", lambda started: 0.0)
@@ -83,7 +83,7 @@ def test_an_interrupted_plan_goes_on(tmp_path, monkeypatch, nothing_remembered):
     whole = distill(output_dir=str(tmp_path / "whole"), **options)
     step, done = Distiller.step, []
 
-    def interrupted(self, index):
+    def interrupted(self, index, tell):
         if len(done) == 4:
             raise KeyboardInterrupt
         done.append(index)

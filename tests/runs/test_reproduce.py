@@ -97,7 +97,7 @@ def test_an_interrupted_reproduction_goes_on(guided, tmp_path, monkeypatch):
         raise Interrupted
 
     step = Distiller.step
-    monkeypatch.setattr(Distiller, "step", lambda self, index: step(self, index) if index < 1 else stop())
+    monkeypatch.setattr(Distiller, "step", lambda self, index, tell: step(self, index) if index < 1 else stop())
     with pytest.raises(Interrupted):
         hf_dd.reproduce(set=str(guided), output_dir=str(tmp_path / "again"))
     monkeypatch.setattr(Distiller, "step", step)

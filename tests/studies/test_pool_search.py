@@ -127,7 +127,7 @@ def test_the_test_split_has_no_part_in_it(found, candidates, tmp_path, monkeypat
 def test_an_interrupted_search_goes_on(found, candidates, tmp_path, monkeypatch, nothing_remembered, steps):
     step, done = Distiller.step, []
 
-    def interrupted(self, index):
+    def interrupted(self, index, tell):
         if len(done) == steps:
             raise KeyboardInterrupt
         done.append(index)
@@ -189,7 +189,7 @@ def test_fewer_trials_are_the_first_ones(found, candidates, tmp_path):
 @pytest.fixture
 def costs(monkeypatch):
     """An iteration takes 2 s, a student of 5 epochs on 10 images 5, and the clock stands still."""
-    monkeypatch.setattr(Race, "seconds_of_step", lambda race, entrant: 2.0)
+    monkeypatch.setattr(Race, "seconds_of_step", lambda race, entrant, limit: 2.0)
     monkeypatch.setattr(StudentCosts, "measured", lambda evaluation, candidate, name: StudentCosts(0.1, 0.0))
     monkeypatch.setattr(pool_search, "since", lambda started: 0.0)
 
@@ -243,7 +243,7 @@ def test_two_processes_choose_as_one(found, candidates, tmp_path, ranks_of):
         ({"teachers": ["a/b"], "first_rung": 100}, "--first_rung 100 isn't below --iterations 100"),
         ({"teachers": ["a/b"], "reduction": 1}, "--reduction is 1"),
         ({"teachers": ["a/b"], "eval_students": 0}, "--eval_students is 0"),
-        ({"teachers": ["a/b"], "eval_epochs": [1, 2]}, "give one number of epochs"),
+        ({"teachers": ["a/b"], "eval_epochs": [1, 2]}, "--eval_epochs takes one value"),
     ],
 )
 def test_what_makes_no_sense_is_refused(options, words):

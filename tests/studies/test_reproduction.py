@@ -38,7 +38,7 @@ def test_a_study_is_made_again_with_its_own_teachers(tmp_path, monkeypatch):
         checked = hf_dd.reproduce(set="mine", check=True)
     assert checked.holds and not checked.ran and [part.holds for part in checked.parts] == [True] * 3
     steps, step = [], Distiller.step
-    monkeypatch.setattr(Distiller, "step", lambda self, index: steps.append(index) or step(self, index))
+    monkeypatch.setattr(Distiller, "step", lambda self, index, tell: steps.append(index) or step(self, index))
     verdict = hf_dd.reproduce(set="mine", cells=["guided", "longer"])
     assert verdict.holds and verdict.says == "2 of 2 cells hold" and steps == [0, 1]  # one set, evaluated twice
     assert [part.values.equal for part in verdict.parts] == [True, True]

@@ -408,7 +408,7 @@ def test_an_interrupted_cell_goes_on_from_its_checkpoint(tmp_path, monkeypatch, 
     content["cells"] = {"plain": SMALL["cells"]["plain"]}
     step, calls = Distiller.step, []
 
-    def interrupted(self, index):
+    def interrupted(self, index, tell):
         if index == 2:
             raise KeyboardInterrupt
         return step(self, index)
@@ -417,7 +417,7 @@ def test_an_interrupted_cell_goes_on_from_its_checkpoint(tmp_path, monkeypatch, 
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path, content)
     assert not (tmp_path / "out/report.md").exists()
-    monkeypatch.setattr(Distiller, "step", lambda self, index: calls.append(index) or step(self, index))
+    monkeypatch.setattr(Distiller, "step", lambda self, index, tell: calls.append(index) or step(self, index))
     run(tmp_path, content)
     assert calls == [2]
     shas = [Artefact.open(place / "out/cells/plain-seed0").record.parquet_sha256 for place in (tmp_path, finished)]

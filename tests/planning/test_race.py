@@ -1,0 +1,69 @@
+"""How long an iteration is measured: a few optimiser steps of a long one, and no longer than there is time for."""
+
+import pytest
+
+from hf_dd.config import DataConfig, DistillConfig
+from hf_dd.core import processes
+from hf_dd.data.image_data import load_data
+from hf_dd.data.validation import held_out
+from hf_dd.distillation.distiller import Distiller
+from hf_dd.evaluation.evaluation import Evaluation
+from hf_dd.evaluation.protocols import PROTOCOLS
+from hf_dd.planning import race as races
+from hf_dd.planning.race import Entrant, Race
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+SMALL = {"dataset": "digits", "ipc": 1, "architecture_options": ["width=8", "depth=1"], "real_batch_size": 2}
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """Every optimiser step takes a second, the first of all ten; gives the iteration of each step."""
+    now, steps, updates = [0.0], [], Distiller.updates
+
+    def timed(distiller, index):
+        for losses in updates(distiller, index):
+            now[0] += 1 if steps else 10
+            steps.append(index)
+            yield losses
+
+    monkeypatch.setattr(Distiller, "updates", timed)
+    monkeypatch.setattr(races.time, "perf_counter", lambda: now[0])
+    return steps
+
+
+def seconds_of(tmp_path, limit, **options):
+    evaluation = Evaluation(
+        held_out(load_data(DataConfig()), 0), PROTOCOLS["dc"], seed=0, accelerator=processes.new_accelerator("no")
+    )
+    entrant = Entrant("it", DistillConfig(**SMALL | options))
+    race = Race(tmp_path, {"0": entrant}, evaluation, ["MLP"], 1, reduction=2)
+    return race.seconds_of_step(entrant, limit)
+
+
+def test_a_few_iterations_are_measured_after_the_first(tmp_path, clock):
+    assert seconds_of(tmp_path, 100, objective="dm") == 1
+    assert clock == [0, 1, 2] and not list(tmp_path.iterdir())
+
+
+def test_of_a_long_iteration_a_few_optimiser_steps_are_measured(tmp_path, clock):
+    options = {"objective": "dc", "objective_options": ["outer=50", "inner=1"]}
+    assert seconds_of(tmp_path, 100, **options) == 50
+    assert clock == [0, 0, 0]
+
+
+@pytest.mark.parametrize(("limit", "seconds", "steps"), [(9, 10, 1), (10, 1, 2), (10.5, 1, 2), (11, 1, 3)])
+def test_measuring_ends_when_it_has_taken_long_enough(tmp_path, clock, limit, seconds, steps):
+    assert seconds_of(tmp_path, limit, objective="dm") == seconds
+    assert len(clock) == steps
+
+
+def test_a_long_iteration_tells_how_far_it_is(tmp_path):
+    options = {"objective": "dc", "objective_options": ["outer=4", "inner=1"], "output_dir": str(tmp_path)}
+    distiller = Distiller(
+        DistillConfig(**SMALL | options), load_data(DataConfig()), None, processes.new_accelerator("no"), tmp_path
+    )
+    distiller.begin()
+    told = []
+    assert set(distiller.step(0, told.append)) == {"dc"} and told == [0.25] * 4
