@@ -43,6 +43,7 @@ OTHERS = {name: config for name, config in others(COMMANDS) if name not in CONFI
 LEFT_OUT = {
     "iterations",
     "minutes",
+    "eval_students",
     "epochs",
     "image_size",
     "output_dir",
