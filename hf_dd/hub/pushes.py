@@ -132,16 +132,21 @@ def push_files(
 
 
 def create_tag(repo_id: str, repo_type: RepoType, tag: str, sha: str) -> None:
-    """Put a git tag on a commit, where it may be already; raises Outrun where it is on another one."""
+    """Put a git tag on a commit, where it may be already; raises Outrun where it is on another one.
+
+    Whatever was answered: it may be there nevertheless, be somebody else's, or not be there.
+    """
+    missing = HubError(f"The Hub says that the tag {tag} of {repo_type} {repo_id} was made, but it has none.")
     try:
         with clear_errors(f"tag {tag} of {repo_type} {repo_id}"):
             client.api().create_tag(repo_id, tag=tag, repo_type=repo_type, revision=sha)
-    except HubError:  # it may be there nevertheless, or somebody else's
-        present = tags(repo_id, repo_type).get(tag)
-        if present not in (sha, None):
-            raise Outrun(f"Somebody else has put the tag {tag} of {repo_id} on the commit {present[:8]}.") from None
-        if present is None:
-            raise
+    except HubError as error:
+        missing = error
+    present = tags(repo_id, repo_type).get(tag)
+    if present is None:
+        raise missing
+    if present != sha:
+        raise Outrun(f"Somebody else has put the tag {tag} of {repo_id} on the commit {present[:8]}.")
 
 
 def publish_space(folder: Path, repo_id: str, message: str, private: bool = False) -> str:

@@ -256,6 +256,18 @@ def test_an_explicit_tag_that_is_somebody_elses_is_refused(folder, imported, uni
     assert hf_dd.push(folder, repo_id, tag="better").pin.revision == "better"
 
 
+def test_a_tag_that_the_hub_only_says_to_have_made_is_not_told_of(folder, unique, monkeypatch):
+    repo_id, before = unique(), content(folder)
+    with monkeypatch.context() as patch:
+        patch.setattr(HfApi, "create_tag", lambda *given, **named: None)
+        with pytest.raises(
+            HubError, match=f"says that the tag best of dataset {repo_id} was made, but .* Retry: hf-dd"
+        ):
+            hf_dd.push(folder, repo_id, tag="best")
+    assert content(folder) == before and hub.tags(repo_id, "dataset") == {}
+    assert hf_dd.push(folder, repo_id, tag="best").pin.sha == hub.tags(repo_id, "dataset")["best"]
+
+
 def test_files_that_were_there_and_go_meanwhile_are_not_taken_for_ones_own(folder, imported, unique):
     """The client makes no commit of what is there already, and gives the newest one instead."""
     repo_id = unique()
