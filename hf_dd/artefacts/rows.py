@@ -30,6 +30,7 @@ from hf_dd.synthetic.synthetic_set import SyntheticSet
 if TYPE_CHECKING:
     import datasets
 
+NUMBER = 4  # bytes of a float32
 PLAIN_SIZE, LARGEST_RATIO = 2**27, 64  # bytes of rows that are never too many, and times a file's own bytes
 
 
@@ -72,9 +73,17 @@ def write_rows(folder: Path, rows: "datasets.Dataset", decoded: "datasets.Datase
 
 def storage(rows: "datasets.Dataset", decoded: "datasets.Dataset | None") -> dict[str, int]:
     """Bytes of the stored images as `float` and as `8bit`, and of the `soft_labels` beside them."""
-    stored = from_dataset(rows, "The set")
-    trained_on = stored if decoded is None else from_dataset(decoded, "The set")
-    return {copy: stored.bytes(copy) for copy in ("float", "8bit")} | {"soft_labels": trained_on.soft_label_bytes}
+    import pyarrow.compute
+
+    numbers = len(rows) * math.prod(rows.features["pixel_values"].shape)
+    pictures = pyarrow.compute.struct_field(rows.with_format("arrow")["image"][:], "bytes")
+    encoded = pyarrow.compute.sum(pyarrow.compute.binary_length(pictures)).as_py()
+    trained_on, labels = rows if decoded is None else decoded, []
+    if "soft_label" in trained_on.column_names:
+        labels = trained_on.with_format("arrow")["soft_label"][:]
+        while pyarrow.types.is_list(labels.type):
+            labels = pyarrow.compute.list_flatten(labels)
+    return {"float": numbers * NUMBER, "8bit": encoded, "soft_labels": len(labels) * NUMBER}
 
 
 def dataset_info(configurations: dict[str, tuple["datasets.Dataset", Path]]) -> dict[str, Any] | list[dict[str, Any]]:

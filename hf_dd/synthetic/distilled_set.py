@@ -7,6 +7,7 @@ import dataclasses
 import io
 import math
 import unicodedata
+import uuid
 import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -29,6 +30,7 @@ PREVIEW_FEW = 200  # images, which are shown twice as large as
 PREVIEW_SMALLEST, PREVIEW_LARGEST, PREVIEW_LONGEST = 32, 128, 512  # screen pixels of a shorter side, and of a longer
 PREVIEW_PIXELS, PREVIEW_WIDTH = 2**21, 900  # of the whole picture; rows stand beside each other up to this width
 PREVIEW_TEXT, PREVIEW_LETTERS, PREVIEW_GAP = 12, 20, 4
+LONGEST = 2**31 - 1  # numbers in a piece of an Arrow column
 
 
 @dataclass(frozen=True)
@@ -122,7 +124,7 @@ def ipc_in_words(ipc: int | Sequence[int]) -> str:
 
 def to_eight_bits(pixel_values: Tensor) -> Tensor:
     """Images in [0, 1] space, clipped and rounded to uint8."""
-    return (pixel_values.clamp(0, 1) * 255).round().to(torch.uint8)
+    return pixel_values.clamp(0, 1).mul_(255).round_().to(torch.uint8)
 
 
 def to_pil(image: Tensor) -> Any:
@@ -155,23 +157,48 @@ def to_rows(
         images: the 8-bit copy, uint8, of the pixels' shape; the pixels clipped and rounded if None.
     """
     import datasets
+    import pyarrow
+    from datasets.table import InMemoryTable
 
     pixel_values = pixel_values.float().cpu()
-    features = {
-        "image": datasets.Image(),
-        "label": datasets.ClassLabel(names=class_names),
-        "pixel_values": datasets.Array3D(shape=tuple(pixel_values.shape[1:]), dtype="float32"),
-    }
+    exact = datasets.Array3D(shape=tuple(pixel_values.shape[1:]), dtype="float32")
+    features = {"image": datasets.Image(), "label": datasets.ClassLabel(names=class_names)}
     rows = {
         "image": [to_pil(image) for image in (to_eight_bits(pixel_values) if images is None else images)],
         "label": labels.tolist(),
-        "pixel_values": list(pixel_values.numpy()),
     }
     if soft_labels is not None:
         feature = datasets.List(datasets.Value("float32"))
         features["soft_label"] = feature if soft_labels.ndim == 2 else datasets.List(feature)
         rows["soft_label"] = soft_labels.float().cpu().tolist()
-    return datasets.Dataset.from_dict(rows, features=datasets.Features(features))
+    light = datasets.Dataset.from_dict(rows, features=datasets.Features(features)).with_format("arrow")[:]
+    columns = [*light.columns[:2], nested(pixel_values, exact()), *light.columns[2:]]
+    names = ["image", "label", "pixel_values", "soft_label"]
+    features = datasets.Features(
+        {name: (features | {"pixel_values": exact}).get(name) for name in names[: len(columns)]}
+    )
+    table = InMemoryTable(pyarrow.Table.from_arrays(columns, schema=features.arrow_schema))
+    # With a fingerprint, as the one that it would compute pickles the whole table.
+    return datasets.Dataset(table, info=datasets.DatasetInfo(features=features), fingerprint=uuid.uuid4().hex)
+
+
+def nested(values: Tensor, kind: Any) -> Any:
+    """A float32 tensor of the CPU as an Arrow column of this extension type, without a copy of its numbers.
+
+    Of lists `datasets` makes several copies, which is much for large images.
+    """
+    import numpy
+    import pyarrow
+
+    column = pyarrow.array(values.contiguous().numpy().reshape(-1))
+    if len(column) > LONGEST:  # what a list's offsets reach
+        parts = values.split(max(1, LONGEST // values[0].numel()))
+        return pyarrow.chunked_array([nested(part, kind) for part in parts])
+    for place in range(values.ndim - 1, 0, -1):
+        count, length = math.prod(values.shape[:place]), values.shape[place]
+        offsets = pyarrow.array(numpy.arange(count + 1, dtype=numpy.int32) * length)
+        column = pyarrow.ListArray.from_arrays(offsets, column)
+    return pyarrow.ExtensionArray.from_storage(kind, column)
 
 
 def from_dataset(dataset: "datasets.Dataset", name: str) -> DistilledSet:

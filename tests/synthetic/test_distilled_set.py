@@ -10,7 +10,17 @@ import torch
 from hf_dd.config import DataConfig
 from hf_dd.data.image_data import load_data
 from hf_dd.errors import DataError
-from hf_dd.synthetic.distilled_set import DistilledSet, caption, from_dataset, preview, to_dataset, to_eight_bits
+from hf_dd.synthetic import distilled_set
+from hf_dd.synthetic.distilled_set import (
+    DistilledSet,
+    caption,
+    from_dataset,
+    preview,
+    to_dataset,
+    to_eight_bits,
+    to_pil,
+    to_rows,
+)
 from hf_dd.synthetic.synthetic_set import SyntheticSet
 
 
@@ -88,6 +98,29 @@ def test_the_8_bit_copy_is_clipped_and_rounded(source, tmp_path, request):
     assert np.array_equal(distilled.copy("8bit").numpy(), np.float32(expected) / np.float32(255))
     assert rows[0]["image"].format == "PNG"
     assert rows[0]["image"].mode == ("L" if source == "digits" else "RGB")
+
+
+@pytest.mark.parametrize("longest", [2**31 - 1, 300, 100])
+@pytest.mark.parametrize("shape", [(5, 1, 8, 8), (40, 3, 4, 6)])
+def test_rows_are_as_datasets_makes_them_of_lists(shape, longest, tmp_path, monkeypatch):
+    """The very bytes, whatever pieces they are made of."""
+    monkeypatch.setattr(distilled_set, "LONGEST", longest)
+    pixels, labels = torch.rand(shape), torch.arange(len(torch.empty(shape))) % 2
+    rows = to_rows(pixels, labels, ["a", "b"])
+    plain = datasets.Dataset.from_dict(
+        {
+            "image": [to_pil(image) for image in to_eight_bits(pixels)],
+            "label": labels.tolist(),
+            "pixel_values": list(pixels.numpy()),
+        },
+        features=rows.features,
+    )
+    for name, made in (("ours", rows), ("plain", plain)):
+        made.to_parquet(tmp_path / name)
+    read = datasets.load_dataset("parquet", data_files=str(tmp_path / "ours"), split="train").with_format("torch")
+    assert torch.equal(read[:]["pixel_values"], pixels)
+    assert rows.data.nbytes == plain.data.nbytes or longest < 1_000
+    assert (tmp_path / "ours").read_bytes() == (tmp_path / "plain").read_bytes() or longest < 1_000
 
 
 def test_eight_bits_by_hand():
