@@ -99,11 +99,17 @@ def outlined(build: Callable[[], nn.Module], weights: Mapping[str, Form]) -> nn.
 
 
 def numbers_in(forms: Mapping[str, Form]) -> int:
-    """How many numbers tensors hold together."""
-    return sum(math.prod(form.shape) for form in forms.values())
+    """How many floating numbers tensors hold together."""
+    return sum(math.prod(form.shape) for form in forms.values() if form.floating)
 
 
 def differences(expected: Mapping[str, Form], found: Mapping[str, Form]) -> list[str]:
     """What keeps tensors of a file from being exactly those of a network, by name; precision is free."""
     pairs = {name: (expected.get(name, "absent"), found.get(name, "absent")) for name in expected | found}
     return [f"{name} should be {wanted}, is {given}" for name, (wanted, given) in pairs.items() if wanted != given]
+
+
+def unlike(expected: Mapping[str, Form], found: Mapping[str, Form]) -> list[str]:
+    """Those of one name of which only one holds floating numbers: a library would cut the others off to whole ones."""
+    both = {name: (form, found[name]) for name, form in expected.items() if name in found}
+    return [f"{name} should be {own}, is {other}" for name, (own, other) in both.items() if own[1] != other[1]]

@@ -30,7 +30,7 @@ def test_what_a_file_declares_is_what_it_holds(path):
     assert {name: value.tolist() for name, value in tensors.read(path).items()} == {
         name: value.tolist() for name, value in WEIGHTS.items()
     }
-    assert str(Form((2, 3), True)) == "floating [2, 3]" and tensors.numbers_in(tensors.declared(path)) == 8
+    assert str(Form((2, 3), True)) == "floating [2, 3]" and tensors.numbers_in(tensors.declared(path)) == 6
 
 
 @pytest.mark.parametrize(
@@ -93,3 +93,9 @@ def test_differences_are_named_and_precision_is_free():
         "c should be whole [], is floating []",
         "d should be absent, is floating [1]",
     ]
+
+
+def test_only_those_of_one_name_and_another_kind_are_unlike():
+    expected = {"a": Form((2,), True), "b": Form((), False), "c": Form((1,), True)}
+    found = {"a": Form((2,), False), "b": Form((), False), "d": Form((1,), False)}
+    assert tensors.unlike(expected, found) == ["a should be floating [2], is whole [2]"]

@@ -11,6 +11,7 @@ from safetensors.torch import load_file, save_file
 
 from hf_dd.errors import TeacherError
 from hf_dd.teachers import adapters
+from hf_dd.teachers.pool import TeacherPool
 from hf_dd.teachers.teacher import locate, run_of
 from tests.factories import NAMES, local_teacher, make_data, make_teacher, save_timm, save_transformers
 
@@ -209,3 +210,15 @@ def test_a_head_that_timm_would_draw_is_refused(tmp_path):
     save_file(kept | {"more": torch.ones(10**4)}, tmp_path / "model.safetensors")
     with pytest.raises(TeacherError, match="with these weights: model.safetensors doesn't fit config.json: .*head"):
         adapters.adapt(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["own", "vit", "timm"])
+def test_weights_that_were_cut_off_to_whole_numbers_are_refused(whole, name, tmp_path):
+    """A library would take them, and guide by a network that nobody has trained."""
+    folder = shutil.copytree(whole / name, tmp_path / "teacher")
+    (path,) = folder.rglob("model.safetensors")
+    weights = load_file(path)
+    for key in [key for key, value in weights.items() if value.is_floating_point()][::3]:
+        save_file(weights | {key: weights[key].int()}, path)
+        with pytest.raises(TeacherError, match=f"{key}.* should be floating .*, is whole|of [0-9,]+ floating numbers"):
+            TeacherPool.from_references([str(path.parent)])

@@ -92,6 +92,8 @@ def loaded(folder: Path, config: dict, weights: Path) -> nn.Module:
         forms = tensors.declared(weights)
         outline = tensors.outlined(lambda: built(folder, config, pretrained=False), forms)
         expected = {name: tensors.form_of(value) for name, value in outline.state_dict().items()}
+        if odd := tensors.unlike(expected, forms):
+            raise misfit(config, weights, odd)
         differing = tensors.differences(expected, forms)
         if differing and tensors.numbers_in(expected) <= tensors.numbers_in(forms):
             return converted(folder, config, weights, differing)

@@ -149,7 +149,8 @@ def require_no_larger(auto: type, settings: Any, weights: Sequence[Path]) -> Non
     asked, there = map(tensors.numbers_in, (own, forms))
     if asked > there:
         raise TeacherError(
-            f"its config.json describes a network of {asked:,} numbers, but its weights are {there:,}: they don't fit."
+            f"its config.json describes a network of {asked:,} floating numbers, but its weights are {there:,}: "
+            "they don't fit."
         )
 
 
