@@ -241,6 +241,15 @@ def test_a_folder_that_holds_no_run_is_left_alone(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["README.md"]
 
 
+def test_results_alone_make_way_for_a_run_only_where_it_may_overwrite(tmp_path):
+    """As where somebody removed the folder of a run that was writing them."""
+    (tmp_path / "results.json").write_text("{}")
+    with pytest.raises(hf_dd.HfDdError, match="holds is no run of hf-dd: give another --output_dir"):
+        hf_dd.distill(**QUICK, output_dir=str(tmp_path))
+    assert (tmp_path / "results.json").read_text() == "{}" and len(list(tmp_path.iterdir())) == 1
+    assert hf_dd.distill(**QUICK, output_dir=str(tmp_path), overwrite_output_dir=True).folder == tmp_path
+
+
 def test_data_set_from_the_hub_is_pinned(unique, tiny_teachers, tmp_path):
     repo_id = unique()
     digits = hf_dd.load_data(DataConfig())

@@ -61,6 +61,7 @@ ARTEFACT_ENTRIES = tuple(
     ".eval_results".split()
 )
 RUN_ENTRIES = STATE_ENTRIES + ARTEFACT_ENTRIES
+RESULTS = {"results.json", "results.png"}  # all that is left of a run that somebody removed while it wrote them
 
 
 @dataclass(frozen=True)
@@ -330,6 +331,7 @@ def prepare(config: DistillConfig, folder: Path) -> str | None:
     """Make room for a new run, unless one is to be gone on with; says what is wrong if that can't be."""
     resumes = config.resume_from_checkpoint is not None
     ours = (folder / "checkpoints").exists() or (folder / PLAN).exists() or holds_set(folder)
+    ours |= config.overwrite_output_dir and {path.name for path in folder.iterdir()} <= RESULTS
     if not ours and ((folder / RECORD).exists() if resumes else any(folder.iterdir())):
         return f"{folder} isn't empty, and what it holds is no run of hf-dd: give another --output_dir."
     if resumes or not ours:

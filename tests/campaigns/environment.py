@@ -129,7 +129,8 @@ class Case:
     def judged(self, ended: Ended, named: Path | None, repeat: bool, kept: bool) -> tuple[Outcome, str]:
         if found := problems(self.place):
             return Outcome.LOST, f"{'; '.join(found)} after {ended.code} {ended.last}"
-        if ended.code == 0 and (differing := self.differing()):
+        # What a failing disk doesn't let go of may lie beside the whole result, until the next command removes it.
+        if ended.code == 0 and (differing := self.differing(unfinished=False)):
             return Outcome.WRONG, f"differ: {differing}"
         if ended.code != 0 and not ended.clear:
             return Outcome.TRACEBACK, f"{ended.code} {ended.last}"
@@ -153,10 +154,11 @@ class Case:
     def wholes(self) -> list[dict[str, str]]:
         return [self.reference.before or {}, self.reference.result]
 
-    def differing(self) -> str:
+    def differing(self, unfinished: bool = True) -> str:
         """The names of what isn't as in the command that wasn't disturbed."""
         found, right = self.kind.result(self.folder), self.reference.result
-        return ", ".join(sorted(name for name in {**found, **right} if found.get(name) != right.get(name)))
+        names = [name for name in {**found, **right} if unfinished or not name.startswith(".unfinished-")]
+        return ", ".join(sorted(name for name in names if found.get(name) != right.get(name)))
 
 
 def refusing(number: int) -> Callable[[], None]:
