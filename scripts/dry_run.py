@@ -1,6 +1,6 @@
 # /// script
 # requires-python = ">=3.11"
-# dependencies = ["hf-dd"]
+# dependencies = ["hf-dd", "timm>=1.0.31"]
 # ///
 """The recipes of ImageNet-1k run dry on generated images, and what the whole of each would take on one GPU.
 
