@@ -117,6 +117,11 @@ def require_readable(path: str) -> None:
     for place, _, names in os.walk(path):
         below = os.path.relpath(place, path)
         passed_over = "\n" in below or any(part.startswith("__") for part in below.split(os.sep))
+        if os.path.expandvars(below) != below:
+            raise DataError(
+                f"{path} holds {below!r}, of which load_dataset reads a variable of the environment: give it another "
+                "name."
+            )
         for name in names:
             if (passed_over or "\n" in name) and name[0] != "." and Path(name).suffix.lower() in IMAGE_SUFFIXES:
                 raise DataError(

@@ -25,7 +25,7 @@ from hf_dd.training.loop import TrainingRecipe, accuracy, fit, predict
 
 REAL_IMAGES, PER_CLASS = 10_000, 500  # at most, for the classifier
 SIDE = 32  # larger images are shrunk to this for the classifier
-EPOCHS = 8
+EPOCHS, STEPS, BATCH = 8, 150, 64  # as many epochs, or more of few images: so many steps at least
 CHANCE_DRAWS = 50
 WORDNET = re.compile(r"n\d{8}")  # what ImageNet's classes are called in folders
 MINIMUM_WINS, ODDS = 10, 3  # a moved order needs 10 images, and 3 more for each that speaks against it
@@ -194,9 +194,10 @@ def classifier_of(data: ImageData, seed: int, device: torch.device) -> tuple[Cal
     network = networks.build(
         "ConvNet", in_channels=data.channels, num_classes=data.num_classes, image_size=list(side), seed=seed, width=64
     ).to(device)
-    recipe = TrainingRecipe(EPOCHS, learning_rate=0.02, batch_size=64, drops=(EPOCHS * 3 // 4,))
+    epochs = max(EPOCHS, math.ceil(STEPS / math.ceil(len(training) / BATCH)))
+    recipe = TrainingRecipe(epochs, learning_rate=0.02, batch_size=BATCH, drops=(epochs * 3 // 4,))
     real, classes = _taken(data, training, device)
-    with Phase("the classes' order, by a ConvNet", EPOCHS, "epochs") as phase:
+    with Phase("the classes' order, by a ConvNet", epochs, "epochs") as phase:
         how = {"seed": seed, "purpose": "class order", "prepare": prepare, "tell": phase.update}
         for _ in fit(network, real, classes, recipe, **how):
             pass

@@ -213,6 +213,9 @@ def from_dataset(dataset: "datasets.Dataset", name: str) -> DistilledSet:
         raise DataError(f"{name} isn't a distilled set of hf_dd: it has no images (Image) with classes (ClassLabel).")
     if not len(dataset):
         raise DataError(f"{name} holds no image.")
+    for column in ("pixel_values", "image"):  # before millions of rows are looked at one by one
+        if missing := dataset.data.column(column).null_count:
+            raise DataError(f"{missing:,} of the {len(dataset):,} rows of {name} have no {column}.")
     columns = dataset.select_columns(["pixel_values"]).with_format("numpy")
     try:
         rows = [numpy.asarray(row) for row in columns["pixel_values"]]

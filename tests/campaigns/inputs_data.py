@@ -530,6 +530,8 @@ def folders(case: Case) -> str:
     write_folder(root, by_class, split="" if what in ("flat", "loose") or rng.random() < 0.3 else "train")
     case.images = dict(zip(names, groups, strict=True))
     case.distill(root)
+    if "$HOME" in names:
+        case.images, case.says = None, "give it another name"
     if what == "junk":
         for name in (".DS_Store", "notes.txt", "Thumbs.db", "a.json.bak"):
             (next(root.rglob("a")) / name).write_bytes(rng.randbytes(30))

@@ -901,6 +901,13 @@ def test_a_class_that_datasets_passes_over_is_refused(tmp_path, name):
     assert load(tmp_path / "junk").class_names == ["a", "b"]
 
 
+def test_a_class_whose_name_is_a_variable_is_refused_and_a_dollar_alone_is_not(tmp_path, monkeypatch):
+    monkeypatch.setenv("PETS", "elsewhere")
+    with pytest.raises(DataError, match=r"holds 'b\$PETS', of which load_dataset reads a variable.* another name"):
+        load(image_folder(tmp_path / "pets", ["a", "b$PETS"]))
+    assert load(image_folder(tmp_path / "money", ["a", "5$"])).class_names == ["5$", "a"]
+
+
 def test_a_folder_called_like_a_reader_is_read_as_a_folder(tmp_path, monkeypatch):
     image_folder(tmp_path / "text")
     monkeypatch.chdir(tmp_path)

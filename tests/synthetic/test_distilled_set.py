@@ -154,6 +154,14 @@ def test_a_missing_column_is_named(digits, column):
         from_dataset(rows, "the set")
 
 
+@pytest.mark.parametrize("column", ["image", "pixel_values"])
+def test_rows_without_images_are_counted_before_they_are_read(digits, column):
+    rows = to_dataset(make_set(digits)).select([0, 1, 2])
+    empty = datasets.Dataset.from_list([dict(rows[0]) | {column: None}, rows[1], rows[2]], features=rows.features)
+    with pytest.raises(DataError, match=f"^1 of the 3 rows of the set have no {column}"):
+        from_dataset(empty, "the set")
+
+
 # --- the preview
 
 
