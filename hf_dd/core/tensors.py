@@ -110,6 +110,19 @@ def differences(expected: Mapping[str, Form], found: Mapping[str, Form]) -> list
 
 
 def unlike(expected: Mapping[str, Form], found: Mapping[str, Form]) -> list[str]:
-    """Those of one name of which only one holds floating numbers: a library would cut the others off to whole ones."""
-    both = {name: (form, found[name]) for name, form in expected.items() if name in found}
-    return [f"{name} should be {own}, is {other}" for name, (own, other) in both.items() if own[1] != other[1]]
+    """Tensors of whole numbers that are called, in their last part, as a network's floating ones are.
+
+    A library cuts what it loads off to whole ones then, under whatever longer name.
+    """
+    kinds = {
+        floating: {last_part(name) for name, form in expected.items() if form.floating == floating}
+        for floating in (True, False)
+    }
+    whole = {name: form for name, form in found.items() if not form.floating}
+    odd = kinds[True] - kinds[False]
+    return [f"{name} should be floating, is {form}" for name, form in whole.items() if last_part(name) in odd]
+
+
+def last_part(name: str) -> str:
+    """Of `encoder.norm.weight`, `weight`."""
+    return name.rpartition(" ")[2].rpartition(".")[2]

@@ -195,7 +195,7 @@ class Protocol:
     def with_changes(self, **options: Any) -> "Protocol":
         """The protocol with other values, which it names in `changed`; no case gives another to one that is named."""
         varying = {field for each in self.cases for field, _ in each.values}
-        varying |= {"learning_rate"} if self.rate_images and "learning_rate" not in self.resolved else set()
+        varying |= {"learning_rate"} if self.scales_rate else set()
         differing = {key for key, value in options.items() if value != getattr(self, key) or key in varying}
         return dataclasses.replace(
             self,
@@ -217,10 +217,15 @@ class Protocol:
         for each in self.cases:
             if each.holds(ipc, classes, side, student):
                 values = dict(each.values) | values
-        if self.rate_images and "learning_rate" not in self.changed:
+        if self.scales_rate:
             batch = min(self.batch_size, round(ipc * classes))
             values["learning_rate"] = self.learning_rate * batch / self.rate_images
         return dataclasses.replace(self, **values, cases=(), resolved=tuple(sorted(values)))
+
+    @property
+    def scales_rate(self) -> bool:
+        """Whether the learning rate is still to go by the batch: neither named nor resolved."""
+        return self.rate_images is not None and "learning_rate" not in (*self.changed, *self.resolved)
 
     def recipe(self) -> TrainingRecipe:
         """The protocol as the training loop takes it."""

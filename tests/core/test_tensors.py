@@ -95,7 +95,10 @@ def test_differences_are_named_and_precision_is_free():
     ]
 
 
-def test_only_those_of_one_name_and_another_kind_are_unlike():
-    expected = {"a": Form((2,), True), "b": Form((), False), "c": Form((1,), True)}
-    found = {"a": Form((2,), False), "b": Form((), False), "d": Form((1,), False)}
-    assert tensors.unlike(expected, found) == ["a should be floating [2], is whole [2]"]
+def test_whole_numbers_called_as_floating_ones_are_unlike_whatever_stands_before():
+    expected = {"x.a": Form((2,), True), "x.b": Form((), False), "c": Form((1,), True)}
+    found = {"old.a": Form((2,), False), "x.b": Form((), False), "d": Form((1,), False), "m.st c": Form((1,), False)}
+    assert tensors.unlike(expected, found) == [
+        "old.a should be floating, is whole [2]",
+        "m.st c should be floating, is whole [1]",
+    ]

@@ -119,6 +119,7 @@ def test_lgms_probe_goes_by_the_batch():
     assert (few.learning_rate, many.learning_rate) == (0.001 * 10 / 256, 0.001 * 100 / 256)
     assert named.learning_rate == 0.01 and named.changed == ("learning_rate",)
     assert few.resolved == ("learning_rate",) and few.with_changes(learning_rate=few.learning_rate).changed == ()
+    assert few.resolve(1, 10, 8, "x").learning_rate == few.learning_rate
     assert str(few) == "lgm v1, here: learning_rate 3.90625e-05"
 
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from hf_dd.core import tensors
 from hf_dd.core.registry import ADAPTERS
-from hf_dd.errors import RunError, TeacherError
+from hf_dd.errors import RunError, TeacherError, some
 from hf_dd.nn.input_transform import InputTransform
 from hf_dd.teachers.adapters.base import (
     NOT_EXPRESSED,
@@ -146,6 +146,8 @@ def require_no_larger(auto: type, settings: Any, weights: Sequence[Path]) -> Non
             f"its config.json describes no network: {type(error).__name__}: {' '.join(str(error).split())[:300]}"
         ) from error
     own = {name: tensors.form_of(value) for name, value in outline.named_parameters() if "pooler" not in name}
+    if odd := tensors.unlike(own, forms):
+        raise TeacherError(f"its weights don't fit its config.json: {some(odd)}.")
     asked, there = map(tensors.numbers_in, (own, forms))
     if asked > there:
         raise TeacherError(
