@@ -186,13 +186,14 @@ def commands():
 
 
 def results():
-    """By its folder's name, what is measured: a study's report, rows of a script, campaigns, uses."""
+    """By its folder's name, what is measured: a study's report, rows of a script, campaigns, uses, verdicts."""
     found = {}
     for kind in ("report", "benchmark", "growth", "untuned", "campaigns", "results"):
         for path in sorted(RESULTS.glob(f"*/{kind}.json")):
             found[path.parent.name] = (kind, json.loads(path.read_text(encoding="utf-8")))
-    for path in sorted(RESULTS.glob("uses/*/results.json")):
-        found[f"uses/{path.parent.name}"] = ("results", json.loads(path.read_text(encoding="utf-8")))
+    for below, kind in (("uses", "results"), ("reproduced", "reproduction")):
+        for path in sorted(RESULTS.glob(f"{below}/*/{kind}.json")):
+            found[f"{below}/{path.parent.name}"] = (kind, json.loads(path.read_text(encoding="utf-8")))
     return found
 
 
@@ -233,6 +234,8 @@ def headlines(kind, content):
             what = f"{row['data']}, ipc {row['ipc']}, {row['minutes']:g} minutes, {row['kind']}"
             gains = ", ".join(f"{row[f'over {other}']['mean']:+.1f} over {other}" for other in ("random", "herding"))
             yield what, f"{row['accuracy']['mean']:.1f} %, {gains} (n = {row['distillations']} × {row['students']})"
+    elif kind == "reproduction":
+        yield f"`hf-dd reproduce {content['set']}`", f"{'holds' if content['holds'] else 'fails'}: {content['says']}"
     elif kind == "campaigns":
         counts = [each["counts"]["all"] for each in content.values()]
         tried = {outcome: sum(own.get(outcome, 0) for own in counts) for own in counts for outcome in own}
@@ -276,6 +279,7 @@ def made_by(name, content):
     """What a result was made by, as rows: what its files say, and what `--made` noted."""
     noted = RESULTS / name / "made.json"
     said = content.get("about") or {key: content[key] for key in ("command", "code", "hardware") if key in content}
+    said |= {"code": f"hf-dd {content['versions']['hf-dd']}"} if "holds" in content else {}
     parts = [each for each in content.values() if isinstance(each, dict) and "counts" in each]  # of campaigns
     said |= {key: sorted({each[key] for each in parts}) for key in ("command", "code", "hardware") if parts}
     said |= json.loads(noted.read_text(encoding="utf-8")) if noted.exists() else {}

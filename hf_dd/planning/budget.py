@@ -22,7 +22,7 @@ SAFETY = 0.9  # of what is left for the distillation: a machine isn't always as 
 
 COUNTS = ((1000, 3), (600, 3), (300, 3), (300, 2), (200, 2), (100, 2), (100, 1), (50, 1))  # epochs, and students
 WIDTHS = ("ConvNet", "ConvNetW64", "ConvNetW32")  # of teachers, networks and students: the widest that fits
-MANY = 500  # iterations that a run should have before its network is wide
+MANY = 1_000  # iterations that a run should have before its network is wide
 TEACHER_EPOCHS = 3  # of a teacher that could be narrower
 TEACHER_STEPS, MOST_TEACHER_STEPS = 200, 3_000  # fewer teach little, more take the distillation's time
 

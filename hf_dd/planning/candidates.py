@@ -1,8 +1,9 @@
 """Which options a run may choose among, where they aren't given: what is likeliest to be best comes first.
 
-The learning rate on the images isn't among them: the method's own is taken.
+The learning rate on the images isn't among them: it is the method's own, for a run that is short where it has one.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -24,10 +25,15 @@ class Option:
 
 
 def shared(config: DistillConfig, published: Published, smallest_class: int) -> dict[str, Any]:
-    """What needs no race: options that are best small where time is short."""
-    if published.real_batch_size is None or config.real_batch_size is not None:
-        return {}
-    return {"real_batch_size": min(REAL_BATCH, published.real_batch_size, smallest_class)}
+    """What needs no race: few real images, and steps that are long first, are best where time is short."""
+    found: dict[str, Any] = {}
+    if published.real_batch_size is not None and config.real_batch_size is None:
+        found["real_batch_size"] = min(REAL_BATCH, published.real_batch_size, smallest_class)
+    free = config.image_learning_rate is None and config.image_schedule in (None, "cosine") and not config.published
+    if published.short_rate and free and config.architecture.startswith("ConvNet"):  # others weren't tried
+        rate = round(published.short_rate * math.sqrt(config.ipc), 1)
+        found |= {"image_learning_rate": rate, "image_schedule": "cosine"}
+    return found
 
 
 def factors(config: DistillConfig, published: Published, side: int, smallest_class: int) -> Sequence[int]:

@@ -188,7 +188,8 @@ class Planner(Measurements):
             taught = {"teachers": self.once("teachers", lambda: self.able(teach(own))), "clom_augment": self.augment}
             self.pool = TeacherPool.from_references(taught["teachers"])
         found = self.candidates(taught)
-        options, names = [self.shared | option.options for option in found], [option.name for option in found]
+        options = [self.of_factor(option.options["factor"]) | option.options for option in found]
+        names = [option.name for option in found]
         steps = [self.step(name, each) for name, each in zip(names, options, strict=True)]
         place = self.raced(names, options, steps)
         if place is None:
@@ -209,7 +210,7 @@ class Planner(Measurements):
     def require_enough(self) -> None:
         """Raise ConfigError where a few iterations without a guide, and the students, take longer than there is."""
         factor = min(self.factors)
-        shortest = self.shared | {"factor": factor, "clom": "none"}
+        shortest = self.of_factor(factor) | {"factor": factor, "clom": "none"}
         _, seconds = self.students(factor)
         needed = seconds + budget.FEWEST * self.step("the shortest run", shortest) / budget.SAFETY
         if needed > self.left:
@@ -219,9 +220,8 @@ class Planner(Measurements):
                 f"about {least:.1f} minutes on this machine. Give more, or fewer --eval_students or --eval_epochs."
             )
 
-    @cached_property
-    def shared(self) -> dict[str, Any]:
-        """The options of every candidate.
+    def of_factor(self, factor: int) -> dict[str, Any]:
+        """The options of every candidate of so many tiles per side.
 
         The method's networks are as wide as leaves time for many iterations.
         """
@@ -229,7 +229,6 @@ class Planner(Measurements):
         if self.config.architecture != budget.WIDTHS[0] or self.config.architecture_options:
             return found
         rest = self.seconds * (1 - budget.TEACHING - budget.RACING - budget.STUDENTS)
-        factor = min(self.factors)
         for architecture in budget.WIDTHS:
             own = found | {"architecture": architecture}
             step = self.step(architecture, own | {"factor": factor, "clom": "none"})

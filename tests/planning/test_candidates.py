@@ -1,5 +1,7 @@
 """Which options are raced where they aren't given."""
 
+import dataclasses
+
 import pytest
 
 from hf_dd.config import DistillConfig
@@ -45,12 +47,32 @@ def test_what_is_given_isn_t_raced():
     ]
     config = DistillConfig(**PLANNED, clom="none")
     assert [guide.options for guide in candidates.guides(config, taught, "ce")] == [{"clom": "none"}]
-    assert candidates.shared(DistillConfig(**PLANNED, real_batch_size=7), DM, 100) == {}
+    given = {"real_batch_size": 7, "image_learning_rate": 1.0}
+    assert candidates.shared(DistillConfig(**PLANNED, **given), DM, 100) == {}
 
 
 def test_a_class_gives_no_more_real_images_than_it_has():
-    assert candidates.shared(DistillConfig(**PLANNED), DM, 100) == {"real_batch_size": 64}
-    assert candidates.shared(DistillConfig(**PLANNED), DM, 9) == {"real_batch_size": 9}
+    assert candidates.shared(DistillConfig(**PLANNED), DM, 100)["real_batch_size"] == 64
+    assert candidates.shared(DistillConfig(**PLANNED), DM, 9)["real_batch_size"] == 9
+
+
+@pytest.mark.parametrize(("ipc", "rate"), [(1, 3.0), (10, 9.5), (50, 21.2)])
+def test_steps_are_long_first_where_time_is_short(ipc, rate):
+    found = candidates.shared(DistillConfig(**PLANNED | {"ipc": ipc}, real_batch_size=7), DM, 100)
+    assert found == {"image_learning_rate": rate, "image_schedule": "cosine"}
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"image_learning_rate": 2.0}, {"image_schedule": "constant"}, {"published": True}, {"architecture": "MLP"}],
+)
+def test_the_method_s_own_rate_stands_where_something_else_is_asked_for(options):
+    assert "image_learning_rate" not in candidates.shared(DistillConfig(**PLANNED, **options), DM, 100)
+
+
+def test_methods_without_a_short_rate_take_their_own():
+    dc = dataclasses.replace(DM, short_rate=None)
+    assert candidates.shared(DistillConfig(**PLANNED), dc, 100) == {"real_batch_size": 64}
 
 
 def test_the_likeliest_come_first():

@@ -159,6 +159,19 @@ def test_students_are_narrow_where_wide_ones_would_only_begin_to_learn(tmp_path,
     assert "eval_architectures" not in given and given["eval_epochs"] == [100]
 
 
+def test_networks_are_as_wide_as_leaves_time_for_many_iterations_with_so_many_tiles(tmp_path, monkeypatch):
+    monkeypatch.setattr("hf_dd.planning.budget.WIDTHS", widths := ("ConvNet", "ConvNetW64", "ConvNetW32"))
+    share = 60 * (1 - budget.TEACHING - budget.RACING - budget.STUDENTS) / budget.MANY  # of an iteration, of a minute
+    monkeypatch.setattr(
+        Race,
+        "seconds_of_step",
+        lambda race, each, limit: share * each.config.factor / (1 + widths.index(each.config.architecture)),
+    )
+    planner = planner_of(tmp_path)
+    chosen = [planner.of_factor(factor)["architecture"] for factor in (1, 2, 3, 4)]
+    assert chosen == ["ConvNet", "ConvNetW64", "ConvNetW32", "ConvNetW32"]
+
+
 def test_an_object_in_memory_is_planned_too(tmp_path):
     digits = load_data("digits")
     features = Features({"image": Image(), "label": ClassLabel(names=digits.class_names)})
