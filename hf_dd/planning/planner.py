@@ -6,7 +6,6 @@ those makes the same set without a plan. The clock decides how long things are; 
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
