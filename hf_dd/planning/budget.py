@@ -14,8 +14,8 @@ from hf_dd.evaluation.candidates import Candidate
 from hf_dd.evaluation.evaluation import Evaluation
 from hf_dd.training.loop import fit, predict
 
-# Shares of a run's seconds; the distillation gets what the others leave.
-TEACHING, RACING, STUDENTS = 0.15, 0.2, 0.25
+# Shares of a run's seconds; the distillation gets what the others leave, about so much.
+TEACHING, RACING, STUDENTS, DISTILLING = 0.15, 0.2, 0.25, 0.4
 MEASURING = 0.05  # after which share of them an iteration has been measured long enough
 OVERRUN = 1.5  # times its share that a race may take where the machine is slower than it was measured
 SAFETY = 0.9  # of what is left for the distillation: a machine isn't always as fast as when it was measured

@@ -77,8 +77,8 @@ class Planner(Measurements):
 
     # What is decided, in turn.
 
-    def students(self, factor: int) -> tuple[dict[str, Any], float]:
-        """The options of the run's evaluation, and its seconds.
+    def students(self, factor: int, rest: float | None = None) -> tuple[dict[str, Any], float]:
+        """The options of the run's evaluation, and its seconds: a share of the run's, or of the `rest` that is left.
 
         Several students that have learned tell more than one wide one that has begun to: where there isn't time for
         both, they are narrow, unless their architecture was given.
@@ -88,6 +88,8 @@ class Planner(Measurements):
         if not config.eval_students or not self.size.tested:
             return {"eval_students": 0}, 0.0
         share = budget.STUDENTS * self.seconds
+        if rest is not None:  # a plan that took longer than it should isn't paid for by the distillation alone
+            share = min(share, rest * budget.STUDENTS / (budget.STUDENTS + budget.DISTILLING))
         for name in budget.WIDTHS if given == [budget.WIDTHS[0]] else [given[0]]:
             costs = self.costs(name if names_network(name) else JUDGE)
             own = {} if name == given[0] else {"eval_architectures": [name]}
@@ -192,8 +194,8 @@ class Planner(Measurements):
         steps = [self.step(name, each) for name, each in zip(names, options, strict=True)]
         place = self.raced(names, options, steps)
         if place is None:
-            return {"objective": "herding", **self.students(self.config.factor or 1)[0]}
-        students, seconds = self.students(options[place]["factor"])
+            return {"objective": "herding", **self.students(self.config.factor or 1, self.left)[0]}
+        students, seconds = self.students(options[place]["factor"], self.left)
         seconds += self.size.training * self.costs(coresets.EMBEDDING).tested  # of the start
         fitting = int(budget.SAFETY * (self.left - seconds) / steps[place])
         iterations = self.config.iterations or min(self.published.iterations, max(budget.FEWEST, fitting))
@@ -227,7 +229,7 @@ class Planner(Measurements):
         found = {"augment": self.augment} | candidates.shared(self.config, self.published, self.smallest_class)
         if self.config.architecture != budget.WIDTHS[0] or self.config.architecture_options:
             return found
-        rest = self.seconds * (1 - budget.TEACHING - budget.RACING - budget.STUDENTS)
+        rest = self.seconds * budget.DISTILLING
         for architecture in budget.WIDTHS:
             own = found | {"architecture": architecture}
             step = self.step(architecture, own | {"factor": factor, "clom": "none"})

@@ -159,9 +159,19 @@ def test_students_are_narrow_where_wide_ones_would_only_begin_to_learn(tmp_path,
     assert "eval_architectures" not in given and given["eval_epochs"] == [100]
 
 
+def test_students_are_fewer_where_planning_has_taken_too_long(tmp_path, monkeypatch):
+    monkeypatch.setattr("hf_dd.planning.budget.WIDTHS", ("ConvNetW32",))
+    planner = planner_of(tmp_path, minutes=1, eval_architectures=["ConvNetW32"])  # 0.03 s an epoch of three sets
+    in_time, seconds = planner.students(1)
+    assert (in_time["eval_students"], in_time["eval_epochs"]) == (2, [200]) and seconds == pytest.approx(12)
+    assert planner.students(1, rest=60.0) == (in_time, seconds)  # no more than its share
+    late, seconds = planner.students(1, rest=13.0)  # of which the distillation takes eight parts of thirteen
+    assert (late["eval_students"], late["eval_epochs"]) == (1, [100]) and seconds == pytest.approx(3)
+
+
 def test_networks_are_as_wide_as_leaves_time_for_many_iterations_with_so_many_tiles(tmp_path, monkeypatch):
     monkeypatch.setattr("hf_dd.planning.budget.WIDTHS", widths := ("ConvNet", "ConvNetW64", "ConvNetW32"))
-    share = 60 * (1 - budget.TEACHING - budget.RACING - budget.STUDENTS) / budget.MANY  # of an iteration, of a minute
+    share = 60 * budget.DISTILLING / budget.MANY  # of an iteration, of a minute
     monkeypatch.setattr(
         Race,
         "seconds_of_step",
