@@ -14,6 +14,7 @@ ROWS = [
         "distill --dataset {tagged} --ipc 1 --eval_students 0 --output_dir out --objective teacher-score",
         "(--teachers), -> {0} {of_tagged}",
         "(--teacher_tags) -> {0} hf-dd-teacher dataset:tagged",
+        first=lambda stock: stock["of_tagged"],
     ),
     row((NEEDS, "--soft_labels … …"), "{random} --soft_labels mean", "(--teacher_pool) -> {0} {pool}"),
     row((NEEDS, "--clom …"), "{dm} --clom cos", "(--teachers), -> {0} {mlp}"),

@@ -107,9 +107,6 @@ class Foreign(Stock):
     def make_numbered(self, folder):
         return by_class(folder, [str(number) for number in range(20, 30)])
 
-    def make_abc(self, folder):
-        return by_class(folder, "abc")
-
     def make_several(self, folder):
         """Two folders of images by class."""
         by_class(folder / "first", [str(number) for number in range(10)])

@@ -2,14 +2,12 @@
 
 import shutil
 
-import datasets
-import numpy as np
 import pytest
 import timm
 import torch
 
 from hf_dd.core.registry import PROTOCOLS
-from tests.config.ways import Stock, cases, pictures, row, saved, take
+from tests.config.ways import Stock, cases, row, saved, take
 
 ONLINE = "--eval_protocol soft-label-online"
 LOOKING = [name for name in PROTOCOLS.declared if PROTOCOLS[name].looks]
@@ -61,17 +59,6 @@ class Judged(Stock):
 
     def make_whitened(self, folder):
         return self.run("{random} --zca", folder)
-
-    def make_dim(self, folder):
-        """Ten classes of images as dark as MNIST's, as the literature normalises those."""
-        images, labels = pictures(20, 10)
-        scale = 0.1307 * 255 / images.mean()
-        columns = {"image": list((images * scale).round().astype(np.uint8)), "label": labels}
-        names = datasets.ClassLabel(names=[str(digit) for digit in range(10)])
-        features = datasets.Features({"image": datasets.Image(), "label": names})
-        splits = datasets.DatasetDict(dict.fromkeys(("train", "test"), datasets.Dataset.from_dict(columns, features)))
-        splits.save_to_disk(str(folder))
-        return folder
 
     def make_own(self, folder):
         return self.run("{random} --dataset {dim}", folder)

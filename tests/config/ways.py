@@ -28,6 +28,8 @@ from tests.factories import message_of
 WORDS = {
     "digits": "--dataset digits --ipc 1 --eval_students 0 --output_dir out",
     "small": "--iterations 1 --architecture_options width=8 depth=1 --real_batch_size 4",
+    "one_block": "--architecture_options width=8 depth=1",
+    "two_blocks": "--architecture_options width=16 depth=2",
     "trained": "--dataset digits --epochs 1 --batch_size 512 --output_dir teachers",
     "students": "--eval_students 1 --eval_epochs 1 --eval_architectures MLP --eval_copies float --baselines none",
 }
@@ -112,27 +114,15 @@ def run(words):
         assert list(out.glob("*/hf_dd.json"))
 
 
-def take(row, way, stock):
-    """Provoke a message, and take a way out of it as it is printed."""
-
-    def filled(text, *found):
-        return shlex.split(string.Formatter().vformat(text, found, stock))
-
-    def run_all(text, command, *found):
-        for part in text.split(";"):
-            words = filled(part, *found)
-            if words[:1] == ["hf-dd"]:
-                run([word for word in words[1:] if word != "…"])
-            else:
-                command = changed(command, words)
-                run(command)
+def take(row, way, stock, said=message_of):
+    """Provoke a message, and take a way out of it as it is printed; `said` gives what a command says."""
 
     if callable(row.first):
         row.first(stock)
     elif row.first:
-        run_all(row.first, [])
-    command = changed([], filled(row.command))
-    message = message_of(*command)
+        stock.type(row.first)
+    command = changed([], stock.words(row.command))
+    message = said(*command)
     for text in row.fragments:
         assert re.search(".*".join(map(re.escape, text.replace("`", "").split("…"))), message.replace("`", "")), (
             message
@@ -141,7 +131,7 @@ def take(row, way, stock):
     found = re.search(pattern, message)
     assert found, message
     text = (found[1] if found.re.groups else found[0]).replace(", ", " ")  # a list's values
-    run_all(words or "{0}", command, text)
+    stock.type(words or "{0}", command, text)
     row.then()
 
 
@@ -157,11 +147,22 @@ class Stock(dict):
         self[name] = shlex.quote(str(made))
         return self[name]
 
-    def fill(self, text):
-        return string.Formatter().vformat(text, (), self)
+    def words(self, text, *found):
+        """The words of a text, with what was found in a message and what is named in braces."""
+        return shlex.split(string.Formatter().vformat(text, found, self))
+
+    def type(self, text, command=(), *found):
+        """Run the commands between the semicolons of a text, or the command with the options there."""
+        for part in text.split(";"):
+            words = self.words(part, *found)
+            if words[:1] == ["hf-dd"]:
+                run(changed([], words[1:]))
+            else:
+                command = changed(command, words)
+                run(command)
 
     def run(self, text, folder):
-        run([*shlex.split(self.fill(text)), "--output_dir", str(folder)])
+        run(changed([], [*self.words(text), "--output_dir", str(folder)]))
         return folder
 
     def make_convnet(self, folder):
@@ -184,13 +185,33 @@ class Stock(dict):
         run = "pretrain {trained} --architectures ConvNetBN --architecture_options width=8 depth=1"
         return f"{self.run(run, folder)}/digits-convnetbn-seed0@final"
 
+    def make_root(self, folder):
+        """An empty folder."""
+        folder.mkdir()
+        return folder
+
     def make_named(self, folder):
         """Images by class, ten of each digit, as somebody else released them."""
         return by_class(folder, [str(digit) for digit in range(10)])
 
+    def make_dim(self, folder):
+        """Ten classes of images as dark as MNIST's, as the literature normalises those."""
+        images, labels = pictures(20, 10)
+        scale = 0.1307 * 255 / images.mean()
+        columns = {"image": list((images * scale).round().astype(np.uint8)), "label": labels}
+        names = datasets.ClassLabel(names=[str(digit) for digit in range(10)])
+        features = datasets.Features({"image": datasets.Image(), "label": names})
+        splits = datasets.DatasetDict(dict.fromkeys(("train", "test"), datasets.Dataset.from_dict(columns, features)))
+        splits.save_to_disk(str(folder))
+        return folder
+
     def make_tagged(self, folder):
         """Data of this name, by which the tags of its teacher find that alone."""
         return saved(folder)
+
+    def make_abc(self, folder):
+        """Images by class, of three classes."""
+        return by_class(folder, "abc")
 
     def make_of_tagged(self, folder):
         self.run("pretrain --dataset {tagged} --epochs 1 --architectures MLP --push_to_hub", folder)
