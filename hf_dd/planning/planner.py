@@ -215,7 +215,8 @@ class Planner(Measurements):
         _, seconds = self.students(factor)
         needed = seconds + budget.FEWEST * self.step("the shortest run", shortest) / budget.SAFETY
         if needed > self.left:
-            by_main_process(lambda: files.remove(self.folder / PLAN))  # or it would be in the way of the next try
+            for name in () if self.earlier else (PLAN, PLANNING):  # or they would be in the way of the next try
+                by_main_process(lambda name=name: files.remove(self.folder / name))
             least = (needed + self.seconds - self.left) / 60
             raise ConfigError(
                 f"--minutes {self.config.minutes:g} is too short: {budget.FEWEST} iterations and the students take "

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from huggingface_hub import HfApi
+from safetensors.torch import load_file, save
 
 from hf_dd.errors import ConfigError
 from hf_dd.local_hub import LocalHub
@@ -57,6 +58,17 @@ def with_other_seed(stock):
     HfApi().create_tag(stock["repo"], tag="seed-0", revision=commit.oid)
 
 
+def with_other_weights(stock):
+    """A repository of the same run's student, with other weights."""
+    stock.type("hf-dd evaluate {pushed} {evaluated} --push_students {repo}")
+    weights = {name: value + 1 for name, value in load_file(next(Path("outputs").rglob("*.safetensors"))).items()}
+    commit = HfApi().upload_file(
+        path_or_fileobj=save(weights), path_in_repo="model.safetensors", repo_id=stock["repo"]
+    )
+    HfApi().delete_tag(stock["repo"], tag="seed-0")
+    HfApi().create_tag(stock["repo"], tag="seed-0", revision=commit.oid)
+
+
 def with_set_among_students(stock):
     """A folder of students in which a set's record lies."""
     stock.type("hf-dd evaluate {set} {evaluated} --save_students kept")
@@ -65,7 +77,7 @@ def with_set_among_students(stock):
 
 
 ROWS = [
-    row("Name the folder", "push", "(hf-dd push) FOLDER -> {0} mine --hub_dataset_id {repo}", first=mine),
+    row("Name the folder: hf-dd push", "push", "(hf-dd push) FOLDER -> {0} mine --hub_dataset_id {repo}", first=mine),
     row(
         "--new_version … is this set itself",
         "push mine --hub_dataset_id {repo} --new_version {repo}",
@@ -116,6 +128,12 @@ ROWS = [
         "evaluate {pushed} {evaluated} --push_students {repo}",
         "another (--push_students) -> {0} {other}",
         first=with_other_seed,
+    ),
+    row(
+        "name another --push_students",
+        "evaluate {pushed} {evaluated} --push_students {repo} --save_students others",
+        "another (--push_students) -> {0} {other}",
+        first=with_other_weights,
     ),
     row("Name the pool: hf-dd pool create", "pool create", "(hf-dd pool create) TITLE -> {0} 'Ways made' {mlp}"),
     row("Name the pool: hf-dd pool verify", "pool verify", "(hf-dd pool verify) POOL -> {0} {pool}"),
