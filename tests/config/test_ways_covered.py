@@ -6,14 +6,16 @@ import re
 from hf_dd.cli import COMMANDS
 from hf_dd.core.registry import OBJECTIVES
 from tests.config import test_advice_runs as runs
-from tests.config import test_ways_out, test_ways_out_evaluation
+from tests.config import test_ways_out, test_ways_out_evaluation, test_ways_out_imports, test_ways_out_studies
 from tests.config import test_ways_out_data as of_data
 from tests.config import test_ways_out_hub as of_hub
 from tests.config import test_ways_out_runs as of_runs
+from tests.config import test_ways_out_teachers as of_teachers
 from tests.config.test_advice import SAID, every_command
 from tests.config.ways import Row
 
-FILES = (test_ways_out, test_ways_out_evaluation, of_data, of_hub, of_runs)
+FILES = (test_ways_out, of_data, test_ways_out_imports, test_ways_out_evaluation, of_hub, of_runs, of_teachers)
+FILES += (test_ways_out_studies,)
 ROWS = [
     row
     for file in FILES
@@ -34,7 +36,7 @@ OTHERWISE = {  # the tests that follow them
     "… isn't a pool's lock": runs.test_a_lock_is_written_by_the_command_that_is_printed,
     "rm takes either what": of_hub.test_what_is_kept_is_removed_as_the_message_says,
     " Remove that folder: --resume": of_runs.test_a_checkpoint_that_is_broken_is_removed_as_the_message_says,
-    "--eval_protocol … loads the teachers": of_runs.test_teachers_in_memory_are_named_for_students,
+    "--eval_protocol … loads the teachers": of_teachers.test_teachers_in_memory_are_named_for_students,
     "Name one with --dataset_config.": of_data.test_a_configuration_is_saved_by_the_line_that_is_printed,
 }
 NOT_RUN = {  # and why
@@ -49,7 +51,7 @@ NOT_RUN = {  # and why
     "facility-location compares": "a class of more than 20,000 images",
     "…: no pool was judged": "a search that is out of time at its first pool",
     "pools: …: no pool guides better": "which pool guides best isn't known before",
-    "by how their losses fell": "an estimate by the losses of a long training, as tests/evaluation/test_verdict.py has it",
+    "by how their losses fell": "an estimate by the losses of a long training, as in tests/evaluation/test_verdict.py",
     "The protocol … asks teachers": "evaluations are refused before, with messages that are run",
 }
 NO_WAY = (  # names of options and commands without advice

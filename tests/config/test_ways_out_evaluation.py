@@ -3,68 +3,77 @@
 import shutil
 
 import pytest
-import timm
-import torch
 
 from hf_dd.core.registry import PROTOCOLS
-from tests.config.ways import Stock, cases, row, saved, take
+from tests.config.stock import made, saved
+from tests.config.ways import cases, row, take
 
 ONLINE = "--eval_protocol soft-label-online"
 LOOKING = [name for name in PROTOCOLS.declared if PROTOCOLS[name].looks]
 
 
-class Judged(Stock):
-    """Sets that students are trained on."""
+@made
+def make_guided(stock, folder):
+    return stock.run("{dm} --clom ce --teachers {mlp}", folder)
 
-    def make_guided(self, folder):
-        return self.run("{dm} --clom ce --teachers {mlp}", folder)
 
-    def make_otherwise(self, folder):
-        return self.run("{dm} --clom ce --teachers {convnet}", folder)
+@made
+def make_otherwise(stock, folder):
+    return stock.run("{dm} --clom ce --teachers {convnet}", folder)
 
-    def make_labelled(self, folder):
-        """A set with soft labels."""
-        return self.run("{random} --soft_labels mean --teachers {mlp}", folder)
 
-    def make_lost(self, folder):
-        """A set whose teacher, a folder, isn't there any more."""
-        teacher = shutil.copytree(self["local"], folder.with_name("gone"))
-        self.run(f"{{random}} --soft_labels mean --teachers {teacher}@final", folder)
-        shutil.rmtree(teacher)
-        return folder
+@made
+def make_labelled(stock, folder):
+    """A set with soft labels."""
+    return stock.run("{random} --soft_labels mean --teachers {mlp}", folder)
 
-    def make_more(self, folder):
-        """Data of the classes of `three`, but of other images."""
-        return saved(folder, count=4)
 
-    def make_headed(self, folder):
-        """A set of three classes, made by a teacher of ten with a head of those."""
-        return self.run("{random} --dataset {three} --soft_labels mean --teachers {mlp} --fit_head", folder)
+@made
+def make_lost(stock, folder):
+    """A set whose teacher, a folder, isn't there any more."""
+    teacher = shutil.copytree(stock["local"], folder.with_name("gone"))
+    stock.run(f"{{random}} --soft_labels mean --teachers {teacher}@final", folder)
+    shutil.rmtree(teacher)
+    return folder
 
-    def make_pickled(self, folder):
-        """A model of timm whose weights are a pickle."""
-        model = timm.create_model("test_byobnet", num_classes=10)
-        names = {"label_names": [str(digit) for digit in range(10)]}
-        timm.models.save_for_hf(model, folder, model_config=names, safe_serialization=False)
-        torch.save(model.state_dict(), folder / "pytorch_model.bin")
-        return folder
 
-    def make_trusting(self, folder):
-        return self.run("{random} --soft_labels mean --teachers {pickled} --trusted_teachers {pickled}", folder)
+@made
+def make_more(stock, folder):
+    """Data of the classes of `three`, but of other images."""
+    return saved(folder, count=4)
 
-    def make_plain(self, folder):
-        """Rows without a record."""
-        shutil.copytree(self["set"], folder, ignore=shutil.ignore_patterns("hf_dd.json", "README.md"))
-        return folder
 
-    def make_whitened(self, folder):
-        return self.run("{random} --zca", folder)
+@made
+def make_headed(stock, folder):
+    """A set of three classes, made by a teacher of ten with a head of those."""
+    return stock.run("{random} --dataset {three} --soft_labels mean --teachers {mlp} --fit_head", folder)
 
-    def make_own(self, folder):
-        return self.run("{random} --dataset {dim}", folder)
 
-    def make_published(self, folder):
-        return self.run("{random} --dataset {dim} --statistics published", folder)
+@made
+def make_trusting(stock, folder):
+    return stock.run("{random} --soft_labels mean --teachers {pickled} --trusted_teachers {pickled}", folder)
+
+
+@made
+def make_plain(stock, folder):
+    """Rows without a record."""
+    shutil.copytree(stock["set"], folder, ignore=shutil.ignore_patterns("hf_dd.json", "README.md"))
+    return folder
+
+
+@made
+def make_whitened(stock, folder):
+    return stock.run("{random} --zca", folder)
+
+
+@made
+def make_own(stock, folder):
+    return stock.run("{random} --dataset {dim}", folder)
+
+
+@made
+def make_published(stock, folder):
+    return stock.run("{random} --dataset {dim} --statistics published", folder)
 
 
 ROWS = [
@@ -263,13 +272,8 @@ ROWS = [
 ]
 
 
-@pytest.fixture(scope="module")
-def judged(tmp_path_factory, tiny_teachers):
-    return Judged(tmp_path_factory.mktemp("judged"), tiny_teachers)
-
-
-@pytest.mark.usefixtures("one_thread")
+@pytest.mark.usefixtures("one_thread", "one_classifier")
 @pytest.mark.parametrize(**cases(ROWS))
-def test_the_way_is_open(row, way, judged, tmp_path, monkeypatch):
+def test_the_way_is_open(row, way, stock, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    take(row, way, judged)
+    take(row, way, stock)

@@ -9,38 +9,47 @@ from safetensors.torch import load_file, save
 
 from hf_dd.errors import ConfigError
 from hf_dd.local_hub import LocalHub
-from tests.config.ways import Stock, cases, row, run, take
+from tests.config.stock import made, run
+from tests.config.ways import cases, row, take
 from tests.factories import message_of
 
 
-class Pushed(Stock):
-    """What lies on the Hub."""
+@made
+def make_pushed(stock, folder):
+    """A set at its first tag."""
+    shutil.copytree(stock["set"], folder)
+    run(["push", str(folder), "--hub_dataset_id", "local/ways-pushed", "--hub_tag", "v1"])
+    return "local/ways-pushed@v1"
 
-    def make_pushed(self, folder):
-        """A set at its first tag."""
-        shutil.copytree(self["set"], folder)
-        run(["push", str(folder), "--hub_dataset_id", "local/ways-pushed", "--hub_tag", "v1"])
-        return "local/ways-pushed@v1"
 
-    def make_better(self, folder):
-        return self.run("distill {digits} --objective herding", folder)
+@made
+def make_better(stock, folder):
+    return stock.run("distill {digits} --objective herding", folder)
 
-    def make_lab_set(self, folder):
-        return shutil.copytree(self["set"], folder)
 
-    def make_noted(self, folder):
-        """A collection whose note of a model pins nothing."""
-        made = HfApi().create_collection("Ways of notes", namespace="local")
-        HfApi().add_collection_item(made.slug, self["mlp"].split("@")[0], "model", note="a good one")
-        return made.slug
+@made
+def make_lab_set(stock, folder):
+    return shutil.copytree(stock["set"], folder)
 
-    def make_teachers_run(self, folder):
-        self.run("pretrain {trained} --architectures MLP --teacher_seeds 5", folder)
-        return folder / "digits-mlp-seed5"
 
-    def make_others_run(self, folder):
-        self.run("pretrain {trained} --architectures MLP --teacher_seeds 6", folder)
-        return folder / "digits-mlp-seed6"
+@made
+def make_noted(stock, folder):
+    """A collection whose note of a model pins nothing."""
+    made = HfApi().create_collection("Ways of notes", namespace="local")
+    HfApi().add_collection_item(made.slug, stock["mlp"].split("@")[0], "model", note="a good one")
+    return made.slug
+
+
+@made
+def make_teachers_run(stock, folder):
+    stock.run("pretrain {trained} --architectures MLP --teacher_seeds 5", folder)
+    return folder / "digits-mlp-seed5"
+
+
+@made
+def make_others_run(stock, folder):
+    stock.run("pretrain {trained} --architectures MLP --teacher_seeds 6", folder)
+    return folder / "digits-mlp-seed6"
 
 
 def mine(stock, then=""):
@@ -237,17 +246,12 @@ ROWS = [
 ]
 
 
-@pytest.fixture(scope="module")
-def pushed(tmp_path_factory, tiny_teachers):
-    return Pushed(tmp_path_factory.mktemp("pushed"), tiny_teachers)
-
-
-@pytest.mark.usefixtures("one_thread")
+@pytest.mark.usefixtures("one_thread", "one_classifier")
 @pytest.mark.parametrize(**cases(ROWS))
-def test_the_way_is_open(row, way, pushed, unique, tmp_path, monkeypatch):
+def test_the_way_is_open(row, way, stock, unique, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    pushed["repo"], pushed["other"] = unique(), unique()
-    take(row, way, pushed)
+    stock["repo"], stock["other"] = unique(), unique()
+    take(row, way, stock)
 
 
 @pytest.mark.parametrize("way", ["hf-dd cache ls", "--all"])
