@@ -13,9 +13,12 @@ import torch
 
 import hf_dd
 from hf_dd import cli
+from hf_dd.cli import COMMANDS
+from hf_dd.config.parsing import parse_config
 from hf_dd.data.sources import digits_rows
 from hf_dd.synthetic.distilled_set import to_pil
 
+PINNED = {"teachers", "teacher_tags", "teacher_pool", "experts", "networks_from"}  # a record has their commits
 WORDS = {
     "digits": "--dataset digits --ipc 1 --eval_students 0 --output_dir out",
     "small": "--iterations 1 --architecture_options width=8 depth=1 --real_batch_size 4 --augment none",
@@ -62,7 +65,12 @@ def run(words):
     options = dict(zip(words, words[1:], strict=False))
     out = Path(options.get("--output_dir", "nothing"))
     if words[0] in ("distill", "import") and out.exists():
-        assert hf_dd.Artefact.open(out).load().num_rows > 0
+        made = hf_dd.Artefact.open(out)
+        assert made.load().num_rows > 0
+        config = parse_config(COMMANDS[words[0]].options, words[1:], command="hf-dd")
+        given = {name.removeprefix("--") for name in typed(words)[1]}
+        for name in given & made.record.settings.keys() - PINNED - {"minutes"}:  # which a plan spends
+            assert made.record.settings[name] == getattr(config, name), name
     if words[0] in ("evaluate", "compare") and out.exists():
         assert json.loads((out / "results.json").read_text())
     if words[0] == "pretrain":
@@ -148,12 +156,6 @@ def make_root(stock, folder):
     """An empty folder."""
     folder.mkdir()
     return folder
-
-
-@made
-def make_named(stock, folder):
-    """Images by class, ten of each digit, as somebody else released them."""
-    return by_class(folder, [str(digit) for digit in range(10)])
 
 
 @made

@@ -124,10 +124,9 @@ ROWS = [
     ),
     row(
         "--selection_epochs has no meaning",
-        "{dm} --selection_epochs 1 --init noise",
+        "{dm} --dataset {three} --real_batch_size 2 --selection_epochs 1 --init noise",
         "(--selection_epochs).*leave it out -> !{0}",
         "start from (--init herding)",
-        r"or ([\w-]+) or [\w-]+ or [\w-]+\.$ -> --init {0}",
         r"or ([\w-]+)\.$ -> --init {0}",
     ),
     row(
@@ -137,7 +136,7 @@ ROWS = [
     ),
     row(
         "--zca has no meaning",
-        "distill {digits} --zca " + IDC,
+        "distill {digits} --zca --objective lgm --iterations 1 --teachers {mlp}",
         "(--zca).*leave it out -> !{0}",
     ),
     row("--experts has no meaning", "{dm} --experts {local}", "(--experts).*leave it out -> !{0}"),

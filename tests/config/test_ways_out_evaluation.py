@@ -237,8 +237,8 @@ ROWS = [
     ),
     row(
         "… doesn't say what it was made from, as it isn't a set of hf-dd",
-        "evaluate {named} {evaluated}",
-        "by (--dataset) -> {0} digits",
+        "evaluate {abc} {evaluated}",
+        "by (--dataset) -> {0} {three}",
     ),
     row(
         "… doesn't say what it was made from: name",

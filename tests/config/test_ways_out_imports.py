@@ -1,5 +1,6 @@
 """The ways out of messages on sets of other tools, typed as they are printed."""
 
+import functools
 from pathlib import Path
 
 import datasets
@@ -7,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.config.stock import by_class, made, pictures, saved, table
+from tests.config.stock import MAKERS, by_class, made, pictures, saved, table
 from tests.config.ways import cases, row, take
 
 TO = "--dataset digits --output_dir out"
@@ -22,9 +23,39 @@ def tensors(classes=10, count=10):
     return torch.tensor(images / 255, dtype=torch.float32).unsqueeze(1), torch.tensor(labels)
 
 
-@made
-def make_idc(stock, folder):
-    return file(folder, *tensors())
+def relabelled(order, classes):
+    """With the labels of other classes."""
+    images, labels = tensors(classes)
+    return images, torch.tensor(order)[labels]
+
+
+def enlarged(images, labels):
+    """Coloured images of 37 pixels a side."""
+    return torch.nn.functional.interpolate(images, (37, 37)).expand(-1, 3, -1, -1).contiguous(), labels
+
+
+FILES = {  # images and labels, as IDC stores them
+    "idc": tensors,
+    "few": lambda: tensors(2),
+    "three_of": lambda: tensors(3),
+    "whole": lambda: ((tensors()[0] * 255).round().byte(), tensors()[1]),
+    "odd": lambda: (37 * tensors()[0] + 5, tensors()[1]),  # no known normalisation gives these pixels
+    "moved": lambda: relabelled([1, 2, 0, *range(3, 10)], 10),
+    "turned": lambda: relabelled([1, 2, 0], 3),
+    "noise": lambda: (0.75 * torch.rand(30, 1, 8, 8, generator=torch.Generator().manual_seed(0)), tensors(3)[1]),
+    "soft": lambda: (tensors(3)[0], torch.nn.functional.one_hot(tensors(3)[1], 3).float()),
+    "coloured": lambda: (tensors(3)[0].expand(-1, 3, -1, -1).contiguous(), tensors(3)[1]),
+    "wide": lambda: enlarged(*tensors(3)),
+}
+
+
+def make_file(content, stock, folder):
+    folder.mkdir()
+    torch.save([*content()], folder / "set.pt")
+    return folder / "set.pt"
+
+
+MAKERS |= {name: functools.partial(make_file, content) for name, content in FILES.items()}
 
 
 @made
@@ -32,61 +63,6 @@ def make_dc(stock, folder):
     folder.mkdir()
     torch.save({"data": [list(tensors())]}, folder / "res.pt")
     return folder / "res.pt"
-
-
-@made
-def make_few(stock, folder):
-    """Images of two of three classes."""
-    return file(folder, *tensors(2))
-
-
-@made
-def make_whole(stock, folder):
-    images, labels = pictures(10, 10)
-    return file(folder, torch.tensor(images).unsqueeze(1), torch.tensor(labels))
-
-
-@made
-def make_odd(stock, folder):
-    """Pixels that no known normalisation gives."""
-    images, labels = tensors()
-    return file(folder, 37 * images + 5, labels)
-
-
-@made
-def make_moved(stock, folder):
-    """The labels of three classes are each other's."""
-    images, labels = tensors()
-    return file(folder, images, torch.tensor([1, 2, 0, *range(3, 10)])[labels])
-
-
-@made
-def make_noise(stock, folder):
-    noise = torch.rand(100, 1, 8, 8, generator=torch.Generator().manual_seed(0))
-    return file(folder, (noise * 0.75).clamp(0, 1), tensors()[1])
-
-
-@made
-def make_soft(stock, folder):
-    images, labels = tensors(3)
-    return file(folder, images, torch.nn.functional.one_hot(labels, 3).float())
-
-
-@made
-def make_three_of(stock, folder):
-    return file(folder, *tensors(3))
-
-
-@made
-def make_coloured(stock, folder):
-    images, labels = tensors(3)
-    return file(folder, images.expand(-1, 3, -1, -1).contiguous(), labels)
-
-
-@made
-def make_wide(stock, folder):
-    images, labels = tensors(3)
-    return file(folder, torch.nn.functional.interpolate(images, (65, 65)), labels)
 
 
 @made
@@ -130,8 +106,8 @@ def make_two(stock, folder):
 
 @made
 def make_reversed(stock, folder):
-    """Ten digits whose names are those of others."""
-    return saved(folder, names=[str(9 - digit) for digit in range(10)], count=40)
+    """Three digits whose names are those of others."""
+    return saved(folder, names=("2", "1", "0"), count=20)
 
 
 @made
@@ -142,10 +118,9 @@ def make_mixed(stock, folder):
 
 @made
 def make_big(stock, folder):
-    images, labels = pictures(20, 10)
-    names = [str(digit) for digit in range(10)]
+    images, labels = pictures()
     columns = {"image": [np.kron(image, np.ones((2, 2), np.uint8)) for image in images], "label": labels}
-    return table(folder, columns, datasets.ClassLabel(names=names))
+    return table(folder, columns, datasets.ClassLabel(names=["a", "b", "c"]))
 
 
 @made
@@ -159,12 +134,6 @@ def make_rgb(stock, folder):
 def make_spelt(stock, folder):
     """Images by class, under other names than those of the source."""
     return by_class(folder, NAMES)
-
-
-def file(folder, images, labels):
-    folder.mkdir()
-    torch.save([images, labels], folder / "set.pt")
-    return folder / "set.pt"
 
 
 ROWS = [
@@ -263,13 +232,13 @@ ROWS = [
     ),
     row(
         ("… has images of …×… pixels", " or bring … to that size by --image_size …"),
-        "import {dc} --dataset {big} --output_dir out",
-        "by (--dataset) or -> {0} digits",
+        "import {three_of} --dataset {big} --output_dir out",
+        "by (--dataset) or -> {0} {three}",
         r"bring it to that size by (--image_size \d+)",
     ),
     row(
         ("… has images of …×… pixels", " or bring … to that size by --image_size …"),
-        "import {several}/first --dataset {big} --output_dir out",
+        "import {abc} --dataset {big} --output_dir out",
         r"bring both to that size by (--image_size \d+)",
     ),
     row(
@@ -290,7 +259,7 @@ ROWS = [
     ),
     row(
         "… If that is right, import it with --class_map",
-        "import {moved} --dataset {reversed} --output_dir out",
+        "import {turned} --dataset {reversed} --output_dir out",
         r"import it with (--class_map [\d ]+);",
         r"state that: (--class_map [\d ]+)$",
     ),
@@ -302,7 +271,7 @@ ROWS = [
     ),
     row(
         "The ZCA whitening of … takes a matrix",
-        "import {wide} --dataset {three} --image_size 65 --output_dir out --normalisation zca",
+        "import {wide} --dataset {rgb} --image_size 37 --output_dir out --normalisation zca",
         "by (--normalisation none)",
     ),
     row(

@@ -13,7 +13,8 @@ SELECT_AMONG = (
     "--eval_architectures MLP --eval_students 1 --eval_epochs 1 --output_dir out"
 )
 SELECT = SELECT_AMONG + " --teachers {mlp}"
-CONTINUAL = "use continual {set} --orders 1 --eval_epochs 1 --eval_architecture MLP --eval_augment none --baselines random --output_dir out"
+CONTINUAL = "use continual {set} --orders 1 --eval_epochs 1 --eval_architecture MLP --eval_augment none "
+CONTINUAL += "--baselines random --output_dir out"
 SEARCH = (
     "use search {set} --networks 5 --depths 1 --widths 8 --norms none batch layer instance group --activations relu "
     "--poolings avg --full_epochs 1 --eval_epochs 1 --eval_students 1 --eval_augment none "
