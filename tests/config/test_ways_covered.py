@@ -11,6 +11,7 @@ from tests.config import test_ways_out_data as of_data
 from tests.config import test_ways_out_hub as of_hub
 from tests.config import test_ways_out_runs as of_runs
 from tests.config import test_ways_out_teachers as of_teachers
+from tests.config.stock import WORDS
 from tests.config.test_advice import SAID, every_command
 from tests.config.ways import Row
 
@@ -118,3 +119,13 @@ def test_what_is_named_is_one_message():
     assert not wrong
     run = {text for row in ROWS for fragment in row.fragments for text in met(fragment)}
     assert not [fragment for fragment in [*OTHERWISE, *NOT_RUN, *NO_WAY] if run.issuperset(met(fragment))]
+
+
+def test_every_option_that_a_message_names_is_part_of_what_is_typed():
+    typed: dict[str, set[str]] = {}
+    for row in ROWS:
+        for text in (text for fragment in row.fragments for text in met(fragment)):
+            command = re.sub(r"\{(\w+)\}", lambda found: WORDS.get(found[1], ""), row.command)
+            typed.setdefault(text, set()).update(re.findall("--[a-z_]+", " ".join([command, *row.ways])))
+    missing = {text: named for text, own in typed.items() if (named := {*re.findall("--[a-z_]+", text)} - own)}
+    assert not missing

@@ -113,7 +113,7 @@ ROWS = [
     ),
     row(
         "--init … asks experts",
-        "{dm} --init expert-correct",
+        "{dm} --objective dm --init expert-correct",
         "choose another start -> --init noise",
     ),
     row(
@@ -139,7 +139,7 @@ ROWS = [
         "distill {digits} --zca --objective lgm --iterations 1 --teachers {mlp}",
         "(--zca).*leave it out -> !{0}",
     ),
-    row("--experts has no meaning", "{dm} --experts {local}", "(--experts).*leave it out -> !{0}"),
+    row("--experts has no meaning", "{dm} --objective dm --experts {local}", "(--experts).*leave it out -> !{0}"),
     row(
         "--… has no effect without a guide",
         "{dm} --teachers {mlp}",

@@ -113,8 +113,8 @@ ROWS = [
     ),
     row(
         "--push_students and --save_students are of one protocol",
-        "evaluate {set} {evaluated} --regimes hard --save_students kept",
-        "leave (--regimes) out -> !{0}",
+        "evaluate {set} {evaluated} --regimes hard --save_students kept --push_students own",
+        "leave (--regimes) out -> !{0} !--push_students",
     ),
     row(
         "… has the classes …, but … has",

@@ -154,9 +154,9 @@ ROWS = [
     ),
     row(
         "--architectures, --seeds, --epochs, --domain, --owner",
-        "pool create Ways {of_tagged} --domain tagged",
+        "pool create Ways {of_tagged} --domain tagged --architectures MLP --seeds 0 --epochs final --owner local",
         "given are (teachers) and -> hf-dd pool create Ways --domain tagged",
-        "--domain -> !{0}",
+        "(--architectures), .* --owner -> !{0} !--seeds !--epochs !--domain !--owner",
     ),
     row(
         "A pool needs at least one teacher",
@@ -202,8 +202,8 @@ ROWS = [
     ),
     row(
         "A gallery is of the sets that are named",
-        "gallery build {set} --owner local --output pages",
-        "(--owner) and .*leave out one -> !{0}",
+        "gallery build {set} --owner local --tag own --output pages",
+        "(--owner) and --tag find: leave out one -> !{0} !--tag",
         "of the sets that are named -> hf-dd gallery build {pushed} --output pages",
     ),
     row(

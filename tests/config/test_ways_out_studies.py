@@ -64,7 +64,9 @@ ROWS = [
         "Name the candidates by",
         SELECT_AMONG,
         "(--teachers), -> {0} {mlp}",
+        "(--teacher_tags) or -> {0} hf-dd-teacher dataset:tagged --dataset {tagged}",
         "(--teacher_pool) -> {0} {pool}",
+        first=lambda stock: stock["of_tagged"],
     ),
     row(
         "--plan is of hf-dd distill",
@@ -88,6 +90,11 @@ ROWS = [
         "(--eval_epochs) takes one -> {0} 1",
     ),
     row(
+        "--eval_epochs takes one value",
+        SELECT + " --eval_learning_rates 0.1 0.2",
+        "(--eval_learning_rates) at most one -> {0} 0.1",
+    ),
+    row(
         "--eval_protocol …: students on hard labels choose",
         SELECT + " --eval_protocol soft-label",
         "give (dsa) or -> --eval_protocol {0}",
@@ -103,7 +110,8 @@ ROWS = [
         "--minutes … is too short for … pools",
         SELECT + " --minutes 0.2 --eval_students 100 --eval_epochs 1000",
         "Give more -> --minutes 100 --eval_epochs 1 --eval_students 1",
-        "(--eval_epochs)\\. -> {0} 1 --eval_students 1",
+        "(--trials), --eval_students, -> {0} 1 --eval_students 1 --eval_epochs 10",
+        "(--eval_architectures) or (?:--eval_epochs) -> {0} MLP --eval_students 1 --eval_epochs 1",
     ),
     row(
         "… is a search of an older version",
