@@ -72,15 +72,9 @@ NO_WAY = (  # names of options and commands without advice
     "operations of the augmentation, joined by '_' (`hf_dd.nn.random_views`), 'siamese' for those of `--augment`, or",
     "--train_split( or --test_split)?",
     # what a quickstart types itself
-    *(
-        "--fonts pillow",
-        "--teacher_seeds 0 1",
-        "--ipc 5 --iterations 60",
-        "--clom ce --clom_alpha auto",
-        "--eval_copies",
-    ),
-    *("accelerate launch --quiet", "--dataset …", "hf-dd pretrain … …", "hf-dd pool create", "--hub_tag v1"),
-    *("hf-dd distill … …", "hf-dd evaluate local/…"),
+    *("--fonts pillow", "--teacher_seeds 0 1", "--ipc 5 --iterations 60", "--clom ce --clom_alpha auto"),
+    *("--eval_copies", "accelerate launch --quiet", "--dataset …", "hf-dd pretrain … …", "hf-dd pool create"),
+    *("--hub_tag v1", "hf-dd distill … …", "hf-dd evaluate local/…"),
 )
 
 

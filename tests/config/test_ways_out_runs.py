@@ -77,7 +77,7 @@ FOLDERS = [
     ),
     row(
         "… is a plan for other options",
-        "{dm} --minutes 0.5 --resume_from_checkpoint latest",
+        "{dm} --minutes 2 --resume_from_checkpoint latest",
         "anew by (--overwrite_output_dir) in the place of --resume_from -> {0} !--resume_from_checkpoint",
         "another (--output_dir) -> {0} another",
         first=lambda stock: write("out/plan.json", '{"request": {}}'),
@@ -96,11 +96,11 @@ FOLDERS = [
     row(
         "--minutes … is too short: …",
         "{dm} --minutes 0.001",
-        "Give more -> --minutes 0.5",
+        "Give more -> --minutes 2",
     ),
     row(
         "--minutes … is too short: …",
-        "{dm} --minutes 0.2 {students} --eval_epochs 1000000000",
+        "{dm} --minutes 2 {students} --eval_epochs 1000000000",
         "fewer (--eval_students) or -> {0} 0",
         "or (--eval_epochs) -> {0} 1",
     ),
