@@ -77,7 +77,7 @@ FOLDERS = [
     ),
     row(
         "… is a plan for other options",
-        "{dm} --minutes 2 --resume_from_checkpoint latest",
+        "{dm} --clom none --minutes 1 --resume_from_checkpoint latest",
         "anew by (--overwrite_output_dir) in the place of --resume_from -> {0} !--resume_from_checkpoint",
         "another (--output_dir) -> {0} another",
         first=lambda stock: write("out/plan.json", '{"request": {}}'),
@@ -95,12 +95,12 @@ FOLDERS = [
     ),
     row(
         "--minutes … is too short: …",
-        "{dm} --minutes 0.001",
-        "Give more -> --minutes 2",
+        "{dm} --clom none --minutes 0.001",
+        "Give more -> --minutes 1",
     ),
     row(
         "--minutes … is too short: …",
-        "{dm} --minutes 2 {students} --eval_epochs 1000000000",
+        "{dm} --clom none --minutes 1 {students} --eval_epochs 1000000000",
         "fewer (--eval_students) or -> {0} 0",
         "or (--eval_epochs) -> {0} 1",
     ),
