@@ -184,7 +184,8 @@ class EvaluateConfig(DataConfig, EvaluationConfig, CropLabelConfig):
         if self.regimes and self.eval_protocol != "dsa":
             yield (
                 f"--eval_protocol {self.eval_protocol} is one protocol, and --regimes names those of each: leave "
-                f"one out, or say whose it is, as --regimes online={self.eval_protocol}."
+                f"one out, or say whose it is, by --regimes {PROTOCOLS.find(self.eval_protocol).labels}="
+                f"{self.eval_protocol} alone."
             )
         if self.regimes and self.scores:
             yield "--scores are of one protocol: leave --regimes or --scores out."

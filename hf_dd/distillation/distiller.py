@@ -274,7 +274,8 @@ class Distiller:
             kept = checkpoints.checkpoints(self.folder)
             raise RunError(
                 f"The loss is no finite number any more at step {worst + 1}. The last good checkpoint is "
-                f"{kept[-1] if kept else 'none'}. Try a smaller --image_learning_rate or --clom_alpha."
+                f"{kept[-1] if kept else 'none'}. Try a smaller --image_learning_rate or --clom_alpha, with "
+                "--overwrite_output_dir."
             )
 
     def save(self, progress: Progress) -> None:

@@ -62,7 +62,7 @@ class Measurements:
         if differing := [name for name, value in request.items() if kept["request"].get(name) != value]:
             raise RunError(
                 f"{path} is a plan for other options ({', '.join(differing)} differ): plan anew by "
-                "--overwrite_output_dir, or give another --output_dir."
+                "--overwrite_output_dir in the place of --resume_from_checkpoint, or give another --output_dir."
             )
         return kept
 

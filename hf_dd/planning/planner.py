@@ -17,12 +17,14 @@ from hf_dd.artefacts.provenance import command_line
 from hf_dd.config import DistillConfig, PretrainConfig, TeacherConfig
 from hf_dd.config.base import defaults, part
 from hf_dd.config.data import RunConfig
+from hf_dd.core import files
+from hf_dd.core.processes import by_main_process
 from hf_dd.core.progress import Phase, say
 from hf_dd.core.registry import PROTOCOLS
 from hf_dd.core.strategies import parse_strategy
 from hf_dd.data.image_data import ImageData
 from hf_dd.distillation.checks import preflight
-from hf_dd.distillation.distiller import PLANNING, TEACHERS
+from hf_dd.distillation.distiller import PLAN, PLANNING, TEACHERS
 from hf_dd.errors import ConfigError, DataError
 from hf_dd.evaluation.students import names_network
 from hf_dd.planning import budget, candidates
@@ -215,6 +217,8 @@ class Planner(Measurements):
         _, seconds = self.students(factor)
         needed = seconds + budget.FEWEST * self.step("the shortest run", shortest) / budget.SAFETY
         if needed > self.left:
+            for name in () if self.earlier else (PLAN, PLANNING):  # or they would be in the way of the next try
+                by_main_process(lambda name=name: files.remove(self.folder / name))
             least = (needed + self.seconds - self.left) / 60
             raise ConfigError(
                 f"--minutes {self.config.minutes:g} is too short: {budget.FEWEST} iterations and the students take "

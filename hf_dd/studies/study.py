@@ -229,6 +229,9 @@ def run_cell(cell: Cell) -> None:
     asked = {key: value for key, value in asked.items() if key in made and value is not None}
     if made.get("mixed_precision") == "no":
         asked.pop("mixed_precision", None)  # where bf16 was asked for, that machine had none
+    dataset, own = cell.config.dataset, artefact.record
+    if dataset != own.settings["dataset"] and load_data(cell.config).fingerprint != own.data["fingerprint"]:
+        asked["dataset"], made["dataset"] = dataset, own.settings["dataset"]
     if differing := [key for key in asked if asked[key] != made[key]]:
         pairs = "; ".join(f"{key}: {made[key]!r} there, {asked[key]!r} here" for key in differing)
         raise RunError(

@@ -70,7 +70,7 @@ def relabel(
         if not torch.isfinite(found[-1]).all():
             raise TeacherError(
                 f"{teacher.spec} gives soft labels that are not finite numbers at a temperature of {temperature:g}: "
-                "leave that teacher out, or raise --soft_label_temperature."
+                "leave that teacher out, or take a higher one (`hf-dd distill --soft_label_temperature`)."
             )
     each = torch.stack(found, 1)
     return each.mean(1) if kind == "mean" else each

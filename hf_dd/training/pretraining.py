@@ -110,7 +110,7 @@ def train_teacher(
         if not math.isfinite(epoch.loss):
             raise RunError(
                 f"{architecture} seed {seed} diverged in epoch {epoch.number} (loss {epoch.loss}). The epochs before "
-                "it are kept; try a smaller --learning_rate."
+                "it are kept; try a smaller --learning_rate, with --overwrite_output_dir."
             )
         if epoch.number in kept:
             yield Snapshot(network, architecture, seed, epoch.number, epoch.loss, tested(), seconds)

@@ -1,5 +1,7 @@
 """What imports are tried on: digits, a set of ours as it is before it is written, and one classifier for all."""
 
+import contextlib
+
 import datasets
 import pytest
 import torch
@@ -26,10 +28,10 @@ def datasets_cache(tmp_path, monkeypatch):
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "datasets_cache")
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_classifier():
+@contextlib.contextmanager
+def trained_once(known):
     """A source's classifier is trained once: the tests' sources of the same images are told apart by their form."""
-    known, train = {}, class_order.classifier_of
+    train = class_order.classifier_of
 
     def classifier_of(data, seed, device):
         facts = (data.fingerprint, len(data.train), data.train.images.shape, data.mean, data.std, data.num_classes)
@@ -40,6 +42,12 @@ def one_classifier():
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(class_order, "classifier_of", classifier_of)
+        yield
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_classifier():
+    with trained_once({}):
         yield
 
 
