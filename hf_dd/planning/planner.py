@@ -318,6 +318,8 @@ class Planner(Measurements):
 
     def described(self) -> str:
         """The plan in lines, with the minutes of each part; nothing is trained for it but what measures."""
+        if self.published.iterations:
+            self.require_enough()
         own, lines = self.own_teachers(), []
         students, seconds = self.students(self.config.factor or 1)
         rest = self.seconds - seconds

@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import functools
 import logging
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -101,7 +102,9 @@ def _distill(
         fit_heads(pool, FeatureMemory(data, config.dtype, accelerator), config.seed)
     planning = None
     if config.minutes is not None:
-        if not config.plan:
+        if config.plan:  # which leaves nothing behind
+            folder = Path(held.enter_context(tempfile.TemporaryDirectory()))
+        else:
             held.enter_context(prepared(config, folder))
         planning = Planner(config, data, pool, accelerator, folder, started, experts)
         if config.plan:

@@ -21,6 +21,7 @@ from hf_dd.runs.distill import distill
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
+SECONDS_OF_STEP = Race.seconds_of_step
 SMALL = {
     **{"dataset": "digits", "ipc": 1, "architecture_options": ["width=8", "depth=1"], "eval_students": 1},
     **{"eval_epochs": [2], "baselines": ["random"], "minutes": 0.25},
@@ -103,7 +104,10 @@ def test_an_interrupted_plan_goes_on(tmp_path, monkeypatch, nothing_remembered):
 
 
 def test_a_plan_is_told_and_leaves_nothing(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(Distiller, "step", None)
+    measured = []
+    monkeypatch.setattr(Distiller, "step", lambda distiller, index: measured.append(index) or {})
+    monkeypatch.setattr(Distiller, "read", lambda distiller, losses: None)
+    monkeypatch.setattr(Race, "seconds_of_step", SECONDS_OF_STEP)
     monkeypatch.chdir(tmp_path)
     options = SMALL | {"plan": True, "minutes": 3}
     cli.main(["distill", *words(options)])
@@ -112,7 +116,7 @@ def test_a_plan_is_told_and_leaves_nothing(tmp_path, monkeypatch, capsys):
     minutes = [float(line.split()[0]) for line in told.splitlines()[1:]]
     assert sum(minutes) == pytest.approx(3, abs=0.2) and len(minutes) == 4
     assert "ConvNetW32 and MLP" in told and "1 students (ConvNet) of 2 epochs" in told
-    assert not list(tmp_path.iterdir())
+    assert measured == [0, 1, 2] and not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(
@@ -123,6 +127,7 @@ def test_a_plan_is_told_and_leaves_nothing(tmp_path, monkeypatch, capsys):
         ({"minutes": 0.001}, ConfigError, r"--minutes 0.001 is too short: 5 iterations and the students take about"),
         ({"minutes": 0}, ConfigError, "--minutes is 0"),
         ({"minutes": None, "plan": True}, ConfigError, "give --minutes too"),
+        ({"minutes": 0.1, "eval_epochs": [100_000], "plan": True}, ConfigError, r"--minutes 0.1 is too short: 5 iter"),
     ],
 )
 def test_what_can_t_be_planned_is_said_before_any_training(options, error, message, tmp_path, monkeypatch):
