@@ -198,26 +198,25 @@ class Distiller:
         """
         iterations = max(progress.step, self.settings["iterations"] if until is None else until)
         advice = "--minutes N plans for less"
-        bar = Phase(self.config.run_name, iterations, "iterations", done=progress.step, advice=advice)
         spent, started, losses = progress.seconds, time.perf_counter(), progress.losses
         first_bad = torch.full((), iterations, device=self.accelerator.device)
-        for index in profiled(range(progress.step, iterations), self.trace):
-            terms = self.step(index, bar.update)
-            healthy = torch.isfinite(sum(terms.values())) & self.learned.all_finite()
-            first_bad = torch.where(healthy, first_bad, torch.clamp(first_bad, max=index))
-            done = index + 1
-            bar.update(done - bar.done)
-            logs, saves = done % self.config.logging_steps == 0, done % self.config.save_steps == 0
-            if logs or saves or done == iterations:
-                self.stop_if_diverged(first_bad, iterations)
-                losses = self.read(terms)
-                bar.note = ", ".join(f"{name} {value:.4g}" for name, value in losses.items())
-                with files.writing(self.folder.with_name("logs")):
-                    self.accelerator.log({f"loss/{name}": value for name, value in losses.items()}, step=done)
-            if saves or done == iterations:
-                spent, started = spent + since(started), time.perf_counter()
-                self.save(Progress(done, spent, losses))
-        bar.close()
+        with Phase(self.config.run_name, iterations, "iterations", done=progress.step, advice=advice) as bar:
+            for index in profiled(range(progress.step, iterations), self.trace):
+                terms = self.step(index, bar.update)
+                healthy = torch.isfinite(sum(terms.values())) & self.learned.all_finite()
+                first_bad = torch.where(healthy, first_bad, torch.clamp(first_bad, max=index))
+                done = index + 1
+                bar.update(done - bar.done)
+                logs, saves = done % self.config.logging_steps == 0, done % self.config.save_steps == 0
+                if logs or saves or done == iterations:
+                    self.stop_if_diverged(first_bad, iterations)
+                    losses = self.read(terms)
+                    bar.note = ", ".join(f"{name} {value:.4g}" for name, value in losses.items())
+                    with files.writing(self.folder.with_name("logs")):
+                        self.accelerator.log({f"loss/{name}": value for name, value in losses.items()}, step=done)
+                if saves or done == iterations:
+                    spent, started = spent + since(started), time.perf_counter()
+                    self.save(Progress(done, spent, losses))
         return Progress(iterations, spent + since(started), losses)
 
     def step(self, index: int, tell: Callable[[float], object] = lambda share: None) -> Losses:

@@ -345,8 +345,7 @@ class Evaluation:
         labels = [self.targets(own, protocol) for own in sets]
         who = f"{candidate.name} [{candidate.copy}] {architecture} student {', '.join(map(str, students))}"
         amount = {"share": job.work * len(students), "parts": len(students)}
-        phase, autocast = Phase(who, protocol.epochs, "epochs", **amount), self.accelerator.autocast
-        shared = {"purpose": "student", "prepare": kind.prepare, "tell": phase.update}
+        autocast = self.accelerator.autocast
         tested = kind.tested(data.test.images, keep=True)
 
         def score_of(network: nn.Module) -> float:
@@ -354,18 +353,19 @@ class Evaluation:
             return accuracy(predictions, data.test.labels)
 
         best: list[float] = []
-        if len(students) > 1:
-            losses = fit_side_by_side(learners, images, labels, protocol.recipe(), seeds=seeds, **shared)
-        else:
-            own = {"seed": seeds[0], "autocast": autocast, "compile": self.compile and kind.backbone is None}
-            of_epochs = []
-            for epoch in fit(*learners, *images, *labels, protocol.recipe(), **own, **shared):
-                of_epochs.append(epoch.total_loss / epoch.images)
-                if self.looks and data is self.data and protocol.looks_at(epoch.number):
-                    best.append(score_of(*learners))
-            losses = torch.stack(of_epochs)[None]  # read below, not here
-        scores = [score_of(network) for network in learners]
-        phase.close()
+        with Phase(who, protocol.epochs, "epochs", **amount) as phase:
+            shared = {"purpose": "student", "prepare": kind.prepare, "tell": phase.update}
+            if len(students) > 1:
+                losses = fit_side_by_side(learners, images, labels, protocol.recipe(), seeds=seeds, **shared)
+            else:
+                own = {"seed": seeds[0], "autocast": autocast, "compile": self.compile and kind.backbone is None}
+                of_epochs = []
+                for epoch in fit(*learners, *images, *labels, protocol.recipe(), **own, **shared):
+                    of_epochs.append(epoch.total_loss / epoch.images)
+                    if self.looks and data is self.data and protocol.looks_at(epoch.number):
+                        best.append(score_of(*learners))
+                losses = torch.stack(of_epochs)[None]  # read below, not here
+            scores = [score_of(network) for network in learners]
         seconds = since(started) / len(students)
         curves = [learning.stretches(of_student) for of_student in losses]
         for student, score in zip(students, scores, strict=True):

@@ -182,22 +182,21 @@ def trained(
     """A network whose features are to tell images apart: as it was drawn, then after every epoch of its training."""
     network = networks.build(architecture, **data.network_shape, seed=seed).to(data.device)
     say_if_dear(f"selection, {architecture}", len(data.train), epochs)
-    phase = Phase(f"selection, {architecture}", epochs, "epochs")
-    training = fit(
-        network,
-        data.train.images,
-        data.train.labels,
-        embedding_recipe(epochs),
-        seed=seed,
-        purpose="selection",
-        prepare=data.normalise,
-        autocast=autocast,
-        tell=phase.update,
-    )
-    yield network
-    for _ in training:
+    with Phase(f"selection, {architecture}", epochs, "epochs") as phase:
+        training = fit(
+            network,
+            data.train.images,
+            data.train.labels,
+            embedding_recipe(epochs),
+            seed=seed,
+            purpose="selection",
+            prepare=data.normalise,
+            autocast=autocast,
+            tell=phase.update,
+        )
         yield network
-    phase.close()
+        for _ in training:
+            yield network
 
 
 def embedding_recipe(epochs: int) -> TrainingRecipe:

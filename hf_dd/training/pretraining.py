@@ -83,38 +83,38 @@ def train_teacher(
     network = new_teacher(config, architecture, seed, data).to(accelerator.device)
     data = data.to(accelerator.device)
     kept = config.kept_epochs
-    phase = Phase(f"{architecture} seed {seed}", config.epochs, "epochs", done=start[0].epoch if start else 0, share=1)
-    training = fit(
-        network,
-        data.train.images,
-        data.train.labels,
-        training_recipe(config),
-        seed=seed,
-        purpose=f"teacher-{architecture}",
-        prepare=data.normalise,
-        autocast=accelerator.autocast,
-        compile=config.compile,
-        start=start and start[0],
-        tell=phase.update,
-    )
 
     def tested() -> float:
         predictions = predict(network, data.test.images, prepare=data.normalise, autocast=accelerator.autocast)
         return accuracy(predictions, data.test.labels)
 
-    if 0 in kept and not start:
-        yield Snapshot(network, architecture, seed, 0, None, tested(), 0.0)
-    seconds, started = start[1] if start else 0.0, time.perf_counter()
-    for epoch in training:
-        seconds += since(started)
-        if not math.isfinite(epoch.loss):
-            raise RunError(
-                f"{architecture} seed {seed} diverged in epoch {epoch.number} (loss {epoch.loss}). The epochs before "
-                "it are kept; try a smaller --learning_rate, with --overwrite_output_dir."
-            )
-        if epoch.number in kept:
-            yield Snapshot(network, architecture, seed, epoch.number, epoch.loss, tested(), seconds)
-        if epoch.number < config.epochs:
-            keep(epoch.standing(), seconds)
-        started = time.perf_counter()
-    phase.close()
+    done = start[0].epoch if start else 0
+    with Phase(f"{architecture} seed {seed}", config.epochs, "epochs", done=done, share=1) as phase:
+        training = fit(
+            network,
+            data.train.images,
+            data.train.labels,
+            training_recipe(config),
+            seed=seed,
+            purpose=f"teacher-{architecture}",
+            prepare=data.normalise,
+            autocast=accelerator.autocast,
+            compile=config.compile,
+            start=start and start[0],
+            tell=phase.update,
+        )
+        if 0 in kept and not start:
+            yield Snapshot(network, architecture, seed, 0, None, tested(), 0.0)
+        seconds, started = start[1] if start else 0.0, time.perf_counter()
+        for epoch in training:
+            seconds += since(started)
+            if not math.isfinite(epoch.loss):
+                raise RunError(
+                    f"{architecture} seed {seed} diverged in epoch {epoch.number} (loss {epoch.loss}). The epochs "
+                    "before it are kept; try a smaller --learning_rate, with --overwrite_output_dir."
+                )
+            if epoch.number in kept:
+                yield Snapshot(network, architecture, seed, epoch.number, epoch.loss, tested(), seconds)
+            if epoch.number < config.epochs:
+                keep(epoch.standing(), seconds)
+            started = time.perf_counter()

@@ -295,7 +295,7 @@ def test_defaults_are_the_published_ones():
         "init": "real",
     }
     more = {"betas": (0.9, 0.999), "augments": True, "cells": published.cells, "networks": "random"}
-    more |= {"strategy": None, "rate_per_ipc": False, "unit_pixels": False}
+    more |= {"strategy": None, "rate_per_ipc": False, "unit_pixels": False, "short_rate": 3.0}
     assert {each.name: getattr(published, each.name) for each in dataclasses.fields(published)} == settings | more
     distil = DistillConfig()
     for name in settings:

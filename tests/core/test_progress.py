@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from huggingface_hub.utils import tqdm as of_the_hub
 
+import hf_dd
 from hf_dd import cli
 from hf_dd.core import progress
 from hf_dd.core.progress import Phase, duration, over, say_if_dear
@@ -244,3 +245,38 @@ def all_of(master):
             raw += part
     os.close(master)
     return raw.decode()
+
+
+# --- whoever keeps an error, as a notebook keeps the last one, keeps what it met
+
+
+def unlucky(*_, **__):
+    raise RuntimeError("no luck")
+
+
+DIGITS = {"dataset": "digits", "architecture_options": ["width=4", "depth=1"]}
+FEW = DIGITS | {"ipc": 1, "objective": "random"}
+
+
+@pytest.mark.parametrize(
+    ("place", "work"),
+    [
+        (
+            "distillation.distiller.Distiller.step",
+            lambda: hf_dd.distill(**DIGITS, ipc=1, iterations=2, eval_students=0),
+        ),
+        ("evaluation.evaluation.fit", lambda: hf_dd.distill(**FEW, eval_students=1, eval_epochs=[1])),
+        ("training.pretraining.fit", lambda: hf_dd.pretrain(**DIGITS, epochs=1, architectures=["ConvNet"])),
+        (
+            "synthetic.coresets.fit",
+            lambda: hf_dd.distill(**FEW | {"objective": "herding"}, selection_epochs=1, eval_students=0),
+        ),
+    ],
+    ids=["distillation", "students", "teachers", "selection"],
+)
+def test_no_phase_stays_open_after_an_error_that_is_kept(place, work, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(f"hf_dd.{place}", unlucky)
+    with pytest.raises(RuntimeError, match="no luck") as kept:
+        work()
+    assert kept.value.__traceback__ and progress.open_phase() is None
