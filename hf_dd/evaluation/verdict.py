@@ -12,6 +12,7 @@ from hf_dd.evaluation import intervals, learning
 
 Facts = Mapping[str, Any]
 COMMONEST = "always the commonest class"  # what needs no image at all, as a row of tables
+STD_OF_TWO = 2**0.5 / 12.706  # of two values, in half-widths of their mean's interval: t(0.975, 1) is 12.706
 ALL = ("random", "full")  # kinds of real images that nobody chose
 REGIMES = {  # what students learn from, in words
     "hard": "hard labels",
@@ -74,7 +75,7 @@ def gain(evaluations: Sequence[Facts], name: str | None = None) -> str:
         name: of the set; of several distillations, each evaluation's first.
     """
     sets = [own_rows(results, name) for results in evaluations]
-    said, selections, better, soft = {}, {}, False, False
+    said, selections, better, soft, undecided = {}, {}, False, False, []
     for architecture in dict.fromkeys(row["architecture"] for row in sets[0]):
         own = [row for rows in sets for row in rows if row["architecture"] == architecture]
         real = real_rows(evaluations, own)
@@ -86,12 +87,15 @@ def gain(evaluations: Sequence[Facts], name: str | None = None) -> str:
         words = [judged(over, kind, " points" * (not index)) for index, (kind, over) in enumerate(overs.items())]
         said[architecture] = ", ".join(words) or "not compared with real images"
         better |= selection is not None and is_gain(overs[selection])
+        undecided += [is_open(overs[kind]) for kind in overs if kind == (selection or "random")]
         soft |= taught(own) and not all(taught(real[kind]) for kind in overs)
     if not said:
         return "nothing was evaluated."
     several, instead = len(said) > 1, " or ".join(filter(None, dict.fromkeys(selections.values())))
     text = "; ".join(f"{architecture}: {words}" if several else words for architecture, words in said.items())
-    if instead and not better:
+    if undecided and all(undecided):
+        text += ": two students leave that open, more would tell"
+    elif instead and not better:
         text += f"; so use {instead}" if several else ": use that"
     labels = dict.fromkeys(regime_of(row, results) for results in evaluations[:1] for row in sets[0])
     about = [", ".join([count(sets), *([] if several else said), *(REGIMES.get(each, each) for each in labels)])]
@@ -152,6 +156,16 @@ def is_gain(over: intervals.Interval) -> bool:
     return over.mean > (over.half_width or 0)
 
 
+def is_open(over: intervals.Interval) -> bool:
+    """Whether two students are all that a difference lacks: it is above two standard deviations, if not its interval.
+
+    The interval of two is nine of these wide, and would hold nearly everything.
+    """
+    if over.n != 2 or is_gain(over):
+        return False
+    return over.mean > 2 * over.half_width * STD_OF_TWO
+
+
 def judged(over: intervals.Interval, kind: str, unit: str) -> str:
     """A difference from a kind of real images in words: where its interval holds 0, there is none to speak of."""
     width, what = over.half_width or 0, "random images" if kind == "random" else kind
@@ -159,6 +173,8 @@ def judged(over: intervals.Interval, kind: str, unit: str) -> str:
     number = f"{over.mean:+.1f}{unit}{between}"
     if is_gain(over):
         return f"{number} over {what}"
+    if is_open(over):
+        return f"maybe {number} over {what}"
     worse = over.mean < -width and over.half_width is not None
     return f"{'worse' if worse else 'no better'} than {what} ({number})"
 

@@ -20,7 +20,8 @@ MEASURING = 0.05  # after which share of them an iteration has been measured lon
 OVERRUN = 1.5  # times its share that a race may take where the machine is slower than it was measured
 SAFETY = 0.9  # of what is left for the distillation: a machine isn't always as fast as when it was measured
 
-COUNTS = ((1000, 3), (600, 3), (300, 3), (300, 2), (200, 2), (100, 2), (100, 1), (50, 1))  # epochs, and students
+# Epochs, and students: of two an interval says next to nothing.
+COUNTS = ((1000, 3), (600, 3), (300, 3), (200, 3), (200, 2), (100, 3), (100, 2), (100, 1), (50, 1))
 WIDTHS = ("ConvNet", "ConvNetW64", "ConvNetW32")  # of teachers, networks and students: the widest that fits
 MANY = 1_000  # iterations that a run should have before its network is wide
 TEACHER_EPOCHS = 3  # of a teacher that could be narrower

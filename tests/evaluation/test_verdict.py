@@ -55,6 +55,21 @@ def test_what_does_not_beat_the_selection_says_to_use_that():
     )
 
 
+def test_two_students_leave_open_what_more_would_tell():
+    # Differences of 6 and 5, of 4 and 3: t(0.975, 1) = 12.7062 of a standard error of 0.5.
+    assert said([80.0, 81.0], [74.0, 76.0], [76.0, 78.0]) == (
+        "Maybe +5.5 points [-0.9, 11.9] over random images, maybe +3.5 [-2.9, 9.9] over herding: two students leave "
+        "that open, more would tell (n = 2, ConvNet, hard labels)."
+    )
+    # Differences of 2 and 1, which are just above two standard deviations, and of 2 and 0.9, which aren't.
+    assert "maybe +1.5" in said([80.0, 81.0], [60.0, 61.0], [78.0, 80.0])
+    assert "no better than herding (+1.5 [-5.5, 8.4]): use that" in said([80.0, 81.0], [60.0, 61.0], [78.0, 80.1])
+    # Of random images alone it may be open; herding is what there is to use.
+    assert said([80.0, 81.0], [74.0, 76.0], [81.0, 82.0]).startswith(
+        "Maybe +5.5 points [-0.9, 11.9] over random images, worse than herding (-1.0 [-1.0, -1.0]): use that"
+    )
+
+
 def test_a_single_student_has_no_interval():
     assert said([80.0], [70.0], [81.0]) == (
         "+10.0 points over random images, no better than herding (-1.0): use that (n = 1, ConvNet, hard labels; a "
