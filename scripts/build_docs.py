@@ -44,6 +44,7 @@ PUBLISHED = {  # what a method's table of published values shows
     "iterations": "iterations",
     "real_batch_size": "real images per class and step",
     "image_learning_rate": "rate on the images",
+    "short_rate": "rate of a planned run / √ipc",
     "image_momentum": "momentum",
     "image_optimizer": "optimiser",
     "init": "start",
@@ -193,7 +194,8 @@ def results():
             found[path.parent.name] = (kind, json.loads(path.read_text(encoding="utf-8")))
     for below, kind in (("uses", "results"), ("reproduced", "reproduction")):
         for path in sorted(RESULTS.glob(f"{below}/*/{kind}.json")):
-            found[f"{below}/{path.parent.name}"] = (kind, json.loads(path.read_text(encoding="utf-8")))
+            own = {"name": path.parent.name} | json.loads(path.read_text(encoding="utf-8"))
+            found[f"{below}/{path.parent.name}"] = (kind, own)
     return found
 
 
@@ -235,7 +237,10 @@ def headlines(kind, content):
             gains = ", ".join(f"{row[f'over {other}']['mean']:+.1f} over {other}" for other in ("random", "herding"))
             yield what, f"{row['accuracy']['mean']:.1f} %, {gains} (n = {row['distillations']} × {row['students']})"
     elif kind == "reproduction":
-        yield f"`hf-dd reproduce {content['set']}`", f"{'holds' if content['holds'] else 'fails'}: {content['says']}"
+        yield (
+            f"{content['name']}, made again by `hf-dd reproduce`",
+            f"{'holds' if content['holds'] else 'fails'}: {content['says']}",
+        )
     elif kind == "campaigns":
         counts = [each["counts"]["all"] for each in content.values()]
         tried = {outcome: sum(own.get(outcome, 0) for own in counts) for own in counts for outcome in own}

@@ -87,7 +87,8 @@ def gain(evaluations: Sequence[Facts], name: str | None = None) -> str:
         words = [judged(over, kind, " points" * (not index)) for index, (kind, over) in enumerate(overs.items())]
         said[architecture] = ", ".join(words) or "not compared with real images"
         better |= selection is not None and is_gain(overs[selection])
-        undecided += [is_open(overs[kind]) for kind in overs if kind == (selection or "random")]
+        if (kind := selection or "random") in overs:
+            undecided.append(is_open(overs[kind]))
         soft |= taught(own) and not all(taught(real[kind]) for kind in overs)
     if not said:
         return "nothing was evaluated."

@@ -47,7 +47,7 @@ class DistributionMatching(Objective):
         image_learning_rate=1.0,
         **SGD,
         networks="random",
-        # Of 1 to 256, on held-out training images: digits at ipc 1 and 10 (200 iterations), Fashion-MNIST at 10 (300).
+        # Chosen on held-out training images: digits at ipc 1 and 10 (200 iterations), Fashion-MNIST at ipc 10 (300).
         short_rate=3.0,
         cells=cells.DM,
     )

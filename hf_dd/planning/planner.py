@@ -217,8 +217,8 @@ class Planner(Measurements):
         _, seconds = self.students(factor)
         needed = seconds + budget.FEWEST * self.step("the shortest run", shortest) / budget.SAFETY
         if needed > self.left:
-            for name in () if self.earlier else (PLAN, PLANNING):  # or they would be in the way of the next try
-                by_main_process(lambda name=name: files.remove(self.folder / name))
+            if not self.earlier:  # nothing to go on with, which would be in the way of the next try
+                by_main_process(lambda: [files.remove(self.folder / name) for name in (PLAN, PLANNING)])
             least = (needed + self.seconds - self.left) / 60
             raise ConfigError(
                 f"--minutes {self.config.minutes:g} is too short: {budget.FEWEST} iterations and the students take "

@@ -15,6 +15,7 @@ from hf_dd import cli
 from hf_dd.config import ImportConfig
 from hf_dd.data.sources import digits_rows
 from hf_dd.importing.formats import read_foreign
+from tests.config.stock import pictures
 from tests.config.test_advice import ROOT, SAID
 from tests.factories import message_of
 
@@ -35,13 +36,6 @@ def printed(message, pattern):
     found = re.search(pattern, message)
     assert found, message
     return [word for word in shlex.split(found[1]) if word != "…"]
-
-
-def pictures(count=3):
-    """Digits of the classes 0 to 2, uint8 (3 * count, 8, 8), and their labels."""
-    rows = digits_rows()
-    chosen = np.concatenate([rows[rows[:, -1] == label][:count] for label in range(3)])
-    return (chosen[:, :-1] * 15).astype(np.uint8).reshape(-1, 8, 8), chosen[:, -1].astype(int).tolist()
 
 
 def test_every_extra_that_is_named_is_one():
