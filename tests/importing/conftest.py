@@ -31,17 +31,17 @@ def datasets_cache(tmp_path, monkeypatch):
 @contextlib.contextmanager
 def trained_once(known):
     """A source's classifier is trained once: the tests' sources of the same images are told apart by their form."""
-    train = class_order.classifier_of
+    train = class_order.classifiers_of
 
-    def classifier_of(data, seed, device):
+    def classifiers_of(data, seed, device):
         facts = (data.fingerprint, len(data.train), data.train.images.shape, data.mean, data.std, data.num_classes)
         key = (*facts, data.train.labels.numpy().tobytes(), seed)
         if key not in known:
-            known[key] = train(data, seed, device)
-        return known[key]
+            *_, known[key] = train(data, seed, device)
+        yield known[key]
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(class_order, "classifier_of", classifier_of)
+        patch.setattr(class_order, "classifiers_of", classifiers_of)
         yield
 
 

@@ -23,9 +23,11 @@ from hf_dd.config import DataConfig, ImportConfig
 from hf_dd.data.image_data import Split, facts_of, load_data
 from hf_dd.data.sources import digits_rows
 from hf_dd.errors import ConfigError, DataError, RunError
-from hf_dd.importing.class_order import check_classes, in_words, judge, known_order
+from hf_dd.importing import class_order
+from hf_dd.importing.class_order import check_classes, classifiers_of, in_words, judge, known_order
 from hf_dd.importing.formats import load_tensors
 from hf_dd.importing.normalisation import FIELD_STATISTICS, to_own_space, unwhitening
+from hf_dd.nn import networks
 from hf_dd.nn.tiles import decode_tiles
 from hf_dd.synthetic.distilled_set import to_dataset, to_eight_bits, to_pil
 from hf_dd.synthetic.synthetic_set import SyntheticSet
@@ -770,3 +772,39 @@ def test_a_few_hundred_real_images_are_enough_to_see_an_order(order):
     found = check_classes(own, torch.arange(5).repeat_interleave(20), source, seed=0, device=torch.device("cpu"))
     assert found.verdict == ("confirmed" if order == sorted(order) else "mismatch")
     assert list(found.mapping[:5]) == order and found.accuracy > 0.9
+
+
+@pytest.mark.parametrize("moved", [True, False])
+def test_a_clear_mismatch_is_told_before_the_classifier_is_trained(digits, monkeypatch, moved):
+    looks = []
+
+    def counted(*arguments):
+        for classifier in classifiers_of(*arguments):  # as imported: the module's own is the one of all tests
+            looks.append(classifier[1])
+            yield classifier
+
+    monkeypatch.setattr(class_order, "classifiers_of", counted)
+    rows = torch.cat([members[:10] for members in digits.class_index])
+    labels = (digits.train.labels[rows] + moved) % 10
+    own = digits.train.images[rows].float() / 255
+    found = check_classes(own, labels, digits, seed=0, device=torch.device("cpu"))
+    assert min(looks[:2]) > 0.8  # of readouts of untrained networks
+    assert found.verdict == ("mismatch" if moved else "confirmed") and found.accuracy == looks[-1]
+    assert len(looks) == (2 if moved else 2 + class_order.EPOCHS)
+
+
+def test_the_readout_is_ridge_regression_of_the_classes(digits):
+    """Against scikit-learn's, which minimises the same sum; its intercept is the classes' shares."""
+    from sklearn.linear_model import Ridge
+
+    network = networks.build("ConvNet", in_channels=1, num_classes=10, image_size=[8, 8], seed=0, width=16)
+    network.double()
+    images, labels = digits.train.images[:300].double() / 255, digits.train.labels[:300]
+    predicted = class_order._readout(network, lambda chunk: chunk, images, labels)
+    with torch.no_grad():
+        rows = network.features(images).flatten(1)
+        others = network.features(digits.train.images[300:900].double() / 255).flatten(1)
+    known, unseen = (((chunk - rows.mean(0)) / (rows.std(0) + 1e-3)).numpy() for chunk in (rows, others))
+    oracle = Ridge(class_order.RIDGE * len(rows), solver="cholesky").fit(known, F.one_hot(labels).numpy())
+    expected = torch.from_numpy(oracle.predict(unseen)).argmax(1)
+    assert torch.equal(predicted(digits.train.images[300:900].double() / 255), expected)
