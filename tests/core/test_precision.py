@@ -11,6 +11,7 @@ import hf_dd
 from hf_dd import cli
 from hf_dd.core import precision, processes
 from hf_dd.core.precision import worthwhile
+from hf_dd.runs import distill
 from hf_dd.studies import study
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -72,6 +73,38 @@ def test_a_study_keeps_a_cell_that_fell_back_but_none_of_another_precision(monke
     hf_dd.distill(**QUICK, mixed_precision="bf16", eval_students=0, output_dir=str(made), overwrite_output_dir=True)
     with pytest.raises(hf_dd.HfDdError, match="mixed_precision: 'bf16' there, 'no' here"):
         run({}, had=True)
+
+
+def test_a_planned_run_takes_bf16_where_it_is_faster(bf16, monkeypatch, tmp_path):
+    small = {**QUICK, "minutes": 0.3, "eval_students": 0, "clom": "none"}
+    monkeypatch.setattr(distill, "bf16_is_faster", lambda device: True)
+    planned = hf_dd.distill(**small, output_dir=str(tmp_path / "planned")).record
+    assert planned.settings["mixed_precision"] == "bf16" and planned.run["hardware"].endswith("bf16")
+    assert "--mixed_precision bf16" in planned.command and "--minutes" not in planned.command
+    plain = hf_dd.distill(**QUICK, eval_students=0, output_dir=str(tmp_path / "plain")).record
+    assert plain.settings["mixed_precision"] == "no"
+    exact = hf_dd.distill(**small, dtype="float64", output_dir=str(tmp_path / "exact")).record
+    assert exact.settings["mixed_precision"] == "no"
+
+
+@pytest.mark.parametrize("half, faster", [(0.9, False), (0.5, True), (3.0, False)])
+def test_faster_is_by_a_clear_margin_of_the_fastest_pass(bf16, monkeypatch, half, faster):
+    """A pass in float32 takes 1 s, one in bf16 `half`; the first of each is slow, as first ones are."""
+    clock, started = [0.0], []
+
+    def perf_counter():
+        started.append(None)
+        if len(started) % 2 == 0:
+            place = len(started) // 2 - 1
+            clock[0] += 10.0 if place % 4 == 0 else 1.0 if place < 4 else half
+        return clock[0]
+
+    monkeypatch.setattr(precision.time, "perf_counter", perf_counter)
+    assert precision.bf16_is_faster(torch.device("cpu")) == faster
+
+
+def test_a_device_without_bf16_is_not_tried(without_bf16):
+    assert not precision.bf16_is_faster(torch.device("cpu"))
 
 
 def test_float64_and_bf16_still_contradict_each_other(without_bf16, tmp_path):
