@@ -81,6 +81,14 @@ def methods():
     return table(["name", "method", "paper", "needs"], rows)
 
 
+def names():
+    """The names of `--objective`: those that make images, then those that choose them."""
+    made = {True: [], False: []}
+    for name, _, objective in objectives():
+        made[bool(objective.published.iterations)].append(f"`{name}`")
+    return f"`--objective` makes images by {', '.join(made[True])}, or chooses them by {', '.join(made[False])}."
+
+
 def published():
     """What each method that optimises takes for what isn't given, and the options that are a method's own."""
     rows, own = [], []
@@ -324,6 +332,7 @@ def note(folder):
 
 PARTS = {
     "methods": methods,
+    "names": names,
     "published": published,
     "cells": cells,
     "networks": networks,
