@@ -273,7 +273,7 @@ class Protocol:
         for place, each in enumerate(dataclasses.fields(self)):
             value = getattr(self, each.name)
             if place < FIRST_FIELDS or (value != each.default and each.name != "cases"):
-                found[each.name] = dataclasses.asdict(value) if isinstance(value, Views) else value
+                found[each.name] = views_as_dict(value) if isinstance(value, Views) else value
         return found
 
     def __str__(self) -> str:
@@ -285,15 +285,23 @@ class Protocol:
 
 
 FIRST_FIELDS = 15  # of a protocol, up to `changed`: what 0.1.0 wrote
+LATER = ("rand_augment",)  # fields of views that came after scores had been kept by the others
+
+
+def views_as_dict(views: Views) -> dict[str, Any]:
+    """JSON-able values of views: those that came later only where something is drawn by them."""
+    return {name: value for name, value in dataclasses.asdict(views).items() if name not in LATER or value}
 
 
 def in_words(value: Any) -> str:
     """A protocol's value in words: of views, what is drawn."""
     if isinstance(value, Views):
-        value = dataclasses.asdict(value)
+        value = views_as_dict(value)
     if not isinstance(value, Mapping):
         return str(value)
     words = []
+    if value.get("rand_augment"):
+        words.append("RandAugment {} × magnitude {}".format(*value["rand_augment"]))
     if value["shuffle"] > 1:
         words.append(f"tiles shuffled {value['shuffle']}×{value['shuffle']}")
     if value["padding"]:

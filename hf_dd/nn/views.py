@@ -1,9 +1,10 @@
 """What the field's protocols make of each training batch: crops, mirrored, of other colours, mixed with each other.
 
 `Views` says what is drawn, `draw` makes parameters from an explicit generator, `apply` carries them out and
-`mixed_targets` mixes the labels alike. The order is that of the sources: tiles shuffled (RDED, Sun et al., CVPR 2024),
-a crop of the padded image, a resized crop, a mirror, colours and lighting (IDC, Kim et al., ICML 2022), and at last
-CutMix (Yun et al., ICCV 2019) or MixUp (Zhang et al., ICLR 2018) within the batch. All draws are on the CPU.
+`mixed_targets` mixes the labels alike. The order is that of the sources: RandAugment (EDC, Shao et al., NeurIPS 2024),
+tiles shuffled (RDED, Sun et al., CVPR 2024), a crop of the padded image, a resized crop, a mirror, colours and
+lighting (IDC, Kim et al., ICML 2022), and at last CutMix (Yun et al., ICCV 2019) or MixUp (Zhang et al., ICLR 2018)
+within the batch. All draws are on the CPU.
 """
 
 from collections.abc import Sequence
@@ -15,6 +16,7 @@ from torch import Tensor
 
 from hf_dd.core.strategies import MIXES
 from hf_dd.errors import ConfigError, require_known
+from hf_dd.nn import rand_augment
 from hf_dd.nn.augment import Draws
 from hf_dd.nn.crops import draw_boxes, resized_crop
 
@@ -42,6 +44,9 @@ class Views:
         alpha: λ, the share of the image itself, is drawn from Beta(alpha, alpha).
         probability: that a batch, or with `each` a row, is mixed at all.
         each: draw λ, box and partner for each row, instead of one λ, one box and one permutation per batch.
+        rand_augment: how many of RandAugment's operations each image goes through, and their magnitude, 0 to 30; None
+            for none. They see 256 levels, and no gradient goes through them; see `rand_augment.apply`, of grey images
+            too.
     """
 
     scale: tuple[float, float] | None = None
@@ -56,6 +61,7 @@ class Views:
     alpha: float = 1.0
     probability: float = 1.0
     each: bool = False
+    rand_augment: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
         require_known("mix", self.mix, MIXES)
@@ -69,6 +75,8 @@ class Views:
             "lighting": self.lighting >= 0,
             "alpha": self.alpha > 0,
             "probability": 0 <= self.probability <= 1,
+            "rand_augment": self.rand_augment is None
+            or (self.rand_augment[0] >= 1 and 0 <= self.rand_augment[1] < rand_augment.BINS),
         }
         for name, holds in sound.items():
             if not holds:
@@ -80,6 +88,7 @@ class ViewDraws(Draws):
     """Draws for the images of a batch, one a row of each tensor; None where nothing of the kind is drawn.
 
     Attributes:
+        operations: int64, (count, times), and `strengths`, float64, of RandAugment: see `rand_augment.draw`.
         columns, rows: int64, (count, strips): which strip goes to each place.
         windows: int64, (count, 2): how far down and right of the image its window lies, in ±padding.
         boxes: int64, (count, 4), see `crops.draw_boxes`.
@@ -93,6 +102,8 @@ class ViewDraws(Draws):
         weights: float32, (count,): of the row's own label: the share of the area that is kept, or MixUp's λ.
     """
 
+    operations: Tensor | None = None
+    strengths: Tensor | None = None
     columns: Tensor | None = None
     rows: Tensor | None = None
     windows: Tensor | None = None
@@ -112,6 +123,8 @@ class ViewDraws(Draws):
 def draw(views: Views, count: int, image_size: tuple[int, int], generator: torch.Generator) -> ViewDraws:
     """The draws of a batch of `count` images of `image_size` (height, width); `generator` lives on the CPU."""
     found: dict[str, Tensor] = {}
+    if views.rand_augment:
+        found["operations"], found["strengths"] = rand_augment.draw(count, *views.rand_augment, image_size, generator)
     if views.shuffle > 1:
         strips = torch.rand(2, count, views.shuffle, generator=generator, dtype=torch.float64)
         found["columns"], found["rows"] = strips.argsort(2)
@@ -165,11 +178,13 @@ def beta(alpha: float, count: int, generator: torch.Generator) -> Tensor:
 
 
 def apply(images: Tensor, draws: ViewDraws, size: Sequence[int] | None = None) -> Tensor:
-    """The views of a batch, mixed with each other as the draws say; differentiable, not in place, not clipped.
+    """The views of a batch, mixed with each other as the draws say; not in place.
+
+    Differentiable and not clipped, but for RandAugment.
 
     Args:
-        images: floating, (N, channels, height, width), on any device, in [0, 1] space: colours and lighting are meant
-            there, and padding is black. All else is the same of normalised images.
+        images: floating, (N, channels, height, width), on any device, in [0, 1] space: RandAugment, colours and
+            lighting are meant there, and padding is black. All else is the same of normalised images.
         draws: as many, see `draw`.
         size: (height, width) of the views, `Views.size`; the images' own if None.
 
@@ -183,6 +198,8 @@ def shown(images: Tensor, draws: ViewDraws, size: Sequence[int] | None = None) -
     size = tuple(size or images.shape[2:])
     if len(draws) not in (len(images), 0):
         raise ValueError(f"{len(draws)} draws need as many images, not {len(images)}")
+    if draws.operations is not None:
+        images = rand_augment.apply(images, draws.operations, draws.strengths)
     if draws.columns is not None:
         images = shuffled(images, draws.columns, draws.rows)
     if draws.windows is not None:

@@ -3,6 +3,7 @@
 import copy
 import dataclasses
 import functools
+import json
 import math
 
 import pytest
@@ -11,7 +12,7 @@ import torch
 from hf_dd.config import EvaluationConfig
 from hf_dd.core.seeding import generator
 from hf_dd.errors import ConfigError
-from hf_dd.evaluation.protocols import PROTOCOLS, Protocol
+from hf_dd.evaluation.protocols import PROTOCOLS, Protocol, in_words, views_as_dict
 from hf_dd.nn import augment, networks, views
 from hf_dd.nn.views import Views
 from hf_dd.training.loop import TrainingRecipe, fit, going_on
@@ -433,7 +434,15 @@ def test_old_protocols_are_written_as_they_were():
         assert list(PROTOCOLS[name].resolve(*IMAGENET).as_dict()) == keys and PROTOCOLS[name].recipe().is_plain
     written = PROTOCOLS["rded"].resolve(*IMAGENET).as_dict()
     assert written["views"]["scale"] == (0.5, 1.0) and written["resolved"] == ("batch_size", "decodes")
+    fields = "scale ratio size flip shuffle padding jitter lighting mix alpha probability each"
+    assert " ".join(written["views"]) == fields  # what kept scores are found by
     assert not PROTOCOLS["rded"].recipe().is_plain
+
+
+def test_views_are_told_in_words_from_a_protocol_and_from_a_record_alike():
+    views = Views(scale=(0.5, 1.0), flip=True, rand_augment=(2, 9))
+    words = "(RandAugment 2 × magnitude 9, resized crops of 0.5 to 1, flips)"
+    assert in_words(views) == in_words(json.loads(json.dumps(views_as_dict(views)))) == words
 
 
 def test_flips_are_left_out_of_views_by_one_word():
