@@ -32,6 +32,37 @@ TILED = CUTMIX | {"scale": (0.5, 1.0), "shuffle": 2}
 HARD = {"optimizer": "sgd", "momentum": 0.9, "schedule": "fifths", "labels": "hard", "batch_size": 64}
 IDC_VIEWS = {"scale": (0.5, 1.0), "flip": True, "jitter": 0.4, "lighting": 0.1, "mix": "cutmix", "alpha": 1.0}
 
+EDC = {"average": 0.99, "hard_weight": 0.025, "decays_matrices": True, "accumulate": 1, "version": 2}
+EDC_ADAMW = {"optimizer": "adamw", "learning_rate": 1e-3, "weight_decay": 0.01}
+EDC_SGD = {"optimizer": "sgd", "learning_rate": 0.1, "momentum": 0.875, "weight_decay": 5e-4}
+EDC_VIEWS = CUTMIX | {"scale": (0.5, 1.0), "rand_augment": (2, 9), "padding": 0}
+EDC_SMALL = (
+    (
+        (1, 10, 32, "ResNet18BN"),
+        EDC_ADAMW
+        | {"epochs": 1000, "batch_size": 10, "schedule": "halves", "views": EDC_VIEWS | {"scale": (0.08, 1.0)}}
+        | {"normalisation": "source"},
+    ),
+    (
+        (10, 100, 32, "ResNet18BN"),
+        EDC_SGD
+        | {"epochs": 1000, "batch_size": 50, "schedule": "cut", "schedule_end": 0.5, "views": EDC_VIEWS}
+        | {"normalisation": "source"},
+    ),
+    (
+        (10, 200, 64, "timm/mobilenetv2_100"),
+        EDC_SGD
+        | {"epochs": 300, "batch_size": 100, "schedule": "cosine", "schedule_end": 0.5, "views": EDC_VIEWS}
+        | {"normalisation": "imagenet"},
+    ),
+    (
+        (10, 10, 224, "timm/resnet18"),
+        EDC_ADAMW
+        | {"epochs": 1000, "batch_size": 50, "schedule": "cut", "schedule_end": 0.5, "views": EDC_VIEWS}
+        | {"normalisation": "imagenet"},
+    ),
+)
+
 # What the sources say, by (ipc, classes, side, student): code of LINs-lab/RDED 3f6453d, VILA-Lab/SRe2L 8d00cba,
 # G-VBSM 1ed80b0, EDC 80116a7, FADRM f445e38, Minimax 969fc6f, IDC (snu-mllab) and DD-Ranking b8b09664; the text of
 # arXiv 2502.06434; for the audit (arXiv 2604.18811) a reproduction's account.
@@ -141,8 +172,10 @@ FACTS = [
         IMAGENET,
         LARGE | MSE | {"batch_size": 100, "hard_weight": 0.025, "average": 0.99, "schedule": "linear"},
     ),
-    ("edc", IMAGENET, {"schedule_end": 0.5, "views": CUTMIX | {"scale": (0.5, 1.0)}}),
+    ("edc", IMAGENET, {"schedule_end": 0.5, "views": CUTMIX | {"scale": (0.5, 1.0), "rand_augment": None}}),
     ("edc-fixed", IMAGENET, {"schedule": "cosine", "schedule_end": 0.5}),
+    # Of the small sets: train.sh and direct_train.py of each branch, with the defaults of the latter.
+    *((name, place, MSE | EDC | facts) for name in ("edc", "edc-fixed") for place, facts in EDC_SMALL),
     (
         "ddranking-soft",
         IMAGENET,
@@ -187,6 +220,7 @@ def test_every_registered_protocol_is_among_the_facts():
         ("cosine", 0.5, lambda e: (1 + math.cos(math.pi * e / 24)) / 2),
         ("linear", 0.5, lambda e: 1 - e / 24),
         ("fifths", 0.0, lambda e: 1.0 if e < 8 else 0.2 if e < 10 else 0.04),
+        ("halves", 0.0, lambda e: 1.0 if e < 9 else 0.5 if e < 10 else 0.25 if e < 11 else 0.125),
         ("warm", 0.0, lambda e: 0.01 + 0.99 * e / 5 if e < 5 else (1 + math.cos(math.pi * (e - 5) / 7)) / 2),
         (
             "cut",
@@ -207,6 +241,23 @@ def test_every_schedule_is_its_formula_at_every_epoch(name, end, share):
         assert optimizer.param_groups[0]["lr"] == pytest.approx(0.3 * share(epoch), rel=1e-12)
         optimizer.step()
         schedule.step()
+
+
+@pytest.mark.parametrize("name", ["edc", "edc-fixed"])
+@pytest.mark.parametrize(
+    ("place", "ls_type", "rate"),
+    [(EDC_SMALL[0][0], "multisteplr", 0.001), (EDC_SMALL[1][0], "cos2", 0.1), (EDC_SMALL[2][0], "cos", 0.1)]
+    + [(EDC_SMALL[3][0], "cos2", 0.001)],
+)
+def test_edcs_rates_on_small_sets_are_those_of_its_code_in_every_epoch(name, place, ls_type, rate):
+    protocol = PROTOCOLS[name].resolve(*place)
+    ours, schedule = protocol.recipe().optimise([torch.nn.Parameter(torch.zeros(1))])
+    theirs = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], rate)
+    scheduler = oracle.edc_rates(theirs, ls_type, 2, protocol.epochs)
+    for _ in range(protocol.epochs):
+        assert ours.param_groups[0]["lr"] == pytest.approx(theirs.param_groups[0]["lr"], rel=1e-12)
+        for each in (ours, theirs, schedule, scheduler):
+            each.step()
 
 
 # --- loops
@@ -363,6 +414,20 @@ def test_logits_are_matched_and_weights_averaged(name):
         both = [said(which=0), said(which=1)]
         arguments = (student, both, batches_of(protocol), EPOCHS, weight, shares[name])
         return oracle.statistics_of_logits(*arguments, kept=kept)
+
+    compared(protocol, theirs, taught(protocol, 2))
+
+
+@pytest.mark.parametrize("place", [place for place, _ in EDC_SMALL])
+def test_edc_on_small_sets_is_its_loop_by_randomly_changed_images(place):
+    protocol = short("edc", place, learning_rate=0.001)
+    shares = protocol.recipe().shares  # tested above
+    both = [said(which=0), said(which=1)]
+    sgd = {"decay": 5e-4, "momentum": 0.875} if place[1] >= 100 else {}
+
+    def theirs(student):
+        arguments = (student, both, batches_of(protocol), EPOCHS, 0.025, lambda e, total: shares[min(e, total - 1)])
+        return oracle.statistics_of_logits(*arguments, kept=0.99, **sgd)
 
     compared(protocol, theirs, taught(protocol, 2))
 

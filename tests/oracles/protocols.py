@@ -191,12 +191,18 @@ def idc(student, epochs, total, rate=0.01, decay=5e-4):
     return stepped(epochs, scheduler, optimizer, train)
 
 
-def statistics_of_logits(student, teachers, epochs, total, weight, share, rate=0.001, decay=0.01, kept=None):
+def statistics_of_logits(
+    student, teachers, epochs, total, weight, share, rate=0.001, decay=0.01, kept=None, momentum=None
+):
     """G-VBSM and EDC: squared difference from the mean logits, and a little of the unmixed images' cross-entropy.
 
-    `share` gives an epoch's share of the rate; with `kept` the running mean of the parameters is what is tested.
+    `share` gives an epoch's share of the rate; with `kept` the running mean of the parameters is what is tested; with
+    `momentum` it is SGD's (EDC's --sgd).
     """
-    optimizer = torch.optim.AdamW(get_parameters(student), lr=rate, weight_decay=decay)
+    if momentum is None:
+        optimizer = torch.optim.AdamW(get_parameters(student), lr=rate, weight_decay=decay)
+    else:
+        optimizer = torch.optim.SGD(get_parameters(student), lr=rate, momentum=momentum, weight_decay=decay)
     scheduler = LambdaLR(optimizer, lambda step: share(step, total))
     mean = [parameter.detach().clone() for parameter in student.parameters()]
 
@@ -261,3 +267,24 @@ def lgm(head, features, batches_of, epochs, batch_size):
             loss.backward()
             optimizer.step()
         scheduler.step()
+
+
+def edc_rates(optimizer, ls_type, st, epochs):
+    """EDC's schedulers, `direct_train.py` of its branches for small sets."""
+    if ls_type == "cos":
+        return LambdaLR(
+            optimizer,
+            lambda step: 0.5 * (1.0 + math.cos(math.pi * step / (st * epochs))) if step <= (st * epochs) else 0,
+        )
+    if ls_type == "cos2":
+        return LambdaLR(
+            optimizer,
+            lambda step: (
+                0.5 * (1.0 + math.cos(math.pi * step / (st * epochs)))
+                if step <= (epochs * 5 / 6)
+                else 0.5 * (1.0 + math.cos(math.pi * 5 / (6 * st))) * (6 * epochs - 6 * step) / (6 * epochs)
+            ),
+        )
+    if ls_type == "multisteplr":
+        return MultiStepLR(optimizer, [800, 900, 950], 0.5)
+    raise NotImplementedError
