@@ -45,6 +45,7 @@ def main():
     parser.add_argument("--students", type=int, default=5)
     parser.add_argument("--epochs", type=int, default=300)
     parser.add_argument("--architecture", default="ConvNet", help="Of the students.")
+    parser.add_argument("--mixed_precision", default="no", choices=("no", "bf16"), help="Of the students.")
     parser.add_argument("--output_dir", type=Path, default=Path("outputs/untuned"))
     options = parser.parse_args()
     rows = []
@@ -88,7 +89,7 @@ def evaluated(place, folders, reference, options):
     """The rows of an evaluation of these sets, by the set's name; trained students are remembered."""
     command = ["hf-dd", "evaluate", *map(str, folders), "--dataset", reference, "--eval_copies", "float"]
     command += ["--eval_students", str(options.students), "--eval_epochs", str(options.epochs)]
-    command += ["--eval_architectures", options.architecture]
+    command += ["--eval_architectures", options.architecture, "--mixed_precision", options.mixed_precision]
     run(*command, "--baselines", "random", "herding", "--output_dir", str(place))
     return json.loads((place / "results.json").read_text())["rows"]
 
@@ -100,12 +101,12 @@ def rows_of(name, ipc, sets, results, options):
     found = {}
     for folder, (kind, minutes, _, about) in sets.items():
         found.setdefault((minutes, kind), []).append((by_set[folder.name], about))
-    rows = []
+    rows, half = [], "" if options.mixed_precision == "no" else f", {options.mixed_precision}"
     for (minutes, kind), members in found.items():
         row = {"data": name, "ipc": ipc, "minutes": minutes, "kind": kind, "distillations": len(members)}
         row |= {
             "students": members[0][0]["n"],
-            "protocol": f"{members[0][0]['protocol']}, {options.architecture}, hard labels",
+            "protocol": f"{members[0][0]['protocol']}, {options.architecture}, hard labels{half}",
             "accuracy": over_independent([own["scores"] for own, _ in members]),
         }
         for baseline, other in baselines.items():

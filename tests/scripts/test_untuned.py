@@ -1,0 +1,97 @@
+"""The table of untuned data sets: what it runs, what it keeps, and the arithmetic of its rows."""
+
+import importlib.util
+import json
+import statistics
+import sys
+from pathlib import Path
+
+import pytest
+from scipy import stats
+
+from hf_dd.core.resources import resource
+
+SCORES = {  # of students, by set and by baseline
+    "planned-10-0": [60.0, 62.0],
+    "planned-10-1": [64.0, 66.0],
+    "own-teachers-10-0": [70.0, 74.0],
+    "random": [40.0, 42.0],
+    "herding": [50.0, 54.0],
+}
+
+
+@pytest.fixture
+def script(monkeypatch):
+    """The script as a module whose commands of hf-dd are noted in `ran`, and take 7 s."""
+    spec = importlib.util.spec_from_file_location("untuned", resource("scripts", "untuned.py"))
+    module = importlib.util.module_from_spec(spec)
+    monkeypatch.setattr(sys, "path", sys.path[:])
+    spec.loader.exec_module(module)
+    module.ran = []
+
+    def run(*words):
+        module.ran.append(words)
+        place = Path(words[words.index("--output_dir") + 1])
+        place.mkdir(parents=True, exist_ok=True)
+        if words[1] == "evaluate":
+            names = [Path(word).name for word in words[2 : words.index("--dataset")]]
+            rows = [{"set": name, "baseline": None} for name in names]
+            rows += [{"set": name, "baseline": name} for name in ("random", "herding")]
+            for row in rows:
+                scores = SCORES[row["set"]]
+                about = {"scores": scores, "mean": statistics.fmean(scores), "half_width": 1.0, "n": 2}
+                row |= about | {"protocol": "dsa 1"}
+            (place / "results.json").write_text(json.dumps({"rows": rows}))
+        return 7.0
+
+    monkeypatch.setattr(module, "run", run)
+    return module
+
+
+def table(script, monkeypatch, folder, *words):
+    monkeypatch.setattr(sys, "argv", ["untuned.py", *words, "--students", "2", "--output_dir", str(folder)])
+    script.main()
+    return json.loads((folder / "untuned.json").read_text())["rows"]
+
+
+def is_mean(found, mean, half):
+    return (found["mean"], found["half_width"]) == pytest.approx((mean, half))
+
+
+def half_width(values):
+    return stats.t.ppf(0.975, len(values) - 1) * statistics.stdev(values) / len(values) ** 0.5
+
+
+def test_rows_are_over_distillations_and_over_students_of_a_single_one(script, monkeypatch, tmp_path):
+    part = ["--ipc", "1", "--minutes", "10"]
+    (planned,) = table(script, monkeypatch, tmp_path, *part, "--kinds", "planned", "--seeds", "0", "1")
+    assert is_mean(planned["accuracy"], 63.0, half_width([61.0, 65.0]))
+    assert is_mean(planned["over random"], 22.0, half_width([20.0, 24.0]))
+    assert is_mean(planned["over herding"], 11.0, half_width([9.0, 13.0]))
+    assert planned["took"] == [7.0, 7.0] and planned["distillations"] == 2
+    taught, kept = table(script, monkeypatch, tmp_path, *part, "--kinds", "own teachers", "--seeds", "0")
+    assert kept == planned  # of an earlier part
+    assert is_mean(taught["accuracy"], 72.0, half_width([70.0, 74.0]))
+    assert is_mean(taught["over herding"], 20.0, 0.0)  # each 20 above its partner
+    lines = (tmp_path / "untuned.md").read_text().splitlines()
+    assert "| digits | 1 | 10 | own teachers | 1 × 2 | 72.0 [46.6, 97.4] | 41.0 | 52.0 |" in "\n".join(lines)
+
+
+def test_what_is_there_is_not_made_again_and_a_plan_goes_on(script, monkeypatch, tmp_path):
+    part = ["--ipc", "1", "--minutes", "10", "--kinds", "own teachers", "--seeds", "0"]
+    place = tmp_path / "digits-ipc1" / "own-teachers-10-0"
+    place.mkdir(parents=True)
+    (place / "plan.json").write_text("{}")
+    (row,) = table(script, monkeypatch, tmp_path, *part)
+    made, evaluated = script.ran
+    assert made[-2:] == ("--resume_from_checkpoint", "latest") and ("--clom", "ce") in zip(
+        made, made[1:], strict=False
+    )
+    assert row["commands"] == [
+        "hf-dd distill --dataset digits --ipc 1 --minutes 10 --clom ce --seed 0 --output_dir own-teachers-10-0 "
+        "--resume_from_checkpoint latest"
+    ]
+    assert ("--mixed_precision", "no") in zip(evaluated, evaluated[1:], strict=False)
+    (half,) = table(script, monkeypatch, tmp_path, *part, "--mixed_precision", "bf16")
+    assert [words[1] for words in script.ran] == ["distill", "evaluate", "evaluate"]
+    assert row["protocol"] == "dsa 1, ConvNet, hard labels" and half["protocol"] == f"{row['protocol']}, bf16"
