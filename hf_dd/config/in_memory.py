@@ -25,8 +25,8 @@ def reference_of(dataset: Any) -> str:
     first = next(iter(dataset.values()), None) if isinstance(dataset, dict) else dataset
     if not (hasattr(first, "features") and hasattr(first, "num_rows")):  # one that streams has no number of them
         raise ConfigError(
-            f"`dataset` is a {type(dataset).__name__}; it takes a reference, a datasets.Dataset or a DatasetDict "
-            "(not one that streams)."
+            f"`dataset` is of the type {type(dataset).__name__}; it takes a reference, a datasets.Dataset or a "
+            "DatasetDict (not one that streams)."
         )
     reference = InMemory(f"{IN_MEMORY}{first.info.dataset_name or 'dataset'}")
     reference.given = dataset
