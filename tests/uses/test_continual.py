@@ -39,9 +39,9 @@ def test_steps_share_the_classes_and_each_order_is_its_own():
     assert orders[1] == continual.class_order(0, 1, 10, 4)
 
 
-@pytest.mark.parametrize("copy", ["8bit", "float"])
-def test_memories_have_the_same_bytes(real_set, copy):
-    options = ContinualConfig(set=real_set, eval_protocol="dc", eval_copy=copy, baselines=list(REAL))
+@pytest.mark.parametrize(("copy", "baselines"), [("8bit", list(REAL)), ("float", ["random", "herding"])])
+def test_memories_have_the_same_bytes(real_set, copy, baselines):
+    options = ContinualConfig(set=real_set, eval_protocol="dc", eval_copy=copy, baselines=baselines)
     own, *others = continual.memories_of(Subject.load("continual", options))
     values = {"8bit": 1, "float": 4}[copy]
     assert continual.memory_bytes(own) == 2 * 10 * 64 * values  # ipc, classes, pixels
