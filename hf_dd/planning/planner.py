@@ -199,7 +199,8 @@ class Planner(Measurements):
             return {"objective": "herding", **self.students(self.config.factor or 1, self.left)[0]}
         students, seconds = self.students(options[place]["factor"], self.left)
         seconds += self.size.training * self.costs(coresets.EMBEDDING).tested  # of the start
-        fitting = int(budget.SAFETY * (self.left - seconds) / steps[place])
+        step = self.kept.get("pace", steps[place])  # hundreds of iterations tell more than the two that were measured
+        fitting = int(budget.SAFETY * (self.left - seconds) / step)
         iterations = self.config.iterations or min(self.published.iterations, max(budget.FEWEST, fitting))
         return {"iterations": iterations, **options[place], **students}
 
@@ -295,6 +296,7 @@ class Planner(Measurements):
 
         race.run(in_time)
         best, judged = race.best(), sum(each.reached > 0 for each in entrants)
+        self.once("pace", lambda: best.step or steps[entrants.index(best)])
         selected = self.once("herding", lambda: race.judge(self.selected)[0]) if self.may_only_choose() else 0.0
         told = f"{best.last_score:.1f} %" + (f"; herding alone {selected:.1f} %" if selected else "")
         self.kept["won"] = f"{best.name}: the best of {judged} tried, on {held} held-out training images ({told})"

@@ -42,6 +42,7 @@ class Entrant:
         rungs: the iterations after which it is judged, ascending; as many as of every other.
         scores: mean accuracies (%) on the validation split, by iterations.
         seconds: of its distillation and its students so far.
+        step: seconds of an iteration of its last leg, or None before the first.
     """
 
     name: str
@@ -50,6 +51,7 @@ class Entrant:
     rungs: tuple[int, ...] = ()
     scores: dict[int, float] = field(default_factory=dict)
     seconds: float = 0.0
+    step: float | None = None
 
     @property
     def reached(self) -> int:
@@ -133,8 +135,11 @@ class Race:
             distiller.config = dataclasses.replace(distiller.config, resume_from_checkpoint="latest")
         progress = distiller.begin()
         before = progress.seconds if entrant.reached else 0.0  # those of its former rungs are counted
-        rung = entrant.rungs[entrant.reached]
+        rung, done = entrant.rungs[entrant.reached], progress.step
+        leg = progress.seconds
         progress = distiller.iterate(progress, until=rung)
+        if rung > done:
+            entrant.step = from_main_process(lambda: (progress.seconds - leg) / (rung - done))
         score, seconds = self.judge(candidate_of(distiller.synthetic, f"{entrant.name}, {rung}"))
         entrant.seconds += progress.seconds - before + seconds
         entrant.scores[rung] = score
@@ -165,8 +170,8 @@ class Race:
             if from_main_process(lambda: moments[-1] - moments[0] > limit):
                 break
         by_main_process(lambda: files.remove(place))
-        from_first = moments if len(moments) == 2 else moments[1:]
-        each = (from_first[-1] - from_first[0]) / (len(from_first) - 1)
+        first, *others = (after - before for before, after in itertools.pairwise(moments))
+        each = min(others, default=first)  # what else the machine does only adds to it
         return from_main_process(lambda: each * parts)
 
     def seconds_of_judgement(self, entrant: Entrant) -> float:

@@ -219,6 +219,21 @@ def test_a_race_that_takes_longer_than_was_measured_ends_early(tmp_path, monkeyp
         assert f": the best of {judged} tried, on 143 held-out" in plan_of(folder)["won"]
 
 
+def test_iterations_go_by_the_pace_of_the_winner_s_leg(tmp_path, monkeypatch):
+    advance = Race.advance
+
+    def at_a_pace(race, entrant):
+        advance(race, entrant)
+        assert entrant.step > 0  # of its real iterations
+        entrant.step = 0.05
+
+    monkeypatch.setattr(Race, "advance", at_a_pace)
+    planned = distill(output_dir=str(tmp_path), **SMALL)
+    assert plan_of(tmp_path)["pace"] == 0.05
+    students = 2 * 2 * 10 * 1e-4  # two sets of 10 images, two epochs
+    assert planned.record.settings["iterations"] == int(0.9 * (15 - students) / 0.05)
+
+
 @pytest.mark.parametrize(
     "options, may",
     [

@@ -47,6 +47,19 @@ def test_a_few_iterations_are_measured_after_the_first(tmp_path, clock):
     assert clock == [0, 1, 2] and not list(tmp_path.iterdir())
 
 
+def test_of_those_measured_the_fastest_counts(tmp_path, monkeypatch):
+    now, taken, updates = [0.0], iter([10.0, 5.0, 2.0]), Distiller.updates
+
+    def timed(distiller, index):
+        for losses in updates(distiller, index):
+            now[0] += next(taken)
+            yield losses
+
+    monkeypatch.setattr(Distiller, "updates", timed)
+    monkeypatch.setattr(races.time, "perf_counter", lambda: now[0])
+    assert seconds_of(tmp_path, 100, objective="dm") == 2
+
+
 def test_of_a_long_iteration_a_few_optimiser_steps_are_measured(tmp_path, clock):
     options = {"objective": "dc", "objective_options": ["outer=50", "inner=1"]}
     assert seconds_of(tmp_path, 100, **options) == 50
