@@ -26,10 +26,10 @@ DRAWN = "--fonts pillow --side 24 --train 200 --test 100"
 TRAINED = (
     f"--architectures {NETWORK} --teacher_seeds 0 1 --epochs 12 --keep_epochs 4 --learning_rate 0.05 --batch_size 64"
 )
-METHOD = f"--ipc 5 --iterations 60 --architecture {NETWORK} --real_batch_size 64 --factor 1 --augment {VIEWS}"
+METHOD = f"--ipc 5 --iterations 140 --architecture {NETWORK} --real_batch_size 64 --factor 1 --augment {VIEWS}"
 GUIDE = f"--clom ce --clom_alpha auto --clom_augment {VIEWS}"
 STUDENTS = (
-    f"--eval_architectures {NETWORK} --eval_students 3 --eval_epochs 200 --eval_copies float --eval_augment {VIEWS}"
+    f"--eval_architectures {NETWORK} --eval_students 3 --eval_epochs 150 --eval_copies float --eval_augment {VIEWS}"
 )
 LOAD = """\
 from datasets import load_dataset
