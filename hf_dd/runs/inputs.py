@@ -69,7 +69,12 @@ def require_own_files(source: Source) -> None:
 def require_data(run: Options, record: Record) -> None:
     """Raise an error where the data set can't be read, or isn't the one on record."""
     as_it_is = part(run, DataConfig) | {"statistics": None, "zca": None}
-    here, there = load_data(DataConfig(**as_it_is)).fingerprint, record.data["fingerprint"]
+    try:
+        here, there = load_data(DataConfig(**as_it_is)).fingerprint, record.data["fingerprint"]
+    except HfDdError as error:
+        if record.data.get("sha"):  # of the Hub: a folder isn't what was asked for
+            raise
+        raise DataError(f"{error} If its images lie in another folder here, say so: --dataset FOLDER.") from error
     if there and here != there:
         raise DataError(f"its images, labels or class names aren't those on record (fingerprint {there}, now {here}).")
 

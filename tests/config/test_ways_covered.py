@@ -14,6 +14,7 @@ from tests.config import test_ways_out_teachers as of_teachers
 from tests.config.stock import WORDS
 from tests.config.test_advice import SAID, every_command
 from tests.config.ways import Row
+from tests.runs import test_reproduce as reproduced
 
 FILES = (test_ways_out, of_data, test_ways_out_imports, test_ways_out_evaluation, of_hub, of_runs, of_teachers)
 FILES += (test_ways_out_studies,)
@@ -36,6 +37,7 @@ OTHERWISE = {  # the tests that follow them
     "Nothing that is kept matches": runs.test_what_is_kept_is_listed_by_the_command_that_is_printed,
     "… isn't a pool's lock": runs.test_a_lock_is_written_by_the_command_that_is_printed,
     "rm takes either what": of_hub.test_what_is_kept_is_removed_as_the_message_says,
+    "If its images lie in": reproduced.test_a_data_set_that_lies_elsewhere_is_named_and_has_to_be_the_same,
     " Remove that folder: --resume": of_runs.test_a_checkpoint_that_is_broken_is_removed_as_the_message_says,
     "--eval_protocol … loads the teachers": of_teachers.test_teachers_in_memory_are_named_for_students,
     "Name one with --dataset_config.": of_data.test_a_configuration_is_saved_by_the_line_that_is_printed,
@@ -72,7 +74,7 @@ NO_WAY = (  # names of options and commands without advice
     "operations of the augmentation, joined by '_' (`hf_dd.nn.random_views`), 'siamese' for those of `--augment`, or",
     "--train_split( or --test_split)?",
     # what a quickstart types itself
-    *("--fonts pillow", "--teacher_seeds 0 1", "--ipc 5 --iterations 60", "--clom ce --clom_alpha auto"),
+    *("--fonts pillow", "--teacher_seeds 0 1", "--ipc 5 --iterations 140", "--clom ce --clom_alpha auto"),
     *("--eval_copies", "accelerate launch --quiet", "--dataset …", "hf-dd pretrain … …", "hf-dd pool create"),
     *("--hub_tag v1", "hf-dd distill … …", "hf-dd evaluate local/…"),
 )

@@ -148,7 +148,7 @@ def test_a_data_set_that_lies_elsewhere_is_named_and_has_to_be_the_same(copy, tm
     there = record.command.replace("hf-dd distill", f"hf-dd distill --dataset {tmp_path}/gone")
     change(copy, command=there, data=record.data | {"reference": f"{tmp_path}/gone"})
     _, (wrong,) = failing(copy, tmp_path)
-    says(wrong, "There is no data set", "gone")
+    says(wrong, "There is no data set", "gone", "If its images lie in another folder here, say so: --dataset FOLDER.")
     assert hf_dd.reproduce(set=str(copy), check=True, dataset="digits", output_dir=str(tmp_path / "here")).holds
 
 
