@@ -265,12 +265,20 @@ def headlines(kind, content):
 
 
 def headline(place, most=3):
-    """The table of README: of every result its first lines, each with the report that it comes from."""
+    """The table of README: of every result its first lines, each with the report that it comes from.
+
+    All verdicts of `hf-dd reproduce` are one line.
+    """
     rows = [
         [what, much, f"[{name}]({place}{name}/{page_of(name, kind)})"]
         for name, (kind, content) in results().items()
+        if kind != "reproduction"
         for what, much in list(headlines(kind, content))[:most]
     ]
+    if verdicts := [content for kind, content in results().values() if kind == "reproduction"]:
+        held, equal = sum(own["holds"] for own in verdicts), sum("byte is equal" in own["says"] for own in verdicts)
+        what = f"{len(verdicts)} sets made again by `hf-dd reproduce`"
+        rows.append([what, f"{held} hold, {equal} to the byte", f"[reproduced]({place}README.md)"])
     return table(["what", "how much", "measured in"], rows) if rows else NOTHING
 
 

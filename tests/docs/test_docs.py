@@ -135,6 +135,10 @@ def test_results_as_tables(build_docs, tmp_path, monkeypatch):
     for name, kind, content in (("s", "report", study), ("b", "benchmark", bench), ("g", "growth", growth)):
         (tmp_path / name).mkdir()
         (tmp_path / name / f"{kind}.json").write_text(json.dumps(content))
+    for name, holds, says in (("x", True, "every byte is equal"), ("y", True, "1 of 1 within"), ("z", False, "no")):
+        (tmp_path / "reproduced" / name).mkdir(parents=True)
+        verdict = {"holds": holds, "says": says, "versions": {"hf-dd": "0.1.0"}}
+        (tmp_path / "reproduced" / name / "reproduction.json").write_text(json.dumps(verdict))
     monkeypatch.setattr(build_docs, "RESULTS", tmp_path)
     study |= {"command": "hf-dd study s", "hardware": ["CPU", "a GPU"]}
     (tmp_path / "s" / "report.json").write_text(json.dumps(study))
@@ -150,6 +154,7 @@ def test_results_as_tables(build_docs, tmp_path, monkeypatch):
         "| `hf-dd distill`, against importing its libraries | 1.50 × the CPU time, 1.25 × the memory (n = 3) "
         "| [b](docs/results/b/benchmark.json) |",
         "| a step, ipc = 1, 10 | 0.5 s, 1.25 s | [g](docs/results/g/growth.json) |",
+        "| 3 sets made again by `hf-dd reproduce` | 2 hold, 1 to the byte | [reproduced](docs/results/README.md) |",
     ]
     full = build_docs.measured()
     assert "| command | hf-dd study s |\n| hardware | CPU; a GPU |\n\n[report.json](s/report.json)" in full
