@@ -57,6 +57,7 @@ class ImportConfig(DataConfig):
         "The source's class of each label of the set, where their orders differ: by name, or by index where no class "
         "is called so.",
     )
+    set_config: str | None = option(None, "Configuration of a set that load_dataset reads, where it has several.")
     set_image_column: str | None = option(None, "Column with the images of a set that load_dataset reads.")
     set_label_column: str | None = option(None, "Column with the labels of a set that load_dataset reads.")
     set_split: str = option("train", "Split of a set that load_dataset reads.")

@@ -94,13 +94,13 @@ def read_rows(config: ImportConfig) -> ForeignSet:
     """Images and labels of a data set's one split; no other one is looked at."""
     options = {"image_column": config.set_image_column, "label_column": config.set_label_column}
     options |= {"train_split": config.set_split, "test_split": config.set_split, "image_size": config.image_size}
+    options |= {"dataset_config": config.set_config}
     try:
         source = read_source(DataConfig(config.foreign_set, **options))
     except DataError as error:  # it speaks of the options of a source
         text = re.sub(r"--(image_column|label_column)", r"--set_\1", str(error))
         text = re.sub("--train_split( or --test_split)?", "--set_split", text)
-        one = "Save one of them, as by load_dataset(…, NAME).save_to_disk('set'), and import that folder."
-        raise DataError(text.replace("Name one with --dataset_config.", one)) from error
+        raise DataError(text.replace("--dataset_config", "--set_config")) from error
     pin = source.pin and source.pin.reference
     pixels, labels = in_memory(source.train.images), source.train.labels
     about = {"class_names": source.class_names, "pin": pin, "notes": source.notes}

@@ -40,7 +40,6 @@ OTHERWISE = {  # the tests that follow them
     "If its images lie in": reproduced.test_a_data_set_that_lies_elsewhere_is_named_and_has_to_be_the_same,
     " Remove that folder: --resume": of_runs.test_a_checkpoint_that_is_broken_is_removed_as_the_message_says,
     "--eval_protocol … loads the teachers": of_teachers.test_teachers_in_memory_are_named_for_students,
-    "Name one with --dataset_config.": of_data.test_a_configuration_is_saved_by_the_line_that_is_printed,
 }
 NOT_RUN = {  # and why
     "Name the folder that holds the Hub": "it serves until it is interrupted, as tests/local_hub has it",

@@ -1,6 +1,8 @@
 """The ways out of messages on data sets, and on what is read like one, typed as they are printed."""
 
+import json
 import re
+from pathlib import Path
 
 import datasets
 import pytest
@@ -106,12 +108,8 @@ def test_the_way_is_open(row, way, stock, tmp_path, monkeypatch):
 
 
 @pytest.mark.usefixtures("one_classifier")
-def test_a_configuration_is_saved_by_the_line_that_is_printed(stock, tmp_path, monkeypatch):
+def test_a_configuration_of_a_set_is_named_by_the_option_that_is_printed(stock, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    configured = stock["configured"]
-    words = ["import", "--dataset", stock["three"], "--output_dir", "out"]
-    code = re.search(r"as by (load_dataset\(…, NAME\)\.save_to_disk\('set'\))", message_of(*words, configured))[1]
-    eval(
-        code.replace("…, NAME", "configured, 'one'"), {"load_dataset": datasets.load_dataset, "configured": configured}
-    )
-    run([*words, "set"])
+    words = ["import", stock["configured"], "--dataset", stock["three"], "--output_dir", "out"]
+    run([*words, re.search(r" Name one with (--set_config)\.", message_of(*words))[1], "one"])
+    assert json.loads(Path("out/hf_dd.json").read_text())["settings"]["set_config"] == "one"
