@@ -2,6 +2,7 @@
 
 import pytest
 from huggingface_hub import HfApi
+from playwright.sync_api import expect
 
 from hf_dd.config.gallery import GalleryPushOptions
 from hf_dd.errors import HubError
@@ -33,7 +34,7 @@ def test_an_embedded_hub_shows_its_sets_at_first(visit, tmp_path):
         api.create_repo("local/of-others", repo_type="dataset")
         page = visit(running.endpoint)
         assert sorted(names(page)) == ["local/set-0", "local/set-1"]
-        page.wait_for_function("document.querySelectorAll('.strip.many img').length === 20")
+        expect(page.locator(".strip.many img")).to_have_count(20)
         page.get_by_role("link", name="local/set-1", exact=True).click()
         page.wait_for_selector(".classes img")
         assert page.locator(".classes img").count() == 10
@@ -42,7 +43,7 @@ def test_an_embedded_hub_shows_its_sets_at_first(visit, tmp_path):
         address = page.get_by_role("link", name="lab/teacher-1").first.get_attribute("href")
         assert address == f"/lab/teacher-1/tree/{2:040x}"
         page.get_by_role("link", name="The pool of these 4 teachers").click()
-        assert page.locator("h1").inner_text() == "Pool of 4 teachers"
+        expect(page.locator("h1")).to_have_text("Pool of 4 teachers")
         page.get_by_role("link", name="Leaderboards").click()
         page.wait_for_selector(".board")
         page.get_by_role("link", name="Compare").click()
