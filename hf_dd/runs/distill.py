@@ -18,13 +18,14 @@ from hf_dd.artefacts.provenance import command_line, pinned
 from hf_dd.artefacts.rows import training_images
 from hf_dd.config import DataConfig, DistillConfig, EvaluationConfig, InMemory, PretrainConfig
 from hf_dd.config.base import part, shown
+from hf_dd.core import json_records
 from hf_dd.core.clock import begun
 from hf_dd.core.precision import bf16_is_faster
 from hf_dd.core.processes import from_main_process, new_accelerator
 from hf_dd.data.image_data import ImageData, load_data
 from hf_dd.distillation import tracking
 from hf_dd.distillation.checks import preflight
-from hf_dd.distillation.distiller import Distiller, prepared
+from hf_dd.distillation.distiller import PLAN, Distiller, prepared
 from hf_dd.errors import ConfigError
 from hf_dd.evaluation.evaluation import hardware
 from hf_dd.evaluation.online_teachers import require_labels
@@ -83,7 +84,7 @@ def _distill(
     config = DistillConfig.over(config, options)
     folder = Path(config.output_dir or f"outputs/{config.run_name}")
     accelerator = tracked_accelerator(config, folder)
-    if config.minutes is not None and (faster := faster_precision(config, accelerator.device)):
+    if config.minutes is not None and (faster := faster_precision(config, folder, accelerator.device)):
         config = dataclasses.replace(config, mixed_precision=faster)
         accelerator = tracked_accelerator(config, folder)
     config = dataclasses.replace(config, mixed_precision=accelerator.mixed_precision)
@@ -189,10 +190,20 @@ def teach(data: ImageData, config: PretrainConfig) -> list[str]:
     return [f"{Path(config.output_dir) / name}@final" for name in names]
 
 
-def faster_precision(config: DistillConfig, device: torch.device) -> str:
-    """The precision that a planned run takes instead of its own, as it does more in its minutes; empty for its own."""
-    free = config.mixed_precision == DistillConfig.mixed_precision and config.dtype == "float32"
-    return "bf16" if free and not config.published and from_main_process(lambda: bf16_is_faster(device)) else ""
+def faster_precision(config: DistillConfig, folder: Path, device: torch.device) -> str:
+    """The precision that a planned run takes instead of its own, as it does more in its minutes; empty for its own.
+
+    A run that goes on keeps that of its plan, whatever the clock says now.
+    """
+    if config.mixed_precision != DistillConfig.mixed_precision or config.dtype != "float32" or config.published:
+        return ""
+
+    def faster() -> str:
+        if config.resume_from_checkpoint and (folder / PLAN).is_file():
+            return json_records.read_json(folder / PLAN, request=dict)["request"].get("mixed_precision", "")
+        return "bf16" if bf16_is_faster(device) else ""
+
+    return from_main_process(faster)
 
 
 def tracked_accelerator(config: DistillConfig, folder: Path) -> Accelerator:

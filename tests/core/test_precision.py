@@ -87,6 +87,18 @@ def test_a_planned_run_takes_bf16_where_it_is_faster(bf16, monkeypatch, tmp_path
     assert exact.settings["mixed_precision"] == "no"
 
 
+@pytest.mark.parametrize("first, then", [(True, False), (False, True)])
+def test_an_interrupted_plan_keeps_its_precision(bf16, monkeypatch, tmp_path, first, then):
+    options = {**QUICK, "minutes": 0.3, "eval_students": 0, "clom": "none", "output_dir": str(tmp_path)}
+    monkeypatch.setattr(distill, "bf16_is_faster", lambda device: first)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(distill.Distiller, "run", lambda distiller: (_ for _ in ()).throw(KeyboardInterrupt))
+        hf_dd.distill(**options)
+    monkeypatch.setattr(distill, "bf16_is_faster", lambda device: then)
+    record = hf_dd.distill(**options, resume_from_checkpoint="latest").record
+    assert record.settings["mixed_precision"] == ("bf16" if first else "no")
+
+
 @pytest.mark.parametrize("half, faster", [(0.9, False), (0.5, True), (3.0, False)])
 def test_faster_is_by_a_clear_margin_of_the_fastest_pass(bf16, monkeypatch, half, faster):
     """A pass in float32 takes 1 s, one in bf16 `half`; the first of each is slow, as first ones are."""
