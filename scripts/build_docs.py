@@ -44,7 +44,7 @@ PUBLISHED = {  # what a method's table of published values shows
     "iterations": "iterations",
     "real_batch_size": "real images per class and step",
     "image_learning_rate": "rate on the images",
-    "short_rate": "rate of a planned run / √ipc",
+    "short_rate": "rate of a planned run with 32 channels / √ipc",
     "image_momentum": "momentum",
     "image_optimizer": "optimiser",
     "init": "start",

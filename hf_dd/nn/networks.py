@@ -14,7 +14,7 @@
 import contextlib
 import functools
 import inspect
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -282,6 +282,12 @@ NETWORKS.register("ResNet18v2", title="ResNet18 that sees 28×28 pixels as they 
 NETWORKS.register("ResNet18v2BN", title="ResNet18v2 with BatchNorm")(
     functools.partial(_resnet18, norm="batch", version=2)
 )
+
+
+def width_of(architecture: str, options: Mapping[str, Any]) -> int | None:
+    """The channels of every convolution of an architecture with these options; None where they aren't one number."""
+    width = inspect.signature(NETWORKS.find(architecture)).parameters.get("width")
+    return options.get("width", width.default) if width else None
 
 
 class _UnwrittenCard(ModelCard):

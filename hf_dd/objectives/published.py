@@ -27,11 +27,11 @@ class Published:
     but for `betas`, which Adam takes where `image_optimizer` is 'adam', and for `augments`, which says whether the
     method augments at all. `strategy` is its augmentation, where it isn't Siamese augmentation's; `networks` are those
     that it draws, see `drawn`. `rate_per_ipc` says that the rate is that at one image per class, and grows with their
-    number; `short_rate`, which no paper has, is that of runs of a few hundred iterations at one image per class: it
-    grows with the root of their number, and falls to zero. `unit_pixels` says that the rate is that of pixels in
-    [0, 1], given or not, as the paper's own pixels are. A method of no iterations is its start: neither can be given.
-    `cells` are what the paper takes for single data sets, sizes and networks instead; of several that fit a run the
-    later ones go first.
+    number; `short_rate`, which no paper has, is that of runs of a few hundred iterations at one image per class with a
+    network of 32 channels: it grows with the root of the images' number, and falls with the channels' and to zero.
+    `unit_pixels` says that the rate is that of pixels in [0, 1], given or not, as the paper's own pixels are. A method
+    of no iterations is its start: neither can be given. `cells` are what the paper takes for single data sets, sizes
+    and networks instead; of several that fit a run the later ones go first.
     """
 
     iterations: int

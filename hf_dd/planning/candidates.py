@@ -8,12 +8,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from hf_dd.config import DistillConfig
+from hf_dd.config import DistillConfig, parse_key_values
+from hf_dd.nn import networks
 from hf_dd.objectives.published import Published
 
 FACTORS = (2, 1)
 SMALLEST_TILE = 8  # pixels of its shorter side: an image that is smaller isn't one of its class any more
 REAL_BATCH = 64  # real images of a class and step
+SHORT_WIDTH = 32  # channels of the network that short rates were found with
 
 
 @dataclass(frozen=True)
@@ -24,14 +26,19 @@ class Option:
     options: dict[str, Any]
 
 
-def shared(config: DistillConfig, published: Published, smallest_class: int) -> dict[str, Any]:
-    """What needs no race: few real images, and steps that are long first, are best where time is short."""
+def shared(config: DistillConfig, published: Published, smallest_class: int, architecture: str) -> dict[str, Any]:
+    """What needs no race: few real images, and steps that are long first, are best where time is short.
+
+    The loss is a sum over the channels of `architecture`, which the method is to match with, and so are its gradients:
+    of a wide network's the steps are as long at a smaller rate.
+    """
     found: dict[str, Any] = {}
     if published.real_batch_size is not None and config.real_batch_size is None:
         found["real_batch_size"] = min(REAL_BATCH, published.real_batch_size, smallest_class)
     free = config.image_learning_rate is None and config.image_schedule in (None, "cosine") and not config.published
-    if published.short_rate and free and config.architecture.startswith("ConvNet"):  # others weren't tried
-        rate = round(published.short_rate * math.sqrt(config.ipc), 1)
+    if published.short_rate and free and architecture.startswith("ConvNet"):  # others weren't tried
+        width = networks.width_of(architecture, parse_key_values(config.architecture_options))
+        rate = round(published.short_rate * math.sqrt(config.ipc) * SHORT_WIDTH / width, 1)
         found |= {"image_learning_rate": rate, "image_schedule": "cosine"}
     return found
 

@@ -5,6 +5,7 @@ those makes the same set without a plan. The clock decides how long things are; 
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -231,14 +232,13 @@ class Planner(Measurements):
 
         The method's networks are as wide as leaves time for many iterations.
         """
-        found = {"augment": self.augment} | candidates.shared(self.config, self.published, self.smallest_class)
+        shared = functools.partial(candidates.shared, self.config, self.published, self.smallest_class)
         if self.config.architecture != budget.WIDTHS[0] or self.config.architecture_options:
-            return found
-        rest = self.seconds * budget.DISTILLING
+            return {"augment": self.augment} | shared(self.config.architecture)
         for architecture in budget.WIDTHS:
-            own = found | {"architecture": architecture}
+            own = {"augment": self.augment, "architecture": architecture} | shared(architecture)
             step = self.step(architecture, own | {"factor": factor, "clom": "none"})
-            if step * budget.MANY <= rest:
+            if step * budget.MANY <= self.seconds * budget.DISTILLING:
                 break
         return own
 

@@ -13,6 +13,12 @@ DM = OBJECTIVES.find("dm").published
 PLANNED = {"minutes": 5}
 
 
+def shared(config, published, smallest):
+    """As of 32 channels, unless another architecture is asked for."""
+    architecture = "ConvNetW32" if config.architecture == DistillConfig.architecture else config.architecture
+    return candidates.shared(config, published, smallest, architecture)
+
+
 @pytest.mark.parametrize(
     "options, side, smallest, factors",
     [({}, 28, 100, (2, 1)), ({}, 15, 100, (1,)), ({"ipc": 30}, 28, 100, (1,)), ({"factor": 3}, 28, 100, (3,))],
@@ -48,18 +54,27 @@ def test_what_is_given_isn_t_raced():
     config = DistillConfig(**PLANNED, clom="none")
     assert [guide.options for guide in candidates.guides(config, taught, "ce")] == [{"clom": "none"}]
     given = {"real_batch_size": 7, "image_learning_rate": 1.0}
-    assert candidates.shared(DistillConfig(**PLANNED, **given), DM, 100) == {}
+    assert shared(DistillConfig(**PLANNED, **given), DM, 100) == {}
 
 
 def test_a_class_gives_no_more_real_images_than_it_has():
-    assert candidates.shared(DistillConfig(**PLANNED), DM, 100)["real_batch_size"] == 64
-    assert candidates.shared(DistillConfig(**PLANNED), DM, 9)["real_batch_size"] == 9
+    assert shared(DistillConfig(**PLANNED), DM, 100)["real_batch_size"] == 64
+    assert shared(DistillConfig(**PLANNED), DM, 9)["real_batch_size"] == 9
 
 
 @pytest.mark.parametrize(("ipc", "rate"), [(1, 3.0), (10, 9.5), (50, 21.2)])
 def test_steps_are_long_first_where_time_is_short(ipc, rate):
-    found = candidates.shared(DistillConfig(**PLANNED | {"ipc": ipc}, real_batch_size=7), DM, 100)
+    found = shared(DistillConfig(**PLANNED | {"ipc": ipc}, real_batch_size=7), DM, 100)
     assert found == {"image_learning_rate": rate, "image_schedule": "cosine"}
+
+
+@pytest.mark.parametrize(
+    ("architecture", "options", "rate"),
+    [("ConvNet", [], 2.4), ("ConvNetW64", [], 4.7), ("ConvNetW256", [], 1.2), ("ConvNet", ["width=16"], 19.0)],
+)
+def test_a_wide_network_takes_a_smaller_rate_as_its_loss_is_a_sum_over_channels(architecture, options, rate):
+    config = DistillConfig(**PLANNED | {"ipc": 10}, architecture=architecture, architecture_options=options)
+    assert candidates.shared(config, DM, 100, architecture)["image_learning_rate"] == rate
 
 
 @pytest.mark.parametrize(
@@ -67,12 +82,12 @@ def test_steps_are_long_first_where_time_is_short(ipc, rate):
     [{"image_learning_rate": 2.0}, {"image_schedule": "constant"}, {"published": True}, {"architecture": "MLP"}],
 )
 def test_the_method_s_own_rate_stands_where_something_else_is_asked_for(options):
-    assert "image_learning_rate" not in candidates.shared(DistillConfig(**PLANNED, **options), DM, 100)
+    assert "image_learning_rate" not in shared(DistillConfig(**PLANNED, **options), DM, 100)
 
 
 def test_methods_without_a_short_rate_take_their_own():
     dc = dataclasses.replace(DM, short_rate=None)
-    assert candidates.shared(DistillConfig(**PLANNED), dc, 100) == {"real_batch_size": 64}
+    assert shared(DistillConfig(**PLANNED), dc, 100) == {"real_batch_size": 64}
 
 
 def test_the_likeliest_come_first():
