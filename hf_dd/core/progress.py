@@ -167,7 +167,10 @@ def over(
     size: Callable[[Item], float] = lambda _: 1,
     share: float = 0,
 ) -> Iterator[Item]:
-    """The items, as a phase whose total is the sum of their sizes."""
+    """The items, as a phase whose total is the sum of their sizes.
+
+    Work that may well fail belongs into the items: an error of the loop's own body, kept by somebody, keeps the phase.
+    """
     done = 0.0
     with Phase(what, total, unit, share=share) as phase:
         for item in items:

@@ -60,8 +60,8 @@ class TeacherPool(Sequence[Teacher]):
         names the repositories whose pickles may be read and whose code may run.
         """
         limit = in_memory or len(files)
-        loading = over(files[:limit], "loading teachers", limit, "teachers")
-        pool = cls([load_teacher(*place, trusted) for place in loading], source)
+        loaded = (load_teacher(*place, trusted) for place in files[:limit])
+        pool = cls(list(over(loaded, "loading teachers", limit, "teachers")), source)
         pool._files, pool._limit, pool._trusted = files, limit, trusted
         pool.specs += [pool._load(index).spec for index in range(limit, len(files))]
         return pool
@@ -110,8 +110,8 @@ class TeacherPool(Sequence[Teacher]):
     ) -> "TeacherPool":
         """Load teachers by `owner/name@revision`, by local folders or by pins; raises TeacherError or HubError."""
         references = [references] if isinstance(references, str) else references
-        located = over(references, "looking for teachers", len(references), "teachers")
-        files = [locate(reference, trusted) for reference in located]
+        located = (locate(reference, trusted) for reference in references)
+        files = list(over(located, "looking for teachers", len(references), "teachers"))
         return cls.from_files(files, source, in_memory, trusted)
 
     @classmethod

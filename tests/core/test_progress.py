@@ -271,8 +271,10 @@ FEW = DIGITS | {"ipc": 1, "objective": "random"}
             "synthetic.coresets.fit",
             lambda: hf_dd.distill(**FEW | {"objective": "herding"}, selection_epochs=1, eval_students=0),
         ),
+        ("teachers.pool.locate", lambda: hf_dd.TeacherPool.from_references(["a/b", "a/c"])),
+        ("teachers.pool.load_teacher", lambda: hf_dd.TeacherPool.from_files([(None, None)] * 2)),
     ],
-    ids=["distillation", "students", "teachers", "selection"],
+    ids=["distillation", "students", "teachers", "selection", "teachers' places", "teachers' files"],
 )
 def test_no_phase_stays_open_after_an_error_that_is_kept(place, work, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
