@@ -21,7 +21,8 @@ set -euo pipefail
 
 gpus=${HF_DD_PROCESSES_PER_NODE:-${SLURM_GPUS_ON_NODE:-8}}  # one process each
 nodes=${SLURM_NNODES:-1}
-head=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
+names=$(scontrol show hostnames "$SLURM_JOB_NODELIST")  # whole: what is cut off by `head` ends with an error
+head=${names%%$'\n'*}
 export HEAD=$head NODES=$nodes PROCESSES=$((nodes * gpus)) PORT=${MASTER_PORT:-29500}
 
 # Each task is one launch, of one machine; its rank is known to the task alone.

@@ -133,7 +133,7 @@ def stand_ins(tmp_path):
     """A path on which `srun` runs a command once for each of two machines, and `scontrol` names them."""
     every = 'for node in 0 1; do SLURM_NODEID=$node "$@" & done'
     programs = {
-        "scontrol": "printf 'localhost\\nlocalhost\\n'",
+        "scontrol": "echo localhost; sleep 0.5; echo localhost",  # a reader of its first line alone has gone by then
         "srun": f'shift; {every}; for job in $(jobs -p); do wait "$job"; done',
         "accelerate": f'exec {sys.executable} -m accelerate.commands.accelerate_cli "$@"',
     }
