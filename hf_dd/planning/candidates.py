@@ -36,8 +36,11 @@ def shared(config: DistillConfig, published: Published, smallest_class: int, arc
     if published.real_batch_size is not None and config.real_batch_size is None:
         found["real_batch_size"] = min(REAL_BATCH, published.real_batch_size, smallest_class)
     free = config.image_learning_rate is None and config.image_schedule in (None, "cosine") and not config.published
-    if published.short_rate and free and architecture.startswith("ConvNet"):  # others weren't tried
-        width = networks.width_of(architecture, parse_key_values(config.architecture_options))
+    width = networks.width_of(architecture, parse_key_values(config.architecture_options))
+    tried = (
+        architecture.startswith("ConvNet") and isinstance(width, int) and width > 0
+    )  # a wrong one the network refuses
+    if published.short_rate and free and tried:
         rate = round(published.short_rate * math.sqrt(config.ipc) * SHORT_WIDTH / width, 1)
         found |= {"image_learning_rate": rate, "image_schedule": "cosine"}
     return found

@@ -79,7 +79,10 @@ def test_a_wide_network_takes_a_smaller_rate_as_its_loss_is_a_sum_over_channels(
 
 @pytest.mark.parametrize(
     "options",
-    [{"image_learning_rate": 2.0}, {"image_schedule": "constant"}, {"published": True}, {"architecture": "MLP"}],
+    [
+        *({"image_learning_rate": 2.0}, {"image_schedule": "constant"}, {"published": True}, {"architecture": "MLP"}),
+        *({"architecture_options": [f"width={wrong}"]} for wrong in ("0", "-8", "wide")),  # which the network refuses
+    ],
 )
 def test_the_method_s_own_rate_stands_where_something_else_is_asked_for(options):
     assert "image_learning_rate" not in shared(DistillConfig(**PLANNED, **options), DM, 100)
