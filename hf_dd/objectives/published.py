@@ -18,6 +18,8 @@ EMBEDDING_EPOCHS = 10  # of the network by whose features the papers' herding ch
 # How the papers of matching methods optimise images.
 SGD = {"image_optimizer": "sgd", "image_momentum": 0.5, "image_schedule": "constant"}
 
+SHORT_WIDTH = 32  # channels of the network that short rates were found with
+
 
 @dataclass(frozen=True)
 class Published:
@@ -28,7 +30,7 @@ class Published:
     method augments at all. `strategy` is its augmentation, where it isn't Siamese augmentation's; `networks` are those
     that it draws, see `drawn`. `rate_per_ipc` says that the rate is that at one image per class, and grows with their
     number; `short_rate`, which no paper has, is that of runs of a few hundred iterations at one image per class with a
-    network of 32 channels: it grows with the root of the images' number, and falls with the channels' and to zero.
+    network of SHORT_WIDTH channels: it grows with the root of that, and falls with the channels and to zero.
     `unit_pixels` says that the rate is that of pixels in [0, 1], given or not, as the paper's own pixels are. A method
     of no iterations is its start: neither can be given. `cells` are what the paper takes for single data sets, sizes
     and networks instead; of several that fit a run the later ones go first.

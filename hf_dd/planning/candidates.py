@@ -10,12 +10,11 @@ from typing import Any
 
 from hf_dd.config import DistillConfig, parse_key_values
 from hf_dd.nn import networks
-from hf_dd.objectives.published import Published
+from hf_dd.objectives.published import SHORT_WIDTH, Published
 
 FACTORS = (2, 1)
 SMALLEST_TILE = 8  # pixels of its shorter side: an image that is smaller isn't one of its class any more
 REAL_BATCH = 64  # real images of a class and step
-SHORT_WIDTH = 32  # channels of the network that short rates were found with
 
 
 @dataclass(frozen=True)
