@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import shutil
+import tempfile
 import uuid
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
@@ -254,6 +255,20 @@ def flush(path: Path) -> None:
                 raise
         finally:
             os.close(descriptor)
+
+
+def require_writable(path: Path) -> None:
+    """Raise RunError, naming `path`, where nothing can be written into a folder there. Nothing is made."""
+    with writing(path):
+        there = path
+        while True:
+            try:
+                there.lstat()
+                break
+            except FileNotFoundError:
+                there = there.parent
+        with tempfile.TemporaryFile(dir=there) as probe:  # which has no name that a kill could leave
+            probe.write(b"0")  # or a full disk would pass
 
 
 def write(path: Path, save: Callable[[Path], Any]) -> None:

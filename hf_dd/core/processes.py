@@ -138,20 +138,30 @@ def from_main_process(compute: Callable[[], Any]) -> Any:
     return broadcast_object_list([compute() if processes().is_main_process else None])[0]
 
 
+def shown_by_main_process(act: Callable[[], object]) -> None:
+    """Do something on the main process, while the others wait; a RunError of it is raised on every process."""
+
+    def problem() -> str | None:
+        try:
+            act()
+        except RunError as error:
+            return str(error)
+
+    if wrong := from_main_process(problem):
+        raise RunError(wrong)
+
+
 @contextlib.contextmanager
 def holding(folder: Path, *parts: str) -> Iterator[None]:
     """Let the main process hold a folder, as `files.claimed` says; raises RunError on every process."""
     with contextlib.ExitStack() as held:
-
-        def problem() -> str | None:
-            try:
-                held.enter_context(files.claimed(folder, *parts))
-            except RunError as error:
-                return str(error)
-
-        if wrong := from_main_process(problem):
-            raise RunError(wrong)
+        shown_by_main_process(lambda: held.enter_context(files.claimed(folder, *parts)))
         yield
+
+
+def require_writable(folder: Path) -> None:
+    """Raise RunError on every process where a run couldn't write into its folder, before it does anything else."""
+    shown_by_main_process(lambda: files.require_writable(folder))
 
 
 @functools.cache

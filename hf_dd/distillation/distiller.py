@@ -22,7 +22,7 @@ from hf_dd.config import DistillConfig
 from hf_dd.config.base import defaults, named
 from hf_dd.core import files, json_records
 from hf_dd.core.clock import since
-from hf_dd.core.processes import by_main_process, from_main_process, holding
+from hf_dd.core.processes import by_main_process, holding, require_writable, shown_by_main_process
 from hf_dd.core.progress import Phase, say
 from hf_dd.core.registry import OBJECTIVES, STARTS
 from hf_dd.core.strategies import parse_strategy
@@ -314,8 +314,7 @@ def prepared(config: DistillConfig, folder: Path) -> Iterator[None]:
     Of a run that is to be overwritten, the artefact stays until the new one is whole.
     """
     with holding(folder, *RUN_ENTRIES):
-        if wrong := from_main_process(lambda: prepare(config, folder)):
-            raise RunError(wrong)
+        shown_by_main_process(lambda: prepare(config, folder))
         yield
 
 
@@ -327,20 +326,33 @@ def holds_set(folder: Path) -> bool:
         return False
 
 
-def prepare(config: DistillConfig, folder: Path) -> str | None:
-    """Make room for a new run, unless one is to be gone on with; says what is wrong if that can't be."""
+def require_place(config: DistillConfig, folder: Path) -> None:
+    """Raise RunError on every process where the run couldn't write into its folder, or holds another's files."""
+    require_writable(folder)
+    shown_by_main_process(lambda: there_already(config, folder))
+
+
+def there_already(config: DistillConfig, folder: Path) -> bool:
+    """Whether a folder holds a run that is to be gone on with or replaced; RunError where it holds anything else."""
     resumes = config.resume_from_checkpoint is not None
-    ours = (folder / "checkpoints").exists() or (folder / PLAN).exists() or holds_set(folder)
-    ours |= config.overwrite_output_dir and {path.name for path in folder.iterdir()} <= RESULTS
-    if not ours and ((folder / RECORD).exists() if resumes else any(folder.iterdir())):
-        return f"{folder} isn't empty, and what it holds is no run of hf-dd: give another --output_dir."
-    if resumes or not ours:
-        return None
-    if not config.overwrite_output_dir:
-        return (
+    with files.writing(folder):
+        if not folder.exists():
+            return False
+        names = {path.name for path in folder.iterdir() if not path.name.startswith(files.UNFINISHED)}
+    ours = not names.isdisjoint(("checkpoints", PLAN)) or holds_set(folder)
+    ours |= config.overwrite_output_dir and names <= RESULTS
+    if not ours and (RECORD in names if resumes else names):
+        raise RunError(f"{folder} isn't empty, and what it holds is no run of hf-dd: give another --output_dir.")
+    if ours and not resumes and not config.overwrite_output_dir:
+        raise RunError(
             f"{folder} holds another run. Go on with it by --resume_from_checkpoint latest, replace it by "
             "--overwrite_output_dir, or give another --output_dir."
         )
-    for name in STATE_ENTRIES if (folder / RECORD).is_file() else RUN_ENTRIES:
-        files.remove(folder / name)
-    return None
+    return ours
+
+
+def prepare(config: DistillConfig, folder: Path) -> None:
+    """Make room for a new run, unless one is to be gone on with; raises RunError as `there_already`."""
+    if there_already(config, folder) and config.resume_from_checkpoint is None:
+        for name in STATE_ENTRIES if (folder / RECORD).is_file() else RUN_ENTRIES:
+            files.remove(folder / name)

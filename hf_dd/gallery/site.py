@@ -40,6 +40,7 @@ def build(options: GalleryBuildOptions) -> str:
     Raises RunError, before anything is read, for a folder that holds something else, and errors as `collect`.
     """
     output = Path(options.output)
+    files.require_writable(output)
     require_own(output)
     entries = collect.collect(options.sources, options.tag, options.owner)
     with files.folder(output) as place:

@@ -25,7 +25,7 @@ from hf_dd.core.processes import from_main_process, new_accelerator
 from hf_dd.data.image_data import ImageData, load_data
 from hf_dd.distillation import tracking
 from hf_dd.distillation.checks import preflight
-from hf_dd.distillation.distiller import PLAN, Distiller, prepared
+from hf_dd.distillation.distiller import PLAN, Distiller, prepared, require_place
 from hf_dd.errors import ConfigError
 from hf_dd.evaluation.evaluation import hardware
 from hf_dd.evaluation.online_teachers import require_labels
@@ -91,6 +91,8 @@ def _distill(
     if config.eval_students:
         require_known(config.eval_architectures, Protocol.from_config(config))
     preflight(config)
+    if not config.plan:  # which writes nothing
+        require_place(config, folder)
     if config.push_to_hub:  # a missing token or a taken tag shows now, not after the distillation
         hub.require_free(
             hub.full_repo_id(config.hub_dataset_id or config.run_name),

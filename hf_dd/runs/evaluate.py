@@ -16,7 +16,7 @@ from hf_dd.artefacts.provenance import versions
 from hf_dd.config import DataConfig, EvaluateConfig, slug
 from hf_dd.config.base import named, part
 from hf_dd.core import files
-from hf_dd.core.processes import by_main_process, new_accelerator
+from hf_dd.core.processes import by_main_process, new_accelerator, require_writable
 from hf_dd.core.registry import NETWORKS, PROTOCOLS, origins
 from hf_dd.data.image_data import ImageData, load_data, of_each_class
 from hf_dd.errors import ConfigError, DataError, RunError
@@ -50,6 +50,7 @@ def evaluate(config: EvaluateConfig | None = None, **options: Any) -> Results:
     as `results.png` (where matplotlib is installed).
     """
     config = EvaluateConfig.over(config, options)
+    require_writable(place_of(config))
     parts, _ = evaluate_sets(config)
     by_main_process(lambda: keep_results(config, parts))
     return regimes.merged(parts)
@@ -65,6 +66,7 @@ def compare(config: EvaluateConfig | None = None, **options: Any) -> Path:
     config = EvaluateConfig.over(config, options)
     folder = Path(config.output_dir or "outputs/comparison")
     report.require_matplotlib()
+    require_writable(folder)
     parts, records_of = evaluate_sets(config)
     results = regimes.merged(parts)
 
@@ -258,15 +260,25 @@ def whitening_of(config: EvaluateConfig, sets: Sequence[tuple[str, DistilledSet,
 
 def keep_results(config: EvaluateConfig, parts: Sequence[Results]) -> None:
     """Write results.json, unless the evaluation was of a single local set, and complete the cards of local sets."""
-    single = config.sets[0] if len(config.sets) == 1 else None
-    if single and config.output_dir is None and (Path(single) / records.RECORD).is_file():
-        complete(single, regimes.merged(parts))
+    if own := own_folder(config):
+        complete(own, regimes.merged(parts))
         return
-    folder = Path(config.output_dir or f"outputs/evaluate-{'-'.join(map(slug, config.sets))}")
+    folder = place_of(config)
     with files.claimed(folder):
         write_results(folder, regimes.merged(parts))
-    if not single:
+    if len(config.sets) > 1:
         complete_each(config, parts)
+
+
+def own_folder(config: EvaluateConfig) -> str | None:
+    """The folder of a single local set, which the results are written into where no other is named."""
+    single = config.sets[0] if len(config.sets) == 1 and config.output_dir is None else None
+    return single if single and (Path(single) / records.RECORD).is_file() else None
+
+
+def place_of(config: EvaluateConfig) -> Path:
+    """The folder that an evaluation writes into."""
+    return Path(own_folder(config) or config.output_dir or f"outputs/evaluate-{'-'.join(map(slug, config.sets))}")
 
 
 def complete_each(config: EvaluateConfig, parts: Sequence[Results]) -> None:

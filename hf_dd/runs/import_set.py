@@ -9,7 +9,7 @@ from hf_dd.artefacts.distilled_folder import Artefact
 from hf_dd.artefacts.provenance import command_line, pinned
 from hf_dd.config import ImportConfig
 from hf_dd.core import files
-from hf_dd.core.processes import by_main_process, holding, new_accelerator
+from hf_dd.core.processes import by_main_process, holding, new_accelerator, require_writable
 from hf_dd.data.image_data import as_seen, load_data
 from hf_dd.distillation.distiller import holds_set
 from hf_dd.errors import RunError
@@ -21,6 +21,7 @@ def import_set(config: ImportConfig | None = None, **options: Any) -> Artefact:
     """Make an artefact folder of a distilled set that another tool released, once it has been checked whole."""
     config = ImportConfig.over(config, options)
     folder = Path(config.output_dir or f"outputs/{config.run_name}")
+    require_writable(folder)
     if folder.exists():
         with holding(folder):  # what a killed import left goes
             pass

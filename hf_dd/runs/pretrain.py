@@ -16,7 +16,7 @@ from hf_dd.artefacts.records import RECORD, read_record
 from hf_dd.config import PretrainConfig
 from hf_dd.config.base import values
 from hf_dd.core import files
-from hf_dd.core.processes import new_accelerator
+from hf_dd.core.processes import new_accelerator, require_writable
 from hf_dd.core.progress import Phase
 from hf_dd.core.registry import NETWORKS
 from hf_dd.data.image_data import ImageData, load_data
@@ -40,8 +40,9 @@ def pretrain(config: PretrainConfig | None = None, **options: Any) -> list[Path 
     config = dataclasses.replace(config, mixed_precision=accelerator.mixed_precision)
     if config.push_to_hub:
         hub.user()  # a missing token shows now, not after the training
-    data = load_data(config)
     root = Path(config.output_dir or "outputs/teachers")
+    require_writable(root)
+    data = load_data(config)
     folders = {job: root / teacher_folder.teacher_name(data, *job) for job in grid(config)}
     if config.push_to_hub:
         names = [folder.name for folder in folders.values()]

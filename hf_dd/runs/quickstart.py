@@ -13,6 +13,7 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from hf_dd.core import files
 from hf_dd.core.json_records import read_json
 from hf_dd.core.resources import resource
 from hf_dd.errors import HfDdError, RunError
@@ -40,6 +41,7 @@ print(train.features["label"].names, tuple(train[:]["pixel_values"].shape))"""
 def run(output_dir: str, say: Say = print) -> None:
     """Run the circle in `output_dir`, saying every command; raises HfDdError at the first that fails."""
     root = Path(output_dir)
+    files.require_writable(root)
     letters = root / "letters"
     folders = [letters, *(root / name for name in ("hub", "teachers", GUIDED, PLAIN, "evaluation"))]
     if occupied := [str(folder) for folder in folders if folder.exists()]:

@@ -29,7 +29,13 @@ from hf_dd.config.base import Options, part
 from hf_dd.config.reproduction import ReproduceConfig
 from hf_dd.core import files, json_records
 from hf_dd.core.files import digest_of
-from hf_dd.core.processes import by_main_process, from_main_process, holding, new_accelerator
+from hf_dd.core.processes import (
+    by_main_process,
+    from_main_process,
+    holding,
+    new_accelerator,
+    shown_by_main_process,
+)
 from hf_dd.core.progress import say
 from hf_dd.core.registry import PROTOCOLS
 from hf_dd.data.image_data import load_data
@@ -58,19 +64,21 @@ def reproducing(options: ReproduceConfig, place: hub.Place) -> Iterator[Path]:
     root = Path(options.output_dir or f"outputs/reproduce-{slug(place.path)}")
     begun = {"kind": "reproduction", "set": options.set, "at": place.pin and place.pin.sha, "ran": False}
 
-    def begin() -> str | None:
+    def begin() -> None:
         there = [path for path in root.iterdir() if not path.name.startswith(files.UNFINISHED)]
         try:
             former = json_records.read_json(root / VERDICT) if there else begun
             if {key: former.get(key) for key in begun} == begun:
-                return files.write_json(root / VERDICT, begun)
+                files.write_json(root / VERDICT, begun)
+                return
         except RunError:
             pass
-        return f"{root} isn't empty, and holds no reproduction of this to go on with: give another --output_dir."
+        raise RunError(
+            f"{root} isn't empty, and holds no reproduction of this to go on with: give another --output_dir."
+        )
 
     with holding(root):
-        if wrong := from_main_process(begin):
-            raise RunError(wrong)
+        shown_by_main_process(begin)
         yield root
 
 

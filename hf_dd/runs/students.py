@@ -15,7 +15,7 @@ from hf_dd.artefacts.records import RECORD
 from hf_dd.artefacts.student_card import StudentRecord
 from hf_dd.config import EvaluateConfig, slug
 from hf_dd.core import json_records
-from hf_dd.core.processes import by_main_process, holding
+from hf_dd.core.processes import by_main_process, require_writable
 from hf_dd.core.registry import NETWORKS, PROTOCOLS, origins
 from hf_dd.errors import ConfigError, HfDdError, HubError
 from hf_dd.evaluation.candidates import Candidate
@@ -234,8 +234,7 @@ def shelf_of(
     root = Path(config.save_students or f"outputs/students-{slug(base)}")
     students = Students(root, config, evaluation, accelerator, rows, of_copy, owner)
     students.judge(candidates)
-    with holding(root):  # that it can be written shows now
-        pass
+    require_writable(root)
     return students
 
 

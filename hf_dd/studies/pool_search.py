@@ -21,7 +21,7 @@ from hf_dd.config import DistillConfig, SelectConfig, TeacherConfig
 from hf_dd.config.base import defaults, part, values
 from hf_dd.core import files, json_records
 from hf_dd.core.clock import since
-from hf_dd.core.processes import by_main_process, from_main_process, holding, new_accelerator
+from hf_dd.core.processes import by_main_process, from_main_process, holding, new_accelerator, require_writable
 from hf_dd.core.progress import Phase, say
 from hf_dd.core.registry import OBJECTIVES
 from hf_dd.core.seeding import generator
@@ -105,6 +105,7 @@ class Search:
         self.accelerator = new_accelerator(config.mixed_precision)
         self.config = config = dataclasses.replace(config, mixed_precision=self.accelerator.mixed_precision)
         protocol = checked(config)
+        require_writable(self.folder)
         self.data = held_out(load_data(config), config.seed)
         self.candidates = TeacherPool.from_config(config)
         if config.fit_head:

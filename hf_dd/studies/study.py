@@ -19,7 +19,7 @@ from hf_dd.artefacts.provenance import command_line
 from hf_dd.config import DistillConfig, EvaluationConfig, PretrainConfig, StudyConfig
 from hf_dd.config.base import named, part
 from hf_dd.core import files, json_records, progress
-from hf_dd.core.processes import by_main_process, from_main_process
+from hf_dd.core.processes import by_main_process, from_main_process, require_writable
 from hf_dd.core.progress import say
 from hf_dd.core.registry import OBJECTIVES
 from hf_dd.data.image_data import load_data
@@ -51,6 +51,7 @@ def study(config: StudyConfig | None = None, **options: Any) -> Path:
     config = StudyConfig.over(config, options)
     plan = Study.read(config)
     folder = Path(config.output_dir)
+    require_writable(folder)
     if config.push_to_hub:  # a missing token or a taken tag shows now, not after the study
         place = hub.full_repo_id(config.hub_dataset_id or folder.name)
         finished = (folder / "README.md").is_file()  # and its tag may be that of a push whose answer was lost

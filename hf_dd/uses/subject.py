@@ -15,7 +15,7 @@ from hf_dd.artefacts.distilled_folder import load_distilled
 from hf_dd.config import slug
 from hf_dd.config.uses import UseConfig
 from hf_dd.core import files
-from hf_dd.core.processes import by_main_process, new_accelerator
+from hf_dd.core.processes import by_main_process, new_accelerator, require_writable
 from hf_dd.core.progress import Phase
 from hf_dd.core.registry import PROTOCOLS
 from hf_dd.core.text import code, markdown
@@ -57,10 +57,11 @@ class Subject:
     def load(cls, use: str, config: UseConfig) -> "Subject":
         """Read the set and its data.
 
-        Raises HubError or DataError where they can't be read or don't fit each other, ConfigError for a set without a
-        record whose data aren't named.
+        Raises RunError where the results couldn't be written, HubError or DataError where they can't be read or don't
+        fit each other, ConfigError for a set without a record whose data aren't named.
         """
         accelerator = new_accelerator(config.mixed_precision)
+        require_writable(place_of(use, config))
         name, distilled, record = load_distilled(config.set)
         data = load_data(source_of(config, record), distilled.whitening).to(accelerator.device)
         changes = {"epochs": config.eval_epochs, "augment": config.eval_augment}
@@ -127,7 +128,7 @@ class Subject:
             picture: a PIL image to lie beside them as `neighbours.png`.
         """
         config, accelerator = self.config, self.evaluation.accelerator
-        folder = Path(config.output_dir or f"outputs/use-{self.use}-{slug(config.set)}")
+        folder = place_of(self.use, config)
         place = hub.find(config.set, "dataset")
         reference = config.set if place.local else place.pin.reference
         pins = provenance.pinned(config, self.data) | {"set": reference}
@@ -164,3 +165,8 @@ class Subject:
 
         by_main_process(keep)
         return folder
+
+
+def place_of(use: str, config: UseConfig) -> Path:
+    """The folder that a use writes."""
+    return Path(config.output_dir or f"outputs/use-{use}-{slug(config.set)}")

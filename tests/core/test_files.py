@@ -2,6 +2,7 @@
 
 import errno
 import os
+import resource
 import shutil
 import subprocess
 import sys
@@ -93,6 +94,23 @@ def test_what_the_disk_refuses_is_one_error_that_names_the_place(tmp_path, place
     with pytest.raises(RunError, match=f"^{tmp_path / place} can't be written: ({words})"):
         files.write_json(tmp_path / place, {})
     assert content(tmp_path) == {"file": "1"}
+
+
+def test_a_place_that_can_be_written_stays_as_it_is(tmp_path):
+    for place in (tmp_path, tmp_path / "new", tmp_path / "new/and/deeper"):
+        files.require_writable(place)
+        assert list(tmp_path.iterdir()) == []
+
+
+def test_a_disk_that_takes_no_byte_more_is_an_error_that_names_the_place(tmp_path):
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, limits[1]))
+    try:
+        with pytest.raises(RunError, match=f"^{tmp_path / 'new'} can't be written: File too large"):
+            files.require_writable(tmp_path / "new")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_folder_is_held_against_others_and_what_killed_ones_left_is_removed(tmp_path):
