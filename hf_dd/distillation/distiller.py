@@ -22,7 +22,13 @@ from hf_dd.config import DistillConfig
 from hf_dd.config.base import defaults, named
 from hf_dd.core import files, json_records
 from hf_dd.core.clock import since
-from hf_dd.core.processes import by_main_process, holding, require_writable, shown_by_main_process
+from hf_dd.core.processes import (
+    by_main_process,
+    from_main_process,
+    holding,
+    require_writable,
+    shown_by_main_process,
+)
 from hf_dd.core.progress import Phase, say
 from hf_dd.core.registry import OBJECTIVES, STARTS
 from hf_dd.core.strategies import parse_strategy
@@ -327,18 +333,17 @@ def holds_set(folder: Path) -> bool:
 
 
 def require_place(config: DistillConfig, folder: Path) -> None:
-    """Raise RunError on every process where the run couldn't write into its folder, or holds another's files."""
+    """Raise RunError on every process where the run couldn't write into its folder, or that holds another's files."""
     require_writable(folder)
-    shown_by_main_process(lambda: there_already(config, folder))
+    if from_main_process(folder.exists):
+        with holding(folder, *RUN_ENTRIES):  # a run that goes on there is told of first
+            shown_by_main_process(lambda: there_already(config, folder))
 
 
 def there_already(config: DistillConfig, folder: Path) -> bool:
     """Whether a folder holds a run that is to be gone on with or replaced; RunError where it holds anything else."""
     resumes = config.resume_from_checkpoint is not None
-    with files.writing(folder):
-        if not folder.exists():
-            return False
-        names = {path.name for path in folder.iterdir() if not path.name.startswith(files.UNFINISHED)}
+    names = {path.name for path in folder.iterdir()}
     ours = not names.isdisjoint(("checkpoints", PLAN)) or holds_set(folder)
     ours |= config.overwrite_output_dir and names <= RESULTS
     if not ours and (RECORD in names if resumes else names):

@@ -6,6 +6,7 @@ import torch
 
 from hf_dd import hub
 from hf_dd.artefacts.layout import PARQUET, RECORD
+from hf_dd.artefacts.records import read_record
 from hf_dd.config import EvaluateConfig, ImportConfig
 from hf_dd.config.base import part
 from hf_dd.config.data import DataConfig
@@ -18,11 +19,16 @@ from hf_dd.synthetic.distilled_set import DistilledSet, from_dataset, to_rows
 
 
 def is_foreign(reference: str) -> bool:
-    """Whether what lies there has neither a record nor rows of ours; raises HubError where nothing can be read."""
+    """Whether what lies there has neither a record nor rows of ours.
+
+    Raises HubError where nothing can be read, RunError for the folder of a run that isn't finished.
+    """
     place = hub.find(reference, "dataset")
     if place is None or (place.folder([RECORD]) / RECORD).is_file():
         return False
     if place.local:
+        if (Path(place.path) / "checkpoints").is_dir():
+            read_record(Path(place.path))  # which raises
         if any((Path(place.path) / name).is_file() for name in SAVED):
             return False
         tables = sorted(Path(place.path).rglob("*.parquet"))

@@ -68,14 +68,13 @@ def reproducing(options: ReproduceConfig, place: hub.Place) -> Iterator[Path]:
         there = [path for path in root.iterdir() if not path.name.startswith(files.UNFINISHED)]
         try:
             former = json_records.read_json(root / VERDICT) if there else begun
-            if {key: former.get(key) for key in begun} == begun:
-                files.write_json(root / VERDICT, begun)
-                return
         except RunError:
-            pass
-        raise RunError(
-            f"{root} isn't empty, and holds no reproduction of this to go on with: give another --output_dir."
-        )
+            former = {}
+        if {key: former.get(key) for key in begun} != begun:
+            raise RunError(
+                f"{root} isn't empty, and holds no reproduction of this to go on with: give another --output_dir."
+            )
+        files.write_json(root / VERDICT, begun)
 
     with holding(root):
         shown_by_main_process(begin)

@@ -78,6 +78,7 @@ def kinds(work: Path) -> list[Kind]:
         "4",
     )
     searched += ("--first_rung", "2", "--save_steps", "2", "--clom_alpha", "10", *STUDENTS[2:6])
+    used = ("use", "privacy", work / "old", *STUDENTS[:4], "--eval_architecture", "MLP", "--baselines", "random")
     over = "--overwrite_output_dir"
     return [
         Kind("distill", lambda folder: [*DISTILLED, *guided, "--output_dir", folder], fingerprint),
@@ -96,6 +97,10 @@ def kinds(work: Path) -> list[Kind]:
         ),
         Kind("pretrain over", lambda folder: [*pretrain, over, "--output_dir", folder], fingerprint, work / "former"),
         Kind("push", lambda folder: ["push", folder, "--hub_dataset_id", repo_of(folder)], pushed, work / "old"),
+        Kind(
+            "compare", lambda folder: ["compare", work / "old", *STUDENTS, "--output_dir", folder], fingerprint, cost=1
+        ),
+        Kind("use privacy", lambda folder: [*used, "--output_dir", folder], fingerprint, cost=1),
         Kind("study", lambda folder: ["study", work / "study.yaml", "--output_dir", folder], reported, cost=2),
     ]
 

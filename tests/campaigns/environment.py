@@ -249,6 +249,8 @@ def in_the_way(case: Case) -> Try:
         return Try("in the way", f"{case.kind.name}: {way}", Outcome.LOST, "what lay in the way is gone")
     if ended.code == 0:
         return Try("in the way", f"{case.kind.name}: {way}", Outcome.WRONG, "it succeeded")
+    if any(worked in ended.output for worked in ("student 0", "iterations in")):
+        return Try("in the way", f"{case.kind.name}: {way}", Outcome.LOST, "it trained before it was refused")
     return case.judge("in the way", way, ended, named=folder, repeat=False)
 
 

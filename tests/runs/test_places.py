@@ -1,5 +1,8 @@
 """A place that can't be written is refused before anything is read, and nothing is left there."""
 
+import fcntl
+import os
+
 import pytest
 
 from hf_dd import cli
@@ -60,9 +63,23 @@ def test_a_single_sets_own_folder_is_where_its_results_have_to_go(tmp_path, caps
 def test_a_folder_of_somebody_elses_is_refused_before_the_data_are_read(tmp_path, capsys):
     (tmp_path / "notes.txt").write_text("mine")
     said = refused(capsys, "distill", "--dataset", "NOWHERE", "--ipc", "1", "--output_dir", tmp_path)
-    assert (
-        said
-        == f"hf-dd: error: {tmp_path} isn't empty, and what it holds is no run of hf-dd: give another --output_dir."
-    )
+    assert said.startswith(f"hf-dd: error: {tmp_path} isn't empty, and what it holds is no run of hf-dd: ")
     (tmp_path / "notes.txt").rename(tmp_path / ".unfinished-notes.txt")  # which a killed run left
     assert "NOWHERE" in refused(capsys, "distill", "--dataset", "NOWHERE", "--ipc", "1", "--output_dir", tmp_path)
+
+
+def test_a_run_that_goes_on_in_a_folder_is_told_of_before_the_data_are_read(tmp_path, capsys):
+    (tmp_path / "checkpoints").mkdir()
+    asked = ("distill", "--dataset", "NOWHERE", "--ipc", "1", "--output_dir", tmp_path)
+    assert "holds another run. Go on with it by" in refused(capsys, *asked)
+    descriptor = os.open(tmp_path, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)  # as another process holds it
+        assert f"Another run is writing into {tmp_path}" in refused(capsys, *asked)
+    finally:
+        os.close(descriptor)
+
+
+def test_an_unfinished_run_is_no_set_to_evaluate(tmp_path, capsys):
+    (tmp_path / "checkpoints").mkdir()
+    assert f"{tmp_path} holds no finished run" in refused(capsys, "evaluate", tmp_path)
