@@ -27,14 +27,16 @@ sys.path[0] = str(Path(__file__).resolve().parents[1])  # not this folder: evalu
 from hf_dd.artefacts.provenance import versions  # noqa: E402
 from hf_dd.config import DataConfig  # noqa: E402
 from hf_dd.core.processes import new_accelerator  # noqa: E402
-from hf_dd.core.registry import PROTOCOLS, STARTS  # noqa: E402
+from hf_dd.core.registry import OBJECTIVES, PROTOCOLS, STARTS  # noqa: E402
 from hf_dd.data.image_data import load_data  # noqa: E402
 from hf_dd.data.validation import held_out  # noqa: E402
 from hf_dd.evaluation import intervals  # noqa: E402
 from hf_dd.evaluation.candidates import baseline  # noqa: E402
 from hf_dd.evaluation.evaluation import Evaluation  # noqa: E402
+from hf_dd.objectives.published import SHORT_WIDTH  # noqa: E402
 
 TEACHERS = ["ConvNet", "ConvNetBN"]  # the second has the statistics that SRe2L matches
+WIDTH = 64  # channels of the teachers, and of the networks that DM draws
 METHODS = ("rded", "sre2l", "dm", "dm-clom", "dm-clom-factor-2")
 
 
@@ -44,18 +46,19 @@ def main():
     parser.add_argument("--dataset", default="digits", help="As of hf-dd.")
     parser.add_argument("--ipc", type=int, default=10)
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
-    parser.add_argument("--iterations", type=int, default=200, help="Of DM.")
+    parser.add_argument("--iterations", type=int, default=500, help="Of DM.")
     parser.add_argument("--teacher_epochs", type=int, default=5)
     parser.add_argument("--students", type=int, default=5)
     parser.add_argument("--epochs", type=int, default=300, help="Of the students.")
     parser.add_argument("--architecture", default="ConvNetW32", help="Of the students.")
+    parser.add_argument("--mixed_precision", default="no", choices=("no", "bf16"), help="Of all networks.")
     parser.add_argument("--work_dir", type=Path, default=Path("outputs/scoreboard"), help="For teachers and sets.")
     parser.add_argument("--output_dir", type=Path, default=Path("outputs/scoreboard"), help="For the table.")
     options = parser.parse_args()
     options.dataset_name = Path(options.dataset).name
     place = options.work_dir
-    data = ["--dataset", options.dataset]
-    training = ["--architectures", *TEACHERS, "--architecture_options", "width=64", "--learning_rate", "0.05"]
+    data = ["--dataset", options.dataset, "--mixed_precision", options.mixed_precision]
+    training = ["--architectures", *TEACHERS, "--architecture_options", f"width={WIDTH}", "--learning_rate", "0.05"]
     training += ["--epochs", str(options.teacher_epochs), "--keep_epochs", str(options.teacher_epochs)]
     if len(list((place / "teachers").glob("*/epoch-*"))) < len(TEACHERS):
         run("hf-dd", "pretrain", *data, *training, "--output_dir", place / "teachers")
@@ -79,7 +82,9 @@ def how(name, options):
     taught = ["--teachers", teacher(options.work_dir, "convnetbn" if name == "sre2l" else "convnet")]
     if name in ("rded", "sre2l"):
         return ["--objective", name, *taught, *(["--iterations", 500] if name == "sre2l" else [])]
-    steps = ["--iterations", options.iterations, "--real_batch_size", 64, "--architecture", "ConvNetW64"]
+    rate = OBJECTIVES.find("dm").published.short_rate * options.ipc**0.5 * SHORT_WIDTH / WIDTH
+    steps = ["--iterations", options.iterations, "--real_batch_size", 64, "--architecture", f"ConvNetW{WIDTH}"]
+    steps += ["--image_learning_rate", f"{rate:.1f}", "--image_schedule", "cosine"]
     guide = [] if name == "dm" else [*taught, "--clom", "ce", "--clom_alpha", "auto"]
     return [*steps, *guide, *(["--factor", 2] if name.endswith("factor-2") else [])]
 
@@ -95,7 +100,7 @@ def best_pruning(options):
     kept = options.work_dir / "pruning.json"
     if not kept.is_file():
         data = held_out(load_data(DataConfig(dataset=options.dataset)), 0)
-        accelerator = new_accelerator("no")
+        accelerator = new_accelerator(options.mixed_precision)
         protocol = PROTOCOLS.find("hl").with_changes(epochs=options.epochs)
         evaluation = Evaluation(data, protocol, seed=0, accelerator=accelerator)
         kinds = [name for name in STARTS.declared if STARTS.said(name, "prunes")]
@@ -120,7 +125,8 @@ def write(options, place):
         rows = {row["baseline"] or row["set"]: row for row in found["rows"] if row["regime"] == regime}
         own, gains = rows[options.methods[-1]], []
         for other in ("random", best_pruning(options)):
-            gains.append(f"{intervals.of_difference(own['scores'], rows[other]['scores'])} points over {other}")
+            gain = str(intervals.of_difference(own["scores"], rows[other]["scores"]))
+            gains.append(f"{'' if gain.startswith('-') else '+'}{gain} points over {other}")
         what = f"{options.dataset_name}, ipc {options.ipc}, {regime} labels: {own['set']}"
         headlines.append([what, f"{own['mean']:.1f} %, {', '.join(gains)} (n = {own['n']} students)"])
     pruning = json.loads((options.work_dir / "pruning.json").read_text())

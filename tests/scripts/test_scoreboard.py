@@ -1,0 +1,89 @@
+"""The scoreboard: its commands are ones that hf-dd takes, and its gains are paired by student."""
+
+import importlib.util
+import json
+import shlex
+import sys
+from pathlib import Path
+
+import pytest
+
+from hf_dd.cli import COMMANDS
+from hf_dd.config.parsing import parse_config
+from hf_dd.core.resources import resource
+
+SCORES = {  # by regime, of students
+    "hard": {"dm": [60.0, 62.0], "dm-clom": [64.0, 68.0], "random": [50.0, 53.0], "margin": [55.0, 58.0]},
+    "soft": {"dm": [70.0, 72.0], "dm-clom": [73.0, 74.0], "random": [71.0, 72.0], "margin": [60.0, 60.0]},
+}
+
+
+@pytest.fixture
+def script(monkeypatch, tmp_path):
+    """The script as a module whose commands are parsed, and noted in `ran`."""
+    spec = importlib.util.spec_from_file_location("scoreboard", resource("scripts", "scoreboard.py"))
+    module = importlib.util.module_from_spec(spec)
+    monkeypatch.setattr(sys, "path", sys.path[:])
+    spec.loader.exec_module(module)
+    module.ran = []
+
+    def run(*words):
+        program, name, *rest = map(str, words)
+        config = parse_config(COMMANDS[name].options, rest, command=f"hf-dd {name}")
+        module.ran.append((name, config))
+        place = Path(config.output_dir)
+        if name == "pretrain":
+            for architecture in config.architectures:
+                (place / f"digits-{architecture.lower()}-seed0/epoch-1").mkdir(parents=True)
+        if name == "distill":
+            place.mkdir(parents=True, exist_ok=True)
+            (place / "hf_dd.json").write_text("{}")
+        if name == "compare":
+            place.mkdir(parents=True)
+            rows = [
+                {"regime": regime, "set": own, "baseline": own if own in ("random", "margin") else None}
+                | {"scores": scores, "mean": sum(scores) / 2, "n": 2}
+                for regime, of_regime in SCORES.items()
+                for own, scores in of_regime.items()
+            ]
+            (place / "results.json").write_text(json.dumps({"rows": rows, "hardware": "CPU"}))
+            (place / "comparison.md").write_text("# Title\n\nthe table\n")
+            (place / "comparison.png").write_bytes(b"")
+
+    monkeypatch.setattr(module, "run", run)
+    (tmp_path / "work").mkdir()
+    (tmp_path / "work/pruning.json").write_text(json.dumps({"el2n": 40.0, "margin": 44.0}))
+    return module
+
+
+def test_every_command_is_one_of_hf_dd_and_what_is_there_stays(script, monkeypatch, tmp_path):
+    words = ["--methods", "sre2l", "dm", "dm-clom", "--students", "2", "--mixed_precision", "bf16"]
+    words += ["--work_dir", str(tmp_path / "work"), "--output_dir", str(tmp_path / "table")]
+    monkeypatch.setattr(sys, "argv", ["scoreboard.py", *words])
+    script.main()
+    assert [name for name, _ in script.ran] == ["pretrain", "distill", "distill", "distill", "compare"]
+    assert {config.mixed_precision for _, config in script.ran} == {"bf16"}
+    trained, sre2l, dm, guided, compared = (config for _, config in script.ran)
+    assert [Path(name).name for name in sre2l.teachers] == ["digits-convnetbn-seed0@final"]
+    assert (dm.clom, guided.clom, dm.teachers) == ("none", "ce", []) and guided.teachers == compared.eval_teachers
+    assert (dm.image_learning_rate, dm.architecture) == (4.7, "ConvNetW64")  # 3 times the root of 10, at 32 channels
+    assert compared.baselines == ["random", "herding", "margin", "full"] and compared.eval_students == 2
+    assert compared.sets == [str(tmp_path / "work" / name) for name in ("sre2l", "dm", "dm-clom")]
+
+    found = json.loads((tmp_path / "table/results.json").read_text())
+    assert [what for what, _ in found["headlines"]] == [
+        f"digits, ipc 10, {regime} labels: dm-clom" for regime in ("hard", "soft")
+    ]
+    hard, soft = (much for _, much in found["headlines"])
+    assert hard.startswith("66.0 %, +14.50 [8.15, 20.85] points over random, +9.50 [3.15, 15.85] points over margin")
+    assert soft.startswith("73.5 %, +2.00 [2.00, 2.00] points over random")
+    assert shlex.split(found["command"])[:2] == ["python", "scripts/scoreboard.py"]
+    assert str(tmp_path) not in (tmp_path / "table/results.md").read_text()
+
+    script.ran.clear()
+    (tmp_path / "work/dm/hf_dd.json").unlink()  # interrupted
+    (tmp_path / "work/comparison/results.json").unlink()
+    (tmp_path / "work/comparison").rename(tmp_path / "former")
+    script.main()
+    assert [name for name, _ in script.ran] == ["distill", "compare"]
+    assert script.ran[0][1].resume_from_checkpoint == "latest"
