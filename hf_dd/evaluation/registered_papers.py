@@ -191,7 +191,8 @@ PROTOCOLS.register(
     "fadrm",
     title="online soft labels by teachers on the batch's statistics, crops, CutMix, batches of 16",
     paper="Cui et al., NeurIPS 2025",
-    sizes="ipc 1, 10 and 50 are theirs; 2 to 49 take 10's values, from 50 on 50's; other students ResNet-18's",
+    sizes="ipc 1, 10 and 50 are theirs; 2 to 49 take 10's values, from 50 on 50's; other students ResNet-18's; all of "
+    "up to 100 classes above 64 pixels ImageNette's, ImageWoof too, which theirs tune by cell",
 )(
     Protocol(
         "fadrm",

@@ -14,6 +14,7 @@ from hf_dd.objectives.published import SHORT_WIDTH, Published
 
 FACTORS = (2, 1)
 SMALLEST_TILE = 8  # pixels of its shorter side: an image that is smaller isn't one of its class any more
+WEAK = 0.1  # balance of a guide where the objective does well by itself, and one as strong as it does harm
 REAL_BATCH = 64  # real images of a class and step
 
 
@@ -57,7 +58,7 @@ def factors(config: DistillConfig, published: Published, side: int, smallest_cla
 
 
 def guides(config: DistillConfig, taught: dict[str, Any] | None, distance: str) -> list[Option]:
-    """Guides that may be: none, unless one is asked for, and CLoM at the α that is given, else at its balance.
+    """Guides that may be: none, unless one is asked for, and CLoM at the α that is given, else at two balances.
 
     Args:
         config: the options.
@@ -69,7 +70,10 @@ def guides(config: DistillConfig, taught: dict[str, Any] | None, distance: str) 
         guide = {"clom": config.clom or distance, **taught}
         default = config.clom_alpha == DistillConfig.clom_alpha and not config.clom_alphas
         alpha = "auto" if default and config.clom_pool != "mean-logits" else config.clom_alpha  # which has no balance
-        found.append(Option(f"CLoM {guide['clom']} at α {alpha}", guide | {"clom_alpha": alpha}))
+        name, guide = f"CLoM {guide['clom']} at α {alpha}", guide | {"clom_alpha": alpha}
+        found.append(Option(name, guide))
+        if alpha == "auto" and config.clom_balance == DistillConfig.clom_balance:
+            found.append(Option(f"{name}, balance {WEAK}", guide | {"clom_balance": WEAK}))
     return found
 
 
