@@ -1,11 +1,9 @@
 """The docs say what the code does: made parts are up to date, links lead somewhere, commands have their options."""
 
-import importlib.util
 import json
 import re
 import shutil
 import subprocess
-import sys
 import sysconfig
 import tomllib
 from pathlib import Path
@@ -14,6 +12,7 @@ import pytest
 import yaml
 
 from hf_dd import PUBLIC, __version__
+from tests.scripts import loading
 from tests.test_floors import FLOORS
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -26,13 +25,8 @@ BLOCK = re.compile(r"^```bash\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 @pytest.fixture(scope="module")
 def build_docs():
-    """scripts/build_docs.py as a module; the path of Python is left as it was."""
-    before = list(sys.path)
-    spec = importlib.util.spec_from_file_location("build_docs", ROOT / "scripts" / "build_docs.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    sys.path[:] = before
-    return module
+    """scripts/build_docs.py as a module."""
+    return loading.script("build_docs")
 
 
 def test_made_parts_are_what_the_script_writes_now(build_docs, monkeypatch):

@@ -1,13 +1,12 @@
 """The dry run of ImageNet-1k's recipes: it runs, and its estimate is arithmetic that a hand can do."""
 
-import importlib.util
 import json
-import sys
 
 import pytest
 from torch import nn
 
 from hf_dd.core.resources import resource
+from tests.scripts import loading
 
 SCRIPT = resource("scripts", "dry_run.py")
 CONV, LINEAR = 2 * 3 * 9 * 5 * 64, 2 * 320 * 7  # operations for an image of 8×8: two for each weight and place
@@ -16,11 +15,7 @@ CONV, LINEAR = 2 * 3 * 9 * 5 * 64, 2 * 320 * 7  # operations for an image of 8×
 @pytest.fixture(scope="module")
 def script():
     """The script as a module."""
-    spec, before = importlib.util.spec_from_file_location("dry_run", SCRIPT), sys.path[:]
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    sys.path[:] = before
-    return module
+    return loading.script("dry_run")
 
 
 def network():

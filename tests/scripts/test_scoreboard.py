@@ -1,6 +1,5 @@
 """The scoreboard: its commands are ones that hf-dd takes, and its gains are paired by student."""
 
-import importlib.util
 import json
 import shlex
 import sys
@@ -10,7 +9,7 @@ import pytest
 
 from hf_dd.cli import COMMANDS
 from hf_dd.config.parsing import parse_config
-from hf_dd.core.resources import resource
+from tests.scripts import loading
 
 SCORES = {  # by regime, of students
     "hard": {"dm": [60.0, 62.0], "dm-clom": [64.0, 68.0], "random": [50.0, 53.0], "margin": [55.0, 58.0]},
@@ -21,10 +20,7 @@ SCORES = {  # by regime, of students
 @pytest.fixture
 def script(monkeypatch, tmp_path):
     """The script as a module whose commands are parsed, and noted in `ran`."""
-    spec = importlib.util.spec_from_file_location("scoreboard", resource("scripts", "scoreboard.py"))
-    module = importlib.util.module_from_spec(spec)
-    monkeypatch.setattr(sys, "path", sys.path[:])
-    spec.loader.exec_module(module)
+    module = loading.script("scoreboard")
     module.ran = []
 
     def run(*words):

@@ -1,6 +1,5 @@
 """The example that trains on labels of crops with datasets and torch alone: it sees and learns what hf_dd does."""
 
-import importlib.util
 import re
 
 import datasets
@@ -11,6 +10,7 @@ import hf_dd
 from hf_dd.artefacts.distilled_folder import load_distilled
 from hf_dd.config import DataConfig
 from hf_dd.core.resources import resource
+from tests.scripts import loading
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 SCRIPT = resource("scripts", "train_on_labels.py")
@@ -19,10 +19,7 @@ SCRIPT = resource("scripts", "train_on_labels.py")
 @pytest.fixture(scope="module")
 def example():
     """The script as a module."""
-    spec = importlib.util.spec_from_file_location("train_on_labels", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return loading.script("train_on_labels")
 
 
 def distil(folder, tiny_teachers, **options):

@@ -1,6 +1,5 @@
 """The table of untuned data sets: what it runs, what it keeps, and the arithmetic of its rows."""
 
-import importlib.util
 import json
 import statistics
 import sys
@@ -9,7 +8,7 @@ from pathlib import Path
 import pytest
 from scipy import stats
 
-from hf_dd.core.resources import resource
+from tests.scripts import loading
 
 SCORES = {  # of students, by set and by baseline
     "planned-10-0": [60.0, 62.0],
@@ -23,10 +22,7 @@ SCORES = {  # of students, by set and by baseline
 @pytest.fixture
 def script(monkeypatch):
     """The script as a module whose commands of hf-dd are noted in `ran`, and take 7 s."""
-    spec = importlib.util.spec_from_file_location("untuned", resource("scripts", "untuned.py"))
-    module = importlib.util.module_from_spec(spec)
-    monkeypatch.setattr(sys, "path", sys.path[:])
-    spec.loader.exec_module(module)
+    module = loading.script("untuned")
     module.ran = []
 
     def run(*words):
