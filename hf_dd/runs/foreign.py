@@ -27,11 +27,11 @@ def is_foreign(reference: str) -> bool:
     if place is None or (place.folder([RECORD]) / RECORD).is_file():
         return False
     if place.local:
-        if (Path(place.path) / "checkpoints").is_dir():
-            read_record(Path(place.path))  # which raises
         if any((Path(place.path) / name).is_file() for name in SAVED):
             return False
         tables = sorted(Path(place.path).rglob("*.parquet"))
+        if not tables and (Path(place.path) / "checkpoints").is_dir():
+            read_record(Path(place.path))  # which raises
     else:
         names = sorted(name for name in hub.list_files(place.pin, "dataset") if name.endswith(".parquet"))
         first = [PARQUET] if PARQUET in names else names[:1]

@@ -75,7 +75,7 @@ def test_teachers_of_its_own_are_raced_against_none(tmp_path):
         "digits-convnetw32-seed0@final",
         "digits-mlp-seed0@final",
     ]
-    assert plan["race"]["entrants"] == 2 == len(plan["scores"])
+    assert plan["race"]["entrants"] == 3 == len(plan["scores"])  # none, a strong guide and a weak one
     assert bool(planned.record.teachers) == (plan["decided"].get("clom", "none") != "none")
 
 
@@ -207,7 +207,7 @@ def test_an_object_in_memory_is_planned_too(tmp_path):
 
 def test_a_race_that_takes_longer_than_was_measured_ends_early(tmp_path, monkeypatch):
     advance = Race.advance
-    for longest, judged in ((8.9, 2), (9.1, 1)):  # one and a half times a fifth of half a minute are 9 seconds
+    for longest, judged in ((8.9, 3), (9.1, 1)):  # one and a half times a fifth of half a minute are 9 seconds
 
         def slowly(race, entrant, longest=longest):
             advance(race, entrant)
