@@ -50,8 +50,7 @@ def evaluate(config: EvaluateConfig | None = None, **options: Any) -> Results:
     as `results.png` (where matplotlib is installed).
     """
     config = EvaluateConfig.over(config, options)
-    require_writable(place_of(config))
-    parts, _ = evaluate_sets(config)
+    parts, _ = evaluate_sets(config, place_of(config))
     by_main_process(lambda: keep_results(config, parts))
     return regimes.merged(parts)
 
@@ -66,8 +65,7 @@ def compare(config: EvaluateConfig | None = None, **options: Any) -> Path:
     config = EvaluateConfig.over(config, options)
     folder = Path(config.output_dir or "outputs/comparison")
     report.require_matplotlib()
-    require_writable(folder)
-    parts, records_of = evaluate_sets(config)
+    parts, records_of = evaluate_sets(config, folder)
     results = regimes.merged(parts)
 
     @files.claimed(folder)
@@ -85,14 +83,21 @@ def compare(config: EvaluateConfig | None = None, **options: Any) -> Path:
     return folder
 
 
-def evaluate_sets(config: EvaluateConfig) -> tuple[list[Results], dict[str, dict[str, Any]]]:
-    """The results of the sets and baselines that the options name, by regime, and each set's record by its name."""
+def evaluate_sets(
+    config: EvaluateConfig, folder: Path | None = None
+) -> tuple[list[Results], dict[str, dict[str, Any]]]:
+    """The results of the sets and baselines that the options name, by regime, and each set's record by its name.
+
+    Raises RunError, before anything is read, where they couldn't be written into `folder`.
+    """
     if config.push_students:  # a missing token shows now
         hub.require_pushable(hub.full_repo_id(config.push_students), "model")
     by_name = regimes.protocols_of(config)
     for protocol in by_name.values():
         require_known(config.eval_architectures, protocol)
     accelerator = new_accelerator(config.mixed_precision)
+    if folder is not None:
+        require_writable(folder)
     crops = any(protocol.labels == "crops" for protocol in by_name.values())
     sets, data = sets_and_data(config, crops, accelerator)
     protocols = [protocol.suited(config, data, accelerator.autocast) for protocol in by_name.values()]
