@@ -14,7 +14,7 @@ from hf_dd.objectives.published import SHORT_WIDTH, Published
 
 FACTORS = (2, 1)
 SMALLEST_TILE = 8  # pixels of its shorter side: an image that is smaller isn't one of its class any more
-WEAK = 0.1  # balance of a guide where the objective does well by itself, and one as strong as it does harm
+WEAK = 0.02  # balance of a guide where the objective does well by itself, and one as strong as it does harm
 REAL_BATCH = 64  # real images of a class and step
 
 

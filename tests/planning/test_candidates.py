@@ -42,9 +42,9 @@ def test_a_guide_balances_by_itself_as_strong_as_the_objective_or_weaker():
     assert [guide.options for guide in found] == [
         {"clom": "none"},
         {"clom": "ce", "teachers": ["a/b@final"], "clom_alpha": "auto"},
-        {"clom": "ce", "teachers": ["a/b@final"], "clom_alpha": "auto", "clom_balance": 0.1},
+        {"clom": "ce", "teachers": ["a/b@final"], "clom_alpha": "auto", "clom_balance": 0.02},
     ]
-    assert [guide.name for guide in found][1:] == ["CLoM ce at α auto", "CLoM ce at α auto, balance 0.1"]
+    assert [guide.name for guide in found][1:] == ["CLoM ce at α auto", "CLoM ce at α auto, balance 0.02"]
     given = DistillConfig(**PLANNED, clom="ce", clom_alpha="auto", clom_balance=0.5)
     assert [guide.options for guide in candidates.guides(given, taught, "ce")] == [
         {"clom": "ce", "teachers": ["a/b@final"], "clom_alpha": "auto"}  # at the balance that is given
