@@ -33,7 +33,6 @@ from hf_dd.data.validation import held_out  # noqa: E402
 from hf_dd.evaluation import intervals  # noqa: E402
 from hf_dd.evaluation.candidates import baseline  # noqa: E402
 from hf_dd.evaluation.evaluation import Evaluation  # noqa: E402
-from hf_dd.objectives.published import SHORT_WIDTH  # noqa: E402
 
 TEACHERS = ["ConvNet", "ConvNetBN"]  # the second has the statistics that SRe2L matches
 WIDTH = 64  # channels of the teachers, and of the networks that DM draws
@@ -82,9 +81,9 @@ def how(name, options):
     taught = ["--teachers", teacher(options.work_dir, "convnetbn" if name == "sre2l" else "convnet")]
     if name in ("rded", "sre2l"):
         return ["--objective", name, *taught, *(["--iterations", 500] if name == "sre2l" else [])]
-    rate = OBJECTIVES.find("dm").published.short_rate * options.ipc**0.5 * SHORT_WIDTH / WIDTH
+    rate = OBJECTIVES.find("dm").published.rate_of_short_runs(options.ipc, WIDTH)
     steps = ["--iterations", options.iterations, "--real_batch_size", 64, "--architecture", f"ConvNetW{WIDTH}"]
-    steps += ["--image_learning_rate", f"{rate:.1f}", "--image_schedule", "cosine"]
+    steps += ["--image_learning_rate", rate, "--image_schedule", "cosine"]
     guide = [] if name == "dm" else [*taught, "--clom", "ce", "--clom_alpha", "auto"]
     return [*steps, *guide, *(["--factor", 2] if name.endswith("factor-2") else [])]
 

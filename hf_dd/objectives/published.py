@@ -1,6 +1,7 @@
 """What a method's paper takes where an option isn't given, and how the options of a run are filled in from it."""
 
 import dataclasses
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -51,6 +52,10 @@ class Published:
     short_rate: float | None = None
     unit_pixels: bool = False
     cells: tuple[Cell, ...] = ()
+
+    def rate_of_short_runs(self, ipc: int, width: int) -> float | None:
+        """The rate on the images of a short run with a network of so many channels; None where there is none known."""
+        return self.short_rate and round(self.short_rate * math.sqrt(ipc) * SHORT_WIDTH / width, 1)
 
     def of_cells(self, config: DistillConfig) -> tuple[dict[str, Any], dict[str, Any]]:
         """What the paper takes for this very run: options, and those of the objective's own; only with --published."""

@@ -3,14 +3,13 @@
 The learning rate on the images isn't among them: it is the method's own, for a run that is short where it has one.
 """
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from hf_dd.config import DistillConfig, parse_key_values
 from hf_dd.nn import networks
-from hf_dd.objectives.published import SHORT_WIDTH, Published
+from hf_dd.objectives.published import Published
 
 FACTORS = (2, 1)
 SMALLEST_TILE = 8  # pixels of its shorter side: an image that is smaller isn't one of its class any more
@@ -41,7 +40,7 @@ def shared(config: DistillConfig, published: Published, smallest_class: int, arc
         architecture.startswith("ConvNet") and isinstance(width, int) and width > 0
     )  # a wrong one the network refuses
     if published.short_rate and free and tried:
-        rate = round(published.short_rate * math.sqrt(config.ipc) * SHORT_WIDTH / width, 1)
+        rate = published.rate_of_short_runs(config.ipc, width)
         found |= {"image_learning_rate": rate, "image_schedule": "cosine"}
     return found
 

@@ -12,6 +12,7 @@ from hf_dd.config.base import part
 from hf_dd.config.data import DataConfig
 from hf_dd.data.image_data import ImageData
 from hf_dd.data.loading import SAVED
+from hf_dd.distillation.checkpoints import STATE
 from hf_dd.errors import ConfigError, DataError
 from hf_dd.importing.formats import read_foreign
 from hf_dd.importing.import_set import import_foreign
@@ -30,7 +31,7 @@ def is_foreign(reference: str) -> bool:
         if any((Path(place.path) / name).is_file() for name in SAVED):
             return False
         tables = sorted(Path(place.path).rglob("*.parquet"))
-        if not tables and (Path(place.path) / "checkpoints").is_dir():
+        if not tables and any(Path(place.path).glob(f"checkpoints/step-*/{STATE}")):  # ours: others have such folders
             read_record(Path(place.path))  # which raises
     else:
         names = sorted(name for name in hub.list_files(place.pin, "dataset") if name.endswith(".parquet"))

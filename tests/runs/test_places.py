@@ -81,5 +81,8 @@ def test_a_run_that_goes_on_in_a_folder_is_told_of_before_the_data_are_read(tmp_
 
 
 def test_an_unfinished_run_is_no_set_to_evaluate(tmp_path, capsys):
-    (tmp_path / "checkpoints").mkdir()
+    step = tmp_path / "checkpoints/step-000002"
+    step.mkdir(parents=True)
+    assert "name its data set by --dataset" in refused(capsys, "evaluate", tmp_path)  # another tool's
+    (step / "state.json").write_text("{}")
     assert f"{tmp_path} holds no finished run" in refused(capsys, "evaluate", tmp_path)
