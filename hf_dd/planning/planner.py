@@ -118,17 +118,16 @@ class Planner(Measurements):
             )
         limit = budget.TEACHING * self.seconds
         batch = 64 if self.size.training < 20_000 else 128
-        found = budget.teacher_that_fits(self.size, batch, lambda name: self.costs(name).image, limit)
+        found = budget.teachers_that_fit(self.size, batch, lambda name: self.costs(name).image, limit)
         if found is None and config.clom is None:
             return None
-        architecture, epochs = found or (
-            budget.WIDTHS[-1],
-            max(1, budget.TEACHER_STEPS * batch // self.size.training),
-        )
+        shortest = max(1, budget.TEACHER_STEPS * batch // self.size.training)
+        architecture, epochs, count = found or (budget.WIDTHS[-1], shortest, 1)
         return PretrainConfig(
             **part(config, RunConfig)
             | OWN_TEACHERS
-            | {"architectures": [architecture, "MLP"], "epochs": epochs, "keep_epochs": [epochs]}
+            | {"architectures": [architecture], "teacher_seeds": list(range(count))}
+            | {"epochs": epochs, "keep_epochs": [epochs]}
             | {"batch_size": batch, "augment": self.augment}
             | {"output_dir": str(self.folder / TEACHERS), "overwrite_output_dir": False}
         )
@@ -326,8 +325,9 @@ class Planner(Measurements):
         students, seconds = self.students(self.config.factor or 1)
         rest = self.seconds - seconds
         if own:
-            trained = sum(self.costs(name).image for name in own.architectures) * self.size.training * own.epochs
-            lines.append((f"teachers: {' and '.join(own.architectures)}, {own.epochs} epochs", trained))
+            (architecture,), count = own.architectures, len(own.teacher_seeds)
+            trained = count * self.costs(architecture).image * self.size.training * own.epochs
+            lines.append((f"teachers: {count} of {architecture}, {own.epochs} epochs", trained))
         raced = budget.RACING * self.seconds if self.published.iterations else 0
         if raced:
             names = [option.name for option in self.candidates({} if own or self.given else None)]

@@ -4,7 +4,7 @@ import pytest
 
 from hf_dd.config import DistillConfig
 from hf_dd.planning import budget
-from hf_dd.planning.budget import RaceSize, Size, StudentCosts, race_that_fits, students_that_fit, teacher_that_fits
+from hf_dd.planning.budget import RaceSize, Size, StudentCosts, race_that_fits, students_that_fit, teachers_that_fit
 
 SIZE = Size(images=100, training=6_000, tested=1_000)
 COSTS = StudentCosts(image=0.001, tested=0.0005)
@@ -46,14 +46,17 @@ def test_what_is_given_of_an_evaluation_stands():
     }
 
 
-def test_a_teacher_is_as_wide_as_its_shortest_training_allows():
+def test_teachers_are_two_as_wide_as_their_shortest_training_allows():
     seconds = {"ConvNet": 0.01, "ConvNetW64": 0.004, "ConvNetW32": 0.002}.__getitem__
     steps = 94  # of 64 images: three epochs are more than 200
-    assert teacher_that_fits(SIZE, 64, seconds, 3 * 6_000 * 0.01) == ("ConvNet", 3)
-    assert teacher_that_fits(SIZE, 64, seconds, 3 * 6_000 * 0.01 - 1) == ("ConvNetW64", 7)
-    assert teacher_that_fits(SIZE, 64, seconds, 3 * 6_000 * 0.002) == ("ConvNetW32", 3)
-    assert teacher_that_fits(SIZE, 64, seconds, 3 * 6_000 * 0.002 - 1) is None
-    assert teacher_that_fits(SIZE, 64, seconds, 1e9) == ("ConvNet", -(-3_000 // steps))
+    two = 2 * 6_000
+    assert teachers_that_fit(SIZE, 64, seconds, 4 * two * 0.01) == ("ConvNet", 4, 2)
+    assert teachers_that_fit(SIZE, 64, seconds, 4 * two * 0.01 - 1) == ("ConvNetW64", 9, 2)
+    assert teachers_that_fit(SIZE, 64, seconds, 4 * two * 0.004 - 1) == ("ConvNetW32", 7, 2)
+    assert teachers_that_fit(SIZE, 64, seconds, 3 * two * 0.002) == ("ConvNetW32", 3, 2)
+    assert teachers_that_fit(SIZE, 64, seconds, 3 * two * 0.002 - 1) == ("ConvNetW32", 5, 1)
+    assert teachers_that_fit(SIZE, 64, seconds, 3 * 6_000 * 0.002 - 1) is None
+    assert teachers_that_fit(SIZE, 64, seconds, 1e9) == ("ConvNet", -(-3_000 // steps), 2)
 
 
 def test_a_race_takes_the_time_that_it_has():

@@ -69,11 +69,11 @@ def test_what_was_planned_is_repeated_by_the_card_s_command_alone(tmp_path, monk
 
 
 def test_teachers_of_its_own_are_raced_against_none(tmp_path):
-    planned = distill(output_dir=str(tmp_path / "run"), **SMALL)
+    planned = distill(output_dir=str(tmp_path / "run"), **SMALL | {"minutes": 0.35})
     plan = plan_of(tmp_path / "run")
     assert [each.rsplit("/", 1)[1] for each in plan["teachers"]] == [
         "digits-convnetw32-seed0@final",
-        "digits-mlp-seed0@final",
+        "digits-convnetw32-seed1@final",
     ]
     assert plan["race"]["entrants"] == 3 == len(plan["scores"])  # none, a strong guide and a weak one
     assert bool(planned.record.teachers) == (plan["decided"].get("clom", "none") != "none")
@@ -115,7 +115,7 @@ def test_a_plan_is_told_and_leaves_nothing(tmp_path, monkeypatch, capsys):
     assert told.startswith("3 minutes on digits, 1438 training images:")
     minutes = [float(line.split()[0]) for line in told.splitlines()[1:]]
     assert sum(minutes) == pytest.approx(3, abs=0.2) and len(minutes) == 4
-    assert "ConvNetW32 and MLP" in told and "1 students (ConvNet) of 2 epochs" in told
+    assert "teachers: 2 of ConvNetW32, 93 epochs" in told and "1 students (ConvNet) of 2 epochs" in told
     assert measured == [0, 1, 2] and not list(tmp_path.iterdir())
 
 
