@@ -59,6 +59,8 @@ def factors(config: DistillConfig, published: Published, side: int, smallest_cla
 def guides(config: DistillConfig, taught: dict[str, Any] | None, distance: str) -> list[Option]:
     """Guides that may be: none, unless one is asked for, and CLoM at the α that is given, else at two balances.
 
+    The weaker one comes first: on Fashion-MNIST's held-out images a strong guide did worse than none.
+
     Args:
         config: the options.
         taught: those that name the teachers, and how they see the images; None where there are none.
@@ -69,10 +71,10 @@ def guides(config: DistillConfig, taught: dict[str, Any] | None, distance: str) 
         guide = {"clom": config.clom or distance, **taught}
         default = config.clom_alpha == DistillConfig.clom_alpha and not config.clom_alphas
         alpha = "auto" if default and config.clom_pool != "mean-logits" else config.clom_alpha  # which has no balance
-        name, guide = f"CLoM {guide['clom']} at α {alpha}", guide | {"clom_alpha": alpha}
-        found.append(Option(name, guide))
+        strong = Option(f"CLoM {guide['clom']} at α {alpha}", guide | {"clom_alpha": alpha})
         if alpha == "auto" and config.clom_balance == DistillConfig.clom_balance:
-            found.append(Option(f"{name}, balance {WEAK}", guide | {"clom_balance": WEAK}))
+            found.append(Option(f"{strong.name}, balance {WEAK}", strong.options | {"clom_balance": WEAK}))
+        found.append(strong)
     return found
 
 

@@ -50,9 +50,9 @@ def test_teachers_are_two_as_wide_as_their_shortest_training_allows():
     seconds = {"ConvNet": 0.01, "ConvNetW64": 0.004, "ConvNetW32": 0.002}.__getitem__
     steps = 94  # of 64 images: three epochs are more than 200
     two = 2 * 6_000
-    assert teachers_that_fit(SIZE, 64, seconds, 4 * two * 0.01) == ("ConvNet", 4, 2)
-    assert teachers_that_fit(SIZE, 64, seconds, 4 * two * 0.01 - 1) == ("ConvNetW64", 9, 2)
-    assert teachers_that_fit(SIZE, 64, seconds, 4 * two * 0.004 - 1) == ("ConvNetW32", 7, 2)
+    assert teachers_that_fit(SIZE, 64, seconds, 8 * two * 0.01) == ("ConvNet", 8, 2)
+    assert teachers_that_fit(SIZE, 64, seconds, 8 * two * 0.01 - 1) == ("ConvNetW64", 19, 2)
+    assert teachers_that_fit(SIZE, 64, seconds, 8 * two * 0.004 - 1) == ("ConvNetW32", 15, 2)
     assert teachers_that_fit(SIZE, 64, seconds, 3 * two * 0.002) == ("ConvNetW32", 3, 2)
     assert teachers_that_fit(SIZE, 64, seconds, 3 * two * 0.002 - 1) == ("ConvNetW32", 5, 1)
     assert teachers_that_fit(SIZE, 64, seconds, 3 * 6_000 * 0.002 - 1) is None

@@ -41,10 +41,10 @@ def test_a_guide_balances_by_itself_as_strong_as_the_objective_or_weaker():
     found = candidates.guides(DistillConfig(**PLANNED), taught, "ce")
     assert [guide.options for guide in found] == [
         {"clom": "none"},
-        {"clom": "ce", "teachers": ["a/b@final"], "clom_alpha": "auto"},
         {"clom": "ce", "teachers": ["a/b@final"], "clom_alpha": "auto", "clom_balance": 0.02},
+        {"clom": "ce", "teachers": ["a/b@final"], "clom_alpha": "auto"},
     ]
-    assert [guide.name for guide in found][1:] == ["CLoM ce at α auto", "CLoM ce at α auto, balance 0.02"]
+    assert [guide.name for guide in found][1:] == ["CLoM ce at α auto, balance 0.02", "CLoM ce at α auto"]
     given = DistillConfig(**PLANNED, clom="ce", clom_alpha="auto", clom_balance=0.5)
     assert [guide.options for guide in candidates.guides(given, taught, "ce")] == [
         {"clom": "ce", "teachers": ["a/b@final"], "clom_alpha": "auto"}  # at the balance that is given

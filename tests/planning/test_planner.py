@@ -2,6 +2,7 @@
 
 import json
 import shlex
+from pathlib import Path
 
 import pytest
 from datasets import ClassLabel, Dataset, DatasetDict, Features, Image
@@ -75,6 +76,8 @@ def test_teachers_of_its_own_are_raced_against_none(tmp_path):
         "digits-convnetw32-seed0@final",
         "digits-convnetw32-seed1@final",
     ]
+    (record,) = Path(plan["teachers"][0].rpartition("@")[0]).glob("epoch-*/hf_dd.json")
+    assert json.loads(record.read_text())["training"]["lr_drops"] == [0.75]
     assert plan["race"]["entrants"] == 3 == len(plan["scores"])  # none, a strong guide and a weak one
     assert bool(planned.record.teachers) == (plan["decided"].get("clom", "none") != "none")
 
