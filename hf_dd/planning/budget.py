@@ -31,6 +31,7 @@ TEACHER_STEPS, MOST_TEACHER_STEPS = 200, 3_000  # fewer teach little, more take 
 
 REDUCTION, MOST_RUNGS = 2, 3
 JUDGING = 0.5  # of the seconds of a race, at most
+LONGEST = 0.25  # of them for each distillation that comes to the end: the first minute says little of the tenth
 FEWEST = 5  # iterations before a candidate is judged, and of a distillation that is worth its name
 
 MEASURED = 512  # images of a test pass that is measured
@@ -175,7 +176,9 @@ def race_that_fits(steps: Sequence[float], judgements: Mapping[int, Sequence[flo
             judging = sum(field) * statistics.fmean(seconds[:count])
             legs = [1, *(2 ** (rung - 1) for rung in range(1, len(field)))]  # in units of the first
             first = (limit - judging) / sum(runners * leg for runners, leg in zip(field, legs, strict=True))
-            if judging <= JUDGING * limit and first >= FEWEST * max(steps[:count]):
-                return RaceSize(count, epochs, tuple(first * 2**rung for rung in range(len(field))))
+            rungs = tuple(first * 2**rung for rung in range(len(field)))
+            fits = judging <= JUDGING * limit and first >= FEWEST * max(steps[:count])
+            if fits and rungs[-1] >= LONGEST * limit:
+                return RaceSize(count, epochs, rungs)
         count -= 1
     return None

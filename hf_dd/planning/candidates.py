@@ -3,6 +3,7 @@
 The learning rate on the images isn't among them: it is the method's own, for a run that is short where it has one.
 """
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -79,9 +80,9 @@ def guides(config: DistillConfig, taught: dict[str, Any] | None, distance: str) 
 
 
 def combined(factors: Sequence[int], guides: Sequence[Option]) -> list[Option]:
-    """All of them with each other."""
+    """All of them with each other: first of all the first factor with the first guide, then what differs in one."""
+    pairs = itertools.product(enumerate(factors), enumerate(guides))
     return [
         Option(f"factor {factor}, {guide.name}", {"factor": factor, **guide.options})
-        for factor in factors
-        for guide in guides
+        for (_, factor), (_, guide) in sorted(pairs, key=lambda pair: pair[0][0] + pair[1][0])
     ]

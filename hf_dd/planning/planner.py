@@ -260,6 +260,7 @@ class Planner(Measurements):
             [JUDGE],
             1,
             reduction=budget.REDUCTION,
+            expected=True,
             keep=self.keep,
             experts=self.experts,
         )

@@ -79,6 +79,8 @@ class Race:
         architectures: of the students.
         students: of each architecture.
         reduction: one in so many goes on from a rung.
+        expected: whether they start in the order of what is likeliest to be best: then those within a standard error
+            of the best one, by the number of validation images, are its equals.
         keep: is called on the main process whenever there is something new to keep.
         experts: the trajectories that the objective follows, or None.
     """
@@ -92,6 +94,7 @@ class Race:
         students: int,
         *,
         reduction: int,
+        expected: bool = False,
         keep: Callable[[], object] = lambda: None,
         experts: ExpertPool | None = None,
     ):
@@ -99,6 +102,7 @@ class Race:
         self.folder, self.evaluation, self.keep = folder, evaluation, keep
         self.entrants, self.places = list(entrants.values()), list(entrants)
         self.architectures, self.students, self.reduction = architectures, students, reduction
+        self.expected = expected
 
     def run(self, enough: Callable[[Entrant], bool] = lambda entrant: True) -> None:
         """Run it to its end, or until there isn't `enough` time for the next leg, as the main process says."""
@@ -113,14 +117,21 @@ class Race:
                 told = f"{entrant.scores[entrant.rungs[rung]]:.2f} % after {entrant.rungs[rung]} iterations"
                 say("Rung %d, %d of %d: %s: %s", rung + 1, place, len(running), entrant.name, told)
                 by_main_process(self.keep)
-            running.sort(key=lambda entrant: -entrant.scores[entrant.rungs[rung]])  # stable: of equals, the first
-            running = running[: max(1, len(running) // self.reduction)]
+            running = self.ranked(running, rung)[: max(1, len(running) // self.reduction)]
+
+    def ranked(self, entrants: Sequence[Entrant], rung: int) -> list[Entrant]:
+        """Entrants by their scores at a rung, the best first; of equals, the one that started first."""
+        scores = {id(each): each.scores[each.rungs[rung]] for each in entrants}
+        best = max(scores.values(), default=0.0)
+        noise = math.sqrt(best * (100 - best) / len(self.evaluation.data.test)) if self.expected else 0.0
+        started = sorted(entrants, key=self.entrants.index)
+        return sorted(started, key=lambda each: -best if best - scores[id(each)] <= noise else -scores[id(each)])
 
     def best(self) -> Entrant | None:
         """The best of those that came furthest; None where nobody was judged."""
         furthest = max((entrant.reached for entrant in self.entrants), default=0)
         there = [entrant for entrant in self.entrants if furthest and entrant.reached == furthest]
-        return max(there, key=lambda entrant: entrant.last_score, default=None)
+        return next(iter(self.ranked(there, furthest - 1)), None)
 
     def distiller(self, entrant: Entrant, folder: Path) -> Distiller:
         """What distils an entrant in a folder."""

@@ -68,8 +68,15 @@ def test_a_race_takes_the_time_that_it_has():
 
 def test_a_race_has_fewer_entrants_or_shorter_judges_where_time_is_short():
     judgements = {300: [6.0] * 4, 100: [2.0] * 4}
-    assert race_that_fits([1.0] * 4, judgements, 73.0).epochs == 300
-    assert race_that_fits([1.0] * 4, judgements, 71.0).epochs == 100
+    assert race_that_fits([1.0] * 4, judgements, 145.0).epochs == 300
+    assert race_that_fits([1.0] * 4, judgements, 143.0).epochs == 100  # six judgements and 4 + 2 legs leave 35.7 of it
     assert race_that_fits([1.0] * 4, judgements, 41.0).entrants == 3
     assert race_that_fits([1.0] * 4, judgements, 13.0) is None
     assert race_that_fits([1.0], judgements, 1e9) is None
+
+
+def test_who_comes_to_the_end_of_a_race_has_had_a_quarter_of_its_time():
+    """Of 90 s, six would have 6 legs and then 3 of 10 s, and 20 s in all; five have 5 and then 2."""
+    size = race_that_fits([0.01] * 6, {100: [0.0] * 6}, 90.0)
+    assert (size.entrants, size.seconds) == (5, pytest.approx((90 / 7, 180 / 7)))
+    assert race_that_fits([0.01] * 6, {100: [3.0] * 6}, 90.0) == RaceSize(4, 100, (12.0, 24.0))  # judging takes 18

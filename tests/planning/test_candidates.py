@@ -100,7 +100,10 @@ def test_methods_without_a_short_rate_take_their_own():
 
 
 def test_the_likeliest_come_first():
-    guides = [Option("no guide", {"clom": "none"}), Option("auto", {"clom": "ce"})]
-    assert [option.name for option in candidates.combined([2, 1], guides)] == [
-        *("factor 2, no guide", "factor 2, auto", "factor 1, no guide", "factor 1, auto")
+    guides = [Option(name, {"clom": name}) for name in ("none", "weak", "strong")]
+    found = candidates.combined([2, 1], guides)
+    assert [option.name for option in found] == [
+        *("factor 2, none", "factor 2, weak", "factor 1, none", "factor 2, strong", "factor 1, weak"),
+        "factor 1, strong",
     ]
+    assert found[2].options == {"factor": 1, "clom": "none"}

@@ -1,4 +1,6 @@
-"""How long an iteration is measured: a few optimiser steps of a long one, and no longer than there is time for."""
+"""Who goes on in a race, and how long an iteration is measured: no longer than there is time for."""
+
+from types import SimpleNamespace
 
 import pytest
 
@@ -80,3 +82,38 @@ def test_a_long_iteration_tells_how_far_it_is(tmp_path):
     distiller.begin()
     told = []
     assert set(distiller.step(0, told.append)) == {"dc"} and told == [0.25] * 4
+
+
+def race_of(*scores, expected, images=10_000):
+    """A race whose entrants have these scores (%) at their first rung, and its validation split this many images."""
+    entrants = {str(place): Entrant(str(place), None, rungs=(1, 2)) for place in range(len(scores))}
+    for entrant, score in zip(entrants.values(), scores, strict=True):
+        entrant.scores = {1: score}
+    evaluation = SimpleNamespace(data=SimpleNamespace(test=range(images)))
+    return Race(None, entrants, evaluation, [], 1, reduction=2, expected=expected)
+
+
+@pytest.mark.parametrize(
+    ("scores", "images", "plain", "likeliest_first"),
+    [
+        ((79.7, 70.0, 80.0), 10_000, "201", "021"),  # of 80 % on 10,000 images, a standard error is 0.4
+        ((79.5, 70.0, 80.0), 10_000, "201", "201"),
+        ((79.5, 70.0, 80.0), 2_500, "201", "021"),  # and on a quarter of them 0.8
+        ((60.0, 79.7, 79.9, 80.0), 10_000, "3210", "1230"),
+        ((100.0, 99.9, 100.0), 10_000, "021", "021"),
+        ((0.0, 0.0), 10_000, "01", "01"),
+    ],
+)
+def test_what_is_expected_to_be_best_stays_so_within_the_noise(scores, images, plain, likeliest_first):
+    for expected, order in {False: plain, True: likeliest_first}.items():
+        race = race_of(*scores, expected=expected, images=images)
+        assert "".join(entrant.name for entrant in race.ranked(race.entrants[::-1], 0)) == order
+        assert race.best().name == order[0]
+    assert race_of(*scores, expected=True).ranked([], 0) == []
+
+
+def test_nobody_is_best_before_anybody_was_judged():
+    race = race_of(80.0, 81.0, expected=True)
+    for entrant in race.entrants:
+        entrant.scores = {}
+    assert race.best() is None
