@@ -169,7 +169,8 @@ def over(
 ) -> Iterator[Item]:
     """The items, as a phase whose total is the sum of their sizes.
 
-    Work that may well fail belongs into the items: an error of the loop's own body, kept by somebody, keeps the phase.
+    Give it to the loop itself, not to a name: an error that is kept, as notebooks keep the last one, keeps the names
+    of where it passed, and a phase that stays open hides those that follow.
     """
     done = 0.0
     with Phase(what, total, unit, share=share) as phase:

@@ -105,8 +105,9 @@ def _in_memory(shape: tuple[int, ...], images: Iterator[np.ndarray]) -> Tensor:
 def resize(images: Tensor, image_size: int) -> Tensor:
     """Grey uint8 images N×1×h×w at image_size×image_size, by the same rule as encoded ones."""
     target = (image_size, image_size)
-    scaled = over(images.squeeze(1).numpy(), "scaling", len(images), "images")
-    fitted = [np.asarray(_fit(Image.fromarray(image), target)) for image in scaled]
+    fitted = []
+    for image in over(images.squeeze(1).numpy(), "scaling", len(images), "images"):
+        fitted.append(np.asarray(_fit(Image.fromarray(image), target)))
     return torch.from_numpy(np.stack(fitted)).unsqueeze(1)
 
 

@@ -153,8 +153,8 @@ def cross_entropies(
     pool.to(data.device, dtype)
     crops = 1 if boxes is None else boxes.shape[1]
     total = torch.zeros(len(chosen), crops, dtype=dtype)
-    scoring = over(zip(pool, orders, strict=True), "scores", len(pool), "teachers")
-    for teacher, order in scoring:  # the outer loop: not all of them may be in memory
+    by_order = zip(pool, orders, strict=True)
+    for teacher, order in over(by_order, "scores", len(pool), "teachers"):  # outside: not all may be in memory
         chunks = in_chunks(data.train.images, chosen, seen=teacher.image_size)
         what = f"scores by {teacher.spec}"
         for places, images in over(chunks, what, len(chosen), "images", lambda own: len(own[0]), share=1):

@@ -85,8 +85,9 @@ def measured(pool: TeacherPool, data: ImageData, device: torch.device | str) -> 
     """As `measure`, anew."""
     rows = validation_rows(data, 0)
     rows = rows[torch.randperm(len(rows), generator=generator(0, "diversity"))[:IMAGES].to(rows.device)]
-    teachers = over(pool.to(device, torch.float32), "the pool's diversity", len(pool), "teachers")
-    looks = [seen(teacher, data, rows, device) for teacher in teachers]
+    looks = []
+    for teacher in over(pool.to(device, torch.float32), "the pool's diversity", len(pool), "teachers"):
+        looks.append(seen(teacher, data, rows, device))
     alignment, pairs = linear_cka([features for features, _ in looks]), []
     for (i, (_, first)), (j, (_, second)) in itertools.combinations(enumerate(looks), 2):
         differing = None if first is None or second is None else finite(disagreement(first, second))

@@ -49,8 +49,9 @@ def nearest(images: Images, real: Images) -> Nearest:
             "width): both have to be of the same size, of 4 pixels or more a side."
         )
     count = min(NEIGHBOURS, len(real))
-    blocks = over(in_blocks(images, BLOCK), "neighbours", len(images), "images", len)
-    parts = [nearest_of(block, real, count) for block in blocks]
+    parts = []
+    for block in over(in_blocks(images, BLOCK), "neighbours", len(images), "images", len):
+        parts.append(nearest_of(block, real, count))
     likeness, index = (torch.cat(found) for found in zip(*parts, strict=True))
     distances = (2 * (1 - likeness)).clamp(min=0).sqrt()
     nearness = distances[:, 0] / distances.mean(1).clamp(min=1e-12)

@@ -1,5 +1,6 @@
 """What is told of a run's progress: to a log, on a terminal, and by which process."""
 
+import ast
 import contextlib
 import itertools
 import logging
@@ -9,6 +10,7 @@ import re
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 from huggingface_hub.utils import tqdm as of_the_hub
@@ -134,6 +136,23 @@ def test_a_loop_over_phases_counts_nothing_twice(clock):
             with Phase("scores", 4, "images", share=1) as inner:
                 work(clock, inner, 4)
     assert teachers.done == 2 and outer.done == 0
+
+
+def test_an_error_that_is_kept_keeps_no_phase_open():
+    def interrupted():
+        for _ in over([1, 2], "images", 2, "images"):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt) as kept:  # as a notebook keeps it in sys.last_exc
+        interrupted()
+    assert kept.value.__traceback__ and progress.open_phase() is None
+
+
+def test_no_name_holds_what_is_gone_over():
+    for path in Path(progress.__file__).parents[1].rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            held = isinstance(node, ast.Assign) and isinstance(node.value, ast.Call)
+            assert not held or getattr(node.value.func, "id", "") != "over", (path.name, node.lineno)
 
 
 def test_a_phase_that_fails_says_nothing_and_is_gone(clock, told):
