@@ -198,7 +198,7 @@ class Registry(Mapping[str, Any]):
 
 
 OBJECTIVES = Registry("OBJECTIVES", "objective", "--objective", "objectives", home="objectives.base")
-NETWORKS = Registry("NETWORKS", "architecture", "--architecture", "nn", "networks", home="nn.networks")
+NETWORKS = Registry("NETWORKS", "architecture", "--architecture", "nn", "networks", home="nn.architectures")
 ADAPTERS = Registry("ADAPTERS", "adapter", "--teachers", "teachers/adapters", "adapters", "teachers.adapters.base")
 STARTS = Registry("STARTS", "start", "--init", "synthetic", "starts", "synthetic.start")
 PROTOCOLS = Registry("PROTOCOLS", "protocol", "--eval_protocol", "evaluation", "protocols", "evaluation.protocols")

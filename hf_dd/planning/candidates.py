@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from hf_dd.config import DistillConfig, parse_key_values
-from hf_dd.nn import networks
+from hf_dd.nn import architectures
 from hf_dd.objectives.published import Published
 
 FACTORS = (2, 1)
@@ -36,7 +36,7 @@ def shared(config: DistillConfig, published: Published, smallest_class: int, arc
     if published.real_batch_size is not None and config.real_batch_size is None:
         found["real_batch_size"] = min(REAL_BATCH, published.real_batch_size, smallest_class)
     free = config.image_learning_rate is None and config.image_schedule in (None, "cosine") and not config.published
-    width = networks.width_of(architecture, parse_key_values(config.architecture_options))
+    width = architectures.width_of(architecture, parse_key_values(config.architecture_options))
     tried = (
         architecture.startswith("ConvNet") and isinstance(width, int) and width > 0
     )  # a wrong one the network refuses

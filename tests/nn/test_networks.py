@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from hf_dd.core.registry import NETWORKS
 from hf_dd.core.seeding import generator
 from hf_dd.errors import ConfigError, TeacherError
-from hf_dd.nn import networks
+from hf_dd.nn import architectures, networks
 
 DIGITS = {"in_channels": 1, "num_classes": 10, "image_size": 8}
 MNIST = {"in_channels": 1, "num_classes": 10, "image_size": 28}
@@ -91,9 +91,9 @@ def test_mnist_images_are_seen_as_32_by_32(architecture, features):
 @given(
     depth=st.integers(1, 6),
     width=st.sampled_from([4, 8, 32]),
-    norm=st.sampled_from(sorted(networks.NORMS)),
-    activation=st.sampled_from(sorted(networks.ACTIVATIONS)),
-    pooling=st.sampled_from(sorted(networks.POOLINGS)),
+    norm=st.sampled_from(sorted(architectures.NORMS)),
+    activation=st.sampled_from(sorted(architectures.ACTIVATIONS)),
+    pooling=st.sampled_from(sorted(architectures.POOLINGS)),
     in_channels=st.sampled_from([1, 3]),
     height=st.integers(2, 34),
     width_of_image=st.integers(2, 34),
@@ -116,7 +116,7 @@ def test_average_pooling_is_the_librarys(height, width):
     maps = torch.randn(2, 3, height, width, dtype=torch.float64, requires_grad=True)
     weights = torch.randn(2, 3, height // 2, width // 2, dtype=torch.float64)
     expected = torch.nn.functional.avg_pool2d(maps, 2)
-    pooled = networks.AveragePool((height, width)).double()(maps)
+    pooled = architectures.AveragePool((height, width)).double()(maps)
     torch.testing.assert_close(pooled, expected)
     gradients = [torch.autograd.grad((result * weights).sum(), maps)[0] for result in (pooled, expected)]
     torch.testing.assert_close(*gradients)
