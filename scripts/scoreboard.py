@@ -33,9 +33,11 @@ from hf_dd.data.validation import held_out  # noqa: E402
 from hf_dd.evaluation import intervals  # noqa: E402
 from hf_dd.evaluation.candidates import baseline  # noqa: E402
 from hf_dd.evaluation.evaluation import Evaluation  # noqa: E402
+from hf_dd.planning.candidates import WEAK  # noqa: E402
 
 TEACHERS = ["ConvNet", "ConvNetBN"]  # the second has the statistics that SRe2L matches
 WIDTH = 64  # channels of the teachers, and of the networks that DM draws
+AUGMENTED = "color_crop_cutout_scale_rotate"  # images as teachers see them
 METHODS = ("rded", "sre2l", "dm", "dm-clom", "dm-clom-factor-2")
 
 
@@ -58,7 +60,14 @@ def main():
     place = options.work_dir
     data = ["--dataset", options.dataset, "--mixed_precision", options.mixed_precision]
     training = ["--architectures", *TEACHERS, "--architecture_options", f"width={WIDTH}", "--learning_rate", "0.05"]
-    training += ["--epochs", str(options.teacher_epochs), "--keep_epochs", str(options.teacher_epochs)]
+    training += [
+        "--lr_drops",
+        "0.75",
+        "--epochs",
+        str(options.teacher_epochs),
+        "--keep_epochs",
+        str(options.teacher_epochs),
+    ]
     if len(list((place / "teachers").glob("*/epoch-*"))) < len(TEACHERS):
         run("hf-dd", "pretrain", *data, *training, "--output_dir", place / "teachers")
     sets = []
@@ -84,7 +93,8 @@ def how(name, options):
     rate = OBJECTIVES.find("dm").published.rate_of_short_runs(options.ipc, WIDTH)
     steps = ["--iterations", options.iterations, "--real_batch_size", 64, "--architecture", f"ConvNetW{WIDTH}"]
     steps += ["--image_learning_rate", rate, "--image_schedule", "cosine"]
-    guide = [] if name == "dm" else [*taught, "--clom", "ce", "--clom_alpha", "auto"]
+    weak = ["--clom", "ce", "--clom_alpha", "auto", "--clom_balance", WEAK, "--clom_augment", AUGMENTED]
+    guide = [] if name == "dm" else [*taught, *weak]
     return [*steps, *guide, *(["--factor", 2] if name.endswith("factor-2") else [])]
 
 
