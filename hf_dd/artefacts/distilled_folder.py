@@ -17,12 +17,14 @@ from hf_dd import hub
 from hf_dd.artefacts import crop_label_files, provenance, teacher_folder
 from hf_dd.artefacts.cards import DistilledRecord, ImportedRecord, SetRecord
 from hf_dd.artefacts.layout import LABELS
-from hf_dd.artefacts.records import RECORD, links_to, read_record, write_record
+from hf_dd.artefacts.records import links_to, read_record, write_record
 from hf_dd.artefacts.rows import DECODED, PARQUET, decoded_rows, read_rows, require_whole, write_images
 from hf_dd.config import ImportConfig, as_dict
 from hf_dd.core import files, json_records
+from hf_dd.core.json_records import RECORD
 from hf_dd.data.image_data import ImageData
-from hf_dd.distillation.distiller import ARTEFACT_ENTRIES, RUN_ENTRIES, Distillation
+from hf_dd.distillation.distiller import Distillation
+from hf_dd.distillation.run_folder import ARTEFACT_ENTRIES, CHECKPOINTS, LOGS, RUN_ENTRIES
 from hf_dd.errors import ConfigError, DataError, HubError, RunError
 from hf_dd.evaluation import verdict
 from hf_dd.evaluation.intervals import spread
@@ -108,7 +110,7 @@ class Artefact:
         """
         if folder.exists():
             raise RunError(f"{folder} holds something else, perhaps an unfinished run: remove it.")
-        evaluated = shutil.ignore_patterns("checkpoints", "logs", "results.json", PLOT, Path(EVAL_RESULTS).parent.name)
+        evaluated = shutil.ignore_patterns(CHECKPOINTS, LOGS, "results.json", PLOT, Path(EVAL_RESULTS).parent.name)
         with files.folder(folder) as unfinished:
             shutil.copytree(self.folder, unfinished, ignore=evaluated, dirs_exist_ok=True)
             copy = Artefact.written(unfinished, dataclasses.replace(self.record, results=None))

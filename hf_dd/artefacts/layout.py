@@ -2,5 +2,4 @@
 
 PARQUET = "data/train-00000-of-00001.parquet"
 DECODED = "decoded/train-00000-of-00001.parquet"
-RECORD = "hf_dd.json"
 LABELS = "labels"  # the folder of labels of crops

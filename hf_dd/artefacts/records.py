@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from hf_dd.artefacts.cards import Record
-from hf_dd.artefacts.rows import RECORD
 from hf_dd.core import files, json_records
+from hf_dd.core.json_records import RECORD
 from hf_dd.errors import RunError
 
 

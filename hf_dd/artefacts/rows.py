@@ -15,10 +15,11 @@ from torch import Tensor
 
 from hf_dd import hub
 from hf_dd.artefacts.crop_label_files import FILE, read_crop_labels
-from hf_dd.artefacts.layout import DECODED, LABELS, PARQUET, RECORD
+from hf_dd.artefacts.layout import DECODED, LABELS, PARQUET
 from hf_dd.config import DataConfig
 from hf_dd.core import files
 from hf_dd.core.files import digest_of
+from hf_dd.core.json_records import RECORD
 from hf_dd.data.loading import load_splits
 from hf_dd.data.unpacking import require_modest_file
 from hf_dd.errors import DataError, RunError, some

@@ -10,10 +10,11 @@ from pathlib import Path
 from torch import nn
 
 from hf_dd import hub
-from hf_dd.artefacts.records import RECORD, links_to, read_record, write_record
+from hf_dd.artefacts.records import links_to, read_record, write_record
 from hf_dd.artefacts.student_card import StudentRecord
 from hf_dd.artefacts.teacher_folder import FILES, require_same_weights
 from hf_dd.core import files, json_records
+from hf_dd.core.json_records import RECORD
 from hf_dd.errors import HubError, RunError
 from hf_dd.evaluation.results import Row
 from hf_dd.nn import networks

@@ -15,15 +15,16 @@ from safetensors.torch import save_file
 from hf_dd import hub
 from hf_dd.artefacts import provenance
 from hf_dd.artefacts.cards import TeacherRecord
-from hf_dd.artefacts.records import RECORD, links_to, read_record, write_record
+from hf_dd.artefacts.records import links_to, read_record, write_record
 from hf_dd.config import slug
 from hf_dd.core import files, json_records
+from hf_dd.core.json_records import RECORD
 from hf_dd.core.registry import NETWORKS, origins
 from hf_dd.data.image_data import ImageData
 from hf_dd.errors import HubError, RunError
 from hf_dd.nn import networks
 from hf_dd.nn.whitening import WHITENING, Whitening
-from hf_dd.teachers.teacher import load_teacher, locate_locally
+from hf_dd.teachers.locating import load_teacher, locate_locally
 from hf_dd.training.loop import Standing
 from hf_dd.training.pretraining import Snapshot
 

@@ -5,7 +5,6 @@ added up, and every rank takes the same optimiser step on the whole set. So the 
 beyond the order of float sums, and what is exchanged is as large as the synthetic set, whatever the data's size.
 """
 
-import contextlib
 import dataclasses
 import logging
 import time
@@ -20,14 +19,10 @@ from torch import Tensor
 
 from hf_dd.config import DistillConfig
 from hf_dd.config.base import defaults, named
-from hf_dd.core import files, json_records
+from hf_dd.core import files
 from hf_dd.core.clock import since
 from hf_dd.core.processes import (
     by_main_process,
-    from_main_process,
-    holding,
-    require_writable,
-    shown_by_main_process,
 )
 from hf_dd.core.progress import Phase, say
 from hf_dd.core.registry import OBJECTIVES, STARTS
@@ -38,6 +33,7 @@ from hf_dd.distillation.checkpoints import Progress
 from hf_dd.distillation.checks import preflight
 from hf_dd.distillation.optimisers import Learned
 from hf_dd.distillation.profiling import profiled
+from hf_dd.distillation.run_folder import CHECKPOINTS, LOGS
 from hf_dd.errors import RunError
 from hf_dd.objectives import Losses, Objective, Ownership, Step, build_objective
 from hf_dd.objectives.base import options_of
@@ -52,22 +48,10 @@ from hf_dd.training import flips
 
 logger = logging.getLogger(__name__)
 
-RECORD = "hf_dd.json"  # of an artefact, in its folder
-
 DECIDING = ("result", "guide", "data")  # roles of the options that change pixels by their values
 
 # Of [0, 1], root mean square: DM's images are at 0.1 (Fashion-MNIST) to 0.5 (digits), those torn off by a guide at 8.
 FAR_OUTSIDE = 1.0
-
-# Everything that a run writes into its folder: its working state, then the artefact.
-PLAN, PLANNING, TEACHERS = "plan.json", "planning", "teachers"  # of a run that has a budget
-STATE_ENTRIES = ("checkpoints", "logs", "profile", PLAN, PLANNING, TEACHERS)
-ARTEFACT_ENTRIES = tuple(
-    "hf_dd.json data decoded labels whitening.safetensors README.md preview.png pool.json results.json results.png "
-    ".eval_results".split()
-)
-RUN_ENTRIES = STATE_ENTRIES + ARTEFACT_ENTRIES
-RESULTS = {"results.json", "results.png"}  # all that is left of a run that somebody removed while it wrote them
 
 
 @dataclass(frozen=True)
@@ -119,7 +103,7 @@ class Distiller:
         self.accelerator = accelerator
         self.trace = folder / f"profile/rank-{accelerator.process_index}.json" if config.profile else None
         self.data = data.to(accelerator.device)
-        self.folder = folder / "checkpoints"
+        self.folder = folder / CHECKPOINTS
         published = OBJECTIVES.find(config.objective).published
         self.settings, begun = published.filled_in(config), self.begun_with(config, published)
         # What an older checkpoint doesn't know was as it is where it isn't given.
@@ -218,7 +202,7 @@ class Distiller:
                     self.stop_if_diverged(first_bad, iterations)
                     losses = self.read(terms)
                     bar.note = ", ".join(f"{name} {value:.4g}" for name, value in losses.items())
-                    with files.writing(self.folder.with_name("logs")):
+                    with files.writing(self.folder.with_name(LOGS)):
                         self.accelerator.log({f"loss/{name}": value for name, value in losses.items()}, step=done)
                 if saves or done == iterations:
                     spent, started = spent + since(started), time.perf_counter()
@@ -311,53 +295,3 @@ def runaways(synthetic: SyntheticSet) -> int:
     pixels = synthetic.own_space().detach()
     outside = pixels - pixels.clamp(0, 1)
     return int((outside.square().flatten(1).mean(1) > FAR_OUTSIDE**2).sum())
-
-
-@contextlib.contextmanager
-def prepared(config: DistillConfig, folder: Path) -> Iterator[None]:
-    """Make the run's folder and hold it; raises RunError (on every rank) if it holds another run's files.
-
-    Of a run that is to be overwritten, the artefact stays until the new one is whole.
-    """
-    with holding(folder, *RUN_ENTRIES):
-        shown_by_main_process(lambda: prepare(config, folder))
-        yield
-
-
-def holds_set(folder: Path) -> bool:
-    """Whether a folder's record says that it is a finished set, and not, say, a teacher."""
-    try:
-        return json_records.read_json(folder / RECORD).get("kind") in ("distilled-set", "imported-set")
-    except RunError:
-        return False
-
-
-def require_place(config: DistillConfig, folder: Path) -> None:
-    """Raise RunError on every process where the run couldn't write into its folder, or that holds another's files."""
-    require_writable(folder)
-    if from_main_process(folder.exists):
-        with holding(folder, *RUN_ENTRIES):  # a run that goes on there is told of first
-            shown_by_main_process(lambda: there_already(config, folder))
-
-
-def there_already(config: DistillConfig, folder: Path) -> bool:
-    """Whether a folder holds a run that is to be gone on with or replaced; RunError where it holds anything else."""
-    resumes = config.resume_from_checkpoint is not None
-    names = {path.name for path in folder.iterdir()}
-    ours = not names.isdisjoint(("checkpoints", PLAN)) or holds_set(folder)
-    ours |= config.overwrite_output_dir and names <= RESULTS
-    if not ours and (RECORD in names if resumes else names):
-        raise RunError(f"{folder} isn't empty, and what it holds is no run of hf-dd: give another --output_dir.")
-    if ours and not resumes and not config.overwrite_output_dir:
-        raise RunError(
-            f"{folder} holds another run. Go on with it by --resume_from_checkpoint latest, replace it by "
-            "--overwrite_output_dir, or give another --output_dir."
-        )
-    return ours
-
-
-def prepare(config: DistillConfig, folder: Path) -> None:
-    """Make room for a new run, unless one is to be gone on with; raises RunError as `there_already`."""
-    if there_already(config, folder) and config.resume_from_checkpoint is None:
-        for name in STATE_ENTRIES if (folder / RECORD).is_file() else RUN_ENTRIES:
-            files.remove(folder / name)

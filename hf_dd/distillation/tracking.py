@@ -12,6 +12,7 @@ from accelerate.tracking import TensorBoardTracker, TrackioTracker, on_main_proc
 from hf_dd.config import DistillConfig
 from hf_dd.config.distillation import parse_trackio
 from hf_dd.core import files
+from hf_dd.distillation.run_folder import LOGS
 from hf_dd.errors import ConfigError
 from hf_dd.evaluation.report import table
 from hf_dd.synthetic.distilled_set import preview
@@ -75,12 +76,12 @@ def tracked(accelerator: Accelerator, config: DistillConfig, folder: Path, data:
     name, resume = folder.resolve().name, "allow" if config.resume_from_checkpoint else "never"
     started = {"name": name, "group": data, "resume": resume, "embed": False, **parse_trackio(config.trackio_options)}
     make = {
-        "tensorboard": lambda: TensorBoard(name, folder / "logs"),
+        "tensorboard": lambda: TensorBoard(name, folder / LOGS),
         "trackio": lambda: Trackio(PROJECT, **started),
     }
     accelerator.log_with = [make[tracker]() for tracker in config.report_to]
     plain = {key: value if isinstance(value, (int, float)) else str(value) for key, value in vars(config).items()}
-    with files.writing(folder / "logs"):
+    with files.writing(folder / LOGS):
         try:
             accelerator.init_trackers(PROJECT, config=plain)
         except (OSError, RuntimeError, ValueError) as error:
@@ -90,7 +91,7 @@ def tracked(accelerator: Accelerator, config: DistillConfig, folder: Path, data:
     try:
         yield
     finally:
-        with files.writing(folder / "logs"):
+        with files.writing(folder / LOGS):
             for tracker in accelerator.trackers:  # end_training() would close the process group too
                 tracker.finish()
 
@@ -118,13 +119,13 @@ def log_set(accelerator: Accelerator, folder: Path, synthetic: SyntheticSet, nam
 def log_results(accelerator: Accelerator, folder: Path, results: Mapping[str, Any] | None, step: int) -> None:
     """Log an evaluation's results as a table."""
     rows = [[row.get(name) for name in RESULTS] for row in results["rows"]] if results else []
-    with files.writing(folder / "logs"):
+    with files.writing(folder / LOGS):
         for tracker in accelerator.trackers if rows else []:
             tracker.log_table("results", RESULTS, rows, step)
 
 
 def log_images(accelerator: Accelerator, folder: Path, pictures: Mapping[str, Any], step: int) -> None:
     """Log PIL images by name with every tracker; `folder` is the run's."""
-    with files.writing(folder / "logs"):
+    with files.writing(folder / LOGS):
         for tracker in accelerator.trackers:
             tracker.log_images(pictures, step)

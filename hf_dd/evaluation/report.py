@@ -152,9 +152,13 @@ def bar_of(row: Row) -> Bar:
 
 
 def write_bars(panels: Mapping[str, Sequence[Bar]], title: str, path: Path) -> None:
-    """Write `bars` as a PNG, whole or not at all; raises ConfigError where matplotlib isn't installed."""
+    """Write `bars` as a PNG; raises ConfigError where matplotlib isn't installed."""
     require_matplotlib()
-    figure = bars(panels, title)
+    write_figure(bars(panels, title), path)
+
+
+def write_figure(figure: "Figure", path: Path) -> None:
+    """Write a figure as a PNG, whole or not at all."""
     files.write(path, lambda place: figure.savefig(place, format="png", dpi=120, bbox_inches="tight"))
 
 

@@ -18,7 +18,8 @@ from hf_dd.errors import ConfigError
 from hf_dd.evaluation.protocols import Protocol
 from hf_dd.nn import networks
 from hf_dd.nn.timm_networks import PREFIX, build_timm
-from hf_dd.teachers.teacher import Teacher, load_teacher, locate
+from hf_dd.teachers.locating import load_teacher, locate
+from hf_dd.teachers.teacher import Teacher
 
 
 class FromScratch:

@@ -17,7 +17,8 @@ from hf_dd.core.registry import OBJECTIVES, PROTOCOLS
 from hf_dd.core.strategies import parse_strategy
 from hf_dd.data.image_data import ImageData
 from hf_dd.data.validation import VALIDATION_SHARE, held_out
-from hf_dd.distillation.distiller import DECIDING, PLAN
+from hf_dd.distillation.distiller import DECIDING
+from hf_dd.distillation.run_folder import PLAN
 from hf_dd.errors import DataError, RunError
 from hf_dd.evaluation.candidates import Candidate, baseline
 from hf_dd.evaluation.evaluation import Evaluation

@@ -25,7 +25,7 @@ from hf_dd.core.registry import PROTOCOLS
 from hf_dd.core.strategies import parse_strategy
 from hf_dd.data.image_data import ImageData
 from hf_dd.distillation.checks import preflight
-from hf_dd.distillation.distiller import PLAN, PLANNING, TEACHERS
+from hf_dd.distillation.run_folder import PLAN, PLANNING, TEACHERS
 from hf_dd.errors import ConfigError, DataError
 from hf_dd.evaluation.students import names_network
 from hf_dd.planning import budget, candidates

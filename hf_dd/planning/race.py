@@ -20,6 +20,7 @@ from hf_dd.core.processes import by_main_process, from_main_process
 from hf_dd.core.progress import say
 from hf_dd.distillation import checkpoints
 from hf_dd.distillation.distiller import Distiller
+from hf_dd.distillation.run_folder import CHECKPOINTS
 from hf_dd.errors import RunError
 from hf_dd.evaluation.candidates import Candidate
 from hf_dd.evaluation.evaluation import Evaluation, Job
@@ -206,7 +207,7 @@ def candidate_of(synthetic: SyntheticSet, name: str) -> Candidate:
 def goes_on(folder: Path, distiller: Distiller) -> bool:
     """Whether a distillation goes on with what lies in its folder; what is another's, as of a slip, is removed."""
     try:
-        kept = checkpoints.checkpoints(folder / "checkpoints")
+        kept = checkpoints.checkpoints(folder / CHECKPOINTS)
         own = distiller.identity, distiller.not_given
         if kept and not checkpoints.differences(checkpoints.read_state(kept[-1]), *own):
             return True

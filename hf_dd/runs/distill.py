@@ -25,7 +25,8 @@ from hf_dd.core.processes import from_main_process, new_accelerator
 from hf_dd.data.image_data import ImageData, load_data
 from hf_dd.distillation import tracking
 from hf_dd.distillation.checks import preflight
-from hf_dd.distillation.distiller import PLAN, Distiller, prepared, require_place
+from hf_dd.distillation.distiller import Distiller
+from hf_dd.distillation.run_folder import LOGS, PLAN, prepared, require_place
 from hf_dd.errors import ConfigError
 from hf_dd.evaluation.evaluation import hardware
 from hf_dd.evaluation.online_teachers import require_labels
@@ -211,7 +212,7 @@ def faster_precision(config: DistillConfig, folder: Path, device: torch.device) 
 def tracked_accelerator(config: DistillConfig, folder: Path) -> Accelerator:
     """An accelerator with the trackers of `--report_to`; raises ConfigError where one isn't installed."""
     try:
-        return new_accelerator(config.mixed_precision, log_with=config.report_to or None, project_dir=folder / "logs")
+        return new_accelerator(config.mixed_precision, log_with=config.report_to or None, project_dir=folder / LOGS)
     except ConfigError as error:
         if not (config.report_to and isinstance(error.__cause__, (ImportError, ValueError))):
             raise

@@ -5,14 +5,16 @@ from pathlib import Path
 import torch
 
 from hf_dd import hub
-from hf_dd.artefacts.layout import PARQUET, RECORD
+from hf_dd.artefacts.layout import PARQUET
 from hf_dd.artefacts.records import read_record
 from hf_dd.config import EvaluateConfig, ImportConfig
 from hf_dd.config.base import part
 from hf_dd.config.data import DataConfig
+from hf_dd.core.json_records import RECORD
 from hf_dd.data.image_data import ImageData
 from hf_dd.data.loading import SAVED
 from hf_dd.distillation.checkpoints import STATE
+from hf_dd.distillation.run_folder import CHECKPOINTS
 from hf_dd.errors import ConfigError, DataError
 from hf_dd.importing.formats import read_foreign
 from hf_dd.importing.import_set import import_foreign
@@ -31,7 +33,8 @@ def is_foreign(reference: str) -> bool:
         if any((Path(place.path) / name).is_file() for name in SAVED):
             return False
         tables = sorted(Path(place.path).rglob("*.parquet"))
-        if not tables and any(Path(place.path).glob(f"checkpoints/step-*/{STATE}")):  # ours: others have such folders
+        started = any(Path(place.path).glob(f"{CHECKPOINTS}/step-*/{STATE}"))  # by us: others have such folders, too
+        if started and not tables:
             read_record(Path(place.path))  # which raises
     else:
         names = sorted(name for name in hub.list_files(place.pin, "dataset") if name.endswith(".parquet"))

@@ -11,7 +11,7 @@ from hf_dd.config import ImportConfig
 from hf_dd.core import files
 from hf_dd.core.processes import by_main_process, holding, new_accelerator, require_writable
 from hf_dd.data.image_data import as_seen, load_data
-from hf_dd.distillation.distiller import holds_set
+from hf_dd.distillation.run_folder import holds_set
 from hf_dd.errors import RunError
 from hf_dd.importing.formats import read_foreign
 from hf_dd.importing.import_set import import_foreign

@@ -16,7 +16,7 @@ from hf_dd.errors import DataError, HfDdError
 from hf_dd.importing.formats import read_foreign
 from hf_dd.runs.recorded import WEIGHTS, Source
 from hf_dd.teachers import pins
-from hf_dd.teachers.teacher import EPOCH
+from hf_dd.teachers.locating import EPOCH
 
 
 def checked(source: Source, run: Options) -> Iterator[Check]:

@@ -23,7 +23,7 @@ from hf_dd.distillation.checks import preflight
 from hf_dd.distillation.distiller import DECIDING
 from hf_dd.errors import HubError, RunError
 from hf_dd.teachers import pins
-from hf_dd.teachers.teacher import locate_locally
+from hf_dd.teachers.locating import locate_locally
 from hf_dd.version import __version__
 
 WEIGHTS = "model.safetensors"

@@ -39,6 +39,7 @@ from hf_dd.core.processes import (
 from hf_dd.core.progress import say
 from hf_dd.core.registry import PROTOCOLS
 from hf_dd.data.image_data import load_data
+from hf_dd.distillation.run_folder import CHECKPOINTS
 from hf_dd.errors import RunError
 from hf_dd.evaluation.evaluation import hardware
 from hf_dd.runs.crop_labels import labelled_again
@@ -136,7 +137,7 @@ def set_again(source: Source, run: DistillConfig | ImportConfig, root: Path) -> 
         if not expert.place.local:  # its tags may have moved
             expert.revisions |= dict(zip(known["epochs"], known["shas"], strict=True))
     if not done:
-        resume = "latest" if (folder / "checkpoints").is_dir() else None
+        resume = "latest" if (folder / CHECKPOINTS).is_dir() else None
         distill(run, expert_pool=experts, resume_from_checkpoint=resume)
     return folder, notes
 

@@ -12,15 +12,17 @@ from hf_dd import hub
 from hf_dd.artefacts import hub_metadata, licences, papers, provenance, records
 from hf_dd.artefacts.rows import PARQUET, digest_of
 from hf_dd.core import files, json_records
+from hf_dd.core.json_records import RECORD
 from hf_dd.core.text import Markdown
 from hf_dd.errors import HubError
-from hf_dd.studies.report import JSON, MARKDOWN, PLOT, RECIPE, Outcome
+from hf_dd.studies.outcomes import Outcome
+from hf_dd.studies.report import JSON, MARKDOWN, PLOT, RECIPE, TIMES
 from hf_dd.teachers.pins import LOCK, TRACE
 
 PUSHED = "pushed.json"
 STUDY_FILES = (
-    *("README.md", RECIPE, PARQUET, MARKDOWN, JSON, PLOT),
-    *(f"cells/*/{records.RECORD}", f"cells/*/{LOCK}", f"pools/*/{TRACE}", f"pools/*/{LOCK}"),
+    *("README.md", RECIPE, PARQUET, MARKDOWN, JSON, PLOT, TIMES),
+    *(f"cells/*/{RECORD}", f"cells/*/{LOCK}", f"pools/*/{TRACE}", f"pools/*/{LOCK}"),
 )
 
 

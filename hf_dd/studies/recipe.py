@@ -18,6 +18,8 @@ A recipe is a YAML file:
     comparisons:                   # mean differences of pairs of cells, paired by seed or by student, over the
                                    # architectures that all of them were evaluated with
       CLoM's gain: [[dm-clom, dm]]
+    curves:                        # accuracy against minutes: cells of one method that differ in how long they take
+      DM: [dm]
 
 A `config` is looked for beside this file, then among hf_dd's own.
 """
@@ -40,7 +42,7 @@ from hf_dd.distillation.checks import preflight
 from hf_dd.errors import ConfigError, nearest_first, unknown
 from hf_dd.studies import pool_search
 
-KEYS = ("teachers", "pools", "base", "cells", "seeds", "comparisons")
+KEYS = ("teachers", "pools", "base", "cells", "seeds", "comparisons", "curves")
 TEACHERS, POOLS = "teachers/", "pools/"  # how a cell names a teacher or a pool of the study's own
 REFERENCES = [each.name for each in dataclasses.fields(DistillConfig) if each.metadata["teachers"]]
 SET_OF = "set_of"  # how a cell says that it evaluates another one's set
@@ -88,6 +90,7 @@ class Study:
         pools: what is chosen then, by the pool's name.
         cells: in the order of the recipe, seed by seed.
         comparisons: by their name, pairs of names of cells.
+        curves: by their name, names of cells.
     """
 
     recipe: Path
@@ -95,6 +98,7 @@ class Study:
     pools: dict[str, Pool]
     cells: list[Cell]
     comparisons: dict[str, list[tuple[str, str]]]
+    curves: dict[str, list[str]]
 
     @classmethod
     def read(cls, config: StudyConfig) -> "Study":
@@ -124,8 +128,10 @@ class Study:
                     source = cells.get((own.get(SET_OF), seed))
                     cells[name, seed] = Cell(name, seed, distillation, own_teachers(options), pool, source)
         comparisons = {name: list(map(tuple, pairs)) for name, pairs in content["comparisons"].items()}
-        compared = {f"the comparison {name!r}": sum(pairs, ()) for name, pairs in comparisons.items()}
-        for place, names in ({"--cells": config.cells} | compared).items():
+        curves = content["curves"]
+        mentioned = {f"the comparison {name!r}": sum(pairs, ()) for name, pairs in comparisons.items()}
+        mentioned |= {f"the curve {name!r}": names for name, names in curves.items()}
+        for place, names in ({"--cells": config.cells} | mentioned).items():
             if strange := [name for name in names if name not in content["cells"]]:
                 known = ", ".join(nearest_first(strange[0], content["cells"]))
                 raise ConfigError(f"{path}: {place} names the cell {strange[0]!r}; known are {known}.")
@@ -137,7 +143,9 @@ class Study:
             used = {parts_of(reference)[0] for each in (*chosen, *pools.values()) for reference in each.teachers}
             grids = {name: grid for name, grid in grids.items() if name in used}
             comparisons = {name: pairs for name, pairs in comparisons.items() if {*sum(pairs, ())} <= {*config.cells}}
-        return cls(path, grids, pools, chosen, comparisons)
+            curves = {name: [each for each in names if each in config.cells] for name, names in curves.items()}
+            curves = {name: names for name, names in curves.items() if names}
+        return cls(path, grids, pools, chosen, comparisons, curves)
 
 
 def content_of(path: Path) -> dict[str, Any]:
@@ -165,6 +173,9 @@ def content_of(path: Path) -> dict[str, Any]:
     for name, pairs in filled["comparisons"].items():
         if not isinstance(pairs, list) or not pairs or not all(map(is_pair, pairs)):
             raise ConfigError(f"{path}, comparisons: {name} has to be a list of pairs of cells, like [[clom, dm]].")
+    for name, cells in filled["curves"].items():
+        if not isinstance(cells, list) or not cells or not all(isinstance(cell, str) for cell in cells):
+            raise ConfigError(f"{path}, curves: {name} has to be a list of cells, like [dm-100, dm-400].")
     with at(f"{path}: seeds"):
         seeds = read_values(StudyConfig, {"seeds": content.get("seeds")}).get("seeds")
         return filled | {"seeds": StudyConfig(study=str(path), seeds=seeds).seeds or [0]}

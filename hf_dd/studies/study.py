@@ -13,25 +13,27 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from hf_dd import hub
-from hf_dd.artefacts import records, teacher_folder
+from hf_dd.artefacts import teacher_folder
 from hf_dd.artefacts.distilled_folder import Artefact, require_whole
 from hf_dd.artefacts.provenance import command_line
 from hf_dd.config import DistillConfig, EvaluationConfig, PretrainConfig, StudyConfig
 from hf_dd.config.base import named, part
 from hf_dd.core import files, json_records, progress
+from hf_dd.core.json_records import RECORD
 from hf_dd.core.processes import by_main_process, from_main_process, require_writable
 from hf_dd.core.progress import say
 from hf_dd.core.registry import OBJECTIVES
 from hf_dd.data.image_data import load_data
 from hf_dd.distillation.distiller import DECIDING
+from hf_dd.distillation.run_folder import CHECKPOINTS
 from hf_dd.errors import RunError
 from hf_dd.runs.distill import distill
 from hf_dd.runs.evaluate import evaluate
 from hf_dd.runs.pretrain import pretrain
 from hf_dd.studies import pool_search, publish
 from hf_dd.studies import report as study_report
+from hf_dd.studies.outcomes import Outcome
 from hf_dd.studies.recipe import REFERENCES, TEACHERS, Cell, Pool, Study, check_named, parts_of
-from hf_dd.studies.report import Outcome
 from hf_dd.teachers import pins
 from hf_dd.training import pretraining
 
@@ -42,7 +44,7 @@ def study(config: StudyConfig | None = None, **options: Any) -> Path:
     """Run what isn't there yet of a study, and write its report; returns the folder.
 
     The folder holds `teachers/`, `pools/`, `cells/NAME-seedN/` (a distilled set each), `report.md`, `report.json`,
-    where matplotlib is installed `report.png`, and a card and rows, with which it is a data set that can be pushed.
+    where matplotlib is installed the plots, and a card and rows, with which it is a data set that can be pushed.
     A cell that is finished is kept, one that was interrupted goes on from its last checkpoint, one whose evaluation
     alone was changed is only evaluated again, and one that evaluates another one's set waits for that. A study that is
     started several times at once, on machines that share the folder too, is shared out: each takes what no other has
@@ -78,7 +80,7 @@ def report(plan: Study, config: StudyConfig) -> None:
     source = next(iter(outcomes.values())).records[0]["data"]
     commits = {"dataset": source["reference"]} if config.dataset and source["sha"] else {}
     how = {"title": plan.recipe.stem, "command": command_line("study", config, pins=commits)}
-    study_report.write_report(folder, outcomes, plan.comparisons, traces, **how)
+    study_report.write_report(folder, outcomes, plan.comparisons, plan.curves, traces, **how)
     publish.write_study(folder, plan.recipe, outcomes)
     if config.push_to_hub:
         place = {"tag": config.hub_tag, "private": config.hub_private_repo}
@@ -162,7 +164,7 @@ def teacher_jobs(grids: Mapping[str, PretrainConfig]) -> dict[tuple[str, str], J
 
 def pretrain_missing(config: PretrainConfig, folder: Path) -> None:
     """Train a teacher whose folder isn't finished; push it where an earlier push failed."""
-    if not (folder / records.RECORD).is_file():
+    if not (folder / RECORD).is_file():
         pretrain(config)
     elif config.push_to_hub and not hub.tags(hub.full_repo_id(folder.name, config.hub_namespace), "model"):
         teacher_folder.push_teacher(folder, config.hub_namespace, config.hub_private_repo)
@@ -210,10 +212,10 @@ def cell_job(cell: Cell, teachers: Mapping[tuple[str, str], Job], pools: Mapping
 
 def run_cell(cell: Cell) -> None:
     """Distil and evaluate what isn't there yet of a cell; raises RunError where it was made with other options."""
-    if cell.source and not (cell.folder / records.RECORD).is_file():
+    if cell.source and not (cell.folder / RECORD).is_file():
         by_main_process(lambda: Artefact.open(cell.source.folder).copied(cell.folder))
-    if not (cell.folder / records.RECORD).is_file():
-        started = (cell.folder / "checkpoints").is_dir()
+    if not (cell.folder / RECORD).is_file():
+        started = (cell.folder / CHECKPOINTS).is_dir()
         progress.say("%s: distilling%s", cell.folder.name, ", where it was interrupted" if started else "")
         distill(cell.config, resume_from_checkpoint="latest" if started else None)
         return

@@ -6,7 +6,8 @@ from pathlib import Path
 from hf_dd import hub
 from hf_dd.errors import TeacherError
 from hf_dd.teachers.experts import Expert, ranges
-from hf_dd.teachers.teacher import TeacherSpec, locate
+from hf_dd.teachers.locating import locate
+from hf_dd.teachers.teacher import TeacherSpec
 
 NEEDED = "--networks between takes parameters between two epochs of one run"
 

@@ -16,17 +16,19 @@ from torch.func import functional_call
 
 from hf_dd import hub
 from hf_dd.config import DistillConfig
+from hf_dd.core.json_records import RECORD
 from hf_dd.data.batches import by_chunks
 from hf_dd.data.image_data import ImageData
 from hf_dd.errors import TeacherError
 from hf_dd.nn import networks
 from hf_dd.nn.networks import Network
 from hf_dd.teachers.adapters.own import stated
-from hf_dd.teachers.teacher import EPOCH, locate_locally, naming, run_of
+from hf_dd.teachers.locating import EPOCH, locate_locally, run_of
+from hf_dd.teachers.teacher import naming
 
 Parameters = dict[str, Tensor]
 
-DESCRIPTION = ("config.json", "hf_dd.json")
+DESCRIPTION = ("config.json", RECORD)
 FILES = (*DESCRIPTION, "model.safetensors")
 ORIGIN = ("architecture", "seed", "dataset")  # what a run's record says of an expert
 BYTES_IN_MEMORY = 1 << 30  # of the parameters that stay, over all experts

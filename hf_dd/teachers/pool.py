@@ -15,8 +15,9 @@ from hf_dd.errors import TeacherError
 from hf_dd.teachers import epochs
 from hf_dd.teachers import pins as locks
 from hf_dd.teachers import query as queries
+from hf_dd.teachers.locating import load_teacher, locate
 from hf_dd.teachers.query import TeacherQuery
-from hf_dd.teachers.teacher import FittedHead, Teacher, TeacherSpec, described, load_teacher, locate
+from hf_dd.teachers.teacher import FittedHead, Teacher, TeacherSpec, described
 
 logger = logging.getLogger(__name__)
 

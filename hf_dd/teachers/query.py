@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from hf_dd import hub
 from hf_dd.errors import ConfigError, TeacherError
-from hf_dd.teachers.teacher import EPOCH
+from hf_dd.teachers.locating import EPOCH
 
 TEACHER = "hf-dd-teacher"  # the Hub tag of what `hf-dd pretrain` made
 

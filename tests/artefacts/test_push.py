@@ -14,7 +14,7 @@ from hf_dd.artefacts import teacher_folder
 from hf_dd.artefacts.distilled_folder import Artefact
 from hf_dd.errors import ConfigError, HubError, RunError
 from hf_dd.studies import publish
-from hf_dd.studies.report import Outcome
+from hf_dd.studies.outcomes import Outcome
 
 BEFORE = Path(__file__).parents[1] / "fixtures" / "before"
 TEACHER = "teachers/digits-convnet-seed0"

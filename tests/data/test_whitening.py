@@ -18,7 +18,7 @@ from hf_dd.errors import ConfigError, DataError, RunError, TeacherError
 from hf_dd.nn.whitening import WHITENING, Whitening
 from hf_dd.runs.evaluate import evaluate_sets
 from hf_dd.synthetic.synthetic_set import SyntheticSet
-from hf_dd.teachers.teacher import load_teacher, locate
+from hf_dd.teachers.locating import load_teacher, locate
 from tests.factories import make_data
 from tests.oracles import whitening as oracle
 

@@ -21,6 +21,7 @@ from hf_dd.config.recipes import read_recipe
 from hf_dd.core.resources import resource
 from hf_dd.distillation.distiller import Distiller
 from hf_dd.errors import ConfigError, DataError, HubError, RunError
+from hf_dd.studies import outcomes as outcomes_of
 from hf_dd.studies import pool_options, pool_search, publish, recipe, study
 from hf_dd.studies import report as study_report
 from hf_dd.studies.study import Study
@@ -48,6 +49,7 @@ SMALL = {
     },
     "seeds": [0, 1],
     "comparisons": {"gain": [["guided", "plain"]]},
+    "curves": {"both": ["guided", "plain"], "one": ["plain"]},
 }
 
 
@@ -65,6 +67,7 @@ CHOOSING = SMALL | {
     },
     "seeds": [0],
     "comparisons": {"gain": [["chosen", "plain"]]},
+    "curves": {},
 }
 
 
@@ -124,6 +127,28 @@ def test_the_report_says_what_the_cells_reached(finished):
     assert str(finished / "small.yaml") in command and f"--output_dir {finished / 'out'}" in command
     assert f"| code | hf-dd {provenance.versions()['hf-dd']} |" in text
     assert "| hardware | CPU, 1 process of 1 threads |" in text
+
+
+def test_the_report_says_how_long_its_curves_took(finished):
+    report = json.loads((finished / "out/report.json").read_text())
+    text = (finished / "out/report.md").read_text()
+    assert "## Accuracy against time\n\n![Accuracy against minutes](times.png)\n\n| curve |" in text
+    assert (finished / "out/times.png").read_bytes()[:4] == b"\x89PNG"
+    assert list(report["curves"]) == ["both", "one"]
+    points = {point["cell"]: point for point in report["curves"]["both"]}
+    for name, cell in report["cells"].items():
+        assert points[name]["minutes"]["distilling"] == pytest.approx(statistics.fmean(cell["seconds"]) / 60)
+        assert points[name]["minutes"]["teaching"] == pytest.approx(cell["teaching_seconds"] / 60)
+        assert points[name]["mean"] == pytest.approx(statistics.fmean(s for c in cell["scores"]["ConvNet"] for s in c))
+    assert points["guided"]["minutes"]["teaching"] > 0 == points["plain"]["minutes"]["teaching"]
+
+
+def test_a_report_without_curves_has_no_picture_of_them(tmp_path):
+    (tmp_path / "times.png").write_bytes(b"of a recipe before")
+    text, content = written(tmp_path, evaluated(80.0, 82.0))
+    assert "Accuracy against time" not in text and content["curves"] == {} and not (tmp_path / "times.png").exists()
+    text, content = written(tmp_path, evaluated(80.0, 82.0), line=["a"])
+    assert [point["cell"] for point in content["curves"]["line"]] == ["a"] and (tmp_path / "times.png").exists()
 
 
 def test_what_is_finished_is_kept(finished, monkeypatch):
@@ -283,6 +308,9 @@ def test_some_cells_alone_are_run_with_their_teachers_and_compared_among_themsel
     plain = recipe.Study.read(StudyConfig(write(finished), cells=["plain"], output_dir=str(finished / "out")))
     assert [(cell.name, cell.seed) for cell in plain.cells] == [("plain", 0), ("plain", 1)]
     assert (plain.teachers, plain.comparisons) == ({}, {})
+    assert plain.curves == {"both": ["plain"], "one": ["plain"]}
+    guided = recipe.Study.read(StudyConfig(write(finished), cells=["guided"], output_dir=str(finished / "out")))
+    assert guided.curves == {"both": ["guided"]}
     both = recipe.Study.read(StudyConfig(write(finished), cells=["guided", "plain"], output_dir=str(finished / "out")))
     assert both == whole and whole.teachers and whole.comparisons
     path = study.study(study=write(finished), cells=["plain"], output_dir=str(finished / "out"))
@@ -390,7 +418,7 @@ def test_a_teacher_that_the_study_does_not_make_is_refused_before_any_training(
     calls = [counted(monkeypatch, name) for name in ("pretrain", "distill")]
     guided = SMALL["cells"]["guided"] | {"teachers": [reference]}
     with pytest.raises(ConfigError) as error:
-        run(tmp_path, SMALL | {"cells": {"guided": guided}, "comparisons": {}})
+        run(tmp_path, SMALL | {"cells": {"guided": guided}, "comparisons": {}, "curves": {}})
     assert f"small.yaml, cells: guided: {reference}" in str(error.value) and words in str(error.value)
     assert calls == [[], []]
 
@@ -430,6 +458,7 @@ def test_a_study_is_pushed_with_the_teachers_that_it_names_by_commit(tmp_path, u
         "teachers": {"few": SMALL["teachers"]["few"] | {"teacher_seeds": [7], **pushed}},
         "cells": {"guided": SMALL["cells"]["guided"] | {"teachers": ["teachers/few/digits-mlp-seed7@epoch-1"]}},
         "comparisons": {},
+        "curves": {},
         "seeds": [0],
     }
     repo_id = unique()
@@ -530,17 +559,17 @@ def test_the_processes_of_a_launch_work_on_each_cell_together(tmp_path, ranks_of
 
 def outcome(*students, **others):
     """Of one distillation, with other architectures' students by their names."""
-    return study_report.Outcome([], {"ConvNet": [students]} | {name: [scores] for name, scores in others.items()})
+    return outcomes_of.Outcome([], {"ConvNet": [students]} | {name: [scores] for name, scores in others.items()})
 
 
 def test_a_single_distillation_is_compared_by_its_students():
     outcomes = {"a": outcome(80.0, 81.0, 82.0), "b": outcome(79.0, 80.5, 80.0), "c": outcome(70.0, 70.0, 71.0)}
-    one = study_report.gain(outcomes, [("a", "b")]).interval
+    one = outcomes_of.gain(outcomes, [("a", "b")]).interval
     assert (one.mean, one.n) == (pytest.approx((1 + 0.5 + 2) / 3), 3)
-    both = study_report.gain(outcomes, [("a", "b"), ("a", "c")]).interval
+    both = outcomes_of.gain(outcomes, [("a", "b"), ("a", "c")]).interval
     assert both.mean == pytest.approx(statistics.fmean([(1 + 10) / 2, (0.5 + 11) / 2, (2 + 11) / 2]))
     with pytest.raises(RunError, match="can't be paired"):
-        study_report.gain(outcomes | {"d": outcome(1.0, 2.0)}, [("a", "d")])
+        outcomes_of.gain(outcomes | {"d": outcome(1.0, 2.0)}, [("a", "d")])
 
 
 def test_cells_are_compared_over_the_architectures_that_they_share():
@@ -549,19 +578,19 @@ def test_cells_are_compared_over_the_architectures_that_they_share():
         "other": outcome(79.0, 80.0, MLP=(66.0, 68.0)),
         "narrow": outcome(70.0, 71.0),
     }
-    found = study_report.gain(outcomes, [("wide", "other")])
+    found = outcomes_of.gain(outcomes, [("wide", "other")])
     assert list(found.of_each) == ["ConvNet", "MLP"]
     assert found.interval.mean == pytest.approx(statistics.fmean([(1 + 4) / 2, (2 + 3) / 2]))
     assert {name: (own.mean, own.n) for name, own in found.of_each.items()} == {"ConvNet": (1.5, 2), "MLP": (3.5, 2)}
-    alone = study_report.gain(outcomes, [("wide", "narrow")])
+    alone = outcomes_of.gain(outcomes, [("wide", "narrow")])
     table = study_report.gains_of_each({"over other": found, "over narrow": alone}).splitlines()
     assert table[0] == "| comparison, points | ConvNet | MLP |"
     assert table[2] == f"| over other | {found.of_each['ConvNet']} | {found.of_each['MLP']} |"
     assert table[3] == f"| over narrow | {alone.interval} | – |"
-    assert list(study_report.gain(outcomes, [("wide", "narrow")]).of_each) == ["ConvNet"]
-    apart = {"vgg": study_report.Outcome([], {"VGG11": [(1.0, 2.0)]})}
+    assert list(outcomes_of.gain(outcomes, [("wide", "narrow")]).of_each) == ["ConvNet"]
+    apart = {"vgg": outcomes_of.Outcome([], {"VGG11": [(1.0, 2.0)]})}
     with pytest.raises(RunError, match="share no architecture"):
-        study_report.gain(outcomes | apart, [("wide", "vgg")])
+        outcomes_of.gain(outcomes | apart, [("wide", "vgg")])
     table = study_report.architecture_table(outcomes).splitlines()
     assert table[0] == "| cell | ConvNet | MLP | LeNet | mean |"
     assert table[2] == "| wide | 81.00 ± 1.41 | 70.50 ± 0.71 | 60.00 ± 0.00 | 70.50 |"
@@ -574,7 +603,7 @@ def test_what_teachers_took_counts_each_training_run_once():
         return {"repo_id": repo, "sha": sha, "seconds": seconds}
 
     def took(*teachers):
-        return study_report.Outcome([{"teachers": list(teachers)}] * 2, {}).teaching_seconds
+        return outcomes_of.Outcome([{"teachers": list(teachers)}] * 2, {}).teaching_seconds
 
     assert took() == 0
     hub = [spec("me/a", "1", 10.0), spec("me/a", "2", 40.0), spec("me/b", "3", 5.0)]
@@ -594,11 +623,11 @@ def test_random_images_are_what_a_cell_is_held_against():
     assert over((80.0, 82.0)) is None
 
 
-def written(folder, *outcomes, comparisons=()):
+def written(folder, *outcomes, comparisons=(), **curves):
     """The text and the content of a report on outcomes."""
     by_name = dict(zip("abcdefg", outcomes, strict=False))
     pairs = {f"{first} against {second}": [(first, second)] for first, second in comparisons}
-    study_report.write_report(folder, by_name, pairs, {}, title="small", command="hf-dd study small")
+    study_report.write_report(folder, by_name, pairs, curves, {}, title="small", command="hf-dd study small")
     return (folder / "report.md").read_text(), json.loads((folder / "report.json").read_text())
 
 
@@ -630,7 +659,7 @@ def evaluated(*scores, copy="float", random=(60.0, 62.0), seeds=1):
         **{"teachers": [], "diversity": None, "command": "hf-dd distill", "parquet_sha256": "0" * 64},
         "versions": {"hf-dd": "0.1.0 at " + "c" * 40},
     }
-    return study_report.Outcome([record] * seeds, {"ConvNet": [tuple(scores)] * seeds})
+    return outcomes_of.Outcome([record] * seeds, {"ConvNet": [tuple(scores)] * seeds})
 
 
 def test_a_report_says_what_it_was_made_by(tmp_path):
@@ -740,6 +769,10 @@ def test_a_studys_plot_shows_random_images_too(tmp_path):
         ({"comparisons": {"x": None}}, ["comparisons: x has to be a list of pairs of cells"]),
         ({"comparisons": ["a"]}, ["small.yaml: comparisons has to be a mapping"]),
         ({"comparisons": {"x": ["plain", "guided"]}}, ["comparisons: x has to be a list of pairs of cells"]),
+        ({"curves": {"x": "plain"}}, ["curves: x has to be a list of cells"]),
+        ({"curves": {"x": []}}, ["curves: x has to be a list of cells"]),
+        ({"curves": {"x": [["plain"]]}}, ["curves: x has to be a list of cells"]),
+        ({"curves": {"x": ["plain", "guide"]}}, ["the curve 'x' names the cell 'guide'", "guided"]),
         ({"cells": {"plain": {"objectiv": "dm"}}}, ["cells: plain", "objectiv"]),
         ({"cells": {"plain": {"objective": "dn"}}}, ["--objective dn isn't known"]),
         ({"base": {"ipc": 0}}, ["cells: plain", "--ipc is 0"]),

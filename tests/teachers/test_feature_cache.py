@@ -24,8 +24,8 @@ from hf_dd.objectives.clom import real_class_sums
 from hf_dd.synthetic.synthetic_set import SyntheticSet
 from hf_dd.teachers import feature_cache
 from hf_dd.teachers.feature_cache import FeatureMemory
+from hf_dd.teachers.locating import locate
 from hf_dd.teachers.pool import TeacherPool
-from hf_dd.teachers.teacher import locate
 from tests.factories import local_teacher
 
 pytestmark = pytest.mark.usefixtures("one_thread", "nothing_remembered")

@@ -11,8 +11,8 @@ from safetensors.torch import load_file, save_file
 
 from hf_dd.errors import TeacherError
 from hf_dd.teachers import adapters
+from hf_dd.teachers.locating import locate, run_of
 from hf_dd.teachers.pool import TeacherPool
-from hf_dd.teachers.teacher import locate, run_of
 from tests.factories import NAMES, local_teacher, make_data, make_teacher, save_timm, save_transformers
 
 SMALL = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}

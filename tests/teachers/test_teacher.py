@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from hf_dd.errors import TeacherError
+from hf_dd.teachers.locating import locate
 from hf_dd.teachers.pool import TeacherPool
-from hf_dd.teachers.teacher import locate
 from tests.factories import (
     make_data,
     make_set,

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import nn
 
-from hf_dd.core.json_records import read_json, require
+from hf_dd.core.json_records import RECORD, read_json, require
 from hf_dd.core.registry import ADAPTERS
 from hf_dd.errors import RunError, TeacherError
 from hf_dd.nn import networks
@@ -24,7 +24,7 @@ WHITENED = {"epsilon": 0.0, "source": ""}
 
 def matches(folder: Path, config: dict) -> bool:
     """Whether it has a record of ours, and isn't a student in timm's form, which timm has to build."""
-    return (folder / "hf_dd.json").is_file() and "pretrained_cfg" not in config
+    return (folder / RECORD).is_file() and "pretrained_cfg" not in config
 
 
 def adapt(folder: Path, config: dict, trusted: bool) -> Adapted:
@@ -55,8 +55,8 @@ def stated(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     """
     try:
         config = read_json(folder / "config.json", **STATED)
-        record = {"seconds": None} | read_json(folder / "hf_dd.json")
-        require(record, dict, RECORDED, str(folder / "hf_dd.json"))
+        record = {"seconds": None} | read_json(folder / RECORD)
+        require(record, dict, RECORDED, str(folder / RECORD))
         require(config.get("whitening") or WHITENED, dict, WHITENED_BY, f"whitening of {folder / 'config.json'}")
     except RunError as error:
         raise TeacherError(

@@ -1,0 +1,110 @@
+"""What the distillations of a study's cells reached, and the differences between cells with their intervals."""
+
+import dataclasses
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hf_dd.artefacts.cards import teaching_seconds
+from hf_dd.artefacts.distilled_folder import Artefact
+from hf_dd.errors import RunError
+from hf_dd.evaluation import intervals
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What the distillations of a cell reached, one for each seed: accuracies in percent, on the first copy evaluated.
+
+    Attributes:
+        records: of each seed, the content of `hf_dd.json`.
+        scores: by architecture, for each seed its students.
+    """
+
+    records: list[dict[str, Any]]
+    scores: dict[str, list[tuple[float, ...]]]
+
+    @classmethod
+    def of(cls, folders: Sequence[Path]) -> "Outcome":
+        """Read the cells of one name."""
+        found = [dataclasses.asdict(Artefact.open(folder).record) for folder in folders]
+        scores: dict[str, list[tuple[float, ...]]] = {}
+        for record in found:
+            rows = rows_of(record)
+            for row in rows:
+                if row["copy"] == rows[0]["copy"]:
+                    scores.setdefault(row["architecture"], []).append(tuple(row["scores"]))
+        return cls(found, scores)
+
+    @property
+    def copy(self) -> str:
+        """The copy of the sets that the students were trained on: float or 8bit."""
+        return rows_of(self.records[0])[0]["copy"]
+
+    @property
+    def first(self) -> str:
+        """The architecture that the cell's accuracy is of."""
+        return next(iter(self.scores))
+
+    def units(self, architectures: Sequence[str] | None = None) -> list[float]:
+        """What counts as independent: the mean of each distillation; of a single one, its students.
+
+        Each is the mean over these architectures, or of the first.
+        """
+        of_each = []
+        for architecture in architectures or [self.first]:
+            seeds = self.scores[architecture]
+            of_each.append(list(map(statistics.fmean, seeds)) if len(seeds) > 1 else list(seeds[0]))
+        return list(map(statistics.fmean, zip(*of_each, strict=True)))
+
+    def students(self, architecture: str | None = None) -> list[float]:
+        """All students of all seeds, of an architecture or of the first."""
+        return [score for scores in self.scores[architecture or self.first] for score in scores]
+
+    @property
+    def teachers(self) -> list[dict[str, Any]]:
+        """The teachers that made the sets, each once."""
+        return list({spec["sha"]: spec for record in self.records for spec in record["teachers"]}.values())
+
+    @property
+    def teaching_seconds(self) -> float | None:
+        """What it took to train them, see `cards.teaching_seconds`."""
+        return teaching_seconds(self.teachers)
+
+
+@dataclass(frozen=True)
+class Gain:
+    """A mean difference of pairs of cells, over architectures and of each of them."""
+
+    interval: intervals.Interval
+    of_each: dict[str, intervals.Interval]
+
+
+def gain(outcomes: Mapping[str, Outcome], pairs: Sequence[tuple[str, str]]) -> Gain:
+    """The mean over the pairs of first - second, paired by seed (or student), with its interval over those.
+
+    It is over the architectures that all of these cells have. Raises RunError where there is none, or where the cells
+    have different numbers of seeds or students.
+    """
+    cells = [outcomes[name] for pair in pairs for name in pair]
+    shared = [name for name in cells[0].scores if all(name in cell.scores for cell in cells)]
+    if not shared:
+        raise RunError(f"The cells of {pairs} share no architecture: give them the same --eval_architectures.")
+    return Gain(difference(outcomes, pairs, shared), {name: difference(outcomes, pairs, [name]) for name in shared})
+
+
+def difference(
+    outcomes: Mapping[str, Outcome], pairs: Sequence[tuple[str, str]], architectures: Sequence[str]
+) -> intervals.Interval:
+    """The mean over pairs and architectures of first - second, with its interval over seeds (or students)."""
+    units = [[outcomes[name].units(architectures) for name in pair] for pair in pairs]
+    if len({len(side) for pair in units for side in pair}) > 1:
+        raise RunError(f"The cells of {pairs} have different numbers of seeds or students: they can't be paired.")
+    differences = [[a - b for a, b in zip(*pair, strict=True)] for pair in units]
+    return intervals.of_mean(list(map(statistics.fmean, zip(*differences, strict=True))))
+
+
+def rows_of(record: Mapping[str, Any], baseline: str | None = None) -> list[dict[str, Any]]:
+    """The results of a set, or of a kind of real images beside it."""
+    return [row for row in record["results"]["rows"] if row["baseline"] == baseline]

@@ -1,0 +1,126 @@
+"""Where a teacher lies: a reference or a pin is brought to a folder and a commit, and the teacher loaded from there.
+
+A teacher's folder is a commit of its repository, or a local copy of one: what `hf-dd pretrain` writes, or a model of
+timm or transformers (`adapters`).
+"""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from hf_dd import hub
+from hf_dd.config import IN_MEMORY
+from hf_dd.core import files
+from hf_dd.core.json_records import RECORD, read_json, require
+from hf_dd.errors import RunError, TeacherError, some
+from hf_dd.teachers import adapters
+from hf_dd.teachers.teacher import Teacher, TeacherSpec, naming
+
+EPOCH = re.compile(r"epoch-(0|[1-9]\d*)")  # a revision of a run, as a folder and as a tag
+
+
+def locate(teacher: str | hub.Pin, trusted: Sequence[str] = ()) -> tuple[hub.Pin, Path]:
+    """Find a teacher's files, by a reference or at a pin: a local folder, or a commit of the Hub, pulled.
+
+    Of the repositories in `trusted` pickled weights and code are pulled as well. Raises HubError, or TeacherError
+    where there is none, a local one isn't what it was when it was pinned, or one of the Hub has only pickled weights.
+    """
+    if isinstance(teacher, hub.Pin):
+        if teacher.local:
+            return teacher, locate_again(teacher)
+        pin = teacher
+    else:
+        if teacher.startswith(IN_MEMORY):
+            raise TeacherError(
+                f"Teacher {teacher} was a module in memory, which no reference names: give it as `pool`."
+            )
+        place = hub.find(teacher)
+        if place is None:
+            raise TeacherError(
+                f"Teacher {teacher}: there is no such folder, and it isn't of the form owner/name@revision."
+            )
+        if place.local:
+            return locate_locally(Path(place.path), place.revision)
+        pin = place.pin
+    opted_in = pin.repo_id in trusted
+    folder = hub.pull(pin, files=adapters.FILES + adapters.UNSAFE_FILES * opted_in)
+    if not opted_in and not any(folder.glob(adapters.WEIGHTS[0])):
+        with naming(f"Teacher {pin}"):
+            adapters.require_safetensors(hub.list_files(pin))
+    return pin, folder
+
+
+def locate_again(pin: hub.Pin) -> Path:
+    """The folder of a local teacher; raises TeacherError where it isn't what it was when it was pinned."""
+    if pin.repo_id.startswith(IN_MEMORY):
+        raise TeacherError(f"Teacher {pin} was a module in memory: nothing else names it.")
+    if not Path(pin.repo_id).is_dir():
+        raise TeacherError(f"Teacher {pin} was a local folder, which isn't there.")
+    now, folder = locate_locally(Path(pin.repo_id))
+    if now.sha != pin.sha:
+        raise TeacherError(
+            f"Teacher {pin.repo_id} isn't what it was when it was locked: its weights were {pin.sha[:19]} and are "
+            f"{now.sha[:19]}."
+        )
+    return folder
+
+
+def locate_locally(folder: Path, revision: str | None = None) -> tuple[hub.Pin, Path]:
+    """A snapshot's own folder, or the revision (its last epoch by default) of a teacher's run folder.
+
+    Raises TeacherError where the folder is neither.
+    """
+    if not (folder / "config.json").is_file():
+        try:
+            run = run_of(folder)
+        except TeacherError as error:
+            raise TeacherError(
+                f"Teacher {folder}: {error}. A teacher's folder is a run or an epoch of `hf-dd pretrain`, or a model "
+                "of timm or transformers."
+            ) from error
+        folder = folder / (run["final"] if revision in (None, "final") else revision)
+        if not folder.is_dir():
+            raise TeacherError(f"Teacher {folder.parent} has no {revision!r}; it has {', '.join(run['revisions'])}.")
+    weights = sorted(folder.glob(adapters.WEIGHTS[0])) or sorted(
+        path for kind in adapters.UNSAFE_FILES[:-1] for path in folder.glob(kind)
+    )
+    with naming(f"Teacher {folder}"):
+        adapters.require_files(folder)
+    try:
+        digest = files.digest_of(*weights)
+    except OSError as error:
+        raise TeacherError(f"Teacher {folder}: {error.filename} can't be read: {error.strerror}.") from error
+    return hub.Pin(str(folder), revision or folder.name, f"{hub.DIGEST}{digest}"), folder
+
+
+def run_of(folder: Path) -> dict[str, Any]:
+    """The record of a teacher's run in a folder; raises TeacherError, which says what there is instead."""
+    path = folder / RECORD
+    if not path.exists():
+        raise TeacherError("it has neither config.json nor hf_dd.json")
+    try:
+        run = read_json(path, kind=str)
+    except RunError as error:
+        raise TeacherError("its hf_dd.json is no record of hf-dd") from error
+    if run["kind"] == "teacher-run" and {"revisions", "final"} <= run.keys():
+        try:
+            require(run, dict, {"name": str, "revisions": list[str], "final": str}, str(path))
+        except RunError as error:
+            raise TeacherError(str(error).rstrip(".")) from error
+        if wrong := [name for name in (*run["revisions"], run["final"]) if not EPOCH.fullmatch(name)]:
+            raise TeacherError(f"its hf_dd.json lists {some(wrong)} among its epochs, which are called epoch-N")
+        return run
+    instead = f"it holds {'an' if run['kind'][:1] in 'aeiou' else 'a'} {run['kind'].replace('-', ' ')} of hf-dd"
+    raise TeacherError(instead + (", but not all of it" if run["kind"].startswith("teacher") else ""))
+
+
+def load_teacher(pin: hub.Pin, folder: Path, trusted: Sequence[str] = ()) -> Teacher:
+    """Build a teacher from its files, strictly; raises TeacherError.
+
+    Without pickle or remote code, but for the repositories in `trusted`.
+    """
+    opted_in = pin.repo_id in trusted
+    with naming(f"Teacher {pin}"):
+        adapted = adapters.adapt(folder, opted_in)
+    return Teacher(adapted, TeacherSpec(pin.repo_id, pin.revision, pin.sha, trusted=opted_in, **adapted.about))
