@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from hf_dd.core.text import duration
 from hf_dd.evaluation import intervals, report
 from hf_dd.studies.outcomes import Outcome
 
@@ -58,17 +59,17 @@ def curves(outcomes: Mapping[str, Outcome], names: Mapping[str, Sequence[str]]) 
 def table(found: Curves) -> str:
     """The curves in markdown."""
     rows = [
-        [name, point.cell, point.accuracy, *map(minutes, (point.distilling, point.teaching, point.minutes(True)))]
+        [name, point.cell, point.accuracy, *map(told, (point.distilling, point.teaching, point.minutes(True)))]
         for name, points in found.items()
         for point in points
     ]
-    head = ["curve", "cell", "accuracy (%), 95 % interval", "minutes distilled", "minutes of teachers", "together"]
+    head = ["curve", "cell", "accuracy (%), 95 % interval", "distilled in", "teachers took", "together"]
     return report.table(head, rows)
 
 
-def minutes(value: float | None) -> str | None:
-    """Minutes with one digit."""
-    return None if value is None else f"{value:.1f}"
+def told(minutes: float | None) -> str | None:
+    """Minutes in words; None of none, and where they aren't known."""
+    return duration(60 * minutes) if minutes else None
 
 
 def picture(found: Curves, real: Mapping[str, float], hardware: str) -> "Figure":
@@ -104,6 +105,7 @@ def picture(found: Curves, real: Mapping[str, float], hardware: str) -> "Figure"
         axis.set_title(title, fontsize=9)
         axis.tick_params(labelsize=8, which="both")
         axis.grid(alpha=0.3)
+    axes[0].set_ylim(max(0, axes[0].get_ylim()[0]), min(100, axes[0].get_ylim()[1]))  # intervals of few go beyond
     axes[0].set_ylabel("test accuracy (%)", fontsize=9)
     axes[0].legend(fontsize=8, loc="lower right")
     figure.supxlabel(f"minutes of {hardware}; 95 % intervals of means", fontsize=8)
