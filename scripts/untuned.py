@@ -28,7 +28,6 @@ from pathlib import Path
 
 sys.path[0] = str(Path(__file__).resolve().parents[1])  # not this folder: evaluate.py would hide the library
 
-from hf_dd.artefacts.provenance import versions  # noqa: E402
 from hf_dd.evaluation import intervals  # noqa: E402
 
 KINDS = {"planned": ["--clom", "none"], "own teachers": ["--clom", "ce"]}
@@ -73,7 +72,7 @@ def run(*words):
 
 
 def made(folder, reference, ipc, minutes, kind, seed):
-    """Make a set, unless it is there; the seconds that it took."""
+    """Make a set, unless it is there; its command, the seconds that it took, and the code that made it."""
     kept = folder.with_name(f"{folder.name}.seconds.json")
     if not kept.is_file():
         command = ["hf-dd", "distill", "--dataset", reference, "--ipc", str(ipc), "--minutes", f"{minutes:g}"]
@@ -82,7 +81,8 @@ def made(folder, reference, ipc, minutes, kind, seed):
         seconds = run(*command)
         told = [Path(word).name if Path(word).is_absolute() else word for word in command]
         kept.write_text(json.dumps({"command": shlex.join(told), "seconds": round(seconds, 1)}))
-    return json.loads(kept.read_text())
+    record = json.loads((folder / "hf_dd.json").read_text())
+    return json.loads(kept.read_text()) | {"code": f"hf-dd {record['versions']['hf-dd']}"}
 
 
 def evaluated(place, folders, reference, options):
@@ -113,7 +113,8 @@ def rows_of(name, ipc, sets, results, options):
             row[baseline] = {key: other[key] for key in ("mean", "half_width", "n")}
             gains = [[a - b for a, b in zip(own["scores"], other["scores"], strict=True)] for own, _ in members]
             row[f"over {baseline}"] = over_independent(gains)
-        row |= {"took": [about["seconds"] for _, about in members], "versions": versions()["hf-dd"]}
+        row |= {"took": [about["seconds"] for _, about in members]}
+        row |= {"code": sorted({about["code"] for _, about in members})}
         rows.append(row | {"commands": [about["command"] for _, about in members]})
     return rows
 
@@ -132,7 +133,7 @@ def write(folder, rows):
     rows = [found[key] for key in sorted(found)]
     about = {
         "command": "python scripts/untuned.py --data digits fashion-mnist=FOLDER letters=FOLDER",
-        "code": sorted({f"hf-dd {row['versions']}" for row in rows}),
+        "code": sorted({each for row in rows for each in row["code"]}),
         "hardware": f"{os.cpu_count()} cores, {platform.machine()}",
     }
     kept.write_text(json.dumps(about | {"rows": rows}, indent=2) + "\n")

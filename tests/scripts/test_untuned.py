@@ -38,6 +38,8 @@ def script(monkeypatch):
                 about = {"scores": scores, "mean": statistics.fmean(scores), "half_width": 1.0, "n": 2}
                 row |= about | {"protocol": "dsa 1"}
             (place / "results.json").write_text(json.dumps({"rows": rows}))
+        else:
+            (place / "hf_dd.json").write_text(json.dumps({"versions": {"hf-dd": f"1 of {place.name}"}}))
         return 7.0
 
     monkeypatch.setattr(module, "run", run)
@@ -65,6 +67,7 @@ def test_rows_are_over_distillations_and_over_students_of_a_single_one(script, m
     assert is_mean(planned["over random"], 22.0, half_width([20.0, 24.0]))
     assert is_mean(planned["over herding"], 11.0, half_width([9.0, 13.0]))
     assert planned["took"] == [7.0, 7.0] and planned["distillations"] == 2
+    assert planned["code"] == ["hf-dd 1 of planned-10-0", "hf-dd 1 of planned-10-1"]  # that of the sets' records
     taught, kept = table(script, monkeypatch, tmp_path, *part, "--kinds", "own teachers", "--seeds", "0")
     assert kept == planned  # of an earlier part
     assert is_mean(taught["accuracy"], 72.0, half_width([70.0, 74.0]))
