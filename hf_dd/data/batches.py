@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import hashlib
 import math
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -49,6 +50,13 @@ class StoredImages:
     def to(self, device: torch.device | str) -> "StoredImages":
         """The same images, to be read onto `device`."""
         return dataclasses.replace(self, device=torch.device(device))
+
+    @property
+    def chosen(self) -> str:
+        """Which images of the file these are, as 32 hex digits; "" where they are all."""
+        if self.places is None:
+            return ""
+        return hashlib.blake2b(self.places.numpy().astype("<i8"), digest_size=16).hexdigest()
 
     def taken(self, index: Tensor) -> "StoredImages":
         """The images of an int64 index (n,) as images that stay where they are."""

@@ -94,6 +94,11 @@ class ImageData:
         whitening = f"-zca{self.whitening.epsilon:g}" if self.whitening else ""
         return f"{self.fingerprint}{f'-{self.statistics}' if self.statistics else ''}{whitening}"
 
+    @cached_property
+    def tested_on(self) -> str:
+        """As `fingerprint`, of the test split: other images may have the same labels in the same order."""
+        return facts_of(self.test, self.class_names)["fingerprint"]
+
     def normalise(self, images: Tensor) -> Tensor:
         """(images - mean) / std of N×C×H×W (or C×H×W) images, or whitened, on the images' device, differentiable.
 
@@ -238,23 +243,24 @@ def require_differences(images: Images, name: str) -> None:
         )
 
 
-def facts_of(train: Split, class_names: list[str]) -> dict[str, Any]:
-    """`mean`, `std`, `fingerprint` and `class_index` of a training split, see `ImageData`.
+def facts_of(split: Split, class_names: list[str]) -> dict[str, Any]:
+    """`mean`, `std`, `fingerprint` and `class_index` of a split, see `ImageData`.
 
     But for the last they take a pass over all pixels: for a split that is too large for memory they are kept beside
     its file.
     """
 
     def compute() -> dict[str, Any]:
-        mean, std = channel_statistics(train.images)
-        return {"mean": mean, "std": std, "fingerprint": fingerprint(train, class_names)}
+        mean, std = channel_statistics(split.images)
+        return {"mean": mean, "std": std, "fingerprint": fingerprint(split, class_names)}
 
-    if isinstance(train.images, Tensor):
+    if isinstance(split.images, Tensor):
         facts = compute()
     else:
-        path = train.images.path.with_suffix(f".{labelling(train.labels, class_names)}.json")
+        which = labelling(split.labels, class_names) + split.images.chosen
+        path = split.images.path.with_suffix(f".{which}.json")
         facts = cache.remembered(path, compute)
-    members = [(train.labels == label).nonzero().flatten() for label in range(len(class_names))]
+    members = [(split.labels == label).nonzero().flatten() for label in range(len(class_names))]
     return facts | {"mean": tuple(facts["mean"]), "std": tuple(facts["std"]), "class_index": members}
 
 

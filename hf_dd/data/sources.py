@@ -99,15 +99,15 @@ def fingerprint(split: Split, class_names: Sequence[str]) -> str:
     """32 hex digits over shape, pixels, labels and class names; equal data give equal digits on every machine."""
     digest = hashlib.blake2b(json.dumps([list(split.images.shape), list(class_names)]).encode(), digest_size=16)
     for block in over(in_blocks(split.images), "fingerprint", len(split), "images", len):
-        digest.update(block.contiguous().numpy())
-    digest.update(split.labels.numpy().astype("<i8"))
+        digest.update(block.cpu().contiguous().numpy())
+    digest.update(split.labels.cpu().numpy().astype("<i8"))
     return digest.hexdigest()
 
 
 def labelling(labels: Tensor, class_names: Sequence[str]) -> str:
     """32 hex digits over the labels and class names alone."""
     digest = hashlib.blake2b(json.dumps(list(class_names)).encode(), digest_size=16)
-    digest.update(labels.numpy().astype("<i8"))
+    digest.update(labels.cpu().numpy().astype("<i8"))
     return digest.hexdigest()
 
 

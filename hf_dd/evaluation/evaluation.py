@@ -20,7 +20,6 @@ from hf_dd.core.clock import since
 from hf_dd.core.processes import hardware
 from hf_dd.core.progress import Phase, open_phase, say_if_dear
 from hf_dd.data.image_data import ImageData
-from hf_dd.data.sources import labelling
 from hf_dd.data.validation import rest_of, validation_of
 from hf_dd.errors import DataError
 from hf_dd.evaluation import intervals, learning
@@ -312,7 +311,7 @@ class Evaluation:
             *([["looks"]] if self.looks and data is self.data else []),
         ]
         tested_on = "test" if data is self.data else "validation"
-        where = [data.seen_as, tested_on, labelling(data.test.labels.cpu(), data.class_names)]
+        where = [data.seen_as, tested_on, data.tested_on]
         identities = {student: [*what, *where, str(data.device.type), self.seed, student] for student in students}
         known = {student: cache.recall(score_file(identity)) for student, identity in identities.items()}
         self._keys = {}

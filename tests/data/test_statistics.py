@@ -11,7 +11,8 @@ import hf_dd
 from hf_dd.artefacts.distilled_folder import load_distilled
 from hf_dd.config import EvaluateConfig
 from hf_dd.config.known_data import STATISTICS
-from hf_dd.data.image_data import by_published, load_data
+from hf_dd.data.batches import StoredImages
+from hf_dd.data.image_data import Split, by_published, load_data
 from hf_dd.data.validation import held_out
 from hf_dd.errors import DataError, RunError, TeacherError
 from hf_dd.runs.evaluate import evaluate_sets
@@ -124,3 +125,31 @@ def test_teachers_and_experts_of_other_constants_are_others(mnist, tmp_path):
     with pytest.raises(TeacherError, match="by the same --statistics"):
         hf_dd.distill(output_dir=str(tmp_path / "set"), **options)
     hf_dd.distill(output_dir=str(tmp_path / "set"), statistics="published", **options)
+
+
+@pytest.mark.parametrize("in_order", [False, True])
+def test_what_is_held_out_of_a_file_has_its_own_facts(tmp_path, in_order):
+    """Of classes that follow each other, the labels are the same whichever images are held out."""
+    data = make_data((30,) * 3)
+    order = data.train.labels.argsort() if in_order else torch.arange(90)
+    images, labels = data.train.images[order].contiguous(), data.train.labels[order]
+    np.save(tmp_path / "train.npy", images.numpy())
+    stored = StoredImages(tmp_path / "train.npy", images.shape)
+    for seed in (0, 1):
+        members = [(labels == label).nonzero().flatten() for label in range(3)]
+        both = [
+            held_out(dataclasses.replace(data, train=Split(each, labels), class_index=members), seed)
+            for each in (images, stored)
+        ]
+        in_memory, of_file = both
+        assert of_file.fingerprint == in_memory.fingerprint and of_file.mean == in_memory.mean
+        assert of_file.tested_on == in_memory.tested_on
+
+
+def test_what_is_tested_on_is_known_by_its_pixels_and_labels():
+    data = make_data((30,) * 3)
+    data = dataclasses.replace(data, test=data.train)
+    inverted = dataclasses.replace(data, test=Split(255 - data.train.images, data.train.labels))
+    turned = dataclasses.replace(data, test=Split(data.train.images, data.train.labels.flip(0)))
+    again = dataclasses.replace(data, test=Split(data.train.images.clone(), data.train.labels.clone()))
+    assert len({each.tested_on for each in (data, inverted, turned)}) == 3 and again.tested_on == data.tested_on

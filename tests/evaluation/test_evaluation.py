@@ -340,6 +340,14 @@ def test_a_sets_own_scores_are_remembered_by_what_it_holds(data, monkeypatch, no
             evaluation_of(data).run([dataclasses.replace(real(data), **change)], ["MLP"], 1)
 
 
+def test_scores_are_of_the_images_that_were_tested(data, nothing_remembered):
+    """As a corrupted test split has other images in the order of the same labels (CIFAR-10-C)."""
+    inverted = dataclasses.replace(data, test=dataclasses.replace(data.test, images=255 - data.test.images))
+    learned = short(epochs=60, learning_rate=0.1)
+    found = [evaluation_of(each, learned).run([real(data)], ["MLP"], 1).rows[0] for each in (data, inverted)]
+    assert found[0].mean > 40 > 20 > found[1].mean
+
+
 def test_an_interrupted_evaluation_goes_on_with_the_next_student(data, monkeypatch, nothing_remembered):
     train, trained = Evaluation.train, []
 
