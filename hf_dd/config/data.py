@@ -33,6 +33,13 @@ class DataConfig(Options):
         at_least=1,
         at_most=8192,
     )
+    test_resize: int | None = data(
+        None,
+        "Pixels that the shorter side of a test image is scaled to before its centre, of the size of the training "
+        "images, is cut out: 256 for 224 in ImageNet's protocols. As the training images if not given.",
+        at_least=1,
+        at_most=8192,
+    )
     statistics: str | None = data(
         None,
         "What images are normalised by: the channel mean and std of the training images, or the constants 'published' "

@@ -3,11 +3,13 @@
 The training split decides for both. It is grey (1 channel) if all of its images are, else everything is RGB. The
 target is `image_size` squared if given, else the size of at least half of the training images.
 An image of another size is scaled with PIL's antialiased bilinear filter until it covers the target, and its centre
-is cut out. EXIF orientation is applied, as `datasets` does. What is transparent is laid on white. Grey levels of 16
-bits are scaled by the bits that the training split uses (8, 10, 12, 14 or 16): 4095 is white where none is brighter.
-Of several frames the first counts. What was done is said in sentences, for the card.
+is cut out; of one of another split a smaller part may be, see `test_resize`. EXIF orientation is applied, as
+`datasets` does. What is transparent is laid on white. Grey levels of 16 bits are scaled by the bits that the training
+split uses (8, 10, 12, 14 or 16): 4095 is white where none is brighter. Of several frames the first counts. What was
+done is said in sentences, for the card.
 """
 
+import functools
 import io
 import logging
 import math
@@ -61,22 +63,29 @@ class Look(NamedTuple):
 
 
 def decode_splits(
-    splits: "dict[str, datasets.Dataset]", column: str, image_size: int | None, memory_limit: float, name: str
+    splits: "dict[str, datasets.Dataset]",
+    column: str,
+    image_size: int | None,
+    memory_limit: float,
+    name: str,
+    test_resize: int | None = None,
 ) -> tuple[dict[str, Images], list[str]]:
     """The images of each split as uint8 N×C×H×W, and what was done to them; the first split is the training split.
 
-    Kept under the cache folder of `datasets`, keyed by the splits' fingerprints, the column, the size, and PIL's and
-    this code's versions. A missing or damaged cache file is built anew. A split that takes more than `memory_limit`
-    bytes stays there. `name` is what a listing calls the data set. Raises DataError naming the split and row of an
-    image that can't be decoded, where no size and no brightness fits most, and where such a split finds no room.
+    With `test_resize` those of the others are the `centre` of an image at that shorter side. Kept under the cache
+    folder of `datasets`, keyed by the splits' fingerprints, the column, the sizes, and PIL's and this code's versions.
+    A missing or damaged cache file is built anew. A split that takes more than `memory_limit` bytes stays there.
+    `name` is what a listing calls the data set. Raises DataError naming the split and row of an image that can't be
+    decoded, where no size and no brightness fits most, and where such a split finds no room.
     """
     # A split's fingerprint has no public name; tests notice where it goes, or stops telling splits apart.
     identity = [[split._fingerprint for split in splits.values()], column, image_size]
+    identity += [] if test_resize is None else [test_resize]
     path = cache.place_of("images", VERSION, identity, library=PIL.__version__)
     kept = stored_images.read(path, splits, memory_limit)
     if kept is not None:
         return kept
-    decoded, notes = _decode(splits, column, image_size)
+    decoded, notes = _decode(splits, column, image_size, test_resize)
     images: dict[str, Images] = {}
     if all(math.prod(shape) <= memory_limit for shape, _ in decoded.values()):
         images = {split: _in_memory(*found) for split, found in decoded.items()}
@@ -102,17 +111,17 @@ def _in_memory(shape: tuple[int, ...], images: Iterator[np.ndarray]) -> Tensor:
     return tensor
 
 
-def resize(images: Tensor, image_size: int) -> Tensor:
-    """Grey uint8 images N×1×h×w at image_size×image_size, by the same rule as encoded ones."""
-    target = (image_size, image_size)
+def resize(images: Tensor, target: tuple[int, int], test_resize: int | None = None) -> Tensor:
+    """Grey uint8 images N×1×h×w at `target` (width, height), by the same rules as encoded ones."""
     fitted = []
     for image in over(images.squeeze(1).numpy(), "scaling", len(images), "images"):
-        fitted.append(np.asarray(_fit(Image.fromarray(image), target)))
+        found = Image.fromarray(image)
+        fitted.append(np.asarray(centre(found, test_resize, target) if test_resize else _fit(found, target)))
     return torch.from_numpy(np.stack(fitted)).unsqueeze(1)
 
 
 def _decode(
-    splits: "dict[str, datasets.Dataset]", column: str, image_size: int | None
+    splits: "dict[str, datasets.Dataset]", column: str, image_size: int | None, test_resize: int | None
 ) -> tuple[dict[str, tuple[tuple[int, ...], Iterator[np.ndarray]]], list[str]]:
     """Per split, its shape N×C×H×W and its images in order, decoded when they are asked for; what is done to them."""
     encoded = {name: _encoded(split.select_columns([column]), column) for name, split in splits.items()}
@@ -120,6 +129,7 @@ def _decode(
     looks = Counter(_each_row(encoded, train, column, _look, "looking at"))
     mode = "L" if all(look.grey for look in looks) else "RGB"
     target = _common_size(looks) if image_size is None else (image_size, image_size)
+    require_room(test_resize, target)
     bits = 16
     if any(look.deep for look in looks):
         peaks = [each for each in _each_row(encoded, train, column, _peak, "reading levels of") if each]
@@ -131,15 +141,17 @@ def _decode(
                 f"{upper} of 255: save them with 8 bits for each colour."
             )
 
-    def pixels(image: Image.Image) -> np.ndarray:
-        fitted = _fit(_in_mode(_upright(image), mode, bits), target)
+    def pixels(cover: int | None, image: Image.Image) -> np.ndarray:
+        whole = _in_mode(_upright(image), mode, bits)
+        fitted = centre(whole, cover, target) if cover else _fit(whole, target)
         return np.asarray(fitted).reshape(*target[::-1], -1).transpose(2, 0, 1)
 
-    decoded = {
-        name: ((len(split), len(mode), *target[::-1]), _each_row(encoded, name, column, pixels, "decoding"))
-        for name, split in encoded.items()
-    }
-    return decoded, _notes(looks, target, bits)
+    decoded = {}
+    for name, split in encoded.items():
+        seen = functools.partial(pixels, None if name == train else test_resize)
+        decoded[name] = (len(split), len(mode), *target[::-1]), _each_row(encoded, name, column, seen, "decoding")
+    further = [note_of(test_resize)] if test_resize and len(splits) > 1 else []
+    return decoded, _notes(looks, target, bits) + further
 
 
 def _encoded(split: "datasets.Dataset", column: str) -> "datasets.Dataset":
@@ -288,6 +300,34 @@ def _in_mode(image: Image.Image, mode: str, bits: int) -> Image.Image:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
     return image if image.mode == mode else image.convert(mode)
+
+
+def require_room(test_resize: int | None, target: tuple[int, int]) -> None:
+    """Raise DataError where `target` (width, height) can't be cut out of test images of that shorter side."""
+    if test_resize is not None and test_resize < max(target):
+        raise DataError(
+            f"--test_resize is {test_resize}, and images of {target[0]}×{target[1]} pixels (width × height) are to be "
+            f"cut out: give at least {max(target)}, or leave it out."
+        )
+
+
+def note_of(test_resize: int) -> str:
+    """What is done to the test images, in a sentence."""
+    return f"Test images were scaled to {test_resize} pixels at their shorter side before their centre was cut out."
+
+
+def centre(image: Image.Image, shorter: int, target: tuple[int, int]) -> Image.Image:
+    """The centre, `target` (width, height), of the image at a shorter side of so many pixels.
+
+    As torchvision's Resize and CenterCrop, which the literature tests on.
+    """
+    least = min(image.size)
+    width, height = (shorter if side == least else int(shorter * side / least) for side in image.size)
+    if width * height > MOST_PIXELS:
+        raise ValueError(f"at --test_resize {shorter} it would have {width}×{height} pixels, more than {MOST_PIXELS}")
+    scaled = image.resize((width, height), Image.Resampling.BILINEAR)
+    left, top = round((width - target[0]) / 2), round((height - target[1]) / 2)
+    return scaled.crop((left, top, left + target[0], top + target[1]))
 
 
 def _fit(image: Image.Image, target: tuple[int, int]) -> Image.Image:

@@ -25,7 +25,7 @@ from hf_dd.core import seeding
 from hf_dd.core.progress import over
 from hf_dd.data.batches import Images, in_blocks
 from hf_dd.data.columns import find_columns
-from hf_dd.data.decoding import decode_splits, resize
+from hf_dd.data.decoding import decode_splits, note_of, require_room, resize
 from hf_dd.data.loading import load_splits
 from hf_dd.errors import ConfigError, DataError, some
 
@@ -153,12 +153,15 @@ def _at_size(source: Source, config: DataConfig) -> Source:
     for name in ("dataset_config", "image_column", "label_column", "train_split", "test_split"):
         if getattr(config, name) != getattr(fixed, name):
             raise ConfigError(f"--{name} has no meaning for {config.dataset}, which has one form only; leave it out.")
-    if config.image_size is None:
+    if config.image_size is None and config.test_resize is None:
         return source
-    train, test = (
-        split and Split(resize(split.images, config.image_size), split.labels) for split in (source.train, source.test)
-    )
-    return dataclasses.replace(source, train=train, test=test)
+    height, width = source.train.images.shape[2:]
+    target = (width, height) if config.image_size is None else (config.image_size, config.image_size)
+    require_room(config.test_resize, target)
+    train = Split(resize(source.train.images, target), source.train.labels)
+    test = source.test and Split(resize(source.test.images, target, config.test_resize), source.test.labels)
+    notes = (note_of(config.test_resize),) if test and config.test_resize else ()
+    return dataclasses.replace(source, train=train, test=test, notes=notes)
 
 
 # --- scikit-learn's digits
@@ -272,7 +275,9 @@ def read_dataset(splits: "datasets.DatasetDict", config: DataConfig, name: str, 
         {split: _stored_labels(dataset, label_column) for split, dataset in chosen.items()},
         getattr(features[label_column], "names", None),
     )
-    images, notes = decode_splits(chosen, image_column, config.image_size, config.image_memory_gb * 2**30, name)
+    images, notes = decode_splits(
+        chosen, image_column, config.image_size, config.image_memory_gb * 2**30, name, config.test_resize
+    )
     train, test, *_ = *map(Split, images.values(), labels), None
     return Source(name, "unknown", class_names, train, test, notes=tuple(notes))
 

@@ -17,6 +17,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
+from torchvision import transforms
 
 from hf_dd import hub
 from hf_dd.config import DataConfig
@@ -412,6 +413,42 @@ def test_the_commonest_size_is_the_target_and_others_are_covered_and_cropped(tmp
     assert load(folder, image_size=2).train.images[2, 0].tolist() == np.asarray(halved).tolist()
 
 
+@pytest.mark.parametrize("size", [(30, 20), (20, 30), (51, 33), (16, 16), (9, 31)])
+@pytest.mark.parametrize(("shorter", "side"), [(16, 14), (9, 8), (14, 14)])
+def test_test_images_are_seen_as_by_torchvision(tmp_path, size, shorter, side):
+    random = np.random.default_rng(0)
+    images = [Image.fromarray(random.integers(0, 256, (*size, 3), dtype=np.uint8)) for _ in range(2)]
+    both = table([encode(image) for image in images], [0, 1])
+    folder = write_parquet(tmp_path / "cut", train=both, test=both)
+    data, whole = load(folder, image_size=side, test_resize=shorter), load(folder, image_size=side)
+    seen = transforms.Compose([transforms.Resize(shorter), transforms.CenterCrop(side)])
+    expected = torch.stack([torch.from_numpy(np.array(seen(image))).permute(2, 0, 1) for image in images])
+    assert data.test.images.equal(expected)
+    assert data.train.images.equal(whole.train.images) and data.fingerprint == whole.fingerprint
+    assert [note for note in data.notes if note not in whole.notes] == [
+        f"Test images were scaled to {shorter} pixels at their shorter side before their centre was cut out."
+    ]
+
+
+def test_test_images_of_fixed_sizes_are_cut_out_as_well():
+    data, whole = load_data(DataConfig(image_size=14, test_resize=16)), load_data(DataConfig(image_size=14))
+    seen = transforms.Compose([transforms.Resize(16), transforms.CenterCrop(14)])
+    first = Image.fromarray(load_data(DataConfig()).test.images[0, 0].numpy())
+    assert data.test.images[0, 0].tolist() == np.array(seen(first)).tolist()
+    assert data.train.images.equal(whole.train.images) and len(data.notes) == 1 and not whole.notes
+    assert load_data(DataConfig(test_resize=8)).test.images.equal(load_data(DataConfig()).test.images)
+
+
+def test_a_test_resize_has_room_for_the_images(pets, tmp_path):
+    for config in (DataConfig(test_resize=7), DataConfig(dataset=str(pets), test_resize=3)):
+        with pytest.raises(DataError, match=r"--test_resize is .*: give at least (8|4), or leave it out"):
+            load_data(config)
+    thin = table([encode(Image.new("RGB", (4_000, 1))), encode(Image.new("RGB", (4, 4)))], [0, 1])
+    folder = write_parquet(tmp_path / "thin", train=table([encode(colour(1)), encode(colour(2))], [0, 1]), test=thin)
+    with pytest.raises(DataError, match=r"Split 'test', row 0.*at --test_resize 300 it would have 1200000×300 pixels"):
+        load(folder, test_resize=300)
+
+
 def test_heights_and_widths_are_not_confused(tmp_path):
     pixels = np.arange(15, dtype=np.uint8).reshape(3, 5)
     data = load(write_parquet(tmp_path / "oblong", train=table([encode(pixels), encode(255 - pixels)], [0, 1])))
@@ -576,11 +613,11 @@ def kept_images(datasets_cache, kind="*"):
 
 def test_images_are_decoded_once_per_size(pets, decodings, datasets_cache):
     first, again = load(pets), load(pets)
-    assert decodings == [("image", None)] and again.fingerprint == first.fingerprint
+    assert decodings == [("image", None, None)] and again.fingerprint == first.fingerprint
     assert again.train.images.equal(first.train.images) and again.test.images.equal(first.test.images)
     assert again.train.images.is_contiguous()
     assert load(pets, image_size=2).image_size == (2, 2) and load(pets).image_size == (4, 4)
-    assert decodings == [("image", None), ("image", 2)]
+    assert decodings == [("image", None, None), ("image", 2, None)]
     assert sorted(path.suffix for path in kept_images(datasets_cache)) == [".json"] * 2 + [".npy"] * 4
 
 
@@ -624,7 +661,7 @@ def test_a_cache_that_cannot_be_written_is_only_a_warning(pets, datasets_cache, 
 
 def test_a_split_over_the_limit_stays_in_the_file(pets, decodings, datasets_cache, monkeypatch):
     in_memory, stored = load(pets), load(pets, image_memory_gb=0)
-    assert decodings == [("image", None)]  # one file serves both
+    assert decodings == [("image", None, None)]  # one file serves both
     assert isinstance(stored.train.images, StoredImages) and stored.train.images.shape == in_memory.train.images.shape
     for name in ("fingerprint", "mean", "std", "image_size", "channels", "class_names"):
         assert getattr(stored, name) == getattr(in_memory, name)
