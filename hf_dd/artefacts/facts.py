@@ -100,6 +100,7 @@ class ResultFacts(TypedDict):
     majority: NotRequired[float]
     chance: NotRequired[float]
     students: NotRequired[list[StudentFacts]]
+    tested: NotRequired[dict[str, str]]
 
 
 class DistillationFacts(TypedDict):

@@ -143,6 +143,7 @@ class Results:
         students: where the students of each row of a distilled set are published: `repo_id`, `set`, `copy`,
             `architecture` and `tags`; none where they aren't.
         protocols: of several regimes, the protocol of each as a mapping; else nothing.
+        tested: by the set's name, how its test images were read where its record says otherwise, in options.
     """
 
     protocol: Protocol
@@ -155,6 +156,7 @@ class Results:
     chance: float | None = None
     students: tuple[dict[str, Any], ...] = ()
     protocols: dict[str, dict[str, Any]] = field(default_factory=dict)
+    tested: dict[str, str] = field(default_factory=dict)
 
     def as_dict(self) -> dict:
         """JSON-able values: `protocol`, `rows`, `hardware`, `scores`, `teachers`, and the others that there are."""
@@ -167,6 +169,7 @@ class Results:
             **({"plugins": self.plugins} if self.plugins else {}),
             **({"students": list(self.students)} if self.students else {}),
             **({"protocols": self.protocols} if self.protocols else {}),
+            **({"tested": self.tested} if self.tested else {}),
             **({} if self.majority is None else {"majority": self.majority, "chance": self.chance}),
         }
 

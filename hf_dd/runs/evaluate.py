@@ -38,6 +38,7 @@ from hf_dd.teachers.feature_cache import FeatureMemory
 from hf_dd.teachers.pool import TeacherPool
 
 SEEN = ("statistics", "zca")  # options of how networks see images
+TESTED = ("test_split", "test_resize")  # options of the test images alone, which the data's fingerprint isn't of
 
 logger = logging.getLogger(__name__)
 
@@ -151,8 +152,10 @@ def evaluate_sets(
         evaluations[0].shelf, parts[0] = None, shelf.finish(parts[0])
     scores = scoring.score_sets(evaluations[0], config.scores, distilled_sets, real_images, **shared)
     students = [(NETWORKS, name) for name in config.eval_architectures]
+    read = {name: read_otherwise(config, data, record, sets[0][2]) for name, record in records_of.items()}
+    tested = {name: how for name, how in read.items() if how}
     results = [
-        dataclasses.replace(part, scores=scores, plugins=origins([(PROTOCOLS, name), *students]))
+        dataclasses.replace(part, scores=scores, plugins=origins([(PROTOCOLS, name), *students]), tested=tested)
         for name, part in zip(by_name, parts, strict=True)
     ]
     if config.dd_ranking:
@@ -238,6 +241,24 @@ def source_of(config: EvaluateConfig, record: dict[str, Any]) -> DataConfig:
         raise ConfigError(f"{config.sets[0]} doesn't say what it was made from: name its data set by --dataset.")
     made_from = {key: value for key in named(config, "data") if (value := settings.get(key)) is not None}
     return DataConfig(**{"dataset": record["data"]["reference"]} | made_from | given)
+
+
+def read_otherwise(config: EvaluateConfig, data: ImageData, record: dict[str, Any], first: dict[str, Any]) -> str:
+    """By which options a set was tested otherwise than its record says, "" where it wasn't.
+
+    Args:
+        config: of the evaluation.
+        data: that was read.
+        record: of the set; an empty one says nothing.
+        first: of the first set, which the data were read by.
+    """
+    if not record:
+        return ""
+    read, settings = vars(source_of(config, first)), record.get("settings", {})
+    options = {name: read[name] for name in (*TESTED, *SEEN) if read[name] != settings.get(name)}
+    if record["data"]["fingerprint"] not in (None, data.fingerprint):
+        options = {"dataset": data.repo_id or data.name} | options
+    return ", ".join(f"no --{name}" if value is None else f"--{name} {value}" for name, value in options.items())
 
 
 def whitening_of(config: EvaluateConfig, sets: Sequence[tuple[str, DistilledSet, dict[str, Any]]]) -> Whitening | None:
@@ -329,8 +350,13 @@ def of_set(config: EvaluateConfig, results: Results, place: int) -> Results:
     scores = [score for score, of in zip(results.scores, places, strict=True) if of == place]
     published = [index for index, row in enumerate(results.rows) if row.baseline is None]
     students = [each for index, each in zip(published, results.students, strict=False) if index in own]
+    sets = {results.rows[index].set for index in own}
     return dataclasses.replace(
-        results, rows=tuple(rows if own else ()), scores=tuple(scores), students=tuple(students)
+        results,
+        rows=tuple(rows if own else ()),
+        scores=tuple(scores),
+        students=tuple(students),
+        tested={name: how for name, how in results.tested.items() if name in sets},
     )
 
 

@@ -2,10 +2,14 @@
 
 import dataclasses
 
+import numpy as np
 import pytest
+from datasets import ClassLabel, Dataset, Features, Image
+from PIL import Image as Picture
 
 import hf_dd
 from hf_dd import cli
+from hf_dd.artefacts.distilled_folder import Artefact
 from hf_dd.config import DataConfig, EvaluateConfig
 from hf_dd.runs.evaluate import source_of
 
@@ -46,3 +50,53 @@ def test_none_of_them_is_passed_over(command, tmp_path):
     with pytest.raises(SystemExit, match="16"):
         cli.main([command, str(folder), "--image_size", "16", "--output_dir", str(tmp_path / "out")])
     assert not (tmp_path / "out").exists()
+
+
+STUDENTS = {"eval_architectures": ["MLP"], "eval_students": 1, "eval_epochs": [2], "baselines": ["random"]}
+
+
+def write_data(folder, seed=0):
+    """Three classes of random images, with a test split and a `hard` one, of other images and the same labels."""
+    random = np.random.default_rng(seed)
+    features = Features({"image": Image(), "label": ClassLabel(names=["a", "b", "c"])})
+    (folder / "data").mkdir(parents=True)
+    for name in ("train", "test", "hard"):
+        images = [Picture.fromarray(random.integers(0, 256, (8, 8), np.uint8)) for _ in range(12)]
+        rows = Dataset.from_dict({"image": images, "label": [0, 1, 2] * 4}, features=features)
+        rows.to_parquet(folder / f"data/{name}-00000-of-00001.parquet")
+    return folder
+
+
+def test_a_card_says_when_a_set_was_tested_on_other_images(tmp_path):
+    data, folder = write_data(tmp_path / "letters"), tmp_path / "set"
+    hf_dd.distill(dataset=str(data), objective="random", ipc=1, eval_students=0, output_dir=str(folder))
+
+    def told(*sets, **options):
+        hf_dd.evaluate(sets=[str(each) for each in sets or [folder]], **STUDENTS | options)
+        results, card = Artefact.open(folder).record.results, (folder / "README.md").read_text()
+        assert ("read otherwise" in card) == ("tested" in results)
+        if "tested" in results:
+            (how,) = results["tested"].values()
+            assert f"The data were read otherwise than for the distillation: `{how}`." in card
+        return results.get("tested", {})
+
+    assert told() == {}
+    assert told(test_split="hard") == {"set": "--test_split hard"}
+    assert told(test_split="hard", test_resize=9) == {"set": "--test_split hard, --test_resize 9"}
+    assert told(dataset=str(data)) == {}  # the same images
+    other = write_data(tmp_path / "others", seed=1)
+    assert told(dataset=str(other)) == {"set": "--dataset others"}
+    second = Artefact.open(folder).copied(tmp_path / "second").folder
+    both = {"regimes": ["hard"], "output_dir": str(tmp_path / "both")}
+    assert told(folder, second, test_split="hard", **both) == {"set": "--test_split hard"}
+    assert Artefact.open(second).record.results["tested"] == {"second": "--test_split hard"}
+    assert told(folder, second, **both) == {}
+
+
+def test_a_set_that_was_tested_on_a_split_of_its_own_says_nothing(tmp_path):
+    data, folder = write_data(tmp_path / "letters"), tmp_path / "set"
+    made = {"dataset": str(data), "test_split": "hard", "objective": "random", "ipc": 1, "eval_students": 0}
+    hf_dd.distill(**made, output_dir=str(folder))
+    assert not hf_dd.evaluate(sets=[str(folder)], **STUDENTS).tested
+    found = hf_dd.evaluate(sets=[str(folder)], dataset=str(data), **STUDENTS).tested
+    assert found == {"set": "no --test_split"}

@@ -68,7 +68,10 @@ function protocolOf(results) {
   const protocol = map(results.protocol),
     name = text(protocol.name)
   if (!name) return null
-  const changed = list(protocol.changed).map((each) => `${text(each)} ${text(protocol[each])}`.trim())
+  const changed = [
+    ...list(protocol.changed).map((each) => `${text(each)} ${text(protocol[each])}`.trim()),
+    ...Object.values(map(results.tested)).map((how) => `tested by ${text(how)}`),
+  ]
   return `${name} v${text(protocol.version)}${changed.length ? `, changed: ${changed.join(", ")}` : ""}`
 }
 
