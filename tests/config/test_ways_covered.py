@@ -62,6 +62,7 @@ NO_WAY = (  # names of options and commands without advice
     "--report_to … can't start",
     "--soft_labels crops stores labels",
     "it was trained on whitened images",
+    "at --test_resize … it would have",
     "hf-dd reproduce: …",
     "hf-dd pool select: …",
     "Made by `hf-dd gallery push`.",

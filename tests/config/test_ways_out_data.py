@@ -66,6 +66,12 @@ ROWS = [
         "or (--test_split) -> {0} more",
     ),
     row(
+        "--test_resize is …, and images",
+        "{random} --test_resize 7",
+        r"give at least (\d+) -> --test_resize {0}",
+        "(--test_resize).*leave it out -> !{0}",
+    ),
+    row(
         "Column … holds fractions",
         "{random} --dataset {fractions}",
         "name another one with (--label_column) -> {0} kind",

@@ -20,6 +20,7 @@ SINCE = {
     "networks",
     "clom_schedule",
     "statistics",
+    "test_resize",
     "zca",
 }  # options that decide pixels and that it didn't know: without them a run is as it was
 BEFORE = Path(__file__).resolve().parents[1] / "fixtures" / "before"
