@@ -41,11 +41,7 @@ from hf_dd.training.loop import accuracy, predict
 JUDGE = "ConvNetW32"  # of candidates: narrow, as it is trained for each of them
 JUDGE_EPOCHS = (300, 200, 100, 60)
 LONG = 200  # epochs after which students have learned enough to be compared
-OWN_TEACHERS = {
-    "learning_rate": 0.05,
-    "weight_decay": 5e-4,
-    "lr_drops": [0.75],
-}  # as in recipes for a CPU
+OWN_TEACHERS = {"learning_rate": 0.05, "weight_decay": 5e-4, "lr_drops": [0.75]}  # for few epochs, as in the recipes
 
 Teach = Callable[[PretrainConfig], Sequence[str]]  # trains teachers and gives their references
 
