@@ -116,7 +116,7 @@ def resize(images: Tensor, target: tuple[int, int], test_resize: int | None = No
     fitted = []
     for image in over(images.squeeze(1).numpy(), "scaling", len(images), "images"):
         found = Image.fromarray(image)
-        fitted.append(np.asarray(centre(found, test_resize, target) if test_resize else _fit(found, target)))
+        fitted.append(np.asarray(_fit(found, target, test_resize)))
     return torch.from_numpy(np.stack(fitted)).unsqueeze(1)
 
 
@@ -142,8 +142,7 @@ def _decode(
             )
 
     def pixels(cover: int | None, image: Image.Image) -> np.ndarray:
-        whole = _in_mode(_upright(image), mode, bits)
-        fitted = centre(whole, cover, target) if cover else _fit(whole, target)
+        fitted = _fit(_in_mode(_upright(image), mode, bits), target, cover)
         return np.asarray(fitted).reshape(*target[::-1], -1).transpose(2, 0, 1)
 
     decoded = {}
@@ -324,12 +323,14 @@ def centre(image: Image.Image, shorter: int, target: tuple[int, int]) -> Image.I
     least = min(image.size)
     width, height = (shorter if side == least else int(shorter * side / least) for side in image.size)
     if width * height > MOST_PIXELS:
-        raise ValueError(f"at --test_resize {shorter} it would have {width}×{height} pixels, more than {MOST_PIXELS}")
+        raise DataError(f"at --test_resize {shorter} it would have {width}×{height} pixels, more than {MOST_PIXELS}")
     scaled = image.resize((width, height), Image.Resampling.BILINEAR)
     left, top = round((width - target[0]) / 2), round((height - target[1]) / 2)
     return scaled.crop((left, top, left + target[0], top + target[1]))
 
 
-def _fit(image: Image.Image, target: tuple[int, int]) -> Image.Image:
-    """The image at `target` (width, height): covering it, then its centre."""
+def _fit(image: Image.Image, target: tuple[int, int], test_resize: int | None = None) -> Image.Image:
+    """The image at `target` (width, height): covering it, then its centre; with `test_resize` as `centre` has it."""
+    if test_resize:
+        return centre(image, test_resize, target)
     return image if image.size == target else ImageOps.fit(image, target, Image.Resampling.BILINEAR)

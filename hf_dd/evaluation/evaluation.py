@@ -310,8 +310,7 @@ class Evaluation:
             *([candidate.crop_labels.digest] if protocol.labels == "crops" and candidate.crop_labels else []),
             *([["looks"]] if self.looks and data is self.data else []),
         ]
-        tested_on = "test" if data is self.data else "validation"
-        where = [data.seen_as, tested_on, data.tested_on]
+        where = [data.seen_as, data.tested_on]
         identities = {student: [*what, *where, str(data.device.type), self.seed, student] for student in students}
         known = {student: cache.recall(score_file(identity)) for student, identity in identities.items()}
         self._keys = {}

@@ -449,6 +449,11 @@ def test_a_test_resize_has_room_for_the_images(pets, tmp_path):
         load(folder, test_resize=300)
 
 
+def test_an_idx_image_that_would_be_too_large_is_one_clear_error(tmp_path):
+    with pytest.raises(DataError, match="at --test_resize 8192 it would have 9830×8192 pixels"):
+        load(write_mnist(tmp_path / "mnist"), test_resize=8192)
+
+
 def test_heights_and_widths_are_not_confused(tmp_path):
     pixels = np.arange(15, dtype=np.uint8).reshape(3, 5)
     data = load(write_parquet(tmp_path / "oblong", train=table([encode(pixels), encode(255 - pixels)], [0, 1])))
