@@ -76,11 +76,12 @@ def dry(recipe, options):
     own |= {"ipc": [1], "eval_students": [0], "teachers": [teacher], "save_total_limit": [9]}
     seen = {"dataset": [images]}
     if (options.classes, options.side) != (CLASSES, config.image_size):
-        seen |= {"image_size": [options.side], "statistics": ["own"]}
+        seen |= {"image_size": [options.side], "statistics": ["own"], "test_resize": [options.side // 7 * 8]}
     distilling = ["distill", "--config", recipe, *typed(seen | own), "--output_dir", folder]
     students = {"eval_protocol": ["rded"], "eval_epochs": [1], "eval_students": [1], "eval_architectures": [student]}
     students |= {"eval_copies": ["float"], "baselines": ["none"], "eval_teachers": [teacher], "published": []}
-    seen = {"image_size": [options.side], "statistics": [config.statistics], "test_split": [config.test_split]} | seen
+    own = "image_size", "statistics", "test_split", "test_resize"
+    seen = {name: [getattr(config, name)] for name in own} | seen
     evaluating = ["evaluate", folder, *typed(seen | students), "--output_dir", folder]
     used = {"distill": run(distilling), "evaluate": run(evaluating)}
     row = {"recipe": recipe, "classes": options.classes, "side": options.side, "network": student, "used": used}

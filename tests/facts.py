@@ -110,9 +110,9 @@ SETS = {  # recipe: source, options of the run, the objective's own, the protoco
     "cifar10-rded": ("RDED's code", {"init": "rded"}, {"images": 300, "crops": 5, "tiles": 1, "scale": 0.08}, {}),
     "imagenet-1k-rded": (
         "RDED's code: factor 2, crops padded by zeros",
-        {"init": "rded"},
+        {"init": "rded", "test_resize": 256},
         {"images": 300, "crops": 5, "tiles": 2, "scale": 0.08, "view": "padded"},
-        {},
+        {"name": "rded", "epochs": 300},
     ),
     "cifar100-sre2l": (
         "SRe2L's recovery for CIFAR-100",

@@ -42,7 +42,8 @@ class ImageData:
         notes: what was done to the images when they were read, in sentences.
         statistics: the data set of the literature whose constants `mean` and `std` are; None where they are its own.
         whitening: what networks see the images through instead, or None.
-
+        test_resize: the pixels that the shorter side of a test image had before its centre was cut out; None where
+            test images were read as training images.
     """
 
     name: str
@@ -61,6 +62,7 @@ class ImageData:
     notes: tuple[str, ...] = ()
     statistics: str | None = None
     whitening: Whitening | None = None
+    test_resize: int | None = None
 
     @property
     def channels(self) -> int:
@@ -198,6 +200,7 @@ def load_data(config: Any, whitening: Whitening | None = None) -> ImageData:
         train=source.train,
         test=source.test,
         notes=source.notes,
+        test_resize=config.test_resize if source.test else None,
         **facts_of(source.train, source.class_names),
     )
     return as_seen(data, config, whitening)

@@ -14,6 +14,7 @@ from typing import Any
 
 from hf_dd.config import EvaluationConfig
 from hf_dd.core.precision import Autocast
+from hf_dd.core.progress import say
 from hf_dd.core.registry import PROTOCOLS
 from hf_dd.data.image_data import ImageData
 from hf_dd.errors import ConfigError
@@ -114,6 +115,8 @@ class Protocol:
         rate_images: images of a batch that the learning rate belongs to; it goes by those that a set's batches really
             have. None where it stands as it is.
         head_std: standard deviation of a head's weights, with a bias of 0; None for torch's own initialisation.
+        resizes_tests: whether the shorter side of test images, of side s to the students, is scaled to ⌊s/7⌋ · 8
+            pixels before their centre is cut out; see `test_resize`.
     """
 
     name: str
@@ -152,6 +155,7 @@ class Protocol:
     one_operation: bool = False
     rate_images: int | None = None
     head_std: float | None = None
+    resizes_tests: bool = False
 
     @classmethod
     def from_config(cls, config: EvaluationConfig, name: str | None = None) -> "Protocol":
@@ -178,13 +182,18 @@ class Protocol:
         return protocol.with_changes(**{key: value for key, value in options.items() if value is not None})
 
     def suited(self, config: EvaluationConfig, data: ImageData, autocast: Autocast = nullcontext) -> "Protocol":
-        """The protocol without flips where they hurt on this data set, unless the options say otherwise.
+        """The protocol as it is carried out on this data set.
 
-        Every process has to call it, with the data on the device to train on.
+        Without flips where they hurt, unless the options say otherwise, and with test images as they were read. Every
+        process has to call it, with the data on the device to train on.
         """
         operations, changes = augment.parse_strategy(self.augment), {}
+        wanted = self.test_resize(data)
+        if wanted not in (None, data.test_resize):
+            say("%s scales test images to %d pixels first: --test_resize %d does the same.", self.name, wanted, wanted)
+            changes["resizes_tests"] = False
         if config.published:
-            return self
+            return self.with_changes(**changes)
         if "flip" in operations and config.eval_augment is None:
             changes["augment"] = flips.augmentation(data, operations, autocast)
         given = [self.views, *(value for own in self.cases for field, value in own.values if field == "views")]
@@ -221,6 +230,11 @@ class Protocol:
             batch = min(self.batch_size, round(ipc * classes))
             values["learning_rate"] = self.learning_rate * batch / self.rate_images
         return dataclasses.replace(self, **values, cases=(), resolved=tuple(sorted(values)))
+
+    def test_resize(self, data: ImageData) -> int | None:
+        """The pixels that `--test_resize` has to be for this protocol; None where test images are read as they are."""
+        side = min(data.image_size)
+        return side // 7 * 8 if self.resolve(1, data.num_classes, side, "").resizes_tests else None
 
     @property
     def scales_rate(self) -> bool:

@@ -3,8 +3,9 @@
 Each has every setting of its source. A set that the source doesn't name takes the case whose range it falls into;
 where the source names single ipc, `sizes` says what is taken between them. Views are drawn of images in [0, 1] space,
 before they are normalised: crops, mirrors and mixes are the same there, colours and padding are meant there. What a
-source's code does by a slip is a field of its own, with a variant `-fixed` beside it. Test images are seen as the data
-set has them, at the students' size: a source's larger resize before a central crop isn't carried out.
+source's code does by a slip is a field of its own, with a variant `-fixed` beside it. Test images are read once, for
+all students: where a source scales them to more than the students' size first, `--test_resize` has to say so, and a
+row names it as a change of the protocol where it didn't.
 """
 
 import dataclasses
@@ -29,6 +30,7 @@ LARGE = {
     "squared": False,
     "temperature": 20.0,
 }
+RESIZED = case(side=(65, ANY), resizes_tests=True)  # 224 pixels out of 256
 
 # Sun, Shi, Yu & Lin, CVPR 2024. With factor 1, for images of at most 64 pixels, nothing is cropped.
 TILES = Views(scale=(0.5, 1.0), flip=True, shuffle=2, mix="cutmix")
@@ -42,7 +44,7 @@ RDED = PROTOCOLS.register(
 )(
     Protocol(
         "rded",
-        1,
+        2,
         epochs=300,
         **LARGE,
         schedule_end=0.5,
@@ -54,6 +56,7 @@ RDED = PROTOCOLS.register(
         cases=(
             case(side=(0, 64), views=WHOLE),
             case(side=(65, ANY), decodes=False),
+            case(side=(33, ANY), resizes_tests=True),
             case(side=(0, 32), classes=(100, 100), students=("convnet",), batch_size=25, learning_rate=0.002),
             case(classes=(200, 200), batch_size=100),
             *(case(ipc=(0, 1), classes=both, batch_size=20) for both in DOUBLED),
@@ -110,7 +113,19 @@ PROTOCOLS.register(
     title="stored soft labels of every epoch's crops at temperature 20, CutMix, batches of 1,024 in two halves",
     paper="Yin, Xing & Shen, NeurIPS 2023",
     sizes="one setting for every ipc",
-)(Protocol("sre2l-fkd", 1, epochs=300, batch_size=512, accumulate=2, labels="crops", views=CUTMIX, **LARGE))
+)(
+    Protocol(
+        "sre2l-fkd",
+        2,
+        epochs=300,
+        batch_size=512,
+        accumulate=2,
+        labels="crops",
+        views=CUTMIX,
+        cases=(RESIZED,),
+        **LARGE,
+    )
+)
 PROTOCOLS.register(
     "sre2l-kd",
     title="`sre2l-fkd` with the teachers asked in every step; CIFAR's and Tiny-ImageNet's settings by side",
@@ -119,12 +134,12 @@ PROTOCOLS.register(
 )(
     Protocol(
         "sre2l-kd",
-        1,
+        2,
         epochs=300,
         batch_size=512,
         accumulate=2,
         labels="online",
-        cases=SMALL_SRE2L,
+        cases=(*SMALL_SRE2L, RESIZED),
         views=CUTMIX,
         **LARGE,
     )
@@ -137,7 +152,18 @@ PROTOCOLS.register(
     title="online soft labels at temperature 20, crops, CutMix, batches of 128",
     paper="arXiv 2502.06434",
     sizes="one setting for every ipc",
-)(Protocol("rethinkdc-soft", 1, epochs=300, batch_size=128, labels="online", views=CUTMIX, **LARGE))
+)(
+    Protocol(
+        "rethinkdc-soft",
+        2,
+        epochs=300,
+        batch_size=128,
+        labels="online",
+        views=CUTMIX,
+        cases=(RESIZED,),
+        **LARGE,
+    )
+)
 PROTOCOLS.register(
     "rethinkdc-hard",
     title="hard labels, crops, batches of 128 (AdamW, cosine)",
@@ -146,10 +172,11 @@ PROTOCOLS.register(
 )(
     Protocol(
         "rethinkdc-hard",
-        1,
+        2,
         epochs=300,
         batch_size=128,
         views=CROPS,
+        cases=(RESIZED,),
         **LARGE | {"temperature": None, "loss": "ce", "squared": True},
     )
 )
@@ -196,7 +223,7 @@ PROTOCOLS.register(
 )(
     Protocol(
         "fadrm",
-        1,
+        2,
         epochs=300,
         batch_size=16,
         labels="online",
@@ -223,6 +250,7 @@ PROTOCOLS.register(
             case(**NETTE, learning_rate=0.0005, schedule_end=0.5),
             # ResNet-18, and what isn't named
             case(ipc=(50, ANY), schedule_end=0.0),
+            RESIZED,
         ),
         **LARGE,
     )
@@ -263,7 +291,7 @@ PROTOCOLS.register(
 )(
     Protocol(
         "g-vbsm",
-        1,
+        2,
         epochs=300,
         batch_size=1024,
         labels="online",
@@ -282,6 +310,7 @@ PROTOCOLS.register(
                 hard_weight=0.15,
             ),
             case(side=(33, 64), epochs=100, batch_size=100, optimizer="sgd", learning_rate=0.1, weight_decay=5e-4),
+            RESIZED,
         ),
         **LARGE | {"loss": "mse", "temperature": 1.0},
     )
@@ -302,7 +331,7 @@ EDC = PROTOCOLS.register(
 )(
     Protocol(
         "edc",
-        2,
+        3,
         epochs=300,
         batch_size=100,
         labels="online",
@@ -332,6 +361,7 @@ EDC = PROTOCOLS.register(
             ),
             case(**TINY, schedule="cosine", views=EDC_SMALL_VIEWS, **EDC_SGD),
             case(**NETTE, epochs=1000, batch_size=50, schedule="cut", views=EDC_SMALL_VIEWS),
+            RESIZED,
         ),
         **LARGE | {"loss": "mse", "temperature": 1.0, "schedule": "linear"},
     )

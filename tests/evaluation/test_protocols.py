@@ -32,7 +32,7 @@ TILED = CUTMIX | {"scale": (0.5, 1.0), "shuffle": 2}
 HARD = {"optimizer": "sgd", "momentum": 0.9, "schedule": "fifths", "labels": "hard", "batch_size": 64}
 IDC_VIEWS = {"scale": (0.5, 1.0), "flip": True, "jitter": 0.4, "lighting": 0.1, "mix": "cutmix", "alpha": 1.0}
 
-EDC = {"average": 0.99, "hard_weight": 0.025, "decays_matrices": True, "accumulate": 1, "version": 2}
+EDC = {"average": 0.99, "hard_weight": 0.025, "decays_matrices": True, "accumulate": 1, "version": 3}
 EDC_ADAMW = {"optimizer": "adamw", "learning_rate": 1e-3, "weight_decay": 0.01}
 EDC_SGD = {"optimizer": "sgd", "learning_rate": 0.1, "momentum": 0.875, "weight_decay": 5e-4}
 EDC_VIEWS = CUTMIX | {"scale": (0.5, 1.0), "rand_augment": (2, 9), "padding": 0}
@@ -462,11 +462,36 @@ def test_labels_are_mixed_where_the_slip_is_mended():
 
 def test_what_a_case_gives_is_named_and_an_option_stands_over_it():
     found = PROTOCOLS["rded"].resolve(10, 10, 32, "ConvNet")
-    assert str(found) == "rded v1, here: batch_size 50, views (flips, cutmix α 1)"
+    assert str(found) == "rded v2, here: batch_size 50, views (flips, cutmix α 1)"
     config = EvaluationConfig(eval_protocol="rded", eval_epochs=2, eval_learning_rates=0.001)
     changed = Protocol.from_config(config).resolve(10, 1000, 224, "VGG11")
     assert (changed.learning_rate, changed.epochs, changed.changed) == (0.001, 2, ("epochs", "learning_rate"))
     assert "learning_rate" not in changed.resolved and changed.batch_size == 100
+
+
+RESIZING = {"sre2l-fkd", "sre2l-kd", "rethinkdc-soft", "rethinkdc-hard", "fadrm", "g-vbsm", "edc", "edc-fixed"}
+
+
+def test_who_scales_test_images_before_the_centre_is_cut_out():
+    """RDED from Tiny-ImageNet on; SRe2L's descendants for ImageNet; IDC's and Minimax' code to the size itself."""
+    for name in PROTOCOLS.declared:
+        scaled = {side for side in (28, 32, 64, 128, 224) if PROTOCOLS[name].resolve(10, 10, side, "").resizes_tests}
+        rded = name in ("rded", "rded-fixed")
+        assert scaled == ({64, 128, 224} if rded else {128, 224} if name in RESIZING else set()), name
+
+
+@pytest.mark.parametrize(("side", "theirs"), [(64, 72), (128, 144), (224, 256), (256, 288)])
+def test_a_row_says_that_test_images_were_read_otherwise_than_the_protocol_has_them(side, theirs):
+    """Their size is RDED's size // 7 * 8."""
+    data = dataclasses.replace(make_data(size=side), test=make_data().train)
+    config = EvaluationConfig(eval_protocol="rded", published=True)  # which tries no flips
+    found = PROTOCOLS["rded"].suited(config, data)
+    assert "rded v2, changed: resizes_tests False, here: " in str(found.resolve(10, 3, side, "ConvNet"))
+    as_theirs = PROTOCOLS["rded"].suited(config, dataclasses.replace(data, test_resize=theirs))
+    assert as_theirs.changed == () and as_theirs.resolve(10, 3, side, "ConvNet").resizes_tests
+    other = PROTOCOLS["rded"].suited(config, dataclasses.replace(data, test_resize=theirs + 1))
+    assert other.changed == ("resizes_tests",)
+    assert PROTOCOLS["dsa"].suited(config, data).changed == ()
 
 
 def test_steps_are_epochs_times_batches():
@@ -498,7 +523,11 @@ def test_old_protocols_are_written_as_they_were():
     for name in ("dc", "dsa", "soft-label", "soft-label-online", "linear-probe"):
         assert list(PROTOCOLS[name].resolve(*IMAGENET).as_dict()) == keys and PROTOCOLS[name].recipe().is_plain
     written = PROTOCOLS["rded"].resolve(*IMAGENET).as_dict()
-    assert written["views"]["scale"] == (0.5, 1.0) and written["resolved"] == ("batch_size", "decodes")
+    assert written["views"]["scale"] == (0.5, 1.0) and written["resolved"] == (
+        "batch_size",
+        "decodes",
+        "resizes_tests",
+    )
     fields = "scale ratio size flip shuffle padding jitter lighting mix alpha probability each"
     assert " ".join(written["views"]) == fields  # what kept scores are found by
     assert not PROTOCOLS["rded"].recipe().is_plain
