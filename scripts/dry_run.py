@@ -131,7 +131,7 @@ def found_in(folder, objective):
     record = json.loads((folder / "hf_dd.json").read_text())
     (row,) = json.loads((folder / "results.json").read_text())["rows"]
     start = json.loads((folder / "checkpoints/step-000000/state.json").read_text())["seconds"]
-    steps = record["settings"]["iterations"]
+    steps = record["run"]["iterations"]
     return {
         "start_s": start,
         "steps": steps,
@@ -210,6 +210,7 @@ def estimated(recipe, tflops):
     teacher = TimmNetwork(timm.create_model(config.teachers[0].removeprefix("timm/").partition("@")[0]))
     student = TimmNetwork(timm.create_model(config.eval_architectures[0].removeprefix("timm/")))
     stored, chunk = config.ipc * CLASSES, CHUNK_PIXELS // side**2
+    together = (config.images_at_once or config.ipc) * CLASSES  # images that are optimised at one time
     one = CHANNELS * side**2 * NUMBER
     scoring = counted(teacher, chunk, side)
     if config.objective == "rded":
@@ -218,11 +219,11 @@ def estimated(recipe, tflops):
         held = {"images": stored * one}
     elif config.objective == "sre2l":
         step = counted(teacher, own.batch, side, "images")
-        phases = [(f"{iterations:,} steps", iterations * stored, own.batch, step)]
-        held = {"images, their gradient, Adam's two moments": 4 * stored * one}
-        held |= {"gradients of all batches of a step": stored * one}
+        phases = [(f"{iterations:,} steps for each image", iterations * stored, own.batch, step)]
+        held = {f"{together:,} images, their gradient, Adam's two moments": 4 * together * one}
+        held |= {"gradients of all batches of a step": together * one}
     else:
-        tiles, seen = stored * config.factor**2, counted(teacher, chunk, side, "images", own.layer)
+        tiles, seen = config.factor**2, counted(teacher, chunk, side, "images", own.layer)
         real = {"flops": scoring["flops"] + seen["flops"], "kept": seen["kept"]}
         twice = 2 * CLASSES * CANDIDATES
         phases = [
@@ -232,10 +233,10 @@ def estimated(recipe, tflops):
                 chunk,
                 scoring,
             ),
-            (f"{iterations:,} steps, real images and tiles", iterations * tiles, chunk, real),
+            (f"{iterations:,} steps for each tile and its real image", iterations * tiles * stored, chunk, real),
         ]
-        held = {"images, their gradient, Adam's two moments": 4 * stored * one}
-        held |= {"decoded tiles, and their gradients twice": 3 * tiles * one}
+        held = {f"{together:,} images, their gradient, Adam's two moments": 4 * together * one}
+        held |= {"decoded tiles, and their gradients twice": 3 * tiles * together * one}
     seen, batch = protocol.images_seen(stored) * config.eval_students, protocol.batch_size
     learning = counted(student, batch, side, "weights")
     passes = counted(student, batch, side)["flops"] * protocol.passes_twice + counted(teacher, batch, side)["flops"]
@@ -257,6 +258,7 @@ def estimated(recipe, tflops):
         "tflops": tflops,
         "phases": [phase(name, count, size_of, each["flops"], tflops) for name, count, size_of, each in phases],
         "memory": memory,
+        "host_bytes": stored * one,
     }
 
 
@@ -384,6 +386,7 @@ def estimate_lines(estimates, tflops):
     )
     for each in estimates:
         hours = sum(row["hours"] for row in each["phases"])
+        whole = f"{each['host_bytes'] / 1e9:.1f} GB"
         yield from ("", f"### {each['recipe']}, ipc {each['ipc']}: {hours:.1f} hours", "")
         yield "| phase | images | batch | GFLOP an image | PFLOP | hours |"
         yield "|---|---|---|---|---|---|"
@@ -395,6 +398,7 @@ def estimate_lines(estimates, tflops):
             said, total = "; ".join(f"{name} {count / 1e9:.2f}" for name, count in parts.items()), sum(parts.values())
             much = ", more than an H200 has" if total > H200 else ""
             yield from ("", f"GPU memory of the {stage}: at least {total / 1e9:.1f} GB{much}: {said}.")
+        yield from ("", f"Memory of the host: at least {whole} for all stored images.")
     yield ""
     yield (
         "Memory is the sum of these tensors by their shapes, which all exist at one time; what libraries take for "

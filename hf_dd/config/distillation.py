@@ -106,6 +106,14 @@ class DistillConfig(RunConfig, TeacherConfig, CropLabelConfig, EvaluationConfig)
         at_least=1,
         stands_for=1,
     )
+    images_at_once: int | None = option(
+        None,
+        "Stored images of each class that are optimised together, for all iterations, before the next ones are: a "
+        "device holds no more than these, and the set is the same. For sre2l, fadrm and cim, whose images know no "
+        "others than those of their batch; all if not given.",
+        group="budget",
+        at_least=1,
+    )
     augment: str | None = option(
         None,
         "Siamese augmentation: one of these operations, or after 'composite_' all of them in turn (of crop, scale and "
@@ -164,6 +172,14 @@ class DistillConfig(RunConfig, TeacherConfig, CropLabelConfig, EvaluationConfig)
             yield "--plan tells how the minutes of a run would be spent: give --minutes too."
         if self.trackio_options and "trackio" not in self.report_to:
             yield "--trackio_options are Trackio's: give --report_to trackio too."
+        if self.images_at_once and self.ipc % self.images_at_once:
+            fitting = [str(count) for count in range(1, self.ipc + 1) if self.ipc % count == 0]
+            yield (
+                f"--images_at_once {self.images_at_once} doesn't divide --ipc {self.ipc}: take one of "
+                f"{', '.join(fitting)}, or leave it out."
+            )
+        if self.images_at_once and self.minutes is not None:
+            yield "--images_at_once has no meaning for --minutes, whose plan has all images at once: leave one out."
         if self.zca and (self.factor or 1) > 1:
             yield f"--zca whitens whole images, and --factor {self.factor} makes tiles of them: leave one out."
         if self.dtype == "float64" and self.mixed_precision != "no":

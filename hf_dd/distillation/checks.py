@@ -59,6 +59,9 @@ def misfits(config: DistillConfig, objective: type[Objective]) -> Iterator[str]:
         yield f"--selection_epochs 0: {init} chooses by a training, which has at least one epoch: leave it out."
     if config.zca and not objective.whitens:
         yield f"--zca has no meaning for --objective {config.objective}, which sees plain images: leave it out."
+    if config.images_at_once and not (objective.by_parts and config.clom in (None, "none")):
+        what = f"--objective {config.objective}" if not objective.by_parts else f"--clom {config.clom}"
+        yield f"--images_at_once has no meaning for {what}, whose images are learned together: leave it out."
     if config.experts and not objective.uses_experts:
         yield f"--experts has no meaning for --objective {config.objective}: leave it out."
     if objective.uses_experts and not config.experts:

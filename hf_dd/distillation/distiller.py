@@ -38,6 +38,7 @@ from hf_dd.errors import RunError
 from hf_dd.objectives import Losses, Objective, Ownership, Step, build_objective
 from hf_dd.objectives.base import options_of
 from hf_dd.objectives.published import NOT_GIVEN, Published
+from hf_dd.synthetic.parts import Parts
 from hf_dd.synthetic.patches import PatchOptions
 from hf_dd.synthetic.start import Request
 from hf_dd.synthetic.synthetic_set import SyntheticSet
@@ -130,8 +131,11 @@ class Distiller:
         request = Request(config, self.data, accelerator.autocast, pool, **patches, **memory, experts=experts)
         initial = STARTS.find(self.settings["init"])(request)
         self.seconds_of_start = since(started)  # all that a method takes which only chooses
-        self.synthetic = self.objective.parameterise(initial).to(accelerator.device)
-        learnables, buffers = self.objective.learnables(), self.objective.buffers()
+        self.parts = Parts(initial, config.images_at_once)
+        self.iterations = self.settings["iterations"] * self.parts.count  # of all parts
+        self.synthetic = self.objective.parameterise(self.parts.first()).to(accelerator.device)
+        self.parts.enter(self.synthetic, 0)
+        learnables, buffers = self.objective.learnables(), self.objective.buffers() | self.parts.buffers()
         settings = published.on_normalised(self.settings, data.std)
         self.learned = Learned(self.synthetic, learnables, settings, self.objective.published.betas, buffers)
         self.identity = {
@@ -158,20 +162,21 @@ class Distiller:
     def run(self) -> Distillation:
         """Distil from the start, or from the checkpoint that the options name, to the last iteration."""
         progress = self.iterate(self.begin())
+        finished = self.parts.finished(self.synthetic)
         if self.bytes_exchanged:
             say("Each process exchanged %s bytes per step.", f"{self.bytes_exchanged:,}")
-        if self.accelerator.is_main_process and (count := runaways(self.synthetic)):
+        if self.accelerator.is_main_process and (count := runaways(finished)):
             weaker = "a smaller --clom_balance" if self.config.clom_alpha == "auto" else "--clom_alpha auto or smaller"
             logger.warning(
                 "%d of %d images have run far out of the range of pixels, to which their 8-bit copies are clipped. "
                 "Try %sa smaller --image_learning_rate.",
-                *(count, len(self.synthetic.pixels), "" if self.config.clom == "none" else f"{weaker}, or "),
+                *(count, len(finished.pixels), "" if self.config.clom == "none" else f"{weaker}, or "),
             )
         with torch.no_grad():
-            labels = self.objective.soft_labels(self.synthetic)
+            labels = self.objective.soft_labels(finished)
         labels = None if labels is None else labels.float().cpu()
         outcome = self.objective.outcome()
-        return Distillation(self.synthetic.cpu(), progress, self.settings, self.bytes_exchanged, outcome, labels)
+        return Distillation(finished.cpu(), progress, self.settings, self.bytes_exchanged, outcome, labels)
 
     def begin(self) -> Progress:
         """Where the run starts: at the checkpoint that the options name, or at the first step, which is kept too."""
@@ -186,7 +191,7 @@ class Distiller:
 
         Losses stay on the device between log lines; a loss that is no number stops the run.
         """
-        iterations = max(progress.step, self.settings["iterations"] if until is None else until)
+        iterations = max(progress.step, self.iterations if until is None else until)
         advice = "--minutes N plans for less"
         spent, started, losses = progress.seconds, time.perf_counter(), progress.losses
         first_bad = torch.full((), iterations, device=self.accelerator.device)
@@ -220,6 +225,11 @@ class Distiller:
 
     def updates(self, index: int) -> Iterator[Losses]:
         """An iteration, step by step of the optimiser: yields the losses of each, detached, when it has been taken."""
+        part, index = divmod(index, self.settings["iterations"]) if self.parts.count > 1 else (0, index)
+        turns = part > 0 and index == 0
+        if turns:
+            self.parts.leave(self.synthetic, part - 1)
+            self.parts.enter(self.synthetic, part)
         view = Step(
             index=index,
             seed=self.config.seed,
@@ -232,7 +242,7 @@ class Distiller:
             remembered=self.memory.remembered,
         )
         self.bytes_exchanged = 0
-        self.learned.begin(index)
+        self.learned.begin(index, anew=turns)
         for losses in self.objective.losses(view):
             self.learned.zero_grad()
             self.accelerator.backward(sum(losses.values()))
@@ -282,10 +292,9 @@ class Distiller:
             logger.warning("%s holds no checkpoint yet: starting from the first step.", self.folder)
             return None
         progress = checkpoints.load_checkpoint(path, self.learned, self.identity, self.not_given)
-        if progress.step > self.settings["iterations"]:
-            raise RunError(
-                f"{path} is of step {progress.step}, but the run has {self.settings['iterations']} iterations."
-            )
+        if progress.step > self.iterations:
+            raise RunError(f"{path} is of step {progress.step}, but the run has {self.iterations} iterations.")
+        self.parts.reenter(self.synthetic, max(0, progress.step - 1) // max(1, self.settings["iterations"]))
         say("Resuming from %s.", path)
         return progress
 

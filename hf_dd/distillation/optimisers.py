@@ -99,9 +99,9 @@ class Learned:
             own = momentum if learnable.momentum is None else learnable.momentum
             self.optimizers[name] = Optimizer(learnable.parameter, learnable.learning_rate, own)
 
-    def begin(self, index: int) -> None:
-        """Prepare the set for an iteration, and set its learning rate."""
-        others = self.synthetic.begin(index)
+    def begin(self, index: int, anew: bool = False) -> None:
+        """Prepare the set for an iteration, and set its learning rate; `anew` where its images have become others."""
+        others = self.synthetic.begin(index) or anew
         for optimizer in self.of_images:
             if others:  # what an optimiser remembers is of parameters that are no more
                 optimizer.state.clear()

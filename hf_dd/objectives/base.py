@@ -150,6 +150,8 @@ class Objective:
         reads_logits: whether it needs the teachers' logits for that, not their features alone.
         uses_experts: whether it follows expert trajectories; it is then given them, as the argument `experts`.
         guide_only: whether it is nothing without a guide.
+        by_parts: whether it may optimise some images of each class, and then the next ones (`--images_at_once`),
+            which come out as if all had been optimised together.
         whitens: whether `--zca` has a meaning for it: not where it sees the images through teachers alone, or works in
             [0, 1] space.
         options: those of this run.
@@ -161,6 +163,7 @@ class Objective:
     reads_logits: ClassVar[bool] = False
     uses_experts: ClassVar[bool] = False
     guide_only: ClassVar[bool] = False
+    by_parts: ClassVar[bool] = False
     whitens: ClassVar[bool] = True
 
     def __init__(self, config: DistillConfig, data: ImageData, pool: TeacherPool | None = None):

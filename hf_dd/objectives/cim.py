@@ -66,8 +66,7 @@ class MinimalInformationLoss(Objective):
     )
     Options = InformationOptions
     whitens = False  # its pixels are of [0, 1]
-    uses_teachers = True
-    reads_logits = True
+    uses_teachers = reads_logits = by_parts = True
 
     def __init__(self, config: DistillConfig, data: ImageData, pool: TeacherPool | None = None):
         super().__init__(config, data, pool)
@@ -79,13 +78,14 @@ class MinimalInformationLoss(Objective):
             teacher.logit_order(data.class_names)
             with torch.no_grad():
                 activations(teacher, blank.to(data.device), self.layer)
-        self.sources: Tensor | None = None  # rows of the real images, in the order of the training images
+        self.sources: Tensor | None = None  # rows of the real images, in the order of the whole set's training images
 
     def losses(self, step: Step) -> Iterator[Losses]:
         """Yield one loss: the terms of this rank's images."""
         if self.sources is None:
             how = (step.synthetic.pixels.dtype, step.autocast, (CANDIDATES, step.seed))
-            self.sources = realistic_images(step.data, self.pool, step.synthetic.per_class, *how).cpu()
+            count = step.synthetic.factor**2 * step.synthetic.place[1]
+            self.sources = realistic_images(step.data, self.pool, count, *how).cpu()
         teacher = self.pool[self.pool.draw(step.seed, step.index)]
         yield {"cim": self.matching_loss(step, teacher)}
 
@@ -94,7 +94,7 @@ class MinimalInformationLoss(Objective):
         rows = step.own_rows()
         if not len(rows):
             return step.zero()
-        images, places = step.synthetic.images(rows), step.synthetic.image_rows(rows).cpu()
+        images, places = step.synthetic.images(rows), step.synthetic.image_rows(step.synthetic.whole_rows(rows)).cpu()
         labels = step.synthetic.image_labels(rows).cpu()
         draws = augment.draw(step.data.num_classes, self.strategy, step.generator("augment"))
         parts = torch.arange(len(images)).tensor_split(chunks_of(len(images), images, teacher.image_size))

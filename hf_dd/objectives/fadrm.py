@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
 from hf_dd.config import DistillConfig
 from hf_dd.config.base import option
@@ -37,6 +38,11 @@ class ResidualSet(SyntheticSet):
         super().__init__(pixels.clone(), initial.class_names, mean, std, initial.factor)
         self.at, self.share = at, share
         self.register_buffer("patches", pixels.clone())
+
+    def turn_to(self, pixels: Tensor, first: int, ipc: int) -> None:
+        """Become another part of a set, whose images are its patches."""
+        super().turn_to(pixels, first, ipc)
+        self.patches.copy_(pixels)
 
     @torch.no_grad()
     def begin(self, index: int) -> bool:

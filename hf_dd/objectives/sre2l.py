@@ -16,7 +16,7 @@ from hf_dd.config import DistillConfig
 from hf_dd.config.base import option
 from hf_dd.core.registry import OBJECTIVES
 from hf_dd.data.image_data import ImageData
-from hf_dd.errors import TeacherError
+from hf_dd.errors import ConfigError, TeacherError
 from hf_dd.nn.crops import draw_boxes, resized_crop
 from hf_dd.objectives.base import Losses, Objective, Step, zero_with_gradient
 from hf_dd.objectives.published import Published
@@ -72,7 +72,8 @@ class Recovery(Objective):
     Batch statistics need a batch: 100 images, as in the paper's code, one of each of as many classes, or as many of
     each of all where there are fewer. The loss is the sum over batches, so that each is optimised as if it were alone.
     Ranks deal out batches, so their number changes no statistics; a rank beyond the number of batches has nothing to
-    do. Every batch's gradient is taken as soon as it can be: memory doesn't grow with ipc.
+    do. Every batch's gradient is taken as soon as it can be: activations take no more memory with more ipc. Images,
+    their gradient and Adam's moments do, unless `--images_at_once` has them optimised part by part.
     """
 
     published = Published(
@@ -84,11 +85,13 @@ class Recovery(Objective):
         betas=(0.5, 0.9),
     )
     Options = RecoveryOptions
-    uses_teachers = reads_logits = True
+    uses_teachers = reads_logits = by_parts = True
     whitens = False
 
     def __init__(self, config: DistillConfig, data: ImageData, pool: TeacherPool | None = None):
         super().__init__(config, data, pool)
+        self.classes = data.num_classes
+        self.require_whole_batches(config.images_at_once, config.ipc)
         self.pool = pool.to(data.device, getattr(torch, config.dtype))
         self.orders = []
         for teacher in pool:
@@ -100,12 +103,22 @@ class Recovery(Objective):
                     "`hf-dd pretrain --architectures ConvNetBN`."
                 )
 
+    def require_whole_batches(self, at_once: int | None, ipc: int) -> None:
+        """Raise ConfigError where images that are optimised together don't fill their batches."""
+        of_each = self.options.batch // self.classes
+        if at_once not in (None, ipc) and of_each and at_once % of_each:
+            raise ConfigError(
+                f"--images_at_once {at_once}: batches of {self.options.batch} hold {of_each} images of each of "
+                f"{self.classes} classes, so give a multiple of {of_each}, or leave it out."
+            )
+
     def losses(self, step: Step) -> Iterator[Losses]:
         """Yield this rank's batches' terms once; then clip all pixels."""
         index = self.pool.draw(step.seed, step.index)
         rank = step.own.classes[0] + step.own.part * step.data.num_classes
         total = {"ce": step.zero(), "bn": step.zero()}
-        for number, rows in list(enumerate(self.batches(step)))[rank :: step.all_ranks]:
+        numbered = enumerate(self.batches(step), self.batches_before(step.synthetic.place[0]))
+        for number, rows in list(numbered)[rank :: step.all_ranks]:
             images = step.synthetic.own_space(step.synthetic.images(rows))
             leaf = images.detach().requires_grad_()
             terms = self.terms(step, number, index, leaf, step.synthetic.image_labels(rows))
@@ -124,6 +137,11 @@ class Recovery(Objective):
                 yield from image_of_each.split(self.options.batch)
         else:
             yield from (part.flatten() for part in rows.split(self.options.batch // classes))
+
+    def batches_before(self, first: int) -> int:
+        """How many batches hold the images of each class before the one at place `first`."""
+        batch = self.options.batch
+        return first // (batch // self.classes) if batch >= self.classes else first * -(-self.classes // batch)
 
     def terms(self, step: Step, number: int, index: int, images: Tensor, labels: Tensor) -> Losses:
         """The two terms of batch `number`, images in [0, 1] space, under teacher `index`."""

@@ -22,6 +22,8 @@ class SyntheticSet(nn.Module):
         labels: int64, (num_classes * ipc,), of the stored images.
         factor: tiles per side of a stored image (`nn.tiles`): factor² training images come out of each.
         whitening: that of the source, or None.
+        place: of its first image of each class among those of the whole set, and how many that has; (0, ipc), unless
+            it is a part of one, see `parts`.
     """
 
     def __init__(
@@ -42,6 +44,7 @@ class SyntheticSet(nn.Module):
         self.ipc = len(pixels) // len(class_names)
         self.factor = factor
         self.whitening = whitening
+        self.place = 0, self.ipc
         self.hold(pixels)
         self.register_buffer("labels", torch.arange(len(class_names)).repeat_interleave(self.ipc))
         self.register_buffer("mean", torch.tensor(mean, dtype=pixels.dtype).view(-1, 1, 1))
@@ -56,10 +59,10 @@ class SyntheticSet(nn.Module):
         Raises DataError where a class has too few real images to start from.
         """
         if init == "noise":
-            shape = (ipc, data.channels, *data.image_size)
-            generators = [generator(seed, "init", c) for c in range(data.num_classes)]
-            draws = [torch.randn(shape, generator=g, dtype=torch.float64) for g in generators]  # alike in any dtype
-            pixels = torch.cat(draws).to(dtype)
+            pixels = torch.empty(data.num_classes, ipc, data.channels, *data.image_size, dtype=dtype)
+            for label, own in enumerate(pixels):  # drawn so that they are alike in any dtype
+                own.copy_(torch.randn(own.shape, generator=generator(seed, "init", label), dtype=torch.float64))
+            pixels = pixels.flatten(0, 1)
             return cls(pixels, data.class_names, data.mean, data.std, factor, data.whitening)
         count = ipc * factor**2
         data.require_ipc(count)
@@ -81,6 +84,11 @@ class SyntheticSet(nn.Module):
         """What has to happen before an iteration; whether the parameters have become others by it."""
         return False
 
+    def turn_to(self, pixels: Tensor, first: int, ipc: int) -> None:
+        """Become the part of a set of `ipc` images of each class that begins at `first`, in place."""
+        self.pixels.copy_(pixels)
+        self.place = first, ipc
+
     def stored(self, rows: Tensor | None = None) -> Tensor:
         """These stored images (or all), normalised, (len(rows), channels, height, width)."""
         return self.pixels if rows is None else self.pixels[rows]
@@ -94,6 +102,11 @@ class SyntheticSet(nn.Module):
         """Indices of the stored images of these classes, int64, (len(classes) * ipc,), on the set's device."""
         starts = torch.tensor(classes, dtype=torch.int64).view(-1, 1) * self.ipc
         return (starts + torch.arange(self.ipc)).flatten().to(self.labels.device)
+
+    def whole_rows(self, rows: Tensor) -> Tensor:
+        """Indices, among the stored images of the whole set that this is a part of, of these of its own."""
+        first, ipc = self.place
+        return self.labels[rows] * ipc + first + rows % self.ipc
 
     def images(self, rows: Tensor | None = None) -> Tensor:
         """The training images, normalised, (len(rows) * factor², …), that these stored ones (or all) decode to."""

@@ -1,8 +1,8 @@
 """The full-budget recipes run: two steps of each on generated images of its data set's shape, through the whole run.
 
 What is another here than in the recipe: the number of iterations, a network of width 8, two real images per class and
-step, few inner steps of DC and DSA, few steps of MTT's and TESLA's students, few real images and crops for RDED, one
-copy of each image for LGM, another layer of the teacher for CIM, an untrained network's features for herding and
+step, few inner steps of DC and DSA, few steps of MTT's and TESLA's students, few real images and crops for RDED, small
+batches for SRe2L, one copy of each image for LGM, another layer of the teacher for CIM, an untrained network's features for herding and
 k-center, at most two synthetic images of a class, fewer classes, and no students
 (protocol and architectures are looked up). All else is the recipe's own.
 """
@@ -45,6 +45,7 @@ FEW = {
     **{"dc": ["outer=2", "inner=1"], "dsa": ["outer=2", "inner=1"], "lgm": ["copies=1"]},
     **{method: ["student_steps=3"] for method in ("mtt", "tesla", "datm", "datm-tesla")},
     "rded": ["images=6", "crops=2"],
+    "sre2l": ["batch=10"],
     "cim": ["layer=features"],  # the network of this test has no such stages
 }
 NETWORK = {

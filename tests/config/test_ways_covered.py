@@ -54,6 +54,7 @@ NOT_RUN = {  # and why
     "…: no pool was judged": "a search that is out of time at its first pool",
     "pools: …: no pool guides better": "which pool guides best isn't known before",
     "by how their losses fell": "an estimate by the losses of a long training, as in tests/evaluation/test_verdict.py",
+    "scales test images to": "a note that stops nothing; tests/evaluation/test_protocols.py has what is told",
     "The protocol … asks teachers": "evaluations are refused before, with messages that are run",
 }
 NO_WAY = (  # names of options and commands without advice

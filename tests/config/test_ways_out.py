@@ -8,6 +8,8 @@ NEEDS = "needs teachers: give --teachers, --teacher_tags or --teacher_pool."
 GUIDED = "{dm} --clom ce --teachers {mlp}"
 FOR_SRE2L = "--teachers {norm} --objective_options batch=10 !--clom !--real_batch_size !--architecture_options"
 IDC = "--objective idc --iterations 1 --objective_options outer=1 network_images=8"
+RECOVERY = "distill {digits} --objective sre2l --iterations 1 --teachers {norm}"
+
 ROWS = [
     row(
         (NEEDS, "--objective …"),
@@ -138,6 +140,29 @@ ROWS = [
         "--zca has no meaning",
         "distill {digits} --zca --objective lgm --iterations 1 --teachers {mlp}",
         "(--zca).*leave it out -> !{0}",
+    ),
+    row(
+        "--images_at_once … doesn't divide --ipc",
+        RECOVERY + " --ipc 4 --images_at_once 3",
+        "take one of (1), -> --images_at_once {0} --objective_options batch=10",
+        "(--images_at_once).*leave it out -> !{0}",
+    ),
+    row(
+        "--images_at_once has no meaning for …, whose images are learned together",
+        "{dm} --ipc 2 --images_at_once 1",
+        "(--images_at_once).*leave it out -> !{0}",
+    ),
+    row(
+        "--images_at_once has no meaning for --minutes",
+        RECOVERY + " --ipc 2 --images_at_once 1 --minutes 1 --plan",
+        "(--images_at_once).*leave one out -> !{0}",
+        "(--minutes).*leave one out -> !{0} !--plan --objective_options batch=10",
+    ),
+    row(
+        "--images_at_once …: batches of",
+        RECOVERY + " --ipc 4 --images_at_once 1 --objective_options batch=20",
+        "give a multiple of (2), -> --images_at_once {0}",
+        "(--images_at_once).*leave it out -> !{0}",
     ),
     row("--experts has no meaning", "{dm} --objective dm --experts {local}", "(--experts).*leave it out -> !{0}"),
     row(

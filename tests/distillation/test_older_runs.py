@@ -19,6 +19,7 @@ from hf_dd.errors import RunError
 SINCE = {
     "networks",
     "clom_schedule",
+    "images_at_once",
     "statistics",
     "test_resize",
     "zca",

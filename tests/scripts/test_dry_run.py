@@ -56,7 +56,11 @@ def test_an_estimate_counts_the_images_of_the_recipe(script):
     steps = sre2l["phases"][0]
     assert (steps["images"], steps["batch"], steps["flops_per_image"]) == (4_000 * 50_000, 100, 2 * forward)
     assert steps["hours"] == pytest.approx(4_000 * 50_000 * 2 * forward / 40e12 / 3600)
+    held = sre2l["memory"]["distillation"]  # one image of each class at a time, of 50
+    assert held["1,000 images, their gradient, Adam's two moments"] == 4 * 1_000 * 3 * 224**2 * 4
+    assert sum(held.values()) < 13e9 and sre2l["host_bytes"] == 50_000 * 3 * 224**2 * 4
     cim = script.estimated("imagenet-1k-cim", 20)
+    assert cim["memory"]["distillation"]["decoded tiles, and their gradients twice"] == 3 * 4_000 * 3 * 224**2 * 4
     scores, steps = cim["phases"][:2]
     assert (scores["images"], steps["images"]) == (2 * 300_000, 200 * 40_000)
     assert 2 * forward < steps["flops_per_image"] < 3 * forward

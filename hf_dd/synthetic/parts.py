@@ -1,0 +1,67 @@
+"""A set that is optimised part by part: some images of each class for all iterations, then the next ones.
+
+Only one part and what its optimiser remembers are on the device: 50,000 images of 224 pixels are 30 GB, and with
+their gradient and Adam's moments four times as much.
+"""
+
+import torch
+from torch import Tensor
+
+from hf_dd.synthetic.synthetic_set import SyntheticSet
+
+
+class Parts:
+    """The whole set, and which part of it is optimised.
+
+    Args:
+        whole: the set as it starts; changed in place, part by part, where there are several.
+        at_once: images of each class in a part, a divisor of its ipc; None for all.
+    """
+
+    def __init__(self, whole: SyntheticSet, at_once: int | None):
+        self.whole = whole
+        self.at_once = at_once or whole.ipc
+        self.count = whole.ipc // self.at_once
+
+    def pixels(self, part: int) -> Tensor:
+        """A view of the whole set's images of a part, (classes, at_once, channels, height, width)."""
+        whole = self.whole.pixels.detach()
+        return whole.view(-1, self.whole.ipc, *whole.shape[1:])[:, part * self.at_once : (part + 1) * self.at_once]
+
+    def first(self) -> SyntheticSet:
+        """A set of the images of the first part; the whole one, where that is all."""
+        if self.count == 1:
+            return self.whole
+        mean, std = (tuple(each.flatten().tolist()) for each in (self.whole.mean, self.whole.std))
+        pixels = self.pixels(0).flatten(0, 1).clone()
+        return SyntheticSet(pixels, self.whole.class_names, mean, std, self.whole.factor, self.whole.whitening)
+
+    def buffers(self) -> dict[str, Tensor]:
+        """What a checkpoint has to hold beside the part: the whole set, of several."""
+        return {} if self.count == 1 else {"whole": self.whole.pixels.detach()}
+
+    @torch.no_grad()
+    def enter(self, synthetic: SyntheticSet, part: int) -> None:
+        """Let the set that is optimised be another part, as it starts."""
+        if self.count > 1:
+            synthetic.turn_to(self.pixels(part).flatten(0, 1), part * self.at_once, self.whole.ipc)
+
+    @torch.no_grad()
+    def reenter(self, synthetic: SyntheticSet, part: int) -> None:
+        """Let the set, whose pixels are read from a checkpoint already, be the part that they are of."""
+        if self.count > 1:
+            own = synthetic.pixels.clone()
+            self.enter(synthetic, part)
+            synthetic.pixels.copy_(own)
+
+    @torch.no_grad()
+    def leave(self, synthetic: SyntheticSet, part: int) -> None:
+        """Put what has become of a part into the whole set."""
+        if self.count > 1:
+            own = self.pixels(part)
+            own.copy_(synthetic.pixels.view(own.shape))
+
+    def finished(self, synthetic: SyntheticSet) -> SyntheticSet:
+        """The whole set, when its last part is finished."""
+        self.leave(synthetic, self.count - 1)
+        return synthetic if self.count == 1 else self.whole
