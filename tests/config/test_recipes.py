@@ -2,9 +2,9 @@
 
 What is another here than in the recipe: the number of iterations, a network of width 8, two real images per class and
 step, few inner steps of DC and DSA, few steps of MTT's and TESLA's students, few real images and crops for RDED, small
-batches for SRe2L, one copy of each image for LGM, another layer of the teacher for CIM, an untrained network's features for herding and
-k-center, at most two synthetic images of a class, fewer classes, and no students
-(protocol and architectures are looked up). All else is the recipe's own.
+batches for SRe2L, one copy of each image for LGM, another layer of the teacher for CIM, features of an untrained
+network for herding and k-center, at most two synthetic images of a class, fewer classes, and no students (protocol and
+architectures are looked up). All else is the recipe's own.
 """
 
 import dataclasses
