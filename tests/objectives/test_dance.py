@@ -11,7 +11,7 @@ from hf_dd.errors import ConfigError
 from hf_dd.nn import augment, networks
 from hf_dd.objectives import OBJECTIVES, build_objective
 from hf_dd.objectives.base import options_of
-from hf_dd.objectives.ncfm import CharacteristicMatching, Reversed
+from hf_dd.objectives.ncfm import CharacteristicMatching, Reversed, sampling_network
 from hf_dd.synthetic.synthetic_set import SyntheticSet
 from tests.factories import (
     ONE_AT_A_TIME,
@@ -209,6 +209,19 @@ def test_the_sampling_network_climbs_while_the_images_descend():
         assert_close([reversed_ones[place]], [-ascents[place]], 1e-5)
     value = torch.ones(2, requires_grad=True)
     assert torch.autograd.grad((3 * Reversed.apply(value)).sum(), value)[0].tolist() == [-3, -3]
+
+
+def test_the_sampling_network_is_three_layers_that_end_within_one():
+    """A linear layer, BatchNorm by the batch and LeakyReLU of 0.2, the same again, then once more with tanh."""
+    network = sampling_network(5).double()
+    noise = 3 * torch.randn(4, 5, generator=generator(0, "noise"), dtype=torch.float64)
+    values = noise
+    for place in range(3):
+        linear = network[3 * place]
+        values = values @ linear.weight.T + linear.bias
+        values = (values - values.mean(0)) / (values.var(0, correction=0) + 1e-5).sqrt()
+        values = torch.where(values > 0, values, 0.2 * values) if place < 2 else torch.tanh(values)
+    assert len(network) == 9 and (network(noise) - values).abs().max() < 1e-12
 
 
 def test_the_sampling_network_is_drawn_by_the_seed_alone():

@@ -119,6 +119,15 @@ def test_a_whole_iteration_agrees_with_the_papers_loops(distance, options):
     assert len(set(values)) == 3
 
 
+def test_pixels_are_clipped_before_each_iteration():
+    data = make_data()
+    synthetic = SyntheticSet.initial(data, 2, "noise", 5, torch.float64)
+    before = synthetic.own_space().detach().clone()
+    assert before.min() < 0 and before.max() > 1
+    next(build_objective(options_for(), data, None).losses(make_step(synthetic, data)))
+    assert (synthetic.own_space() - before.clamp(0, 1)).abs().max() < 1e-12
+
+
 def test_cutmix_is_an_option_and_the_cutout_comes_back_without_it():
     data = make_data()
     assert build_objective(options_for(), data, None).inner.strategy == ("composite", "color", "crop")
