@@ -32,7 +32,7 @@ sys.path[0] = str(Path(__file__).resolve().parents[1])  # not this folder: evalu
 CHANGED = {  # what the dry run has in the place of the recipe's
     "imagenet-1k-rded": {"objective_options": ["images=4", "crops=1"]},
     "imagenet-1k-sre2l": {"iterations": [1]},
-    "imagenet-1k-cim": {"iterations": [1], "factor": [1]},
+    "imagenet-1k-cim": {"iterations": [1]},
 }
 IMAGES = 4  # of each class: as many tiles as a stored image of RDED has
 CLASSES, TEST_IMAGES, CHANNELS = 1000, 50_000, 3  # of ImageNet-1k
@@ -355,9 +355,8 @@ def dry_lines(rows):
         "trained, 1 stored image of each class, then 1 student of protocol `rded` for 1 epoch. The commands below say "
         "what else is less than in the recipe. Memory is the largest resident set of the process, seconds are wall "
         "time as the run's own record has it, on a machine with other work; n = 1 run each. The recipes' own teacher "
-        "and student are ResNet-18: seconds of another network, where one is named, say nothing of theirs. CIM has "
-        "one tile in a stored image, so that its first loss is 0: with the recipe's four, the process was ended for "
-        "lack of memory while it wrote the set of 1,000 classes, on a machine of 24 GB with other work (tried once)."
+        "and student are ResNet-18: seconds of another network, where one is named, say nothing of theirs. CIM's "
+        "first loss is that of images that nothing was learned of yet."
     )
     yield ""
     head = "recipe", "classes", "pixels", "teacher and student", "memory of distill", "of evaluate", "start", "a step"
