@@ -264,7 +264,7 @@ def headlines(kind, content):
                 yield f"a step, {sweep} = {', '.join(map(str, values))}", ", ".join(f"{s:.3g} s" for s in seconds)
 
 
-def headline(place, most=3):
+def headline(place, most=2):
     """The table of README: of every result its first lines, each with the report that it comes from.
 
     All verdicts of `hf-dd reproduce` are one line.

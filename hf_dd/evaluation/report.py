@@ -1,6 +1,7 @@
 """Results for people: tables in markdown, and plots."""
 
 import importlib.util
+import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -188,7 +189,7 @@ def bars(panels: Mapping[str, Sequence[Bar]], title: str) -> "Figure":
         axis.set_yticks(range(len(labels)), labels)
         axis.set_ylim(-0.6, len(labels) - 0.4)
         axis.tick_params(labelsize=8)
-        axis.set_title(name, fontsize=9)
+        axis.set_title(name if len(panels) == 1 else textwrap.fill(name, 32), fontsize=9)
     dashed = "; dashed: random real images" if any(axis.lines for axis in axes) else ""
     figure.supxlabel(f"test accuracy (%), 95 % intervals of means; {title}{dashed}", fontsize=8)
     return figure

@@ -33,9 +33,9 @@ def script(monkeypatch, tmp_path):
                 (place / f"digits-{architecture.lower()}-seed0/epoch-1").mkdir(parents=True)
         if name == "distill":
             place.mkdir(parents=True, exist_ok=True)
-            (place / "hf_dd.json").write_text("{}")
+            (place / "hf_dd.json").write_text(json.dumps({"versions": {"hf-dd": "0.1.0"}, "parquet_sha256": name}))
         if name == "compare":
-            place.mkdir(parents=True)
+            place.mkdir(parents=True, exist_ok=True)
             rows = [
                 {"regime": regime, "set": own, "baseline": own if own in ("random", "margin") else None}
                 | {"scores": scores, "mean": sum(scores) / 2, "n": 2}
@@ -43,7 +43,7 @@ def script(monkeypatch, tmp_path):
                 for own, scores in of_regime.items()
             ]
             (place / "results.json").write_text(json.dumps({"rows": rows, "hardware": "CPU"}))
-            (place / "comparison.md").write_text("# Title\n\nthe table\n")
+            (place / "comparison.md").write_text("- the first verdict\n- the second\n\nthe table\n")
             (place / "comparison.png").write_bytes(b"")
 
     monkeypatch.setattr(module, "run", run)
@@ -74,7 +74,14 @@ def test_every_command_is_one_of_hf_dd_and_what_is_there_stays(script, monkeypat
     assert hard.startswith("66.0 %, +14.50 [8.15, 20.85] points over random, +9.50 [3.15, 15.85] points over margin")
     assert soft.startswith("73.5 %, +2.00 [2.00, 2.00] points over random")
     assert shlex.split(found["command"])[:2] == ["python", "scripts/scoreboard.py"]
-    assert str(tmp_path) not in (tmp_path / "table/results.md").read_text()
+    said = (tmp_path / "table/results.md").read_text()
+    assert str(tmp_path) not in said and "- the first verdict\n- the second\n\nthe table\n" in said
+    assert "(the sets by hf-dd 0.1.0)" in said
+
+    script.ran.clear()
+    (tmp_path / "table/results.md").unlink()
+    script.main()
+    assert not script.ran and (tmp_path / "table/results.md").read_text() == said
 
     script.ran.clear()
     (tmp_path / "work/dm/hf_dd.json").unlink()  # interrupted
@@ -83,3 +90,7 @@ def test_every_command_is_one_of_hf_dd_and_what_is_there_stays(script, monkeypat
     script.main()
     assert [name for name, _ in script.ran] == ["distill", "compare"]
     assert script.ran[0][1].resume_from_checkpoint == "latest"
+    script.ran.clear()
+    monkeypatch.setattr(sys, "argv", ["scoreboard.py", *words, "--epochs", "7"])
+    script.main()
+    assert [(name, config.eval_epochs) for name, config in script.ran] == [("compare", [7])]
