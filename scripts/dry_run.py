@@ -355,8 +355,7 @@ def dry_lines(rows):
         "trained, 1 stored image of each class, then 1 student of protocol `rded` for 1 epoch. The commands below say "
         "what else is less than in the recipe. Memory is the largest resident set of the process, seconds are wall "
         "time as the run's own record has it, on a machine with other work; n = 1 run each. The recipes' own teacher "
-        "and student are ResNet-18: seconds of another network, where one is named, say nothing of theirs. CIM's "
-        "first loss is that of images that nothing was learned of yet."
+        "and student are ResNet-18: seconds of another network, where one is named, say nothing of theirs."
     )
     yield ""
     head = "recipe", "classes", "pixels", "teacher and student", "memory of distill", "of evaluate", "start", "a step"
