@@ -25,6 +25,11 @@ STATISTICS = {
     "tiny-imagenet": IMAGENET._replace(classes=200),
     "imagenet-1k": IMAGENET,
 }
+NORMALISED_BY = {  # what protocols normalise images of three channels by, whatever the data set
+    "imagenet": IMAGENET,
+    "cifar10": STATISTICS["cifar10"],
+    "cifar100": Statistics((0.5071, 0.4867, 0.4408), (0.2675, 0.2565, 0.2761), 100),  # G-VBSM's code and EDC's
+}
 OTHERWISE = {"imagenet": "imagenet-1k", "tinyimagenet200": "tiny-imagenet", "imagenet2012": "imagenet-1k"}
 _BY_LETTERS = {name.replace("-", ""): name for name in STATISTICS} | OTHERWISE
 

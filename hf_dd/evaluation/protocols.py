@@ -90,7 +90,8 @@ class Protocol:
         temperature: of the labels 'online' and 'crops', and of the students that learn from them. Of the labels
             'soft', where it is given: a set's own are brought to it, and real images get theirs from the teachers.
         normalisation: of the images: 'source', by the channel mean and std of its training split; 'backbone', by
-            those that the backbone was trained with; or 'imagenet', by ImageNet's where images have three channels.
+            those that the backbone was trained with; or, where images have three channels, by the constants of
+            `NORMALISED_BY`: 'imagenet', 'cifar10' or 'cifar100'.
         trains: 'network', all of it, from scratch; or 'head', a linear layer on the frozen features of a backbone.
         changed: the fields that the options changed.
         schedule_end: the share of the learning rate that the schedule comes to after the last epoch.

@@ -80,8 +80,8 @@ PROTOCOLS.register(
     sizes="as `rded`",
 )(dataclasses.replace(RDED, name="rded-fixed", passes_twice=False))
 
-# Yin, Xing & Shen, NeurIPS 2023. The CIFAR-100 script never puts the teacher into eval mode, and decays all weights;
-# Tiny-ImageNet's as LPLD (NeurIPS 2024) replays it.
+# Yin, Xing & Shen, NeurIPS 2023. The CIFAR-100 script never puts the teacher into eval mode, normalises by CIFAR-10's
+# constants, and decays all weights; Tiny-ImageNet's as LPLD (NeurIPS 2024) replays it.
 SMALL_SRE2L = (
     case(
         side=(0, 32),
@@ -89,7 +89,7 @@ SMALL_SRE2L = (
         batch_size=128,
         accumulate=1,
         decays_matrices=False,
-        normalisation="source",
+        normalisation="cifar10",
         views=Views(padding=4, flip=True, mix="mixup", alpha=0.8),
         temperature=30.0,
         batch_statistics=True,
@@ -126,7 +126,7 @@ PROTOCOLS.register(
         **LARGE,
     )
 )
-PROTOCOLS.register(
+SRE2L_KD = PROTOCOLS.register(
     "sre2l-kd",
     title="`sre2l-fkd` with the teachers asked in every step; CIFAR's and Tiny-ImageNet's settings by side",
     paper="Yin, Xing & Shen, NeurIPS 2023",
@@ -142,6 +142,18 @@ PROTOCOLS.register(
         cases=(*SMALL_SRE2L, RESIZED),
         views=CUTMIX,
         **LARGE,
+    )
+)
+PROTOCOLS.register(
+    "sre2l-kd-fixed",
+    title="`sre2l-kd` with teachers in eval mode and images normalised by their own statistics, for CIFAR",
+    paper="Yin, Xing & Shen, NeurIPS 2023",
+    sizes="as `sre2l-kd`",
+)(
+    dataclasses.replace(
+        SRE2L_KD,
+        name="sre2l-kd-fixed",
+        cases=(case(side=(0, 32), batch_statistics=False, normalisation="source"), *SRE2L_KD.cases),
     )
 )
 
@@ -282,8 +294,11 @@ PROTOCOLS.register(
 
 # --- logits as targets
 
-# Shao, Yin, Zhou, Zhang & Shen, CVPR 2024; they store the mean logits of every epoch's crops.
-PROTOCOLS.register(
+# Shao, Yin, Zhou, Zhang & Shen, CVPR 2024; they store the mean logits of every epoch's crops. Their scripts for
+# CIFAR-10 normalise by CIFAR-100's constants, as EDC's do.
+BY_CIFAR_100 = case(**CIFAR, normalisation="cifar100")
+CIFAR_10_BY_ITS_OWN = case(**CIFAR, classes=(0, 99), normalisation="source")
+G_VBSM = PROTOCOLS.register(
     "g-vbsm",
     title="the teachers' mean logits of every view by their squared difference, and a little cross-entropy",
     paper="Shao, Yin, Zhou, Zhang & Shen, CVPR 2024",
@@ -298,6 +313,7 @@ PROTOCOLS.register(
         views=CUTMIX,
         hard_weight=0.1,
         cases=(
+            BY_CIFAR_100,
             case(side=(0, 32), classes=(0, 99), epochs=1000, batch_size=100, weight_decay=0.0, hard_weight=0.15),
             case(
                 side=(0, 32),
@@ -316,9 +332,15 @@ PROTOCOLS.register(
     )
 )
 
+PROTOCOLS.register(
+    "g-vbsm-fixed",
+    title="`g-vbsm` with CIFAR-10 normalised by its own statistics",
+    paper="Shao, Yin, Zhou, Zhang & Shen, CVPR 2024",
+    sizes="as `g-vbsm`",
+)(dataclasses.replace(G_VBSM, name="g-vbsm-fixed", cases=(CIFAR_10_BY_ITS_OWN, *G_VBSM.cases)))
+
 # Shao, Zhou, Chen & Shen, NeurIPS 2024. In ImageNet's script an `if` without `else` makes the cosine a line. Those of
-# small sets label online and begin their views with RandAugment. CIFAR-10's is for ipc 1, and normalises by
-# CIFAR-100's statistics, where here each set of CIFAR's size is normalised by its own.
+# small sets label online and begin their views with RandAugment. CIFAR-10's is for ipc 1.
 EDC_VIEWS = dataclasses.replace(CUTMIX, scale=(0.5, 1.0))
 EDC_SMALL_VIEWS = dataclasses.replace(EDC_VIEWS, rand_augment=(2, 9))
 EDC_SGD = {"optimizer": "sgd", "learning_rate": 0.1, "momentum": 0.875, "weight_decay": 5e-4}
@@ -340,7 +362,7 @@ EDC = PROTOCOLS.register(
         average=0.99,
         schedule_end=0.5,
         cases=(
-            case(**CIFAR, normalisation="source"),
+            BY_CIFAR_100,
             case(
                 **CIFAR,
                 classes=(0, 99),
@@ -368,10 +390,10 @@ EDC = PROTOCOLS.register(
 )
 PROTOCOLS.register(
     "edc-fixed",
-    title="`edc` with ImageNet's cosine to half that the paper means",
+    title="`edc` with ImageNet's cosine to half that the paper means, and CIFAR-10 normalised by its own statistics",
     paper="Shao, Zhou, Chen & Shen, NeurIPS 2024",
     sizes="as `edc`",
-)(dataclasses.replace(EDC, name="edc-fixed", schedule="cosine"))
+)(dataclasses.replace(EDC, name="edc-fixed", schedule="cosine", cases=(CIFAR_10_BY_ITS_OWN, *EDC.cases)))
 
 # DD-Ranking (Li et al., 2025): the demo's values. It chooses the rate on the test split: name several by
 # --eval_learning_rates, and they are chosen among on a validation split. Mixed images keep the label of the unmixed.

@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from hf_dd.config.known_data import NORMALISED_BY
 from hf_dd.core.precision import Autocast
 from hf_dd.core.progress import over
 from hf_dd.core.registry import NETWORKS, origins
@@ -115,14 +116,14 @@ class LinearProbe:
 
 
 Students = FromScratch | LinearProbe
-IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
 
 
 def normalised(data: ImageData, protocol: Protocol) -> ImageData:
     """The data with the statistics that the protocol normalises images by."""
-    if protocol.normalisation != "imagenet" or data.channels != 3:
+    known = NORMALISED_BY.get(protocol.normalisation)
+    if known is None or data.channels != len(known.mean):
         return data
-    return dataclasses.replace(data, **IMAGENET)
+    return dataclasses.replace(data, mean=known.mean, std=known.std)
 
 
 def names_network(architecture: str) -> bool:

@@ -13,6 +13,7 @@ from hf_dd.config import EvaluationConfig
 from hf_dd.core.seeding import generator
 from hf_dd.errors import ConfigError
 from hf_dd.evaluation.protocols import PROTOCOLS, Protocol, in_words, views_as_dict
+from hf_dd.evaluation.students import normalised
 from hf_dd.nn import augment, networks, views
 from hf_dd.nn.views import Views
 from hf_dd.training.loop import TrainingRecipe, fit, going_on
@@ -41,13 +42,13 @@ EDC_SMALL = (
         (1, 10, 32, "ResNet18BN"),
         EDC_ADAMW
         | {"epochs": 1000, "batch_size": 10, "schedule": "halves", "views": EDC_VIEWS | {"scale": (0.08, 1.0)}}
-        | {"normalisation": "source"},
+        | {"normalisation": "cifar100"},
     ),
     (
         (10, 100, 32, "ResNet18BN"),
         EDC_SGD
         | {"epochs": 1000, "batch_size": 50, "schedule": "cut", "schedule_end": 0.5, "views": EDC_VIEWS}
-        | {"normalisation": "source"},
+        | {"normalisation": "cifar100"},
     ),
     (
         (10, 200, 64, "timm/mobilenetv2_100"),
@@ -89,7 +90,13 @@ FACTS = [
         (10, 100, 32, "ResNet18BN"),
         {"epochs": 400, "batch_size": 128, "accumulate": 1, "temperature": 30.0, "batch_statistics": True}
         | {"decays_matrices": False, "squared": False, "learning_rate": 1e-3, "weight_decay": 0.01}
+        | {"normalisation": "cifar10"}
         | {"views": {"padding": 4, "flip": True, "mix": "mixup", "alpha": 0.8, "scale": None}},
+    ),
+    (
+        "sre2l-kd-fixed",
+        (10, 100, 32, "ResNet18BN"),
+        {"epochs": 400, "temperature": 30.0, "batch_statistics": False, "normalisation": "source"},
     ),
     (
         "sre2l-kd",
@@ -154,18 +161,20 @@ FACTS = [
         "g-vbsm",
         (10, 10, 32, "ResNet18BN"),
         {"epochs": 1000, "batch_size": 100, "optimizer": "adamw", "learning_rate": 1e-3, "weight_decay": 0.0}
-        | {"hard_weight": 0.15},
+        | {"hard_weight": 0.15, "normalisation": "cifar100"},
     ),
+    ("g-vbsm-fixed", (10, 10, 32, "ResNet18BN"), {"epochs": 1000, "batch_size": 100, "normalisation": "source"}),
+    ("g-vbsm-fixed", (10, 100, 32, "ResNet18BN"), {"epochs": 1000, "batch_size": 64, "normalisation": "cifar100"}),
     (
         "g-vbsm",
         (10, 100, 32, "ResNet18BN"),
         {"epochs": 1000, "batch_size": 64, "optimizer": "sgd", "learning_rate": 0.1, "weight_decay": 5e-4}
-        | {"hard_weight": 0.15},
+        | {"hard_weight": 0.15, "normalisation": "cifar100"},
     ),
     (
         "g-vbsm",
         (10, 200, 64, "ResNet18BN"),
-        {"epochs": 100, "batch_size": 100, "optimizer": "sgd", "hard_weight": 0.1},
+        {"epochs": 100, "batch_size": 100, "optimizer": "sgd", "hard_weight": 0.1, "normalisation": "imagenet"},
     ),
     (
         "edc",
@@ -175,7 +184,12 @@ FACTS = [
     ("edc", IMAGENET, {"schedule_end": 0.5, "views": CUTMIX | {"scale": (0.5, 1.0), "rand_augment": None}}),
     ("edc-fixed", IMAGENET, {"schedule": "cosine", "schedule_end": 0.5}),
     # Of the small sets: train.sh and direct_train.py of each branch, with the defaults of the latter.
-    *((name, place, MSE | EDC | facts) for name in ("edc", "edc-fixed") for place, facts in EDC_SMALL),
+    *(
+        (name, place, MSE | EDC | facts)
+        for name in ("edc", "edc-fixed")
+        for place, facts in EDC_SMALL[name == "edc-fixed" :]
+    ),
+    ("edc-fixed", EDC_SMALL[0][0], MSE | EDC | EDC_SMALL[0][1] | {"normalisation": "source"}),
     (
         "ddranking-soft",
         IMAGENET,
@@ -469,7 +483,23 @@ def test_what_a_case_gives_is_named_and_an_option_stands_over_it():
     assert "learning_rate" not in changed.resolved and changed.batch_size == 100
 
 
-RESIZING = {"sre2l-fkd", "sre2l-kd", "rethinkdc-soft", "rethinkdc-hard", "fadrm", "g-vbsm", "edc", "edc-fixed"}
+RESIZING = {"sre2l-fkd", "sre2l-kd", "sre2l-kd-fixed", "rethinkdc-soft", "rethinkdc-hard", "fadrm", "g-vbsm"}
+RESIZING |= {"g-vbsm-fixed", "edc", "edc-fixed"}
+
+
+@pytest.mark.parametrize("name", [None, "imagenet", "cifar10", "cifar100"])
+def test_what_images_are_normalised_by(name):
+    """Of SRe2L's `relabel_cifar.py` and of `train_FKD.py` of G-VBSM's and EDC's CIFAR branches; grey ones by their own."""
+    constants = {
+        "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+        "cifar10": ((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)),
+        "cifar100": ((0.5071, 0.4867, 0.4408), (0.2675, 0.2565, 0.2761)),
+    }
+    protocol = dataclasses.replace(PROTOCOLS["hl"], normalisation=name or "source")
+    for channels in (1, 3):
+        data = make_data(channels=channels)
+        found = normalised(data, protocol)
+        assert (found.mean, found.std) == (constants[name] if name and channels == 3 else (data.mean, data.std))
 
 
 def test_who_scales_test_images_before_the_centre_is_cut_out():
