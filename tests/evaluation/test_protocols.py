@@ -489,7 +489,7 @@ RESIZING |= {"g-vbsm-fixed", "edc", "edc-fixed"}
 
 @pytest.mark.parametrize("name", [None, "imagenet", "cifar10", "cifar100"])
 def test_what_images_are_normalised_by(name):
-    """Of SRe2L's `relabel_cifar.py` and of `train_FKD.py` of G-VBSM's and EDC's CIFAR branches; grey ones by their own."""
+    """SRe2L's `relabel_cifar.py`, `train_FKD.py` of G-VBSM's and EDC's branches for CIFAR; grey ones by their own."""
     constants = {
         "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
         "cifar10": ((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)),
