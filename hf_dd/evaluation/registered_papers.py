@@ -226,6 +226,7 @@ PROTOCOLS.register(
 CIFAR, TINY = {"side": (0, 32)}, {"side": (33, 64)}
 NETTE, IMAGENET = {"side": (65, ANY), "classes": (0, 100)}, {"side": (65, ANY), "classes": (101, ANY)}
 DEEP = ("resnet50", "resnet101")
+BY_CIFAR_100 = case(**CIFAR, normalisation="cifar100")
 PROTOCOLS.register(
     "fadrm",
     title="online soft labels by teachers on the batch's statistics, crops, CutMix, batches of 16",
@@ -244,6 +245,7 @@ PROTOCOLS.register(
         looks=(10, 0.8),
         schedule_end=0.5,
         cases=(
+            BY_CIFAR_100,
             case(**CIFAR, students=("resnet50",), ipc=(0, 1), learning_rate=0.001, schedule_end=0.0),
             case(**CIFAR, students=("resnet101",), learning_rate=0.0005, schedule_end=0.0),
             case(**CIFAR, students=("resnet50",), ipc=(0, 49), learning_rate=0.001, schedule_end=0.5),
@@ -296,7 +298,6 @@ PROTOCOLS.register(
 
 # Shao, Yin, Zhou, Zhang & Shen, CVPR 2024; they store the mean logits of every epoch's crops. Their scripts for
 # CIFAR-10 normalise by CIFAR-100's constants, as EDC's do.
-BY_CIFAR_100 = case(**CIFAR, normalisation="cifar100")
 CIFAR_10_BY_ITS_OWN = case(**CIFAR, classes=(0, 99), normalisation="source")
 G_VBSM = PROTOCOLS.register(
     "g-vbsm",

@@ -156,6 +156,8 @@ FACTS = [
         IMAGENET,
         LARGE | KL20 | {"labels": "online", "batch_size": 16, "batch_statistics": True, "views": CUTMIX},
     ),
+    ("fadrm", (10, 100, 32, "ResNet18BN"), {"normalisation": "cifar100"}),
+    ("fadrm", (10, 200, 64, "ResNet18BN"), {"normalisation": "imagenet"}),
     ("g-vbsm", IMAGENET, LARGE | MSE | {"batch_size": 1024, "hard_weight": 0.1, "views": CUTMIX}),
     (
         "g-vbsm",
