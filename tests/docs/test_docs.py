@@ -139,7 +139,7 @@ def test_results_as_tables(build_docs, tmp_path, monkeypatch):
     (tmp_path / "s" / "report.md").touch()
     build_docs.note(tmp_path / "b")
     assert build_docs.units(study["cells"]["dm"]["scores"]) == [51.0, 54.0]
-    lines = build_docs.headline("docs/results/").splitlines()[2:]
+    lines = build_docs.headline("docs/results/", 3).splitlines()[2:]
     assert lines == [
         "| best of 2 cells: `guided` | 61.00 ± 0.00 % (n = 2) | [s](docs/results/s/report.md) |",
         "| gain | +8.50 [7.25, 9.75] points (n = 2) | [s](docs/results/s/report.md) |",
@@ -150,6 +150,8 @@ def test_results_as_tables(build_docs, tmp_path, monkeypatch):
         "| a step, ipc = 1, 10 | 0.5 s, 1.25 s | [g](docs/results/g/growth.json) |",
         "| 3 sets made again by `hf-dd reproduce` | 2 hold, 1 to the byte | [reproduced](docs/results/README.md) |",
     ]
+    shown = build_docs.headline("docs/results/").splitlines()[2:]
+    assert shown == [*lines[:2], *lines[3:]]  # README has two of each report
     full = build_docs.measured()
     assert "| command | hf-dd study s |\n| hardware | CPU; a GPU |\n\n[report.json](s/report.json)" in full
     assert re.search(r"\| threads \| 2 \|\n\| commit \| [0-9a-f]{40}.* \|\n\| hardware \| \d+ cores of .* \|", full)
