@@ -107,7 +107,7 @@ def picture(found: Curves, real: Mapping[str, float], hardware: str) -> "Figure"
         axis.grid(alpha=0.3)
     axes[0].set_ylim(max(0, axes[0].get_ylim()[0]), min(100, axes[0].get_ylim()[1]))  # intervals of few go beyond
     axes[0].set_ylabel("test accuracy (%)", fontsize=9)
-    axes[0].legend(fontsize=8, loc="lower right")
+    axes[0].legend(fontsize=8, loc="upper left")
     figure.supxlabel(f"minutes of {hardware}; 95 % intervals of means", fontsize=8)
     return figure
 
