@@ -80,8 +80,8 @@ def dry(recipe, options):
     distilling = ["distill", "--config", recipe, *typed(seen | own), "--output_dir", folder]
     students = {"eval_protocol": ["rded"], "eval_epochs": [1], "eval_students": [1], "eval_architectures": [student]}
     students |= {"eval_copies": ["float"], "baselines": ["none"], "eval_teachers": [teacher], "published": []}
-    own = "image_size", "statistics", "test_split", "test_resize"
-    seen = {name: [getattr(config, name)] for name in own} | seen
+    read = ("image_size", "statistics", "test_split", "test_resize")
+    seen = {name: [getattr(config, name)] for name in read} | seen
     evaluating = ["evaluate", folder, *typed(seen | students), "--output_dir", folder]
     used = {"distill": run(distilling), "evaluate": run(evaluating)}
     row = {"recipe": recipe, "classes": options.classes, "side": options.side, "network": student, "used": used}

@@ -109,8 +109,8 @@ class DistillConfig(RunConfig, TeacherConfig, CropLabelConfig, EvaluationConfig)
     images_at_once: int | None = option(
         None,
         "Stored images of each class that are optimised together, for all iterations, before the next ones are: a "
-        "device holds no more than these, and the set is the same. For sre2l, fadrm and cim, whose images know no "
-        "others than those of their batch; all if not given.",
+        "device holds no more than these, and the set is the same. For methods whose images know no others than those "
+        "of their batch; all if not given.",
         group="budget",
         at_least=1,
     )

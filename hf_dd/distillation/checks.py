@@ -61,7 +61,11 @@ def misfits(config: DistillConfig, objective: type[Objective]) -> Iterator[str]:
         yield f"--zca has no meaning for --objective {config.objective}, which sees plain images: leave it out."
     if config.images_at_once and not (objective.by_parts and config.clom in (None, "none")):
         what = f"--objective {config.objective}" if not objective.by_parts else f"--clom {config.clom}"
-        yield f"--images_at_once has no meaning for {what}, whose images are learned together: leave it out."
+        able = ", ".join(name for name in OBJECTIVES.declared if OBJECTIVES[name].by_parts)
+        yield (
+            f"--images_at_once has no meaning for {what}, whose images are learned together: leave it out. Without a "
+            f"guide it is for {able}."
+        )
     if config.experts and not objective.uses_experts:
         yield f"--experts has no meaning for --objective {config.objective}: leave it out."
     if objective.uses_experts and not config.experts:

@@ -1,6 +1,7 @@
 """The registered protocols: those of small images, of a linear probe, and of the audit's regimes.
 
-Those of large images and soft labels, and of hard labels with mixed images, are in `registered_papers`.
+Those of large images and soft labels, and of hard labels with mixed images, are in `registered_papers`, those whose
+students learn logits in `registered_teacher_logits`.
 """
 
 import dataclasses

@@ -217,7 +217,8 @@ def test_every_setting_is_that_of_its_source(name):
 
 
 def test_every_registered_protocol_is_among_the_facts():
-    papers = {name for name, (module, _) in PROTOCOLS.declared.items() if module.endswith("registered_papers")}
+    modules = ("registered_papers", "registered_teacher_logits")
+    papers = {name for name, (module, _) in PROTOCOLS.declared.items() if module.endswith(modules)}
     assert {name for name, *_ in FACTS} == papers | {"hl", "sl", "sl-kd"}
     for name, (_, words) in PROTOCOLS.declared.items():
         protocol = PROTOCOLS[name]
