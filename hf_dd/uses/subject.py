@@ -23,7 +23,7 @@ from hf_dd.data.batches import Images, in_chunks
 from hf_dd.data.image_data import ImageData, load_data
 from hf_dd.evaluation.candidates import Candidate, baseline, candidates_of
 from hf_dd.evaluation.evaluation import Evaluation, hardware
-from hf_dd.runs.evaluate import own_learning_rate, source_of
+from hf_dd.runs.evaluation_inputs import own_learning_rate, source_of
 from hf_dd.synthetic.coresets import Ipc
 from hf_dd.synthetic.distilled_set import DistilledSet, ipc_in_words
 from hf_dd.training.loop import fit

@@ -26,10 +26,10 @@ def list_threads():
 atexit.register(list_threads)  # first of all: it is called last
 
 from hf_dd.artefacts import distilled_folder
-from hf_dd.runs import evaluate
+from hf_dd.runs import evaluation_outputs
 from hf_dd.cli import main
 
-root, write_imported, write_results = sys.argv[2], distilled_folder.write_imported, evaluate.write_results
+root, write_imported, write_results = sys.argv[2], distilled_folder.write_imported, evaluation_outputs.write_results
 
 def logged(name, function):
     def call(*arguments, **options):
@@ -39,7 +39,7 @@ def logged(name, function):
     return call
 
 distilled_folder.write_imported = logged("set", write_imported)
-evaluate.write_results = logged("results", write_results)
+evaluation_outputs.write_results = logged("results", write_results)
 for arguments in json.loads(sys.argv[1]):
     main(arguments)
 """

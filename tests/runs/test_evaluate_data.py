@@ -11,7 +11,7 @@ import hf_dd
 from hf_dd import cli
 from hf_dd.artefacts.distilled_folder import Artefact
 from hf_dd.config import DataConfig, EvaluateConfig
-from hf_dd.runs.evaluate import source_of
+from hf_dd.runs.evaluation_inputs import source_of
 
 MADE_FROM = {"image_column": "picture", "train_split": "own", "image_size": 16, "image_memory_gb": 2.0}
 RECORD = {"settings": {"dataset": "x", **MADE_FROM}, "data": {"reference": "owner/x@0"}}

@@ -1,0 +1,112 @@
+"""What an evaluation is of and on: sets, their records, and the real images that students are tested on."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from accelerate import Accelerator
+
+from hf_dd.artefacts import distilled_folder
+from hf_dd.config import DataConfig, EvaluateConfig
+from hf_dd.config.base import named, part
+from hf_dd.data.image_data import ImageData, load_data
+from hf_dd.errors import ConfigError, DataError
+from hf_dd.nn.whitening import Whitening
+from hf_dd.runs.crop_labels import label_sets
+from hf_dd.runs.foreign import brought_in, is_foreign
+from hf_dd.synthetic.distilled_set import DistilledSet
+
+SEEN = ("statistics", "zca")  # options of how networks see images
+TESTED = ("test_split", "test_resize")  # options of the test images alone, which the data's fingerprint isn't of
+
+
+def sets_and_data(
+    config: EvaluateConfig, crops: bool, accelerator: Accelerator
+) -> tuple[list[tuple[str, DistilledSet, dict[str, Any]]], ImageData]:
+    """Name, content and record of each set, those of others brought into our form, and what they are tested on.
+
+    With `crops` stored labels of crops are read too; where they are asked for, they are made first.
+    """
+    foreign = [is_foreign(reference) for reference in config.sets]
+
+    def opened() -> list[tuple[str, DistilledSet, dict[str, Any]] | None]:
+        known = zip(config.sets, foreign, strict=True)
+        return [None if other else distilled_folder.load_distilled(reference, crops) for reference, other in known]
+
+    own = opened()
+    if any(foreign) and not config.dataset:
+        raise ConfigError(
+            f"{config.sets[foreign.index(True)]} doesn't say what it was made from, as it isn't a set of hf-dd: name "
+            "its data set by --dataset."
+        )
+    source = source_of(config, own[0][2] if own[0] else {})
+    data = load_data(source, whitening_of(config, [each for each in own if each])).to(accelerator.device)
+    records_of = [each[2] if each else {} for each in own]
+    if config.soft_labels == "crops" and label_sets(config, records_of, data, accelerator):
+        own = opened()
+    sets = zip(config.sets, own, strict=True)
+    return [each or brought_in(reference, config, data, accelerator.device) for reference, each in sets], data
+
+
+def own_learning_rate(name: str, record: dict[str, Any]) -> float | None:
+    """The learning rate that a set's record gives, learned with its images; raises DataError for what is none."""
+    rate = record.get("learning_rate")
+    if rate is None or (isinstance(rate, (int, float)) and 0 < rate < float("inf")):
+        return rate
+    raise DataError(f"The record of {name} gives a learning rate of {rate!r}; it has to be a finite number above 0.")
+
+
+def source_of(config: EvaluateConfig, record: dict[str, Any]) -> DataConfig:
+    """The data set to test on: the one the options name, else the one that the set's record names, at its commit.
+
+    Of the options of how it is read, those that are given go over those of the record.
+    """
+    given = {key: value for key, value in part(config, DataConfig).items() if value not in (None, "")}
+    settings = record.get("settings", {})
+    seen = {key: settings[key] for key in SEEN if settings.get(key) is not None}  # a matter of the set
+    if config.dataset:
+        return DataConfig(**seen | given)
+    if not record:
+        raise ConfigError(f"{config.sets[0]} doesn't say what it was made from: name its data set by --dataset.")
+    made_from = {key: value for key in named(config, "data") if (value := settings.get(key)) is not None}
+    return DataConfig(**{"dataset": record["data"]["reference"]} | made_from | given)
+
+
+def read_otherwise(config: EvaluateConfig, data: ImageData, record: dict[str, Any], first: dict[str, Any]) -> str:
+    """By which options a set was tested otherwise than its record says, "" where it wasn't.
+
+    Args:
+        config: of the evaluation.
+        data: that was read.
+        record: of the set; an empty one says nothing.
+        first: of the first set, which the data were read by.
+    """
+    if not record:
+        return ""
+    read, settings = vars(source_of(config, first)), record.get("settings", {})
+    options = {name: read[name] for name in (*TESTED, *SEEN) if read[name] != settings.get(name)}
+    if record["data"]["fingerprint"] not in (None, data.fingerprint):
+        options = {"dataset": data.repo_id or data.name} | options
+    return ", ".join(f"no --{name}" if value is None else f"--{name} {value}" for name, value in options.items())
+
+
+def whitening_of(config: EvaluateConfig, sets: Sequence[tuple[str, DistilledSet, dict[str, Any]]]) -> Whitening | None:
+    """The whitening of the first set, if any; raises DataError where others see images otherwise, unless told how."""
+    if not sets:
+        return None
+    name, first, record = sets[0]
+    for other, distilled, of_other in sets[1:]:
+        kinds = [bool(each.whitening) for each in (first, distilled)]
+        if config.zca is None and kinds[0] != kinds[1]:
+            whitened, plain = (name, other) if kinds[0] else (other, name)
+            raise DataError(
+                f"{whitened} was made of whitened images (ZCA) and {plain} wasn't, and all students of a comparison "
+                "see images alike: say how by --zca true or --zca false, or compare them apart."
+            )
+        known = [each.get("data", {}).get("statistics") for each in (record, of_other)]
+        kinds = [f"the constants of {each}" if each else "their own statistics" for each in known]
+        if config.statistics is None and not first.whitening and kinds[0] != kinds[1]:
+            raise DataError(
+                f"{name} was made of images normalised by {kinds[0]} and {other} by {kinds[1]}, and all students of a "
+                "comparison see images alike: say how by --statistics own or --statistics published."
+            )
+    return first.whitening

@@ -1,0 +1,99 @@
+"""Where the results of an evaluation go: a file of their own, and the records and cards of local sets."""
+
+import dataclasses
+import functools
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+from hf_dd.artefacts import records
+from hf_dd.artefacts.distilled_folder import Artefact
+from hf_dd.config import EvaluateConfig, slug
+from hf_dd.core import files
+from hf_dd.errors import RunError
+from hf_dd.evaluation import regimes, report
+from hf_dd.evaluation.results import Results
+
+logger = logging.getLogger(__name__)
+
+
+def keep_results(config: EvaluateConfig, parts: Sequence[Results]) -> None:
+    """Write results.json, unless the evaluation was of a single local set, and complete the cards of local sets."""
+    if own := own_folder(config):
+        complete(own, regimes.merged(parts))
+        return
+    folder = place_of(config)
+    with files.claimed(folder):
+        write_results(folder, regimes.merged(parts))
+    if len(config.sets) > 1:
+        complete_each(config, parts)
+
+
+def own_folder(config: EvaluateConfig) -> str | None:
+    """The folder of a single local set, which the results are written into where no other is named."""
+    single = config.sets[0] if len(config.sets) == 1 and config.output_dir is None else None
+    return single if single and (Path(single) / records.RECORD).is_file() else None
+
+
+def place_of(config: EvaluateConfig) -> Path:
+    """The folder that an evaluation writes into."""
+    return Path(own_folder(config) or config.output_dir or f"outputs/evaluate-{'-'.join(map(slug, config.sets))}")
+
+
+def complete_each(config: EvaluateConfig, parts: Sequence[Results]) -> None:
+    """Put the results of each of several local sets into its own record and card, with those of its real images.
+
+    What can't be written is warned of: all results are in the evaluation's own folder.
+    """
+    done = set()
+    for place, folder in enumerate(config.sets):
+        if not (Path(folder) / records.RECORD).is_file() or Path(folder).resolve() in done:
+            continue
+        done.add(Path(folder).resolve())
+        try:
+            own = [of_set(config, results, place) for results in parts]
+            if all(part.rows for part in own):
+                complete(folder, regimes.merged(own))
+        except RunError as error:
+            logger.warning("The card of %s isn't completed: %s", folder, error)
+
+
+def complete(folder: str, results: Results) -> None:
+    """Put a local set's results into its record and its card."""
+    plotted = (len(results.architectures) > 1 or results.protocols) and report.can_plot()
+    plot = functools.partial(report.plot, results) if plotted else None
+    with files.claimed(Path(folder)):
+        Artefact.open(folder).with_results(results.as_dict(), plot)
+
+
+def of_set(config: EvaluateConfig, results: Results, place: int) -> Results:
+    """Of one regime's results of several sets those of one, by its place among them, and of real images of its ipc."""
+    copies, names = len(config.eval_copies), len(set(config.scores))
+    each = len(results.rows) // len(
+        config.eval_architectures
+    )  # rows of an architecture: the sets' copies, then others
+    own = [index for index in range(len(results.rows)) if copies and index % each // copies == place]
+    ipcs = {results.rows[index].ipc for index in own}
+    rows = [
+        row
+        for index, row in enumerate(results.rows)
+        if index in own or row.baseline == "full" or (row.baseline and row.ipc in ipcs)
+    ]
+    places = [index // names % (len(config.sets) * copies) // copies for index in range(len(results.scores))]
+    scores = [score for score, of in zip(results.scores, places, strict=True) if of == place]
+    published = [index for index, row in enumerate(results.rows) if row.baseline is None]
+    students = [each for index, each in zip(published, results.students, strict=False) if index in own]
+    sets = {results.rows[index].set for index in own}
+    return dataclasses.replace(
+        results,
+        rows=tuple(rows if own else ()),
+        scores=tuple(scores),
+        students=tuple(students),
+        tested={name: how for name, how in results.tested.items() if name in sets},
+    )
+
+
+def write_results(folder: Path, results: Results) -> None:
+    """Write `results.json` into a folder."""
+    files.write_json(folder / "results.json", results.as_dict())
+    logger.info("Results are in %s.", folder / "results.json")
