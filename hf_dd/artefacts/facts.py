@@ -30,6 +30,7 @@ class DataFacts(TypedDict):
     std: list[float]
     train_images: int
     fingerprint: str | None
+    test_split: NotRequired[str]
     statistics: NotRequired[str]
     whitening: NotRequired[WhiteningFacts]
 

@@ -40,6 +40,7 @@ def data_record(data: ImageData) -> dict[str, Any]:
         "train_images": len(data.train),
         "fingerprint": data.fingerprint,
         "decoding": list(data.notes),
+        **({"test_split": data.test_split} if data.test and data.test_split != "test" else {}),
         **({"statistics": data.statistics} if data.statistics else {}),
         **({"whitening": data.whitening.facts()} if data.whitening else {}),
     }

@@ -54,7 +54,7 @@ class Record:
             dataset_type=self.source,
             dataset_name=self.data["name"],
             dataset_revision=self.data["sha"],
-            dataset_split="test",
+            dataset_split=self.data.get("test_split", "test"),
             metric_type="accuracy",
             metric_value=round(accuracy, 6),
             metric_name="Accuracy",

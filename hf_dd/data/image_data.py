@@ -42,6 +42,7 @@ class ImageData:
         notes: what was done to the images when they were read, in sentences.
         statistics: the data set of the literature whose constants `mean` and `std` are; None where they are its own.
         whitening: what networks see the images through instead, or None.
+        test_split: what `test` is called where it came from.
         test_resize: the pixels that the shorter side of a test image had before its centre was cut out; None where
             test images were read as training images.
     """
@@ -62,6 +63,7 @@ class ImageData:
     notes: tuple[str, ...] = ()
     statistics: str | None = None
     whitening: Whitening | None = None
+    test_split: str = "test"
     test_resize: int | None = None
 
     @property
@@ -200,6 +202,7 @@ def load_data(config: Any, whitening: Whitening | None = None) -> ImageData:
         train=source.train,
         test=source.test,
         notes=source.notes,
+        test_split=source.test_split,
         test_resize=config.test_resize if source.test else None,
         **facts_of(source.train, source.class_names),
     )

@@ -61,6 +61,7 @@ class Source:
     test: Split | None
     pin: hub.Pin | None = None
     notes: tuple[str, ...] = ()  # what was done to its images
+    test_split: str = "test"  # what the second split is called
 
 
 def read_source(config: DataConfig) -> Source:
@@ -279,7 +280,8 @@ def read_dataset(splits: "datasets.DatasetDict", config: DataConfig, name: str, 
         chosen, image_column, config.image_size, config.image_memory_gb * 2**30, name, config.test_resize
     )
     train, test, *_ = *map(Split, images.values(), labels), None
-    return Source(name, "unknown", class_names, train, test, notes=tuple(notes))
+    source = Source(name, "unknown", class_names, train, test, notes=tuple(notes))
+    return dataclasses.replace(source, test_split=list(chosen)[-1]) if test else source
 
 
 def _stored_labels(dataset: "datasets.Dataset", column: str) -> list[Any]:

@@ -421,6 +421,8 @@ def test_the_front_matter_of_a_teacher(trained):
     assert set(front["tags"]) >= {"hf-dd-teacher", "arch:ConvNet", "seed:0"}
     (result,) = ModelCard(card).data.eval_results
     assert (result.metric_type, result.metric_value, result.dataset_split) == ("accuracy", 0.87125, "test")
+    trained.data["test_split"] = "validation"
+    assert ModelCard(trained.card()).data.eval_results[0].dataset_split == "validation"
     assert (result.dataset_type, result.dataset_revision) == ("local/pets", DATA_SHA)
 
 

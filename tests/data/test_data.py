@@ -20,6 +20,7 @@ from PIL import Image
 from torchvision import transforms
 
 from hf_dd import hub
+from hf_dd.artefacts.provenance import data_record
 from hf_dd.config import DataConfig
 from hf_dd.core.seeding import generator
 from hf_dd.data import decoding, sources, stored_images
@@ -373,9 +374,14 @@ def test_the_test_split_is_found_or_named(tmp_path):
         return table([encode(grey(value)), encode(grey(10 * value))], [0, 1])
 
     folder = write_parquet(tmp_path / "many", train=split(1), validation=split(2), test=split(3))
-    assert load(folder).test.images.unique().tolist() == [3, 30]
-    assert load(folder, test_split="validation").test.images.unique().tolist() == [2, 20]
-    assert load(folder, train_split="test").test.images.unique().tolist() == [2, 20]
+    for options, values, name in [
+        ({}, [3, 30], "test"),
+        ({"test_split": "validation"}, [2, 20], "validation"),
+        ({"train_split": "test"}, [2, 20], "validation"),
+    ]:
+        data = load(folder, **options)
+        assert data.test.images.unique().tolist() == values and data.test_split == name
+        assert data_record(data).get("test_split", "test") == name
     with pytest.raises(DataError, match="no split 'extra'; there are: train, validation, test. Name one with --train"):
         load(folder, train_split="extra")
     with pytest.raises(DataError, match="no split 'extra'.*--test_split"):

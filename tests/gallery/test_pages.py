@@ -8,6 +8,7 @@ import statistics
 import pytest
 from playwright.sync_api import expect  # waits, and needs no eval in the page, which the pages forbid
 
+from hf_dd.artefacts.layout import PARQUET
 from hf_dd.config.gallery import GalleryBuildOptions
 from hf_dd.core.json_records import RECORD
 from hf_dd.evaluation import verdict
@@ -144,6 +145,25 @@ def test_leaderboards_rank_sets_under_one_protocol(visit, site, sets):
     numbers = [float(each.inner_text().split()[0]) for each in rows.locator(".number[title]").all()]
     assert numbers == sorted(numbers, reverse=True) and rows.count() == 4  # with random images and herding
     assert page.locator("caption").inner_text() == "ConvNet students, hard labels, protocol dsa v1"
+
+
+def test_results_of_rows_that_were_changed_are_shown_nowhere_and_another_test_is_another_board(visit, tmp_path):
+    place = tmp_path / "sets"
+    whole, otherwise, changed = (write_set(place, number, ipc=1).name for number in (0, 3, 6))  # all of digits
+    record = record_of(place, otherwise)
+    record["results"]["tested"] = {otherwise: "--test_resize 10"}
+    (place / otherwise / RECORD).write_text(json.dumps(record))
+    (place / changed / PARQUET).write_bytes(b"PAR1 and nothing")
+    build(GalleryBuildOptions(sources=[str(place)], output=str(tmp_path / "site")))
+    page = visit(f"file://{tmp_path}/site/leaderboard.html")
+    assert sorted(page.locator(".board th a").all_inner_texts()) == [whole, otherwise]
+    captions = page.locator(".board caption").all_inner_texts()
+    assert len(captions) == 2 and sum("changed: tested by --test_resize 10" in each for each in captions) == 1
+    page.goto(f"file://{tmp_path}/site/sets/{changed}.html")
+    expect(page.get_by_role("alert")).to_contain_text("they were changed since, so its results aren't shown")
+    mean = record_of(place, changed)["results"]["rows"][0]["mean"]
+    assert page.get_by_role("heading", name="Results").count() == 0
+    assert f"{mean:.1f}" not in page.locator("main").inner_text()
 
 
 def hostile(tmp_path):

@@ -11,12 +11,16 @@ function setView(main, set) {
       {},
       h("h1", { tabindex: "-1" }, set.name),
       h("p", { class: "lead" }, summary(set)),
-      h("p", {}, [result, gain].filter(Boolean).join("; "), result ? "." : "Not evaluated yet."),
+      h("p", {}, [result, gain].filter(Boolean).join("; "), result ? "." : set.entry.changed ? "" : "Not evaluated yet."),
     ),
     set.entry.changed &&
-      h("p", { role: "alert" }, "Its rows aren't those that its record is of: they were changed since."),
+      h(
+        "p",
+        { role: "alert" },
+        "Its rows aren't those that its record is of: they were changed since, so its results aren't shown.",
+      ),
     section("Images", imagesOf(set)),
-    section("Results", resultsOf(set)),
+    !set.entry.changed && section("Results", resultsOf(set)),
     section("Where it comes from", lineage(set)),
     set.teachers.length
       ? section(

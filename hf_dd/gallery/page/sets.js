@@ -94,7 +94,7 @@ function setOf(entry) {
     data = map(record.data),
     settings = map(record.settings),
     run = map(record.run)
-  const results = map(record.results),
+  const results = entry.changed ? {} : map(record.results), // those of other rows
     imported = record.kind === "imported-set"
   const all = list(results.rows).map(rowOf).filter(Boolean)
   const first = all.find((row) => !row.baseline),
