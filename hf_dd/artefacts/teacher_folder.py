@@ -37,7 +37,12 @@ FILES = (*NEEDED, WHITENING)
 
 def teacher_name(data: ImageData, architecture: str, seed: int) -> str:
     """The name of a teacher's folder and repository."""
-    return f"{slug(data.name)}-{slug(architecture)}-seed{seed}"
+    return f"{slug(data.name)}-{short_name(architecture, seed)}"
+
+
+def short_name(architecture: str, seed: int) -> str:
+    """What tells a teacher of a data set from its others."""
+    return f"{slug(architecture)}-seed{seed}"
 
 
 def write_snapshot(

@@ -6,12 +6,13 @@ A recipe is a YAML file:
                                    # that names a dataset of its own keeps it, whatever --dataset says
       plain: {config: fashion-mnist-teachers}
     pools:                         # optional: chosen after that, by options of `hf-dd pool select`
-      best: {config: fashion-mnist-dm-clom, teachers: [teachers/plain/fashion-mnist-convnet-seed0@epoch-1]}
+      best: {config: fashion-mnist-dm-clom, teachers: [teachers/plain/convnet-seed0@epoch-1]}
     base: {config: fashion-mnist-dm}    # options of `hf-dd distill` that all cells share
     cells:                         # what is a cell's own; teachers/GRID/NAME@REVISION are those above, on the Hub
-                                   # where their grid has push_to_hub
+                                   # where their grid has push_to_hub. NAME is ARCHITECTURE-seedN, or the whole name,
+                                   # which has the data set's before it
       dm: {}
-      dm-clom: {clom: ce, teachers: [teachers/plain/fashion-mnist-convnet-seed0@final]}
+      dm-clom: {clom: ce, teachers: [teachers/plain/convnet-seed0@final]}
       chosen: {clom: ce, teacher_pool: pools/best}    # guided by the pool that was chosen
       online: {set_of: dm-clom, eval_protocol: soft-label-online}    # another evaluation of that cell's sets
     seeds: [0, 1]                  # of the distillations, one of each cell per seed
@@ -101,8 +102,14 @@ class Study:
     curves: dict[str, list[str]]
 
     @classmethod
-    def read(cls, config: StudyConfig) -> "Study":
-        """Read a recipe; raises ConfigError for whatever is wrong in it, before anything is trained."""
+    def read(cls, config: StudyConfig, names: Mapping[tuple[str, str], str] | None = None) -> "Study":
+        """Read a recipe; raises ConfigError for whatever is wrong in it, before anything is trained.
+
+        Args:
+            config: which one, and its options.
+            names: by (GRID, ARCHITECTURE-seedN) the whole names of its own teachers, which the name of their data set
+                is part of; None before that is known, where short names stay.
+        """
         path, folder = find_study(config.study), Path(config.output_dir)
         content = content_of(path)
         given = {"dataset": config.dataset} if config.dataset else {}
@@ -113,13 +120,14 @@ class Study:
                 grids[name] = parsed(PretrainConfig, path.parent, given | own | place)
         for name, own in content["pools"].items():
             with at(f"{path}, pools: {name}"):
+                own = with_whole_names(own, names or {})
                 options = located(own, folder, grids) | given | {"output_dir": str(folder / POOLS / name)}
                 pools[name] = Pool(parsed(SelectConfig, path.parent, options), own_teachers(own))
                 pool_search.checked(pools[name].config)
         # One that evaluates another one's set comes after it.
         for name, own in sorted(content["cells"].items(), key=lambda cell: SET_OF in cell[1]):
             with at(f"{path}, cells: {name}"):
-                options = options_of(name, content) | given
+                options = with_whole_names(options_of(name, content) | given, names or {})
                 pool, placed = own_pool(options, pools), located(options, folder, grids)
                 for seed in seeds:
                     place = {"output_dir": str(folder / "cells" / f"{name}-seed{seed}")}
@@ -220,6 +228,18 @@ def own_teachers(options: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(each for key in REFERENCES for each in texts(options.get(key)) if each.startswith(TEACHERS))
 
 
+def with_whole_names(options: Mapping[str, Any], names: Mapping[tuple[str, str], str]) -> dict[str, Any]:
+    """Options in which the study's own teachers have their whole names, see `Study.read`."""
+
+    def whole(reference: str) -> str:
+        grid, name, revision = parts_of(reference)
+        if not reference.startswith(TEACHERS) or (grid, name) not in names:
+            return reference
+        return f"{TEACHERS}{grid}/{names[grid, name]}{'@' if revision else ''}{revision}"
+
+    return {**options, **{key: list(map(whole, own)) for key in REFERENCES if (own := texts(options.get(key)))}}
+
+
 def own_pool(options: Mapping[str, Any], pools: Collection[str]) -> str | None:
     """The pool of the study's own that a cell names; raises ConfigError for one that the study doesn't choose."""
     place = pool_of(options)
@@ -286,18 +306,19 @@ def parsed(kind: type, folder: Path, options: Mapping[str, Any]) -> Any:
     return kind(**read_values(kind, {key: value for key, value in options.items() if key != "config"}))
 
 
-def check_named(plan: Study, made: Collection[tuple[str, str]]) -> None:
-    """Raise ConfigError for a teacher that a recipe names as the study's own and that isn't (GRID, NAME) of it."""
+def check_named(plan: Study, names: Mapping[tuple[str, str], str]) -> None:
+    """Raise ConfigError for a teacher that a recipe names as the study's own and that isn't: `names` as in read."""
+    made = [(grid, name) for (grid, _), name in names.items()]
     naming = [(f"pools: {name}", own) for name, pool in plan.pools.items() for own in pool.teachers]
     naming += [(f"cells: {cell.name}", own) for cell in plan.cells for own in cell.teachers]
     for where, reference in naming:
         grid, name, revision = parts_of(reference)
         place = f"{plan.recipe}, {where}: {reference}"
-        if (grid, name) not in made:
+        if (grid, name) not in [*names, *made]:
             known = ", ".join(nearest_first(reference, [f"{TEACHERS}{'/'.join(teacher)}" for teacher in made]))
             raise ConfigError(
-                f"{place} is no teacher that this study makes: {known or 'none'}. A teacher's name begins with its "
-                "data set's, which for a folder is the folder's."
+                f"{place} is no teacher that this study makes: {known or 'none'}. The data set's name before the "
+                "architecture's may be left out."
             )
         tags = ["final", *(f"epoch-{epoch}" for epoch in plan.teachers[grid].kept_epochs)]
         if revision and revision not in tags:

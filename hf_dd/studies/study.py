@@ -51,7 +51,7 @@ def study(config: StudyConfig | None = None, **options: Any) -> Path:
     begun.
     """
     config = StudyConfig.over(config, options)
-    plan = Study.read(config)
+    plan = Study.read(config)  # what is wrong with it shows before any data are read
     folder = Path(config.output_dir)
     require_writable(folder)
     if config.push_to_hub:  # a missing token or a taken tag shows now, not after the study
@@ -59,8 +59,9 @@ def study(config: StudyConfig | None = None, **options: Any) -> Path:
         finished = (folder / "README.md").is_file()  # and its tag may be that of a push whose answer was lost
         check = hub.require_pushable if finished else hub.require_free
         check(place, "dataset", tag=config.hub_tag, private=config.hub_private_repo)
-    teachers = teacher_jobs(plan.teachers)
-    check_named(plan, teachers)
+    teachers, names = teacher_jobs(plan.teachers)
+    check_named(plan, names)
+    plan = Study.read(config, names)
     pools = pool_jobs(plan.pools, teachers)
     share_out([*teachers.values(), *pools.values(), *(cell_job(cell, teachers, pools) for cell in plan.cells)])
     with taken(folder / "locks/report.lock", wait=True):
@@ -146,20 +147,23 @@ def taken(path: Path, wait: bool) -> Iterator[bool]:
         lock.release()
 
 
-def teacher_jobs(grids: Mapping[str, PretrainConfig]) -> dict[tuple[str, str], Job]:
-    """By its grid and name, what trains a teacher if it isn't there yet."""
-    jobs = {}
+def teacher_jobs(
+    grids: Mapping[str, PretrainConfig],
+) -> tuple[dict[tuple[str, str], Job], dict[tuple[str, str], str]]:
+    """By its grid and name, what trains a teacher if it isn't there yet; and by grid and short name, the whole one."""
+    jobs, names = {}, {}
     for grid, config in grids.items():
         data, folder = load_data(config), Path(config.output_dir)
         if config.push_to_hub:
-            names = [teacher_folder.teacher_name(data, *job) for job in pretraining.grid(config)]
-            teacher_folder.require_pushable(names, config.hub_namespace, config.hub_private_repo)
+            pushed = [teacher_folder.teacher_name(data, *job) for job in pretraining.grid(config)]
+            teacher_folder.require_pushable(pushed, config.hub_namespace, config.hub_private_repo)
         for architecture, seed in pretraining.grid(config):
             name = teacher_folder.teacher_name(data, architecture, seed)
             only = {"architectures": [architecture], "teacher_seeds": [seed], "overwrite_output_dir": True}
             train = functools.partial(pretrain_missing, dataclasses.replace(config, **only), folder / name)
             jobs[grid, name] = Job(folder.parents[1] / f"locks/{grid}-{name}.lock", train)
-    return jobs
+            names[grid, teacher_folder.short_name(architecture, seed)] = name
+    return jobs, names
 
 
 def pretrain_missing(config: PretrainConfig, folder: Path) -> None:

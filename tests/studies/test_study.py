@@ -44,7 +44,7 @@ SMALL = {
         "guided": {
             "architecture_options": ["width=8", "depth=1"],
             "clom": "ce",
-            "teachers": ["teachers/few/digits-mlp-seed0@epoch-1"],
+            "teachers": ["teachers/few/mlp-seed0@epoch-1"],  # a short name; the pools' are whole ones
         },
     },
     "seeds": [0, 1],
@@ -395,6 +395,22 @@ def test_a_cell_that_cannot_evaluate_what_it_names_is_refused(tmp_path, own, wor
     assert words in str(error.value)
 
 
+@pytest.mark.parametrize("pushed", [False, True])
+def test_the_studys_own_teachers_are_found_by_short_names_whatever_the_data_set_is_called(tmp_path, pushed):
+    grid = SMALL["teachers"]["few"] | ({"push_to_hub": True, "hub_namespace": "me"} if pushed else {})
+    best = CHOOSING["pools"]["best"] | {"teachers": ["teachers/few/mlp-seed0@epoch-2", "local/other@v1"]}
+    content = SMALL | {"teachers": {"few": grid}, "pools": {"best": best}}
+    config = StudyConfig(write(tmp_path, content), output_dir=str(tmp_path / "out"))
+    plan = recipe.Study.read(config, {("few", "mlp-seed0"): "flowers-mlp-seed0"})
+    place = "me/flowers-mlp-seed0" if pushed else str(tmp_path / "out/teachers/few/flowers-mlp-seed0")
+    cell = next(cell for cell in plan.cells if cell.name == "guided")
+    assert cell.config.teachers == [f"{place}@epoch-1"]
+    assert cell.teachers == ("teachers/few/flowers-mlp-seed0@epoch-1",)
+    pool = plan.pools["best"]
+    assert pool.config.teachers == [f"{place}@epoch-2", "local/other@v1"]
+    assert pool.teachers == ("teachers/few/flowers-mlp-seed0@epoch-2",)
+
+
 def test_seeds_can_be_given_instead_of_the_recipes(finished):
     plan = recipe.Study.read(StudyConfig(write(finished), seeds=[7]))
     assert [(cell.name, cell.seed, cell.config.seed) for cell in plan.cells] == [("plain", 7, 7), ("guided", 7, 7)]
@@ -405,8 +421,10 @@ def test_seeds_can_be_given_instead_of_the_recipes(finished):
     [
         (
             "teachers/few/folder-mlp-seed0@epoch-1",
-            "is no teacher that this study makes: teachers/few/digits-mlp-seed0. A teacher's name begins with",
+            "is no teacher that this study makes: teachers/few/digits-mlp-seed0. The data set's name before the",
         ),
+        ("teachers/few/mlp-seed1@epoch-1", "is no teacher that this study makes: teachers/few/digits-mlp-seed0"),
+        ("teachers/few/mlp-seed0@epoch-9", "of that teacher, the study keeps final, epoch-1, epoch-2."),
         ("teachers/many/digits-mlp-seed0@epoch-1", "is no teacher that this study makes: teachers/few/digits-mlp"),
         ("teachers/fe/w-digits-mlp-seed0@epoch-1", "is no teacher that this study makes: teachers/few/digits-mlp"),
         ("teachers/few/digits-mlp-seed0@epoch-9", "of that teacher, the study keeps final, epoch-1, epoch-2."),
