@@ -106,7 +106,8 @@ def rows_of(name, ipc, sets, results, options):
         row = {"data": name, "ipc": ipc, "minutes": minutes, "kind": kind, "distillations": len(members)}
         row |= {
             "students": members[0][0]["n"],
-            "protocol": f"{members[0][0]['protocol']}, {options.architecture}, hard labels{half}",
+            "architecture": options.architecture,
+            "protocol": f"{members[0][0]['protocol']}, hard labels{half}",
             "accuracy": over_independent([own["scores"] for own, _ in members]),
         }
         for baseline, other in baselines.items():
@@ -157,7 +158,7 @@ def write(folder, rows):
     lines += ["| " + " | ".join([*columns, "took (s)"]) + " |", "|---" * (len(columns) + 1) + "|"]
     for row in rows:
         cells = [row["data"], row["ipc"], f"{row['minutes']:g}", row["kind"]]
-        cells += [f"{row['distillations']} × {row['students']}", told(row["accuracy"])]
+        cells += [f"{row['distillations']} × {row['students']} {row['architecture']}", told(row["accuracy"])]
         cells += [f"{row['random']['mean']:.1f}", f"{row['herding']['mean']:.1f}"]
         cells += [told(row["over random"], "+"), told(row["over herding"], "+")]
         lines.append("| " + " | ".join(map(str, [*cells, ", ".join(f"{took:.0f}" for took in row["took"])])) + " |")

@@ -4,6 +4,7 @@ The learning rate on the images isn't among them: it is the method's own, for a 
 """
 
 import itertools
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,8 +13,9 @@ from hf_dd.config import DistillConfig, parse_key_values
 from hf_dd.nn import architectures
 from hf_dd.objectives.published import Published
 
-FACTORS = (2, 1)
-SMALLEST_TILE = 8  # pixels of its shorter side: an image that is smaller isn't one of its class any more
+MOST_TILES = 5  # per side of a stored image
+LIKELIEST = 25  # training images of a class, tiles counted
+SMALLEST_TILE = 9  # pixels of its shorter side: an image that is smaller isn't one of its class any more
 WEAK = 0.02  # balance of a guide where the objective does well by itself, and one as strong as it does harm
 REAL_BATCH = 64  # real images of a class and step
 
@@ -49,12 +51,16 @@ def shared(config: DistillConfig, published: Published, smallest_class: int, arc
 def factors(config: DistillConfig, published: Published, side: int, smallest_class: int) -> Sequence[int]:
     """Tiles per side that images of this shorter side, and classes of so many images, are enough for.
 
-    Several where the method matches real images, which tiles are as well as whole images.
+    Several where the method matches real images, which tiles are as well as whole images. Those come first that give
+    about as many training images as did best where it was tried: few stored images are worth most in many tiles.
     """
     if config.factor is not None or config.zca or published.real_batch_size is None:
         return (config.factor or 1,)
-    fitting = [each for each in FACTORS if side // each >= SMALLEST_TILE and config.ipc * each**2 <= smallest_class]
-    return fitting or (1,)
+    found = [1]
+    for each in range(2, MOST_TILES + 1):
+        if side // each >= SMALLEST_TILE and config.ipc * each**2 <= smallest_class:
+            found.append(each)
+    return sorted(found, key=lambda factor: abs(math.log(config.ipc * factor**2 / LIKELIEST)))
 
 
 def guides(config: DistillConfig, taught: dict[str, Any] | None, distance: str) -> list[Option]:

@@ -21,7 +21,19 @@ def shared(config, published, smallest):
 
 @pytest.mark.parametrize(
     "options, side, smallest, factors",
-    [({}, 28, 100, (2, 1)), ({}, 15, 100, (1,)), ({"ipc": 30}, 28, 100, (1,)), ({"factor": 3}, 28, 100, (3,))],
+    [
+        ({}, 28, 100, (2, 1, 3)),
+        ({"ipc": 1}, 28, 100, (3, 2, 1)),
+        ({"ipc": 1}, 40, 100, (4, 3, 2, 1)),
+        ({"ipc": 1}, 224, 100, (5, 4, 3, 2, 1)),
+        ({"ipc": 10}, 64, 1000, (2, 1, 3, 4, 5)),
+        ({"ipc": 50}, 64, 1000, (1, 2, 3, 4)),
+        ({"ipc": 10}, 28, 80, (2, 1)),  # classes of 80 images have none for 90 tiles
+        ({}, 17, 100, (1,)),
+        ({}, 8, 100, (1,)),
+        ({"ipc": 30}, 28, 100, (1,)),
+        ({"factor": 3}, 28, 100, (3,)),
+    ],
 )
 def test_tiles_need_pixels_and_images(options, side, smallest, factors):
     assert tuple(candidates.factors(DistillConfig(**PLANNED, **options), DM, side, smallest)) == factors

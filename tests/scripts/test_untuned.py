@@ -73,7 +73,7 @@ def test_rows_are_over_distillations_and_over_students_of_a_single_one(script, m
     assert is_mean(taught["accuracy"], 72.0, half_width([70.0, 74.0]))
     assert is_mean(taught["over herding"], 20.0, 0.0)  # each 20 above its partner
     lines = (tmp_path / "untuned.md").read_text().splitlines()
-    assert "| digits | 1 | 10 | own teachers | 1 × 2 | 72.0 [46.6, 97.4] | 41.0 | 52.0 |" in "\n".join(lines)
+    assert "| digits | 1 | 10 | own teachers | 1 × 2 ConvNet | 72.0 [46.6, 97.4] | 41.0 | 52.0 |" in "\n".join(lines)
 
 
 def test_what_is_there_is_not_made_again_and_a_plan_goes_on(script, monkeypatch, tmp_path):
@@ -93,4 +93,5 @@ def test_what_is_there_is_not_made_again_and_a_plan_goes_on(script, monkeypatch,
     assert ("--mixed_precision", "no") in zip(evaluated, evaluated[1:], strict=False)
     (half,) = table(script, monkeypatch, tmp_path, *part, "--mixed_precision", "bf16")
     assert [words[1] for words in script.ran] == ["distill", "evaluate", "evaluate"]
-    assert row["protocol"] == "dsa 1, ConvNet, hard labels" and half["protocol"] == f"{row['protocol']}, bf16"
+    assert row["architecture"] == "ConvNet" and row["protocol"] == "dsa 1, hard labels"
+    assert half["protocol"] == f"{row['protocol']}, bf16"
