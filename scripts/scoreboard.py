@@ -7,7 +7,8 @@
     python scripts/scoreboard.py --dataset fashion-mnist-folder --output_dir docs/results/scoreboard
     python scripts/scoreboard.py --dataset digits --teacher_epochs 20 --epochs 100     # in minutes
 
-It trains two teachers, makes a set by each method (`--methods`), finds the best pruning method on a tenth of the
+It trains teachers, makes a set by each method (`--methods`; all but the last five by their short recipes for
+Fashion-MNIST, of five minutes at most there), finds the best pruning method on a tenth of the
 training images, and then types one `hf-dd compare --regimes hard soft online`, with the same students on all of them.
 Whatever is there already is kept, so that the same command goes on where it was interrupted.
 """
@@ -38,7 +39,13 @@ from hf_dd.planning.candidates import WEAK  # noqa: E402
 TEACHERS = ["ConvNet", "ConvNetBN"]  # the second has the statistics that SRe2L matches
 WIDTH = 64  # channels of the teachers, and of the networks that DM draws
 AUGMENTED = "color_crop_cutout_scale_rotate"  # images as teachers see them
-METHODS = ("rded", "sre2l", "dm", "dm-clom", "dm-clom-factor-2")
+SHORT = ("dc", "dsa", "idc", "mtt", "tesla", "datm", "cim", "fadrm", "dance", "ncfm", "clom")  # by a recipe
+METHODS = (*SHORT, "rded", "sre2l", "dm", "dm-clom", "dm-clom-factor-2")
+EXPERTS, TRAJECTORIES = (
+    ("mtt", "tesla", "datm"),
+    ("dance", "ncfm"),
+)  # need more than a teacher's last epoch
+BATCHNORM = ("sre2l", "fadrm")
 
 
 def main():
@@ -59,17 +66,16 @@ def main():
     options.dataset_name = Path(options.dataset).name
     place = options.work_dir
     data = ["--dataset", options.dataset, "--mixed_precision", options.mixed_precision]
-    training = ["--architectures", *TEACHERS, "--architecture_options", f"width={WIDTH}", "--learning_rate", "0.05"]
-    training += [
-        "--lr_drops",
-        "0.75",
-        "--epochs",
-        str(options.teacher_epochs),
-        "--keep_epochs",
-        str(options.teacher_epochs),
-    ]
-    if len(list((place / "teachers").glob("*/epoch-*"))) < len(TEACHERS):
-        run("hf-dd", "pretrain", *data, *training, "--output_dir", place / "teachers")
+    epochs, wide = options.teacher_epochs, ["--architecture_options", f"width={WIDTH}"]
+    training = [*wide, "--learning_rate", 0.05, "--lr_drops", 0.75, "--epochs", epochs, "--keep_epochs"]
+    grids = {"teachers": [*training, epochs, "--architectures", *TEACHERS]}
+    if not {*EXPERTS}.isdisjoint(options.methods):
+        grids["experts"] = ["--config", "fashion-mnist-experts"]
+    if not {*TRAJECTORIES}.isdisjoint(options.methods):
+        grids["trajectories"] = [*training, 0, epochs, "--architectures", TEACHERS[0], "--teacher_seeds", 0, 1]
+    for name, own in grids.items():
+        if len(list((place / name).glob("*/hf_dd.json"))) < 2:
+            run("hf-dd", "pretrain", *data, *own, "--output_dir", place / name)
     sets = []
     for name in options.methods:
         sets.append(place / name)
@@ -94,7 +100,17 @@ def main():
 
 def how(name, options):
     """The options of a method's distillation."""
-    taught = ["--teachers", teacher(options.work_dir, "convnetbn" if name == "sre2l" else "convnet")]
+    place = options.work_dir
+    if name in EXPERTS:
+        return ["--config", f"fashion-mnist-{name}", "--experts", *trained(place, "experts")]
+    if name in TRAJECTORIES:
+        narrow = ["--architecture_options", f"width={WIDTH}"]
+        return ["--config", f"fashion-mnist-{name}", *narrow, "--teachers", *trained(place, "trajectories")]
+    if name in ("dc", "dsa", "idc"):
+        return ["--config", f"fashion-mnist-{name}"]
+    taught = ["--teachers", teacher(place, "convnetbn" if name in BATCHNORM else "convnet")]
+    if name in SHORT:
+        return ["--config", f"fashion-mnist-{name}", *taught]
     if name in ("rded", "sre2l"):
         return ["--objective", name, *taught, *(["--iterations", 500] if name == "sre2l" else [])]
     rate = OBJECTIVES.find("dm").published.rate_of_short_runs(options.ipc, WIDTH)
@@ -106,9 +122,15 @@ def how(name, options):
 
 
 def teacher(place, name):
-    """The folder of a trained teacher."""
-    (folder,) = (place / "teachers").glob(f"*-{name}-seed0")
-    return f"./{folder}@final" if not folder.is_absolute() else f"{folder}@final"
+    """A trained teacher after its last epoch."""
+    (folder,) = trained(place, "teachers", f"-{name}-seed0")
+    return f"{folder}@final"
+
+
+def trained(place, grid, ending=""):
+    """The folders of the trained teachers of a grid whose names end so."""
+    folders = sorted((place / grid).glob(f"*{ending}/"))
+    return [str(folder) if folder.is_absolute() else f"./{folder}" for folder in folders]
 
 
 def best_pruning(options):

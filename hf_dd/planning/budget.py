@@ -32,6 +32,7 @@ TEACHER_STEPS, MOST_TEACHER_STEPS = 200, 3_000  # fewer teach little, more take 
 REDUCTION, MOST_RUNGS = 2, 3
 JUDGING = 0.5  # of the seconds of a race, at most
 LONGEST = 0.25  # of them for each distillation that comes to the end: the first minute says little of the tenth
+SOME = 20  # iterations that tiles should have to be tried
 FEWEST = 5  # iterations before a candidate is judged, and of a distillation that is worth its name
 
 MEASURED = 512  # images of a test pass that is measured

@@ -17,6 +17,8 @@ MOST_TILES = 5  # per side of a stored image
 LIKELIEST = 25  # training images of a class, tiles counted
 SMALLEST_TILE = 9  # pixels of its shorter side: an image that is smaller isn't one of its class any more
 WEAK = 0.02  # balance of a guide where the objective does well by itself, and one as strong as it does harm
+MOST_BYTES = 4 * 2**30  # of the training images that a set decodes to, as floats: so much memory is there
+MOST_OPTIONS = 6  # that are measured for a race, which hasn't time for more
 REAL_BATCH = 64  # real images of a class and step
 
 
@@ -48,8 +50,12 @@ def shared(config: DistillConfig, published: Published, smallest_class: int, arc
     return found
 
 
-def factors(config: DistillConfig, published: Published, side: int, smallest_class: int) -> Sequence[int]:
+def factors(
+    config: DistillConfig, published: Published, side: int, smallest_class: int, decoded: int = 0
+) -> Sequence[int]:
     """Tiles per side that images of this shorter side, and classes of so many images, are enough for.
+
+    Those whose training images would take too much memory are left out; `decoded` is the bytes of one per class.
 
     Several where the method matches real images, which tiles are as well as whole images. Those come first that give
     about as many training images as did best where it was tried: few stored images are worth most in many tiles.
@@ -58,7 +64,8 @@ def factors(config: DistillConfig, published: Published, side: int, smallest_cla
         return (config.factor or 1,)
     found = [1]
     for each in range(2, MOST_TILES + 1):
-        if side // each >= SMALLEST_TILE and config.ipc * each**2 <= smallest_class:
+        images = config.ipc * each**2  # of each class
+        if side // each >= SMALLEST_TILE and images <= smallest_class and images * decoded <= MOST_BYTES:
             found.append(each)
     return sorted(found, key=lambda factor: abs(math.log(config.ipc * factor**2 / LIKELIEST)))
 
@@ -86,9 +93,10 @@ def guides(config: DistillConfig, taught: dict[str, Any] | None, distance: str) 
 
 
 def combined(factors: Sequence[int], guides: Sequence[Option]) -> list[Option]:
-    """All of them with each other: first of all the first factor with the first guide, then what differs in one."""
+    """The likeliest of them with each other: the first factor with the first guide, then what differs in one, …"""
     pairs = itertools.product(enumerate(factors), enumerate(guides))
-    return [
+    found = [
         Option(f"factor {factor}, {guide.name}", {"factor": factor, **guide.options})
         for (_, factor), (_, guide) in sorted(pairs, key=lambda pair: pair[0][0] + pair[1][0])
     ]
+    return found[:MOST_OPTIONS]

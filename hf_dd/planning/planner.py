@@ -135,7 +135,20 @@ class Planner(Measurements):
     @property
     def factors(self) -> Sequence[int]:
         """Tiles per side that may be."""
-        return candidates.factors(self.config, self.published, min(self.data.image_size), self.smallest_class)
+        height, width = self.data.image_size
+        decoded = 4 * self.data.num_classes * self.data.channels * height * width
+        return candidates.factors(self.config, self.published, min(height, width), self.smallest_class, decoded)
+
+    def affordable(self, factor: int) -> bool:
+        """Whether there is time for some iterations with so many tiles, by what they take with the fewest."""
+        least = min(self.factors)
+        if factor == least:
+            return True
+        options = self.of_factor(least)
+        real = options.get("real_batch_size", self.config.real_batch_size) or 0
+        more = (real + self.config.ipc * factor**2) / (real + self.config.ipc * least**2)
+        step = more * self.step("the fewest tiles", options | {"factor": least, "clom": "none"})
+        return budget.SOME * step <= budget.DISTILLING * self.seconds
 
     def candidates(self, taught: dict[str, Any] | None) -> list[Option]:
         """What may be chosen, with teachers where `taught` names them."""
@@ -143,7 +156,7 @@ class Planner(Measurements):
         known = self.pool is None or config.fit_head
         known = known or all(teacher.knows(self.data.class_names) for teacher in self.pool)
         return candidates.combined(
-            self.factors,
+            list(filter(self.affordable, self.factors)),
             candidates.guides(config, taught, "ce" if known else "cos"),
         )
 

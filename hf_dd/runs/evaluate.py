@@ -2,9 +2,11 @@
 
 import dataclasses
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
+
+from accelerate import Accelerator
 
 from hf_dd import hub
 from hf_dd.artefacts import dd_ranking
@@ -13,7 +15,7 @@ from hf_dd.config import EvaluateConfig
 from hf_dd.core import files
 from hf_dd.core.processes import by_main_process, new_accelerator, require_writable
 from hf_dd.core.registry import NETWORKS, PROTOCOLS, origins
-from hf_dd.data.image_data import of_each_class
+from hf_dd.data.image_data import ImageData, of_each_class
 from hf_dd.evaluation import regimes, report
 from hf_dd.evaluation import scores as scoring
 from hf_dd.evaluation.candidates import Candidate, baseline, candidates_of
@@ -96,7 +98,48 @@ def evaluate_sets(
     for name, distilled, record in sets:
         distilled_sets += candidates_of(name, distilled, data, config.eval_copies, own_learning_rate(name, record))
     records_of = {name: record for name, _, record in sets}
-    teachers = asked(config, protocols, distilled_sets, records_of, FeatureMemory(data, "float32", accelerator))
+    evaluations = evaluations_of(config, protocols, data, accelerator, distilled_sets, records_of)
+    shelf = shelf_of(config, evaluations[0], [record for *_, record in sets], distilled_sets, accelerator)
+    evaluations[0].shelf = shelf
+
+    selection_epochs = config.selection_epochs
+    if selection_epochs is None:
+        selection_epochs = EMBEDDING_EPOCHS if config.published else 0
+
+    @functools.cache
+    def real_images(kind: str, ipc: int | tuple[int, ...] | None = None) -> Candidate:
+        return baseline(kind, evaluations[0].data, ipc, config.seed, accelerator.autocast, selection_epochs)
+
+    sizes = sorted({distilled.ipc for _, distilled, _ in sets}, key=lambda ipc: of_each_class(ipc, data.num_classes))
+    every = [*distilled_sets, *baselines_of(config, sizes, distilled_sets, real_images)]
+    shared = {"architectures": config.eval_architectures, "students": config.eval_students}
+    parts = [evaluation.run(every, **shared) for evaluation in evaluations]
+    if shelf:
+        evaluations[0].shelf, parts[0] = None, shelf.finish(parts[0])
+    scores = scoring.score_sets(evaluations[0], config.scores, distilled_sets, real_images, **shared)
+    students = [(NETWORKS, name) for name in config.eval_architectures]
+    read = {name: read_otherwise(config, data, record, sets[0][2]) for name, record in records_of.items()}
+    tested = {name: how for name, how in read.items() if how}
+    results = [
+        dataclasses.replace(part, scores=scores, plugins=origins([(PROTOCOLS, name), *students]), tested=tested)
+        for name, part in zip(by_name, parts, strict=True)
+    ]
+    if config.dd_ranking:
+        ranking = dd_ranking.submission(results[0], records_of, data.name, versions())
+        by_main_process(lambda: files.write_json(Path(config.dd_ranking), ranking))
+    return results, records_of
+
+
+def evaluations_of(
+    config: EvaluateConfig,
+    protocols: Sequence[Protocol],
+    data: ImageData,
+    accelerator: Accelerator,
+    sets: Sequence[Candidate],
+    records_of: dict[str, dict[str, Any]],
+) -> list[Evaluation]:
+    """An evaluation under each protocol; what is wrong with students or labels shows now, not after the first ones."""
+    teachers = asked(config, protocols, sets, records_of, FeatureMemory(data, "float32", accelerator))
     evaluations = [
         Evaluation(
             data,
@@ -112,44 +155,26 @@ def evaluate_sets(
         )
         for protocol in protocols
     ]
-    for evaluation in evaluations:  # what is wrong shows now, not after the first students
+    for evaluation in evaluations:
         for architecture in config.eval_architectures:
             evaluation.students(architecture)
-        for candidate in distilled_sets:
+        for candidate in sets:
             evaluation.targets(candidate, evaluation.protocol)
-    shelf = shelf_of(config, evaluations[0], [record for *_, record in sets], distilled_sets, accelerator)
-    evaluations[0].shelf = shelf
+    return evaluations
 
-    selection_epochs = config.selection_epochs
-    if selection_epochs is None:
-        selection_epochs = EMBEDDING_EPOCHS if config.published else 0
 
-    @functools.cache
-    def real_images(kind: str, ipc: int | tuple[int, ...] | None = None) -> Candidate:
-        return baseline(kind, evaluations[0].data, ipc, config.seed, accelerator.autocast, selection_epochs)
-
-    sizes = sorted({distilled.ipc for _, distilled, _ in sets}, key=lambda ipc: of_each_class(ipc, data.num_classes))
-    every = [real_images(kind, ipc) for kind in config.baselines for ipc in ([None] if kind == "full" else sizes)]
-    if config.regimes and distilled_sets:
-        every = [own for own in every if own.baseline != "full"]
-        if "full" in config.baselines:
-            every += [regimes.at_steps_of(real_images("full", None), ipc, distilled_sets) for ipc in sizes]
-    shared = {"architectures": config.eval_architectures, "students": config.eval_students}
-    parts = [evaluation.run([*distilled_sets, *every], **shared) for evaluation in evaluations]
-    if shelf:
-        evaluations[0].shelf, parts[0] = None, shelf.finish(parts[0])
-    scores = scoring.score_sets(evaluations[0], config.scores, distilled_sets, real_images, **shared)
-    students = [(NETWORKS, name) for name in config.eval_architectures]
-    read = {name: read_otherwise(config, data, record, sets[0][2]) for name, record in records_of.items()}
-    tested = {name: how for name, how in read.items() if how}
-    results = [
-        dataclasses.replace(part, scores=scores, plugins=origins([(PROTOCOLS, name), *students]), tested=tested)
-        for name, part in zip(by_name, parts, strict=True)
-    ]
-    if config.dd_ranking:
-        ranking = dd_ranking.submission(results[0], records_of, data.name, versions())
-        by_main_process(lambda: files.write_json(Path(config.dd_ranking), ranking))
-    return results, records_of
+def baselines_of(
+    config: EvaluateConfig,
+    sizes: Sequence[int | tuple[int, ...]],
+    sets: Sequence[Candidate],
+    real_images: Callable[..., Candidate],
+) -> list[Candidate]:
+    """The real images beside the sets, of as many per class as any of them; in an audit all of them at its steps."""
+    if not (config.regimes and sets):
+        return [real_images(kind, ipc) for kind in config.baselines for ipc in ([None] if kind == "full" else sizes)]
+    found = [real_images(kind, ipc) for kind in config.baselines if kind != "full" for ipc in sizes]
+    full = sizes if "full" in config.baselines else []
+    return found + [regimes.at_steps_of(real_images("full", None), ipc, sets) for ipc in full]
 
 
 def asked(

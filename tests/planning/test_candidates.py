@@ -39,6 +39,13 @@ def test_tiles_need_pixels_and_images(options, side, smallest, factors):
     assert tuple(candidates.factors(DistillConfig(**PLANNED, **options), DM, side, smallest)) == factors
 
 
+def test_tiles_need_memory_for_what_they_decode_to():
+    config = DistillConfig(**PLANNED, ipc=10)
+    of_imagenet = 4 * 1000 * 3 * 224 * 224
+    assert tuple(candidates.factors(config, DM, 224, 1000, of_imagenet)) == (1,)  # 24 GB with four tiles
+    assert tuple(candidates.factors(config, DM, 224, 1000, of_imagenet // 30)) == (2, 1, 3, 4)  # 5 GB with 25
+
+
 def test_a_method_that_matches_no_real_images_has_no_tiles_to_race():
     sre2l = OBJECTIVES.find("sre2l").published
     assert tuple(candidates.factors(DistillConfig(**PLANNED), sre2l, 28, 100)) == (1,)
@@ -119,3 +126,8 @@ def test_the_likeliest_come_first():
         "factor 1, strong",
     ]
     assert found[2].options == {"factor": 1, "clom": "none"}
+    of_three = [option.name for option in candidates.combined([3, 2, 1], guides)]
+    assert of_three == [
+        *("factor 3, none", "factor 3, weak", "factor 2, none", "factor 3, strong", "factor 2, weak"),
+        "factor 1, none",
+    ]

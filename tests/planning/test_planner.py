@@ -190,6 +190,15 @@ def test_networks_are_as_wide_as_leaves_time_for_many_iterations_with_so_many_ti
     assert chosen == ["ConvNet", "ConvNetW64", "ConvNetW32", "ConvNetW32"]
 
 
+def test_more_tiles_are_tried_where_there_is_time_for_some_iterations(tmp_path, monkeypatch):
+    monkeypatch.setattr("hf_dd.planning.candidates.SMALLEST_TILE", 1)
+    planner = planner_of(tmp_path, minutes=0.1, ipc=1)  # 2.4 s for a distillation; 20 iterations take 2 s
+    assert planner.factors == [5, 4, 3, 2, 1]
+    names = [option.name for option in planner.candidates(None)]  # of 16 tiles and 64 real images: 2.46 s
+    assert names == [f"factor {factor}, no guide" for factor in (3, 2, 1)]
+    assert planner_of(tmp_path / "given", minutes=0.1, ipc=1, factor=5).candidates(None)[0].options["factor"] == 5
+
+
 def test_an_object_in_memory_is_planned_too(tmp_path):
     digits = load_data("digits")
     features = Features({"image": Image(), "label": ClassLabel(names=digits.class_names)})

@@ -9,6 +9,9 @@ import pytest
 
 from hf_dd.cli import COMMANDS
 from hf_dd.config.parsing import parse_config
+from hf_dd.core.registry import OBJECTIVES, STARTS
+from hf_dd.distillation.checks import preflight
+from hf_dd.training import pretraining
 from tests.scripts import loading
 
 SCORES = {  # by regime, of students
@@ -29,8 +32,10 @@ def script(monkeypatch, tmp_path):
         module.ran.append((name, config))
         place = Path(config.output_dir)
         if name == "pretrain":
-            for architecture in config.architectures:
-                (place / f"digits-{architecture.lower()}-seed0/epoch-1").mkdir(parents=True)
+            for architecture, seed in pretraining.grid(config):
+                folder = place / f"digits-{architecture.lower()}-seed{seed}"
+                folder.mkdir(parents=True)
+                (folder / "hf_dd.json").write_text("{}")
         if name == "distill":
             place.mkdir(parents=True, exist_ok=True)
             (place / "hf_dd.json").write_text(json.dumps({"versions": {"hf-dd": "0.1.0"}, "parquet_sha256": name}))
@@ -50,6 +55,27 @@ def script(monkeypatch, tmp_path):
     (tmp_path / "work").mkdir()
     (tmp_path / "work/pruning.json").write_text(json.dumps({"el2n": 40.0, "margin": 44.0}))
     return module
+
+
+def test_every_method_is_there_with_the_teachers_that_it_needs(script, monkeypatch, tmp_path):
+    words = ["--work_dir", str(tmp_path / "work"), "--output_dir", str(tmp_path / "table")]
+    monkeypatch.setattr(sys, "argv", ["scoreboard.py", *words])
+    monkeypatch.setattr(script, "write", lambda *_: None)
+    script.main()
+    of = {Path(config.output_dir).name: config for name, config in script.ran if name in ("pretrain", "distill")}
+    assert list(of)[:3] == ["teachers", "experts", "trajectories"] and tuple(list(of)[3:]) == script.METHODS
+    chosen = ({"random", "herding", "kcenter", "teacher-score", "teacher-score-hard"} | {*STARTS.declared}) - {"rded"}
+    others = {"datm-tesla", "lgm", "sfm"}  # the same in less memory; of one image per class and a frozen backbone
+    assert {of[name].objective for name in script.METHODS} == {*OBJECTIVES.declared} - chosen - others
+    assert of["trajectories"].keep_epochs == [0, 5] and of["experts"].keep_epochs == [0, 1, 2, 3, 4]
+    kind = dict.fromkeys(script.EXPERTS, "experts") | dict.fromkeys(script.TRAJECTORIES, "trajectories")
+    for name in script.METHODS:
+        folders = {Path(each).parent.name for each in [*of[name].experts, *of[name].teachers]}
+        assert folders == ({kind.get(name, "teachers")} if name not in ("dc", "dsa", "idc", "dm") else set())
+        assert of[name].ipc == 10 and of[name].eval_students == 0
+        preflight(of[name])
+    (compared,) = (config for name, config in script.ran if name == "compare")
+    assert [Path(folder).name for folder in compared.sets] == list(script.METHODS)
 
 
 def test_every_command_is_one_of_hf_dd_and_what_is_there_stays(script, monkeypatch, tmp_path):
