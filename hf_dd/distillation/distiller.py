@@ -38,7 +38,7 @@ from hf_dd.errors import RunError
 from hf_dd.objectives import Losses, Objective, Ownership, Step, build_objective
 from hf_dd.objectives.base import options_of
 from hf_dd.objectives.published import NOT_GIVEN, Published
-from hf_dd.synthetic.parts import Parts
+from hf_dd.synthetic.parts import parts_of
 from hf_dd.synthetic.patches import PatchOptions
 from hf_dd.synthetic.start import Request
 from hf_dd.synthetic.synthetic_set import SyntheticSet
@@ -131,7 +131,7 @@ class Distiller:
         request = Request(config, self.data, accelerator.autocast, pool, **patches, **memory, experts=experts)
         initial = STARTS.find(self.settings["init"])(request)
         self.seconds_of_start = since(started)  # all that a method takes which only chooses
-        self.parts = Parts(initial, config.images_at_once)
+        self.parts = parts_of(initial, config.images_at_once)
         self.iterations = self.settings["iterations"] * self.parts.count  # of all parts
         self.synthetic = self.objective.parameterise(self.parts.first()).to(accelerator.device)
         self.parts.enter(self.synthetic, 0)

@@ -82,28 +82,7 @@ def _distill(
     if pool is not None:
         options["teachers"] = [spec.reference for spec in pool.specs]
     started = begun()
-    config = DistillConfig.over(config, options)
-    folder = Path(config.output_dir or f"outputs/{config.run_name}")
-    accelerator = tracked_accelerator(config, folder)
-    if config.minutes is not None and (faster := faster_precision(config, folder, accelerator.device)):
-        config = dataclasses.replace(config, mixed_precision=faster)
-        accelerator = tracked_accelerator(config, folder)
-    config = dataclasses.replace(config, mixed_precision=accelerator.mixed_precision)
-    if config.eval_students:
-        require_known(config.eval_architectures, Protocol.from_config(config))
-    preflight(config)
-    if not config.plan:  # which writes nothing
-        require_place(config, folder)
-    if config.push_to_hub:  # a missing token or a taken tag shows now, not after the distillation
-        hub.require_free(
-            hub.full_repo_id(config.hub_dataset_id or config.run_name),
-            "dataset",
-            tag=config.hub_tag,
-            branch=config.hub_revision,
-            private=config.hub_private_repo,
-            create_pr=config.create_pr,
-        )
-    config = seen_as_published(config)
+    config, folder, accelerator = checked(DistillConfig.over(config, options))
     data = load_data(config)
     pool = pool or TeacherPool.from_config(config)
     experts = experts or ExpertPool.from_config(config)
@@ -120,18 +99,10 @@ def _distill(
             return planning.described()
         config = planning.planned(functools.partial(teach, data))
         pool = (pool or TeacherPool.from_config(config)) if config.named_teachers else None
-    if config.soft_labels != "none":
-        logit_orders(pool, data.class_names)  # teachers of other classes show now
-    if config.soft_labels == "crops":
-        classes_kept(config.soft_label_topk, data.num_classes)
+    require_labels_and_students(config, data, pool)
     distiller = Distiller(config, data, pool, accelerator, folder, experts)
     config = distiller.config  # with what the data decided
     views = views_of(config, distiller.data, accelerator.autocast) if config.soft_labels == "crops" else None
-    if config.eval_students:  # a wrong name shows now, not after the distillation
-        protocol = Protocol.from_config(config)
-        require_labels(config, protocol, pool, data.class_names)
-        for architecture in config.eval_architectures:
-            students_of(architecture, protocol, data)
     pins = pinned(config, data, pool)
     if planning is None:  # only now: a slip costs no earlier run that was to be overwritten
         held.enter_context(prepared(config, folder))
@@ -172,16 +143,50 @@ def _distill(
         )
         tracking.log_results(accelerator, folder, Artefact.open(folder).record.results, result.progress.step)
     if config.push_to_hub and accelerator.is_main_process:
-        pushed = Artefact.open(folder).push(
-            config.hub_dataset_id,
-            tag=config.hub_tag,
-            private=config.hub_private_repo,
-            branch=config.hub_revision,
-            create_pr=config.create_pr,
-        )
+        pushed = Artefact.open(folder).push(config.hub_dataset_id, **place_on_hub(config))
         logger.info("Pushed %s: %s", pushed.pin, pushed.pull_request or pushed.url)
     accelerator.wait_for_everyone()
     return Artefact.open(folder)
+
+
+def checked(config: DistillConfig) -> tuple[DistillConfig, Path, Accelerator]:
+    """The options of a run, its folder and processes, after all checks that need neither data nor teachers."""
+    folder = Path(config.output_dir or f"outputs/{config.run_name}")
+    accelerator = tracked_accelerator(config, folder)
+    if config.minutes is not None and (faster := faster_precision(config, folder, accelerator.device)):
+        config = dataclasses.replace(config, mixed_precision=faster)
+        accelerator = tracked_accelerator(config, folder)
+    config = dataclasses.replace(config, mixed_precision=accelerator.mixed_precision)
+    if config.eval_students:
+        require_known(config.eval_architectures, Protocol.from_config(config))
+    preflight(config)
+    if not config.plan:  # which writes nothing
+        require_place(config, folder)
+    if config.push_to_hub:  # a missing token or a taken tag shows now, not after the distillation
+        hub.require_free(hub.full_repo_id(config.hub_dataset_id or config.run_name), "dataset", **place_on_hub(config))
+    return seen_as_published(config), folder, accelerator
+
+
+def place_on_hub(config: DistillConfig) -> dict[str, Any]:
+    """Where in a repository a run is pushed to."""
+    place = {"tag": config.hub_tag, "branch": config.hub_revision}
+    return place | {"private": config.hub_private_repo, "create_pr": config.create_pr}
+
+
+def require_labels_and_students(config: DistillConfig, data: ImageData, pool: TeacherPool | None) -> None:
+    """Raise TeacherError or ConfigError where a run's labels or students can't be had of these teachers and data.
+
+    That shows now, not after the distillation.
+    """
+    if config.soft_labels != "none":
+        logit_orders(pool, data.class_names)
+    if config.soft_labels == "crops":
+        classes_kept(config.soft_label_topk, data.num_classes)
+    if config.eval_students:
+        protocol = Protocol.from_config(config)
+        require_labels(config, protocol, pool, data.class_names)
+        for architecture in config.eval_architectures:
+            students_of(architecture, protocol, data)
 
 
 def teach(data: ImageData, config: PretrainConfig) -> list[str]:
