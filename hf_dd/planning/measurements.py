@@ -58,14 +58,14 @@ class Measurements:
         request = json.loads(json.dumps(request | {"minutes": self.config.minutes, "data": self.data.fingerprint}))
         path = self.folder / PLAN
         if not path.is_file():
-            return {"request": request}
+            return {"request": request, "folder": str(self.folder)}
         kept = json_records.read_json(path, request=dict)
         if differing := [name for name, value in request.items() if kept["request"].get(name) != value]:
             raise RunError(
                 f"{path} is a plan for other options ({', '.join(differing)} differ): plan anew by "
                 "--overwrite_output_dir in the place of --resume_from_checkpoint, or give another --output_dir."
             )
-        return kept
+        return moved(kept, self.folder)
 
     def once(self, name: str, find: Callable[[], Any]) -> Any:
         """What `find` gives, JSON-able, or gave before an interruption; every process has to call it."""
@@ -119,6 +119,18 @@ class Measurements:
             return [found.image, found.tested]
 
         return StudentCosts(*self.once(f"costs of {architecture}", measure))
+
+
+def moved(kept: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """A plan that names the run's own teachers where they lie now: its folder may be another than when it was made."""
+    before = f"{kept.get('folder', folder)}/"
+    for place in (kept, kept.get("decided", {})):
+        if "teachers" in place:
+            named = place["teachers"]
+            place["teachers"] = [
+                f"{folder}/{each.removeprefix(before)}" if each.startswith(before) else each for each in named
+            ]
+    return kept | {"folder": str(folder)}
 
 
 def require_validation(data: ImageData, ipc: int) -> int:

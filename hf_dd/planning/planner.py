@@ -298,9 +298,10 @@ class Planner(Measurements):
             rungs = [max(place, int(seconds / step)) for place, seconds in enumerate(size["seconds"], 1)]
             entrants.append(self.entrant(name, own, tuple(rungs)))
         race = self.race(entrants, size["epochs"])
-        for entrant, known in zip(entrants, self.kept.get("scores", []), strict=False):
-            entrant.scores = {int(rung): score for rung, score in known.items()}
-        self.kept["scores"] = [entrant.scores for entrant in entrants]
+        known = self.kept.get("scores", {})  # by name: another version may try others, or in another order
+        for entrant in entrants if isinstance(known, dict) else ():
+            entrant.scores = {int(rung): score for rung, score in known.get(entrant.name, {}).items()}
+        self.kept["scores"] = {entrant.name: entrant.scores for entrant in entrants}
         until = self.once("race until", lambda: self.left - budget.OVERRUN * budget.RACING * self.seconds)
 
         def in_time(entrant: Entrant) -> bool:

@@ -199,6 +199,20 @@ def test_more_tiles_are_tried_where_there_is_time_for_some_iterations(tmp_path, 
     assert planner_of(tmp_path / "given", minutes=0.1, ipc=1, factor=5).candidates(None)[0].options["factor"] == 5
 
 
+def test_a_plan_goes_on_in_a_folder_that_was_moved(tmp_path):
+    planner = planner_of(tmp_path / "before")
+    own = f"{tmp_path}/before/teachers/digits-mlp-seed0@final"
+    planner.once("teachers", lambda: [own, "lab/teacher@v1", f"{tmp_path}/before-others/teacher"])
+    planner.once("decided", lambda: {"teachers": [own], "iterations": 7})
+    (tmp_path / "before").rename(tmp_path / "after")
+    now = f"{tmp_path}/after/teachers/digits-mlp-seed0@final"
+    for _ in range(2):  # what is written down is where they are
+        planner = planner_of(tmp_path / "after")
+        assert planner.kept["teachers"] == [now, "lab/teacher@v1", f"{tmp_path}/before-others/teacher"]
+        assert planner.kept["decided"] == {"teachers": [now], "iterations": 7}
+        planner.keep()
+
+
 def test_an_object_in_memory_is_planned_too(tmp_path):
     digits = load_data("digits")
     features = Features({"image": Image(), "label": ClassLabel(names=digits.class_names)})
