@@ -8,9 +8,9 @@
     python scripts/scoreboard.py --dataset digits --teacher_epochs 20 --epochs 100     # in minutes
 
 It trains teachers, makes a set by each method (`--methods`; all but the last five by their short recipes for
-Fashion-MNIST, of five minutes at most there), finds the best pruning method on a tenth of the
-training images, and then types one `hf-dd compare --regimes hard soft online`, with the same students on all of them.
-Whatever is there already is kept, so that the same command goes on where it was interrupted.
+Fashion-MNIST, of five minutes at most there), finds the best pruning method on a tenth of the training images, and
+then types one `hf-dd compare --regimes hard soft online`, with the same students on all of them. Whatever is there
+already is kept, so that the same command goes on where it was interrupted.
 """
 
 import argparse
@@ -41,10 +41,6 @@ WIDTH = 64  # channels of the teachers, and of the networks that DM draws
 AUGMENTED = "color_crop_cutout_scale_rotate"  # images as teachers see them
 SHORT = ("dc", "dsa", "idc", "mtt", "tesla", "datm", "cim", "fadrm", "dance", "ncfm", "clom")  # by a recipe
 METHODS = (*SHORT, "rded", "sre2l", "dm", "dm-clom", "dm-clom-factor-2")
-EXPERTS, TRAJECTORIES = (
-    ("mtt", "tesla", "datm"),
-    ("dance", "ncfm"),
-)  # need more than a teacher's last epoch
 BATCHNORM = ("sre2l", "fadrm")
 
 
@@ -69,9 +65,10 @@ def main():
     epochs, wide = options.teacher_epochs, ["--architecture_options", f"width={WIDTH}"]
     training = [*wide, "--learning_rate", 0.05, "--lr_drops", 0.75, "--epochs", epochs, "--keep_epochs"]
     grids = {"teachers": [*training, epochs, "--architectures", *TEACHERS]}
-    if not {*EXPERTS}.isdisjoint(options.methods):
+    needed = set(map(taught_by, options.methods))
+    if "experts" in needed:
         grids["experts"] = ["--config", "fashion-mnist-experts"]
-    if not {*TRAJECTORIES}.isdisjoint(options.methods):
+    if "trajectories" in needed:
         grids["trajectories"] = [*training, 0, epochs, "--architectures", TEACHERS[0], "--teacher_seeds", 0, 1]
     for name, own in grids.items():
         if len(list((place / name).glob("*/hf_dd.json"))) < 2:
@@ -100,17 +97,16 @@ def main():
 
 def how(name, options):
     """The options of a method's distillation."""
-    place = options.work_dir
-    if name in EXPERTS:
-        return ["--config", f"fashion-mnist-{name}", "--experts", *trained(place, "experts")]
-    if name in TRAJECTORIES:
-        narrow = ["--architecture_options", f"width={WIDTH}"]
-        return ["--config", f"fashion-mnist-{name}", *narrow, "--teachers", *trained(place, "trajectories")]
-    if name in ("dc", "dsa", "idc"):
-        return ["--config", f"fashion-mnist-{name}"]
+    place, kind = options.work_dir, taught_by(name)
     taught = ["--teachers", teacher(place, "convnetbn" if name in BATCHNORM else "convnet")]
     if name in SHORT:
-        return ["--config", f"fashion-mnist-{name}", *taught]
+        narrow = ["--architecture_options", f"width={WIDTH}"]
+        own = {
+            "experts": ["--experts", *trained(place, "experts")],
+            "trajectories": [*narrow, "--teachers", *trained(place, "trajectories")],
+            "teachers": taught,
+        }
+        return ["--config", f"fashion-mnist-{name}", *own.get(kind, [])]
     if name in ("rded", "sre2l"):
         return ["--objective", name, *taught, *(["--iterations", 500] if name == "sre2l" else [])]
     rate = OBJECTIVES.find("dm").published.rate_of_short_runs(options.ipc, WIDTH)
@@ -119,6 +115,16 @@ def how(name, options):
     weak = ["--clom", "ce", "--clom_alpha", "auto", "--clom_balance", WEAK, "--clom_augment", AUGMENTED]
     guide = [] if name == "dm" else [*taught, *weak]
     return [*steps, *guide, *(["--factor", 2] if name.endswith("factor-2") else [])]
+
+
+def taught_by(name):
+    """The grid of the networks that a method needs; "" for none, and for what isn't made by a recipe."""
+    objective = OBJECTIVES.find(name) if name in SHORT else None
+    if objective is None or not (objective.uses_experts or objective.uses_teachers or objective.guide_only):
+        return ""
+    if objective.uses_experts:
+        return "experts"
+    return "trajectories" if objective.published.networks == "between" else "teachers"
 
 
 def teacher(place, name):

@@ -280,8 +280,8 @@ def read_dataset(splits: "datasets.DatasetDict", config: DataConfig, name: str, 
         chosen, image_column, config.image_size, config.image_memory_gb * 2**30, name, config.test_resize
     )
     train, test, *_ = *map(Split, images.values(), labels), None
-    source = Source(name, "unknown", class_names, train, test, notes=tuple(notes))
-    return dataclasses.replace(source, test_split=list(chosen)[-1]) if test else source
+    called = {"test_split": list(chosen)[-1]} if test else {}
+    return Source(name, "unknown", class_names, train, test, notes=tuple(notes), **called)
 
 
 def _stored_labels(dataset: "datasets.Dataset", column: str) -> list[Any]:

@@ -141,14 +141,18 @@ class Planner(Measurements):
 
     def affordable(self, factor: int) -> bool:
         """Whether there is time for some iterations with so many tiles, by what they take with the fewest."""
-        least = min(self.factors)
-        if factor == least:
+        if factor == min(self.factors):
             return True
-        options = self.of_factor(least)
+        options, step = self.shortest()
         real = options.get("real_batch_size", self.config.real_batch_size) or 0
-        more = (real + self.config.ipc * factor**2) / (real + self.config.ipc * least**2)
-        step = more * self.step("the fewest tiles", options | {"factor": least, "clom": "none"})
-        return budget.SOME * step <= budget.DISTILLING * self.seconds
+        more = (real + self.config.ipc * factor**2) / (real + self.config.ipc * options["factor"] ** 2)
+        return budget.SOME * more * step <= budget.DISTILLING * self.seconds
+
+    def shortest(self) -> tuple[dict[str, Any], float]:
+        """The options of the candidate whose iterations take least, and the seconds of one."""
+        factor = min(self.factors)
+        options = self.of_factor(factor) | {"factor": factor, "clom": "none"}
+        return options, self.step("the shortest run", options)
 
     def candidates(self, taught: dict[str, Any] | None) -> list[Option]:
         """What may be chosen, with teachers where `taught` names them."""
@@ -226,10 +230,9 @@ class Planner(Measurements):
 
     def require_enough(self) -> None:
         """Raise ConfigError where a few iterations without a guide, and the students, take longer than there is."""
-        factor = min(self.factors)
-        shortest = self.of_factor(factor) | {"factor": factor, "clom": "none"}
-        _, seconds = self.students(factor)
-        needed = seconds + budget.FEWEST * self.step("the shortest run", shortest) / budget.SAFETY
+        options, step = self.shortest()
+        _, seconds = self.students(options["factor"])
+        needed = seconds + budget.FEWEST * step / budget.SAFETY
         if needed > self.left:
             if not self.earlier:  # nothing to go on with, which would be in the way of the next try
                 by_main_process(lambda: [files.remove(self.folder / name) for name in (PLAN, PLANNING)])

@@ -69,9 +69,7 @@ def complete(folder: str, results: Results) -> None:
 def of_set(config: EvaluateConfig, results: Results, place: int) -> Results:
     """Of one regime's results of several sets those of one, by its place among them, and of real images of its ipc."""
     copies, names = len(config.eval_copies), len(set(config.scores))
-    each = len(results.rows) // len(
-        config.eval_architectures
-    )  # rows of an architecture: the sets' copies, then others
+    each = len(results.rows) // len(config.eval_architectures)  # of an architecture: the sets' copies, then others
     own = [index for index in range(len(results.rows)) if copies and index % each // copies == place]
     ipcs = {results.rows[index].ipc for index in own}
     rows = [

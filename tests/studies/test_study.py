@@ -14,7 +14,7 @@ from filelock import FileLock
 
 import hf_dd
 from hf_dd import hub
-from hf_dd.artefacts import provenance
+from hf_dd.artefacts import provenance, teacher_folder
 from hf_dd.artefacts.distilled_folder import Artefact
 from hf_dd.config import DistillConfig, StudyConfig
 from hf_dd.config.recipes import read_recipe
@@ -25,6 +25,7 @@ from hf_dd.studies import outcomes as outcomes_of
 from hf_dd.studies import pool_options, pool_search, publish, recipe, study
 from hf_dd.studies import report as study_report
 from hf_dd.studies.study import Study
+from hf_dd.training import pretraining
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -829,8 +830,15 @@ def test_no_name_and_an_unknown_one():
 
 
 @pytest.mark.parametrize("path", sorted(resource("scripts", "studies").glob("*.yaml")), ids=lambda path: path.stem)
-def test_every_study_can_be_read(path, tmp_path):
-    assert Study.read(StudyConfig(study=str(path), output_dir=str(tmp_path))).cells
+def test_every_study_can_be_read_and_makes_the_teachers_that_it_names_whatever_the_data_are(path, tmp_path):
+    plan = Study.read(StudyConfig(study=str(path), output_dir=str(tmp_path)))
+    own = {
+        (name, teacher_folder.short_name(*job)): "data-" + teacher_folder.short_name(*job)
+        for name, grid in plan.teachers.items()
+        for job in pretraining.grid(grid)
+    }
+    recipe.check_named(plan, own)
+    assert plan.cells
 
 
 def test_a_cell_goes_over_the_base_and_both_over_their_recipe(tmp_path):
