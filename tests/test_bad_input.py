@@ -357,7 +357,7 @@ def set_of(tmp_path):
 @pytest.fixture
 def not_evaluated(tmp_path, monkeypatch):
     """`hf-dd evaluate` ends in just this message, and has neither trained nor written."""
-    for module in ("evaluation.evaluation", "synthetic.coresets"):  # herding trains a network, too
+    for module in ("evaluation.learners", "synthetic.coresets"):  # herding trains a network, too
         monkeypatch.setattr(f"hf_dd.{module}.fit", None)
 
     def refuse(folder, message, *arguments, whole=True):

@@ -16,7 +16,8 @@ from hf_dd.core.processes import new_accelerator
 from hf_dd.data import decoding, whitening
 from hf_dd.data.image_data import load_data
 from hf_dd.evaluation import candidates
-from hf_dd.evaluation.evaluation import Evaluation, Job
+from hf_dd.evaluation.evaluation import Evaluation
+from hf_dd.evaluation.learners import Job
 from hf_dd.evaluation.protocols import PROTOCOLS
 from hf_dd.objectives.clom import real_class_sums
 from hf_dd.synthetic import coresets

@@ -4,71 +4,30 @@ import dataclasses
 import functools
 import logging
 import statistics
-import time
 from collections.abc import Sequence
 from dataclasses import KW_ONLY, asdict, dataclass
-from typing import NamedTuple
-from typing import Protocol as Interface
 
 import torch
 from accelerate import Accelerator
 from accelerate.utils import gather_object
-from torch import nn
 
-from hf_dd.core import cache
-from hf_dd.core.clock import since
 from hf_dd.core.processes import hardware
-from hf_dd.core.progress import Phase, open_phase, say_if_dear
+from hf_dd.core.progress import Phase
 from hf_dd.data.image_data import ImageData
 from hf_dd.data.validation import rest_of, validation_of
 from hf_dd.errors import DataError
-from hf_dd.evaluation import intervals, learning
-from hf_dd.evaluation.candidates import Candidate, score_file
+from hf_dd.evaluation import intervals
+from hf_dd.evaluation.candidates import Candidate
+from hf_dd.evaluation.learners import Job, Learners, Scored
 from hf_dd.evaluation.protocols import Protocol
 from hf_dd.evaluation.results import Results, Row
 from hf_dd.evaluation.students import Students, students_of
 from hf_dd.evaluation.teaching import Teaching
 from hf_dd.synthetic.distilled_set import ipc_in_words
 from hf_dd.teachers.pool import TeacherPool
-from hf_dd.training.loop import accuracy, fit, predict
-from hf_dd.training.side_by_side import fit_side_by_side
 from hf_dd.training.targets import Targets
 
 logger = logging.getLogger(__name__)
-
-# A student's accuracy in [0, 1], its seconds, its losses by `learning`; the best of its looks, where there are any.
-Scored = tuple[float, float, list[float]] | tuple[float, float, list[float], float]
-
-
-class Job(NamedTuple):
-    """What students are trained on, which, and how."""
-
-    candidate: Candidate
-    architecture: str
-    protocol: Protocol
-
-    @property
-    def key(self) -> tuple:
-        """The same for the same job on a process, as long as it has that candidate."""
-        return id(self.candidate), self.architecture, self.protocol
-
-    @property
-    def work(self) -> int:
-        """Images that a student of it learns, in all epochs."""
-        return self.protocol.images_seen(len(self.candidate.images))
-
-
-class Shelf(Interface):
-    """Where the students of distilled sets are kept that are trained.
-
-    `key` is a digest of all that the student's accuracy follows from.
-    """
-
-    def holds(self, job: Job, student: int, key: str) -> bool:
-        """Whether that very student is there already."""
-
-    def put(self, job: Job, student: int, key: str, network: nn.Module, accuracy: float) -> None:
-        """Keep a student; its accuracy is in [0, 1]."""
 
 
 @dataclass(eq=False, repr=False)
@@ -91,9 +50,8 @@ class Evaluation:
         looks: whether students are tested also after the epochs whose best a protocol's paper quotes.
 
     Attributes:
-        shelf: where students of distilled sets are kept. One whose score is remembered, but that isn't there, is
-            trained again.
         teaching: gives what students learn from.
+        learners: trains and tests students, and remembers their scores.
     """
 
     data: ImageData
@@ -113,10 +71,10 @@ class Evaluation:
             raise DataError(f"{self.data.name} has no test split to evaluate on; name it by --test_split.")
         self.data = self.data.to(self.accelerator.device)
         self.teachers = self.teachers and self.teachers.to(self.accelerator.device, torch.float32)
-        self.shelf: Shelf | None = None
-        self._keys: dict[int, str] = {}  # of the students that are being trained, those for the shelf
         self.teaching = Teaching(self.data, self.teachers, self.accelerator)
         self._students: dict[str, Students] = {}
+        own = {"seed": self.seed, "compile": self.compile, "looks": self.looks}
+        self.learners = Learners(self.data, self.students, self.teaching, self.accelerator, **own)
         self._rows: dict[tuple, tuple[Candidate, Row]] = {}
 
     def students(self, architecture: str) -> Students:
@@ -212,7 +170,8 @@ class Evaluation:
         if candidate.baseline == "full":  # it holds the validation images themselves
             rest = rest_of(self.data, self.seed)
             candidate = dataclasses.replace(candidate, images=rest.images, labels=rest.labels)
-        scores = [self.accuracies(job._replace(candidate=candidate), [0], self.held_out)[0][0] for job in jobs]
+        jobs = [job._replace(candidate=candidate) for job in jobs]
+        scores = [self.learners.accuracies(job, [0], self.held_out)[0][0] for job in jobs]
         best = scores.index(max(scores))
         logger.info(
             "%s [%s] %s: %s, the best of %d on the validation split",
@@ -236,7 +195,7 @@ class Evaluation:
                 for draw in range(self.draws_of(job)):
                     mine = [student for of_place, student, of_draw in own if (of_place, of_draw) == (place, draw)]
                     of_draw = dataclasses.replace(job.candidate, drawn=draw) if draw else job.candidate
-                    found = self.accuracies(job._replace(candidate=of_draw), mine, self.data)
+                    found = self.learners.accuracies(job._replace(candidate=of_draw), mine, self.data)
                     done |= {(place, student, draw): scored for student, scored in found.items()}
         done = dict(gather_object(list(done.items())))
         for place, job in enumerate(missing):
@@ -289,91 +248,3 @@ class Evaluation:
             best_of_looks=statistics.fmean(best) if best else None,
             **self.teaching.teaching(candidate, protocol),
         )
-
-    def accuracies(self, job: Job, students: Sequence[int], data: ImageData) -> dict[int, Scored]:
-        """For each student its accuracy on the test split of `data`, its share of the seconds, and its losses.
-
-        With `looks` also the best accuracy after the epochs that the protocol's paper looks at.
-
-        They are remembered, each as soon as it is there: what was interrupted goes on. On a GPU students train side by
-        side, unless under autocast; on a CPU one after another, which is faster there (`scripts/benchmark.py --work
-        side_by_side`).
-        """
-        candidate, architecture, protocol = job
-        what = [
-            candidate.identity,
-            self.students(architecture).identity,
-            protocol.as_dict(),
-            self.accelerator.mixed_precision,
-            self.teaching.teaching(candidate, protocol),
-            [spec.head for spec in self.teachers.specs] if self.teachers and protocol.asks_teachers else [],
-            *([candidate.crop_labels.digest] if protocol.labels == "crops" and candidate.crop_labels else []),
-            *([["looks"]] if self.looks and data is self.data else []),
-        ]
-        where = [data.seen_as, data.tested_on]
-        identities = {student: [*what, *where, str(data.device.type), self.seed, student] for student in students}
-        known = {student: cache.recall(score_file(identity)) for student, identity in identities.items()}
-        self._keys = {}
-        if self.shelf and data is self.data and candidate.baseline is None:
-            keys = {student: score_file(identity).stem for student, identity in identities.items()}
-            self._keys = {student: key for student, key in keys.items() if not self.shelf.holds(job, student, key)}
-            if again := sum(known[student] is not None for student in self._keys):
-                logger.info("%s: %d remembered students have no network: trained again.", candidate.name, again)
-            known |= dict.fromkeys(self._keys)
-        missing = [student for student in students if known.get(student) is None]
-        if around := open_phase():
-            around.skip((len(students) - len(missing)) * job.work, len(students) - len(missing))
-        say_if_dear(f"{candidate.name}, {architecture}", len(candidate.images), protocol.epochs, len(missing))
-        together = self.accelerator.device.type == "cuda" and self.accelerator.mixed_precision == "no"
-        together = together and protocol.recipe().is_plain and not self.looks and protocol.labels != "crops"
-        for group in [missing] if together and missing else [[student] for student in missing]:
-            for student, scored in self.train(job, group, data).items():
-                known[student] = scored
-                cache.keep(score_file(identities[student]), scored)
-        return {student: tuple(scored) for student, scored in known.items()}
-
-    def train(self, job: Job, students: Sequence[int], data: ImageData) -> dict[int, Scored]:
-        """Train students, side by side where there are several, and test them; see `accuracies`."""
-        candidate, architecture, protocol = job
-        started, device = time.perf_counter(), self.accelerator.device
-        kind, seeds = self.students(architecture), [self.seed + student for student in students]
-        learners = [kind.new(seed).to(device) for seed in seeds]
-        sets = [candidate.of_student(student) for student in students]
-        images = [kind.inputs(own.images, keep=own is candidate) for own in sets]
-        labels = [self.targets(own, protocol) for own in sets]
-        who = f"{candidate.name} [{candidate.copy}] {architecture} student {', '.join(map(str, students))}"
-        amount = {"share": job.work * len(students), "parts": len(students)}
-        autocast = self.accelerator.autocast
-        tested = kind.tested(data.test.images, keep=True)
-
-        def score_of(network: nn.Module) -> float:
-            predictions = predict(network, tested, prepare=kind.prepare, autocast=autocast)
-            return accuracy(predictions, data.test.labels)
-
-        best: list[float] = []
-        with Phase(who, protocol.epochs, "epochs", **amount) as phase:
-            shared = {"purpose": "student", "prepare": kind.prepare, "tell": phase.update}
-            if len(students) > 1:
-                losses = fit_side_by_side(learners, images, labels, protocol.recipe(), seeds=seeds, **shared)
-            else:
-                own = {"seed": seeds[0], "autocast": autocast, "compile": self.compile and kind.backbone is None}
-                of_epochs = []
-                for epoch in fit(*learners, *images, *labels, protocol.recipe(), **own, **shared):
-                    of_epochs.append(epoch.total_loss / epoch.images)
-                    if self.looks and data is self.data and protocol.looks_at(epoch.number):
-                        best.append(score_of(*learners))
-                losses = torch.stack(of_epochs)[None]  # read below, not here
-            scores = [score_of(network) for network in learners]
-        seconds = since(started) / len(students)
-        curves = [learning.stretches(of_student) for of_student in losses]
-        for student, score in zip(students, scores, strict=True):
-            logger.info(
-                "%s [%s] %s student %d: %.2f %% in %.0f s",
-                *(candidate.name, candidate.copy, architecture, student, 100 * score, seconds),
-            )
-        for student, network, score in zip(students, learners, scores, strict=True):
-            if student in self._keys:
-                self.shelf.put(job, student, self._keys[student], network, score)
-        done = zip(students, scores, curves, strict=True)
-        more = [max(best)] if best else []
-        return {student: (score, seconds, of_student, *more) for student, score, of_student in done}

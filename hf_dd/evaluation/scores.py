@@ -8,7 +8,8 @@ from collections.abc import Callable, Sequence
 
 from hf_dd.errors import ConfigError
 from hf_dd.evaluation.candidates import Candidate
-from hf_dd.evaluation.evaluation import Evaluation, Job
+from hf_dd.evaluation.evaluation import Evaluation
+from hf_dd.evaluation.learners import Job
 from hf_dd.evaluation.protocols import SIAMESE, Protocol, alternatives
 from hf_dd.evaluation.results import Score
 

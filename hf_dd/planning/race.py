@@ -23,7 +23,8 @@ from hf_dd.distillation.distiller import Distiller
 from hf_dd.distillation.run_folder import CHECKPOINTS
 from hf_dd.errors import RunError
 from hf_dd.evaluation.candidates import Candidate
-from hf_dd.evaluation.evaluation import Evaluation, Job
+from hf_dd.evaluation.evaluation import Evaluation
+from hf_dd.evaluation.learners import Job
 from hf_dd.planning.budget import StudentCosts
 from hf_dd.synthetic.synthetic_set import SyntheticSet
 from hf_dd.teachers.experts import ExpertPool

@@ -100,7 +100,7 @@ def evaluate_sets(
     records_of = {name: record for name, _, record in sets}
     evaluations = evaluations_of(config, protocols, data, accelerator, distilled_sets, records_of)
     shelf = shelf_of(config, evaluations[0], [record for *_, record in sets], distilled_sets, accelerator)
-    evaluations[0].shelf = shelf
+    evaluations[0].learners.shelf = shelf
 
     selection_epochs = config.selection_epochs
     if selection_epochs is None:
@@ -115,7 +115,7 @@ def evaluate_sets(
     shared = {"architectures": config.eval_architectures, "students": config.eval_students}
     parts = [evaluation.run(every, **shared) for evaluation in evaluations]
     if shelf:
-        evaluations[0].shelf, parts[0] = None, shelf.finish(parts[0])
+        evaluations[0].learners.shelf, parts[0] = None, shelf.finish(parts[0])
     scores = scoring.score_sets(evaluations[0], config.scores, distilled_sets, real_images, **shared)
     students = [(NETWORKS, name) for name in config.eval_architectures]
     read = {name: read_otherwise(config, data, record, sets[0][2]) for name, record in records_of.items()}

@@ -32,6 +32,7 @@ from hf_dd.core.files import digest_of
 from hf_dd.core.processes import (
     by_main_process,
     from_main_process,
+    hardware,
     holding,
     new_accelerator,
     shown_by_main_process,
@@ -41,7 +42,6 @@ from hf_dd.core.registry import PROTOCOLS
 from hf_dd.data.image_data import load_data
 from hf_dd.distillation.run_folder import CHECKPOINTS
 from hf_dd.errors import RunError
-from hf_dd.evaluation.evaluation import hardware
 from hf_dd.runs.crop_labels import labelled_again
 from hf_dd.runs.distill import distill
 from hf_dd.runs.evaluate import evaluate

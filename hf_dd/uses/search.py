@@ -25,7 +25,8 @@ from hf_dd.core.seeding import derive_seed, generator
 from hf_dd.data.image_data import ImageData
 from hf_dd.data.validation import held_out
 from hf_dd.evaluation import intervals
-from hf_dd.evaluation.evaluation import Evaluation, Job
+from hf_dd.evaluation.evaluation import Evaluation
+from hf_dd.evaluation.learners import Job
 from hf_dd.evaluation.report import table
 from hf_dd.evaluation.results import Row
 from hf_dd.evaluation.students import FromScratch

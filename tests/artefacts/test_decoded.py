@@ -89,13 +89,13 @@ def test_the_evaluation_trains_on_decoded_images_and_counts_the_stored_ones(arte
 
 def test_the_baselines_have_as_many_images_as_are_stored(artefact, tmp_path, monkeypatch):
     seen = {}
-    train = hf_dd.evaluation.evaluation.Evaluation.train
+    train = hf_dd.evaluation.learners.Learners.train
 
     def spied(self, job, students, data):
         seen[job.candidate.name, job.candidate.copy] = len(job.candidate.images)
         return train(self, job, students, data)
 
-    monkeypatch.setattr(hf_dd.evaluation.evaluation.Evaluation, "train", spied)
+    monkeypatch.setattr(hf_dd.evaluation.learners.Learners, "train", spied)
     results = hf_dd.evaluate(sets=[str(artefact.folder)], output_dir=str(tmp_path), **EVALUATION)
     real = {(f"{kind}, ipc 2", "8bit"): 20 for kind in ("random real", "herding")}
     assert seen == {("set", "float"): 80, ("set", "8bit"): 80} | real

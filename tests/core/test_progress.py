@@ -284,7 +284,7 @@ FEW = DIGITS | {"ipc": 1, "objective": "random"}
             "distillation.distiller.Distiller.step",
             lambda: hf_dd.distill(**DIGITS, ipc=1, iterations=2, eval_students=0),
         ),
-        ("evaluation.evaluation.fit", lambda: hf_dd.distill(**FEW, eval_students=1, eval_epochs=[1])),
+        ("evaluation.learners.fit", lambda: hf_dd.distill(**FEW, eval_students=1, eval_epochs=[1])),
         ("training.pretraining.fit", lambda: hf_dd.pretrain(**DIGITS, epochs=1, architectures=["ConvNet"])),
         (
             "synthetic.coresets.fit",

@@ -3,9 +3,8 @@
 import pytest
 import torch
 
-from hf_dd.core.processes import REFUSED, TOLD, new_accelerator
+from hf_dd.core.processes import REFUSED, TOLD, hardware, new_accelerator
 from hf_dd.errors import ConfigError
-from hf_dd.evaluation.evaluation import hardware
 
 
 @pytest.mark.parametrize(

@@ -22,9 +22,10 @@ from hf_dd.data import validation
 from hf_dd.data.batches import StoredImages
 from hf_dd.data.image_data import Split, load_data
 from hf_dd.errors import ConfigError, DataError, RunError
-from hf_dd.evaluation import candidates, evaluation, intervals, report
+from hf_dd.evaluation import candidates, intervals, learners, report
 from hf_dd.evaluation.candidates import Candidate, baseline
 from hf_dd.evaluation.evaluation import Evaluation
+from hf_dd.evaluation.learners import Learners
 from hf_dd.evaluation.protocols import PROTOCOLS, Protocol
 from hf_dd.evaluation.students import new_student
 from hf_dd.nn import networks
@@ -177,13 +178,13 @@ def test_test_labels_cannot_influence_a_choice(data, baseline_too):
     evaluated = evaluation_of(data, **options)
     evaluated.data = dataclasses.replace(evaluated.data, test=Untouchable())
     options = evaluated.options(candidate, evaluated.protocol)
-    (job,) = evaluated.choose([[evaluation.Job(candidate, "MLP", option) for option in options]])
+    (job,) = evaluated.choose([[learners.Job(candidate, "MLP", option) for option in options]])
     assert (job.protocol.learning_rate, job.protocol.epochs) == (0.01, 40)
     assert str(job.protocol) == "dc v1, changed: epochs 40"  # the rate is the protocol's own
 
 
 def test_ties_go_to_the_pair_named_first(data, monkeypatch):
-    monkeypatch.setattr(Evaluation, "accuracies", lambda self, job, students, data: {0: (0.5, 1.0, [])})
+    monkeypatch.setattr(Learners, "accuracies", lambda self, job, students, data: {0: (0.5, 1.0, [])})
     evaluated = evaluation_of(data, learning_rates=[0.3, 0.1], epochs=[7, 3])
     row = evaluated.run([real(data)], ["MLP"], 1).rows[0]
     assert (row.epochs, row.learning_rate, row.protocol) == (7, 0.3, "dc v1, changed: epochs 7, learning_rate 0.3")
@@ -197,7 +198,7 @@ def test_the_best_pair_need_not_have_the_best_of_each(data, monkeypatch):
         seen.append(data is self.data)
         return {student: (good[job.protocol.epochs, job.protocol.learning_rate], 1.0, []) for student in students}
 
-    monkeypatch.setattr(Evaluation, "accuracies", accuracies)
+    monkeypatch.setattr(Learners, "accuracies", accuracies)
     row = evaluation_of(data, learning_rates=[0.1, 0.3], epochs=[3, 7]).run([real(data)], ["MLP"], 2).rows[0]
     assert (row.epochs, row.learning_rate, row.mean, row.n) == (7, 0.3, 70.0, 2)
     assert seen == [False] * 4 + [True]
@@ -210,7 +211,7 @@ def test_the_full_set_is_not_chosen_for_on_images_that_it_is_trained_on(data, mo
         trained_on.append((job.candidate.images, data.test.images))
         return {student: (0.5, 1.0, []) for student in students}
 
-    monkeypatch.setattr(Evaluation, "train", train)
+    monkeypatch.setattr(Learners, "train", train)
     full = baseline("full", data, None, 0, None)
     evaluation_of(data, epochs=[1, 2]).run([full], ["MLP"], 1)
     assert [len(images) for images, _ in trained_on] == [len(data.train) - 143] * 2 + [len(data.train)]
@@ -241,8 +242,8 @@ def test_scores_on_the_validation_split_are_not_remembered_as_those_of_a_test_sp
     evaluated = evaluation_of(other, epochs=[2, 3])
     candidate = baseline("random", evaluated.data, 5, 0, None)
     row = evaluated.run([candidate], ["MLP"], 1).rows[0]
-    job = evaluation.Job(candidate, "MLP", evaluated.protocol.with_changes(epochs=row.epochs))
-    assert row.scores[0] == 100 * evaluated.train(job, [0], evaluated.data)[0][0]
+    job = learners.Job(candidate, "MLP", evaluated.protocol.with_changes(epochs=row.epochs))
+    assert row.scores[0] == 100 * evaluated.learners.train(job, [0], evaluated.data)[0][0]
 
 
 def test_a_set_is_trained_at_the_rate_that_it_comes_with(data):
@@ -312,7 +313,7 @@ def test_baselines_are_remembered(data, kind, monkeypatch):
     monkeypatch.setattr(candidates.coresets, "real_features", None)
     more = evaluation_of(data).run([candidate()], ["MLP"], 3)
     assert more.rows[0].scores[:2] == first.rows[0].scores and more.rows[0].baseline == kind
-    monkeypatch.setattr(Evaluation, "train", None)
+    monkeypatch.setattr(Learners, "train", None)
     assert evaluation_of(data).run([candidate()], ["MLP"], 3).rows == more.rows
     with pytest.raises(TypeError):
         evaluation_of(data, short(epochs=3)).run([candidate()], ["MLP"], 1)  # another protocol isn't remembered
@@ -329,7 +330,7 @@ def test_each_student_of_the_random_baseline_has_its_own_draw(data):
 
 def test_a_sets_own_scores_are_remembered_by_what_it_holds(data, monkeypatch, nothing_remembered):
     first = evaluation_of(data).run([real(data)], ["MLP"], 1)
-    monkeypatch.setattr(Evaluation, "train", None)
+    monkeypatch.setattr(Learners, "train", None)
     again = evaluation_of(data).run([dataclasses.replace(real(data), name="renamed")], ["MLP"], 1)
     assert again.rows[0].scores == first.rows[0].scores and again.rows[0].set == "renamed"
     images, labels = real(data).images.clone(), real(data).labels
@@ -349,7 +350,7 @@ def test_scores_are_of_the_images_that_were_tested(data, nothing_remembered):
 
 
 def test_an_interrupted_evaluation_goes_on_with_the_next_student(data, monkeypatch, nothing_remembered):
-    train, trained = Evaluation.train, []
+    train, trained = Learners.train, []
 
     def interrupted(self, job, students, on):
         if len(trained) == 2:
@@ -358,11 +359,11 @@ def test_an_interrupted_evaluation_goes_on_with_the_next_student(data, monkeypat
         return train(self, job, students, on)
 
     with monkeypatch.context() as patched:
-        patched.setattr(Evaluation, "train", interrupted)
+        patched.setattr(Learners, "train", interrupted)
         with pytest.raises(KeyboardInterrupt):
             evaluation_of(data).run([real(data)], ["MLP"], 3)
     rest = []
-    monkeypatch.setattr(Evaluation, "train", lambda *own: rest.extend(own[2]) or train(*own))
+    monkeypatch.setattr(Learners, "train", lambda *own: rest.extend(own[2]) or train(*own))
     assert len(evaluation_of(data).run([real(data)], ["MLP"], 3).rows[0].scores) == 3
     assert (trained, rest) == ([0, 1], [2])
 
@@ -487,7 +488,7 @@ def refused(folder, refusing, claimed, *names):
 
 
 def test_a_set_that_does_not_fit_is_refused_before_any_student(distilled, data, monkeypatch):
-    monkeypatch.setattr(Evaluation, "train", None)
+    monkeypatch.setattr(Learners, "train", None)
     for options, message in [
         ({"dataset": "digits", "image_size": 12}, "images of \\(1, 8, 8\\)"),
         ({"eval_architectures": ["timm/nothing_like_it"]}, "timm has no model"),

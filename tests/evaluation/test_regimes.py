@@ -135,7 +135,7 @@ def test_a_protocol_stands_in_its_own_regime():
 
 
 def test_what_a_protocol_needs_is_asked_for_before_any_student(compared, monkeypatch):
-    monkeypatch.setattr("hf_dd.evaluation.evaluation.Evaluation.train", None)
+    monkeypatch.setattr("hf_dd.evaluation.learners.Learners.train", None)
     for options, error, message in [
         ({"eval_protocol": "sl"}, ConfigError, "made without teachers.*--eval_teachers"),
         ({"eval_protocol": "rded"}, ConfigError, "made without teachers.*--eval_teachers"),

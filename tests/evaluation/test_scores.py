@@ -18,6 +18,7 @@ from hf_dd.evaluation import candidates, report
 from hf_dd.evaluation import scores as scoring
 from hf_dd.evaluation.candidates import baseline
 from hf_dd.evaluation.evaluation import Evaluation
+from hf_dd.evaluation.learners import Learners
 from hf_dd.evaluation.protocols import PROTOCOLS, SIAMESE, alternatives
 
 pytestmark = pytest.mark.usefixtures("one_thread", "nothing_remembered")
@@ -39,7 +40,7 @@ def trained(monkeypatch):
         value = made_up.get((*key, data is self.data), made_up.get(key, 0.5))
         return {student: (value + 0.01 * student, 1.0, []) for student in students}
 
-    monkeypatch.setattr(Evaluation, "train", train)
+    monkeypatch.setattr(Learners, "train", train)
     return calls, made_up
 
 
@@ -183,7 +184,7 @@ def test_nothing_is_trained_twice_and_baselines_are_remembered(data, trained, mo
 
 
 def test_a_probe_has_no_augmentation_to_be_robust_to(tiny_teachers, tmp_path, monkeypatch):
-    monkeypatch.setattr(Evaluation, "train", None)
+    monkeypatch.setattr(Learners, "train", None)
     scoring.require_sense(["relative_accuracy", "label_robust_score"], PROTOCOLS["linear-probe"])
     with pytest.raises(ConfigError, match="^--scores augmentation_robust_score compares students with and without"):
         scoring.require_sense(["augmentation_robust_score"], PROTOCOLS["linear-probe"])

@@ -18,6 +18,7 @@ from hf_dd.errors import ConfigError, HubError, TeacherError
 from hf_dd.evaluation import candidates
 from hf_dd.evaluation.candidates import baseline
 from hf_dd.evaluation.evaluation import Evaluation
+from hf_dd.evaluation.learners import Learners
 from hf_dd.evaluation.protocols import PROTOCOLS, Protocol
 from hf_dd.evaluation.students import FromScratch, LinearProbe, students_of
 from hf_dd.teachers.teacher import Teacher
@@ -199,7 +200,7 @@ def test_a_row_says_the_backbones_commit(data, tiny_teachers):
 def test_baselines_are_remembered_by_the_commit_not_by_its_name(data, tiny_teachers, monkeypatch):
     repo = tiny_teachers.references[0].split("@")[0]
     first = evaluation_of(data).run([baseline("random", data, 2, 0, None)], [f"{repo}@final"], 2)
-    monkeypatch.setattr(Evaluation, "train", None)
+    monkeypatch.setattr(Learners, "train", None)
     again = evaluation_of(data).run([baseline("random", data, 2, 0, None)], [f"{repo}@epoch-2"], 2)
     assert again.rows[0].scores == first.rows[0].scores
     with pytest.raises(TypeError):
@@ -263,7 +264,7 @@ def test_a_network_by_its_plain_name_is_no_backbone(data, name):
 
 
 def test_a_teacher_is_no_network_from_scratch(data, tiny_teachers, distilled, monkeypatch):
-    monkeypatch.setattr(Evaluation, "train", None)
+    monkeypatch.setattr(Learners, "train", None)
     for name in (tiny_teachers.references[0], str(tiny_teachers.folders[0]), f"{tiny_teachers.folders[0]}@epoch-1"):
         message = (
             f"^--eval_architectures {name} names a pre-trained teacher, but the protocol dsa trains networks from"

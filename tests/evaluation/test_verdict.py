@@ -11,6 +11,7 @@ from hf_dd.core import processes
 from hf_dd.data.image_data import Split, load_data
 from hf_dd.evaluation import candidates, intervals, learning, verdict
 from hf_dd.evaluation.evaluation import Evaluation
+from hf_dd.evaluation.learners import Learners
 from hf_dd.evaluation.protocols import PROTOCOLS
 
 
@@ -203,7 +204,7 @@ def test_an_evaluation_gives_what_the_sentences_are_made_of(monkeypatch):
         assert 2 < last < half < quarter < first < 2.6
     assert "MLP students hadn't converged after 16 epochs: several times" in repr(found)
     assert "students are no better than guessing.\n" in repr(found) and "(at chance)" in repr(found)
-    monkeypatch.setattr(Evaluation, "train", None)
+    monkeypatch.setattr(Learners, "train", None)
     assert run().rows == found.rows  # from the cache, losses and all
     assert found.as_dict()["majority"] == found.majority
 

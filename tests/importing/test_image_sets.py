@@ -165,7 +165,7 @@ def test_what_does_not_fit_is_said_before_any_training(native, tmp_path, monkeyp
     if said is None:
         cli.main(command)  # both are brought to it
         return
-    monkeypatch.setattr("hf_dd.evaluation.evaluation.fit", lambda *_, **__: pytest.fail("it began to train"))
+    monkeypatch.setattr("hf_dd.evaluation.learners.fit", lambda *_, **__: pytest.fail("it began to train"))
     with pytest.raises(SystemExit) as ended:
         cli.main(command)
     assert re.search(said, str(ended.value)) and "\n" not in str(ended.value)

@@ -136,7 +136,7 @@ def test_both_forms_load_as_teachers(pushed):
 
 def test_run_again_it_trains_none_and_pushes_nothing_new(pushed, monkeypatch, capsys):
     name, _, results, words = pushed
-    monkeypatch.setattr("hf_dd.evaluation.evaluation.fit", lambda *_, **__: pytest.fail("a student was trained again"))
+    monkeypatch.setattr("hf_dd.evaluation.learners.fit", lambda *_, **__: pytest.fail("a student was trained again"))
     before = hub.refs(name, "model")
     cli.main(["evaluate", *words, "--push_students", name])
     assert hub.refs(name, "model") == before
@@ -187,7 +187,7 @@ def test_what_cannot_be_is_said_before_any_training(a_set, pushed, tmp_path, mon
     alone = tmp_path / "alone"
     if "ALONE" in words:
         hf_dd.distill(objective="random", ipc=1, eval_students=0, output_dir=str(alone))
-    monkeypatch.setattr("hf_dd.evaluation.evaluation.fit", lambda *_, **__: pytest.fail("it began to train"))
+    monkeypatch.setattr("hf_dd.evaluation.learners.fit", lambda *_, **__: pytest.fail("it began to train"))
     names = {"SET": f"{a_set[1]}@v1", "ALONE": str(alone), "STUDENTS": f"{pushed[0]}-convnet"}
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SystemExit) as ended:

@@ -490,7 +490,7 @@ def test_a_comparison_states_temperature_and_teachers(labelled, tmp_path):
 
 @pytest.fixture
 def no_training(monkeypatch):
-    monkeypatch.setattr("hf_dd.evaluation.evaluation.Evaluation.train", None)
+    monkeypatch.setattr("hf_dd.evaluation.learners.Learners.train", None)
     monkeypatch.setattr("hf_dd.distillation.distiller.Distiller.run", None)
 
 

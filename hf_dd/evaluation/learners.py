@@ -1,0 +1,184 @@
+"""Students of one protocol, each trained and tested once, whose scores are remembered."""
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import KW_ONLY, dataclass, field
+from typing import NamedTuple
+from typing import Protocol as Interface
+
+import torch
+from accelerate import Accelerator
+from torch import nn
+
+from hf_dd.core import cache
+from hf_dd.core.clock import since
+from hf_dd.core.progress import Phase, open_phase, say_if_dear
+from hf_dd.data.image_data import ImageData
+from hf_dd.evaluation import learning
+from hf_dd.evaluation.candidates import Candidate, score_file
+from hf_dd.evaluation.protocols import Protocol
+from hf_dd.evaluation.students import Students
+from hf_dd.evaluation.teaching import Teaching
+from hf_dd.training.loop import accuracy, fit, predict
+from hf_dd.training.side_by_side import fit_side_by_side
+
+logger = logging.getLogger(__name__)
+
+# A student's accuracy in [0, 1], its seconds, its losses by `learning`; the best of its looks, where there are any.
+Scored = tuple[float, float, list[float]] | tuple[float, float, list[float], float]
+
+
+class Job(NamedTuple):
+    """What students are trained on, which, and how."""
+
+    candidate: Candidate
+    architecture: str
+    protocol: Protocol
+
+    @property
+    def key(self) -> tuple:
+        """The same for the same job on a process, as long as it has that candidate."""
+        return id(self.candidate), self.architecture, self.protocol
+
+    @property
+    def work(self) -> int:
+        """Images that a student of it learns, in all epochs."""
+        return self.protocol.images_seen(len(self.candidate.images))
+
+
+class Shelf(Interface):
+    """Where the students of distilled sets are kept that are trained.
+
+    `key` is a digest of all that the student's accuracy follows from.
+    """
+
+    def holds(self, job: Job, student: int, key: str) -> bool:
+        """Whether that very student is there already."""
+
+    def put(self, job: Job, student: int, key: str, network: nn.Module, accuracy: float) -> None:
+        """Keep a student; its accuracy is in [0, 1]."""
+
+
+@dataclass(eq=False, repr=False)
+class Learners:
+    """The students of any job, as this process trains and tests them.
+
+    Args:
+        data: the real set, on the accelerator's device: its test split is what looks and kept students are for.
+        kind: gives what is trained by the name of an architecture.
+        teaching: gives what students learn from.
+        accelerator: device, precision.
+        seed: student i's is seed + i.
+        compile: torch.compile the students, where they train for long enough.
+        looks: whether students are tested also after the epochs whose best a protocol's paper quotes.
+
+    Attributes:
+        shelf: where students of distilled sets are kept. One whose score is remembered, but that isn't there, is
+            trained again.
+    """
+
+    data: ImageData
+    kind: Callable[[str], Students]
+    teaching: Teaching
+    accelerator: Accelerator
+    _: KW_ONLY
+    seed: int
+    compile: bool = False
+    looks: bool = False
+    shelf: Shelf | None = None
+    _keys: dict[int, str] = field(default_factory=dict)  # of the students that are being trained, those for the shelf
+
+    def accuracies(self, job: Job, students: Sequence[int], data: ImageData) -> dict[int, Scored]:
+        """For each student its accuracy on the test split of `data`, its share of the seconds, and its losses.
+
+        With `looks` also the best accuracy after the epochs that the protocol's paper looks at.
+
+        They are remembered, each as soon as it is there: what was interrupted goes on. On a GPU students train side by
+        side, unless under autocast; on a CPU one after another, which is faster there (`scripts/benchmark.py --work
+        side_by_side`).
+        """
+        candidate, _, protocol = job
+        identities = {student: [*self.identity(job, data), self.seed, student] for student in students}
+        known = {student: cache.recall(score_file(identity)) for student, identity in identities.items()}
+        self._keys = {}
+        if self.shelf and data is self.data and candidate.baseline is None:
+            keys = {student: score_file(identity).stem for student, identity in identities.items()}
+            self._keys = {student: key for student, key in keys.items() if not self.shelf.holds(job, student, key)}
+            if again := sum(known[student] is not None for student in self._keys):
+                logger.info("%s: %d remembered students have no network: trained again.", candidate.name, again)
+            known |= dict.fromkeys(self._keys)
+        missing = [student for student in students if known.get(student) is None]
+        if around := open_phase():
+            around.skip((len(students) - len(missing)) * job.work, len(students) - len(missing))
+        say_if_dear(f"{candidate.name}, {job.architecture}", len(candidate.images), protocol.epochs, len(missing))
+        together = self.accelerator.device.type == "cuda" and self.accelerator.mixed_precision == "no"
+        together = together and protocol.recipe().is_plain and not self.looks and protocol.labels != "crops"
+        for group in [missing] if together and missing else [[student] for student in missing]:
+            for student, scored in self.train(job, group, data).items():
+                known[student] = scored
+                cache.keep(score_file(identities[student]), scored)
+        return {student: tuple(scored) for student, scored in known.items()}
+
+    def identity(self, job: Job, data: ImageData) -> list:
+        """All that the accuracy of a student of a job follows from but its seed, JSON-able."""
+        candidate, architecture, protocol = job
+        asked = protocol.asks_teachers and self.teaching.teachers or ()
+        return [
+            candidate.identity,
+            self.kind(architecture).identity,
+            protocol.as_dict(),
+            self.accelerator.mixed_precision,
+            self.teaching.teaching(candidate, protocol),
+            [teacher.spec.head for teacher in asked],
+            *([candidate.crop_labels.digest] if protocol.labels == "crops" and candidate.crop_labels else []),
+            *([["looks"]] if self.looks and data is self.data else []),
+            *(data.seen_as, data.tested_on),
+            str(data.device.type),
+        ]
+
+    def train(self, job: Job, students: Sequence[int], data: ImageData) -> dict[int, Scored]:
+        """Train students, side by side where there are several, and test them; see `accuracies`."""
+        candidate, architecture, protocol = job
+        started, device = time.perf_counter(), self.accelerator.device
+        kind, seeds = self.kind(architecture), [self.seed + student for student in students]
+        learners = [kind.new(seed).to(device) for seed in seeds]
+        sets = [candidate.of_student(student) for student in students]
+        images = [kind.inputs(own.images, keep=own is candidate) for own in sets]
+        labels = [self.teaching.targets(own, protocol) for own in sets]
+        who = f"{candidate.name} [{candidate.copy}] {architecture} student {', '.join(map(str, students))}"
+        amount = {"share": job.work * len(students), "parts": len(students)}
+        autocast = self.accelerator.autocast
+        tested = kind.tested(data.test.images, keep=True)
+
+        def score_of(network: nn.Module) -> float:
+            predictions = predict(network, tested, prepare=kind.prepare, autocast=autocast)
+            return accuracy(predictions, data.test.labels)
+
+        best: list[float] = []
+        with Phase(who, protocol.epochs, "epochs", **amount) as phase:
+            shared = {"purpose": "student", "prepare": kind.prepare, "tell": phase.update}
+            if len(students) > 1:
+                losses = fit_side_by_side(learners, images, labels, protocol.recipe(), seeds=seeds, **shared)
+            else:
+                own = {"seed": seeds[0], "autocast": autocast, "compile": self.compile and kind.backbone is None}
+                of_epochs = []
+                for epoch in fit(*learners, *images, *labels, protocol.recipe(), **own, **shared):
+                    of_epochs.append(epoch.total_loss / epoch.images)
+                    if self.looks and data is self.data and protocol.looks_at(epoch.number):
+                        best.append(score_of(*learners))
+                losses = torch.stack(of_epochs)[None]  # read below, not here
+            scores = [score_of(network) for network in learners]
+        seconds = since(started) / len(students)
+        curves = [learning.stretches(of_student) for of_student in losses]
+        for student, score in zip(students, scores, strict=True):
+            logger.info(
+                "%s [%s] %s student %d: %.2f %% in %.0f s",
+                *(candidate.name, candidate.copy, architecture, student, 100 * score, seconds),
+            )
+        for student, network, score in zip(students, learners, scores, strict=True):
+            if student in self._keys:
+                self.shelf.put(job, student, self._keys[student], network, score)
+        done = zip(students, scores, curves, strict=True)
+        more = [max(best)] if best else []
+        return {student: (score, seconds, of_student, *more) for student, score, of_student in done}
