@@ -550,6 +550,14 @@ def test_looks_are_those_of_the_paper():
         Protocol.from_config(EvaluationConfig(best_of_looks=True))
 
 
+def test_online_labels_with_cutmix_take_small_batches_of_mixed_images():
+    plain, mixed = PROTOCOLS["soft-label-online"], PROTOCOLS["soft-label-online-cutmix"]
+    assert (plain.steps(400), mixed.steps(400), mixed.steps(100)) == (300 * 2, 300 * 13, 300 * 4)
+    assert mixed.recipe().views.mix == "cutmix" and not mixed.recipe().views.flip
+    differing = {name for name, value in vars(mixed).items() if value != vars(plain)[name]}
+    assert differing == {"name", "batch_size", "views"}
+
+
 def test_old_protocols_are_written_as_they_were():
     keys = ["name", "version", "epochs", "learning_rate", "augment", "optimizer", "momentum", "weight_decay"]
     keys += ["batch_size", "schedule", "labels", "temperature", "normalisation", "trains", "changed"]
