@@ -54,8 +54,8 @@ ONLINE = PROTOCOLS.register(
     title="from scratch on what teachers say of the student's own augmented batch, at temperature 4",
     paper="Hinton, Vinyals & Dean, 2015",
 )(dataclasses.replace(SOFT_LABEL, name="soft-label-online", labels="online", temperature=4.0))
-# Batches of 256 leave a small set few steps: 2 an epoch for 400 images. By held-out images of Fashion-MNIST, of which a
-# set of ipc 10 has so many tiles, CutMix helps in batches of 64 and 32, these are the better ones, and it hurts in 256.
+# Batches of 256 leave a small set few steps: 2 an epoch for 400 images. By held-out images of Fashion-MNIST, on such a
+# set of tiles at ipc 10, students did best in batches of 32 with CutMix (then 64), which hurts in batches of 256.
 PROTOCOLS.register(
     "soft-label-online-cutmix",
     title="as soft-label-online, in batches of 32 whose images are mixed",
