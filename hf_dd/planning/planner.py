@@ -14,7 +14,6 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
-from hf_dd.artefacts.provenance import command_line
 from hf_dd.config import DistillConfig, PretrainConfig, TeacherConfig
 from hf_dd.config.base import defaults, part
 from hf_dd.config.data import RunConfig
@@ -22,7 +21,6 @@ from hf_dd.core import files
 from hf_dd.core.processes import by_main_process
 from hf_dd.core.progress import Phase, say
 from hf_dd.core.registry import PROTOCOLS
-from hf_dd.core.strategies import parse_strategy
 from hf_dd.data.image_data import ImageData
 from hf_dd.distillation.checks import preflight
 from hf_dd.distillation.run_folder import PLAN, PLANNING, TEACHERS
@@ -35,7 +33,6 @@ from hf_dd.planning.race import Entrant, Race
 from hf_dd.synthetic import coresets
 from hf_dd.teachers.experts import ExpertPool
 from hf_dd.teachers.pool import TeacherPool
-from hf_dd.training import flips
 from hf_dd.training.loop import accuracy, predict
 
 JUDGE = "ConvNetW32"  # of candidates: narrow, as it is trained for each of them
@@ -174,22 +171,6 @@ class Planner(Measurements):
         words = " ".join(f"--{name} {value}" for name, value in told.items())
         say("Planned in %.0f s: %s", self.kept["spent"], words)
         return self.with_options(decided)
-
-    @property
-    def decisions(self) -> list[str]:
-        """What was decided, in sentences for the card."""
-        raced = [self.kept["won"]] if "won" in self.kept else []
-        asked = self.config.augment is None and self.published.augments and self.published.iterations
-        asked = asked and "flip" in parse_strategy(self.published.strategy)
-        return [*raced, *([str(flips.flip_test(self.data, self.accelerator.autocast))] if asked else [])]
-
-    @property
-    def teaching(self) -> list[str]:
-        """The commands that train the run's own teachers, where the set was made with them and they aren't pushed."""
-        own = self.own_teachers() if self.kept.get("decided", {}).get("teachers") else None
-        if own is None or own.push_to_hub:
-            return []
-        return list(filter(None, [command_line("pretrain", own, self.accelerator.num_processes)]))
 
     def with_options(self, options: dict[str, Any]) -> DistillConfig:
         """The run's options with these, and no budget; teachers that wouldn't be used are left out."""
@@ -334,34 +315,6 @@ class Planner(Measurements):
         """The race that there is time for, JSON-able."""
         size = budget.race_that_fits(steps, judgements, budget.RACING * self.seconds)
         return size and dataclasses.asdict(size)
-
-    def described(self) -> str:
-        """The plan in lines, with the minutes of each part; nothing is trained for it but what measures."""
-        if self.published.iterations:
-            self.require_enough()
-        own, lines = self.own_teachers(), []
-        students, seconds = self.students(self.config.factor or 1)
-        rest = self.seconds - seconds
-        if own:
-            (architecture,), count = own.architectures, len(own.teacher_seeds)
-            trained = count * self.costs(architecture).image * self.size.training * own.epochs
-            lines.append((f"teachers: {count} of {architecture}, {own.epochs} epochs", trained))
-        raced = budget.RACING * self.seconds if self.published.iterations else 0
-        if raced:
-            names = [option.name for option in self.candidates({} if own or self.given else None)]
-            lines.append(
-                (f"races on {len(self.held.test)} validation images, among at most {len(names)} candidates", raced)
-            )
-        rest -= sum(spent for _, spent in lines)
-        if self.published.iterations:
-            lines.append((f"distillation: {self.config.objective}, as many iterations as fit", rest))
-        if students["eval_students"]:
-            what = " ".join(students.get("eval_architectures", self.config.eval_architectures))
-            epochs = students["eval_epochs"][0]
-            told = f"{students['eval_students']} students ({what}) of {epochs} epochs on the set and"
-            lines.append((f"evaluation: {told} {', '.join(self.config.baselines) or 'nothing else'}", seconds))
-        head = f"{self.config.minutes:g} minutes on {self.data.name}, {self.size.training} training images:"
-        return "\n".join([head, *(f"  {spent / 60:6.1f} min  {name}" for name, spent in lines)])
 
 
 def as_floats(images: Tensor) -> Tensor:

@@ -32,6 +32,7 @@ from hf_dd.evaluation.online_teachers import require_labels
 from hf_dd.evaluation.protocols import Protocol
 from hf_dd.evaluation.students import require_known, students_of
 from hf_dd.objectives.base import seen_as_published
+from hf_dd.planning import told
 from hf_dd.planning.planner import Planner
 from hf_dd.runs.crop_labels import labelling, views_of
 from hf_dd.runs.evaluate import evaluate
@@ -95,7 +96,7 @@ def _distill(
             held.enter_context(prepared(config, folder))
         planning = Planner(config, data, pool, accelerator, folder, started, experts)
         if config.plan:
-            return planning.described()
+            return told.described(planning)
         config = planning.planned(functools.partial(teach, data))
         pool = (pool or TeacherPool.from_config(config)) if config.named_teachers else None
     require_labels_and_students(config, data, pool)
@@ -128,8 +129,8 @@ def _distill(
             command=command_line("distill", config, accelerator.num_processes, pins),
             hardware=hardware(accelerator),
             planning_seconds=planning and planning.kept["spent"],
-            before=planning.teaching if planning else [],
-            decisions=[*(planning.decisions if planning else []), *distiller.decisions],
+            before=told.teaching(planning) if planning else [],
+            decisions=[*(told.decisions(planning) if planning else []), *distiller.decisions],
         )
     accelerator.wait_for_everyone()
     if config.eval_students and data.test is not None:

@@ -1,0 +1,52 @@
+"""What a plan says: of what it will do, and of what it decided."""
+
+from hf_dd.artefacts.provenance import command_line
+from hf_dd.core.strategies import parse_strategy
+from hf_dd.planning import budget
+from hf_dd.planning.planner import Planner
+from hf_dd.training import flips
+
+
+def described(plan: Planner) -> str:
+    """The plan in lines, with the minutes of each part; nothing is trained for it but what measures."""
+    if plan.published.iterations:
+        plan.require_enough()
+    own, lines = plan.own_teachers(), []
+    students, seconds = plan.students(plan.config.factor or 1)
+    rest = plan.seconds - seconds
+    if own:
+        (architecture,), count = own.architectures, len(own.teacher_seeds)
+        trained = count * plan.costs(architecture).image * plan.size.training * own.epochs
+        lines.append((f"teachers: {count} of {architecture}, {own.epochs} epochs", trained))
+    raced = budget.RACING * plan.seconds if plan.published.iterations else 0
+    if raced:
+        names = [option.name for option in plan.candidates({} if own or plan.given else None)]
+        lines.append(
+            (f"races on {len(plan.held.test)} validation images, among at most {len(names)} candidates", raced)
+        )
+    rest -= sum(spent for _, spent in lines)
+    if plan.published.iterations:
+        lines.append((f"distillation: {plan.config.objective}, as many iterations as fit", rest))
+    if students["eval_students"]:
+        what = " ".join(students.get("eval_architectures", plan.config.eval_architectures))
+        epochs = students["eval_epochs"][0]
+        told = f"{students['eval_students']} students ({what}) of {epochs} epochs on the set and"
+        lines.append((f"evaluation: {told} {', '.join(plan.config.baselines) or 'nothing else'}", seconds))
+    head = f"{plan.config.minutes:g} minutes on {plan.data.name}, {plan.size.training} training images:"
+    return "\n".join([head, *(f"  {spent / 60:6.1f} min  {name}" for name, spent in lines)])
+
+
+def decisions(plan: Planner) -> list[str]:
+    """What was decided, in sentences for the card."""
+    raced = [plan.kept["won"]] if "won" in plan.kept else []
+    asked = plan.config.augment is None and plan.published.augments and plan.published.iterations
+    asked = asked and "flip" in parse_strategy(plan.published.strategy)
+    return [*raced, *([str(flips.flip_test(plan.data, plan.accelerator.autocast))] if asked else [])]
+
+
+def teaching(plan: Planner) -> list[str]:
+    """The commands that train the run's own teachers, where the set was made with them and they aren't pushed."""
+    own = plan.own_teachers() if plan.kept.get("decided", {}).get("teachers") else None
+    if own is None or own.push_to_hub:
+        return []
+    return list(filter(None, [command_line("pretrain", own, plan.accelerator.num_processes)]))
