@@ -9,7 +9,7 @@ import pytest
 import hf_dd
 from hf_dd import cli
 from hf_dd.artefacts import dd_ranking
-from hf_dd.evaluation.evaluation import Evaluation
+from hf_dd.evaluation.learners import Learners
 from hf_dd.evaluation.results import Row
 
 MADE_UP = {"full": 0.95, "random": 0.5, None: 0.6}  # accuracy of the first student by what it was trained on
@@ -27,7 +27,7 @@ def trained(monkeypatch, tmp_path):
         base, step = MADE_UP[job.candidate.baseline], 0.2 if job.candidate.baseline is None else 0.0
         return {student: (base + step * student, 1.0, []) for student in students}
 
-    monkeypatch.setattr(Evaluation, "train", train)
+    monkeypatch.setattr(Learners, "train", train)
     monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
 
 

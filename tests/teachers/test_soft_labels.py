@@ -21,6 +21,7 @@ from hf_dd.distillation.checks import preflight
 from hf_dd.errors import ConfigError, DataError, RunError, TeacherError
 from hf_dd.evaluation.candidates import Candidate, random_real
 from hf_dd.evaluation.evaluation import Evaluation
+from hf_dd.evaluation.learners import Learners
 from hf_dd.evaluation.online_teachers import teachers_of
 from hf_dd.evaluation.protocols import PROTOCOLS, alternatives
 from hf_dd.nn import augment, networks
@@ -453,7 +454,7 @@ def test_remembered_baselines_are_those_of_the_same_teachers(digits, tiny_teache
         return evaluation.run([candidate], ["MLP"], 2).rows[0].scores
 
     first = scores(tiny_teachers.references[0])
-    monkeypatch.setattr(Evaluation, "train", None)
+    monkeypatch.setattr(Learners, "train", None)
     assert scores(tiny_teachers.references[0]) == first
     with pytest.raises(TypeError):
         scores(tiny_teachers.references[2])
