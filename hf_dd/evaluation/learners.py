@@ -1,4 +1,4 @@
-"""Students of one protocol, each trained and tested once, whose scores are remembered."""
+"""Students as an evaluation has them: each trained and tested once, and its score remembered."""
 
 import logging
 import time
@@ -123,14 +123,14 @@ class Learners:
     def identity(self, job: Job, data: ImageData) -> list:
         """All that the accuracy of a student of a job follows from but its seed, JSON-able."""
         candidate, architecture, protocol = job
-        asked = protocol.asks_teachers and self.teaching.teachers or ()
+        teachers = self.teaching.teachers if protocol.asks_teachers else None
         return [
             candidate.identity,
             self.kind(architecture).identity,
             protocol.as_dict(),
             self.accelerator.mixed_precision,
             self.teaching.teaching(candidate, protocol),
-            [teacher.spec.head for teacher in asked],
+            [teacher.spec.head for teacher in teachers or ()],
             *([candidate.crop_labels.digest] if protocol.labels == "crops" and candidate.crop_labels else []),
             *([["looks"]] if self.looks and data is self.data else []),
             *(data.seen_as, data.tested_on),

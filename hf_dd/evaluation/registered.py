@@ -55,7 +55,8 @@ ONLINE = PROTOCOLS.register(
     paper="Hinton, Vinyals & Dean, 2015",
 )(dataclasses.replace(SOFT_LABEL, name="soft-label-online", labels="online", temperature=4.0))
 # Batches of 256 leave a small set few steps: 2 an epoch for 400 images. By held-out images of Fashion-MNIST, on such a
-# set of tiles at ipc 10, students did best in batches of 32 with CutMix (then 64), which hurts in batches of 256.
+# set of tiles at ipc 10, students did best in batches of 32 with CutMix (then 64), which hurts in batches of 256;
+# their teachers had seen those images.
 PROTOCOLS.register(
     "soft-label-online-cutmix",
     title="as soft-label-online, in batches of 32 whose images are mixed",
