@@ -240,7 +240,7 @@ def headlines(kind, content):
     elif kind == "results":
         yield from content["headlines"]
     elif kind == "untuned":
-        for row in content["rows"]:
+        for row in sorted(content["rows"], key=lambda row: -row["distillations"]):  # the surest first
             what = f"{row['data']}, ipc {row['ipc']}, {row['minutes']:g} minutes, {row['kind']}"
             gains = ", ".join(f"{row[f'over {other}']['mean']:+.1f} over {other}" for other in ("random", "herding"))
             yield what, f"{row['accuracy']['mean']:.1f} %, {gains} (n = {row['distillations']} × {row['students']})"

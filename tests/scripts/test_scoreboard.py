@@ -38,7 +38,10 @@ def script(monkeypatch, tmp_path):
                 (folder / "hf_dd.json").write_text("{}")
         if name == "distill":
             place.mkdir(parents=True, exist_ok=True)
-            (place / "hf_dd.json").write_text(json.dumps({"versions": {"hf-dd": "0.1.0"}, "parquet_sha256": name}))
+            record = {"versions": {"hf-dd": "0.1.0"}, "parquet_sha256": name, "run": {"seconds": 61.5}}
+            settings = {key: getattr(config, key) for key in module.TOLD}
+            settings |= {"factor": config.factor or 1, "init": "real"}
+            (place / "hf_dd.json").write_text(json.dumps(record | {"settings": settings}))
         if name == "compare":
             place.mkdir(parents=True, exist_ok=True)
             rows = [
@@ -103,6 +106,9 @@ def test_every_command_is_one_of_hf_dd_and_what_is_there_stays(script, monkeypat
     said = (tmp_path / "table/results.md").read_text()
     assert str(tmp_path) not in said and "- the first verdict\n- the second\n\nthe table\n" in said
     assert "(the sets by hf-dd 0.1.0)" in said
+    made = dict(line.split(" | ", 1) for line in said.splitlines() if " | real | " in line)
+    assert made["| dm"].startswith("500 | 1 | real | ") and made["| dm"].endswith(" | ConvNetW64 | 4.7 | 62 s |")
+    assert found["sets"]["sre2l"]["iterations"] == 500 and list(found["sets"]) == ["sre2l", "dm", "dm-clom"]
 
     script.ran.clear()
     (tmp_path / "table/results.md").unlink()
