@@ -6,6 +6,7 @@ import logging
 import statistics
 from collections.abc import Sequence
 from dataclasses import KW_ONLY, asdict, dataclass
+from operator import itemgetter
 
 import torch
 from accelerate import Accelerator
@@ -189,14 +190,17 @@ class Evaluation:
             for draw in range(self.draws_of(job))
         ]
         own = each[self.accelerator.process_index :: self.accelerator.num_processes]
-        done = {}
+        done, parts = {}, []
         with Phase("evaluation", sum(missing[place].work for place, *_ in own), "students", count=len(own)):
             for place, job in enumerate(missing):
                 for draw in range(self.draws_of(job)):
                     mine = [student for of_place, student, of_draw in own if (of_place, of_draw) == (place, draw)]
                     of_draw = dataclasses.replace(job.candidate, drawn=draw) if draw else job.candidate
-                    found = self.learners.accuracies(job._replace(candidate=of_draw), mine, self.data)
-                    done |= {(place, student, draw): scored for student, scored in found.items()}
+                    part = job._replace(candidate=of_draw), mine, self.data
+                    parts.append((not self.learners.remembers(*part), place, draw, part))
+            for _, place, draw, part in sorted(parts, key=itemgetter(0)):  # the time left is of those to be trained
+                found = self.learners.accuracies(*part)
+                done |= {(place, student, draw): scored for student, scored in found.items()}
         done = dict(gather_object(list(done.items())))
         for place, job in enumerate(missing):
             draws = range(self.draws_of(job))

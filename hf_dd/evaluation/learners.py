@@ -4,6 +4,7 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import KW_ONLY, dataclass, field
+from pathlib import Path
 from typing import NamedTuple
 from typing import Protocol as Interface
 
@@ -99,11 +100,11 @@ class Learners:
         side_by_side`).
         """
         candidate, _, protocol = job
-        identities = {student: [*self.identity(job, data), self.seed, student] for student in students}
-        known = {student: cache.recall(score_file(identity)) for student, identity in identities.items()}
+        kept = self.score_files(job, students, data)
+        known = {student: cache.recall(file) for student, file in kept.items()}
         self._keys = {}
         if self.shelf and data is self.data and candidate.baseline is None:
-            keys = {student: score_file(identity).stem for student, identity in identities.items()}
+            keys = {student: file.stem for student, file in kept.items()}
             self._keys = {student: key for student, key in keys.items() if not self.shelf.holds(job, student, key)}
             if again := sum(known[student] is not None for student in self._keys):
                 logger.info("%s: %d remembered students have no network: trained again.", candidate.name, again)
@@ -117,8 +118,17 @@ class Learners:
         for group in [missing] if together and missing else [[student] for student in missing]:
             for student, scored in self.train(job, group, data).items():
                 known[student] = scored
-                cache.keep(score_file(identities[student]), scored)
+                cache.keep(kept[student], scored)
         return {student: tuple(scored) for student, scored in known.items()}
+
+    def remembers(self, job: Job, students: Sequence[int], data: ImageData) -> bool:
+        """Whether the scores of all these students are remembered."""
+        return all(cache.recall(file) is not None for file in self.score_files(job, students, data).values())
+
+    def score_files(self, job: Job, students: Sequence[int], data: ImageData) -> dict[int, Path]:
+        """Where each student's score is remembered."""
+        identity = self.identity(job, data)
+        return {student: score_file([*identity, self.seed, student]) for student in students}
 
     def identity(self, job: Job, data: ImageData) -> list:
         """All that the accuracy of a student of a job follows from but its seed, JSON-able."""

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 import hf_dd
 from hf_dd.artefacts.rows import write_rows
 from hf_dd.config import DataConfig, EvaluationConfig
-from hf_dd.core import files, processes
+from hf_dd.core import files, processes, progress
 from hf_dd.core.seeding import generator
 from hf_dd.data import validation
 from hf_dd.data.batches import StoredImages
@@ -366,6 +366,23 @@ def test_an_interrupted_evaluation_goes_on_with_the_next_student(data, monkeypat
     monkeypatch.setattr(Learners, "train", lambda *own: rest.extend(own[2]) or train(*own))
     assert len(evaluation_of(data).run([real(data)], ["MLP"], 3).rows[0].scores) == 3
     assert (trained, rest) == ([0, 1], [2])
+
+
+def test_the_time_left_is_of_the_students_that_have_to_be_trained(data, monkeypatch, nothing_remembered):
+    kinds = ("random", "herding", "k-centers")
+    some = [baseline(kind, data, 2, 0, processes.new_accelerator("no").autocast) for kind in kinds]
+    before = evaluation_of(data).run(some[1:], ["MLP"], 2)
+    seen, train = [], Learners.train
+
+    def noting(self, job, students, on):
+        around = progress.open_phase()
+        seen.append((job.candidate.baseline, around.count, around.total == 2 * job.work))
+        return train(self, job, students, on)
+
+    monkeypatch.setattr(Learners, "train", noting)
+    found = evaluation_of(data).run(some, ["MLP"], 2)
+    assert seen == [("random", 2, True)] * 2
+    assert [row.baseline for row in found.rows] == [*kinds] and found.rows[1:] == before.rows
 
 
 # --- intervals
