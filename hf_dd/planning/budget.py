@@ -21,6 +21,7 @@ MEASURING = 0.05  # after which share of them an iteration has been measured lon
 OVERRUN = 1.5  # times its share that a race may take where the machine is slower than it was measured
 SAFETY = 0.9  # of what is left for the distillation: a machine isn't always as fast as when it was measured
 
+LONG = 200  # epochs after which students have learned enough to be compared
 # Epochs, and students: of two an interval says next to nothing.
 COUNTS = ((1000, 3), (600, 3), (300, 3), (200, 3), (200, 2), (100, 3), (100, 2), (100, 1), (50, 1))
 WIDTHS = ("ConvNet", "ConvNetW64", "ConvNetW32")  # of teachers, networks and students: the widest that fits
@@ -160,26 +161,27 @@ class RaceSize:
 def race_that_fits(steps: Sequence[float], judgements: Mapping[int, Sequence[float]], limit: float) -> RaceSize | None:
     """As many candidates as there is time for; None where there isn't for two.
 
-    A rung takes twice as long as all before it together, and half of those that run go on from it, as long as that
-    leaves more than one.
+    Judges are students that have learned, where there is time for two candidates with them: those of a few epochs like
+    strongly guided images, which longer trained ones don't. A rung takes twice as long as all before it together, and
+    half of those that run go on from it, as long as that leaves more than one.
 
     Args:
         steps: seconds of an iteration of each candidate.
         judgements: by the epochs of the student, those that are liked best first, seconds of judging each candidate.
         limit: seconds for all of it.
     """
-    count = len(steps)
-    while count > 1:
-        field = [count]
-        while field[-1] // REDUCTION > 1 and len(field) < MOST_RUNGS:
-            field.append(field[-1] // REDUCTION)
-        for epochs, seconds in judgements.items():
-            judging = sum(field) * statistics.fmean(seconds[:count])
-            legs = [1, *(2 ** (rung - 1) for rung in range(1, len(field)))]  # in units of the first
-            first = (limit - judging) / sum(runners * leg for runners, leg in zip(field, legs, strict=True))
-            rungs = tuple(first * 2**rung for rung in range(len(field)))
-            fits = judging <= JUDGING * limit and first >= FEWEST * max(steps[:count])
-            if fits and rungs[-1] >= LONGEST * limit:
-                return RaceSize(count, epochs, rungs)
-        count -= 1
+    learned = [epochs for epochs in judgements if epochs >= LONG]
+    for liked in (learned, judgements):
+        for count in range(len(steps), 1, -1):
+            field = [count]
+            while field[-1] // REDUCTION > 1 and len(field) < MOST_RUNGS:
+                field.append(field[-1] // REDUCTION)
+            for epochs in liked:
+                judging = sum(field) * statistics.fmean(judgements[epochs][:count])
+                legs = [1, *(2 ** (rung - 1) for rung in range(1, len(field)))]  # in units of the first
+                first = (limit - judging) / sum(runners * leg for runners, leg in zip(field, legs, strict=True))
+                rungs = tuple(first * 2**rung for rung in range(len(field)))
+                fits = judging <= JUDGING * limit and first >= FEWEST * max(steps[:count])
+                if fits and rungs[-1] >= LONGEST * limit:
+                    return RaceSize(count, epochs, rungs)
     return None

@@ -37,7 +37,6 @@ from hf_dd.training.loop import accuracy, predict
 
 JUDGE = "ConvNetW32"  # of candidates: narrow, as it is trained for each of them
 JUDGE_EPOCHS = (300, 200, 100, 60)
-LONG = 200  # epochs after which students have learned enough to be compared
 OWN_TEACHERS = {"learning_rate": 0.05, "weight_decay": 5e-4, "lr_drops": [0.75]}  # for few epochs, as in the recipes
 
 Teach = Callable[[PretrainConfig], Sequence[str]]  # trains teachers and gives their references
@@ -95,7 +94,7 @@ class Planner(Measurements):
             own = {} if name == given[0] else {"eval_architectures": [name]}
             asked = dataclasses.replace(config, **own)
             own |= budget.students_that_fit(asked, self.size, factor, costs, share)
-            long = config.eval_epochs or own["eval_epochs"][0] >= LONG
+            long = config.eval_epochs or own["eval_epochs"][0] >= budget.LONG
             if long and own["eval_students"] >= min(2, config.eval_students):
                 break
         seconds = budget.seconds_of_students(dataclasses.replace(config, **own), self.size, factor, costs)

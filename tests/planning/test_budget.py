@@ -69,8 +69,11 @@ def test_a_race_takes_the_time_that_it_has():
 def test_a_race_has_fewer_entrants_or_shorter_judges_where_time_is_short():
     judgements = {300: [6.0] * 4, 100: [2.0] * 4}
     assert race_that_fits([1.0] * 4, judgements, 145.0).epochs == 300
-    assert race_that_fits([1.0] * 4, judgements, 143.0).epochs == 100  # six judgements and 4 + 2 legs leave 35.7 of it
-    assert race_that_fits([1.0] * 4, judgements, 41.0).entrants == 3
+    # Six judgements and 4 + 2 legs leave 35.7 of it for a rung.
+    assert race_that_fits([1.0] * 4, judgements, 143.0) == RaceSize(3, 300, (pytest.approx(125 / 3),))
+    assert race_that_fits([1.0] * 4, judgements, 24.0) == RaceSize(2, 300, (6.0,))  # the fewest with such a judge
+    assert race_that_fits([1.0] * 4, judgements, 23.0) == RaceSize(2, 100, (9.5,))
+    assert race_that_fits([1.0] * 4, {100: [2.0] * 4}, 143.0).entrants == 4
     assert race_that_fits([1.0] * 4, judgements, 13.0) is None
     assert race_that_fits([1.0], judgements, 1e9) is None
 
