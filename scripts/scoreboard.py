@@ -8,7 +8,7 @@
     python scripts/scoreboard.py --dataset digits --teacher_epochs 20 --epochs 100     # in minutes
 
 It trains teachers, makes a set by each method (`--methods`; all but the last five by their short recipes for
-Fashion-MNIST, of five minutes at most there), finds the best pruning method on a tenth of the training images, and
+Fashion-MNIST, of less than ten minutes there), finds the best pruning method on a tenth of the training images, and
 then types one `hf-dd compare --regimes hard soft online`, with the same students on all of them. Whatever is there
 already is kept, so that the same command goes on where it was interrupted.
 """
