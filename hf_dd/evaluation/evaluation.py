@@ -198,7 +198,7 @@ class Evaluation:
                     of_draw = dataclasses.replace(job.candidate, drawn=draw) if draw else job.candidate
                     part = job._replace(candidate=of_draw), mine, self.data
                     parts.append((not self.learners.remembers(*part), place, draw, part))
-            for _, place, draw, part in sorted(parts, key=itemgetter(0)):  # the time left is of those to be trained
+            for _, place, draw, part in sorted(parts, key=itemgetter(0)):  # counted off before the time left is told
                 found = self.learners.accuracies(*part)
                 done |= {(place, student, draw): scored for student, scored in found.items()}
         done = dict(gather_object(list(done.items())))

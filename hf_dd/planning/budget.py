@@ -161,9 +161,9 @@ class RaceSize:
 def race_that_fits(steps: Sequence[float], judgements: Mapping[int, Sequence[float]], limit: float) -> RaceSize | None:
     """As many candidates as there is time for; None where there isn't for two.
 
-    Judges are students that have learned, where there is time for two candidates with them: those of a few epochs like
-    strongly guided images, which longer trained ones don't. A rung takes twice as long as all before it together, and
-    half of those that run go on from it, as long as that leaves more than one.
+    Judges are students that have learned, where there is time for two candidates with them: on Fashion-MNIST those of
+    60 epochs preferred the strongly guided images, those of 200 and more the weakly guided ones. A rung takes twice as
+    long as all before it together, and half of those that run go on from it, as long as that leaves more than one.
 
     Args:
         steps: seconds of an iteration of each candidate.
@@ -171,17 +171,16 @@ def race_that_fits(steps: Sequence[float], judgements: Mapping[int, Sequence[flo
         limit: seconds for all of it.
     """
     learned = [epochs for epochs in judgements if epochs >= LONG]
-    for liked in (learned, judgements):
-        for count in range(len(steps), 1, -1):
-            field = [count]
-            while field[-1] // REDUCTION > 1 and len(field) < MOST_RUNGS:
-                field.append(field[-1] // REDUCTION)
-            for epochs in liked:
-                judging = sum(field) * statistics.fmean(judgements[epochs][:count])
-                legs = [1, *(2 ** (rung - 1) for rung in range(1, len(field)))]  # in units of the first
-                first = (limit - judging) / sum(runners * leg for runners, leg in zip(field, legs, strict=True))
-                rungs = tuple(first * 2**rung for rung in range(len(field)))
-                fits = judging <= JUDGING * limit and first >= FEWEST * max(steps[:count])
-                if fits and rungs[-1] >= LONGEST * limit:
-                    return RaceSize(count, epochs, rungs)
+    counts = range(len(steps), 1, -1)
+    for count, epochs in [*itertools.product(counts, learned), *itertools.product(counts, judgements)]:
+        field = [count]
+        while field[-1] // REDUCTION > 1 and len(field) < MOST_RUNGS:
+            field.append(field[-1] // REDUCTION)
+        judging = sum(field) * statistics.fmean(judgements[epochs][:count])
+        legs = [1, *(2 ** (rung - 1) for rung in range(1, len(field)))]  # in units of the first
+        first = (limit - judging) / sum(runners * leg for runners, leg in zip(field, legs, strict=True))
+        rungs = tuple(first * 2**rung for rung in range(len(field)))
+        fits = judging <= JUDGING * limit and first >= FEWEST * max(steps[:count])
+        if fits and rungs[-1] >= LONGEST * limit:
+            return RaceSize(count, epochs, rungs)
     return None
