@@ -6,20 +6,18 @@ import logging
 import statistics
 from collections.abc import Sequence
 from dataclasses import KW_ONLY, asdict, dataclass
-from operator import itemgetter
 
 import torch
 from accelerate import Accelerator
 from accelerate.utils import gather_object
 
 from hf_dd.core.processes import hardware
-from hf_dd.core.progress import Phase
 from hf_dd.data.image_data import ImageData
 from hf_dd.data.validation import rest_of, validation_of
 from hf_dd.errors import DataError
 from hf_dd.evaluation import intervals
 from hf_dd.evaluation.candidates import Candidate
-from hf_dd.evaluation.learners import Job, Learners, Scored
+from hf_dd.evaluation.learners import Job, Learners, Part, Scored
 from hf_dd.evaluation.protocols import Protocol
 from hf_dd.evaluation.results import Results, Row
 from hf_dd.evaluation.students import Students, students_of
@@ -158,21 +156,26 @@ class Evaluation:
         several = {key: jobs for key, jobs in zip(keys, choices, strict=True) if len(jobs) > 1}
         waiting = list(several.values())
         places = range(self.accelerator.process_index, len(waiting), self.accelerator.num_processes)
-        own = [job for place in places for job in waiting[place]]
-        with Phase("choosing epochs and rates", sum(job.work for job in own), "trials", count=len(own)):
-            mine = [(place, self.best(waiting[place])) for place in places]
+        trials = [self.trials(waiting[place]) for place in places]
+        parts = [part for own in trials for part in own]
+        with self.learners.phase("choosing epochs and rates", parts, "trials"):
+            mine = [(place, self.best(own)) for place, own in zip(places, trials, strict=True)]
         found = dict(gather_object(mine))
         best = {key: found[place] for place, key in enumerate(several)}  # keys aren't alike on the processes
         return [jobs[best.get(key, 0)] for key, jobs in zip(keys, choices, strict=True)]
 
-    def best(self, jobs: Sequence[Job]) -> int:
-        """Index of the job whose student does best on the validation split."""
+    def trials(self, jobs: Sequence[Job]) -> list[Part]:
+        """Jobs as they are tried: one student each, tested on the validation split."""
         candidate = jobs[0].candidate
         if candidate.baseline == "full":  # it holds the validation images themselves
             rest = rest_of(self.data, self.seed)
             candidate = dataclasses.replace(candidate, images=rest.images, labels=rest.labels)
-        jobs = [job._replace(candidate=candidate) for job in jobs]
-        scores = [self.learners.accuracies(job, [0], self.held_out)[0][0] for job in jobs]
+        return [(job._replace(candidate=candidate), [0], self.held_out) for job in jobs]
+
+    def best(self, trials: Sequence[Part]) -> int:
+        """Index of the trial whose student does best."""
+        jobs, candidate = [job for job, *_ in trials], trials[0][0].candidate
+        scores = [self.learners.accuracies(*trial)[0][0] for trial in trials]
         best = scores.index(max(scores))
         logger.info(
             "%s [%s] %s: %s, the best of %d on the validation split",
@@ -190,17 +193,17 @@ class Evaluation:
             for draw in range(self.draws_of(job))
         ]
         own = each[self.accelerator.process_index :: self.accelerator.num_processes]
-        done, parts = {}, []
-        with Phase("evaluation", sum(missing[place].work for place, *_ in own), "students", count=len(own)):
-            for place, job in enumerate(missing):
-                for draw in range(self.draws_of(job)):
-                    mine = [student for of_place, student, of_draw in own if (of_place, of_draw) == (place, draw)]
-                    of_draw = dataclasses.replace(job.candidate, drawn=draw) if draw else job.candidate
-                    part = job._replace(candidate=of_draw), mine, self.data
-                    parts.append((not self.learners.remembers(*part), place, draw, part))
-            for _, place, draw, part in sorted(parts, key=itemgetter(0)):  # counted off before the time left is told
-                found = self.learners.accuracies(*part)
-                done |= {(place, student, draw): scored for student, scored in found.items()}
+        parts: dict[tuple[int, int], Part] = {}
+        for place, job in enumerate(missing):
+            for draw in range(self.draws_of(job)):
+                mine = [student for of_place, student, of_draw in own if (of_place, of_draw) == (place, draw)]
+                of_draw = dataclasses.replace(job.candidate, drawn=draw) if draw else job.candidate
+                parts[place, draw] = job._replace(candidate=of_draw), mine, self.data
+        done = {}
+        with self.learners.phase("evaluation", list(parts.values()), "students"):
+            for (place, draw), part in parts.items():
+                for student, scored in self.learners.accuracies(*part).items():
+                    done[place, student, draw] = scored
         done = dict(gather_object(list(done.items())))
         for place, job in enumerate(missing):
             draws = range(self.draws_of(job))

@@ -14,7 +14,7 @@ from torch import nn
 
 from hf_dd.core import cache
 from hf_dd.core.clock import since
-from hf_dd.core.progress import Phase, open_phase, say_if_dear
+from hf_dd.core.progress import Phase, say_if_dear
 from hf_dd.data.image_data import ImageData
 from hf_dd.evaluation import learning
 from hf_dd.evaluation.candidates import Candidate, score_file
@@ -46,6 +46,9 @@ class Job(NamedTuple):
     def work(self) -> int:
         """Images that a student of it learns, in all epochs."""
         return self.protocol.images_seen(len(self.candidate.images))
+
+
+Part = tuple[Job, Sequence[int], ImageData]  # a job, students of it, and the data that they are tested on
 
 
 class Shelf(Interface):
@@ -100,18 +103,11 @@ class Learners:
         side_by_side`).
         """
         candidate, _, protocol = job
-        kept = self.score_files(job, students, data)
-        known = {student: cache.recall(file) for student, file in kept.items()}
-        self._keys = {}
-        if self.shelf and data is self.data and candidate.baseline is None:
-            keys = {student: file.stem for student, file in kept.items()}
-            self._keys = {student: key for student, key in keys.items() if not self.shelf.holds(job, student, key)}
-            if again := sum(known[student] is not None for student in self._keys):
-                logger.info("%s: %d remembered students have no network: trained again.", candidate.name, again)
-            known |= dict.fromkeys(self._keys)
-        missing = [student for student in students if known.get(student) is None]
-        if around := open_phase():
-            around.skip((len(students) - len(missing)) * job.work, len(students) - len(missing))
+        kept, known = self.score_files(job, students, data), self.known(job, students, data)
+        missing = [student for student in students if student not in known]
+        self._keys = {student: kept[student].stem for student in missing} if self.shelves(job, data) else {}
+        if again := sum(cache.recall(kept[student]) is not None for student in self._keys):
+            logger.info("%s: %d remembered students have no network: trained again.", candidate.name, again)
         say_if_dear(f"{candidate.name}, {job.architecture}", len(candidate.images), protocol.epochs, len(missing))
         together = self.accelerator.device.type == "cuda" and self.accelerator.mixed_precision == "no"
         together = together and protocol.recipe().is_plain and not self.looks and protocol.labels != "crops"
@@ -121,9 +117,24 @@ class Learners:
                 cache.keep(kept[student], scored)
         return {student: tuple(scored) for student, scored in known.items()}
 
-    def remembers(self, job: Job, students: Sequence[int], data: ImageData) -> bool:
-        """Whether the scores of all these students are remembered."""
-        return all(cache.recall(file) is not None for file in self.score_files(job, students, data).values())
+    def phase(self, what: str, parts: Sequence[Part], unit: str) -> Phase:
+        """A phase of all that `accuracies` is still to train for these parts."""
+        missing = [len(part[1]) - len(self.known(*part)) for part in parts]
+        work = sum(count * job.work for count, (job, *_) in zip(missing, parts, strict=True))
+        return Phase(what, work, unit, count=sum(missing))
+
+    def known(self, job: Job, students: Sequence[int], data: ImageData) -> dict[int, Scored]:
+        """Of these students those that needn't be trained: their scores are remembered, they are on their shelf."""
+        found = {}
+        for student, file in self.score_files(job, students, data).items():
+            scored = cache.recall(file)
+            if scored is not None and not (self.shelves(job, data) and not self.shelf.holds(job, student, file.stem)):
+                found[student] = scored
+        return found
+
+    def shelves(self, job: Job, data: ImageData) -> bool:
+        """Whether the students of a job are to be on the shelf."""
+        return self.shelf is not None and data is self.data and job.candidate.baseline is None
 
     def score_files(self, job: Job, students: Sequence[int], data: ImageData) -> dict[int, Path]:
         """Where each student's score is remembered."""

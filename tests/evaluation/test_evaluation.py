@@ -371,18 +371,35 @@ def test_an_interrupted_evaluation_goes_on_with_the_next_student(data, monkeypat
 def test_the_time_left_is_of_the_students_that_have_to_be_trained(data, monkeypatch, nothing_remembered):
     kinds = ("random", "herding", "k-centers")
     some = [baseline(kind, data, 2, 0, processes.new_accelerator("no").autocast) for kind in kinds]
-    before = evaluation_of(data).run(some[1:], ["MLP"], 2)
+    evaluation_of(data).run(some[1:2], ["MLP"], 1)
+    before = evaluation_of(data).run(some[2:], ["MLP"], 2)
     seen, train = [], Learners.train
 
     def noting(self, job, students, on):
         around = progress.open_phase()
-        seen.append((job.candidate.baseline, around.count, around.total == 2 * job.work))
+        seen.append((job.candidate.baseline, *students, around.count, around.total == 3 * job.work))
         return train(self, job, students, on)
 
     monkeypatch.setattr(Learners, "train", noting)
     found = evaluation_of(data).run(some, ["MLP"], 2)
-    assert seen == [("random", 2, True)] * 2
-    assert [row.baseline for row in found.rows] == [*kinds] and found.rows[1:] == before.rows
+    assert seen == [("random", 0, 3, True), ("random", 1, 3, True), ("herding", 1, 3, True)]
+    assert [row.baseline for row in found.rows] == [*kinds] and found.rows[2:] == before.rows
+
+
+def test_the_time_left_is_of_the_trials_that_have_to_be_made(data, monkeypatch, nothing_remembered):
+    own = {"learning_rates": [0.01, 0.05]}
+    evaluation_of(data, **own).run([real(data)], ["MLP"], 1)
+    seen, train = [], Learners.train
+
+    def noting(self, job, students, on):
+        around = progress.open_phase()
+        seen.append((around.what, job.protocol.learning_rate, around.count, around.total == around.count * job.work))
+        return train(self, job, students, on)
+
+    monkeypatch.setattr(Learners, "train", noting)
+    evaluation_of(data, **own | {"learning_rates": [0.01, 0.1, 0.05]}).run([real(data)], ["MLP"], 1)
+    assert seen[0] == ("choosing epochs and rates", 0.1, 1, True)
+    assert {what for what, *_ in seen[1:]} <= {"evaluation"}
 
 
 # --- intervals
