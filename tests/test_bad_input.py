@@ -590,6 +590,7 @@ def test_teachers_need_a_test_split(pets, tmp_path):
         ("--architecture_options width", ["'width'", "key=value"]),
         ("--augment color_flap", ["'flap'", "flip, "]),
         ("--clom_augment crop", ["--clom_augment", "add --clom ce or --clom cos"]),
+        ("--clom_batch 2", ["--clom_batch", "add --clom ce or --clom cos"]),
         ("--clom ce --teachers a/b --clom_augment flap", ["'flap'", "flip, "]),
         ("--eval_students 1 --eval_architectures ConvNt", ["ConvNt isn't known", "ConvNet, "]),
         ("--eval_students 1 --eval_augment flap", ["'flap'", "flip, "]),

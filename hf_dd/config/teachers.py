@@ -142,6 +142,12 @@ class TeacherConfig(TrustConfig):
         "--augment; the paper has none.",
         grammar=parse_strategy,
     )
+    clom_batch: int | None = guide(
+        None,
+        "Stored images of each class that the teachers see per step, drawn anew; all of them, as in the paper, if not "
+        "given.",
+        at_least=1,
+    )
     clom_real_batch: int | None = guide(
         None,
         "With --clom cos: real images drawn per step, as in the paper's code (8196), instead of all at once.",
@@ -158,10 +164,12 @@ class TeacherConfig(TrustConfig):
             yield "--clom_pool mean-logits goes with --clom ce: features of teachers have no mean."
         if self.clom_real_batch and self.clom != "cos":
             yield "--clom_real_batch goes with --clom cos, which alone looks at real images."
-        if self.clom_schedule != "constant" and self.clom in (None, "none"):
-            yield "--clom_schedule is of the weight of guiding teachers: add --clom ce or --clom cos."
-        if self.clom_augment != "none" and self.clom in (None, "none"):
-            yield "--clom_augment is of what guiding teachers see: add --clom ce or --clom cos."
+        if self.clom in (None, "none"):
+            seen = "what guiding teachers see"
+            of = {"clom_schedule": "the weight of guiding teachers", "clom_augment": seen, "clom_batch": seen}
+            for name, what in of.items():
+                if getattr(self, name) != getattr(TeacherConfig, name):
+                    yield f"--{name} is of {what}: add --clom ce or --clom cos."
         named = self.named_teachers
         if len(named) > 1:
             yield f"Name the teachers in one way; given are {' and '.join(f'--{name}' for name in named)}."

@@ -3,8 +3,8 @@
     total = objective(S, T) + α · CLoM(S)
 
 once per optimiser step on the images, on the full synthetic set S: un-augmented in the paper, or, with
-`--clom_augment`, each image by a draw of its own. The paper draws one teacher per step; the mean over the pool, of
-losses or of logits, is the alternative.
+`--clom_augment`, each image by a draw of its own; with `--clom_batch` on as many of each class, drawn for the step.
+The paper draws one teacher per step; the mean over the pool, of losses or of logits, is the alternative.
 """
 
 import functools
@@ -32,23 +32,23 @@ from hf_dd.teachers.teacher import Teacher
 class ClassificationDistance:
     """CLoM's `ce`: mean cross-entropy of the teacher's logits on S against S's labels.
 
-    The mean runs over the whole of S, so one image weighs α / |S|. Raises TeacherError where a teacher's label space
-    isn't the data set's.
+    The mean runs over the whole of S, so one image weighs α / |S|; with `batch`, over as many stored images of each
+    class. Raises TeacherError where a teacher's label space isn't the data set's.
     """
 
-    def __init__(self, pool: TeacherPool, data: ImageData, augmentation: Sequence[str] = ()):
-        self.augmentation = augmentation
+    def __init__(self, pool: TeacherPool, data: ImageData, augmentation: Sequence[str] = (), batch: int | None = None):
+        self.augmentation, self.batch = augmentation, batch
         self.orders = [torch.tensor(teacher.logit_order(data.class_names)) for teacher in pool]
 
     def __call__(self, step: Step, inner: int, members: Mapping[int, Teacher]) -> Tensor:
-        """This rank's share: the sum over its images, divided by |S|; of the mean logits of several teachers.
+        """This rank's share: the sum over its images, divided by how many all see; of the mean logits of teachers.
 
         Args:
             step: as the rank sees it.
             inner: which optimiser step of the iteration this is.
             members: the teachers that guide it, by their place in the pool.
         """
-        rows = step.own_rows()
+        rows, share = drawn_rows(step, inner, self.batch)
         if not len(rows):
             return step.zero()
         images, logits = seen(step, inner, rows, self.augmentation), 0
@@ -58,7 +58,7 @@ class ClassificationDistance:
             order = self.orders[index].to(own.device)
             logits = logits + own[:, order].to(step.synthetic.pixels.dtype) / len(members)
         labels = step.synthetic.image_labels(rows)
-        return F.cross_entropy(logits, labels, reduction="sum") / len(step.synthetic.image_labels())
+        return F.cross_entropy(logits, labels, reduction="sum") / (share * len(step.synthetic.image_labels()))
 
 
 class CosineDistance:
@@ -71,13 +71,19 @@ class CosineDistance:
 
     exactly. The class sums cost one pass over the real set for each teacher, at its first use, unless they are
     remembered (`Step.remembered`); a step then costs one forward and backward pass of S. With `real_batch`, i runs
-    over as many images, drawn anew for every optimiser step. Chance level is about 1 / C.
+    over as many images, drawn anew for every optimiser step; with `batch`, j runs over as many stored images of each
+    class. Chance level is about 1 / C.
     """
 
     def __init__(
-        self, pool: TeacherPool, data: ImageData, augmentation: Sequence[str] = (), real_batch: int | None = None
+        self,
+        pool: TeacherPool,
+        data: ImageData,
+        augmentation: Sequence[str] = (),
+        batch: int | None = None,
+        real_batch: int | None = None,
     ):
-        self.augmentation = augmentation
+        self.augmentation, self.batch = augmentation, batch
         self.real_batch = real_batch and min(real_batch, len(data.train))
         self.class_sums: dict[int, Tensor] = {}
 
@@ -94,7 +100,7 @@ class CosineDistance:
         elif sums is None:
             compute = functools.partial(real_class_sums, step, teacher, drawn)
             sums = self.class_sums[index] = step.remembered("class-sums", teacher, compute)
-        rows = step.own_rows()
+        rows, _ = drawn_rows(step, inner, self.batch)
         if not len(rows):
             return ratio_share(step.zero(), step.zero(), step)
         labels = step.synthetic.image_labels(rows)
@@ -106,6 +112,19 @@ class CosineDistance:
         same_class = (counts[labels] - (features * sums[labels]).sum(1)).sum()
         every_class = (counts.sum() - features @ sums.sum(0)).sum()
         return ratio_share(same_class, every_class, step)
+
+
+def drawn_rows(step: Step, inner: int, batch: int | None) -> tuple[Tensor, float]:
+    """The stored images of this rank that teachers see, and how large a share of all images all ranks see.
+
+    Those are its own; of each class only `batch`, where there is one. Which depends on the seed and the step alone.
+    """
+    rows, ipc = step.own_rows(), step.synthetic.ipc
+    if batch is None or batch >= ipc:
+        return rows, 1.0
+    order = torch.rand(step.data.num_classes, ipc, generator=step.generator("clom-batch", inner)).argsort(1)
+    chosen = torch.zeros(order.shape, dtype=torch.bool).scatter_(1, order[:, :batch], True).flatten()
+    return rows[chosen.to(rows.device)[rows]], batch / ipc
 
 
 def seen(step: Step, inner: int, rows: Tensor, augmentation: Sequence[str]) -> Tensor:
@@ -210,7 +229,7 @@ class Guided:
             raise ConfigError(f"--clom_alphas names {', '.join(unknown)}, but the pool's teachers are {known}.")
         options = {"real_batch": config.clom_real_batch} if config.clom_real_batch else {}
         augmentation = augment.parse_strategy(config.clom_augment)
-        self.distance = DISTANCES[config.clom](pool, data, augmentation, **options)
+        self.distance = DISTANCES[config.clom](pool, data, augmentation, config.clom_batch, **options)
 
     def __getattr__(self, hook: str) -> Any:
         """The objective's own; so a hook that a guide doesn't know isn't lost."""

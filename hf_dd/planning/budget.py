@@ -33,6 +33,7 @@ TEACHER_STEPS, MOST_TEACHER_STEPS = 200, 3_000  # fewer teach little, more take 
 REDUCTION, MOST_RUNGS = 2, 3
 JUDGING = 0.5  # of the seconds of a race, at most
 LONGEST = 0.25  # of them for each distillation that comes to the end: the first minute says little of the tenth
+LONGEST_ANEW = 0.2  # where it is one of its own, besides what came before
 SOME = 20  # iterations that tiles should have to be tried
 FEWEST = 5  # iterations before a candidate is judged, and of a distillation that is worth its name
 
@@ -134,12 +135,14 @@ def teachers_that_fit(
     return None
 
 
-def seconds_of_race(count: int, rungs: Sequence[int], reduction: int, step: float, student: float) -> float:
-    """What a race of so many entrants takes, with seconds of a step and of a judgement."""
+def seconds_of_race(
+    count: int, rungs: Sequence[int], reduction: int, step: float, student: float, anew: bool = False
+) -> float:
+    """What a race of so many entrants takes, with seconds of a step and of a judgement; see `Entrant.anew`."""
     total, done = 0.0, 0
     for rung in rungs:
         total += count * ((rung - done) * step + student)
-        count, done = max(1, count // reduction), rung
+        count, done = max(1, count // reduction), 0 if anew else rung
     return total
 
 
@@ -158,17 +161,20 @@ class RaceSize:
     seconds: tuple[float, ...]
 
 
-def race_that_fits(steps: Sequence[float], judgements: Mapping[int, Sequence[float]], limit: float) -> RaceSize | None:
+def race_that_fits(
+    steps: Sequence[float], judgements: Mapping[int, Sequence[float]], limit: float, anew: bool = False
+) -> RaceSize | None:
     """As many candidates as there is time for; None where there isn't for two.
 
     Judges are students that have learned, where there is time for two candidates with them: on Fashion-MNIST those of
-    60 epochs preferred the strongly guided images, those of 200 and more the weakly guided ones. A rung takes twice as
-    long as all before it together, and half of those that run go on from it, as long as that leaves more than one.
+    60 epochs preferred the strongly guided images, those of 200 and more the weakly guided ones. A rung is twice as
+    far as the one before it, and half of those that run go on from it, as long as that leaves more than one.
 
     Args:
         steps: seconds of an iteration of each candidate.
         judgements: by the epochs of the student, those that are liked best first, seconds of judging each candidate.
         limit: seconds for all of it.
+        anew: whether each rung is a distillation of its own, see `Entrant.anew`.
     """
     learned = [epochs for epochs in judgements if epochs >= LONG]
     counts = range(len(steps), 1, -1)
@@ -177,10 +183,12 @@ def race_that_fits(steps: Sequence[float], judgements: Mapping[int, Sequence[flo
         while field[-1] // REDUCTION > 1 and len(field) < MOST_RUNGS:
             field.append(field[-1] // REDUCTION)
         judging = sum(field) * statistics.fmean(judgements[epochs][:count])
-        legs = [1, *(2 ** (rung - 1) for rung in range(1, len(field)))]  # in units of the first
+        legs = [
+            2**rung if anew or not rung else 2 ** (rung - 1) for rung in range(len(field))
+        ]  # in those of the first
         first = (limit - judging) / sum(runners * leg for runners, leg in zip(field, legs, strict=True))
         rungs = tuple(first * 2**rung for rung in range(len(field)))
         fits = judging <= JUDGING * limit and first >= FEWEST * max(steps[:count])
-        if fits and rungs[-1] >= LONGEST * limit:
+        if fits and rungs[-1] >= (LONGEST_ANEW if anew else LONGEST) * limit:
             return RaceSize(count, epochs, rungs)
     return None

@@ -16,6 +16,7 @@ from hf_dd.objectives.published import Published
 MOST_TILES = 5  # per side of a stored image
 LIKELIEST = 25  # training images of a class, tiles counted
 SMALLEST_TILE = 9  # pixels of its shorter side: an image that is smaller isn't one of its class any more
+SEEN = 0.25  # of the stored images by the guide per step: in the time that this saves, more steps gain more
 WEAK = 0.02  # balance of a guide where the objective does well by itself, and one as strong as it does harm
 MOST_BYTES = 4 * 2**30  # of the training images that a set decodes to, as floats: so much memory is there
 MOST_OPTIONS = 6  # that are measured for a race, which hasn't time for more
@@ -83,6 +84,8 @@ def guides(config: DistillConfig, taught: dict[str, Any] | None, distance: str) 
     found = [Option("no guide", {"clom": "none"})] if config.clom in (None, "none") else []
     if taught is not None and config.clom != "none":
         guide = {"clom": config.clom or distance, **taught}
+        if config.clom_batch is None and config.ipc > 1:
+            guide["clom_batch"] = math.ceil(SEEN * config.ipc)
         default = config.clom_alpha == DistillConfig.clom_alpha and not config.clom_alphas
         alpha = "auto" if default and config.clom_pool != "mean-logits" else config.clom_alpha  # which has no balance
         strong = Option(f"CLoM {guide['clom']} at α {alpha}", guide | {"clom_alpha": alpha})

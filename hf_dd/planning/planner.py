@@ -6,6 +6,7 @@ those makes the same set without a plan. The clock decides how long things are; 
 
 import dataclasses
 import functools
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -194,12 +195,17 @@ class Planner(Measurements):
         place = self.raced(names, options, steps)
         if place is None:
             return {"objective": "herding", **self.students(self.config.factor or 1, self.left)[0]}
-        students, seconds = self.students(options[place]["factor"], self.left)
-        seconds += self.size.training * self.costs(coresets.EMBEDDING).tested  # of the start
-        step = self.kept.get("pace", steps[place])  # hundreds of iterations tell more than the two that were measured
-        fitting = int(budget.SAFETY * (self.left - seconds) / step)
-        iterations = self.config.iterations or min(self.published.iterations, max(budget.FEWEST, fitting))
+        students, _ = self.students(options[place]["factor"], self.left)
+        # Hundreds of iterations tell more than the two that were measured.
+        iterations = self.iterations(options[place], self.kept.get("pace", steps[place]))
         return {"iterations": iterations, **options[place], **students}
+
+    def iterations(self, options: dict[str, Any], step: float) -> int:
+        """How many of so many seconds there is time for after the students, unless they are given."""
+        _, seconds = self.students(options["factor"], self.left)
+        seconds += self.size.training * self.costs(coresets.EMBEDDING).tested  # of the start
+        fitting = int(budget.SAFETY * (self.left - seconds) / step)
+        return self.config.iterations or min(self.published.iterations, max(budget.FEWEST, fitting))
 
     def able(self, references: Sequence[str]) -> list[str]:
         """Those teachers that have learned: on the held-out training images, half as much as the best of them."""
@@ -259,7 +265,7 @@ class Planner(Measurements):
 
     def step(self, name: str, options: dict[str, Any]) -> float:
         """Seconds of an iteration of a candidate, measured."""
-        guide = " ".join(str(options[each]) for each in ("clom", "clom_alpha") if each in options)
+        guide = " ".join(str(options[each]) for each in ("clom", "clom_alpha", "clom_batch") if each in options)
         kind = f"{options.get('architecture')}, factor {options['factor']}, CLoM {guide}"
         race = self.race([self.entrant(name, options)], 1)
         return self.once(
@@ -273,7 +279,8 @@ class Planner(Measurements):
             epochs: [costs.of(self.size.images * each["factor"] ** 2, epochs, held) for each in options]
             for epochs in JUDGE_EPOCHS
         }
-        size = self.once("race", lambda: self.sized(steps, judgements))
+        anew = self.entrant(names[0], options[0]).anew
+        size = self.once("race", lambda: self.sized(steps, judgements, anew))
         if size is None:
             return 0
         entrants = []
@@ -293,12 +300,30 @@ class Planner(Measurements):
 
         race.run(in_time)
         best, judged = race.best(), sum(each.reached > 0 for each in entrants)
-        self.once("pace", lambda: best.step or steps[entrants.index(best)])
+        place = entrants.index(best)
+        pace = self.once("pace", lambda: best.step or steps[place])
         selected = self.once("herding", lambda: race.judge(self.selected)[0]) if self.may_only_choose() else 0.0
+        expected = best.last_score
+        if expected < selected:  # which it starts from, or from tiles of it: what it gains has to be seen
+            expected = self.foreseen(
+                race, best, self.once("iterations", lambda: self.iterations(options[place], pace))
+            )
         told = f"{best.last_score:.1f} %" + (f"; herding alone {selected:.1f} %" if selected else "")
+        told += f", and {expected:.1f} % to be expected" if best.last_score < selected <= expected else ""
         self.kept["won"] = f"{best.name}: the best of {judged} tried, on {held} held-out training images ({told})"
         say("%s.", self.kept["won"])
-        return None if best.last_score < selected else entrants.index(best)
+        return None if expected < selected else place
+
+    def foreseen(self, race: Race, entrant: Entrant, iterations: int) -> float:
+        """The score to be expected after so many iterations, by what the entrant gains while it goes twice as far."""
+        before, rung = entrant.last_score, 2 * entrant.rungs[entrant.reached - 1]
+        entrant.rungs = (*entrant.rungs[: entrant.reached], rung)
+        if entrant.reached < len(entrant.rungs):  # else before an interruption
+            race.advance(entrant)
+            self.keep()
+            say("%s: %.2f %% after %d iterations", entrant.name, entrant.last_score, rung)
+        gained = (entrant.last_score - before) * max(0.0, math.log2(iterations / rung))
+        return min(100.0, entrant.last_score + gained)
 
     def may_only_choose(self) -> bool:
         """Whether herding alone is an answer: not where a method, a guide or what only a method has was asked for."""
@@ -310,9 +335,9 @@ class Planner(Measurements):
             return False
         return True
 
-    def sized(self, steps: Sequence[float], judgements: dict[int, list[float]]) -> dict[str, Any] | None:
+    def sized(self, steps: Sequence[float], judgements: dict[int, list[float]], anew: bool) -> dict[str, Any] | None:
         """The race that there is time for, JSON-able."""
-        size = budget.race_that_fits(steps, judgements, budget.RACING * self.seconds)
+        size = budget.race_that_fits(steps, judgements, budget.RACING * self.seconds, anew)
         return size and dataclasses.asdict(size)
 
 

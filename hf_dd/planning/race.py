@@ -2,6 +2,9 @@
 
 Every entrant distils nine tenths of the training images; students of its images at a rung are tested on the other
 tenth, and the better half (or third, …) goes on to the next: successive halving (Jamieson & Talwalkar, AISTATS 2016).
+Where the rate on the images falls along a cosine, it falls to the rung, and the next one is a distillation anew:
+images that still take long steps say little of what they come to (coloured textures, about 50 iterations: 36 and 46 %
+with the rate as it began, 56 % where it had fallen).
 The test split has no part in it.
 """
 
@@ -13,11 +16,13 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from hf_dd.config import DistillConfig
 from hf_dd.core import files
 from hf_dd.core.processes import by_main_process, from_main_process
 from hf_dd.core.progress import say
+from hf_dd.core.registry import OBJECTIVES
 from hf_dd.distillation import checkpoints
 from hf_dd.distillation.distiller import Distiller
 from hf_dd.distillation.run_folder import CHECKPOINTS
@@ -65,9 +70,15 @@ class Entrant:
         """At the last rung that it was judged at."""
         return self.scores[self.rungs[self.reached - 1]]
 
+    @property
+    def anew(self) -> bool:
+        """Whether each rung is a distillation of its own: one whose rate falls is judged at its end."""
+        published = OBJECTIVES.find(self.config.objective).published
+        return published.filled_in(self.config)["image_schedule"] == "cosine"
+
     def to_next(self, step: float, student: float) -> float:
         """Seconds to its next rung, with seconds of a step and of a judgement."""
-        done = self.rungs[self.reached - 1] if self.reached else 0
+        done = self.rungs[self.reached - 1] if self.reached and not self.anew else 0
         return (self.rungs[self.reached] - done) * step + student
 
 
@@ -135,21 +146,25 @@ class Race:
         there = [entrant for entrant in self.entrants if furthest and entrant.reached == furthest]
         return next(iter(self.ranked(there, furthest - 1)), None)
 
-    def distiller(self, entrant: Entrant, folder: Path) -> Distiller:
-        """What distils an entrant in a folder."""
+    def distiller(self, entrant: Entrant, folder: Path, **changes: Any) -> Distiller:
+        """What distils an entrant in a folder, with changes of its options."""
         place = self.evaluation.accelerator, folder, self.experts
-        return Distiller(entrant.config, self.evaluation.data, entrant.pool(), *place)
+        config = dataclasses.replace(entrant.config, **changes)
+        return Distiller(config, self.evaluation.data, entrant.pool(), *place)
 
     def advance(self, entrant: Entrant) -> None:
         """Bring an entrant to its next rung, and judge it there."""
         folder = self.folder / self.places[self.entrants.index(entrant)]
-        distiller = self.distiller(entrant, folder)
+        rung, changes = entrant.rungs[entrant.reached], {}
+        if entrant.anew:
+            folder, changes = folder / f"{rung}-iterations", {"iterations": rung}
+        distiller = self.distiller(entrant, folder, **changes)
         if from_main_process(lambda: goes_on(folder, distiller)):
             distiller.config = dataclasses.replace(distiller.config, resume_from_checkpoint="latest")
         progress = distiller.begin()
-        before = progress.seconds if entrant.reached else 0.0  # those of its former rungs are counted
-        rung, done = entrant.rungs[entrant.reached], progress.step
-        leg = progress.seconds
+        goes_further = entrant.reached and not entrant.anew
+        before = progress.seconds if goes_further else 0.0  # those of its former rungs are counted
+        done, leg = progress.step, progress.seconds
         progress = distiller.iterate(progress, until=rung)
         if rung > done:
             entrant.step = from_main_process(lambda: (progress.seconds - leg) / (rung - done))

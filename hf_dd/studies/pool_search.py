@@ -170,8 +170,8 @@ class Search:
 
         Raises ConfigError where the students alone take longer.
         """
-        rungs, count = self.config.rungs, len(self.race.entrants)
-        while (needed := seconds_of_race(count, rungs, self.config.reduction, step, judgement)) > seconds:
+        rungs, count, anew = self.config.rungs, len(self.race.entrants), self.race.entrants[0].anew
+        while (needed := seconds_of_race(count, rungs, self.config.reduction, step, judgement, anew)) > seconds:
             if rungs[-1] <= len(rungs):
                 raise ConfigError(
                     f"--minutes {self.config.minutes:g} is too short for {count} pools: with as few iterations as "

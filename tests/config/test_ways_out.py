@@ -90,14 +90,20 @@ ROWS = [
         "--clom cos",
     ),
     row(
-        "--clom_schedule is of the weight",
+        "--… is of …",
         "{dm} --clom_schedule cosine",
         "add (--clom ce) -> {0} --teachers {mlp}",
         "or (--clom cos) -> {0} --teachers {mlp}",
     ),
     row(
-        "--clom_augment is of what",
+        "--… is of …",
         "{dm} --clom_augment crop",
+        "add (--clom ce) -> {0} --teachers {mlp}",
+        "or (--clom cos) -> {0} --teachers {mlp}",
+    ),
+    row(
+        "--… is of …",
+        "{dm} --clom_batch 1",
         "add (--clom ce) -> {0} --teachers {mlp}",
         "or (--clom cos) -> {0} --teachers {mlp}",
     ),

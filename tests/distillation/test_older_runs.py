@@ -18,6 +18,7 @@ from hf_dd.errors import RunError
 
 SINCE = {
     "networks",
+    "clom_batch",
     "clom_schedule",
     "images_at_once",
     "statistics",

@@ -58,6 +58,37 @@ def test_ce_agrees_with_the_papers_loops(architecture, order):
     assert_close(ours, value_and_gradient(theirs, step.synthetic.pixels), 1e-10)
 
 
+@pytest.mark.parametrize("kind", ["ce", "cos"])
+@pytest.mark.parametrize("factor", [1, 2])
+def test_teachers_may_see_a_few_images_of_each_class_drawn_for_the_step(kind, factor):
+    data, ipc, batch = make_data(), 4, 3
+    teacher = make_teacher(data).double()
+    distance = {"ce": ClassificationDistance, "cos": CosineDistance}[kind](TeacherPool([teacher]), data, batch=batch)
+    synthetic, seen = make_set(data, ipc=ipc, factor=factor), []
+    for index, inner in ((0, 0), (0, 0), (0, 1), (1, 0), (2, 0), (3, 0)):
+        ours = value_and_gradient(distance(make_step(synthetic, data, index), inner, {0: teacher}), synthetic.pixels)
+        rows = ours[1].flatten(1).abs().sum(1).nonzero().flatten()
+        assert torch.bincount(synthetic.labels[rows]).tolist() == [batch] * data.num_classes
+        if kind == "ce":
+            names = [data.class_names[label] for label in synthetic.image_labels(rows)]
+            logits = teacher(synthetic.own_space(synthetic.images(rows)))
+            theirs = clom_oracle.cross_entropy(logits, names, teacher.class_names)
+        else:
+            features, labels = (
+                teacher.features(synthetic.own_space(synthetic.images(rows))),
+                synthetic.image_labels(rows),
+            )
+            real = teacher.features(data.train.images.double() / 255)
+            theirs = clom_oracle.cosine(real, data.train.labels, features, labels)
+        assert_close(ours, value_and_gradient(theirs, synthetic.pixels), 1e-10)
+        seen.append(rows.tolist())
+    assert seen[0] == seen[1] and len(set(map(tuple, seen))) > 2
+    whole = {"ce": ClassificationDistance, "cos": CosineDistance}[kind](TeacherPool([teacher]), data, batch=ipc)
+    value = whole(make_step(synthetic, data), 0, {0: teacher})
+    unbatched = {"ce": ClassificationDistance, "cos": CosineDistance}[kind](TeacherPool([teacher]), data)
+    assert value == unbatched(make_step(synthetic, data), 0, {0: teacher})
+
+
 def test_the_order_of_the_teachers_logits_matters():
     data = make_data()
     step = make_step(make_set(data), data)
@@ -197,8 +228,8 @@ def test_cos_reads_the_real_side_of_each_teacher_once():
 @pytest.mark.parametrize("strategy", [(), ("color", "crop", "flip")])
 @pytest.mark.parametrize("distance", [ClassificationDistance, CosineDistance])
 @pytest.mark.parametrize("ranks", [2, 3, 5, 13])
-@pytest.mark.parametrize("factor", [1, 2])
-def test_clom_shares_of_the_ranks_add_up_to_the_single_ranks_loss(distance, ranks, factor, strategy):
+@pytest.mark.parametrize(("factor", "batch"), [(1, None), (2, None), (1, 1), (2, 1)])
+def test_clom_shares_of_the_ranks_add_up_to_the_single_ranks_loss(distance, ranks, factor, batch, strategy):
     data = make_data((4, 9, 6, 7))
     pool = TeacherPool([make_teacher(data).double(), make_teacher(data, "MLP").double()])
     start = make_set(data).pixels.detach()
@@ -206,7 +237,7 @@ def test_clom_shares_of_the_ranks_add_up_to_the_single_ranks_loss(distance, rank
     def work(rank, sum_over_ranks, ranks=ranks):
         synthetic = SyntheticSet(start.clone(), data.class_names, data.mean, data.std, factor)
         step = make_step(synthetic, data, rank=rank, ranks=ranks, sum_over_ranks=sum_over_ranks)
-        term = distance(pool, data, strategy)
+        term = distance(pool, data, strategy, batch)
         return [value_and_gradient(term(step, 0, {i: pool[i]}), synthetic.pixels) for i in (0, 1, 0)]
 
     single = work(0, lambda tensor: tensor, ranks=1)
@@ -661,6 +692,8 @@ def test_a_real_batch_as_large_as_the_set_is_the_whole_set():
         ({"clom_alphas": ["MLP=1"], "clom_pool": "mean-logits"}, "--clom_alphas and --clom_pool mean-logits"),
         ({"clom": "cos", "clom_pool": "mean-logits"}, "--clom_pool mean-logits goes with --clom ce"),
         ({"clom_real_batch": 10}, "--clom_real_batch goes with --clom cos"),
+        ({"clom_batch": 0}, "--clom_batch is 0"),
+        ({"clom": "none", "teachers": [], "clom_batch": 2}, "--clom_batch is of what guiding teachers see"),
         ({"clom": "cos", "clom_real_batch": 0}, "--clom_real_batch is 0"),
         ({"clom_balance": -1.0}, "--clom_balance is -1.0"),
         ({"clom": "none", "teachers": [], "clom_augment": "crop"}, "--clom_augment is of what guiding teachers see"),

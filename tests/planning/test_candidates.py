@@ -60,21 +60,35 @@ def test_a_guide_balances_by_itself_as_strong_as_the_objective_or_weaker():
     found = candidates.guides(DistillConfig(**PLANNED), taught, "ce")
     assert [guide.options for guide in found] == [
         {"clom": "none"},
-        {"clom": "ce", "teachers": ["a/b@final"], "clom_alpha": "auto", "clom_balance": 0.02},
-        {"clom": "ce", "teachers": ["a/b@final"], "clom_alpha": "auto"},
+        {"clom": "ce", "teachers": ["a/b@final"], "clom_batch": 3, "clom_alpha": "auto", "clom_balance": 0.02},
+        {"clom": "ce", "teachers": ["a/b@final"], "clom_batch": 3, "clom_alpha": "auto"},
     ]
     assert [guide.name for guide in found][1:] == ["CLoM ce at α auto, balance 0.02", "CLoM ce at α auto"]
     given = DistillConfig(**PLANNED, clom="ce", clom_alpha="auto", clom_balance=0.5)
     assert [guide.options for guide in candidates.guides(given, taught, "ce")] == [
-        {"clom": "ce", "teachers": ["a/b@final"], "clom_alpha": "auto"}  # at the balance that is given
+        {
+            "clom": "ce",
+            "teachers": ["a/b@final"],
+            "clom_batch": 3,
+            "clom_alpha": "auto",
+        }  # at the balance that is given
     ]
+
+
+def test_of_a_single_image_of_each_class_a_guide_sees_that():
+    config = DistillConfig(**PLANNED | {"ipc": 1})
+    assert not any("clom_batch" in guide.options for guide in candidates.guides(config, {"teachers": ["a"]}, "ce"))
 
 
 def test_what_is_given_isn_t_raced():
     taught = {"teachers": ["a/b@final"]}
     config = DistillConfig(**PLANNED, clom="cos", clom_alpha=7, teachers=["a/b@final"])
     assert [guide.options for guide in candidates.guides(config, taught, "ce")] == [
-        {"clom": "cos", "teachers": ["a/b@final"], "clom_alpha": 7.0}
+        {"clom": "cos", "teachers": ["a/b@final"], "clom_batch": 3, "clom_alpha": 7.0}
+    ]
+    config = dataclasses.replace(config, clom_batch=10)
+    assert [guide.options for guide in candidates.guides(config, taught, "ce")] == [
+        {"clom": "cos", "teachers": ["a/b@final"], "clom_alpha": 7.0}  # and 10 images of each class, as given
     ]
     config = DistillConfig(**PLANNED, clom="none")
     assert [guide.options for guide in candidates.guides(config, taught, "ce")] == [{"clom": "none"}]

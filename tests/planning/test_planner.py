@@ -17,7 +17,7 @@ from hf_dd.errors import ConfigError, DataError, RunError
 from hf_dd.planning import budget
 from hf_dd.planning.budget import StudentCosts
 from hf_dd.planning.planner import Planner
-from hf_dd.planning.race import Race
+from hf_dd.planning.race import Entrant, Race
 from hf_dd.runs.distill import distill
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -272,3 +272,57 @@ def test_iterations_go_by_the_pace_of_the_winner_s_leg(tmp_path, monkeypatch):
 )
 def test_herding_is_no_answer_where_a_method_s_own_was_asked_for(tmp_path, options, may):
     assert planner_of(tmp_path, **options).may_only_choose() is may
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "iterations", "expected"),
+    [
+        (40.0, 46.0, 400, 46 + 6 * 2),  # 400 are twice twice 100
+        (40.0, 46.0, 100, 46.0),
+        (40.0, 46.0, 60, 46.0),  # it has gone farther already
+        (40.0, 38.0, 200, 36.0),
+        (40.0, 80.0, 800, 100.0),
+    ],
+)
+def test_what_is_to_be_expected_is_as_much_again_for_twice_the_iterations(
+    tmp_path, first, second, iterations, expected
+):
+    class OneMore:
+        def advance(self, entrant):
+            entrant.scores[entrant.rungs[entrant.reached]] = second
+
+    entrant = Entrant("one", DistillConfig(), rungs=(50, 500), scores={50: first})
+    assert planner_of(tmp_path).foreseen(OneMore(), entrant, iterations) == pytest.approx(expected)
+    assert entrant.scores == {50: first, 100: second}
+    again = Entrant("one", DistillConfig(), rungs=(50,), scores={50: first, 100: second})  # after an interruption
+    assert planner_of(tmp_path).foreseen(None, again, iterations) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("twice", "herding", "objective"), [(41.0, 60.0, "herding"), (48.0, 60.0, "dm"), (None, 39.0, "dm")]
+)
+def test_what_is_behind_herding_after_a_few_iterations_may_go_on_to_be_ahead(
+    tmp_path, monkeypatch, twice, herding, objective
+):
+    advance, judged = Race.advance, []
+
+    def at_a_pace(race, entrant):
+        advance(race, entrant)
+        entrant.step = 0.1
+
+    def judge(race, candidate):
+        judged.append(candidate.name)
+        if candidate.baseline:
+            return herding, 0.0
+        score = 10.0 if "CLoM" in candidate.name else 40.0
+        return (twice if len(judged) > 4 else score), 0.0
+
+    monkeypatch.setattr(Race, "advance", at_a_pace)
+    monkeypatch.setattr(Race, "judge", judge)
+    planned = distill(output_dir=str(tmp_path / "run"), **SMALL | {"minutes": 0.35})
+    assert planned.record.settings["objective"] == objective
+    plan = plan_of(tmp_path / "run")
+    rungs = list(plan["scores"]["factor 1, no guide"])
+    assert len(judged) == (4 if twice is None else 5)
+    assert len(rungs) == (1 if twice is None else 2)
+    assert ("to be expected" in plan["won"]) == (objective == "dm" and twice is not None)
