@@ -114,22 +114,24 @@ def students_that_fit(
 
 
 def teachers_that_fit(
-    size: Size, batch: int, seconds: Callable[[str], float], limit: float
+    size: Size, batch: int, seconds: Callable[[str], float], limit: float, widths: Sequence[str] = WIDTHS
 ) -> tuple[str, int, int] | None:
     """The architecture of teachers that can be trained for long enough, their epochs and number; None where none can.
 
-    The widest of which there is time for several; a single one of the narrowest where there isn't.
+    The widest of which there is time for several; a single one of the narrowest where there isn't. Those that are
+    wider than the network that the method matches with would take the time of most iterations.
 
     Args:
         size: of the data set.
         batch: images of a step.
         seconds: gives those of one image in one epoch, by architecture.
         limit: seconds for all of them.
+        widths: architectures that they may have, the widest first.
     """
     steps = math.ceil(size.training / batch)
-    for count, architecture in [*((TEACHERS, name) for name in WIDTHS), (1, WIDTHS[-1])]:
+    for count, architecture in [*((TEACHERS, name) for name in widths), (1, widths[-1])]:
         epochs = int(limit / count / (size.training * seconds(architecture)))
-        least = 1 if architecture == WIDTHS[-1] else TEACHER_EPOCHS
+        least = 1 if architecture == widths[-1] else TEACHER_EPOCHS
         if epochs >= least and epochs * steps >= TEACHER_STEPS:
             return architecture, min(epochs, math.ceil(MOST_TEACHER_STEPS / steps)), count
     return None

@@ -115,7 +115,10 @@ class Planner(Measurements):
             )
         limit = budget.TEACHING * self.seconds
         batch = 64 if self.size.training < 20_000 else 128
-        found = budget.teachers_that_fit(self.size, batch, lambda name: self.costs(name).image, limit)
+        likeliest = next(filter(self.affordable, self.factors))
+        network = self.of_factor(likeliest).get("architecture", config.architecture)
+        widths = budget.WIDTHS[budget.WIDTHS.index(network) :] if network in budget.WIDTHS else budget.WIDTHS
+        found = budget.teachers_that_fit(self.size, batch, lambda name: self.costs(name).image, limit, widths)
         if found is None and config.clom is None:
             return None
         shortest = max(1, budget.TEACHER_STEPS * batch // self.size.training)

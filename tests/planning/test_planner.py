@@ -190,6 +190,15 @@ def test_networks_are_as_wide_as_leaves_time_for_many_iterations_with_so_many_ti
     assert chosen == ["ConvNet", "ConvNetW64", "ConvNetW32", "ConvNetW32"]
 
 
+@pytest.mark.parametrize(("step", "architecture"), [(0.01, "ConvNet"), (1.0, "ConvNetW32")])
+def test_teachers_are_no_wider_than_the_network(tmp_path, monkeypatch, step, architecture):
+    """There is time for 8 epochs of the widest ones, but not for many iterations with such a network."""
+    monkeypatch.setattr("hf_dd.planning.budget.WIDTHS", ("ConvNet", "ConvNetW64", "ConvNetW32"))
+    monkeypatch.setattr(Race, "seconds_of_step", lambda race, entrant, limit: step)
+    monkeypatch.setattr(StudentCosts, "measured", lambda evaluation, chosen, name: StudentCosts(1e-4, 0.0))
+    assert planner_of(tmp_path).own_teachers().architectures == [architecture]
+
+
 def test_more_tiles_are_tried_where_there_is_time_for_some_iterations(tmp_path, monkeypatch):
     monkeypatch.setattr("hf_dd.planning.candidates.SMALLEST_TILE", 1)
     planner = planner_of(tmp_path, minutes=0.1, ipc=1)  # 2.4 s for a distillation; 20 iterations take 2 s
