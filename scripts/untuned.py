@@ -163,7 +163,8 @@ def write(folder, rows):
         cells += [told(row["over random"], "+"), told(row["over herding"], "+")]
         lines.append("| " + " | ".join(map(str, [*cells, ", ".join(f"{took:.0f}" for took in row["took"])])) + " |")
     lines += ["", "Students:", *(f"- {said}" for said in sorted({row["protocol"] for row in rows})), ""]
-    lines += ["Commands:", *(f"- `{command}`" for row in rows for command in row["commands"])]
+    lines += ["Commands, and the commits whose planners chose:"]
+    lines += [f"- `{command}` ({commits(row['code'])})" for row in rows for command in row["commands"]]
     (folder / "untuned.md").write_text("\n".join(lines) + "\n")
     print((folder / "untuned.md").read_text())
 
@@ -171,6 +172,11 @@ def write(folder, rows):
 def key_of(row):
     """What a row is of."""
     return row["data"], row["ipc"], row["minutes"], row["kind"]
+
+
+def commits(code):
+    """The commits of these versions, short."""
+    return ", ".join(each.rpartition(" ")[2][:7] for each in code)
 
 
 def told(interval, sign=""):

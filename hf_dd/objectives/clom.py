@@ -117,7 +117,7 @@ class CosineDistance:
 def drawn_rows(step: Step, inner: int, batch: int | None) -> tuple[Tensor, float]:
     """The stored images of this rank that teachers see, and how large a share of all images all ranks see.
 
-    Those are its own; of each class only `batch`, where there is one. Which depends on the seed and the step alone.
+    Those are its own; of each class only `batch`, where there is one: which ones, the seed and the step alone say.
     """
     rows, ipc = step.own_rows(), step.synthetic.ipc
     if batch is None or batch >= ipc:

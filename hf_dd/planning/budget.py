@@ -185,9 +185,7 @@ def race_that_fits(
         while field[-1] // REDUCTION > 1 and len(field) < MOST_RUNGS:
             field.append(field[-1] // REDUCTION)
         judging = sum(field) * statistics.fmean(judgements[epochs][:count])
-        legs = [
-            2**rung if anew or not rung else 2 ** (rung - 1) for rung in range(len(field))
-        ]  # in those of the first
+        legs = [2 ** (rung if anew else max(0, rung - 1)) for rung in range(len(field))]  # in units of the first
         first = (limit - judging) / sum(runners * leg for runners, leg in zip(field, legs, strict=True))
         rungs = tuple(first * 2**rung for rung in range(len(field)))
         fits = judging <= JUDGING * limit and first >= FEWEST * max(steps[:count])
