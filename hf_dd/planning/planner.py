@@ -306,13 +306,12 @@ class Planner(Measurements):
         place = entrants.index(best)
         pace = self.once("pace", lambda: best.step or steps[place])
         selected = self.once("herding", lambda: race.judge(self.selected)[0]) if self.may_only_choose() else 0.0
-        expected = best.last_score
+        told, expected = f"{best.last_score:.1f} %", best.last_score
         if expected < selected:  # which it starts from, or from tiles of it: what it gains has to be seen
-            expected = self.foreseen(
-                race, best, self.once("iterations", lambda: self.iterations(options[place], pace))
-            )
-        told = f"{best.last_score:.1f} %" + (f"; herding alone {selected:.1f} %" if selected else "")
-        told += f", and {expected:.1f} % to be expected" if best.last_score < selected <= expected else ""
+            iterations = self.once("iterations", lambda: self.iterations(options[place], pace))
+            expected = self.foreseen(race, best, iterations)
+            told += f", and {expected:.1f} % to be expected of {iterations:,} iterations"
+        told += f"; herding alone {selected:.1f} %" if selected else ""
         self.kept["won"] = f"{best.name}: the best of {judged} tried, on {held} held-out training images ({told})"
         say("%s.", self.kept["won"])
         return None if expected < selected else place

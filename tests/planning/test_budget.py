@@ -69,15 +69,17 @@ def test_a_race_takes_the_time_that_it_has():
     assert 4 * 10 + 2 * 20 + 6 * 2 == 92
 
 
-@pytest.mark.parametrize("anew", [False, True])
-@pytest.mark.parametrize(("count", "rungs", "reduction"), [(4, (10, 20), 2), (9, (5, 15, 45), 3), (1, (7,), 2)])
-def test_the_seconds_of_a_race_are_those_of_its_iterations_and_judgements(count, rungs, reduction, anew):
-    expected, running, before = 0.0, count, 0
-    for rung in rungs:
-        iterations = rung if anew else rung - before
-        expected += running * iterations * 0.25 + running * 3.0
-        running, before = max(1, running // reduction), rung
-    assert budget.seconds_of_race(count, rungs, reduction, 0.25, 3.0, anew) == pytest.approx(expected)
+@pytest.mark.parametrize(
+    ("count", "rungs", "reduction", "going_on", "anew"),
+    [
+        (4, (10, 20), 2, 4 * 10 + 2 * 10 + 6 * 12, 4 * 10 + 2 * 20 + 6 * 12),  # in quarters of a second
+        (9, (5, 15, 45), 3, 9 * 5 + 3 * 10 + 30 + 13 * 12, 9 * 5 + 3 * 15 + 45 + 13 * 12),
+        (1, (7,), 2, 7 + 12, 7 + 12),
+    ],
+)
+def test_the_seconds_of_a_race_are_those_of_its_iterations_and_judgements(count, rungs, reduction, going_on, anew):
+    assert budget.seconds_of_race(count, rungs, reduction, 0.25, 3.0) == going_on / 4
+    assert budget.seconds_of_race(count, rungs, reduction, 0.25, 3.0, anew=True) == anew / 4
 
 
 def test_a_race_has_fewer_entrants_or_shorter_judges_where_time_is_short():

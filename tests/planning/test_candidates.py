@@ -66,13 +66,8 @@ def test_a_guide_balances_by_itself_as_strong_as_the_objective_or_weaker():
     assert [guide.name for guide in found][1:] == ["CLoM ce at α auto, balance 0.02", "CLoM ce at α auto"]
     given = DistillConfig(**PLANNED, clom="ce", clom_alpha="auto", clom_balance=0.5)
     assert [guide.options for guide in candidates.guides(given, taught, "ce")] == [
-        {
-            "clom": "ce",
-            "teachers": ["a/b@final"],
-            "clom_batch": 3,
-            "clom_alpha": "auto",
-        }  # at the balance that is given
-    ]
+        {"clom": "ce", "teachers": ["a/b@final"], "clom_batch": 3, "clom_alpha": "auto"}
+    ]  # at the balance that is given
 
 
 def test_of_a_single_image_of_each_class_a_guide_sees_that():

@@ -35,13 +35,18 @@ def clock(monkeypatch):
     return steps
 
 
-def seconds_of(tmp_path, limit, **options):
+def small_race(tmp_path, rungs=(), **options):
+    """A race of a single entrant on digits."""
     evaluation = Evaluation(
         held_out(load_data(DataConfig()), 0), PROTOCOLS["dc"], seed=0, accelerator=processes.new_accelerator("no")
     )
-    entrant = Entrant("it", DistillConfig(**SMALL | options))
-    race = Race(tmp_path, {"0": entrant}, evaluation, ["MLP"], 1, reduction=2)
-    return race.seconds_of_step(entrant, limit)
+    entrant = Entrant("it", DistillConfig(**SMALL | options), rungs=rungs)
+    return Race(tmp_path, {"0": entrant}, evaluation, ["MLP"], 1, reduction=2)
+
+
+def seconds_of(tmp_path, limit, **options):
+    race = small_race(tmp_path, **options)
+    return race.seconds_of_step(race.entrants[0], limit)
 
 
 def test_a_few_iterations_are_measured_after_the_first(tmp_path, clock):
@@ -82,6 +87,28 @@ def test_a_long_iteration_tells_how_far_it_is(tmp_path):
     distiller.begin()
     told = []
     assert set(distiller.step(0, told.append)) == {"dc"} and told == [0.25] * 4
+
+
+@pytest.mark.parametrize(
+    ("schedule", "iterations", "to_next"), [("cosine", [0, 1, 0, 1, 2, 3], 43.0), ("constant", [0, 1, 2, 3], 23.0)]
+)
+def test_where_the_rate_falls_it_falls_to_each_rung(tmp_path, monkeypatch, schedule, iterations, to_next):
+    steps, judged, updates = [], [], Distiller.updates
+    monkeypatch.setattr(Distiller, "updates", lambda each, index: steps.append(index) or updates(each, index))
+    monkeypatch.setattr(Race, "judge", lambda race, candidate: judged.append(candidate.images) or (50.0, 0.0))
+    options = {"objective": "dm", "image_learning_rate": 1.0, "image_schedule": schedule}
+    race = small_race(tmp_path / "race", (2, 4), **options)
+    (entrant,) = race.entrants
+    race.advance(entrant)
+    assert entrant.to_next(10.0, 3.0) == to_next  # of 10 s an iteration
+    race.advance(entrant)
+    assert steps == iterations and entrant.scores == {2: 50.0, 4: 50.0}
+    for rung, images in zip((2, 4), judged, strict=True):
+        alone = DistillConfig(**SMALL | options | ({"iterations": rung} if schedule == "cosine" else {}))
+        place = race.evaluation.data, None, race.evaluation.accelerator, tmp_path / f"alone-{rung}"
+        distiller = Distiller(alone, *place)
+        distiller.iterate(distiller.begin(), until=rung)
+        assert images.equal(races.candidate_of(distiller.synthetic, "alone").images)
 
 
 def race_of(*scores, expected, images=10_000):
