@@ -35,6 +35,7 @@ sys.path[0] = str(Path(__file__).resolve().parents[1])  # not this folder: evalu
 
 import torch  # noqa: E402
 
+from hf_dd.core.machine import model  # noqa: E402
 from hf_dd.core.precision import has_bf16  # noqa: E402
 
 CLASSES, CLOM_BATCH, EPOCHS = 10, 8_196, 10
@@ -420,7 +421,7 @@ def main():
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # an exit ends the sides too
     about = {
         "threads": options.threads,
-        "processor": f"{platform.machine()}, {multiprocessing.cpu_count()} cores",
+        "processor": f"{model()}, {multiprocessing.cpu_count()} cores",
         "torch": torch.__version__,
         "python": platform.python_version(),
         "bf16": "yes" if has_bf16(torch.device("cpu")) else "no, float32 instead",

@@ -20,7 +20,6 @@ import functools
 import io
 import json
 import os
-import platform
 import re
 import statistics
 import subprocess
@@ -322,15 +321,14 @@ def measured():
 
 def note(folder):
     """Write `made.json` beside a result: the commit, whether files differed from it, the processor, the day."""
+    from hf_dd.core.machine import model
 
     def git(*words):
         return subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
 
-    processors = Path("/proc/cpuinfo")  # Linux's
-    named = re.search(r"model name\s*: (.+)", processors.read_text()) if processors.exists() else None
     about = {
         "commit": git("rev-parse", "HEAD") + (" with changes" if git("status", "--porcelain", "hf_dd") else ""),
-        "hardware": f"{os.cpu_count()} cores of {named[1] if named else platform.machine()}",
+        "hardware": f"{os.cpu_count()} cores of {model()}",
         "on": datetime.now(UTC).date().isoformat(),
     }
     (folder / "made.json").write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")

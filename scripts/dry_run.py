@@ -20,7 +20,6 @@ shapes alone, times its own numbers of images and steps, at a sustained speed th
 import argparse
 import json
 import os
-import platform
 import shlex
 import subprocess
 import sys
@@ -139,7 +138,7 @@ def found_in(folder, objective):
         "student_s": row["seconds"],
         "student_images": row["images_seen"],
         "accuracy": row["mean"],
-        "hardware": f"{record['run']['hardware']}; {os.cpu_count()} cores, {platform.machine()}",
+        "hardware": f"{record['run']['hardware']}; {os.cpu_count()} cores",
         "versions": versions(),
     }
 

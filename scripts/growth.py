@@ -17,7 +17,6 @@ import argparse
 import json
 import math
 import os
-import platform
 import shlex
 import statistics
 import subprocess
@@ -302,14 +301,12 @@ def plot(results, path):
 def made_by():
     """What the numbers were made by: the command, the code, the hardware."""
     from hf_dd.artefacts.provenance import versions
+    from hf_dd.core.machine import model
 
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text().splitlines() if cpuinfo.is_file() else []
-    models = [line.partition(": ")[2] for line in lines if line.startswith("model name")] or [platform.machine()]
     return {
         "command": shlex.join(["python", "scripts/growth.py", *sys.argv[1:]]),
         "code": f"hf-dd {versions()['hf-dd']}, torch {versions()['torch']}",
-        "hardware": f"{models[0]}, {os.cpu_count()} cores, one thread for each process",
+        "hardware": f"{model()}, {os.cpu_count()} cores, one thread for each process",
     }
 
 

@@ -17,7 +17,6 @@ each pair, with 95 % intervals over the students.
 import argparse
 import json
 import os
-import platform
 import shlex
 import subprocess
 import sys
@@ -92,7 +91,7 @@ def write(options, name, sets, found):
     about = {
         "command": shlex.join(["python", "scripts/label_sizes.py", *sys.argv[1:]]),
         "code": f"hf-dd {versions()['hf-dd']}",
-        "hardware": f"{found['hardware']}; {os.cpu_count()} cores, {platform.machine()}",
+        "hardware": f"{found['hardware']}; {os.cpu_count()} cores",
     }
     content = about | {
         "protocol": found["protocol"],

@@ -16,7 +16,6 @@ already is kept, so that the same command goes on where it was interrupted.
 import argparse
 import json
 import os
-import platform
 import shlex
 import shutil
 import subprocess
@@ -164,7 +163,7 @@ def write(options, place, records):
         "command": shlex.join(["python", "scripts/scoreboard.py", *words]),
         "code": f"hf-dd {json.loads((place / 'compared.json').read_text())['code']}",
         "code_of_sets": sorted({f"hf-dd {record['versions']['hf-dd']}" for record in records}),
-        "hardware": f"{found['hardware']}; {os.cpu_count()} cores, {platform.machine()}",
+        "hardware": f"{found['hardware']}; {os.cpu_count()} cores",
     }
     headlines = []
     for regime in dict.fromkeys(row["regime"] for row in found["rows"]):

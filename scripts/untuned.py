@@ -11,14 +11,13 @@
 Each set is one run of the command line, everything within its minutes; what is there already is kept, so that an
 interrupted table goes on. Then students of one protocol, `dsa` with `--epochs`, train on all sets of a data set and
 ipc (their float copies) and on as many random and herded images, and `untuned.md` and `untuned.json` have one row for
-each data set, ipc and number of minutes: means over all students, with 95 % intervals over the distillations (over the
-students where there is one distillation). Rows of earlier calls stay, so that a table can be made part by part.
+each data set, ipc, number of minutes and machine: means over all students, with 95 % intervals over the distillations
+(over the students where there is one distillation). Rows of earlier calls stay, so that a table can be made part by
+part.
 """
 
 import argparse
 import json
-import os
-import platform
 import shlex
 import statistics
 import subprocess
@@ -28,6 +27,7 @@ from pathlib import Path
 
 sys.path[0] = str(Path(__file__).resolve().parents[1])  # not this folder: evaluate.py would hide the library
 
+from hf_dd.core.machine import precision_on  # noqa: E402
 from hf_dd.evaluation import intervals  # noqa: E402
 
 KINDS = {"planned": ["--clom", "none"], "own teachers": ["--clom", "ce"]}
@@ -82,26 +82,29 @@ def made(folder, reference, ipc, minutes, kind, seed):
         told = [Path(word).name if Path(word).is_absolute() else word for word in command]
         kept.write_text(json.dumps({"command": shlex.join(told), "seconds": round(seconds, 1)}))
     record = json.loads((folder / "hf_dd.json").read_text())
-    return json.loads(kept.read_text()) | {"code": f"hf-dd {record['versions']['hf-dd']}"}
+    return json.loads(kept.read_text()) | {
+        "code": f"hf-dd {record['versions']['hf-dd']}",
+        "hardware": record["run"]["hardware"],
+    }
 
 
 def evaluated(place, folders, reference, options):
-    """The rows of an evaluation of these sets, by the set's name; trained students are remembered."""
+    """The results of an evaluation of these sets; trained students are remembered."""
     command = ["hf-dd", "evaluate", *map(str, folders), "--dataset", reference, "--eval_copies", "float"]
     command += ["--eval_students", str(options.students), "--eval_epochs", str(options.epochs)]
     command += ["--eval_architectures", options.architecture, "--mixed_precision", options.mixed_precision]
     run(*command, "--baselines", "random", "herding", "--output_dir", str(place))
-    return json.loads((place / "results.json").read_text())["rows"]
+    return json.loads((place / "results.json").read_text())
 
 
 def rows_of(name, ipc, sets, results, options):
     """A row of the table for each number of minutes and kind."""
-    by_set = {row["set"]: row for row in results if row["baseline"] is None}
-    baselines = {row["baseline"]: row for row in results if row["baseline"]}
+    by_set = {row["set"]: row for row in results["rows"] if row["baseline"] is None}
+    baselines = {row["baseline"]: row for row in results["rows"] if row["baseline"]}
     found = {}
     for folder, (kind, minutes, _, about) in sets.items():
         found.setdefault((minutes, kind), []).append((by_set[folder.name], about))
-    rows, half = [], "" if options.mixed_precision == "no" else f", {options.mixed_precision}"
+    rows, half = [], ", bf16" if precision_on(results["hardware"]) == "bf16" else ""
     for (minutes, kind), members in found.items():
         row = {"data": name, "ipc": ipc, "minutes": minutes, "kind": kind, "distillations": len(members)}
         row |= {
@@ -115,6 +118,7 @@ def rows_of(name, ipc, sets, results, options):
             gains = [[a - b for a, b in zip(own["scores"], other["scores"], strict=True)] for own, _ in members]
             row[f"over {baseline}"] = over_independent(gains)
         row |= {"took": [about["seconds"] for _, about in members]}
+        row |= {"hardware": sorted({about["hardware"] for _, about in members})}
         row |= {"code": sorted({about["code"] for _, about in members})}
         rows.append(row | {"commands": [about["command"] for _, about in members]})
     return rows
@@ -135,14 +139,11 @@ def write(folder, rows):
     about = {
         "command": "python scripts/untuned.py --data digits fashion-mnist=FOLDER letters=FOLDER",
         "code": sorted({each for row in rows for each in row["code"]}),
-        "hardware": f"{os.cpu_count()} cores, {platform.machine()}",
+        "hardware": sorted({machine_of(row) for row in rows}),
     }
     kept.write_text(json.dumps(about | {"rows": rows}, indent=2) + "\n")
     lines = ["# Data sets that nothing was tuned for", ""]
-    lines += [
-        f"Made by parts of `{about['command']}` on {about['hardware']}. n: distillations × students of each.",
-        "",
-    ]
+    lines += [f"Made by parts of `{about['command']}`. n: distillations × students of each.", ""]
     columns = [
         "data",
         "ipc",
@@ -154,14 +155,17 @@ def write(folder, rows):
         "herding",
         "over random",
         "over herding",
+        "took (s)",
     ]
-    lines += ["| " + " | ".join([*columns, "took (s)"]) + " |", "|---" * (len(columns) + 1) + "|"]
+    lines += ["| " + " | ".join([*columns, "machine"]) + " |", "|---" * (len(columns) + 1) + "|"]
     for row in rows:
         cells = [row["data"], row["ipc"], f"{row['minutes']:g}", row["kind"]]
         cells += [f"{row['distillations']} × {row['students']} {row['architecture']}", told(row["accuracy"])]
         cells += [f"{row['random']['mean']:.1f}", f"{row['herding']['mean']:.1f}"]
         cells += [told(row["over random"], "+"), told(row["over herding"], "+")]
-        lines.append("| " + " | ".join(map(str, [*cells, ", ".join(f"{took:.0f}" for took in row["took"])])) + " |")
+        cells += [", ".join(f"{took:.0f}" for took in row["took"]), 1 + about["hardware"].index(machine_of(row))]
+        lines.append("| " + " | ".join(map(str, cells)) + " |")
+    lines += ["", "Machines:", *(f"{place}. {name}" for place, name in enumerate(about["hardware"], 1))]
     lines += ["", "Students:", *(f"- {said}" for said in sorted({row["protocol"] for row in rows})), ""]
     lines += ["Commands, and the commits whose planners chose:"]
     lines += [f"- `{command}` ({commits(row['code'])})" for row in rows for command in row["commands"]]
@@ -171,7 +175,12 @@ def write(folder, rows):
 
 def key_of(row):
     """What a row is of."""
-    return row["data"], row["ipc"], row["minutes"], row["kind"]
+    return row["data"], row["ipc"], row["minutes"], row["kind"], machine_of(row)
+
+
+def machine_of(row):
+    """What a row's sets were made on, in words."""
+    return "; ".join(row["hardware"])
 
 
 def commits(code):

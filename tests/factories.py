@@ -295,7 +295,7 @@ def steps(folder):
 
 def require_two_processes(folder):
     """Fail where a run wasn't shared by two processes of one thread."""
-    assert json.loads((folder / "hf_dd.json").read_text())["run"]["hardware"] == "CPU, 2 processes of 1 threads"
+    assert json.loads((folder / "hf_dd.json").read_text())["run"]["hardware"].endswith(", 2 processes of 1 thread")
 
 
 def assert_clean(card):

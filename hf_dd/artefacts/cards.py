@@ -26,7 +26,7 @@ from hf_dd.artefacts.record import Record, SetRecord
 from hf_dd.config import TeacherConfig, slug
 from hf_dd.config.base import defaults
 from hf_dd.core.registry import OBJECTIVES, STARTS
-from hf_dd.core.text import Markdown, markdown, number
+from hf_dd.core.text import Markdown, markdown, number, plural
 from hf_dd.teachers.diversity import in_words
 from hf_dd.teachers.teacher import TeacherSpec
 
@@ -287,8 +287,3 @@ def in_short(labels: Mapping[str, Any]) -> dict[str, Any]:
     """What front matter says of labels of crops."""
     said = {name: labels[name] for name in ("views", "topk", "classes", "crop", "flip", "mix", "seed", "temperature")}
     return said | {"teachers": [teacher["sha"] for teacher in labels["teachers"]]}
-
-
-def plural(count: int, noun: str) -> str:
-    """`1 image`, `2 images`."""
-    return f"{count} {noun}{'' if count == 1 else 's'}"

@@ -38,18 +38,6 @@ REFUSED = {
     "DNNL_DEFAULT_FPMATH_MODE": None,
 }
 OFF = ("", "0", "false", "no", "off", "n", "f", "strict")
-# Those that choose among ways to compute the same, which differ in the last bits: a record tells them.
-TOLD = (
-    *("ATEN_CPU_CAPABILITY", "CUBLAS_WORKSPACE_CONFIG", "MKL_CBWR", "MKL_ENABLE_INSTRUCTIONS", "ONEDNN_MAX_CPU_ISA"),
-    *("DNNL_MAX_CPU_ISA", "TORCHDYNAMO_DISABLE", "TORCHINDUCTOR_EMULATE_PRECISION_CASTS", "TORCHINDUCTOR_FREEZING"),
-    *(
-        "TORCHINDUCTOR_MAX_AUTOTUNE",
-        "TORCH_BLAS_PREFER_CUBLASLT",
-        "TORCH_COMPILE_DISABLE",
-        "PYTORCH_TUNABLEOP_ENABLED",
-    ),
-    *("TORCH_CUDNN_V8_API_DISABLED", "TORCH_LINALG_PREFER_CUSOLVER", "TORCH_MKLDNN_MATMUL_MIN_DIM"),
-)
 
 
 def new_accelerator(mixed_precision: str, **options: Any) -> Accelerator:
@@ -101,12 +89,6 @@ def require_plain_environment() -> None:
                 f"The environment has {name}={os.environ[name]}{asked}, which would change what is computed: unset "
                 "it. What hf-dd takes from `accelerate launch` are its processes and devices."
             )
-
-
-def told_by_environment() -> str:
-    """The variables that choose among ways to compute the same, as words of a record; "" for none."""
-    found = [f"{name}={os.environ[name]}" for name in TOLD if os.environ.get(name)]
-    return f", with {', '.join(found)}" if found else ""
 
 
 @contextlib.contextmanager
@@ -181,16 +163,3 @@ def _leave_group() -> None:
     distributed = torch.distributed
     if distributed.is_available() and distributed.is_initialized() and "gloo" in distributed.get_backend():
         distributed.destroy_process_group()
-
-
-def hardware(accelerator: Accelerator) -> str:
-    """What a run ran on, in words: the devices, how many processes, their threads on a CPU, bf16 if it was that.
-
-    Also the variables of the environment that choose among ways to compute the same.
-    """
-    processes = f"{accelerator.num_processes} process{'es' if accelerator.num_processes > 1 else ''}"
-    precision = "" if accelerator.mixed_precision == "no" else f", {accelerator.mixed_precision}"
-    precision += told_by_environment()
-    if accelerator.device.type == "cuda":
-        return f"{torch.cuda.get_device_name(accelerator.device)}, {processes}{precision}"
-    return f"{accelerator.device.type.upper()}, {processes} of {torch.get_num_threads()} threads{precision}"

@@ -36,6 +36,11 @@ def duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
+def plural(count: int, noun: str) -> str:
+    """`1 image`, `2 images`, `2 processes`."""
+    return f"{count} {noun}{'' if count == 1 else 'es' if noun.endswith('s') else 's'}"
+
+
 def code(value: Any) -> Markdown:
     """A value as code in a line or a table's cell; there is no way to spell a backtick in it."""
     return Markdown(f"`{plain(str(value)).replace('`', chr(39)).replace('|', chr(92) + '|')}`")

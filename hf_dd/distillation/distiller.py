@@ -7,6 +7,7 @@ beyond the order of float sums, and what is exchanged is as large as the synthet
 
 import dataclasses
 import logging
+import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -121,6 +122,8 @@ class Distiller:
         self.config = config = dataclasses.replace(config, **decided)
         self.own = Ownership.of(accelerator.process_index, accelerator.num_processes, data.num_classes)
         self.bytes_exchanged = 0  # by this rank, in the last step
+        if pool:
+            pool.starts = None  # of an earlier run with these teachers
         self.objective: Objective = build_objective(config, self.data, pool, experts)
         self.memory = FeatureMemory(self.data, config.dtype, accelerator)
         started = time.perf_counter()
@@ -198,14 +201,17 @@ class Distiller:
         with Phase(self.config.run_name, iterations, "iterations", done=progress.step, advice=advice) as bar:
             for index in profiled(range(progress.step, iterations), self.trace):
                 terms = self.step(index, bar.update)
-                healthy = torch.isfinite(sum(terms.values())) & self.learned.all_finite()
+                healthy = self.learned.all_finite()
+                if self.objective.takes_step():  # a loss that moved nothing may be what it likes
+                    healthy = healthy & torch.isfinite(sum(terms.values()))
                 first_bad = torch.where(healthy, first_bad, torch.clamp(first_bad, max=index))
                 done = index + 1
                 bar.update(done - bar.done)
                 logs, saves = done % self.config.logging_steps == 0, done % self.config.save_steps == 0
                 if logs or saves or done == iterations:
                     self.stop_if_diverged(first_bad, iterations)
-                    losses = self.read(terms)
+                    found = self.read(terms)
+                    losses = found if math.isfinite(found["total"]) else losses  # of a step that isn't taken
                     bar.note = ", ".join(f"{name} {value:.4g}" for name, value in losses.items())
                     with files.writing(self.folder.with_name(LOGS)):
                         self.accelerator.log({f"loss/{name}": value for name, value in losses.items()}, step=done)

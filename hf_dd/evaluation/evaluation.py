@@ -11,7 +11,7 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import gather_object
 
-from hf_dd.core.processes import hardware
+from hf_dd.core.machine import hardware
 from hf_dd.data.image_data import ImageData
 from hf_dd.data.validation import rest_of, validation_of
 from hf_dd.errors import DataError

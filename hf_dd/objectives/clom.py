@@ -208,7 +208,8 @@ class Guided:
         α_t = β · max_{s ≤ t} ‖∇_S objective_s‖₂ / max_{s ≤ t} ‖∇_S CLoM_s‖₂
 
     Not those of step t alone: once the teachers see their classes, CLoM's gradient falls to a few per cent of the
-    objective's, as it should, and a balance that follows it down would raise it to the objective's for ever.
+    objective's, as it should, and a balance that follows it down would raise it to the objective's for ever. A step
+    that the objective doesn't take leaves no trace in them.
 
     With `--clom_schedule` α, given or found, is multiplied by what falls from 1 to 0 over the run's iterations.
     """
@@ -277,14 +278,16 @@ class Guided:
         learned = [*images, *(learnable.parameter for learnable in self.learnables().values())]
         own = gradients(sum(losses.values(), start=step.zero()), learned)
         guide = gradients(term, learned)
-        for index, of_term in enumerate((own, guide)):
-            squares = [step.sum_over_ranks(gradient).square().sum() for gradient in of_term[: len(images)]]
+        for index, of_term in enumerate((own, guide) if self.takes_step() else ()):
+            known = [or_zeros(*each) for each in zip(of_term, images, strict=False)]  # without those of learnables
+            squares = [step.sum_over_ranks(gradient).square().sum() for gradient in known]
             self.largest[index] = torch.maximum(self.largest[index], torch.stack(squares).sum().sqrt())
         alpha = self.faded(step) * self.balance_of_terms()
-        carrier = sum(
-            zero_with_gradient(parameter, first + alpha * second)
-            for parameter, first, second in zip(learned, own, guide, strict=True)
-        )
+        carrier = step.zero()
+        for parameter, first, second in zip(learned, own, guide, strict=True):
+            if first is not None or second is not None:  # else it would take a step by its momentum alone
+                both = or_zeros(first, parameter) + alpha * or_zeros(second, parameter)
+                carrier = carrier + zero_with_gradient(parameter, both)
         values = {name: value.detach() for name, value in losses.items()}
         return values | {"clom": (alpha * term).detach() + carrier}
 
@@ -309,7 +312,11 @@ class Guided:
         return self.objective.buffers() | own
 
 
-def gradients(loss: Tensor, parameters: Sequence[Tensor]) -> list[Tensor]:
-    """Of a scalar, in each parameter; zeros where it doesn't depend on one."""
-    found = torch.autograd.grad(loss, parameters, allow_unused=True, retain_graph=True)
-    return [torch.zeros_like(p) if g is None else g for p, g in zip(parameters, found, strict=True)]
+def gradients(loss: Tensor, parameters: Sequence[Tensor]) -> Sequence[Tensor | None]:
+    """Of a scalar, in each parameter; None where it doesn't depend on one."""
+    return torch.autograd.grad(loss, parameters, allow_unused=True, retain_graph=True)
+
+
+def or_zeros(gradient: Tensor | None, parameter: Tensor) -> Tensor:
+    """A parameter's gradient."""
+    return torch.zeros_like(parameter) if gradient is None else gradient

@@ -43,10 +43,17 @@ class DrawnNetwork:
         self.kind = published.drawn(config) or "random"
         if self.kind == "random":
             return
+        kinds = sorted({spec.architecture for spec in pool.specs})
+        if len(kinds) > 1:
+            raise TeacherError(
+                f"The teachers are {', '.join(kinds)}, and --networks {self.kind} draws networks of one architecture: "
+                f"name only those of {network.config['architecture']}, or of another by --architecture."
+            )
         place = data.device, getattr(torch, config.dtype)
         pools = [pool.to(*place)]
         if self.kind == "between":
-            pools.append(pool.begin_at(config.networks_from).to(*place))
+            self.starts = pool.begin_at(config.networks_from).to(*place)
+            pools.append(self.starts)
         for teachers in pools:
             for teacher in teachers:
                 require_drawable(teacher, network, data)
@@ -63,7 +70,7 @@ class DrawnNetwork:
                 own.copy_(end)
             if self.kind == "between":
                 share = torch.rand((), generator=step.generator("between"), dtype=torch.float64).item()
-                starts = self.pool.starts[index].network.parameters()
+                starts = self.starts[index].network.parameters()
                 for own, start in zip(self.network.parameters(), starts, strict=True):
                     own.mul_(1 - share).add_(start, alpha=share)
         return index
@@ -75,6 +82,11 @@ def require_drawable(teacher: Teacher, network: Network, data: ImageData) -> Non
     if not isinstance(teacher.network, Network):
         raise TeacherError(
             f"{name} is a network of {teacher.spec.library}: --networks takes teachers of hf-dd, of --architecture."
+        )
+    if teacher.head is not None:  # its own classifier is of other classes
+        raise TeacherError(
+            f"{name} was trained on other classes than those of {data.name}, and the head that --fit_head gives it is "
+            "no part of the network that --networks draws. Take teachers that were trained on this data set."
         )
     statistics = {key: getattr(teacher.transform, key) for key in ("mean", "std")}
     found = teacher.network.config | {"class_names": teacher.class_names} | statistics

@@ -8,12 +8,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from hf_dd.config import DistillConfig
 from hf_dd.config.base import option
 from hf_dd.core.registry import OBJECTIVES
 from hf_dd.data.batches import in_chunks
+from hf_dd.data.image_data import ImageData
+from hf_dd.errors import DataError
 from hf_dd.objectives.base import Losses, Step
 from hf_dd.objectives.lgm import LinearGradientMatching, feature_size, features_of, require_views
 from hf_dd.objectives.published import Published
+from hf_dd.teachers.pool import TeacherPool
 from hf_dd.teachers.teacher import Teacher
 
 
@@ -61,10 +65,22 @@ class StatisticalFlowMatching(LinearGradientMatching):
     )
     Options = FlowOptions
 
+    def __init__(self, config: DistillConfig, data: ImageData, pool: TeacherPool | None = None):
+        if data.num_classes < 2:
+            raise DataError(
+                f"{data.name} has one class, and sfm matches how several lie to each other: take another --objective."
+            )
+        super().__init__(config, data, pool)
+        self.means: dict[int, Tensor] = {}  # of the real images, by the teacher's place in the pool
+
     def losses(self, step: Step) -> Iterator[Losses]:
         """Yield one loss."""
-        teacher = self.pool[self.pool.draw(step.seed, step.index)]
-        real = step.remembered("class-means", teacher, functools.partial(class_means, step, teacher))
+        index = self.pool.draw(step.seed, step.index)
+        teacher = self.pool[index]
+        if index not in self.means:
+            compute = functools.partial(class_means, step, teacher)
+            self.means[index] = step.remembered("class-means", teacher, compute)
+        real = self.means[index]
         own = self.synthetic_means(step, teacher, real)
         whole = own + (step.sum_over_ranks(own.detach()) - own.detach())
         loss = 1 - F.cosine_similarity(flow(real).flatten(), flow(whole).flatten(), dim=0)

@@ -13,6 +13,8 @@ from hf_dd.config import DistillConfig
 from hf_dd.core.clock import since
 from hf_dd.evaluation.candidates import Candidate
 from hf_dd.evaluation.evaluation import Evaluation
+from hf_dd.objectives.published import EMBEDDING_EPOCHS
+from hf_dd.synthetic import coresets
 from hf_dd.training.loop import fit, predict
 
 # Shares of a run's seconds; the distillation gets what the others leave, about so much.
@@ -37,7 +39,7 @@ LONGEST_ANEW = 0.2  # where it is one of its own, besides what came before
 SOME = 20  # iterations that tiles should have to be tried
 FEWEST = 5  # iterations before a candidate is judged, and of a distillation that is worth its name
 
-MEASURED = 512  # images of a test pass that is measured
+MEASURED = 512  # images of an epoch and of a test pass that are measured
 
 
 @dataclass(frozen=True)
@@ -54,14 +56,15 @@ class StudentCosts:
 
     @classmethod
     def measured(cls, evaluation: Evaluation, candidate: Candidate, architecture: str) -> "StudentCosts":
-        """On the faster of two epochs after the first, and a part of the evaluation's test split."""
+        """On the faster of two epochs of some images after the first, and a part of the evaluation's test split."""
         kind, data = evaluation.students(architecture), evaluation.data
         network, images = kind.new(0).to(data.device), kind.inputs(candidate.images)
         how = {"seed": 0, "purpose": "student", "prepare": kind.prepare, "autocast": evaluation.accelerator.autocast}
         targets = evaluation.targets(candidate, evaluation.protocol)
-        recipe = dataclasses.replace(evaluation.protocol.recipe(), epochs=3)
+        seen = min(len(images), MEASURED)
+        recipe = dataclasses.replace(evaluation.protocol.recipe(), epochs=3, epoch_images=seen)
         moments = [time.perf_counter() for _ in fit(network, images, targets, recipe, **how)]
-        per_image = min(after - before for before, after in itertools.pairwise(moments)) / len(images)
+        per_image = min(after - before for before, after in itertools.pairwise(moments)) / seen
         tested = kind.tested(data.test.images[:MEASURED])
         started = time.perf_counter()
         predict(network, tested, prepare=kind.prepare, autocast=evaluation.accelerator.autocast)
@@ -87,17 +90,31 @@ class Size:
     tested: int
 
 
-def seconds_of_students(config: DistillConfig, size: Size, factor: int, costs: StudentCosts) -> float:
-    """Of the evaluation that these options ask for: the set's copies, each with its tiles, and the baselines."""
+def seconds_of_students(config: DistillConfig, size: Size, factor: int, costs: Callable[[str], StudentCosts]) -> float:
+    """Of the evaluation that these options ask for: the set's copies, each with its tiles, and the baselines.
+
+    Of several rates each is tried first; random images are drawn as often as asked, and selections that look at a
+    training have theirs.
+    """
     epochs, copies = sum(config.eval_epochs), len(config.eval_copies)
-    per_copy = costs.of(size.images * factor**2, epochs, size.tested)
-    baselines = [size.training if kind == "full" else size.images for kind in config.baselines]
-    per_baseline = [costs.of(images, epochs, size.tested) for images in baselines]
-    return config.eval_students * len(config.eval_architectures) * (copies * per_copy + sum(per_baseline))
+    rates = len(config.eval_learning_rates)
+    epochs *= rates + 1 if rates > 1 else 1
+    total = 0.0
+    for each in map(costs, config.eval_architectures):
+        total += copies * each.of(size.images * factor**2, epochs, size.tested)
+        for kind in config.baselines:
+            draws = config.random_draws if kind == "random" else 1
+            total += draws * each.of(size.training if kind == "full" else size.images, epochs, size.tested)
+    total *= config.eval_students
+    trained = config.selection_epochs or (EMBEDDING_EPOCHS if config.published else None)
+    for kind in config.baselines:
+        if kind not in ("random", "full") and (passes := coresets.epochs_of(kind, trained)):
+            total += costs(coresets.EMBEDDING).of(size.training, passes, 0)
+    return total
 
 
 def students_that_fit(
-    config: DistillConfig, size: Size, factor: int, costs: StudentCosts, seconds: float
+    config: DistillConfig, size: Size, factor: int, costs: Callable[[str], StudentCosts], seconds: float
 ) -> dict[str, Any]:
     """The options of an evaluation of about so many seconds, at most the protocol's; those that are given stand.
 
@@ -106,7 +123,7 @@ def students_that_fit(
     asked = DistillConfig()
     copies = ["float"] if config.eval_copies == asked.eval_copies else config.eval_copies
     for epochs, count in COUNTS:
-        students = min(count, config.eval_students)
+        students = count if config.eval_students == asked.eval_students else config.eval_students
         found = {"eval_students": students, "eval_epochs": config.eval_epochs or [epochs], "eval_copies": copies}
         if seconds_of_students(dataclasses.replace(config, **found), size, factor, costs) <= seconds:
             break
@@ -164,9 +181,13 @@ class RaceSize:
 
 
 def race_that_fits(
-    steps: Sequence[float], judgements: Mapping[int, Sequence[float]], limit: float, anew: bool = False
+    steps: Sequence[float],
+    judgements: Mapping[int, Sequence[float]],
+    limit: float,
+    anew: bool = False,
+    fewest: int = 2,
 ) -> RaceSize | None:
-    """As many candidates as there is time for; None where there isn't for two.
+    """As many candidates as there is time for; None where there isn't for the fewest.
 
     Judges are students that have learned, where there is time for two candidates with them: on Fashion-MNIST those of
     60 epochs preferred the strongly guided images, those of 200 and more the weakly guided ones. A rung is twice as
@@ -177,9 +198,13 @@ def race_that_fits(
         judgements: by the epochs of the student, those that are liked best first, seconds of judging each candidate.
         limit: seconds for all of it.
         anew: whether each rung is a distillation of its own, see `Entrant.anew`.
+        fewest: candidates that make a race. A single one, which runs against what takes no time, has half of it, as
+            nothing else is to be found out.
     """
+    if len(steps) == 1:
+        limit /= 2
     learned = [epochs for epochs in judgements if epochs >= LONG]
-    counts = range(len(steps), 1, -1)
+    counts = range(len(steps), fewest - 1, -1)
     for count, epochs in [*itertools.product(counts, learned), *itertools.product(counts, judgements)]:
         field = [count]
         while field[-1] // REDUCTION > 1 and len(field) < MOST_RUNGS:

@@ -38,7 +38,7 @@ def shared(config: DistillConfig, published: Published, smallest_class: int, arc
     of a wide network's the steps are as long at a smaller rate.
     """
     found: dict[str, Any] = {}
-    if published.real_batch_size is not None and config.real_batch_size is None:
+    if published.real_batch_size is not None and config.real_batch_size is None and not config.published:
         found["real_batch_size"] = min(REAL_BATCH, published.real_batch_size, smallest_class)
     free = config.image_learning_rate is None and config.image_schedule in (None, "cosine") and not config.published
     width = architectures.width_of(architecture, parse_key_values(config.architecture_options))
@@ -61,7 +61,7 @@ def factors(
     Several where the method matches real images, which tiles are as well as whole images. Those come first that give
     about as many training images as did best where it was tried: few stored images are worth most in many tiles.
     """
-    if config.factor is not None or config.zca or published.real_batch_size is None:
+    if config.factor is not None or config.zca or config.published or published.real_batch_size is None:
         return (config.factor or 1,)
     found = [1]
     for each in range(2, MOST_TILES + 1):
@@ -71,7 +71,7 @@ def factors(
     return sorted(found, key=lambda factor: abs(math.log(config.ipc * factor**2 / LIKELIEST)))
 
 
-def guides(config: DistillConfig, taught: dict[str, Any] | None, distance: str) -> list[Option]:
+def guides(config: DistillConfig, taught: dict[str, Any] | None, distance: str, needed: bool = False) -> list[Option]:
     """Guides that may be: none, unless one is asked for, and CLoM at the α that is given, else at two balances.
 
     The weaker one comes first: on Fashion-MNIST's held-out images a strong guide did worse than none.
@@ -80,8 +80,10 @@ def guides(config: DistillConfig, taught: dict[str, Any] | None, distance: str) 
         config: the options.
         taught: those that name the teachers, and how they see the images; None where there are none.
         distance: of CLoM, that the teachers can be used with.
+        needed: whether a run without a guide needs the teachers too.
     """
-    found = [Option("no guide", {"clom": "none"})] if config.clom in (None, "none") else []
+    named = {"teachers": taught["teachers"]} if needed and taught and "teachers" in taught else {}
+    found = [Option("no guide", {"clom": "none", **named})] if config.clom in (None, "none") else []
     if taught is not None and config.clom != "none":
         guide = {"clom": config.clom or distance, **taught}
         if config.clom_batch is None and config.ipc > 1:

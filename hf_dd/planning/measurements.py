@@ -23,6 +23,7 @@ from hf_dd.errors import DataError, RunError
 from hf_dd.evaluation.candidates import Candidate, baseline
 from hf_dd.evaluation.evaluation import Evaluation
 from hf_dd.evaluation.protocols import Protocol
+from hf_dd.objectives.published import AUGMENTATION
 from hf_dd.planning.budget import Size, StudentCosts
 from hf_dd.training import flips
 
@@ -96,6 +97,8 @@ class Measurements:
         """Of the distillation, as it is given or as the data decide."""
         if self.config.augment is not None or not self.published.augments:
             return self.config.augment or "none"
+        if self.config.published:
+            return self.published.strategy or AUGMENTATION
         return flips.augmentation(self.data, parse_strategy(self.published.strategy), self.accelerator.autocast)
 
     def judging(self, epochs: int) -> Evaluation:

@@ -94,7 +94,7 @@ class Race:
         reduction: one in so many goes on from a rung.
         expected: whether they start in the order of what is likeliest to be best: then those within a standard error
             of the best one, by the number of validation images, are its equals.
-        keep: is called on the main process whenever there is something new to keep.
+        keep: is called, on every process, whenever there is something new to keep.
         experts: the trajectories that the objective follows, or None.
     """
 
@@ -118,18 +118,18 @@ class Race:
         self.expected = expected
 
     def run(self, enough: Callable[[Entrant], bool] = lambda entrant: True) -> None:
-        """Run it to its end, or until there isn't `enough` time for the next leg, as the main process says."""
+        """Run it to its end, or until there isn't `enough` time for the next leg, which every process has to say."""
         running = list(self.entrants)
         for rung in range(len(self.entrants[0].rungs)):
             for place, entrant in enumerate(running, 1):
                 if entrant.reached > rung:  # before an interruption
                     continue
-                if not from_main_process(lambda entrant=entrant: enough(entrant)):
+                if not enough(entrant):
                     return
                 self.advance(entrant)
                 told = f"{entrant.scores[entrant.rungs[rung]]:.2f} % after {entrant.rungs[rung]} iterations"
                 say("Rung %d, %d of %d: %s: %s", rung + 1, place, len(running), entrant.name, told)
-                by_main_process(self.keep)
+                self.keep()
             running = self.ranked(running, rung)[: max(1, len(running) // self.reduction)]
 
     def ranked(self, entrants: Sequence[Entrant], rung: int) -> list[Entrant]:

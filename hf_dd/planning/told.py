@@ -2,6 +2,7 @@
 
 from hf_dd.artefacts.provenance import command_line
 from hf_dd.core.strategies import parse_strategy
+from hf_dd.core.text import plural
 from hf_dd.planning import budget
 from hf_dd.planning.planner import Planner
 from hf_dd.training import flips
@@ -16,21 +17,22 @@ def described(plan: Planner) -> str:
     rest = plan.seconds - seconds
     if own:
         (architecture,), count = own.architectures, len(own.teacher_seeds)
-        trained = count * plan.costs(architecture).image * plan.size.training * own.epochs
-        lines.append((f"teachers: {count} of {architecture}, {own.epochs} epochs", trained))
-    raced = budget.RACING * plan.seconds if plan.published.iterations else 0
-    if raced:
+        told = f"teachers: {count} of {architecture}, {plural(own.epochs, 'epoch')}"
+        lines.append((told, plan.seconds_of_teachers(own)))
+    if plan.published.iterations:
         names = [option.name for option in plan.candidates({} if own or plan.given else None)]
-        lines.append(
-            (f"races on {len(plan.held.test)} validation images, among at most {len(names)} candidates", raced)
-        )
+        rivals = " and herding alone" if plan.may_only_choose() else ""
+        if len(names) > 1 or rivals:
+            what = f"among at most {plural(len(names), 'candidate')}{rivals}"
+            lines.append((f"races on {len(plan.held.test)} validation images, {what}", budget.RACING * plan.seconds))
     rest -= sum(spent for _, spent in lines)
     if plan.published.iterations:
-        lines.append((f"distillation: {plan.config.objective}, as many iterations as fit", rest))
+        many = f"{plan.config.iterations:,} iterations" if plan.config.iterations else "as many iterations as fit"
+        lines.append((f"distillation: {plan.config.objective}, {many}", rest))
     if students["eval_students"]:
         what = " ".join(students.get("eval_architectures", plan.config.eval_architectures))
         epochs = students["eval_epochs"][0]
-        told = f"{students['eval_students']} students ({what}) of {epochs} epochs on the set and"
+        told = f"{plural(students['eval_students'], 'student')} ({what}) of {epochs} epochs on the set and"
         lines.append((f"evaluation: {told} {', '.join(plan.config.baselines) or 'nothing else'}", seconds))
     head = f"{plan.config.minutes:g} minutes on {plan.data.name}, {plan.size.training} training images:"
     return "\n".join([head, *(f"  {spent / 60:6.1f} min  {name}" for name, spent in lines)])

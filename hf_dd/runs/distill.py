@@ -20,8 +20,9 @@ from hf_dd.config import DataConfig, DistillConfig, EvaluationConfig, InMemory, 
 from hf_dd.config.base import part, shown
 from hf_dd.core import json_records
 from hf_dd.core.clock import begun
+from hf_dd.core.machine import hardware
 from hf_dd.core.precision import bf16_is_faster
-from hf_dd.core.processes import from_main_process, hardware, new_accelerator
+from hf_dd.core.processes import from_main_process, new_accelerator
 from hf_dd.data.image_data import ImageData, load_data
 from hf_dd.distillation import tracking
 from hf_dd.distillation.checks import preflight
@@ -33,6 +34,7 @@ from hf_dd.evaluation.protocols import Protocol
 from hf_dd.evaluation.students import require_known, students_of
 from hf_dd.objectives.base import seen_as_published
 from hf_dd.planning import told
+from hf_dd.planning.measurements import require_validation
 from hf_dd.planning.planner import Planner
 from hf_dd.runs.crop_labels import labelling, views_of
 from hf_dd.runs.evaluate import evaluate
@@ -90,6 +92,10 @@ def _distill(
         fit_heads(pool, FeatureMemory(data, config.dtype, accelerator), config.seed)
     planning = None
     if config.minutes is not None:
+        require_validation(data, config.ipc)  # a slip costs no earlier run that was to be overwritten
+        may_train = pool is None and config.clom != "none"  # teachers of its own, which may teach students too
+        asks = Protocol.from_config(config).asks_teachers
+        require_labels_and_students(config, data, pool, labels=not (may_train and asks))
         if config.plan:  # which leaves nothing behind
             folder = Path(held.enter_context(tempfile.TemporaryDirectory()))
         else:
@@ -108,6 +114,8 @@ def _distill(
         held.enter_context(prepared(config, folder))
     held.enter_context(tracking.tracked(accelerator, config, folder, data.name))
     result = distiller.run()
+    before = told.teaching(planning) if planning else []  # asked of all processes, as a plan's measurements are
+    decisions = [*(told.decisions(planning) if planning else []), *distiller.decisions]
     tracking.log_set(accelerator, folder, result.synthetic, data.class_names, result.progress.step)
     if accelerator.is_main_process:
         soft_labels, crop_labels = result.soft_labels, None
@@ -129,8 +137,8 @@ def _distill(
             command=command_line("distill", config, accelerator.num_processes, pins),
             hardware=hardware(accelerator),
             planning_seconds=planning and planning.kept["spent"],
-            before=told.teaching(planning) if planning else [],
-            decisions=[*(told.decisions(planning) if planning else []), *distiller.decisions],
+            before=before,
+            decisions=decisions,
         )
     accelerator.wait_for_everyone()
     if config.eval_students and data.test is not None:
@@ -173,10 +181,12 @@ def place_on_hub(config: DistillConfig) -> dict[str, Any]:
     return place | {"private": config.hub_private_repo, "create_pr": config.create_pr}
 
 
-def require_labels_and_students(config: DistillConfig, data: ImageData, pool: TeacherPool | None) -> None:
+def require_labels_and_students(
+    config: DistillConfig, data: ImageData, pool: TeacherPool | None, labels: bool = True
+) -> None:
     """Raise TeacherError or ConfigError where a run's labels or students can't be had of these teachers and data.
 
-    That shows now, not after the distillation.
+    That shows now, not after the distillation; `labels` says whether those of the protocol can be judged yet.
     """
     if config.soft_labels != "none":
         logit_orders(pool, data.class_names)
@@ -184,7 +194,8 @@ def require_labels_and_students(config: DistillConfig, data: ImageData, pool: Te
         classes_kept(config.soft_label_topk, data.num_classes)
     if config.eval_students:
         protocol = Protocol.from_config(config)
-        require_labels(config, protocol, pool, data.class_names)
+        if labels:
+            require_labels(config, protocol, pool, data.class_names)
         for architecture in config.eval_architectures:
             students_of(architecture, protocol, data)
 

@@ -8,6 +8,8 @@ import torch
 
 from hf_dd.artefacts.provenance import LIBRARIES
 from hf_dd.config.commands import EnvOptions
+from hf_dd.core.machine import cpu
+from hf_dd.core.text import plural
 from hf_dd.hub import endpoint
 
 
@@ -17,5 +19,6 @@ def environment(_: EnvOptions) -> Iterator[str]:
         yield f"{name}: {importlib.metadata.version(name)}"
     yield f"python: {platform.python_version()} on {platform.platform()}"
     devices = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
-    yield f"devices: {', '.join(devices) or f'CPU, {torch.get_num_threads()} threads'}"
+    threads = plural(torch.get_num_threads(), "thread")
+    yield f"devices: {', '.join(devices) or f'{cpu()}, {threads}'}"
     yield f"hub: {endpoint()}"

@@ -16,7 +16,8 @@ from hf_dd.artefacts.records import RECORD, read_record
 from hf_dd.config import PretrainConfig
 from hf_dd.config.base import values
 from hf_dd.core import files
-from hf_dd.core.processes import hardware, new_accelerator, require_writable
+from hf_dd.core.machine import hardware
+from hf_dd.core.processes import new_accelerator, require_writable
 from hf_dd.core.progress import Phase
 from hf_dd.core.registry import NETWORKS
 from hf_dd.data.image_data import ImageData, load_data

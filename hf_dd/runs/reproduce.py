@@ -29,10 +29,10 @@ from hf_dd.config.base import Options, part
 from hf_dd.config.reproduction import ReproduceConfig
 from hf_dd.core import files, json_records
 from hf_dd.core.files import digest_of
+from hf_dd.core.machine import hardware, precision_on
 from hf_dd.core.processes import (
     by_main_process,
     from_main_process,
-    hardware,
     holding,
     new_accelerator,
     shown_by_main_process,
@@ -250,7 +250,7 @@ def students_again(
             **again,
             selection_epochs=epochs_of_selection(group),
             published=record.settings.get("published", "objective" in record.settings),  # as all was in 0.1.0
-            mixed_precision="bf16" if "bf16" in results["hardware"] else "no",
+            mixed_precision=precision_on(results["hardware"]),
             trusted_teachers=list(trusted),
             output_dir=f"{output}-{number}" if output else None,
         )

@@ -15,7 +15,8 @@ from hf_dd.artefacts.records import RECORD
 from hf_dd.artefacts.student_card import StudentRecord
 from hf_dd.config import EvaluateConfig, slug
 from hf_dd.core import json_records
-from hf_dd.core.processes import by_main_process, hardware, require_writable
+from hf_dd.core.machine import hardware
+from hf_dd.core.processes import by_main_process, require_writable
 from hf_dd.core.registry import NETWORKS, PROTOCOLS, origins
 from hf_dd.errors import ConfigError, HfDdError, HubError
 from hf_dd.evaluation.candidates import Candidate

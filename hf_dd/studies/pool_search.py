@@ -128,7 +128,7 @@ class Search:
             config.eval_architectures,
             config.eval_students,
             reduction=config.reduction,
-            keep=self.write_trace,
+            keep=lambda: by_main_process(self.write_trace),
         )
 
     def entrant(self, pool: Options) -> Entrant:
@@ -163,7 +163,7 @@ class Search:
             rungs = from_main_process(lambda: self.fitting(left(), step, judgement))
             for entrant in self.race.entrants:
                 entrant.rungs = rungs
-        self.race.run(lambda entrant: entrant.to_next(step, judgement) <= left())
+        self.race.run(lambda entrant: from_main_process(lambda: entrant.to_next(step, judgement) <= left()))
 
     def fitting(self, seconds: float, step: float, judgement: float) -> tuple[int, ...]:
         """The rungs of the options, or shorter ones where those would take longer.

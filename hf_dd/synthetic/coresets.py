@@ -57,7 +57,7 @@ def k_centers(features: Tensor, labels: Tensor, num_classes: int, ipc: Ipc) -> T
 SELECTIONS = 1  # the version of what is chosen: raise it with any change of that
 EMBEDDING = "ConvNet"  # whose features choose
 JUDGE, WINDOW_EPOCHS = "ConvNetW32", 200  # the student that EL2N's windows are judged by
-KEPT = 64  # picks of a class, or a power of it: both methods pick one after another, and fewer are the first of them
+KEPT = 64  # picks of a class, or a multiple: both methods pick one after another, and fewer are the first of them
 METHODS: dict[str, Callable[[Tensor, Tensor, int, Ipc], Tensor]] = {"herding": herding, "k-centers": k_centers}
 
 
@@ -112,7 +112,7 @@ def select(
     epochs = epochs_of(method, epochs)
 
     wanted = of_each_class(ipc, data.num_classes)
-    most = KEPT ** max(1, math.ceil(math.log(max(wanted), KEPT)))
+    most = KEPT * math.ceil(max(wanted) / KEPT)
     counts = [min(most, len(members)) for members in data.class_index]
     if method in pruning.SPREAD:
         most, counts = list(wanted), list(wanted)

@@ -32,6 +32,8 @@ def earlier(teacher: TeacherSpec, references: Sequence[str] = ()) -> hub.Pin:
         run = Expert(run_of(teacher))
     except TeacherError as error:
         raise TeacherError(f"Teacher {teacher}: {NEEDED}, and only this one is there ({error})") from error
+    if not teacher.epoch:
+        raise TeacherError(f"Teacher {teacher}: {NEEDED}, and there is none before epoch 0. Take a later epoch of it.")
     before = [epoch for epoch in run.revisions if epoch < teacher.epoch]
     if not before:
         raise TeacherError(

@@ -100,8 +100,8 @@ def measured(data: ImageData, autocast: Autocast = nullcontext) -> FlipTest:
         held = min(TESTED, (len(rows) + 1) // 3)
         tested.append(rows[:held])
         trained.append(rows[held : held + TRAINED])
-    if not all(map(len, trained)):
-        return FlipTest(0.0, 0.0, data.class_names[classes[0]], 0.0, hurts=True)  # nothing to learn it from
+    if not (all(map(len, trained)) and any(map(len, tested))):  # nothing to learn it from, or to see it by
+        return FlipTest(0.0, 0.0, data.class_names[classes[0]], 0.0, hurts=True)
     images, labels = small(data, torch.cat(trained)), numbered(trained, data.device)
     shape = {"in_channels": data.channels, "num_classes": len(classes), "image_size": list(images.shape[2:])}
     network = networks.build("ConvNet", **shape, **NETWORK, seed=0).to(data.device)
@@ -124,7 +124,9 @@ def judged(right: Tensor, mirrored: Tensor, labels: Tensor, names: Sequence[str]
     where the network learned too little to say.
     """
     accuracy, chance = right.double().mean().item(), 1 / len(names)
-    lost = [(right[labels == c].double() - mirrored[labels == c].double()).mean().item() for c in range(len(names))]
+    lost = [0.0] * len(names)  # of a class of which no image is held out
+    for c in labels.unique().tolist():
+        lost[c] = (right[labels == c].double() - mirrored[labels == c].double()).mean().item()
     worst = max(range(len(names)), key=lost.__getitem__)
     total = accuracy - mirrored.double().mean().item()
     hurts = (

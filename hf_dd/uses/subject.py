@@ -15,7 +15,8 @@ from hf_dd.artefacts.distilled_folder import load_distilled
 from hf_dd.config import slug
 from hf_dd.config.uses import UseConfig
 from hf_dd.core import files
-from hf_dd.core.processes import by_main_process, hardware, new_accelerator, require_writable
+from hf_dd.core.machine import hardware
+from hf_dd.core.processes import by_main_process, new_accelerator, require_writable
 from hf_dd.core.progress import Phase
 from hf_dd.core.registry import PROTOCOLS
 from hf_dd.core.text import code, markdown

@@ -210,6 +210,12 @@ def make_three(stock, folder):
 
 
 @made
+def make_single(stock, folder):
+    """The same of a single class."""
+    return saved(folder, names=("a",))
+
+
+@made
 def make_untested(stock, folder):
     """The images of `three` without a split to test on: train and more."""
     rows = datasets.load_dataset(stock["three"], cache_dir=str(stock.folder / "cache"))

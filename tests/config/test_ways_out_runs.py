@@ -101,8 +101,13 @@ FOLDERS = [
     row(
         "--minutes … is too short: …",
         "{dm} --clom none --minutes 1 {students} --eval_epochs 1000000000",
-        "fewer (--eval_students) or -> {0} 0",
+        ", (--eval_students) or -> {0} 0",
         "or (--eval_epochs) -> {0} 1",
+    ),
+    row(
+        "--minutes … is too short: …",
+        "{dm} --clom none --minutes 1 --iterations 1000000000",
+        "fewer (--iterations), -> {0} 1",
     ),
 ]
 WARNED = [

@@ -158,6 +158,24 @@ TEACHERS = [
         "of (--architecture) -> --teachers {convnet} {0} ConvNet {two_blocks}",
     ),
     row(
+        "The teachers are …, and --networks … draws networks of one",
+        "{dm} --networks teachers --teachers {convnet} {mlp}",
+        "name only those of ConvNet -> --teachers {convnet} {two_blocks}",
+        "another by (--architecture) -> {0} MLP --teachers {mlp} !--architecture_options",
+    ),
+    row(
+        "… was trained on other classes than those of …, and the head that --fit_head",
+        "distill --dataset {tagged} --ipc 1 --eval_students 0 --iterations 1 --real_batch_size 4 --augment none "
+        "--output_dir out --architecture MLP --networks teachers --clom ce --fit_head --teachers {mlp}",
+        "Take teachers that were trained on this data set -> --teachers {of_tagged} !--fit_head",
+    ),
+    row(
+        "… has one class, and sfm matches",
+        "distill --dataset {single} --ipc 1 --eval_students 0 --iterations 1 --objective sfm --teachers {mlp} "
+        "--output_dir out",
+        "another (--objective) -> {0} dm --real_batch_size 2 !--teachers {one_block}",
+    ),
+    row(
         "… gives soft labels that are not finite",
         "{random} --soft_labels mean --teachers {mlp} --soft_label_temperature 1e-39",
         "`hf-dd distill (--soft_label_temperature)` -> {0} 1 --resume_from_checkpoint latest",

@@ -42,7 +42,7 @@ def test_a_run_in_bf16_without_it_is_one_in_float32_and_says_so(without_bf16, tm
     assert "--mixed_precision" not in (tmp_path / "fallen/README.md").read_text()  # its command repeats what was done
 
 
-@pytest.mark.parametrize("asked, said", [("bf16", "1 threads, bf16"), ("no", "1 threads")])
+@pytest.mark.parametrize("asked, said", [("bf16", "1 thread, bf16"), ("no", "1 thread")])
 def test_records_and_results_say_what_it_was(bf16, tmp_path, asked, said):
     options = QUICK | {"eval_students": 1, "eval_epochs": 1, "iterations": 1}
     record = hf_dd.distill(**options, mixed_precision=asked, output_dir=str(tmp_path)).record

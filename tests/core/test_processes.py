@@ -83,8 +83,8 @@ def pairs(tmp_path_factory, tiny_teachers, launch):
 @pytest.mark.parametrize("name", EVALUATIONS)
 def test_two_processes_give_the_results_of_one(pairs, name):
     one, two = (json.loads((pairs[0] / place / name / "results.json").read_text()) for place in ("one", "two"))
-    assert one.pop("hardware") == "CPU, 1 process of 1 threads"
-    assert two.pop("hardware") == "CPU, 2 processes of 1 threads"
+    assert one.pop("hardware").endswith(", 1 process of 1 thread")
+    assert two.pop("hardware").endswith(", 2 processes of 1 thread")
 
     def without_seconds(value):
         if isinstance(value, dict):

@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from hf_dd.core.processes import REFUSED, TOLD, hardware, new_accelerator
+from hf_dd.core.machine import TOLD, hardware
+from hf_dd.core.processes import REFUSED, new_accelerator
 from hf_dd.errors import ConfigError
 
 

@@ -81,7 +81,7 @@ def test_two_processes_give_the_set_of_one(tmp_path, teachers, launch):
     launch("-m", "hf_dd", "distill", *arguments(tmp_path / "two", **options))
     require_two_processes(tmp_path / "two")
     one = distil(tmp_path / "one", **options)
-    assert one.record.run["hardware"] == "CPU, 1 process of 1 threads"
+    assert one.record.run["hardware"].endswith(", 1 process of 1 thread")
     assert torch.allclose(pixel_values(tmp_path / "two"), pixel_values(tmp_path / "one"), rtol=0, atol=1e-4)
     run = json.loads((tmp_path / "two/hf_dd.json").read_text())["run"]
     assert run["losses"] == pytest.approx(one.record.run["losses"], rel=1e-4)
@@ -149,7 +149,7 @@ def test_more_processes_than_classes_share_a_class(tmp_path, ranks_of):
     options = {"dataset": tmp_path / "two-classes", "ipc": 3, "real_batch_size": 5, "dtype": "float64"}
     ranks_of("-m", "hf_dd", "distill", *arguments(tmp_path / "three", **options), processes=3)
     run = json.loads((tmp_path / "three/hf_dd.json").read_text())["run"]
-    assert run["hardware"] == "CPU, 3 processes of 1 threads"
+    assert run["hardware"].endswith(", 3 processes of 1 thread")
     # The gradient of 6 images, and the feature sums of 2 classes, real and synthetic: 8 channels of 4×4.
     assert run["bytes_exchanged"] == 8 * (6 * 8 * 8 + 2 * 2 * 8 * 4 * 4)
     distil(tmp_path / "one", **options | {"dataset": str(options["dataset"])})

@@ -19,7 +19,7 @@ def row(name, architecture="ConvNet", scores=(80.0, 82.0), **changes):
 
 
 def results(*rows):
-    return Results(PROTOCOLS["dsa"], rows, "CPU, 1 process of 1 threads")
+    return Results(PROTOCOLS["dsa"], rows, "CPU, 1 process of 1 thread")
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ from hf_dd.synthetic.start import STARTS, Request
 from hf_dd.synthetic.synthetic_set import SyntheticSet
 from hf_dd.teachers.activations import activations
 from hf_dd.teachers.pool import TeacherPool
+from hf_dd.teachers.teacher import Teacher
 from tests.factories import (
     assert_close,
     batch_norm_teacher,
@@ -117,6 +118,50 @@ def test_a_layer_that_a_teacher_lacks_is_said_before_training():
         build_objective(config_of("layer=layer2"), data, pool_of(data))
     with pytest.raises(TeacherError, match="has no layer ''"):
         activations(pool_of(data)[0], torch.zeros(1, 1, 6, 6), "")
+
+
+class Branches(torch.nn.Module):
+    """A module that gives several tensors, in one way or another, or none."""
+
+    def __init__(self, form):
+        super().__init__()
+        self.inner, self.form = torch.nn.Linear(36, 5), form
+        self.never = torch.nn.Linear(36, 5)
+
+    def forward(self, flat):
+        first = self.inner(flat)
+        forms = {"tuple": (None, first, flat), "output": {"state": first, "other": flat}, "scalar": first.sum()}
+        return forms[self.form]
+
+
+class Branching(torch.nn.Module):
+    def __init__(self, form):
+        super().__init__()
+        self.branches, self.classifier = Branches(form), torch.nn.Linear(36, 3)
+
+    def forward(self, images):
+        self.branches(images.flatten(1))
+        return self.classifier(images.flatten(1))
+
+
+def of_module(module):
+    how = {"name": "own", "image_size": 6, "channels": 1, "mean": [0.4], "std": [0.3], "class_names": ["a", "b", "c"]}
+    return Teacher.from_module(module, **how)
+
+
+@pytest.mark.parametrize("form", ["tuple", "output"])
+def test_of_a_layer_that_gives_several_tensors_the_first_counts(form):
+    teacher, images = of_module(Branching(form)), torch.rand(4, 1, 6, 6)
+    found = activations(teacher, images, "module.branches")
+    assert found.shape == (4, 5) and torch.equal(found, activations(teacher, images, "module.branches.inner"))
+
+
+@pytest.mark.parametrize(("form", "layer"), [("scalar", "module.branches"), ("tuple", "module.branches.never")])
+def test_a_layer_that_gives_nothing_for_each_image_is_one_line(form, layer):
+    with pytest.raises(
+        TeacherError, match=f"Layer '{layer}' of teacher .* Take a layer below or above it, or features"
+    ):
+        activations(of_module(Branching(form)), torch.rand(4, 1, 6, 6), layer)
 
 
 def test_chunks_and_ranks_change_nothing(monkeypatch):

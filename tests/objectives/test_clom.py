@@ -584,6 +584,49 @@ def test_auto_balances_what_an_objective_learns_beside_the_images_too():
     assert float(parameter.grad) == pytest.approx(float(step.synthetic.pixels.detach().square().sum()), rel=1e-12)
 
 
+class Skipping(Objective):
+    """A sum of squares, whose step is taken where that isn't above 1,000; with a parameter that it doesn't use."""
+
+    published = Published(iterations=1, image_learning_rate=1.0, image_momentum=0.5)
+    unused = torch.nn.Parameter(torch.tensor(2.0, dtype=torch.float64))
+
+    def learnables(self):
+        from hf_dd.objectives import Learnable
+
+        return {"unused": Learnable(self.unused, 0.1, 0.5)}
+
+    def losses(self, step):
+        loss = step.synthetic.pixels.square().sum()
+        self.small = bool(loss <= 1_000)
+        yield {"squares": loss}
+
+    def takes_step(self):
+        return self.small
+
+
+def test_auto_forgets_a_step_that_is_not_taken():
+    data = make_data()
+    pool = TeacherPool([make_teacher(data).double()])
+    config = make_config("ce", clom_alpha="auto")
+    guided, alphas = Guided(Skipping(config, data), config, pool, data), []
+    for scale in (1.0, 1e3, float("nan"), 1.0):
+        synthetic = make_set(data)
+        with torch.no_grad():
+            synthetic.pixels.mul_(scale)
+        only_losses(guided, make_step(synthetic, data))
+        alphas.append(guided.outcome()["clom_alpha"])
+    assert alphas == [pytest.approx(alphas[0], rel=1e-12)] * 4 and alphas[0] > 0
+
+
+def test_auto_gives_no_gradient_to_what_neither_term_depends_on():
+    data = make_data()
+    config = make_config("ce", clom_alpha="auto")
+    guided = Guided(Skipping(config, data), config, TeacherPool([make_teacher(data).double()]), data)
+    step = make_step(make_set(data), data)
+    sum(only_losses(guided, step).values()).backward()
+    assert Skipping.unused.grad is None and step.synthetic.pixels.grad is not None  # momentum alone would move it
+
+
 # --- the hooks of the guided objective
 
 

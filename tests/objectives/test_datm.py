@@ -16,7 +16,7 @@ from hf_dd.distillation.checks import preflight
 from hf_dd.distillation.optimisers import Learned
 from hf_dd.errors import ConfigError, DataError
 from hf_dd.nn import augment, networks
-from hf_dd.objectives import Learnable, build_objective
+from hf_dd.objectives import Learnable, build_objective, datm
 from hf_dd.objectives.base import options_of
 from hf_dd.synthetic.start import Request, expert_correct
 from hf_dd.synthetic.synthetic_set import SyntheticSet
@@ -336,6 +336,20 @@ def test_a_loss_above_the_threshold_leaves_everything_as_it_was(run):
     first, last = learned_in(skipped, 0), learned_in(skipped, 2)
     assert not [name for name in last if name.startswith("optimizer.")]
     assert {*first} == {*last} and all(torch.equal(first[name], last[name]) for name in first)
+
+
+def test_a_loss_that_overflows_is_skipped_like_any_other_above_the_threshold(run, monkeypatch):
+    matching = datm.TrajectoryMatching.losses
+
+    def overflowing(self, step):
+        for losses in matching(self, step):
+            yield {name: loss * (1.0 if step.index else 1e39) for name, loss in losses.items()}
+
+    monkeypatch.setattr(datm.TrajectoryMatching, "losses", overflowing)
+    made = run("overflowing", "threshold=100", iterations=3, logging_steps=1, save_steps=1, save_total_limit=9)
+    states = [learned_in(made, step)["pixels"] for step in range(4)]
+    assert torch.equal(states[0], states[1]) and not torch.equal(states[1], states[2])
+    assert made.record.run["losses"]["total"] < 100
 
 
 def test_its_form_in_constant_memory_runs(run):

@@ -15,6 +15,7 @@ from hf_dd.errors import ConfigError, RunError, TeacherError
 from hf_dd.nn import networks
 from hf_dd.objectives import build_objective
 from hf_dd.teachers.pool import TeacherPool
+from hf_dd.teachers.teacher import FittedHead
 from tests.factories import (
     checkpoint_pixels,
     distil,
@@ -23,6 +24,7 @@ from tests.factories import (
     make_pool,
     make_set,
     make_step,
+    make_teacher,
     only_losses,
 )
 from tests.oracles import dm as oracle
@@ -126,6 +128,14 @@ def test_the_start_may_be_another_epoch(runs, digits):
     assert all(torch.allclose(value, expected[name], atol=1e-12) for name, value in network_of(objective).items())
 
 
+def test_the_start_is_that_of_the_run_alone_not_of_the_pool_for_ever(runs, tmp_path):
+    pool = TeacherPool.from_references(runs[:1])
+    between = distil(tmp_path / "between", networks="between", pool=pool, iterations=2, **SMALL)
+    guided = distil(tmp_path / "guided", clom="ce", pool=pool, iterations=2, **SMALL)
+    assert len(between.record.starts) == 1 and not guided.record.starts
+    assert "--networks_from" in between.record.command and "--networks_from" not in guided.record.command
+
+
 # --- what doesn't fit
 
 
@@ -178,10 +188,22 @@ def test_teachers_of_other_data_or_libraries_are_refused(runs, digits, tmp_path)
     data = make_data((4, 4, 4), size=8)
     with pytest.raises(TeacherError, match="has another label space than random"):
         build_objective(options_of(runs[:1], "teachers"), data, TeacherPool.from_references(runs[:1]))
-    pool = make_pool(data)
+    with pytest.raises(
+        TeacherError, match="ConvNetBN, MLP, and --networks teachers draws .* only those of ConvNet, or"
+    ):
+        build_objective(options_of(runs[:1], "teachers"), data, make_pool(data))
+    fitted = TeacherPool.from_references(runs[:1])
+    head = FittedHead(torch.zeros(3, 4 * 4 * 4), torch.zeros(3), list(data.class_names), {})
+    fitted.give_head(0, head)
+    with pytest.raises(TeacherError, match="trained on other classes .* the head that --fit_head gives it is no part"):
+        build_objective(options_of(runs[:1], "teachers"), data, fitted)
+    pool = TeacherPool([make_teacher(data)])
     pool[0].network = torch.nn.Linear(1, 1)
     with pytest.raises(TeacherError, match="--networks takes teachers of hf-dd, of --architecture"):
         build_objective(options_of(runs[:1], "teachers"), data, pool)
+    begun = TeacherPool.from_references([f"{runs[0]}/epoch-0"])
+    with pytest.raises(TeacherError, match="there is none before epoch 0. Take a later epoch of it"):
+        build_objective(options_of(runs[:1], "between"), digits, begun)
     alone = [str(shutil.copytree(f"{runs[0]}/epoch-2", tmp_path / "alone"))]
     with pytest.raises(TeacherError, match="between two epochs of one run, and only this one is there"):
         build_objective(options_of(alone, "between"), digits, TeacherPool.from_references(alone))

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from hf_dd.errors import DataError
 from hf_dd.nn import random_views
 from hf_dd.objectives import build_objective
 from hf_dd.synthetic.synthetic_set import SyntheticSet
@@ -75,18 +76,24 @@ def test_sfm_is_linear_gradient_matching_at_a_head_of_zeros_and_whole_classes():
 def test_the_real_side_is_computed_once_for_each_teacher():
     data, computed = make_data(), []
 
-    def remembered(kind, teacher, compute, kept={}):  # noqa: B006
-        if teacher not in kept:
-            computed.append(kind)
-            kept[teacher] = compute()
-        return kept[teacher]
+    def remembered(kind, teacher, compute):  # as where nothing can be kept on disk
+        computed.append(kind)
+        return compute()
 
-    objective = objective_of(data, pool_of(data))
+    pool = pool_of(data, "ConvNet", "MLP")
+    objective = objective_of(data, pool)
     values = {
         float(only_losses(objective, make_step(make_set(data), data, index, remembered=remembered))["sfm"].detach())
-        for index in range(3)
+        for index in range(8)
     }
-    assert computed == ["class-means"] and len(values) == 3
+    assert len({pool.draw(0, index) for index in range(8)}) == 2
+    assert computed == ["class-means"] * 2 and len(values) == 8
+
+
+def test_flows_need_two_classes():
+    data = make_data((9,))
+    with pytest.raises(DataError, match="has one class, and sfm matches how several lie .* take another --objective"):
+        objective_of(data, pool_of(data))
 
 
 def test_the_gradient_is_that_of_finite_differences():

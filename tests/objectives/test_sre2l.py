@@ -339,4 +339,4 @@ def test_two_processes_give_what_one_does(tmp_path, teachers, ranks_of):
         one, two = (checkpoint_pixels(tmp_path / ranks / name, step) for ranks in ("one", "two"))
         assert (one - two).abs().max() < 1e-9 and one.std() > 0.1
         record = json.loads((tmp_path / "two" / name / "hf_dd.json").read_text())
-        assert record["run"]["hardware"] == "CPU, 2 processes of 1 threads"
+        assert record["run"]["hardware"].endswith(", 2 processes of 1 thread")

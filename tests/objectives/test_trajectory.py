@@ -667,7 +667,7 @@ def test_two_processes_give_the_set_of_one(trajectories, tmp_path, ranks_of):
     ranks_of(Path(__file__).parents[1] / "distill_each.py", tmp_path / "runs.json")
     for method in METHODS:
         one, two = (json.loads((tmp_path / kind / method / "hf_dd.json").read_text()) for kind in ("one", "two"))
-        assert two["run"]["hardware"] == "CPU, 2 processes of 1 threads"
+        assert two["run"]["hardware"].endswith(", 2 processes of 1 thread")
         assert two["experts"] == one["experts"]
         assert two["learning_rate"] == pytest.approx(one["learning_rate"], rel=1e-12)
         last = "checkpoints/step-000006/tensors.safetensors"

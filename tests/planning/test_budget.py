@@ -1,5 +1,7 @@
 """What fits into so many seconds: numbers by hand."""
 
+import dataclasses
+
 import pytest
 
 from hf_dd.config import DistillConfig
@@ -17,8 +19,30 @@ def test_a_student_costs_its_images_in_every_epoch_and_one_test_pass():
 def test_an_evaluation_trains_students_on_every_copy_and_baseline():
     config = DistillConfig(eval_students=3, eval_epochs=[100], eval_architectures=["ConvNet", "MLP"])
     per_set, per_copy = 100 * 100 * 0.001 + 0.5, 400 * 100 * 0.001 + 0.5
-    seconds = budget.seconds_of_students(config, SIZE, 2, COSTS)  # two copies of 400 tiles; random and herding
-    assert seconds == pytest.approx(3 * 2 * (2 * per_copy + 2 * per_set))
+    # Two copies of 400 tiles; random and herding; the second architecture takes twice as long to train.
+    costs = {"ConvNet": COSTS, "MLP": StudentCosts(image=0.002, tested=0.0005)}.__getitem__
+    seconds = budget.seconds_of_students(config, SIZE, 2, costs)
+    assert seconds == pytest.approx(3 * (3 * (2 * (per_copy - 0.5) + 2 * (per_set - 0.5)) + 2 * 4 * 0.5))
+    draws = dataclasses.replace(config, eval_architectures=["ConvNet"], eval_copies=[], random_draws=5)
+    assert budget.seconds_of_students(draws, SIZE, 2, costs) == pytest.approx(3 * 6 * per_set)
+    rates = dataclasses.replace(draws, random_draws=1, eval_learning_rates=[0.1, 0.01])
+    assert budget.seconds_of_students(rates, SIZE, 2, costs) == pytest.approx(3 * 2 * (3 * (per_set - 0.5) + 0.5))
+
+
+@pytest.mark.parametrize(
+    ("options", "passes"),
+    [
+        ({}, 0),
+        ({"selection_epochs": 4}, 4),
+        ({"published": True}, 10),
+        ({"baselines": ["random", "full"], "selection_epochs": 4}, 0),
+    ],
+)
+def test_a_selection_by_a_training_costs_that_training(options, passes):
+    config = DistillConfig(eval_students=1, eval_epochs=[1], eval_copies=[], **options)
+    none = dataclasses.replace(config, selection_epochs=None, published=False)
+    seconds, without = (budget.seconds_of_students(each, SIZE, 1, lambda name: COSTS) for each in (config, none))
+    assert seconds - without == pytest.approx(passes * 6_000 * 0.001)
 
 
 @pytest.mark.parametrize(
@@ -33,17 +57,18 @@ def test_an_evaluation_trains_students_on_every_copy_and_baseline():
     ],
 )
 def test_students_are_as_many_and_as_long_as_fit(seconds, epochs, students):
-    found = students_that_fit(DistillConfig(), SIZE, 1, COSTS, seconds)
+    found = students_that_fit(DistillConfig(), SIZE, 1, lambda name: COSTS, seconds)
     assert found == {"eval_students": students, "eval_epochs": [epochs], "eval_copies": ["float"]}
 
 
 def test_what_is_given_of_an_evaluation_stands():
     config = DistillConfig(eval_students=2, eval_epochs=[70], eval_copies=["8bit"])
-    assert students_that_fit(config, SIZE, 1, COSTS, 1e9) == {
-        "eval_students": 2,
-        "eval_epochs": [70],
-        "eval_copies": ["8bit"],
-    }
+    stands = {"eval_students": 2, "eval_epochs": [70], "eval_copies": ["8bit"]}
+    assert students_that_fit(config, SIZE, 1, lambda name: COSTS, 1e9) == stands
+    many = DistillConfig(eval_students=7)
+    for seconds, epochs in ((1e9, 1000), (0.1, 50)):
+        found = students_that_fit(many, SIZE, 1, lambda name: COSTS, seconds)
+        assert (found["eval_students"], found["eval_epochs"]) == (7, [epochs])
 
 
 def test_teachers_are_two_as_wide_as_their_shortest_training_allows():
@@ -92,6 +117,14 @@ def test_a_race_has_fewer_entrants_or_shorter_judges_where_time_is_short():
     assert race_that_fits([1.0] * 4, {100: [2.0] * 4}, 143.0).entrants == 4
     assert race_that_fits([1.0] * 4, judgements, 13.0) is None
     assert race_that_fits([1.0], judgements, 1e9) is None
+
+
+def test_a_single_candidate_runs_against_what_takes_no_time_in_half_of_the_time():
+    judgements = {300: [6.0] * 4, 100: [2.0] * 4}
+    assert race_that_fits([1.0], judgements, 48.0, fewest=1) == RaceSize(1, 300, (18.0,))
+    assert race_that_fits([1.0], judgements, 20.0, fewest=1) == RaceSize(1, 100, (8.0,))
+    assert race_that_fits([1.0], judgements, 13.0, fewest=1) is None  # 4.5 s for five iterations
+    assert race_that_fits([1.0] * 2, judgements, 13.0, fewest=1) == RaceSize(1, 300, (7.0,))
 
 
 def test_who_comes_to_the_end_of_a_race_has_had_a_quarter_of_its_time():

@@ -13,12 +13,13 @@ from hf_dd.config import DistillConfig
 from hf_dd.core.processes import new_accelerator
 from hf_dd.data.image_data import load_data
 from hf_dd.distillation.distiller import Distiller
-from hf_dd.errors import ConfigError, DataError, RunError
+from hf_dd.errors import ConfigError, DataError, HfDdError, RunError
 from hf_dd.planning import budget
 from hf_dd.planning.budget import StudentCosts
 from hf_dd.planning.planner import Planner
 from hf_dd.planning.race import Entrant, Race
 from hf_dd.runs.distill import distill
+from hf_dd.runs.pretrain import pretrain
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -37,7 +38,7 @@ def costs(monkeypatch):
     monkeypatch.setattr(StudentCosts, "measured", lambda evaluation, chosen, name: cheap.get(name, wide))
     monkeypatch.setattr(Race, "seconds_of_step", lambda race, entrant, limit: 0.1)
     monkeypatch.setattr("hf_dd.planning.budget.WIDTHS", ("ConvNetW64", "ConvNetW32"))
-    monkeypatch.setattr("hf_dd.planning.planner.JUDGE_EPOCHS", (3,))
+    monkeypatch.setattr("hf_dd.planning.racing.JUDGE_EPOCHS", (3,))
     monkeypatch.setattr("hf_dd.planning.measurements.since", lambda started: 0.0)
 
 
@@ -54,7 +55,7 @@ def words(options):
 
 
 def test_what_was_planned_is_repeated_by_the_card_s_command_alone(tmp_path, monkeypatch, capsys):
-    planned = distill(output_dir=str(tmp_path / "first"), clom="none", **SMALL)
+    planned = distill(output_dir=str(tmp_path / "first"), clom="none", init="herding", **SMALL)
     decided = plan_of(tmp_path / "first")["decided"]
     settings = planned.record.settings
     assert decided["iterations"] == int(0.9 * (15 - 2 * 2 * 10 * 1e-4) / 0.1)  # two sets of 10 images, two epochs
@@ -118,7 +119,7 @@ def test_a_plan_is_told_and_leaves_nothing(tmp_path, monkeypatch, capsys):
     assert told.startswith("3 minutes on digits, 1438 training images:")
     minutes = [float(line.split()[0]) for line in told.splitlines()[1:]]
     assert sum(minutes) == pytest.approx(3, abs=0.2) and len(minutes) == 4
-    assert "teachers: 2 of ConvNetW32, 93 epochs" in told and "1 students (ConvNet) of 2 epochs" in told
+    assert "teachers: 2 of ConvNetW32, 93 epochs" in told and "1 student (ConvNet) of 2 epochs" in told
     assert measured == [0, 1, 2] and not list(tmp_path.iterdir())
 
 
@@ -335,3 +336,160 @@ def test_what_is_behind_herding_after_a_few_iterations_may_go_on_to_be_ahead(
     assert len(judged) == (4 if twice is None else 5)
     assert len(rungs) == (1 if twice is None else 2)
     assert ("to be expected" in plan["won"]) == (twice is not None)
+
+
+# --- what is given stands, and fits
+
+
+GUIDED = {"clom": "ce", "minutes": 0.35}
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"clom_schedule": "cosine"},
+        {"clom_augment": "flip"},
+        {"clom_batch": 1},
+        {"clom": "cos", "clom_real_batch": 64},
+        {"objective": "clom", "iterations": 3},
+    ],
+)
+def test_options_of_a_guide_are_the_guide_s_whatever_is_measured_without_one(tmp_path, options):
+    planned = distill(output_dir=str(tmp_path / "run"), **SMALL | GUIDED | options)
+    assert {name: planned.record.settings[name] for name in options} == options and planned.record.teachers
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"init": "teacher-score", "clom": "none"},
+        {"networks": "teachers"},
+        {"networks": "between", "clom": "none"},
+        {"objective": "dance"},
+    ],
+)
+def test_teachers_that_the_method_itself_needs_are_there_from_the_first_measurement(tmp_path, monkeypatch, options):
+    """And its networks are as theirs, however long an iteration takes: of the default architecture these are."""
+    monkeypatch.setattr("hf_dd.planning.budget.WIDTHS", ("ConvNet", "ConvNetW32"))
+    width = {"architecture_options": []}
+    (teacher,) = pretrain(dataset="digits", epochs=1, keep_epochs=[0, 1], output_dir=str(tmp_path / "teachers"))
+    planned = distill(
+        output_dir=str(tmp_path / "run"), teachers=[str(teacher)], iterations=2, **SMALL | width | options
+    )
+    settings = planned.record.settings
+    drawn = "init" not in options
+    assert settings["architecture"] == ("ConvNet" if drawn else "ConvNetW32") and settings["iterations"] == 2
+    assert {name: settings[name] for name in options} == options and planned.record.teachers
+
+
+def test_nobody_races_farther_than_the_run_goes(tmp_path, monkeypatch):
+    planner = planner_of(tmp_path, iterations=50)
+    assert planner.rungs((1.0, 2.0, 9.0), 0.1) == (10, 20, 50)
+    assert planner.rungs((9.0, 18.0), 0.1) == (50, 50) and planner.rungs((0.01, 0.02), 0.1) == (1, 2)
+    entrant = Entrant("one", DistillConfig(), rungs=(50,), scores={50: 40.0})
+    assert planner.foreseen(None, entrant, 50) == 40.0  # there is nothing beyond it
+    constant = {"image_learning_rate": 1.0, "iterations": 2, "minutes": 0.35}  # goes on from rung to rung
+    planned = distill(output_dir=str(tmp_path / "run"), **SMALL | constant)
+    plan = plan_of(tmp_path / "run")
+    assert {rung for scores in plan["scores"].values() for rung in scores} == {"2"}
+    assert planned.record.settings["iterations"] == 2
+
+
+@pytest.mark.parametrize(("herding", "objective"), [(90.0, "herding"), (10.0, "dm")])
+def test_a_single_candidate_has_herding_to_beat(tmp_path, monkeypatch, herding, objective):
+    monkeypatch.setattr(Race, "judge", lambda race, candidate: (herding if candidate.baseline else 40.0, 0.0))
+    planned = distill(output_dir=str(tmp_path / "run"), **SMALL | {"clom": "none", "factor": 1})
+    assert planned.record.settings["objective"] == objective
+
+
+def test_published_options_are_the_papers_whatever_the_time(tmp_path):
+    planned = distill(output_dir=str(tmp_path / "run"), **SMALL | {"published": True, "iterations": 2, "minutes": 0.3})
+    settings = planned.record.settings
+    assert settings["augment"] == "color_crop_cutout_flip_scale_rotate" and settings["init"] == "real"
+    assert (settings["real_batch_size"], settings["factor"], settings["objective"]) == (256, 1, "dm")
+    assert settings["architecture"] == "ConvNet" and settings["image_learning_rate"] == 1.0
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"iterations": 20_000}, "is too short: 20,000 iterations and the students take about .* fewer --iterations"),
+        (
+            {"clom": "ce", "minutes": 0.02, "eval_students": 0},
+            "is too short: 1 teacher of .* epochs?, 5 iterations and the students take about",
+        ),
+    ],
+)
+def test_what_is_asked_for_has_to_fit(tmp_path, options, message):
+    with pytest.raises(ConfigError, match=message):
+        distill(output_dir=str(tmp_path / "run"), **SMALL | options)
+    assert not (tmp_path / "run/plan.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"eval_protocol": "soft-label"}, "trains on soft labels: add --soft_labels mean and teachers"),
+        ({"eval_protocol": "soft-label-online", "clom": "none"}, "needs teachers: give --eval_teachers"),
+        ({"eval_architectures": ["ConvNet", "nobody/teacher@v1"]}, "nobody/teacher"),
+    ],
+)
+def test_students_that_can_t_be_had_are_said_before_the_planning(tmp_path, monkeypatch, options, message):
+    monkeypatch.setattr(Planner, "planned", None)
+    with pytest.raises(HfDdError, match=message):
+        distill(output_dir=str(tmp_path / "run"), **SMALL | options)
+
+
+def test_students_of_online_labels_have_the_run_s_own_teachers_guided_or_not(tmp_path, monkeypatch):
+    monkeypatch.setattr(Race, "judge", lambda race, candidate: (10.0 if "CLoM" in candidate.name else 40.0, 0.0))
+    options = {"eval_protocol": "soft-label-online", "iterations": 2, "minutes": 0.35}
+    planned = distill(output_dir=str(tmp_path / "run"), **SMALL | options)
+    assert planned.record.settings["clom"] == "none" and planned.record.results["rows"]
+
+
+def test_a_slip_costs_no_earlier_run(tmp_path):
+    folder = tmp_path / "run"
+    distill(output_dir=str(folder), **SMALL | {"minutes": None, "iterations": 1, "eval_students": 0})
+    before = sorted(path.name for path in folder.rglob("*"))
+    with pytest.raises(DataError, match="the largest ipc possible"):
+        distill(output_dir=str(folder), overwrite_output_dir=True, **SMALL | {"ipc": 1000})
+    assert sorted(path.name for path in folder.rglob("*")) == before
+
+
+def test_a_plan_that_ended_while_it_measured_is_there_to_go_on_with_or_to_be_replaced(tmp_path, monkeypatch):
+    def ended(race, entrant, limit):
+        (race.folder / "0").mkdir(parents=True)
+        raise KeyboardInterrupt
+
+    options = SMALL | {"iterations": 2}
+    for place, way in enumerate([{"resume_from_checkpoint": "latest"}, {"overwrite_output_dir": True}]):
+        folder = str(tmp_path / str(place))
+        with monkeypatch.context() as patch:
+            patch.setattr(Race, "seconds_of_step", ended)
+            with pytest.raises(KeyboardInterrupt):
+                distill(output_dir=folder, **options)
+        with pytest.raises(RunError, match="holds another run. Go on with it by"):
+            distill(output_dir=folder, **options)
+        assert distill(output_dir=folder, **options | way).record.settings["iterations"] == 2
+
+
+def test_what_is_left_after_an_interruption_is_made_the_best_of(tmp_path, monkeypatch):
+    planner = planner_of(tmp_path, **{name: value for name, value in SMALL.items() if name != "dataset"})
+    planner.kept["spent"] = 14.9  # of fifteen
+    planner.keep = lambda: None
+    (tmp_path / "plan.json").write_text(json.dumps(planner.kept))
+    again = planner_of(tmp_path, **{name: value for name, value in SMALL.items() if name != "dataset"})
+    assert again.left == pytest.approx(0.1)
+    again.require_enough()  # where a run that begins would be refused
+    assert again.iterations({"factor": 1}, 0.1) == budget.FEWEST
+
+
+@pytest.mark.multi_process
+def test_two_processes_plan_and_race_together(tmp_path, ranks_of):
+    options = SMALL | {"minutes": 0.5, "iterations": 4, "image_schedule": "constant", "image_learning_rate": 1.0}
+    options |= {"output_dir": str(tmp_path / "run"), "seed": 1}
+    ranks_of(Path(__file__).parents[1] / "plan.py", "distill", *words(options))
+    plan, record = plan_of(tmp_path / "run"), json.loads((tmp_path / "run/hf_dd.json").read_text())
+    assert record["run"]["hardware"].endswith(", 2 processes of 1 thread")
+    assert len(plan["scores"]) == 3 and all(plan["scores"].values()) and "the best of 3 tried" in plan["won"]
+    assert record["settings"]["iterations"] == 4 and record["results"]["rows"]

@@ -23,7 +23,7 @@ SCORES = {  # of students, by set and by baseline
 def script(monkeypatch):
     """The script as a module whose commands of hf-dd are noted in `ran`, and take 7 s."""
     module = loading.script("untuned")
-    module.ran = []
+    module.ran, module.machine, module.has_bf16 = [], "CPU (A), 1 process", True
 
     def run(*words):
         module.ran.append(words)
@@ -37,9 +37,11 @@ def script(monkeypatch):
                 scores = SCORES[row["set"]]
                 about = {"scores": scores, "mean": statistics.fmean(scores), "half_width": 1.0, "n": 2}
                 row |= about | {"protocol": "dsa 1"}
-            (place / "results.json").write_text(json.dumps({"rows": rows}))
+            half = ", bf16" * ("bf16" in words and module.has_bf16)
+            (place / "results.json").write_text(json.dumps({"rows": rows, "hardware": f"CPU (A), 1 process{half}"}))
         else:
-            (place / "hf_dd.json").write_text(json.dumps({"versions": {"hf-dd": f"1 of {place.name}"}}))
+            about = {"versions": {"hf-dd": f"1 of {place.name}"}, "run": {"hardware": module.machine}}
+            (place / "hf_dd.json").write_text(json.dumps(about))
         return 7.0
 
     monkeypatch.setattr(module, "run", run)
@@ -76,6 +78,18 @@ def test_rows_are_over_distillations_and_over_students_of_a_single_one(script, m
     assert "| digits | 1 | 10 | own teachers | 1 × 2 ConvNet | 72.0 [46.6, 97.4] | 41.0 | 52.0 |" in "\n".join(lines)
 
 
+def test_rows_of_another_machine_stand_beside_those_there_are(script, monkeypatch, tmp_path):
+    part = ["--ipc", "1", "--minutes", "10", "--kinds", "planned", "--seeds"]
+    (first,) = table(script, monkeypatch, tmp_path, *part, "0")
+    script.machine = "CPU (B), 1 process"
+    found = table(script, monkeypatch, tmp_path, *part, "1")
+    assert found[0] == first and [row["hardware"] for row in found] == [["CPU (A), 1 process"], ["CPU (B), 1 process"]]
+    lines = (tmp_path / "untuned.md").read_text().splitlines()
+    assert [line.rsplit(" | ", 2)[1:] for line in lines if line.startswith("| digits")] == [["7", "1 |"], ["7", "2 |"]]
+    place = lines.index("Machines:")
+    assert lines[place + 1 : place + 3] == ["1. CPU (A), 1 process", "2. CPU (B), 1 process"]
+
+
 def test_what_is_there_is_not_made_again_and_a_plan_goes_on(script, monkeypatch, tmp_path):
     part = ["--ipc", "1", "--minutes", "10", "--kinds", "own teachers", "--seeds", "0"]
     place = tmp_path / "digits-ipc1" / "own-teachers-10-0"
@@ -95,3 +109,6 @@ def test_what_is_there_is_not_made_again_and_a_plan_goes_on(script, monkeypatch,
     assert [words[1] for words in script.ran] == ["distill", "evaluate", "evaluate"]
     assert row["architecture"] == "ConvNet" and row["protocol"] == "dsa 1, hard labels"
     assert half["protocol"] == f"{row['protocol']}, bf16"
+    script.has_bf16 = False  # a CPU on which the students trained in float32 after all
+    (full,) = table(script, monkeypatch, tmp_path, *part, "--mixed_precision", "bf16")
+    assert full["protocol"] == row["protocol"]

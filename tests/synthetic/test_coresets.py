@@ -148,3 +148,15 @@ def test_a_selection_that_cannot_be_made_is_refused_before_any_training(digits, 
         coresets.select(digits, "k-center", 1, 0)
     with pytest.raises(DataError, match="ipc is 100000: the largest ipc possible is"):
         coresets.select(digits, "herding", 100_000, 0)
+
+
+@pytest.mark.parametrize(("ipc", "picks"), [(3, 64), (64, 64), (65, 128), (90, 128)])
+def test_no_more_images_are_picked_than_the_next_multiple_and_fewer_are_the_first_of_them(
+    digits, monkeypatch, nothing_remembered, ipc, picks
+):
+    asked, herd = [], coresets._herd
+    monkeypatch.setattr(coresets, "_herd", lambda centred, count: asked.append(count) or herd(centred, count))
+    found = coresets.select(digits, "herding", ipc, 0, architecture="MLP")
+    assert asked == [picks] * 10
+    more = coresets.select(digits, "herding", 120, 0, architecture="MLP")
+    assert torch.equal(found.view(10, ipc), more.view(10, 120)[:, :ipc])

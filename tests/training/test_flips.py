@@ -1,6 +1,7 @@
 """Whether a mirrored image is still one of its class."""
 
 import dataclasses
+import math
 
 import pytest
 import torch
@@ -8,6 +9,7 @@ import torch
 from hf_dd.data.image_data import load_data
 from hf_dd.training import flips
 from hf_dd.training.flips import by_chance, flip_test, judged
+from tests.factories import make_data
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -73,3 +75,13 @@ def test_images_that_are_their_own_mirror_may_be_flipped(digits):
 def test_the_test_split_has_no_part_in_it(digits, nothing_remembered):
     data = dataclasses.replace(digits, test=None)
     assert flips.measured(data) == flips.measured(digits)
+
+
+@pytest.mark.parametrize(("counts", "hurts"), [((1, 1), True), ((1, 60, 60), False)])
+def test_a_class_of_a_single_image_has_none_to_be_seen_by(counts, hurts):
+    data = make_data(counts)
+    stripes = torch.arange(len(counts))[data.train.labels][:, None, None, None] * 100  # their own mirrors
+    data.train.images[:] = stripes.expand_as(data.train.images).to(torch.uint8)
+    found = flips.measured(data)
+    assert found.hurts is hurts and found.accuracy == found.mirrored
+    assert all(map(math.isfinite, (found.accuracy, found.mirrored, found.lost)))
