@@ -268,7 +268,8 @@ def arguments(folder, **options):
     """The same distillation as words of the command line."""
     words = []
     for name, value in (SMALL | {"output_dir": folder, "iterations": 20} | options).items():
-        words += [f"--{name}", *map(str, value if isinstance(value, list) else [value])]
+        if value is not None:
+            words += [f"--{name}", *map(str, value if isinstance(value, list) else [value])]
     return words
 
 
@@ -284,8 +285,9 @@ def pixel_values(folder):
 
 
 def checkpoint_pixels(folder, step=20):
-    """The pixels of a checkpoint, normalised."""
-    return load_file(folder / f"checkpoints/step-{step:06d}/tensors.safetensors")["pixels"]
+    """The pixels of a checkpoint, normalised; of a pyramid those of its first level."""
+    kept = load_file(folder / f"checkpoints/step-{step:06d}/tensors.safetensors")
+    return kept["pixels"] if "pixels" in kept else kept["levels.0"]
 
 
 def steps(folder):

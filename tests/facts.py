@@ -48,6 +48,13 @@ TESLA = (
 # for --ipc = 100/200/500/1000/1250. For CIFAR100 dataset, we set --lr_img 1 for --ipc = 1/10/50/100/125."
 DM_RATES = [("CIFAR10", ipc, 1.0) for ipc in (1, 10, 50)] + [("CIFAR100", ipc, 1.0) for ipc in (1, 10, 50, 100, 125)]
 DM_RATES += [("CIFAR10", ipc, 10.0) for ipc in (100, 200, 500, 1000, 1250)]
+# IDC's code (misc/reproduce.py): distance, lr_img at ten images for a class's step, n_data, and (size / base)².
+IDC = {
+    "CIFAR10": ("mse", 5e-3, 2000, 1.0),
+    "SVHN": ("mse", 5e-3, 500, 1.0),
+    "MNIST": ("l1", 1e-4, 500, 1.0),
+    "FashionMNIST": ("l1", 1e-4, 500, (28 / 32) ** 2),
+}
 DC_MLP_RATE = 0.01  # the same: "set --lr_img 0.01 when --model MLP", of DC's cross-architecture table
 DC_LOOPS = {1: (1, 1), 10: (10, 50), 20: (20, 25), 30: (30, 20), 40: (40, 15), 50: (50, 10)}  # its `get_loops`
 

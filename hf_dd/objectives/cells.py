@@ -138,3 +138,13 @@ DATM = (
 RDED = (Cell("RDED's code", "imagenet-1k", own={"tiles": 2, "view": "padded"}),)
 DM = (Cell("the readme of DM's code", "cifar10", (100, None), options={"image_learning_rate": 10.0}),)
 DC = (Cell("the readme of DC's code", architecture="MLP", options={"image_learning_rate": 0.01}),)
+# Twice the authors' rates for a class's step at ten images, a tenth of it for one; Fashion-MNIST's 28 pixels count as
+# 28/32 of a side, squared, MNIST's as whole ones.
+IDC = tuple(
+    Cell("IDC's code", dataset, options=rate, own=own | {"network_images": 500})
+    for dataset, rate, own in (
+        ("mnist", {"image_learning_rate": 2e-5}, {"distance": "l1"}),
+        ("fashion-mnist", {"image_learning_rate": 1.53e-5}, {"distance": "l1"}),
+        ("svhn", {}, {}),
+    )
+)

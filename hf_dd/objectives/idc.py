@@ -17,6 +17,7 @@ from hf_dd.data.image_data import ImageData
 from hf_dd.errors import ConfigError, require_known
 from hf_dd.nn import augment, views
 from hf_dd.nn.views import Views
+from hf_dd.objectives import cells
 from hf_dd.objectives.base import Losses, Step
 from hf_dd.objectives.gradient import DISTANCES, GradientMatching
 from hf_dd.objectives.published import Published
@@ -70,7 +71,7 @@ class Condensation(GradientMatching):
     The authors take a step for each class, by SGD with momentum 0.5. From ten classes on that is one step on the sum
     over classes at twice the rate without momentum, which is what the published values say, for CIFAR; the rate is
     that of pixels in [0, 1]. For MNIST and Fashion-MNIST they take distance=l1 network_images=500 and a fiftieth of
-    that rate. Pixels are clipped to the valid range before each iteration.
+    that rate: so does `--published`. Pixels are clipped to the valid range before each iteration.
     """
 
     name: ClassVar[str] = "idc"
@@ -85,6 +86,7 @@ class Condensation(GradientMatching):
         networks="random",
         rate_per_ipc=True,
         unit_pixels=True,
+        cells=cells.IDC,
     )
     Options = CondensationOptions
     whitens = False  # its pixels are of [0, 1]

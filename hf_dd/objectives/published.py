@@ -30,8 +30,9 @@ class Published:
     but for `betas`, which Adam takes where `image_optimizer` is 'adam', and for `augments`, which says whether the
     method augments at all. `strategy` is its augmentation, where it isn't Siamese augmentation's; `networks` are those
     that it draws, see `drawn`. `rate_per_ipc` says that the rate is that at one image per class, and grows with their
-    number; `short_rate`, which no paper has, is that of runs of a few hundred iterations at one image per class with a
-    network of SHORT_WIDTH channels: it grows with the root of that, and falls with the channels and to zero.
+    number, and that of a cell too; `short_rate`, which no paper has, is that of runs of a few hundred iterations at
+    one image per class with a network of SHORT_WIDTH channels: it grows with the root of that, and falls with the
+    channels and to zero.
     `unit_pixels` says that the rate is that of pixels in [0, 1], given or not, as the paper's own pixels are. A method
     of no iterations is its start: neither can be given. `cells` are what the paper takes for single data sets, sizes
     and networks instead; of several that fit a run the later ones go first.
@@ -64,6 +65,8 @@ class Published:
         for cell in self.cells if config.published else ():
             if cell.fits(config):
                 options, own = options | cell.options, own | cell.own
+        if self.rate_per_ipc and "image_learning_rate" in options:
+            options["image_learning_rate"] *= config.ipc
         return options, own
 
     def filled_in(self, config: DistillConfig) -> dict[str, Any]:

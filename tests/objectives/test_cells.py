@@ -8,7 +8,7 @@ from hf_dd.config.parsing import method_help
 from hf_dd.core.registry import OBJECTIVES
 from hf_dd.objectives.base import options_of, seen_as_published
 from hf_dd.objectives.gradient import loops_of
-from tests.facts import DC_LOOPS, DC_MLP_RATE, DM_RATES, HUB, MTT, TESLA, command_options
+from tests.facts import DC_LOOPS, DC_MLP_RATE, DM_RATES, HUB, IDC, MTT, TESLA, command_options
 
 TRAJECTORIES = [("mtt", line) for line in MTT] + [("tesla", line) for line in TESLA]
 
@@ -46,6 +46,16 @@ def test_dm_takes_larger_steps_where_its_readme_says_so(dataset, ipc, rate):
 def test_gradient_matching_moves_images_less_for_an_mlp(objective):
     assert published(objective, architecture="MLP")[0]["image_learning_rate"] == DC_MLP_RATE
     assert published(objective)[0]["image_learning_rate"] == 0.1
+
+
+@pytest.mark.parametrize("ipc", [1, 10, 50])
+@pytest.mark.parametrize(("dataset", "row"), IDC.items())
+def test_idcs_rate_and_distance_go_by_the_data(dataset, row, ipc):
+    distance, rate, images, scale = row
+    run, own = published("idc", dataset=HUB.get(dataset, dataset.lower()), ipc=ipc)
+    assert (own.distance, own.network_images) == (distance, images)
+    # One step on the sum over classes at twice the rate without momentum, for theirs of a class with momentum 0.5.
+    assert run["image_learning_rate"] == pytest.approx(2 * rate * ipc / 10 * scale, rel=2e-3)
 
 
 def test_gradient_matchings_loops_are_those_of_the_code():

@@ -16,6 +16,7 @@ from hf_dd.artefacts.rows import PARQUET
 from hf_dd.config import DistillConfig, PretrainConfig
 from hf_dd.config.reproduction import read_command
 from hf_dd.core import files
+from hf_dd.core.machine import cpu
 from hf_dd.data.image_data import load_data
 from hf_dd.distillation.distiller import Distiller
 from hf_dd.errors import HubError, RunError
@@ -293,7 +294,7 @@ def test_hardware_versions_and_protocol_that_differ_are_told(copy, tmp_path):
 def test_a_badge_on_a_folders_card(copy, tmp_path):
     hf_dd.reproduce(set=str(copy), output_dir=str(tmp_path / "again"), verify_badge=True)
     card = (copy / "README.md").read_text()
-    assert "**Reproduced** on CPU, 1 process of 1 threads with hf-dd" in card and "every byte is equal" in card
+    assert f"**Reproduced** on {cpu()}, 1 process of 1 thread with hf-dd" in card and "every byte is equal" in card
     assert card == Artefact.open(copy).record.card(hub.endpoint())
     change(copy, results=dict(Artefact.open(copy).record.results, rows=[
         row | {"mean": 99.0, "half_width": 0.1} for row in Artefact.open(copy).record.results["rows"]
