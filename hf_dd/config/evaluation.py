@@ -8,7 +8,7 @@ from hf_dd.config.base import option
 from hf_dd.config.data import DataConfig, TrustConfig, budget, data, once, place
 from hf_dd.config.labels import CropLabelConfig, labels
 from hf_dd.core.registry import PROTOCOLS, STARTS
-from hf_dd.core.strategies import parse_strategy
+from hf_dd.core.strategies import parse_mix, parse_strategy
 from hf_dd.errors import ConfigError, require_known
 
 SELECTIONS = tuple(name for name, (_, words) in STARTS.declared.items() if words.get("embeds"))
@@ -69,6 +69,12 @@ class EvaluationConfig(TrustConfig):
         "A student's augmentation, 'none' for none; the protocol's if not given, without the flip where the data say "
         "that a mirrored image isn't one of its class any more.",
         grammar=parse_strategy,
+    )
+    eval_mix: str | None = evaluation(
+        None,
+        "Whether a student's batches are mixed, and labels with them: cutmix, mixup, or with a probability as in "
+        "cutmix=0.5; 'none' for no mix; the protocol's if not given.",
+        grammar=parse_mix,
     )
     eval_teachers: list[str] = evaluation(
         [],

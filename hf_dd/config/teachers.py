@@ -8,7 +8,7 @@ from typing import Literal
 from hf_dd.config.base import named, option, parse_key_values, require_weights
 from hf_dd.config.data import RunConfig, TrustConfig, budget, once, place
 from hf_dd.core.registry import NETWORKS
-from hf_dd.core.strategies import parse_strategy
+from hf_dd.core.strategies import parse_mix, parse_strategy
 
 naming = functools.partial(option, group="teachers and guide", role="teachers")
 guide = functools.partial(option, group="teachers and guide", role="guide")
@@ -62,6 +62,12 @@ class PretrainConfig(RunConfig):
         "image",
         "Whether each image is augmented by an operation of its own, or all of a batch by the same, as MTT's experts.",
         choices=("image", "batch"),
+    )
+    mix: str = budget(
+        "none",
+        "Whether batches are mixed, and labels with them: cutmix, mixup, or with a probability as in cutmix=0.5, as "
+        "teachers of DANCE and NCFM are.",
+        grammar=parse_mix,
     )
     compile: bool = budget(False, "torch.compile the network, in trainings of 1,000 steps and more.", role="effort")
     hub_namespace: str | None = once(None, "User or organisation that owns the teacher repos; the token's user else.")

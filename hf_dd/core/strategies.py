@@ -25,3 +25,19 @@ def parse_strategy(text: str | None) -> tuple[str, ...]:
     if len(set(operations)) < len(operations):
         raise ConfigError(f"an augmentation comes twice in '{text}'")
     return operations
+
+
+def parse_mix(text: str) -> tuple[str, float]:
+    """A mix, of MIXES, and the probability that a batch is mixed: "cutmix", "cutmix=0.5", "none".
+
+    Raises ConfigError for an unknown mix, or a probability that isn't in (0, 1].
+    """
+    name, given, share = text.partition("=")
+    require_known("mix", name, MIXES)
+    try:
+        probability = float(share) if given else 1.0
+    except ValueError:
+        probability = 0.0
+    if not 0 < probability <= 1 or (given and name == "none"):
+        raise ConfigError(f"'{text}' is no mix: it is none, or as in cutmix, cutmix=0.5, by a probability up to 1")
+    return name, probability

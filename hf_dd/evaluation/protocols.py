@@ -16,6 +16,7 @@ from hf_dd.config import EvaluationConfig
 from hf_dd.core.precision import Autocast
 from hf_dd.core.progress import say
 from hf_dd.core.registry import PROTOCOLS
+from hf_dd.core.strategies import parse_mix
 from hf_dd.data.image_data import ImageData
 from hf_dd.errors import ConfigError
 from hf_dd.nn import augment
@@ -174,6 +175,8 @@ class Protocol:
                 f"--eval_augment {config.eval_augment} has no place in the protocol {protocol.name}, which trains a "
                 "head on features: leave it out, or take the crops and flips of --eval_protocol lgm."
             )
+        if config.eval_mix is not None:
+            options["views"] = protocol.mixed_by(config.eval_mix)
         if config.best_of_looks and protocol.looks is None:
             looking = ", ".join(each for each in PROTOCOLS.declared if PROTOCOLS[each].looks)
             raise ConfigError(
@@ -181,6 +184,21 @@ class Protocol:
                 f"one whose paper quotes the best of several looks at the test split: {looking}."
             )
         return protocol.with_changes(**{key: value for key, value in options.items() if value is not None})
+
+    def mixed_by(self, text: str) -> Views | None:
+        """Its views with this mix (`core.strategies.parse_mix`); raises ConfigError where labels go with its own."""
+        mix, probability = parse_mix(text)
+        of = "trains a head on features" if self.trains == "head" else None
+        of = "has labels of its own views" if self.labels == "crops" else of
+        by_set = any(field == "views" for each in self.cases for field, _ in each.values)
+        if of := "has views that go by the set" if by_set else of:
+            raise ConfigError(
+                f"--eval_mix {text} has no place in the protocol {self.name}, which {of}: leave it out, or choose "
+                "another --eval_protocol."
+            )
+        if mix == "none" and self.views is None:
+            return None
+        return dataclasses.replace(self.views or Views(), mix=mix, probability=probability)
 
     def suited(self, config: EvaluationConfig, data: ImageData, autocast: Autocast = nullcontext) -> "Protocol":
         """The protocol as it is carried out on this data set.

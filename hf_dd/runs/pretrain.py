@@ -14,7 +14,7 @@ from hf_dd.artefacts import teacher_folder
 from hf_dd.artefacts.provenance import command_line, data_record, pinned
 from hf_dd.artefacts.records import RECORD, read_record
 from hf_dd.config import PretrainConfig
-from hf_dd.config.base import values
+from hf_dd.config.base import defaults, values
 from hf_dd.core import files
 from hf_dd.core.machine import hardware
 from hf_dd.core.processes import new_accelerator, require_writable
@@ -88,6 +88,7 @@ def state_of(folder: Path, config: PretrainConfig, architecture: str, seed: int,
             return "another"
         raise RunError(f"{folder} isn't empty, and what it holds is no teacher of hf-dd: give another --output_dir.")
     asked = teacher_folder.identity_of(data_record(data), architecture, training_of(config, seed))
+    made = {key: value for key, value in defaults(PretrainConfig, "result").items() if key in asked} | made  # if older
     differing = [key for key in made if key in asked and made[key] != asked[key]]
     pairs = [f"{key}: {made[key]!r} there, {asked[key]!r} here" for key in differing]
     if finished and not pairs:

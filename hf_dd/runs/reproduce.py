@@ -244,6 +244,7 @@ def students_again(
             eval_epochs=[epochs],
             eval_learning_rates=[] if rate is None else [rate],
             eval_augment=protocol["augment"],
+            eval_mix=mix_of(protocol),
             random_draws=max((row.get("draws") or students) // students for row in group),
             eval_copies=list(dict.fromkeys(row["copy"] for row in own)),
             baselines=[] if output else list(dict.fromkeys(row["baseline"] for row in group if row.get("baseline"))),
@@ -256,6 +257,14 @@ def students_again(
         )
         found += done.as_dict()["rows"]
     return found
+
+
+def mix_of(protocol: Mapping[str, Any]) -> str | None:
+    """The mix that the options gave a protocol on record; None where it has its own."""
+    if "views" not in protocol["changed"]:
+        return None
+    views = protocol.get("views") or {"mix": "none", "probability": 1.0}
+    return views["mix"] if views["probability"] == 1 else f"{views['mix']}={views['probability']:g}"
 
 
 def epochs_of_selection(group: Sequence[Mapping[str, Any]]) -> int | None:

@@ -131,7 +131,7 @@ def test_options_are_asked_for_by_role():
     assert {name for name in named(DistillConfig, "guide") if not name.startswith("clom")} == {"networks"}
     assert defaults(TeacherConfig, "guide")["clom"] is None and len(defaults(TeacherConfig, "guide")) == 10
     assert values(DataConfig(image_size=3), "data")["image_size"] == 3
-    training = "epochs learning_rate momentum weight_decay batch_size lr_drops augment augment_by".split()
+    training = "epochs learning_rate momentum weight_decay batch_size lr_drops augment augment_by mix".split()
     assert {*named(PretrainConfig, "result")} == {*training, "architecture_options", "mixed_precision", "seed"}
 
 

@@ -185,6 +185,12 @@ ROWS = [
         "or those of the distillation -> --teachers {mlp}",
     ),
     row(
+        "--eval_mix … has no place in the protocol",
+        "evaluate {set} {evaluated} --eval_protocol idc --eval_mix mixup",
+        "leave it out -> !--eval_mix",
+        "another (--eval_protocol) -> {0} dsa",
+    ),
+    row(
         "--eval_augment … has no place",
         "evaluate {set} {students} --output_dir out --eval_protocol linear-probe --eval_augment flip "
         "--eval_architectures {mlp}",

@@ -9,14 +9,16 @@ import math
 import pytest
 import torch
 
-from hf_dd.config import EvaluationConfig
+from hf_dd.config import EvaluationConfig, PretrainConfig
 from hf_dd.core.seeding import generator
+from hf_dd.core.strategies import parse_mix
 from hf_dd.errors import ConfigError
 from hf_dd.evaluation.protocols import PROTOCOLS, Protocol, in_words, views_as_dict
 from hf_dd.evaluation.students import normalised
 from hf_dd.nn import augment, networks, views
 from hf_dd.nn.views import Views
 from hf_dd.training.loop import TrainingRecipe, fit, going_on
+from hf_dd.training.pretraining import training_recipe
 from hf_dd.training.schedules import SCHEDULES
 from hf_dd.training.targets import StoredTargets, TaughtTargets
 from tests.factories import make_data, make_teacher
@@ -585,3 +587,58 @@ def test_flips_are_left_out_of_views_by_one_word():
     assert str(protocol) == "minimax-hard v1, changed: flips False"
     assert protocol.views.flip and not protocol.recipe().views.flip
     assert isinstance(protocol.recipe().views, Views)
+
+
+# --- a mix that is asked for
+
+
+def of_mix(protocol, mix):
+    return Protocol.from_config(EvaluationConfig(eval_protocol=protocol, eval_mix=mix))
+
+
+def test_a_mix_is_a_change_that_the_protocol_names():
+    assert of_mix("dsa", None) == PROTOCOLS["dsa"] == of_mix("dsa", "none")
+    mixed = of_mix("dsa", "cutmix=0.5")
+    assert mixed.views == Views(mix="cutmix", probability=0.5) and mixed.changed == ("views",)
+    assert str(mixed) == "dsa v1, changed: views (cutmix α 1 with probability 0.5)"
+    for name in PROTOCOLS.declared:
+        protocol = PROTOCOLS[name]
+        by_set = any(field == "views" for each in protocol.cases for field, _ in each.values)
+        if protocol.trains == "head" or protocol.labels == "crops" or by_set:
+            with pytest.raises(ConfigError, match=f"--eval_mix mixup has no place in the protocol {name}, which "):
+                of_mix(name, "mixup")
+        else:
+            found, own = of_mix(name, "mixup").views, protocol.views or Views()
+            assert found == dataclasses.replace(own, mix="mixup", probability=1.0)
+            assert of_mix(name, "none").views in (None, dataclasses.replace(own, mix="none", probability=1.0))
+
+
+@pytest.mark.parametrize("text", ["cutout", "cutmix=", "cutmix=0", "cutmix=1.5", "cutmix=x", "none=0.5", "mixup=nan"])
+def test_what_is_no_mix_is_refused(text):
+    for config, option in ((EvaluationConfig, "eval_mix"), (PretrainConfig, "mix")):
+        with pytest.raises(ConfigError, match=f"--{option}"):
+            config(**{option: text})
+
+
+@pytest.mark.parametrize("mix", ["cutmix", "mixup=0.5"])
+def test_students_and_teachers_train_on_mixed_images_and_labels(mix):
+    """The loss of an epoch without steps: by hand, of images and labels that the draws mix."""
+    data = make_data((6, 6), size=8)
+    recipe = dataclasses.replace(
+        training_recipe(PretrainConfig(epochs=1, learning_rate=0.0, batch_size=12, mix=mix)), weight_decay=0.0
+    )
+    name, probability = parse_mix(mix)
+    assert recipe.views == of_mix("dsa", mix).recipe().views == Views(mix=name, probability=probability)
+    network = networks.build("MLP", **data.network_shape, seed=0)
+    how = {"seed": 3, "purpose": "student", "prepare": data.normalise}
+    (epoch,) = fit(network, data.train.images, data.train.labels, recipe, **how)
+    draws = generator(3, "student", "epoch", 1)
+    order = torch.randperm(12, generator=draws)
+    drawn = views.draw(recipe.views, 12, (8, 8), draws)
+    images = views.mixed(data.normalise(data.train.images[order].float() / 255), drawn)
+    wanted = views.mixed_targets(data.train.labels[order], drawn, 2)
+    expected = -(wanted * network(images).log_softmax(1)).sum(1).mean() if wanted.is_floating_point() else None
+    if expected is None:  # this batch wasn't
+        expected = torch.nn.functional.cross_entropy(network(images), wanted)
+    assert float(epoch.loss) == pytest.approx(float(expected), rel=1e-5)
+    assert mix != "cutmix" or drawn.partners is not None

@@ -1,5 +1,6 @@
 """Teachers that were interrupted go on to the same bytes; finished ones stay, until they are to be replaced."""
 
+import json
 import shutil
 
 import pytest
@@ -108,3 +109,14 @@ def test_a_folder_that_holds_no_teacher_is_left_alone(tmp_path):
         with pytest.raises(RunError, match="holds is no teacher of hf-dd: give another --output_dir"):
             pretrain(tmp_path, overwrite_output_dir=overwrite)
     assert [path.name for path in folder.iterdir()] == ["notes.txt"]
+
+
+def test_a_teacher_of_an_older_version_is_one_without_what_came_since(whole, tmp_path):
+    folder = shutil.copytree(whole, tmp_path / whole.name)
+    for path in folder.glob("epoch-*/hf_dd.json"):
+        record = json.loads(path.read_text())
+        del record["training"]["mix"]
+        path.write_text(json.dumps(record))
+    assert pretrain(tmp_path) == folder  # it is there
+    with pytest.raises(RunError, match="mix: 'none' there, 'cutmix=0.5' here"):
+        pretrain(tmp_path, mix="cutmix=0.5")

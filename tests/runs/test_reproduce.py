@@ -210,6 +210,18 @@ def test_own_teachers_of_a_planned_run_are_trained_again_in_the_new_folder(tmp_p
     says(wrong[0], "was a local folder, which isn't there")
 
 
+@pytest.mark.parametrize("options", [{"eval_mix": "cutmix=0.5"}, {"eval_mix": "none"}, {}])
+def test_students_are_mixed_again_as_on_record(tmp_path, nothing_remembered, options):
+    quick = {"objective": "random", "ipc": 2, "eval_students": 2, "eval_epochs": [3], "eval_copies": ["float"]}
+    protocol = {"eval_protocol": "rethinkdc-hard", "eval_architectures": ["MLP"], "baselines": ["none"]}
+    made = hf_dd.distill(dataset="digits", output_dir=str(tmp_path / "set"), **quick, **protocol, **options)
+    mixed = made.record.results["protocol"]["views"]["mix"]
+    verdict = hf_dd.reproduce(set=str(tmp_path / "set"), output_dir=str(tmp_path / "again"))
+    assert verdict.holds and verdict.accuracies
+    assert all(each.here == pytest.approx(each.there, abs=1e-9) for each in verdict.accuracies)
+    assert mixed == options.get("eval_mix", mixed).partition("=")[0]
+
+
 def test_a_teacher_is_trained_again(tiny_teachers, tmp_path):
     verdict = hf_dd.reproduce(set="local/digits-mlp-seed0@epoch-1", output_dir=str(tmp_path / "hub"))
     assert verdict.kind == "teacher" and verdict.values.of == "weights" and verdict.values.equal and verdict.holds
