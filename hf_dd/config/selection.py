@@ -14,7 +14,10 @@ class SelectConfig(DistillConfig):
     """Choose a pool among candidates: short distillations on a part of the training images, judged on the rest."""
 
     clom: str = guide(
-        "ce", "CLoM guide: 'ce' (teachers of the same label space) or 'cos' (any teacher).", choices=("ce", "cos")
+        "ce",
+        "CLoM guide: 'ce' (teachers of the same label space), 'cos' (any teacher), or 'none' where the method itself "
+        "takes the teachers.",
+        choices=("none", "ce", "cos"),
     )
     iterations: int = budget(100, "Iterations of a distillation that isn't given up.", at_least=1)
     eval_students: int = evaluation(1, "Students on the validation split, of each architecture.", at_least=1)

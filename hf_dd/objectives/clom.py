@@ -26,7 +26,7 @@ from hf_dd.nn import augment
 from hf_dd.objectives.base import Losses, Objective, Step, zero_with_gradient
 from hf_dd.objectives.published import SGD, Published
 from hf_dd.teachers.pool import TeacherPool
-from hf_dd.teachers.teacher import Teacher
+from hf_dd.teachers.teacher import Teacher, TeacherSpec
 
 
 class ClassificationDistance:
@@ -224,10 +224,7 @@ class Guided:
         self.largest = torch.zeros(2, device=data.device, dtype=getattr(torch, config.dtype))  # objective's, CLoM's
         self.per_image = config.clom_alpha_per == "image"
         self.alphas = parse_key_values(config.clom_alphas)
-        architectures = {spec.architecture for spec in pool.specs}
-        if unknown := sorted(self.alphas.keys() - architectures):
-            known = ", ".join(sorted(architectures))
-            raise ConfigError(f"--clom_alphas names {', '.join(unknown)}, but the pool's teachers are {known}.")
+        require_architectures(config, pool.specs)
         options = {"real_batch": config.clom_real_batch} if config.clom_real_batch else {}
         augmentation = augment.parse_strategy(config.clom_augment)
         self.distance = DISTANCES[config.clom](pool, data, augmentation, config.clom_batch, **options)
@@ -310,6 +307,14 @@ class Guided:
         """The objective's, and where α is 'auto' the largest norms of both gradients."""
         own = {"clom_largest_norms": self.largest} if self.alpha == "auto" else {}
         return self.objective.buffers() | own
+
+
+def require_architectures(config: DistillConfig, specs: Sequence[TeacherSpec]) -> None:
+    """Raise ConfigError where weights are given of architectures that no teacher has."""
+    architectures = {spec.architecture for spec in specs}
+    if unknown := sorted(parse_key_values(config.clom_alphas).keys() - architectures):
+        known = ", ".join(sorted(architectures))
+        raise ConfigError(f"--clom_alphas names {', '.join(unknown)}, but the pool's teachers are {known}.")
 
 
 def gradients(loss: Tensor, parameters: Sequence[Tensor]) -> Sequence[Tensor | None]:

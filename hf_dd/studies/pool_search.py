@@ -33,6 +33,8 @@ from hf_dd.errors import ConfigError, RunError
 from hf_dd.evaluation.evaluation import Evaluation
 from hf_dd.evaluation.protocols import Protocol
 from hf_dd.evaluation.students import require_known
+from hf_dd.objectives import build_objective
+from hf_dd.objectives.clom import require_architectures
 from hf_dd.planning.budget import MEASURING, seconds_of_race
 from hf_dd.planning.race import Entrant, Race
 from hf_dd.studies.pool_options import Options, pools_of
@@ -92,8 +94,10 @@ def distillation(config: SelectConfig, references: Sequence[str]) -> DistillConf
     """The options of the distillation that these teachers guide; of one without a guide where there are none."""
     shared = part(config, DistillConfig) | defaults(TeacherConfig, "teachers") | {"minutes": None}
     shared |= {"teachers": list(references)}
-    unguided = {} if references else defaults(DistillConfig, "guide") | {"fit_head": False, "networks_from": []}
-    return DistillConfig(**shared | unguided)
+    if not references:
+        networks = OBJECTIVES.find(config.objective).published.networks and "random"
+        shared |= defaults(DistillConfig, "guide") | {"networks": networks, "fit_head": False, "networks_from": []}
+    return DistillConfig(**shared)
 
 
 class Search:
@@ -115,6 +119,7 @@ class Search:
         evaluation = Evaluation(self.data, protocol, seed=config.seed, accelerator=self.accelerator)
         for architecture in config.eval_architectures:
             evaluation.students(architecture)
+        self.require_usable()
         self.pools = pools_of(self.candidates.specs)
         objective = OBJECTIVES.find(config.objective)
         if objective.guide_only or objective.uses_teachers:
@@ -131,9 +136,23 @@ class Search:
             keep=lambda: by_main_process(self.write_trace),
         )
 
+    def require_usable(self) -> None:
+        """Raise TeacherError or ConfigError for a candidate that the method, or its guide, can't take."""
+        for index in range(len(self.candidates)):
+            build_objective(self.distillation([index]), self.data, TeacherPool([self.candidates[index]]))
+        require_architectures(self.config, self.candidates.specs)
+
+    def distillation(self, members: Sequence[int]) -> DistillConfig:
+        """The options of the distillation by these candidates, with the weights of theirs alone."""
+        specs = [self.candidates.specs[member] for member in members]
+        config = distillation(self.config, [spec.reference for spec in specs])
+        own = {spec.architecture for spec in specs}
+        weights = [pair for pair in config.clom_alphas if pair.partition("=")[0] in own]
+        return dataclasses.replace(config, clom_alphas=weights)
+
     def entrant(self, pool: Options) -> Entrant:
         """A pool's distillation."""
-        config = distillation(self.config, [self.candidates.specs[member].reference for member in pool.members])
+        config = self.distillation(pool.members)
         return Entrant(pool.name, config, functools.partial(self.pool_of, pool), tuple(self.config.rungs))
 
     def pool_of(self, pool: Options, source: str | None = None) -> TeacherPool | None:

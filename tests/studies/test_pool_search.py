@@ -6,9 +6,10 @@ import re
 
 import pytest
 
+import hf_dd
 from hf_dd.config import SelectConfig
 from hf_dd.distillation.distiller import Distiller
-from hf_dd.errors import ConfigError, RunError
+from hf_dd.errors import ConfigError, HfDdError, RunError
 from hf_dd.planning.budget import StudentCosts
 from hf_dd.planning.race import Race
 from hf_dd.studies import pool_search
@@ -239,7 +240,6 @@ def test_two_processes_choose_as_one(found, candidates, tmp_path, ranks_of):
     "options, words",
     [
         ({}, "Name the candidates by --teachers, --teacher_tags or --teacher_pool"),
-        ({"teachers": ["a/b"], "clom": "none"}, "--clom doesn't know 'none'; it takes ce, cos"),
         ({"teachers": ["a/b"], "first_rung": 100}, "--first_rung 100 isn't below --iterations 100"),
         ({"teachers": ["a/b"], "reduction": 1}, "--reduction is 1"),
         ({"teachers": ["a/b"], "eval_students": 0}, "--eval_students is 0"),
@@ -249,6 +249,11 @@ def test_two_processes_choose_as_one(found, candidates, tmp_path, ranks_of):
 def test_what_makes_no_sense_is_refused(options, words):
     with pytest.raises(ConfigError, match=words):
         SelectConfig(**options)
+
+
+def test_teachers_that_nothing_takes_choose_nothing(candidates, tmp_path):
+    with pytest.raises(ConfigError, match="--teachers has no effect without a guide: add --clom ce"):
+        select(clom="none", output_dir=str(tmp_path), **candidates, **SMALL)
 
 
 def test_soft_labels_choose_no_pool(candidates, tmp_path):
@@ -261,3 +266,45 @@ def test_rungs_double_up_to_the_last():
     assert SelectConfig(teachers=["a/b"]).rungs == [25, 50, 100]
     assert SelectConfig(teachers=["a/b"], iterations=90, first_rung=10, reduction=3).rungs == [10, 30, 90]
     assert SelectConfig(teachers=["a/b"], iterations=60, first_rung=25).rungs == [25, 50, 60]
+
+
+# --- what the method itself takes
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"networks": "teachers"}, "is another network: it has"),  # the MLP among them, and the widths
+        (
+            {"objective": "cim", "objective_options": ["layer=body.7"], "real_batch_size": None},
+            "has no layer 'body.7'",
+        ),
+        ({"clom_alphas": ["VGG11=3"]}, "--clom_alphas names VGG11, but the pool's teachers are ConvNet, MLP"),
+    ],
+)
+def test_candidates_that_the_method_can_not_take_are_told_before_any_trial(
+    candidates, tmp_path, monkeypatch, options, words
+):
+    monkeypatch.setattr(Race, "advance", None)
+    with pytest.raises(HfDdError, match=words):
+        select(output_dir=str(tmp_path / "select"), **candidates, **SMALL | options)
+    assert not (tmp_path / "select/pools").exists()
+
+
+def test_teachers_may_be_networks_alone_against_random_ones(tiny_teachers, tmp_path):
+    shape = {"architecture_options": ["width=8", "depth=1"]}
+    made = hf_dd.pretrain(
+        dataset="digits", teacher_seeds=[0, 1], epochs=1, keep_epochs=[0, 1], output_dir=str(tmp_path / "t"), **shape
+    )
+    options = SMALL | {"objective": "dance", "clom": "none", "clom_alpha": 100.0, "trials": None}
+    select(teachers=list(map(str, made)), output_dir=str(tmp_path / "select"), **options)
+    assert [pool["pool"] for pool in trace_of(tmp_path / "select")["tried"] if pool["scores"]]
+    assert {pool["pool"] for pool in trace_of(tmp_path / "select")["tried"]} >= {"1 × ConvNet, digits, epoch 1"}
+    assert trace_of(tmp_path / "select")["pools"] == 2  # of one teacher, of both: DANCE has to have some
+
+
+def test_weights_of_one_architecture_leave_the_others_as_they_are(candidates, tmp_path):
+    found = select(
+        output_dir=str(tmp_path / "select"), **candidates, **SMALL | {"clom_alphas": ["MLP=3"], "trials": 4}
+    )
+    assert found.tried == 4
