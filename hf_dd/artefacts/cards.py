@@ -147,8 +147,8 @@ class DistilledRecord(SetRecord):
 
     @property
     def teaching_seconds(self) -> float | None:
-        """What it took to train the teachers, see `teaching_seconds`."""
-        return teaching_seconds(self.teachers)
+        """What it took to train the teachers and experts, see `teaching_seconds`."""
+        return teaching_seconds([*self.teachers, *self.experts])
 
     @property
     def part_of_teachers(self) -> str:
@@ -270,7 +270,7 @@ class ImportedRecord(SetRecord):
 
 
 def teaching_seconds(teachers: Iterable[dict[str, Any]]) -> float | None:
-    """What it took to train teachers, each training run counted once, to its last epoch here; None if unknown."""
+    """What it took to train teachers or experts, each run counted once, to its last epoch here; None if unknown."""
     runs: dict[str, list[float | None]] = {}
     for spec in teachers:
         runs.setdefault(spec["repo_id"].partition("/epoch-")[0], []).append(spec.get("seconds"))

@@ -136,6 +136,7 @@ class ExpertFacts(TypedDict):
     dataset: str
     epochs: list[int]
     shas: list[str]
+    seconds: NotRequired[float | None]
 
 
 class DecodedFacts(TypedDict):

@@ -69,8 +69,9 @@ class Outcome:
 
     @property
     def teaching_seconds(self) -> float | None:
-        """What it took to train them, see `cards.teaching_seconds`."""
-        return teaching_seconds(self.teachers)
+        """What it took to train them, and the experts, see `cards.teaching_seconds`."""
+        experts = {(own["repo_id"], *own["shas"]): own for record in self.records for own in record.get("experts", [])}
+        return teaching_seconds([*self.teachers, *experts.values()])
 
 
 @dataclass(frozen=True)

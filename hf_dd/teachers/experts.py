@@ -116,6 +116,12 @@ class Expert:
         require_same(f"Expert {self.name}", found, network, data)
         return found
 
+    def seconds(self) -> float | None:
+        """What its training took up to the last selected epoch; None where its record doesn't say."""
+        folder = self.pull(max(self.pins), DESCRIPTION)
+        with naming(f"Expert {self.pins[max(self.pins)]}"):
+            return stated(folder)[1]["seconds"]
+
     def load(self, epoch: int, network: Network) -> Parameters:
         """The parameters at a selected epoch, on the CPU; raises TeacherError unless they are those of the network."""
         folder = self.pull(epoch)
@@ -183,7 +189,9 @@ class ExpertPool:
         epochs = sorted(epochs)
         for expert in self.experts:
             expert.select(epochs)
-        self._origins = [expert.require_fit(network, data)["origin"] for expert in self.experts]
+        self._origins = [
+            expert.require_fit(network, data)["origin"] | {"seconds": expert.seconds()} for expert in self.experts
+        ]
         self._network = network
         size = sum(value.numel() * value.element_size() for value in network.parameters())
         self._remembered = functools.lru_cache(max(1, BYTES_IN_MEMORY // size))(self._load)
@@ -198,7 +206,7 @@ class ExpertPool:
         return {name: value.to(own.device, own.dtype) for name, value in parameters.items()}
 
     def lock(self) -> list[dict[str, Any]]:
-        """Each expert for the record: `repo_id`, its origin, and the `epochs` in use with their `shas`."""
+        """Each expert for the record: `repo_id`, its origin and seconds, and the `epochs` in use with their `shas`."""
         return [
             {
                 "repo_id": expert.name,

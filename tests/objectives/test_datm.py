@@ -2,6 +2,7 @@
 
 import json
 from contextlib import nullcontext
+from pathlib import Path
 
 import pytest
 import torch
@@ -314,6 +315,10 @@ def test_the_set_carries_its_labels_and_students_learn_from_them(whole):
     assert row["temperature"] == 1.0 and row["soft_label_bytes"] == 400
     assert row["own_learning_rate"] and row["learning_rate"] == record.learning_rate
     card = (whole.folder / "README.md").read_text()
+    expert = Path(record.experts[0]["repo_id"]) / f"epoch-{max(record.experts[0]['epochs'])}/hf_dd.json"
+    taken = json.loads(expert.read_text())["seconds"]
+    assert record.experts[0]["seconds"] == taken == record.teaching_seconds > 0  # as a curve counts them, too
+    assert "The experts had taken" in card
     assert "The soft labels are those that the method made with the images" in card
     assert "difficulty-aligned trajectory matching (DATM)" in card
 

@@ -552,7 +552,7 @@ def test_experts_are_resolved_once_and_pulled_when_they_are_drawn(trajectories, 
     data = load_data(config)
     pool = ExpertPool.from_config(config)
     objective = build_objective(config, data, None, pool)
-    assert [options["files"] for _, options in pulled] == [("config.json", "hf_dd.json")] * 2
+    assert [options["files"] for _, options in pulled] == [("config.json", "hf_dd.json")] * 4  # first and last epochs
     pulled.clear()
     tags = [hub.tags(name, "model") for name in trajectories[1]]
     monkeypatch.setattr(hub, "tags", lambda *names: pytest.fail("tags were looked up again"))

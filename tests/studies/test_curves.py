@@ -48,6 +48,14 @@ def test_teachers_are_counted_apart_where_it_is_known_what_they_took():
     ]
 
 
+def test_experts_are_teachers_too():
+    expert = {"repo_id": "me/b", "shas": ["1", "2"], "seconds": 60.0}
+    older = {"repo_id": "me/b", "shas": []}  # whose record doesn't say
+    for own, taken in ((expert, 150.0), (expert | {"seconds": None}, None), (older, None)):
+        records = [{"run": {"seconds": 1.0}, "teachers": [TEACHER], "experts": [own]}] * 2
+        assert Outcome(records, {"ConvNet": [(1.0,)] * 2}).teaching_seconds == taken
+
+
 def test_the_picture_has_both_kinds_of_minutes():
     pytest.importorskip("matplotlib")
     figure = curves.picture(curves.curves(OUTCOMES, NAMES), {"random real, ipc 10": 60.0}, "CPU, 2 threads")

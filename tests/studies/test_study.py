@@ -18,6 +18,7 @@ from hf_dd.artefacts import provenance, teacher_folder
 from hf_dd.artefacts.distilled_folder import Artefact
 from hf_dd.config import DistillConfig, StudyConfig
 from hf_dd.config.recipes import read_recipe
+from hf_dd.core.machine import cpu
 from hf_dd.core.resources import resource
 from hf_dd.distillation.distiller import Distiller
 from hf_dd.errors import ConfigError, DataError, HubError, RunError
@@ -127,7 +128,7 @@ def test_the_report_says_what_the_cells_reached(finished):
     (command,) = (line for line in text.splitlines() if line.startswith("| command | `hf-dd study "))
     assert str(finished / "small.yaml") in command and f"--output_dir {finished / 'out'}" in command
     assert f"| code | hf-dd {provenance.versions()['hf-dd']} |" in text
-    assert "| hardware | CPU, 1 process of 1 threads |" in text
+    assert f"| hardware | {cpu()}, 1 process of 1 thread |" in text
 
 
 def test_the_report_says_how_long_its_curves_took(finished):
