@@ -167,6 +167,14 @@ def launch(run_python, tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
+def api():
+    """A client of the embedded Hub."""
+    from huggingface_hub import HfApi
+
+    return HfApi()
+
+
+@pytest.fixture(scope="session")
 def forks():
     """Runs `python ARGUMENTS` as `run_python` does, in a fork of a process that has imported everything already.
 

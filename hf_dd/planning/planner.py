@@ -90,7 +90,7 @@ class Planner(Racing):
             | {"architectures": [architecture], "teacher_seeds": list(range(count))}
             | {"epochs": epochs, "keep_epochs": [epochs]}
             | {"batch_size": batch, "augment": self.augment}
-            | {"output_dir": str(self.folder / TEACHERS), "overwrite_output_dir": False}
+            | {"output_dir": str(self.folder / TEACHERS), "overwrite_output_dir": False, "push_to_hub": False}
         )
 
     def seconds_of_teachers(self, own: PretrainConfig) -> float:

@@ -1,6 +1,6 @@
 """What a plan says: of what it will do, and of what it decided."""
 
-from hf_dd.artefacts.provenance import command_line
+from hf_dd.artefacts.provenance import command_line, pinned
 from hf_dd.core.strategies import parse_strategy
 from hf_dd.core.text import plural
 from hf_dd.planning import budget
@@ -49,6 +49,7 @@ def decisions(plan: Planner) -> list[str]:
 def teaching(plan: Planner) -> list[str]:
     """The commands that train the run's own teachers, where the set was made with them and they aren't pushed."""
     own = plan.own_teachers() if plan.kept.get("decided", {}).get("teachers") else None
-    if own is None or own.push_to_hub:
+    if own is None or plan.config.push_to_hub:
         return []
-    return list(filter(None, [command_line("pretrain", own, plan.accelerator.num_processes)]))
+    pins = {key: value for key, value in pinned(own, plan.data).items() if key == "dataset"}  # its folder is the run's
+    return list(filter(None, [command_line("pretrain", own, plan.accelerator.num_processes, pins)]))

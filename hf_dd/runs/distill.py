@@ -27,7 +27,7 @@ from hf_dd.data.image_data import ImageData, load_data
 from hf_dd.distillation import tracking
 from hf_dd.distillation.checks import preflight
 from hf_dd.distillation.distiller import Distiller
-from hf_dd.distillation.run_folder import LOGS, PLAN, prepared, require_place
+from hf_dd.distillation.run_folder import LOGS, PLAN, TEACHERS, prepared, require_place
 from hf_dd.errors import ConfigError
 from hf_dd.evaluation.online_teachers import require_labels
 from hf_dd.evaluation.protocols import Protocol
@@ -103,7 +103,7 @@ def _distill(
         planning = Planner(config, data, pool, accelerator, folder, started, experts)
         if config.plan:
             return told.described(planning)
-        config = planning.planned(functools.partial(teach, data))
+        config = with_pushed_teachers(planning.planned(functools.partial(teach, data, config)), folder)
         pool = (pool or TeacherPool.from_config(config)) if config.named_teachers else None
     require_labels_and_students(config, data, pool)
     distiller = Distiller(config, data, pool, accelerator, folder, experts)
@@ -170,6 +170,8 @@ def checked(config: DistillConfig) -> tuple[DistillConfig, Path, Accelerator]:
     preflight(config)
     if not config.plan:  # which writes nothing
         require_place(config, folder)
+    if config.minutes is not None and config.push_to_hub and config.hub_dataset_id is None:
+        config = dataclasses.replace(config, hub_dataset_id=config.run_name)  # before the plan gives it another name
     if config.push_to_hub:  # a missing token or a taken tag shows now, not after the distillation
         hub.require_free(hub.full_repo_id(config.hub_dataset_id or config.run_name), "dataset", **place_on_hub(config))
     return seen_as_published(config), folder, accelerator
@@ -200,13 +202,41 @@ def require_labels_and_students(
             students_of(architecture, protocol, data)
 
 
-def teach(data: ImageData, config: PretrainConfig) -> list[str]:
-    """Train a run's own teachers, and push them where the set is to be pushed; returns their references."""
+def teach(data: ImageData, run: DistillConfig, config: PretrainConfig) -> list[str]:
+    """Train a run's own teachers; returns their references.
+
+    Raises ConfigError before where they couldn't be pushed with the set, as those of another run are there.
+    """
+    folders = [Path(config.output_dir) / teacher_folder.teacher_name(data, *job) for job in grid(config)]
+    for folder in folders if run.push_to_hub else ():
+        repo_id = repo_of_teacher(run, folder)
+        if hub.require_pushable(repo_id, "model", private=run.hub_private_repo):
+            raise ConfigError(
+                f"{repo_id} is there already, where this run's own teachers would be pushed: choose another "
+                "--hub_dataset_id, by which they are called, or --clom none for no teachers."
+            )
     pretrain(config)
-    names = [teacher_folder.teacher_name(data, *job) for job in grid(config)]
-    if config.push_to_hub:
-        return [f"{hub.full_repo_id(name)}@final" for name in names]
-    return [f"{Path(config.output_dir) / name}@final" for name in names]
+    return [f"{folder}@final" for folder in folders]
+
+
+def repo_of_teacher(run: DistillConfig, folder: Path) -> str:
+    """The repository of one of a run's own teachers: called as that of the set, and then as its folder."""
+    return f"{hub.full_repo_id(run.hub_dataset_id)}-{folder.name}"
+
+
+def with_pushed_teachers(config: DistillConfig, folder: Path) -> DistillConfig:
+    """The options of a planned run, whose own teachers are on the Hub now where the set is to be pushed."""
+
+    def pushed(reference: str) -> str:
+        own = Path(reference.removesuffix("@final"))
+        if own.parent != folder / TEACHERS:
+            return reference
+        pin = teacher_folder.push_teacher(own, private=config.hub_private_repo, repo_id=repo_of_teacher(config, own))
+        return f"{pin.repo_id}@{pin.revision}"
+
+    if not config.push_to_hub:
+        return config
+    return dataclasses.replace(config, teachers=from_main_process(lambda: list(map(pushed, config.teachers))))
 
 
 def faster_precision(config: DistillConfig, folder: Path, device: torch.device) -> str:

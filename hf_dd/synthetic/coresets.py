@@ -211,7 +211,7 @@ def _for_each_class(
     labels, chosen, counts = labels.cpu(), [], of_each_class(ipc, num_classes)
     if min(counts) < 1:
         raise ConfigError(f"ipc must be at least 1, not {min(counts)}.")
-    for label, count in enumerate(counts):
+    for label, count in over(list(enumerate(counts)), "choosing images", len(counts), "classes"):
         members = (labels == label).nonzero().flatten()
         if len(members) < count:
             raise DataError(f"Class {label} has {len(members)} images to choose {count} from: ask for a smaller ipc.")

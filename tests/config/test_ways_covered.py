@@ -14,6 +14,7 @@ from tests.config import test_ways_out_teachers as of_teachers
 from tests.config.stock import WORDS
 from tests.config.test_advice import SAID, every_command
 from tests.config.ways import Row
+from tests.planning import test_planner as planned
 from tests.runs import test_reproduce as reproduced
 
 FILES = (test_ways_out, of_data, test_ways_out_imports, test_ways_out_evaluation, of_hub, of_runs, of_teachers)
@@ -39,6 +40,7 @@ OTHERWISE = {  # the tests that follow them
     "rm takes either what": of_hub.test_what_is_kept_is_removed_as_the_message_says,
     "If its images lie in": reproduced.test_a_data_set_that_lies_elsewhere_is_named_and_has_to_be_the_same,
     " Remove that folder: --resume": of_runs.test_a_checkpoint_that_is_broken_is_removed_as_the_message_says,
+    "… is there already, where this": planned.test_teachers_of_a_planned_run_are_pushed_under_its_sets_name,
     "--eval_protocol … loads the teachers": of_teachers.test_teachers_in_memory_are_named_for_students,
 }
 NOT_RUN = {  # and why

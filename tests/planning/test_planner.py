@@ -493,3 +493,28 @@ def test_two_processes_plan_and_race_together(tmp_path, ranks_of):
     assert record["run"]["hardware"].endswith(", 2 processes of 1 thread")
     assert len(plan["scores"]) == 3 and all(plan["scores"].values()) and "the best of 3 tried" in plan["won"]
     assert record["settings"]["iterations"] == 4 and record["results"]["rows"]
+
+
+# --- on the Hub
+
+
+def test_teachers_of_a_planned_run_are_pushed_under_its_sets_name(tmp_path, monkeypatch, api):
+    options = SMALL | GUIDED | {"iterations": 2, "push_to_hub": True, "hub_dataset_id": "planned"}
+    made = distill(output_dir=str(tmp_path / "run"), **options)
+    names = {teacher["repo_id"] for teacher in made.record.teachers}
+    assert names == {f"local/planned-digits-convnetw32-seed{seed}" for seed in range(len(names))} and names
+    assert made.record.before == [] and "--teachers local/planned-digits-convnetw32-seed0@" in made.record.command
+    assert all(api.repo_exists(name) for name in names) and api.repo_exists("local/planned", repo_type="dataset")
+    monkeypatch.setattr("hf_dd.runs.distill.pretrain", None)
+    with pytest.raises(ConfigError, match="-seed0 is there already.* another --hub_dataset_id, .*--clom none"):
+        distill(output_dir=str(tmp_path / "again"), **options)
+    with pytest.raises(TypeError, match="not callable"):  # it trains them
+        distill(output_dir=str(tmp_path / "other"), **options | {"hub_dataset_id": "planned-too"})
+    assert distill(output_dir=str(tmp_path / "none"), **options | {"clom": "none"}).record.teachers == []
+
+
+def test_teachers_that_guide_nothing_stay_where_they_are(tmp_path, monkeypatch, api):
+    monkeypatch.setattr(Race, "judge", lambda race, candidate: (10.0 if "CLoM" in candidate.name else 40.0, 0.0))
+    made = distill(output_dir=str(tmp_path / "run"), **SMALL | {"minutes": 0.35, "iterations": 2, "push_to_hub": True})
+    assert made.record.settings["clom"] == "none" and api.repo_exists("local/digits-dm-ipc1", repo_type="dataset")
+    assert not [model.id for model in api.list_models() if "digits-dm-ipc1" in model.id]

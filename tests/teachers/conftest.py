@@ -12,11 +12,6 @@ from tests.factories import DOMAIN
 
 
 @pytest.fixture(scope="session")
-def api():
-    return HfApi()
-
-
-@pytest.fixture(scope="session")
 def push(tiny_teachers, tmp_path_factory):
     """Pushes a copy of a tiny teacher's run, as one that was trained on DOMAIN; returns its repository's tags."""
 
