@@ -294,6 +294,7 @@ def run(tmp_path_factory):
             | options
         )
 
+    run.teachers = [str(expert)]
     return run
 
 
@@ -355,6 +356,20 @@ def test_a_loss_that_overflows_is_skipped_like_any_other_above_the_threshold(run
     states = [learned_in(made, step)["pixels"] for step in range(4)]
     assert torch.equal(states[0], states[1]) and not torch.equal(states[1], states[2])
     assert made.record.run["losses"]["total"] < 100
+
+
+@pytest.mark.parametrize("threshold", ["threshold=100", "threshold=1e-9"])
+def test_a_guide_joins_the_steps_that_are_taken(run, threshold):
+    guide = {"clom": "ce", "clom_alpha": "auto", "teachers": run.teachers, "save_steps": 1, "save_total_limit": 9}
+    name = f"guided-{threshold}"
+    whole = run(name, threshold, iterations=3, **guide)
+    step = whole.folder / "checkpoints/step-000001"
+    again = run(f"{name}-again", threshold, iterations=3, resume_from_checkpoint=str(step), **guide)
+    for tensor, value in learned_in(whole, 3).items():
+        assert torch.equal(learned_in(again, 3)[tensor], value), tensor
+    taken = threshold == "threshold=100"
+    assert torch.equal(learned_in(whole, 3)["pixels"], learned_in(whole, 0)["pixels"]) is not taken
+    assert ("clom_alpha" in whole.record.run) == taken  # what is skipped leaves no trace in the balance
 
 
 def test_its_form_in_constant_memory_runs(run):

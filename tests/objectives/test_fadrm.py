@@ -79,12 +79,14 @@ def test_adam_begins_anew_with_each_stage():
     assert steps == [1, 2, 1, 2]
 
 
-def test_resumed_across_a_stage_is_uninterrupted(tmp_path):
+@pytest.mark.parametrize("guide", [{}, {"clom": "ce", "clom_alpha": "auto"}])
+def test_resumed_across_a_stage_is_uninterrupted(tmp_path, guide):
     shape = {"architecture_options": ["width=8", "depth=1"]}
     (teacher,) = hf_dd.pretrain(architectures=["ConvNetBN"], epochs=1, output_dir=str(tmp_path / "t"), **shape)
     options = {"objective": "fadrm", "teachers": [str(teacher)], "real_batch_size": None, "iterations": 8}
-    options |= {"save_steps": 1, "save_total_limit": 10, "architecture_options": []}
-    distil(tmp_path / "whole", **options)
+    options |= {"save_steps": 1, "save_total_limit": 10, "architecture_options": []} | guide
+    whole = distil(tmp_path / "whole", **options)
+    assert ("clom" in whole.record.run["losses"]) == bool(guide)
     for step in (3, 4):
         folder = tmp_path / f"from-{step}"
         shutil.copytree(tmp_path / f"whole/checkpoints/step-{step:06d}", folder / f"checkpoints/step-{step:06d}")
