@@ -15,7 +15,7 @@ from hf_dd.nn import augment
 from hf_dd.objectives.base import Losses, Objective, Step, zero_with_gradient
 from hf_dd.objectives.published import Published
 from hf_dd.synthetic.patches import realistic_images
-from hf_dd.synthetic.start import CANDIDATES
+from hf_dd.synthetic.start import candidates_of
 from hf_dd.teachers.activations import FEATURES, activations
 from hf_dd.teachers.pool import TeacherPool
 from hf_dd.teachers.teacher import Teacher
@@ -83,8 +83,9 @@ class MinimalInformationLoss(Objective):
     def losses(self, step: Step) -> Iterator[Losses]:
         """Yield one loss: the terms of this rank's images."""
         if self.sources is None:
-            how = (step.synthetic.pixels.dtype, step.autocast, (CANDIDATES, step.seed))
-            count = step.synthetic.factor**2 * step.synthetic.place[1]
+            ipc = step.synthetic.place[1]
+            how = (step.synthetic.pixels.dtype, step.autocast, (candidates_of(ipc), step.seed))
+            count = step.synthetic.factor**2 * ipc
             self.sources = realistic_images(step.data, self.pool, count, *how).cpu()
         teacher = self.pool[self.pool.draw(step.seed, step.index)]
         yield {"cim": self.matching_loss(step, teacher)}

@@ -26,7 +26,7 @@ from hf_dd.teachers.experts import ExpertPool
 from hf_dd.teachers.feature_cache import FeatureMemory
 from hf_dd.teachers.pool import TeacherPool
 
-CANDIDATES = 300  # of each class, for the surest: as CIM has them at ipc 50 and below
+CANDIDATES = ((200, 1_000), (100, 500), (1, 300))  # from so many images per class on, as CIM's code has them
 
 
 @dataclass(frozen=True)
@@ -144,9 +144,14 @@ def expert_correct(request: Request) -> SyntheticSet:
     return request.of_rows(torch.cat(chosen))
 
 
+def candidates_of(ipc: int) -> int:
+    """How many images of each class are drawn, of which the surest are taken, tiles not counted."""
+    return next(count for least, count in CANDIDATES if ipc >= least)
+
+
 def surest(request: Request) -> SyntheticSet:
     """See `patches.realistic_images`; of some that are drawn, so that not all are alike."""
-    how = (request.dtype, request.autocast, (CANDIDATES, request.config.seed))
+    how = (request.dtype, request.autocast, (candidates_of(request.config.ipc), request.config.seed))
     return request.of_rows(realistic_images(request.data, request.pool, request.count, *how))
 
 

@@ -9,7 +9,7 @@ from hf_dd.errors import TeacherError
 from hf_dd.nn import augment
 from hf_dd.objectives import OBJECTIVES, build_objective
 from hf_dd.synthetic.patches import realistic_images
-from hf_dd.synthetic.start import STARTS, Request
+from hf_dd.synthetic.start import STARTS, Request, candidates_of
 from hf_dd.synthetic.synthetic_set import SyntheticSet
 from hf_dd.teachers.activations import activations
 from hf_dd.teachers.pool import TeacherPool
@@ -108,6 +108,10 @@ def test_the_surest_of_some_that_are_drawn():
         candidates = data.sample_class(label, 10, generator(5, "candidates", label)).tolist()
         assert {*found[4 * label : 4 * label + 4].tolist()} <= {*candidates}
     assert len(realistic_images(data, pool, 12, torch.float64, drawn=(10, 5)).unique()) == 24
+
+
+def test_more_are_drawn_of_which_more_are_taken():
+    assert [candidates_of(ipc) for ipc in (1, 50, 99, 100, 199, 200, 500)] == [300, 300, 300, 500, 500, 1000, 1000]
 
 
 def test_a_layer_that_a_teacher_lacks_is_said_before_training():
