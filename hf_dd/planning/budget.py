@@ -204,8 +204,9 @@ def race_that_fits(
     if len(steps) == 1:
         limit /= 2
     learned = [epochs for epochs in judgements if epochs >= LONG]
-    counts = range(len(steps), fewest - 1, -1)
-    for count, epochs in [*itertools.product(counts, learned), *itertools.product(counts, judgements)]:
+    several, alone = range(len(steps), 1, -1), range(1, fewest - 1, -1)
+    tried = [itertools.product(counts, judges) for counts in (several, alone) for judges in (learned, judgements)]
+    for count, epochs in itertools.chain.from_iterable(tried):
         field = [count]
         while field[-1] // REDUCTION > 1 and len(field) < MOST_RUNGS:
             field.append(field[-1] // REDUCTION)

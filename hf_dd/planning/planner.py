@@ -35,8 +35,10 @@ Teach = Callable[[PretrainConfig], Sequence[str]]  # trains teachers and gives t
 class Planner(Racing):
     """The plan of a run, decided in turn; see `Racing` for what it is of."""
 
-    def students(self, factor: int, rest: float | None = None) -> tuple[dict[str, Any], float]:
+    def students(self, factor: int, rest: float | None = None, alone: bool = False) -> tuple[dict[str, Any], float]:
         """The options of the run's evaluation, and its seconds: a share of the run's, or of the `rest` that is left.
+
+        All of the rest where there is nothing else to do (`alone`).
 
         Several students that have learned tell more than one wide one that has begun to: where there isn't time for
         both, they are narrow, unless their architecture was given.
@@ -48,6 +50,8 @@ class Planner(Racing):
         share = budget.STUDENTS * self.seconds
         if rest is not None:  # a plan that took longer than it should isn't paid for by the distillation alone
             share = min(share, rest * budget.STUDENTS / (budget.STUDENTS + budget.DISTILLING))
+        if alone:
+            share = budget.SAFETY * rest
         for name in budget.WIDTHS if given == [budget.WIDTHS[0]] else [given[0]]:
             own = {} if name == given[0] else {"eval_architectures": [name]}
             asked = dataclasses.replace(config, **own)
@@ -127,7 +131,8 @@ class Planner(Racing):
         steps = [self.step(name, each) for name, each in zip(names, options, strict=True)]
         place = self.raced(names, options, steps, self.iterations)
         if place is None:
-            return {"objective": "herding", **self.students(self.config.factor or 1, self.left)[0]}
+            rest = self.left - self.seconds_of_start
+            return {"objective": "herding", **self.students(self.config.factor or 1, rest, alone=True)[0]}
         students, _ = self.students(options[place]["factor"], self.left)
         # Hundreds of iterations tell more than the two that were measured.
         iterations = self.iterations(options[place], self.kept.get("pace", steps[place]))
@@ -136,9 +141,14 @@ class Planner(Racing):
     def iterations(self, options: dict[str, Any], step: float) -> int:
         """How many of so many seconds there is time for after the students, unless they are given."""
         _, seconds = self.students(options["factor"], self.left)
-        seconds += self.size.training * self.costs(coresets.EMBEDDING).tested  # of the start
+        seconds += self.seconds_of_start
         fitting = int(budget.SAFETY * (self.left - seconds) / step)
         return self.config.iterations or min(self.most_iterations, max(budget.FEWEST, fitting))
+
+    @property
+    def seconds_of_start(self) -> float:
+        """Of choosing images by herding."""
+        return self.size.training * self.costs(coresets.EMBEDDING).tested
 
     def able(self, references: Sequence[str]) -> list[str]:
         """Those teachers that have learned: on the held-out training images, half as much as the best of them."""

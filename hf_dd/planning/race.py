@@ -154,8 +154,11 @@ class Race:
 
     def advance(self, entrant: Entrant) -> None:
         """Bring an entrant to its next rung, and judge it there."""
-        folder = self.folder / self.places[self.entrants.index(entrant)]
-        rung, changes = entrant.rungs[entrant.reached], {}
+        self.look(entrant, entrant.rungs[entrant.reached])
+
+    def look(self, entrant: Entrant, rung: int) -> None:
+        """Judge an entrant after so many iterations: more than so far, unless each rung is a distillation anew."""
+        folder, changes = self.folder / self.places[self.entrants.index(entrant)], {}
         if entrant.anew:
             folder, changes = folder / f"{rung}-iterations", {"iterations": rung}
         distiller = self.distiller(entrant, folder, **changes)

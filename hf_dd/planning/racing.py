@@ -225,15 +225,33 @@ class Racing(Measurements):
         )
 
     def foreseen(self, race: Race, entrant: Entrant, iterations: int) -> float:
-        """The score to be expected after so many iterations, by what the entrant gains while it goes twice as far."""
-        before, rung = entrant.last_score, min(self.most_iterations, 2 * entrant.rungs[entrant.reached - 1])
-        entrant.rungs = (*entrant.rungs[: entrant.reached], rung)
-        if entrant.reached < len(entrant.rungs):  # else before an interruption
-            race.advance(entrant)
+        """The score to be expected after so many iterations, by what the entrant gains from half of some to all.
+
+        It goes twice as far for that, or where that would leave the winner too little time, and each rung is a
+        distillation anew, half as far.
+        """
+        reached = entrant.rungs[entrant.reached - 1]
+        twice, half = min(self.most_iterations, 2 * reached), max(1, reached // 2)
+        if twice == reached:  # it goes no farther
+            return entrant.scores[reached]
+        look = self.once("look", lambda: twice if self.leaves_enough(race, entrant, twice) else half)
+        if look == reached or (look < reached and not entrant.anew):  # nothing more can be known
+            return entrant.scores[reached]
+        if look not in entrant.scores:  # else before an interruption
+            race.look(entrant, look)
             self.keep()
-            say("%s: %.2f %% after %d iterations", entrant.name, entrant.last_score, rung)
-        gained = (entrant.last_score - before) * max(0.0, math.log2(iterations / rung))
-        return min(100.0, entrant.last_score + gained)
+            say("%s: %.2f %% after %d iterations", entrant.name, entrant.scores[look], look)
+        first, last = sorted((reached, look))
+        gained = (entrant.scores[last] - entrant.scores[first]) / math.log2(last / first)
+        return min(100.0, entrant.scores[last] + gained * max(0.0, math.log2(iterations / last)))
+
+    def leaves_enough(self, race: Race, entrant: Entrant, iterations: int) -> bool:
+        """Whether so many iterations leave the students their share of the time, and the winner half of its own."""
+        done = 0 if entrant.anew else entrant.rungs[entrant.reached - 1]
+        images = self.size.images * entrant.config.factor**2
+        judging = self.costs(JUDGE).of(images, race.evaluation.protocol.epochs, len(self.held.test))
+        spent = (iterations - done) * (entrant.step or 0.0) + judging
+        return self.left - spent >= (budget.STUDENTS + budget.DISTILLING / 2) * self.seconds
 
     def may_only_choose(self) -> bool:
         """Whether herding alone is an answer: not where a method, a guide or what only a method has was asked for."""

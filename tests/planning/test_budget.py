@@ -125,6 +125,7 @@ def test_a_single_candidate_runs_against_what_takes_no_time_in_half_of_the_time(
     assert race_that_fits([1.0], judgements, 20.0, fewest=1) == RaceSize(1, 100, (8.0,))
     assert race_that_fits([1.0], judgements, 13.0, fewest=1) is None  # 4.5 s for five iterations
     assert race_that_fits([1.0] * 2, judgements, 13.0, fewest=1) == RaceSize(1, 300, (7.0,))
+    assert race_that_fits([1.0] * 2, judgements, 23.0, fewest=1) == RaceSize(2, 100, (9.5,))  # rather two
 
 
 def test_who_comes_to_the_end_of_a_race_has_had_a_quarter_of_its_time():

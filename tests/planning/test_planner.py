@@ -3,6 +3,7 @@
 import json
 import shlex
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from datasets import ClassLabel, Dataset, DatasetDict, Features, Image
@@ -295,17 +296,50 @@ def test_herding_is_no_answer_where_a_method_s_own_was_asked_for(tmp_path, optio
     ],
 )
 def test_what_is_to_be_expected_is_as_much_again_for_twice_the_iterations(
-    tmp_path, first, second, iterations, expected
+    tmp_path, monkeypatch, first, second, iterations, expected
 ):
     class OneMore:
-        def advance(self, entrant):
-            entrant.scores[entrant.rungs[entrant.reached]] = second
+        def look(self, entrant, rung):
+            entrant.scores[rung] = second
 
+    planner = planner_of(tmp_path)
+    monkeypatch.setattr(planner, "leaves_enough", lambda race, entrant, rung: rung == 100)
     entrant = Entrant("one", DistillConfig(), rungs=(50, 500), scores={50: first})
-    assert planner_of(tmp_path).foreseen(OneMore(), entrant, iterations) == pytest.approx(expected)
-    assert entrant.scores == {50: first, 100: second}
-    again = Entrant("one", DistillConfig(), rungs=(50,), scores={50: first, 100: second})  # after an interruption
+    assert planner.foreseen(OneMore(), entrant, iterations) == pytest.approx(expected)
+    assert entrant.scores == {50: first, 100: second} and entrant.reached == 1
+    again = Entrant("one", DistillConfig(), rungs=(50, 500), scores={50: first, 100: second})  # after an interruption
     assert planner_of(tmp_path).foreseen(None, again, iterations) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(("schedule", "expected"), [("cosine", 46 + 6 * 3), ("constant", 46.0)])
+def test_where_twice_as_far_takes_too_long_half_as_far_tells_as_much(tmp_path, monkeypatch, schedule, expected):
+    class HalfAsMuch:
+        def look(self, entrant, rung):
+            assert rung == 25
+            entrant.scores[rung] = 40.0
+
+    planner = planner_of(tmp_path)
+    monkeypatch.setattr(planner, "leaves_enough", lambda race, entrant, rung: False)
+    options = {"image_learning_rate": 1.0, "image_schedule": schedule}  # along a constant rate it can't go back
+    entrant = Entrant("one", DistillConfig(**options), rungs=(50,), scores={50: 46.0})
+    assert planner.foreseen(HalfAsMuch(), entrant, 400) == pytest.approx(expected)
+
+
+def test_to_look_farther_leaves_the_students_theirs_and_the_winner_half(tmp_path, monkeypatch):
+    planner = planner_of(tmp_path, minutes=1)
+    evaluation = SimpleNamespace(protocol=SimpleNamespace(epochs=100))
+    race = SimpleNamespace(evaluation=evaluation)
+    entrant = Entrant("one", DistillConfig(image_schedule="cosine"), rungs=(50,), scores={50: 46.0}, step=0.1)
+    judging = 100 * 100 * 1e-4  # of a hundred images
+    most = int((60 - judging - 60 * (0.25 + 0.2)) / 0.1)
+    assert planner.leaves_enough(race, entrant, most - 1) and not planner.leaves_enough(race, entrant, most + 1)
+
+
+def test_students_have_all_of_the_rest_where_images_are_only_chosen(tmp_path):
+    planner = planner_of(tmp_path, minutes=1)
+    assert planner.students(1)[0]["eval_students"] == 2
+    alone, seconds = planner.students(1, 60.0, alone=True)
+    assert alone["eval_students"] == 3 and 15 < seconds <= 0.9 * 60
 
 
 @pytest.mark.parametrize(
@@ -332,9 +366,9 @@ def test_what_is_behind_herding_after_a_few_iterations_may_go_on_to_be_ahead(
     planned = distill(output_dir=str(tmp_path / "run"), **SMALL | {"minutes": 0.35})
     assert planned.record.settings["objective"] == objective
     plan = plan_of(tmp_path / "run")
-    rungs = list(plan["scores"]["factor 1, no guide"])
+    scores = list(plan["scores"]["factor 1, no guide"])
     assert len(judged) == (4 if twice is None else 5)
-    assert len(rungs) == (1 if twice is None else 2)
+    assert len(scores) == (1 if twice is None else 2)
     assert ("to be expected" in plan["won"]) == (twice is not None)
 
 
