@@ -199,7 +199,7 @@ def estimated(recipe, tflops):
     from hf_dd.core.registry import OBJECTIVES, PROTOCOLS
     from hf_dd.data.batches import CHUNK_PIXELS
     from hf_dd.objectives.base import options_of
-    from hf_dd.synthetic.start import CANDIDATES
+    from hf_dd.synthetic.start import candidates_of
     from hf_dd.teachers.adapters.timm_models import TimmNetwork
 
     config = config_of(recipe)
@@ -224,10 +224,11 @@ def estimated(recipe, tflops):
     else:
         tiles, seen = config.factor**2, counted(teacher, chunk, side, "images", own.layer)
         real = {"flops": scoring["flops"] + seen["flops"], "kept": seen["kept"]}
-        twice = 2 * CLASSES * CANDIDATES
+        drawn = candidates_of(config.ipc)
+        twice = 2 * CLASSES * drawn
         phases = [
             (
-                f"scores of {CANDIDATES} images of each class, at the start and in the first step",
+                f"scores of {drawn} images of each class, at the start and in the first step",
                 twice,
                 chunk,
                 scoring,

@@ -250,7 +250,7 @@ class Racing(Measurements):
         done = 0 if entrant.anew else entrant.rungs[entrant.reached - 1]
         images = self.size.images * entrant.config.factor**2
         judging = self.costs(JUDGE).of(images, race.evaluation.protocol.epochs, len(self.held.test))
-        spent = (iterations - done) * (entrant.step or 0.0) + judging
+        spent = (iterations - done) * self.kept["pace"] + judging
         return self.left - spent >= (budget.STUDENTS + budget.DISTILLING / 2) * self.seconds
 
     def may_only_choose(self) -> bool:

@@ -329,7 +329,8 @@ def test_to_look_farther_leaves_the_students_theirs_and_the_winner_half(tmp_path
     planner = planner_of(tmp_path, minutes=1)
     evaluation = SimpleNamespace(protocol=SimpleNamespace(epochs=100))
     race = SimpleNamespace(evaluation=evaluation)
-    entrant = Entrant("one", DistillConfig(image_schedule="cosine"), rungs=(50,), scores={50: 46.0}, step=0.1)
+    entrant = Entrant("one", DistillConfig(image_schedule="cosine"), rungs=(50,), scores={50: 46.0})
+    planner.kept["pace"] = 0.1  # known after an interruption, too
     judging = 100 * 100 * 1e-4  # of a hundred images
     most = int((60 - judging - 60 * (0.25 + 0.2)) / 0.1)
     assert planner.leaves_enough(race, entrant, most - 1) and not planner.leaves_enough(race, entrant, most + 1)

@@ -14,6 +14,7 @@ from torch import nn
 import hf_dd
 from hf_dd.artefacts.distilled_folder import load_distilled
 from hf_dd.config import DataConfig, DistillConfig
+from hf_dd.core.machine import cpu
 from hf_dd.core.processes import new_accelerator
 from hf_dd.core.seeding import generator
 from hf_dd.data.image_data import load_data
@@ -607,7 +608,7 @@ def test_two_processes_give_the_labels_and_the_students_of_one(tmp_path, tiny_te
         done = run("-m", "hf_dd", "distill", *arguments, *own, HF_DATASETS_CACHE=tmp_path / f"cache-{name}")
         assert done.returncode == 0, done.stderr[-3000:]
         record = hf_dd.Artefact.open(tmp_path / name).record
-        assert record.results["hardware"].startswith(f"CPU, {1 if name == 'one' else 2} process")
+        assert record.results["hardware"].startswith(f"{cpu()}, {1 if name == 'one' else 2} process")
         rows = [(row["copy"], row["scores"], row["taught_by"]) for row in record.results["rows"]]
         found[name] = record.parquet_sha256, record.decoded["parquet_sha256"], rows
     assert found["one"] == found["two"]
