@@ -130,13 +130,19 @@ class Planner(Racing):
         names = [option.name for option in found]
         steps = [self.step(name, each) for name, each in zip(names, options, strict=True)]
         place = self.raced(names, options, steps, self.iterations)
-        if place is None:
-            rest = self.left - self.seconds_of_start
-            return {"objective": "herding", **self.students(self.config.factor or 1, rest, alone=True)[0]}
-        students, _ = self.students(options[place]["factor"], self.left)
-        # Hundreds of iterations tell more than the two that were measured.
-        iterations = self.iterations(options[place], self.kept.get("pace", steps[place]))
-        return {"iterations": iterations, **options[place], **students}
+        if place is not None:
+            students, _ = self.students(options[place]["factor"], self.left)
+            # Hundreds of iterations tell more than the two that were measured.
+            iterations = self.iterations(options[place], self.kept.get("pace", steps[place]))
+            judged = self.kept.get("scores", {}).get(names[place], {})
+            if not judged or 2 * iterations >= min(map(int, judged)) or not self.may_only_choose():
+                return {"iterations": iterations, **options[place], **students}
+            say(
+                "There is time for %d iterations, too few for what was judged: images are chosen by herding.",
+                iterations,
+            )
+        rest = self.left - self.seconds_of_start
+        return {"objective": "herding", **self.students(self.config.factor or 1, rest, alone=True)[0]}
 
     def iterations(self, options: dict[str, Any], step: float) -> int:
         """How many of so many seconds there is time for after the students, unless they are given."""

@@ -122,7 +122,10 @@ class Racing(Measurements):
         asked = config.architecture != budget.WIDTHS[0] or config.architecture_options or config.published
         if asked or self.draws_teachers or self.experts:
             return {"augment": self.augment} | shared(config.architecture)
-        for architecture in budget.WIDTHS:
+        widths, fewest = budget.WIDTHS, min(self.factors)
+        if factor > fewest:  # what takes too long with fewer tiles needs no measuring
+            widths = widths[widths.index(self.of_factor(fewest)["architecture"]) :]
+        for architecture in widths:
             own = {"augment": self.augment, "architecture": architecture} | shared(architecture)
             step = self.step(architecture, own | {"factor": factor, **self.cheapest})
             if step * budget.MANY <= self.seconds * budget.DISTILLING:

@@ -530,6 +530,30 @@ def test_two_processes_plan_and_race_together(tmp_path, ranks_of):
     assert record["settings"]["iterations"] == 4 and record["results"]["rows"]
 
 
+@pytest.mark.parametrize(("iterations", "objective"), [(5, "herding"), (30, "dm")])
+def test_a_run_of_far_fewer_iterations_than_were_judged_is_none(tmp_path, monkeypatch, iterations, objective):
+    monkeypatch.setattr(Planner, "iterations", lambda planner, options, step: iterations)
+    monkeypatch.setattr(Race, "judge", lambda race, candidate: (40.0, 0.0))
+    monkeypatch.setattr(Planner, "rungs", lambda planner, seconds, step: (60,))
+    planned = distill(output_dir=str(tmp_path / "run"), **SMALL | {"clom": "none", "factor": 1})
+    assert planned.record.settings["objective"] == objective
+
+
+def test_widths_that_take_too_long_with_few_tiles_are_not_measured_with_many(tmp_path, monkeypatch):
+    monkeypatch.setattr("hf_dd.planning.candidates.SMALLEST_TILE", 1)
+    monkeypatch.setattr("hf_dd.planning.budget.WIDTHS", ("ConvNet", "ConvNetW32"))
+    measured = []
+
+    def seconds(race, entrant, limit):
+        measured.append((entrant.config.factor, entrant.config.architecture))
+        return 10.0
+
+    monkeypatch.setattr(Race, "seconds_of_step", seconds)
+    planner = planner_of(tmp_path, ipc=1)
+    assert [planner.of_factor(factor)["architecture"] for factor in (3, 1, 2)] == ["ConvNetW32"] * 3
+    assert measured == [(1, "ConvNet"), (1, "ConvNetW32"), (3, "ConvNetW32"), (2, "ConvNetW32")]
+
+
 # --- on the Hub
 
 
