@@ -137,10 +137,9 @@ class Planner(Racing):
             judged = self.kept.get("scores", {}).get(names[place], {})
             if not judged or 2 * iterations >= min(map(int, judged)) or not self.may_only_choose():
                 return {"iterations": iterations, **options[place], **students}
-            say(
-                "There is time for %d iterations, too few for what was judged: images are chosen by herding.",
-                iterations,
-            )
+            few = f"There is time for {iterations} iterations, far fewer than were judged: herding chooses the images"
+            self.kept["won"] += f". {few}"  # as the card says it
+            say("%s.", few)
         rest = self.left - self.seconds_of_start
         return {"objective": "herding", **self.students(self.config.factor or 1, rest, alone=True)[0]}
 

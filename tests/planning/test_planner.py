@@ -537,6 +537,8 @@ def test_a_run_of_far_fewer_iterations_than_were_judged_is_none(tmp_path, monkey
     monkeypatch.setattr(Planner, "rungs", lambda planner, seconds, step: (60,))
     planned = distill(output_dir=str(tmp_path / "run"), **SMALL | {"clom": "none", "factor": 1})
     assert planned.record.settings["objective"] == objective
+    card = (tmp_path / "run/README.md").read_text()
+    assert ("far fewer than were judged: herding chooses" in card) == (objective == "herding")
 
 
 def test_widths_that_take_too_long_with_few_tiles_are_not_measured_with_many(tmp_path, monkeypatch):
