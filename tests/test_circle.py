@@ -38,19 +38,19 @@ def collection(tiny_teachers):
 
 
 @pytest.fixture(scope="module")
-def pushed(collection, tmp_path_factory):
+def pushed(collection, tmp_path_factory, unique):
     """A distillation guided by that pool, pushed as v1: the artefact and its repository."""
-    folder = tmp_path_factory.mktemp("circle") / "run"
+    folder, name = tmp_path_factory.mktemp("circle") / "run", unique()
     artefact = hf_dd.distill(
         **QUICK,
         clom="cos",
         teacher_pool=collection.slug,
         output_dir=str(folder),
         push_to_hub=True,
-        hub_dataset_id="circle",
+        hub_dataset_id=name,
         hub_tag="v1",
     )
-    return artefact, "local/circle"
+    return artefact, name
 
 
 def test_teacher_repository_is_a_training_run(tiny_teachers):
@@ -216,9 +216,10 @@ def test_push_again_takes_the_next_free_tag(pushed):
 
 
 def test_a_taken_tag_is_refused_before_the_run(pushed, tmp_path):
+    _, repo_id = pushed
     with pytest.raises(hf_dd.HfDdError, match="has a tag v1 already .* choose another --hub_tag"):
         hf_dd.distill(
-            **QUICK, output_dir=str(tmp_path / "run"), push_to_hub=True, hub_dataset_id="circle", hub_tag="v1"
+            **QUICK, output_dir=str(tmp_path / "run"), push_to_hub=True, hub_dataset_id=repo_id, hub_tag="v1"
         )
     assert not (tmp_path / "run").exists()
 

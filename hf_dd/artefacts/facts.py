@@ -102,6 +102,7 @@ class ResultFacts(TypedDict):
     chance: NotRequired[float]
     students: NotRequired[list[StudentFacts]]
     tested: NotRequired[dict[str, str]]
+    seed: NotRequired[int]
 
 
 class DistillationFacts(TypedDict):

@@ -206,7 +206,8 @@ class Protocol:
         Without flips where they hurt, unless the options say otherwise, and with test images as they were read. Every
         process has to call it, with the data on the device to train on.
         """
-        operations, changes = augment.parse_strategy(self.augment), {}
+        of_size = self.resolve(1, data.num_classes, min(data.image_size), "")
+        operations, changes = augment.parse_strategy(of_size.augment), {}
         wanted = self.test_resize(data)
         if wanted not in (None, data.test_resize):
             say("%s scales test images to %d pixels first: --test_resize %d does the same.", self.name, wanted, wanted)
@@ -214,7 +215,8 @@ class Protocol:
         if config.published:
             return self.with_changes(**changes)
         if "flip" in operations and config.eval_augment is None:
-            changes["augment"] = flips.augmentation(data, operations, autocast)
+            suited = flips.augmentation(data, operations, autocast)
+            changes |= {"augment": suited} if suited != of_size.augment else {}
         given = [self.views, *(value for own in self.cases for field, value in own.values if field == "views")]
         if any(each and each.flip for each in given) and flips.flip_test(data, autocast).hurts:
             changes["flips"] = False

@@ -272,19 +272,20 @@ PROTOCOLS.register(
 
 PROTOCOLS.register(
     "idc",
-    title="hard labels; up to 64 pixels Siamese operations and CutMix in half of the batches, else crops and colours",
+    title="hard labels; up to 64 pixels several operations and CutMix in half of the batches, else crops and colours",
     paper="Kim et al., ICML 2022",
     sizes="small images 1,000 epochs; larger ones for up to 1, 10, 50, 200 and 500 images per class, tiles counted",
 )(
     dataclasses.replace(
         MINIMAX,
         name="idc",
+        version=2,  # the first took one operation for each image
         looks=None,
         cases=(
             case(
                 side=(0, 64),
                 epochs=1000,
-                augment="color_crop_flip_scale_rotate",
+                augment="composite_color_crop_flip_scale_rotate",
                 views=Views(mix="cutmix", probability=0.5),
                 normalisation="source",
             ),

@@ -144,6 +144,7 @@ class Results:
             `architecture` and `tags`; none where they aren't.
         protocols: of several regimes, the protocol of each as a mapping; else nothing.
         tested: by the set's name, how its test images were read where its record says otherwise, in options.
+        seed: the first student's; another one's is as much higher as it comes later. Random images follow from it too.
     """
 
     protocol: Protocol
@@ -157,6 +158,7 @@ class Results:
     students: tuple[dict[str, Any], ...] = ()
     protocols: dict[str, dict[str, Any]] = field(default_factory=dict)
     tested: dict[str, str] = field(default_factory=dict)
+    seed: int = 0
 
     def as_dict(self) -> dict:
         """JSON-able values: `protocol`, `rows`, `hardware`, `scores`, `teachers`, and the others that there are."""
@@ -170,6 +172,7 @@ class Results:
             **({"students": list(self.students)} if self.students else {}),
             **({"protocols": self.protocols} if self.protocols else {}),
             **({"tested": self.tested} if self.tested else {}),
+            **({"seed": self.seed} if self.seed else {}),
             **({} if self.majority is None else {"majority": self.majority, "chance": self.chance}),
         }
 

@@ -191,7 +191,7 @@ DISTANCES = {"ce": ClassificationDistance, "cos": CosineDistance}
 class GuideAlone(Objective):
     """No objective of its own: what remains is CLoM alone (the limit of a large α)."""
 
-    published = Published(iterations=20_000, image_learning_rate=1.0, **SGD)
+    published = Published(iterations=20_000, image_learning_rate=1.0, **SGD, augments=False)
     guide_only = True
 
     def losses(self, step: Step) -> Iterator[Losses]:

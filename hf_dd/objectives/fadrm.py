@@ -78,6 +78,7 @@ class ResidualRecovery(Recovery):
         image_schedule="cosine",
         init="rded",
         betas=(0.5, 0.9),
+        augments=False,
     )
     Options = ResidualOptions
 

@@ -149,6 +149,8 @@ class Condensation(GradientMatching):
 
     def train_on_real(self, step: Step, images: int, purpose: str, number: int) -> None:
         """Steps of the network until it has seen so many real images, each at most once; the same on every rank."""
+        if not images:
+            return
         draws = step.generator(purpose, number)
         size = self.inner.batch_size
         order = torch.randperm(len(step.data.train), generator=draws)

@@ -90,7 +90,12 @@ class Published:
         options["objective_options"] += [f"{key}={value}" for key, value in of_objective.items() if key not in given]
         if config.published and STARTS.said(options["init"], "embeds") and options["selection_epochs"] is None:
             options["selection_epochs"] = EMBEDDING_EPOCHS
-        return options if self.augments else options | {"augment": "none"}
+        return options if self.augmenting else options | {"augment": "none"}
+
+    @property
+    def augmenting(self) -> bool:
+        """Whether the method augments what it optimises; one that only chooses has nothing to augment."""
+        return self.augments and self.iterations > 0
 
     def rate(self, ipc: int) -> float | None:
         """The learning rate on the images."""
@@ -118,5 +123,5 @@ class Published:
         for name, value in dataclasses.asdict(self).items():
             if getattr(config, name, None) is not None and (value is None or name in fixed):
                 yield f"--{name} has no meaning for --objective {config.objective}: leave it out."
-        if not self.augments and config.augment not in ("none", *NOT_GIVEN):
+        if not self.augmenting and config.augment not in ("none", *NOT_GIVEN):
             yield f"--augment has no meaning for --objective {config.objective}, which has none: leave it out."

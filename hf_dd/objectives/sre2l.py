@@ -83,6 +83,7 @@ class Recovery(Objective):
         image_schedule="cosine",
         init="noise",
         betas=(0.5, 0.9),
+        augments=False,
     )
     Options = RecoveryOptions
     uses_teachers = reads_logits = by_parts = True

@@ -95,7 +95,7 @@ class Measurements:
     @cached_property
     def augment(self) -> str:
         """Of the distillation, as it is given or as the data decide."""
-        if self.config.augment is not None or not self.published.augments:
+        if self.config.augment is not None or not self.published.augmenting:
             return self.config.augment or "none"
         if self.config.published:
             return self.published.strategy or AUGMENTATION

@@ -41,7 +41,7 @@ def described(plan: Planner) -> str:
 def decisions(plan: Planner) -> list[str]:
     """What was decided, in sentences for the card."""
     raced = [plan.kept["won"]] if "won" in plan.kept else []
-    asked = plan.config.augment is None and plan.published.augments and plan.published.iterations
+    asked = plan.config.augment is None and plan.published.augmenting
     asked = asked and "flip" in parse_strategy(plan.published.strategy)
     return [*raced, *([str(flips.flip_test(plan.data, plan.accelerator.autocast))] if asked else [])]
 

@@ -102,6 +102,8 @@ def inputs_of(source: Source) -> Iterator[hub.Pin]:
             pin = hub.Pin(name, revision, row["backbone"])
             found.setdefault(pin.reference, pin)
     for expert in getattr(record, "experts", []):
+        if source.beneath(expert["repo_id"], Path()) is not None:
+            continue
         for epoch, sha in zip(expert["epochs"], expert["shas"], strict=True):
             local = sha.startswith(hub.DIGEST)
             name = f"{expert['repo_id']}/epoch-{epoch}" if local else expert["repo_id"]

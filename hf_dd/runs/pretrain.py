@@ -87,14 +87,7 @@ def state_of(folder: Path, config: PretrainConfig, architecture: str, seed: int,
         if finished and config.overwrite_output_dir:
             return "another"
         raise RunError(f"{folder} isn't empty, and what it holds is no teacher of hf-dd: give another --output_dir.")
-    asked = teacher_folder.identity_of(data_record(data), architecture, training_of(config, seed))
-    made = {key: value for key, value in defaults(PretrainConfig, "result").items() if key in asked} | made  # if older
-    differing = [key for key in made if key in asked and made[key] != asked[key]]
-    pairs = [f"{key}: {made[key]!r} there, {asked[key]!r} here" for key in differing]
-    if finished and not pairs:
-        revisions = read_record(folder).get("revisions", [])
-        missing = [epoch for epoch in config.kept_epochs if f"epoch-{epoch}" not in revisions]
-        pairs = [f"keep_epochs: it lacks {some(missing)}"] if missing else []
+    pairs = apart(folder, made, config, architecture, seed, data)
     if not pairs and not (finished and config.overwrite_output_dir):
         return "all" if finished else "part"
     if not config.overwrite_output_dir:
@@ -102,6 +95,33 @@ def state_of(folder: Path, config: PretrainConfig, architecture: str, seed: int,
             f"{folder} holds another run ({'; '.join(pairs)}): give --overwrite_output_dir, or another --output_dir."
         )
     return "another"
+
+
+def apart(
+    folder: Path, made: dict[str, Any], config: PretrainConfig, architecture: str, seed: int, data: ImageData
+) -> list[str]:
+    """In what a folder's teacher, `made` with these options, isn't the one that is asked for; in words."""
+    asked = teacher_folder.identity_of(data_record(data), architecture, training_of(config, seed))
+    made = {key: value for key, value in defaults(PretrainConfig, "result").items() if key in asked} | made  # if older
+    differing = [key for key in made if key in asked and made[key] != asked[key]]
+    pairs = [f"{key}: {made[key]!r} there, {asked[key]!r} here" for key in differing]
+    if pairs or not (folder / RECORD).is_file():
+        return pairs
+    revisions = read_record(folder).get("revisions", [])
+    missing = [epoch for epoch in config.kept_epochs if f"epoch-{epoch}" not in revisions]
+    return [f"keep_epochs: it lacks {some(missing)}"] if missing else []
+
+
+def require_same(folder: Path, config: PretrainConfig, data: ImageData) -> None:
+    """Raise RunError where a folder holds another teacher than the one that these options train."""
+    precision = new_accelerator(config.mixed_precision).mixed_precision
+    config = dataclasses.replace(config, mixed_precision=precision)
+    ((architecture, seed),) = grid(config)
+    made = teacher_folder.made_with(folder)
+    if made and (pairs := apart(folder, made, config, architecture, seed, data)):
+        raise RunError(
+            f"{folder} was made with other options ({'; '.join(pairs)}). Remove it, or give another --output_dir."
+        )
 
 
 def train(

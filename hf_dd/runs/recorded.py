@@ -151,7 +151,10 @@ def run_of(source: Source, options: ReproduceConfig, root: Path, folder: Path) -
             starts = [source.beneath(spec.repo_id, root) or spec.reference for spec in pins.specs_of(record.starts)]
             again |= {"networks_from": starts} if starts else {}
             again |= {"teacher_tags": [], "teacher_pool": None} if teachers else {}
-            again |= {"experts": [expert["repo_id"] for expert in record.experts]}
+            experts = [expert["repo_id"] for expert in record.experts]
+            again |= {"experts": [source.beneath(name, root) or name for name in experts]}
+            if not OBJECTIVES.find(config.objective).published.augmenting:  # older versions let one be given
+                again["augment"] = None
             if PROTOCOLS.find(config.eval_protocol).labels != "online":
                 again["eval_students"] = 0
             config = dataclasses.replace(config, **again | of_settings(config, record))
@@ -186,6 +189,8 @@ def of_settings(config: DistillConfig, record: DistilledRecord) -> dict[str, Any
                 f"{settings[name]!r:.80} in its options."
             )
     objective = OBJECTIVES.find(config.objective)
+    if not objective.published.augmenting:
+        config, settings = dataclasses.replace(config, augment=None), settings | {"augment": None}
     filled = objective.published.filled_in(config)
     found = {
         name: settings[name]

@@ -134,8 +134,8 @@ def set_again(source: Source, run: DistillConfig | ImportConfig, root: Path) -> 
         notes = list(teachers_again(source, run, root))
     experts = ExpertPool(run.experts) if run.experts else None
     for expert, known in zip(experts.experts if experts else [], source.record.experts, strict=True):
-        if not expert.place.local:  # its tags may have moved
-            expert.revisions |= dict(zip(known["epochs"], known["shas"], strict=True))
+        shas = [""] * len(known["shas"]) if expert.place.local else known["shas"]  # its tags may have moved
+        expert.revisions = dict(zip(known["epochs"], shas, strict=True))  # those alone: it may have others by now
     if not done:
         resume = "latest" if (folder / CHECKPOINTS).is_dir() else None
         distill(run, expert_pool=experts, resume_from_checkpoint=resume)
@@ -147,10 +147,15 @@ def teachers_again(source: Source, run: DistillConfig, root: Path) -> Iterator[s
     for config in source.teaching:
         data = {"dataset": run.dataset} if same_data(config, source.record) else {}
         pretrain(dataclasses.replace(config, output_dir=str(taught(root, config)), **data))
-    specs = pins.specs_of(source.record.teachers)
-    own = [(spec, place) for spec in specs if (place := source.beneath(spec.repo_id, root))]
-    equal = sum(spec.sha == f"{hub.DIGEST}{digest_of(Path(place) / WEIGHTS)}" for spec, place in own)
-    yield f"{equal} of its {len(own)} own teachers came out to the byte"
+    own = [(spec.repo_id, spec.sha) for spec in pins.specs_of(source.record.teachers)]
+    for expert in source.record.experts:
+        own += [
+            (f"{expert['repo_id']}/epoch-{epoch}", sha)
+            for epoch, sha in zip(expert["epochs"], expert["shas"], strict=True)
+        ]
+    found = [(sha, place) for name, sha in own if (place := source.beneath(name, root))]
+    equal = sum(sha == f"{hub.DIGEST}{digest_of(Path(place) / WEIGHTS)}" for sha, place in found)
+    yield f"{equal} of its {len(found)} own teachers came out to the byte"
 
 
 def same_data(config: PretrainConfig, record: Record) -> bool:
@@ -186,8 +191,10 @@ def compared(source: Source, run: Options, folder: Path, trusted: Sequence[str])
 def left_out(record: SetRecord, accuracies: Sequence[Accuracy]) -> list[str]:
     """What is said of the accuracies on record that weren't looked at."""
     judged = {each.what for each in accuracies}
-    names = [named(row) for row in (record.results or {"rows": []})["rows"] if named(row) not in judged]
-    return [f"not evaluated again: {', '.join(names)}"] if names else []
+    results = record.results or {"rows": []}
+    names = [named(row) for row in results["rows"] if named(row) not in judged]
+    why = "".join(f" (tested by {how})" for how in dict.fromkeys(results.get("tested", {}).values()))
+    return [f"not evaluated again{why}: {', '.join(names)}"] if names else []
 
 
 def digests_of(record: Mapping[str, Any]) -> tuple[Any, ...]:
@@ -203,7 +210,12 @@ def local(folder: Path) -> hub.Place:
 
 
 def rows_of(results: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The rows on record that are evaluated again: all but those of the full data set."""
+    """The rows on record that are evaluated again: all but those of the full data set.
+
+    None of students that were tested otherwise than the record says of the set.
+    """
+    if results.get("tested"):
+        return []
     epochs = {"epochs": results["protocol"]["epochs"]}
     return [epochs | row for row in results["rows"] if row.get("baseline") != "full"]
 
@@ -238,6 +250,7 @@ def students_again(
         done = evaluate(
             sets=[str(folder)],
             **part(run, DataConfig),
+            seed=results.get("seed", 0),
             eval_protocol=protocol["name"],
             eval_architectures=list(dict.fromkeys(map(student_of, own or group))),
             eval_students=students,

@@ -23,7 +23,7 @@ from hf_dd.core import files, json_records
 from hf_dd.core.clock import since
 from hf_dd.core.processes import by_main_process, from_main_process, holding, new_accelerator, require_writable
 from hf_dd.core.progress import Phase, say
-from hf_dd.core.registry import OBJECTIVES
+from hf_dd.core.registry import OBJECTIVES, STARTS
 from hf_dd.core.seeding import generator
 from hf_dd.data.image_data import load_data
 from hf_dd.data.validation import held_out
@@ -38,6 +38,7 @@ from hf_dd.objectives.clom import require_architectures
 from hf_dd.planning.budget import MEASURING, seconds_of_race
 from hf_dd.planning.race import Entrant, Race
 from hf_dd.studies.pool_options import Options, pools_of
+from hf_dd.teachers.experts import ExpertPool
 from hf_dd.teachers.feature_cache import FeatureMemory
 from hf_dd.teachers.fitted_head import fit_heads
 from hf_dd.teachers.pins import LOCK, TRACE
@@ -82,11 +83,19 @@ def select(config: SelectConfig | None = None, **options: Any) -> Selection:
 
 def checked(config: SelectConfig) -> Protocol:
     """The protocol of a search's students; raises ConfigError for options that don't fit together."""
+    if not OBJECTIVES.find(config.objective).published.iterations:
+        raise ConfigError(
+            f"--objective {config.objective} optimises nothing, so that no pool guides it: name a method that does, "
+            "such as dm."
+        )
     preflight(distillation(config, ["candidates"]))
     protocol = Protocol.from_config(config)
     require_known(config.eval_architectures, protocol)
+    hard = "students on hard labels choose a pool"
     if protocol.labels != "hard" or protocol.trains != "network":
-        raise ConfigError(f"--eval_protocol {protocol.name}: students on hard labels choose a pool: give dsa or dc.")
+        raise ConfigError(f"--eval_protocol {protocol.name}: {hard}: give dsa or dc.")
+    if config.soft_labels != "none":
+        raise ConfigError(f"--soft_labels {config.soft_labels}: {hard}: leave it out here, and distil with it.")
     return protocol
 
 
@@ -112,6 +121,7 @@ class Search:
         require_writable(self.folder)
         self.data = held_out(load_data(config), config.seed)
         self.candidates = TeacherPool.from_config(config)
+        self.experts = ExpertPool.from_config(config)
         if config.fit_head:
             fit_heads(self.candidates, FeatureMemory(self.data, config.dtype, self.accelerator), config.seed)
         self.data = self.data.to(self.accelerator.device)
@@ -122,8 +132,9 @@ class Search:
         self.require_usable()
         self.pools = pools_of(self.candidates.specs)
         objective = OBJECTIVES.find(config.objective)
-        if objective.guide_only or objective.uses_teachers:
-            self.pools = self.pools[1:]  # without teachers there is nothing to distil by
+        start = STARTS.words(config.init or objective.published.start(config.published))
+        if objective.guide_only or objective.uses_teachers or "teachers" in start:
+            self.pools = self.pools[1:]  # without teachers there is nothing to distil by, or to start from
         order = torch.randperm(len(self.pools), generator=generator(config.seed, "pools")).tolist()
         self.order = order[: config.trials]
         self.race = Race(
@@ -134,12 +145,14 @@ class Search:
             config.eval_students,
             reduction=config.reduction,
             keep=lambda: by_main_process(self.write_trace),
+            experts=self.experts,
         )
 
     def require_usable(self) -> None:
         """Raise TeacherError or ConfigError for a candidate that the method, or its guide, can't take."""
         for index in range(len(self.candidates)):
-            build_objective(self.distillation([index]), self.data, TeacherPool([self.candidates[index]]))
+            pool = TeacherPool([self.candidates[index]])
+            build_objective(self.distillation([index]), self.data, pool, self.experts)
         require_architectures(self.config, self.candidates.specs)
 
     def distillation(self, members: Sequence[int]) -> DistillConfig:

@@ -107,20 +107,24 @@ def grids_of(folder: Path, record: DistilledRecord) -> Iterator[PretrainConfig]:
     """
     place = Path(record.settings["output_dir"]).parents[1]
     prefix = f"{place / TEACHERS}/"
-    own = [spec for spec in pins.specs_of(record.teachers) if spec.repo_id.startswith(prefix)]
+    facts = ("repo_id", "architecture", "seed", "dataset")
+    # The folder of an expert is that of its run, the one of a teacher that of an epoch.
+    runs = [{**expert, "repo_id": f"{expert['repo_id']}/"} for expert in record.experts]
+    runs += [{name: getattr(spec, name) for name in facts} for spec in pins.specs_of(record.teachers)]
+    own = [run for run in runs if run["repo_id"].startswith(prefix)]
     if not own:
         return
     command = json_records.read_json(folder / JSON).get("command")  # which 0.1.0 didn't write
     dataset = read_command(command, made_by(record)).dataset if command else None
     grids = content_of(folder / RECIPE)["teachers"]
-    for spec in {(spec.repo_id.rpartition("/")[0]): spec for spec in own}.values():  # each once, whatever its epoch
-        grid = spec.repo_id.removeprefix(prefix).partition("/")[0]
+    for run in {run["repo_id"].rpartition("/")[0]: run for run in own}.values():  # each once, whatever its epoch
+        grid = run["repo_id"].removeprefix(prefix).partition("/")[0]
         if grid not in grids:
             raise RunError(f"{folder / RECIPE} doesn't say how the teachers of {prefix}{grid} are trained.")
         given = {"dataset": dataset} if dataset else {}
         config = parsed(PretrainConfig, folder, given | grids[grid] | {"output_dir": f"{prefix}{grid}"})
         require_installed(config, record)
-        only = {"architectures": [spec.architecture], "teacher_seeds": [spec.seed], "overwrite_output_dir": False}
-        if spec.dataset and spec.dataset.partition("@")[0] == config.dataset.partition("@")[0]:
-            only["dataset"] = spec.dataset  # at its commit
+        only = {"architectures": [run["architecture"]], "teacher_seeds": [run["seed"]], "overwrite_output_dir": False}
+        if run["dataset"] and run["dataset"].partition("@")[0] == config.dataset.partition("@")[0]:
+            only["dataset"] = run["dataset"]  # at its commit
         yield dataclasses.replace(config, push_to_hub=False, hub_namespace=None, **only)

@@ -23,13 +23,13 @@ from hf_dd.core.json_records import RECORD
 from hf_dd.core.processes import by_main_process, from_main_process, require_writable
 from hf_dd.core.progress import say
 from hf_dd.core.registry import OBJECTIVES
-from hf_dd.data.image_data import load_data
+from hf_dd.data.image_data import ImageData, load_data
 from hf_dd.distillation.distiller import DECIDING
 from hf_dd.distillation.run_folder import CHECKPOINTS
 from hf_dd.errors import RunError
 from hf_dd.runs.distill import distill
 from hf_dd.runs.evaluate import evaluate
-from hf_dd.runs.pretrain import pretrain
+from hf_dd.runs.pretrain import pretrain, require_same
 from hf_dd.studies import pool_search, publish
 from hf_dd.studies import report as study_report
 from hf_dd.studies.outcomes import Outcome
@@ -160,17 +160,22 @@ def teacher_jobs(
         for architecture, seed in pretraining.grid(config):
             name = teacher_folder.teacher_name(data, architecture, seed)
             only = {"architectures": [architecture], "teacher_seeds": [seed], "overwrite_output_dir": True}
-            train = functools.partial(pretrain_missing, dataclasses.replace(config, **only), folder / name)
+            train = functools.partial(pretrain_missing, dataclasses.replace(config, **only), folder / name, data)
             jobs[grid, name] = Job(folder.parents[1] / f"locks/{grid}-{name}.lock", train)
             names[grid, teacher_folder.short_name(architecture, seed)] = name
     return jobs, names
 
 
-def pretrain_missing(config: PretrainConfig, folder: Path) -> None:
-    """Train a teacher whose folder isn't finished; push it where an earlier push failed."""
+def pretrain_missing(config: PretrainConfig, folder: Path, data: ImageData) -> None:
+    """Train a teacher whose folder isn't finished; push it where an earlier push failed.
+
+    Raises RunError for one that was trained with other options.
+    """
     if not (folder / RECORD).is_file():
         pretrain(config)
-    elif config.push_to_hub and not hub.tags(hub.full_repo_id(folder.name, config.hub_namespace), "model"):
+        return
+    require_same(folder, config, data)
+    if config.push_to_hub and not hub.tags(hub.full_repo_id(folder.name, config.hub_namespace), "model"):
         teacher_folder.push_teacher(folder, config.hub_namespace, config.hub_private_repo)
 
 
@@ -201,7 +206,7 @@ def deciding(options: Mapping[str, Any]) -> dict[str, Any]:
     return {
         key: [reference.rpartition(TEACHERS)[2] for reference in value] if key in REFERENCES else value
         for key, value in options.items()
-        if key in named(DistillConfig, *DECIDING, "teachers")
+        if key in named(DistillConfig, *DECIDING, "teachers", "labels")
     }
 
 
@@ -230,6 +235,8 @@ def run_cell(cell: Cell) -> None:
     asked = deciding(published.filled_in(cell.config))
     if cell.config.init is None and made.get("init") == published.init:  # as a version before made it
         asked.pop("init")
+    if not published.augmenting:  # older versions let one be given
+        made.pop("augment", None)
     if cell.pool:  # chosen anew, it may hold others
         made["teacher_pool"] = [spec["sha"] for spec in artefact.record.teachers]
         asked["teacher_pool"] = [pin.sha for pin in pins.read(cell.config.teacher_pool).pins]

@@ -5,6 +5,7 @@ import dataclasses
 import functools
 import json
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -133,7 +134,8 @@ FACTS = [
         "idc",
         (10, 10, 32, "ConvNet"),
         HARD
-        | {"epochs": 1000, "augment": "color_crop_flip_scale_rotate", "learning_rate": 0.01, "weight_decay": 5e-4}
+        | {"epochs": 1000, "augment": "composite_color_crop_flip_scale_rotate", "version": 2}
+        | {"learning_rate": 0.01, "weight_decay": 5e-4}
         | {"views": {"mix": "cutmix", "probability": 0.5, "scale": None, "jitter": 0.0}},
     ),
     *(
@@ -527,6 +529,27 @@ def test_a_row_says_that_test_images_were_read_otherwise_than_the_protocol_has_t
     other = PROTOCOLS["rded"].suited(config, dataclasses.replace(data, test_resize=theirs + 1))
     assert other.changed == ("resizes_tests",)
     assert PROTOCOLS["dsa"].suited(config, data).changed == ()
+
+
+@pytest.mark.parametrize("hurts", [True, False])
+@pytest.mark.parametrize(
+    ("name", "side", "there", "without"),
+    [
+        ("idc", 32, "composite_color_crop_flip_scale_rotate", "composite_color_crop_scale_rotate"),
+        ("idc", 64, "composite_color_crop_flip_scale_rotate", "composite_color_crop_scale_rotate"),
+        ("idc", 65, "none", "none"),
+        ("dsa", 32, "color_crop_cutout_flip_scale_rotate", "color_crop_cutout_scale_rotate"),
+    ],
+)
+def test_flips_are_left_out_where_they_hurt_whatever_says_that_there_are_some(
+    monkeypatch, hurts, name, side, there, without
+):
+    monkeypatch.setattr("hf_dd.training.flips.flip_test", lambda *given: SimpleNamespace(hurts=hurts))
+    data = dataclasses.replace(make_data(size=side), test=make_data().train)
+    found = PROTOCOLS[name].suited(EvaluationConfig(eval_protocol=name), data).resolve(10, 3, side, "ConvNet")
+    assert found.augment == (without if hurts else there)
+    assert ("augment" in found.changed) == (found.augment != there)
+    assert found.flips is not (hurts and name == "idc")  # the views of larger images have one, too
 
 
 def test_steps_are_epochs_times_batches():

@@ -208,6 +208,17 @@ def test_of_many_images_of_a_class_some_take_part(monkeypatch):
     assert len(taken) > 1
 
 
+def test_a_network_that_no_real_images_train_stays_as_it_was_drawn():
+    data = make_data()
+    objective = build_objective(options_for("network_images=0"), data, None)
+    kept = []
+    for losses in objective.losses(make_step(make_set(data), data)):
+        kept.append([parameter.detach().clone() for parameter in objective.network.parameters()])
+        assert losses["idc"] > 0
+    assert len(kept) == 3
+    assert all(torch.equal(first, other) for own in kept[1:] for first, other in zip(kept[0], own, strict=True))
+
+
 def test_a_network_without_convolutions_is_refused():
     with pytest.raises(
         ConfigError, match="--objective idc matches the gradients of convolution kernels, and MLP has no"

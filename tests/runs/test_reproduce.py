@@ -196,6 +196,41 @@ def test_experts_are_followed_at_the_commits_of_then(tmp_path):
     assert again.experts == made.record.experts and again.learning_rate == made.record.learning_rate
 
 
+def test_experts_that_have_later_epochs_by_now_teach_the_same(tmp_path):
+    network = {"architecture_options": ["width=4", "depth=1"]}
+    own = network | {"teacher_seeds": [8], "architectures": ["ConvNet"], "output_dir": str(tmp_path / "t")}
+    (folder,) = hf_dd.pretrain(**TINY | {"epochs": 3}, **own, keep_epochs=[0, 1, 2, 3])
+    at_first = {"kind": "teacher-run", "name": folder.name, "final": "epoch-2"}
+    all_of_it = json.loads((folder / "hf_dd.json").read_text())
+    files.write_json(folder / "hf_dd.json", at_first | {"revisions": ["epoch-0", "epoch-1", "epoch-2"]})
+    words = ["max_start_epoch=1", "expert_epochs=1", "student_steps=2"]
+    datm = {"objective": "datm", "experts": [str(folder)], "objective_options": words, "real_batch_size": None}
+    made = distil(tmp_path / "set", iterations=2, **network, **datm)
+    files.write_json(folder / "hf_dd.json", all_of_it)
+    verdict = hf_dd.reproduce(set=str(made.folder), output_dir=str(tmp_path / "again"))
+    assert verdict.values.equal
+    assert Artefact.open(tmp_path / "again/repeated").record.experts == made.record.experts
+
+
+def test_students_have_the_seeds_on_record_and_those_that_were_tested_otherwise_are_left_out(
+    tmp_path, nothing_remembered
+):
+    made = hf_dd.distill(
+        dataset="digits", objective="random", ipc=1, eval_students=0, output_dir=str(tmp_path / "set")
+    )
+    quick = {"eval_students": 2, "eval_epochs": [2], "eval_architectures": ["MLP"], "eval_copies": ["float"]}
+    hf_dd.evaluate(sets=[str(made.folder)], seed=7, **quick)
+    assert json.loads((made.folder / "hf_dd.json").read_text())["results"]["seed"] == 7
+    verdict = hf_dd.reproduce(set=str(made.folder), output_dir=str(tmp_path / "again"))
+    assert verdict.holds and len(verdict.accuracies) == 3
+    assert all(each.here == pytest.approx(each.there, abs=1e-9) for each in verdict.accuracies)
+    assert json.loads((tmp_path / "again/repeated/hf_dd.json").read_text())["results"]["seed"] == 7
+    hf_dd.evaluate(sets=[str(made.folder)], zca=True, **quick)
+    verdict = hf_dd.reproduce(set=str(made.folder), output_dir=str(tmp_path / "otherwise"))
+    assert verdict.values.equal and not verdict.accuracies
+    assert any("not evaluated again (tested by --zca True): " in note for note in verdict.notes)
+
+
 def test_own_teachers_of_a_planned_run_are_trained_again_in_the_new_folder(tmp_path):
     own = PretrainConfig(**TINY, architectures=["MLP"], output_dir=str(tmp_path / "run/teachers"), keep_epochs=[2])
     hf_dd.pretrain(own)

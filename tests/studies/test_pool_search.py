@@ -262,6 +262,20 @@ def test_soft_labels_choose_no_pool(candidates, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"soft_labels": "mean"}, "--soft_labels mean: students on hard labels choose a pool: leave it out here"),
+        ({"objective": "rded", "clom": "none"}, "--objective rded optimises nothing, so that no pool guides it"),
+        ({"objective": "herding"}, "--objective herding optimises nothing"),
+    ],
+)
+def test_what_a_pool_can_not_be_chosen_by_is_named_as_it_was_given(candidates, tmp_path, options, words):
+    with pytest.raises(ConfigError, match=words):
+        select(output_dir=str(tmp_path / "out"), **candidates, **SMALL | options)
+    assert not (tmp_path / "out").exists()
+
+
 def test_rungs_double_up_to_the_last():
     assert SelectConfig(teachers=["a/b"]).rungs == [25, 50, 100]
     assert SelectConfig(teachers=["a/b"], iterations=90, first_rung=10, reduction=3).rungs == [10, 30, 90]
@@ -308,3 +322,24 @@ def test_weights_of_one_architecture_leave_the_others_as_they_are(candidates, tm
         output_dir=str(tmp_path / "select"), **candidates, **SMALL | {"clom_alphas": ["MLP=3"], "trials": 4}
     )
     assert found.tried == 4
+
+
+def test_a_start_that_takes_teachers_is_not_tried_without(candidates, tmp_path):
+    found = select(
+        output_dir=str(tmp_path / "select"), **candidates | {"trials": None}, **SMALL | {"init": "teacher-score"}
+    )
+    tried = {pool["pool"] for pool in trace_of(tmp_path / "select")["tried"]}
+    assert found.tried == found.pools == len(tried) and "no teacher" not in tried
+
+
+def test_pools_guide_what_follows_experts_too(tiny_teachers, tmp_path):
+    shape = {"architecture_options": ["width=8", "depth=1"]}
+    made = hf_dd.pretrain(dataset="digits", epochs=2, keep_epochs=[0, 1, 2], output_dir=str(tmp_path / "t"), **shape)
+    own = ["student_steps=1", "expert_epochs=1", "max_start_epoch=1"]
+    options = {"objective": "mtt", "experts": list(map(str, made)), "objective_options": own, "trials": 2}
+    found = select(
+        teachers=tiny_teachers.references[2:],
+        output_dir=str(tmp_path / "select"),
+        **SMALL | options | {"real_batch_size": None},
+    )
+    assert found.tried == found.pools == 2  # without a guide, and with the teacher

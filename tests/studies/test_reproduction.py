@@ -55,6 +55,28 @@ def test_a_study_is_made_again_with_its_own_teachers(tmp_path, monkeypatch):
     assert on_hub.holds and on_hub.parts[0].values.equal and on_hub.at
 
 
+def test_a_studys_own_experts_are_trained_again(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    shape = ["width=8", "depth=1"]
+    grid = {"dataset": "digits", "architectures": ["ConvNet"], "architecture_options": shape, "epochs": 2}
+    own = ["student_steps=1", "expert_epochs=1", "max_start_epoch=1"]
+    cell = {"objective": "mtt", "experts": ["teachers/few/convnet-seed0"], "objective_options": own}
+    base = {name: value for name, value in RECIPE["base"].items() if name != "real_batch_size"}
+    recipe = {
+        "teachers": {"few": grid | {"keep_epochs": [0, 1, 2]}},
+        "base": base,
+        "cells": {"mtt": cell},
+        "seeds": [0],
+    }
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(recipe))
+    study.study(study="mine.yaml", output_dir="mine")
+    shutil.move("mine", "elsewhere")  # where the experts of the record aren't
+    assert hf_dd.reproduce(set="elsewhere", check=True, output_dir="checked").holds
+    verdict = hf_dd.reproduce(set="elsewhere", output_dir="again")
+    assert verdict.holds and verdict.parts[0].values.equal
+    assert verdict.parts[0].notes[0] == "2 of its 2 own teachers came out to the byte"  # epochs 0 and 1
+
+
 def test_cells_of_0_1_0_are_made_again_with_what_was_the_default_then(tmp_path, monkeypatch):
     shutil.copytree(BEFORE, tmp_path / "before")
     monkeypatch.chdir(tmp_path / "before")

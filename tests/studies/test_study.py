@@ -204,6 +204,33 @@ def test_a_cell_that_was_made_otherwise_is_refused_and_kept(finished):
     assert (finished / "out/cells/plain-seed0/hf_dd.json").read_bytes() == before
 
 
+def test_a_cell_whose_labels_were_made_otherwise_is_refused(tmp_path):
+    labels = {"soft_labels": "mean", "soft_label_temperature": 4.0}
+    cells = {"guided": SMALL["cells"]["guided"] | labels}
+    content = SMALL | {"cells": cells, "seeds": [0], "comparisons": {}, "curves": {}}
+    run(tmp_path, content)
+    for other, words in (
+        ({"soft_label_temperature": 20.0}, "temperature: 4.0 there, 20.0 here"),
+        ({"soft_labels": "none", "soft_label_temperature": 4.0}, "soft_labels: 'mean' there"),
+    ):
+        with pytest.raises(RunError, match=words):
+            run(tmp_path, content | {"cells": {"guided": cells["guided"] | other}})
+
+
+def test_a_teacher_that_was_trained_otherwise_is_refused_and_kept(finished, monkeypatch):
+    calls = counted(monkeypatch, "pretrain")
+    grid = SMALL["teachers"]["few"]
+    for change, words in (
+        ({"epochs": 3, "keep_epochs": [1, 2]}, "epochs: 2 there, 3 here"),
+        ({"learning_rate": 0.2}, "learning_rate: 0.1 there, 0.2 here"),
+        ({"keep_epochs": [0, 1, 2]}, "keep_epochs: it lacks 0"),
+    ):
+        with pytest.raises(RunError, match=f"digits-mlp-seed0 was made with other options .*{words}.* Remove it"):
+            run(finished, SMALL | {"teachers": {"few": grid | change}})
+    assert not calls and (finished / "out/teachers/few/digits-mlp-seed0/epoch-2").is_dir()
+    run(finished)
+
+
 def test_a_cell_whose_rows_were_changed_is_refused(finished, tmp_path):
     copy = shutil.copytree(finished, tmp_path / "copy")
     rows = copy / "out/cells/plain-seed0/data/train-00000-of-00001.parquet"
