@@ -437,8 +437,8 @@ def test_a_test_split_without_labels(set_of, not_evaluated, tmp_path, missing):
         rows.to_parquet(tmp_path / f"unlabelled/{split}.parquet")
     not_evaluated(
         set_of(labels=[0, 1], names=["cat", "dog"]),
-        "3 of the 3 images of split 'test' have no label (None or -1). Choose a labelled split with --train_split or "
-        "--test_split.",
+        "3 of the 3 images of split 'test' have no label (None or -1). Remove them, or choose a labelled split with "
+        "--train_split or --test_split.",
         *("--dataset", tmp_path / "unlabelled"),
     )
 
@@ -446,7 +446,8 @@ def test_a_test_split_without_labels(set_of, not_evaluated, tmp_path, missing):
 def test_no_test_split_at_all(set_of, not_evaluated, pets):
     not_evaluated(
         set_of(labels=[0, 1], names=["cat", "dog"]),
-        f"{pets} has no test split to evaluate on; name it by --test_split.",
+        f"{pets} has no test split to evaluate on; name it by --test_split, or put some images of each class below a "
+        "folder test, the others below train.",
         *("--dataset", pets),
     )
 

@@ -144,6 +144,7 @@ class DistillConfig(RunConfig, TeacherConfig, CropLabelConfig, EvaluationConfig)
         "batch, teachers and guide, students) is chosen by short races on a part of the training images.",
         role="once",
         above=0,
+        at_most=1_000_000,
     )
     plan: bool = budget(
         False, "With --minutes: print what would be tried and how long it takes, and stop.", role="once"

@@ -59,9 +59,9 @@ def _one_column(
         problem = f"{len(found) or 'No'} columns look like {kind}s"
     else:
         problem = f"Column {asked!r} doesn't hold {kind}s" if asked in features else f"There is no column {asked!r}"
-    columns = ", ".join(f"{name} ({getattr(f, 'dtype', type(f).__name__)})" for name, f in features.items())
+    columns = some([f"{name} ({getattr(f, 'dtype', type(f).__name__)})" for name, f in features.items()])
     ways = [f"Name one with --{kind}_column."]
-    ways += [_way_out(kind, name, features[name]) for name in ([asked] if asked in features else features)]
+    ways += [_way_out(kind, name, features[name]) for name in ([asked] if asked in features else list(features)[:10])]
     if kind == "label" and folder and not allowed:
         ways.append(_class_folders(folder))
     raise DataError(" ".join(filter(None, (f"{problem}; the columns are {columns}.", *ways))))
@@ -74,8 +74,9 @@ def _way_out(kind: str, name: str, feature: Any) -> str:
     many = isinstance(feature, (list, datasets.List, datasets.LargeList))
     if kind == "label" and many:
         return (
-            f"{name!r} holds lists, where an image has one label: choose it, as in dataset.map(lambda row: "
-            f"{{'label': row[{name!r}][0]}}, remove_columns={name!r}), and save that."
+            f"{name!r} holds lists, where an image has one label: make it one and save that, as in "
+            f"dataset.map(lambda row: {{'label': row[{name!r}].index(1)}}, remove_columns={name!r}) where one of each "
+            f"is 1, or with row[{name!r}][0] where each names its classes."
         )
     if kind == "image" and (many or isinstance(feature, (datasets.Array2D, datasets.Array3D))):
         return (

@@ -9,10 +9,13 @@ split uses (8, 10, 12, 14 or 16): 4095 is white where none is brighter. Of sever
 done is said in sentences, for the card.
 """
 
+import contextlib
 import functools
+import hashlib
 import io
 import logging
 import math
+import os
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -21,6 +24,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import PIL
+import pyarrow as pa
+import pyarrow.compute as pc
 import torch
 from PIL import ExifTags, Image, ImageOps
 from torch import Tensor
@@ -40,6 +45,7 @@ VERSION = 3  # of what the pixels become: raise it with any change of that
 GREY_MODES = {"1", "L", "LA", "La", "I;16", "I;16L", "I;16B", "I;16N"}
 MOST_PIXELS = 2**26  # of an image: 8192 squared, where a file of a megabyte may declare any number
 DEPTHS = (8, 10, 12, 14, 16)  # bits that cameras and scanners put into 16
+COMMON = 224  # pixels of a side that networks for photographs take; larger ones are for who asks for them
 RUN_AS_CODE = {"EPS", "WMF"}  # by Ghostscript, and by Windows
 ROWS_PER_TASK, TASKS_AHEAD = 256, 8
 
@@ -81,6 +87,7 @@ def decode_splits(
     # A split's fingerprint has no public name; tests notice where it goes, or stops telling splits apart.
     identity = [[split._fingerprint for split in splits.values()], column, image_size]
     identity += [] if test_resize is None else [test_resize]
+    identity += [found for split in splits.values() if (found := _files_of(split, column))]
     path = cache.place_of("images", VERSION, identity, library=PIL.__version__)
     kept = stored_images.read(path, splits, memory_limit)
     if kept is not None:
@@ -102,6 +109,25 @@ def decode_splits(
             "HF_DATASETS_CACHE to a larger disk, or give a smaller --image_size or a larger --image_memory_gb."
         ) from error
     return (images, notes) if images else stored_images.read(path, splits, memory_limit)
+
+
+def _files_of(split: "datasets.Dataset", column: str) -> str | None:
+    """A digest of the size and the time of each file that a split names by its path, which its fingerprint leaves out.
+
+    None where there are none, or where `datasets` found them itself, and has them in its fingerprint.
+    """
+    stored = split.data.column(column)
+    if split.info.builder_name == "imagefolder" or not pa.types.is_struct(stored.type):
+        return None
+    held, paths = (pc.struct_field(stored, name) for name in ("bytes", "path"))
+    if not held.null_count:
+        return None
+    digest = hashlib.blake2b(digest_size=16)
+    for path in paths.filter(pc.is_null(held)).to_pylist():
+        with contextlib.suppress(OSError, TypeError, ValueError):  # what isn't there is told when it is decoded
+            about = os.stat(path)
+            digest.update(f"{path}\0{about.st_size}\0{about.st_mtime_ns}\0".encode())
+    return digest.hexdigest()
 
 
 def _in_memory(shape: tuple[int, ...], images: Iterator[np.ndarray]) -> Tensor:
@@ -130,7 +156,7 @@ def _decode(
     mode = "L" if all(look.grey for look in looks) else "RGB"
     target = _common_size(looks) if image_size is None else (image_size, image_size)
     require_room(test_resize, target)
-    bits = 16
+    bits = None
     if any(look.deep for look in looks):
         peaks = [each for each in _each_row(encoded, train, column, _peak, "reading levels of") if each]
         brightest = max((level for grey, level in peaks if grey), default=0)
@@ -174,11 +200,11 @@ def _common_size(looks: Counter[Look]) -> tuple[int, int]:
     raise DataError(
         f"The {sizes.total()} training images have {len(sizes)} sizes, from {least[0]}×{least[1]} to {largest[0]}×"
         f"{largest[1]} (width × height), none of them that of half: give the side that all are brought to, such as "
-        f"--image_size {shorter[len(shorter) // 2]}."
+        f"--image_size {min(shorter[len(shorter) // 2], COMMON)}."
     )
 
 
-def _notes(looks: Counter[Look], target: tuple[int, int], bits: int) -> list[str]:
+def _notes(looks: Counter[Look], target: tuple[int, int], bits: int | None) -> list[str]:
     """What is done to the training images, a sentence each."""
 
     def those(chosen: Callable[[Look], bool]) -> int:
@@ -190,7 +216,7 @@ def _notes(looks: Counter[Look], target: tuple[int, int], bits: int) -> list[str
             lambda look: look.size != target
         ),
         "have a channel or a colour of transparency and were laid on white": those(lambda look: look.transparent),
-        f"have grey levels of 16 bits and were scaled to 8, with {2**bits - 1} as white": those(
+        f"have grey levels of 16 bits and were scaled to 8, with {2 ** (bits or 16) - 1} as white": those(
             lambda look: look.deep and look.grey
         ),
         "have colours of 16 bits, of which the upper 8 were read": those(lambda look: look.deep and not look.grey),
@@ -285,15 +311,22 @@ def _peak(image: Image.Image) -> tuple[bool, int] | None:
     return grey, int(np.asarray(image if grey else image.convert("RGB")).max())
 
 
-def _in_mode(image: Image.Image, mode: str, bits: int) -> Image.Image:
-    """The image as L or RGB, on white; grey levels of so many bits are scaled to 8, where PIL would clip them."""
+def _in_mode(image: Image.Image, mode: str, bits: int | None) -> Image.Image:
+    """The image as L or RGB, on white; grey levels of so many bits are scaled to 8, where PIL would clip them.
+
+    `bits` is None where no training image says which of 16 are used.
+    """
     if image.mode in ("I", "F"):
         raise ValueError(f"its mode {image.mode} doesn't say which value is white: save it with 8 bits")
     if image.mode.startswith("I;16"):
+        if bits is None:
+            raise ValueError("it has grey levels of 16 bits, and no training image has: save it with 8 bits")
         values, white = np.array(image).astype(np.uint32), 2**bits - 1
         values[values == image.info.get("transparency", -1)] = white
         if values.max() > white:
-            raise ValueError(f"it has a level of {values.max()}, where the training images' brightest is {white}")
+            raise ValueError(
+                f"it has a level of {values.max()}, where the training images' white is {white}: save all with 8 bits"
+            )
         image = Image.fromarray(((values * 255 + white // 2) // white).astype(np.uint8))
     elif image.has_transparency_data:
         image = image.convert("RGBA")

@@ -1,6 +1,7 @@
 """A pinned image-classification data set as device tensors: statistics, class index, normalisation, sampling."""
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,7 +17,7 @@ from hf_dd.core.progress import over, say
 from hf_dd.data.batches import Images, in_blocks
 from hf_dd.data.sources import Split, fingerprint, labelling, read_source
 from hf_dd.data.whitening import fitted
-from hf_dd.errors import DataError, some
+from hf_dd.errors import ConfigError, DataError, some
 from hf_dd.nn.whitening import Whitening
 
 __all__ = ["ImageData", "Split", "load_data"]
@@ -144,14 +145,22 @@ class ImageData:
         places = order[torch.arange(count, device=order.device) % len(members)]
         return members[places.to(members.device)]
 
-    def require_ipc(self, ipc: int | Sequence[int]) -> None:
-        """Raise DataError if a class has fewer training images than `ipc`, which may be a number for each class."""
+    def require_ipc(self, ipc: int | Sequence[int], factor: int = 1) -> None:
+        """Raise DataError if a class has fewer training images than `ipc`, which may be a number for each class.
+
+        With a factor factor² of them go into each stored image.
+        """
         sizes, wanted = [len(members) for members in self.class_index], of_each_class(ipc, self.num_classes)
-        worst = min(range(self.num_classes), key=lambda label: sizes[label] - wanted[label])
-        if sizes[worst] < wanted[worst]:
+        worst = min(range(self.num_classes), key=lambda label: sizes[label] - factor**2 * wanted[label])
+        size, asked = sizes[worst], wanted[worst]
+        if size < factor**2 * asked:
+            most = f"the largest ipc possible is {size // factor**2}"
+            if size < factor**2:
+                most = f"the largest --factor possible is {math.isqrt(size)}"
+            tiles = f" of {factor**2} tiles each" if factor > 1 else ""
             raise DataError(
-                f"Class {self.class_names[worst]!r} of {self.name} has {sizes[worst]} training images, and ipc is "
-                f"{wanted[worst]}: the largest ipc possible is {sizes[worst]}."
+                f"Class {self.class_names[worst]!r} of {self.name} has {size} training images, and ipc is {asked}"
+                f"{tiles}: {most}."
             )
 
     def require_all_classes(self, labels: Tensor, name: str) -> None:
@@ -173,6 +182,9 @@ class ImageData:
         )
 
 
+HOW_TO_TEST = "name it by --test_split, or put some images of each class below a folder test, the others below train"
+
+
 def of_each_class(ipc: int | Sequence[int], num_classes: int) -> list[int]:
     """Images of each class: the same number of all, or each class's own."""
     return [ipc] * num_classes if isinstance(ipc, int) else list(ipc)
@@ -187,6 +199,10 @@ def load_data(config: Any, whitening: Whitening | None = None) -> ImageData:
     """
     config = config if isinstance(config, DataConfig) else DataConfig(dataset=config)
     say("reading %s", config.dataset)
+    if config.test_split == config.train_split:
+        raise ConfigError(
+            f"--test_split {config.test_split} is the training split: name another one, or leave it out."
+        )
     source = read_source(config)
     require_differences(source.train.images, source.name)
     for note in source.notes:

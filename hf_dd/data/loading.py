@@ -11,13 +11,13 @@ from hf_dd import hub
 from hf_dd.config import DataConfig
 from hf_dd.core.progress import Phase
 from hf_dd.data.columns import IMAGE_SUFFIXES
+from hf_dd.data.folders import ABOUT, files_of_splits
 from hf_dd.data.unpacking import require_modest
 from hf_dd.errors import DataError, HfDdError
 
 if TYPE_CHECKING:
     import datasets
 
-ABOUT = ("README.md", ".huggingface.yaml", "dataset_infos.json")  # what says which files a repository's splits are
 ELSEWHERE = re.compile(r"(^|/)\.|^/|:")  # in a pattern of files that isn't one of names below a folder alone
 SAVED = ("dataset_dict.json", "state.json")  # of `save_to_disk`, in a folder
 
@@ -42,8 +42,9 @@ def load_splits(place: hub.Place, config: DataConfig) -> "datasets.DatasetDict":
         if any((Path(path) / name).is_file() for name in SAVED):
             saved = datasets.load_from_disk(path)
             return saved if isinstance(saved, dict) else datasets.DatasetDict({str(saved.split or "train"): saved})
+        files = files_of_splits(Path(path)) if config.dataset_config is None else None
         with Phase(f"preparing {path}", drawn=False):
-            return datasets.load_dataset(path, config.dataset_config)
+            return datasets.load_dataset(path, config.dataset_config, data_files=files)
     except HfDdError:
         raise
     except Exception as error:  # its readers raise nearly anything

@@ -22,7 +22,7 @@ from torch import Tensor
 from hf_dd import hub
 from hf_dd.config import IN_MEMORY, DataConfig, InMemory
 from hf_dd.core import seeding
-from hf_dd.core.progress import over
+from hf_dd.core.progress import over, say
 from hf_dd.data.batches import Images, in_blocks
 from hf_dd.data.columns import find_columns
 from hf_dd.data.decoding import decode_splits, note_of, require_room, resize
@@ -69,6 +69,8 @@ def read_source(config: DataConfig) -> Source:
     if config.dataset.startswith(IN_MEMORY):
         return read_given(config)
     if config.dataset == "digits":
+        if Path("digits").is_dir():
+            say("digits is scikit-learn's data set; the folder digits is named by ./digits")
         return _at_size(read_digits(), config)
     place = hub.find(config.dataset, "dataset")
     if place is None:
@@ -128,7 +130,10 @@ def index_classes(
     labels = [_index_labels(split, index, name) for name, split in values.items()]
     counts = torch.bincount(labels[0], minlength=len(class_names)).tolist()
     if empty := [name for name, count in zip(class_names, counts, strict=True) if count == 0]:
-        raise DataError(f"{len(empty)} of the {len(class_names)} classes have no training image: {some(empty)}.")
+        raise DataError(
+            f"{len(empty)} of the {len(class_names)} classes have no training image: {some(empty)}. Give them some, "
+            "or leave them out: remove empty folders, or save labels as texts, which are classes where they occur."
+        )
     return class_names, labels
 
 
@@ -137,8 +142,8 @@ def _index_labels(values: Sequence[Any], index: dict[Any, int], split: str) -> T
         raise DataError(f"Split {split!r} holds no image.")
     if missing := sum(value is None or value == -1 for value in values):
         raise DataError(
-            f"{missing} of the {len(values)} images of split {split!r} have no label (None or -1). Choose a labelled "
-            "split with --train_split or --test_split."
+            f"{missing} of the {len(values)} images of split {split!r} have no label (None or -1). Remove them, or "
+            "choose a labelled split with --train_split or --test_split."
         )
     if unknown := Counter(value for value in values if value not in index):
         raise DataError(
@@ -271,7 +276,10 @@ def read_dataset(splits: "datasets.DatasetDict", config: DataConfig, name: str, 
     image_column, label_column = find_columns(features, config, folder)
     for split, dataset in chosen.items():
         if any(dataset.features.get(column) != features[column] for column in (image_column, label_column)):
-            raise DataError(f"Split {split!r} has other columns or classes than {config.train_split!r}.")
+            raise DataError(
+                f"Split {split!r} has other columns or classes than {config.train_split!r}: save both with the same "
+                "features, as by split.cast(other.features)."
+            )
     class_names, labels = index_classes(  # before the images: they take longer
         {split: _stored_labels(dataset, label_column) for split, dataset in chosen.items()},
         getattr(features[label_column], "names", None),
@@ -306,4 +314,9 @@ def _choose_splits(splits: "datasets.DatasetDict", config: DataConfig) -> "dict[
     for option, name in chosen.items():
         if name is not None and name not in splits:
             raise DataError(f"There is no split {name!r}; there are: {', '.join(splits)}. Name one with --{option}.")
-    return {name: splits[name] for name in chosen.values() if name is not None}
+    return {name: as_stored(splits[name]) for name in chosen.values() if name is not None}
+
+
+def as_stored(split: "datasets.Dataset") -> "datasets.Dataset":
+    """A split as its rows are stored, without a transform or a format of its user's."""
+    return split if split.format["type"] is None else split.with_format(None)

@@ -38,7 +38,7 @@ def misfits(config: DistillConfig, objective: type[Objective]) -> Iterator[str]:
     STARTS.find(init)
     start = STARTS.words(init)
     starts = "teachers" in start
-    if objective.guide_only and config.clom == "none":
+    if objective.guide_only and config.clom in (None, "none"):
         yield f"--objective {config.objective} is CLoM alone: add --clom ce or --clom cos, and teachers."
     if config.clom not in (None, "none") and objective.published.iterations == 0:
         yield f"--clom has nothing to guide: --objective {config.objective} optimises nothing."

@@ -12,7 +12,7 @@ from accelerate import Accelerator
 from accelerate.utils import gather_object
 
 from hf_dd.core.machine import hardware
-from hf_dd.data.image_data import ImageData
+from hf_dd.data.image_data import HOW_TO_TEST, ImageData
 from hf_dd.data.validation import rest_of, validation_of
 from hf_dd.errors import DataError
 from hf_dd.evaluation import intervals
@@ -67,7 +67,7 @@ class Evaluation:
 
     def __post_init__(self) -> None:
         if self.data.test is None:
-            raise DataError(f"{self.data.name} has no test split to evaluate on; name it by --test_split.")
+            raise DataError(f"{self.data.name} has no test split to evaluate on; {HOW_TO_TEST}.")
         self.data = self.data.to(self.accelerator.device)
         self.teachers = self.teachers and self.teachers.to(self.accelerator.device, torch.float32)
         self.teaching = Teaching(self.data, self.teachers, self.accelerator)

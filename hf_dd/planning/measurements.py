@@ -47,7 +47,7 @@ class Measurements:
         objective = OBJECTIVES.find(config.objective)
         self.published, self.uses_teachers = objective.published, objective.uses_teachers
         self.data = data.to(accelerator.device)
-        self.smallest_class = require_validation(self.data, config.ipc)
+        self.smallest_class = require_validation(self.data, config.ipc, config.factor)
         self.kept: dict[str, Any] = from_main_process(self.read)
         self.earlier = float(self.kept.get("spent", 0.0))
         tested = 0 if data.test is None else len(data.test)
@@ -136,14 +136,20 @@ def moved(kept: dict[str, Any], folder: Path) -> dict[str, Any]:
     return kept | {"folder": str(folder)}
 
 
-def require_validation(data: ImageData, ipc: int) -> int:
-    """The size of the smallest class without its held-out images; raises DataError where that is too small."""
-    data.require_ipc(ipc)
+def require_validation(data: ImageData, ipc: int, factor: int | None = None) -> int:
+    """The size of the smallest class without its held-out images; raises DataError where that is too small.
+
+    With a factor, that is too few for ipc · factor² images.
+    """
+    data.require_ipc(ipc, factor or 1)
     name, size = min(zip(data.class_names, map(len, data.class_index), strict=True), key=lambda each: each[1])
     left = size - max(1, round(VALIDATION_SHARE * size))
-    if left < ipc:
+    needed = ipc * (factor or 1) ** 2
+    if left < needed:
+        what = f"ipc is {ipc}" + (f" of {factor**2} tiles each" if (factor or 1) > 1 else "")
         raise DataError(
-            f"Class {name!r} of {data.name} has {size} training images, too few to plan on: a tenth of them is held "
-            f"out, and ipc is {ipc}. Give a smaller ipc, or the options themselves without --minutes."
+            f"Class {name!r} of {data.name} has {size} training images, too few to plan on: a tenth of them, at "
+            f"least one, is held out, and {what}. Give a smaller ipc or --factor, or the options themselves without "
+            "--minutes."
         )
     return left

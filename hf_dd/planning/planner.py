@@ -5,8 +5,9 @@ those makes the same set without a plan. The clock decides how long things are; 
 """
 
 import dataclasses
+import math
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from torch import Tensor
@@ -15,11 +16,12 @@ from hf_dd.config import DistillConfig, PretrainConfig
 from hf_dd.config.base import part
 from hf_dd.config.data import RunConfig
 from hf_dd.core import files
-from hf_dd.core.processes import by_main_process
+from hf_dd.core.processes import by_main_process, from_main_process
 from hf_dd.core.progress import Phase, say
 from hf_dd.core.text import plural
+from hf_dd.data.image_data import HOW_TO_TEST
 from hf_dd.distillation.run_folder import PLAN, PLANNING, TEACHERS
-from hf_dd.errors import ConfigError, DataError
+from hf_dd.errors import ConfigError, DataError, HfDdError
 from hf_dd.evaluation.students import names_network
 from hf_dd.planning import budget
 from hf_dd.planning.racing import JUDGE, Racing
@@ -27,6 +29,7 @@ from hf_dd.synthetic import coresets
 from hf_dd.teachers.pool import TeacherPool
 from hf_dd.training.loop import accuracy, predict
 
+SOON = 10  # seconds that are never what a plan fails by
 OWN_TEACHERS = {"learning_rate": 0.05, "weight_decay": 5e-4, "lr_drops": [0.75]}  # for few epochs, as in the recipes
 
 Teach = Callable[[PretrainConfig], Sequence[str]]  # trains teachers and gives their references
@@ -75,7 +78,7 @@ class Planner(Racing):
             if config.clom is None:
                 return None
             raise DataError(
-                f"{self.data.name} has no test split, on which teachers are tested: name it by --test_split, or give "
+                f"{self.data.name} has no test split, on which teachers are tested: {HOW_TO_TEST}, or give "
                 f"--teachers for --clom {config.clom}."
             )
         limit = budget.TEACHING * self.seconds
@@ -105,8 +108,13 @@ class Planner(Racing):
     def planned(self, teach: Teach) -> DistillConfig:
         """The run's options with all that was chosen, and no minutes any more."""
         self.keep()  # so that a folder whose run ends early is known to hold a plan
-        with Phase("planning"):
-            decided = self.once("decided", lambda: self.decide(teach))
+        try:
+            with Phase("planning"):
+                decided = self.once("decided", lambda: self.decide(teach))
+        except HfDdError:
+            if not self.earlier:  # there is nothing to go on with, which would be in the way of the next try
+                by_main_process(lambda: [files.remove(self.folder / name) for name in (PLAN, PLANNING)])
+            raise
         told = {
             name: " ".join(map(str, value)) if isinstance(value, list) else value for name, value in decided.items()
         }
@@ -118,6 +126,7 @@ class Planner(Racing):
         """All that isn't given: what is raced, then as many iterations and students as there is time for."""
         if not self.published.iterations:
             return self.students(self.config.factor or 1)[0]
+        self.require_time_to_look()
         self.require_enough()
         taught = {} if self.given else None
         if own := self.own_teachers():
@@ -162,6 +171,28 @@ class Planner(Racing):
         right = [accuracy(predict(teacher, images, prepare=as_floats), labels) for teacher in pool]
         return [name for name, share in zip(references, right, strict=True) if share >= max(right) / 2]
 
+    def require_time_to_look(self) -> None:
+        """Raise ConfigError where a look at the training images, by which herding chooses, takes all of the time.
+
+        It is estimated from a few of them: large photographs take seconds each.
+        """
+        if not self.earlier:
+            looks = 2  # at all of them, and at those that aren't held out
+            each = from_main_process(lambda: coresets.seconds_of_features(self.data, self.accelerator.autocast))
+            if (needed := looks * self.size.training * each) > max(SOON, self.seconds):
+                what = f"features of {self.size.training:,} images alone, by which herding chooses,"
+                self.too_short(what, needed)
+
+    def too_short(self, what: str, seconds: float) -> NoReturn:
+        """Raise ConfigError with what takes so long."""
+        least = math.ceil(seconds / 6 + 0.01) / 10
+        height, width = self.data.image_size
+        raise ConfigError(
+            f"--minutes {self.config.minutes:g} is too short: {what} take about {least:.1f} minutes on this machine. "
+            "Give more, or fewer --iterations, --eval_students or --eval_epochs, or a smaller --image_size (images "
+            f"have {width}×{height} pixels)."
+        )
+
     def require_enough(self) -> None:
         """Raise ConfigError where a few iterations without a guide, and the students, take longer than there is.
 
@@ -177,14 +208,8 @@ class Planner(Racing):
             needed += self.seconds_of_teachers(own)
             parts.insert(0, f"{plural(len(own.teacher_seeds), 'teacher')} of {plural(own.epochs, 'epoch')}")
         if needed > self.left and not self.earlier:
-            least = (needed + self.seconds - self.left) / 60  # with what was spent on measuring
-            # There is nothing to go on with, which would be in the way of the next try.
-            by_main_process(lambda: [files.remove(self.folder / name) for name in (PLAN, PLANNING)])
-            raise ConfigError(
-                f"--minutes {self.config.minutes:g} is too short: {', '.join(parts[:-1])} and {parts[-1]} take about "
-                f"{least:.1f} minutes on this machine. Give more, or fewer --iterations, --eval_students or "
-                "--eval_epochs."
-            )
+            what = f"{', '.join(parts[:-1])} and {parts[-1]}"
+            self.too_short(what, needed + self.seconds - self.left)  # with what was spent on measuring
 
 
 def as_floats(images: Tensor) -> Tensor:

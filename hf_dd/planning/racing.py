@@ -135,7 +135,8 @@ class Racing(Measurements):
     def entrant(self, name: str, options: dict[str, Any], rungs: tuple[int, ...] = ()) -> Entrant:
         """A candidate in a race."""
         used = options["clom"] != "none" or self.needs_teachers
-        return Entrant(name, self.with_options(options), lambda: self.pool if used else None, rungs)
+        config = dataclasses.replace(self.with_options(options), resume_from_checkpoint=None)  # which is the run's
+        return Entrant(name, config, lambda: self.pool if used else None, rungs)
 
     def race(self, entrants: Sequence[Entrant], epochs: int) -> Race:
         """A race of these, judged by a student of so many epochs."""

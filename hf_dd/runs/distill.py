@@ -23,7 +23,8 @@ from hf_dd.core.clock import begun
 from hf_dd.core.machine import hardware
 from hf_dd.core.precision import bf16_is_faster
 from hf_dd.core.processes import from_main_process, new_accelerator
-from hf_dd.data.image_data import ImageData, load_data
+from hf_dd.core.progress import say
+from hf_dd.data.image_data import HOW_TO_TEST, ImageData, load_data
 from hf_dd.distillation import tracking
 from hf_dd.distillation.checks import preflight
 from hf_dd.distillation.distiller import Distiller
@@ -48,6 +49,7 @@ from hf_dd.teachers.pool import TeacherPool
 from hf_dd.teachers.soft_labels import logit_orders, relabel
 from hf_dd.training.pretraining import grid
 
+LARGEST = 256  # pixels of a side, in what the field distils
 logger = logging.getLogger(__name__)
 
 
@@ -86,13 +88,14 @@ def _distill(
     started = begun()
     config, folder, accelerator = checked(DistillConfig.over(config, options))
     data = load_data(config)
+    tell_of_data(config, data)
     pool = pool or TeacherPool.from_config(config)
     experts = experts or ExpertPool.from_config(config)
     if config.fit_head:
         fit_heads(pool, FeatureMemory(data, config.dtype, accelerator), config.seed)
     planning = None
     if config.minutes is not None:
-        require_validation(data, config.ipc)  # a slip costs no earlier run that was to be overwritten
+        require_validation(data, config.ipc, config.factor)  # a slip costs no earlier run that was to be overwritten
         may_train = pool is None and config.clom != "none"  # teachers of its own, which may teach students too
         asks = Protocol.from_config(config).asks_teachers
         require_labels_and_students(config, data, pool, labels=not (may_train and asks))
@@ -175,6 +178,21 @@ def checked(config: DistillConfig) -> tuple[DistillConfig, Path, Accelerator]:
     if config.push_to_hub:  # a missing token or a taken tag shows now, not after the distillation
         hub.require_free(hub.full_repo_id(config.hub_dataset_id or config.run_name), "dataset", **place_on_hub(config))
     return seen_as_published(config), folder, accelerator
+
+
+def tell_of_data(config: DistillConfig, data: ImageData) -> None:
+    """Say what a run leaves out where there is no test split, and what is slow about large images."""
+    height, width = data.image_size
+    if min(height, width) > LARGEST:
+        say(
+            "%s has images of %d×%d pixels: --image_size 128 or 224 would save memory and time.",
+            data.name,
+            width,
+            height,
+        )
+    if data.test is None and config.eval_students:
+        teachers = ", and no teachers are trained" if config.minutes is not None and not config.named_teachers else ""
+        say("%s has no test split: nothing is evaluated%s. %s.", data.name, teachers, HOW_TO_TEST.capitalize())
 
 
 def place_on_hub(config: DistillConfig) -> dict[str, Any]:

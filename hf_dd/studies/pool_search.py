@@ -91,11 +91,13 @@ def checked(config: SelectConfig) -> Protocol:
     preflight(distillation(config, ["candidates"]))
     protocol = Protocol.from_config(config)
     require_known(config.eval_architectures, protocol)
-    hard = "students on hard labels choose a pool"
     if protocol.labels != "hard" or protocol.trains != "network":
-        raise ConfigError(f"--eval_protocol {protocol.name}: {hard}: give dsa or dc.")
+        raise ConfigError(f"--eval_protocol {protocol.name}: students on hard labels choose a pool: give dsa or dc.")
     if config.soft_labels != "none":
-        raise ConfigError(f"--soft_labels {config.soft_labels}: {hard}: leave it out here, and distil with it.")
+        raise ConfigError(
+            f"--soft_labels {config.soft_labels}: students on hard labels choose a pool: leave it out here, and "
+            "distil with it."
+        )
     return protocol
 
 

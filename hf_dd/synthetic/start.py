@@ -53,7 +53,8 @@ class Request:
 
     @property
     def count(self) -> int:
-        """Images that are needed of each class: `--factor` puts factor² into each stored one."""
+        """Images that are needed of each class, factor² for each stored one; raises DataError where one has fewer."""
+        self.data.require_ipc(self.config.ipc, self.config.factor)
         return self.config.ipc * self.config.factor**2
 
     @property
@@ -82,10 +83,10 @@ class Request:
         """
         epochs = self.config.selection_epochs
         if self.pool and self.memory and epochs is None and method in coresets.METHODS:
-            self.data.require_ipc(self.count)
+            count = self.count
             features = self.memory.features(self.pool.to(self.data.device, self.dtype)[0])
             labels, classes = self.data.train.labels, self.data.num_classes
-            rows = from_main_process(lambda: coresets.METHODS[method](features, labels, classes, self.count))
+            rows = from_main_process(lambda: coresets.METHODS[method](features, labels, classes, count))
         else:
             rows = coresets.select(
                 self.data, method, self.count, self.config.seed, epochs=epochs or 0, autocast=self.autocast
@@ -119,7 +120,6 @@ def expert_correct(request: Request) -> SyntheticSet:
     where all experts together get too few right.
     """
     data, experts, count, chosen = request.data, request.experts, request.count, []
-    data.require_ipc(count)
     for label, members in enumerate(data.class_index):
         left = data.sample_class(label, len(members), generator(request.config.seed, "init", label)).cpu()
         found = left[:0]

@@ -64,8 +64,8 @@ class SyntheticSet(nn.Module):
                 own.copy_(torch.randn(own.shape, generator=generator(seed, "init", label), dtype=torch.float64))
             pixels = pixels.flatten(0, 1)
             return cls(pixels, data.class_names, data.mean, data.std, factor, data.whitening)
+        data.require_ipc(ipc, factor)
         count = ipc * factor**2
-        data.require_ipc(count)
         chosen = torch.cat([data.sample_class(c, count, generator(seed, "init", c)) for c in range(data.num_classes)])
         return cls.of_images(data.train.images[chosen.to(data.train.images.device)], data, dtype, factor)
 

@@ -11,7 +11,7 @@ from hf_dd.config import PretrainConfig, parse_key_values
 from hf_dd.core.clock import since
 from hf_dd.core.progress import Phase
 from hf_dd.core.strategies import parse_mix
-from hf_dd.data.image_data import ImageData
+from hf_dd.data.image_data import HOW_TO_TEST, ImageData
 from hf_dd.errors import DataError, RunError
 from hf_dd.nn import augment, networks
 from hf_dd.nn.views import Views
@@ -83,7 +83,7 @@ def train_teacher(
     Raises DataError without a test split, and RunError when the loss is no number any more.
     """
     if data.test is None:
-        raise DataError(f"{data.name} has no test split to state a teacher's accuracy on; name it by --test_split.")
+        raise DataError(f"{data.name} has no test split to state a teacher's accuracy on; {HOW_TO_TEST}.")
     network = new_teacher(config, architecture, seed, data).to(accelerator.device)
     data = data.to(accelerator.device)
     kept = config.kept_epochs

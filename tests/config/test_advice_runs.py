@@ -96,7 +96,7 @@ def test_lists_of_labels_are_made_single_by_the_line_that_is_printed():
     Path("data").mkdir()
     dataset.to_parquet("data/train.parquet")
     message = message_of("distill", "--dataset", "data", *CHOICE)
-    code = re.search(r"as in (dataset\.map\(.*?\)), and save that", message)[1]
+    code = re.search(r"as in (dataset\.map\(.*?\)) where", message)[1].replace(".index(1)", "[0]")
     eval(code, {"dataset": dataset}).to_parquet("data/train.parquet")
     cli.main(["distill", "--dataset", "data", *CHOICE])
 

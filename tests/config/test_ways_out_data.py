@@ -58,12 +58,23 @@ ROWS = [
     row(
         "… of the … images of split … have no label",
         "{random} --dataset {unlabelled} --train_split part",
-        "with (--train_split) or -> {0} more",
+        "split with (--train_split) or -> {0} more",
     ),
     row(
         "… of the … images of split … have no label",
         "{random} --dataset {unlabelled} --test_split part",
         "or (--test_split) -> {0} more",
+    ),
+    row(
+        "--test_split … is the training split",
+        "{random} --dataset {unlabelled} --test_split train",
+        "(--test_split) train is.*name another one -> {0} more",
+        "(--test_split) train is.*leave it out -> !{0} --train_split more",
+    ),
+    row(
+        "the largest --factor possible is …",
+        "{dm} --dataset {three} --real_batch_size 2 --factor 9",
+        r"largest (--factor) possible is (?:\d+) -> {0} 1",
     ),
     row(
         "--test_resize is …, and images",

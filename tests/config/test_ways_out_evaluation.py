@@ -128,7 +128,7 @@ ROWS = [
         "or its (--image_size) -> {0} 8",
     ),
     row(
-        "… has no test split to evaluate on",
+        "name it by --test_split, or put",
         "evaluate {headed} {evaluated} --dataset {untested}",
         "name it by (--test_split) -> {0} more",
     ),

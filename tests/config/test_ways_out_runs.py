@@ -85,6 +85,7 @@ FOLDERS = [
     row(
         "Class … of … has … training images, too few to plan on",
         "{dm} --dataset {three} --real_batch_size 2 --ipc 3 --minutes 1 --plan",
+        "a smaller ipc or (--factor), -> {0} 1 --ipc 1",
         "without (--minutes) -> !{0} !--plan",
     ),
     row(
@@ -102,7 +103,8 @@ FOLDERS = [
         "--minutes … is too short: …",
         "{dm} --clom none --minutes 1 {students} --eval_epochs 1000000000",
         ", (--eval_students) or -> {0} 0",
-        "or (--eval_epochs) -> {0} 1",
+        "or (--eval_epochs), -> {0} 1",
+        "smaller (--image_size) -> {0} 7 --eval_epochs 1",
     ),
     row(
         "--minutes … is too short: …",

@@ -101,6 +101,16 @@ ROWS = [
         r"or (dc)\. -> --eval_protocol {0}",
     ),
     row(
+        "--soft_labels …: students on hard labels choose",
+        SELECT + " --soft_labels mean",
+        "(--soft_labels) mean.*leave it out here -> !{0}",
+    ),
+    row(
+        "--objective … optimises nothing, so that no pool",
+        SELECT + " --objective herding",
+        "such as (dm) -> --objective {0}",
+    ),
+    row(
         "… holds another search",
         SELECT + " --seed 1",
         "another (--output_dir) -> {0} another",

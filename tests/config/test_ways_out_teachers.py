@@ -209,7 +209,7 @@ TEACHERS = [
         "(--soft_label_topk) 20.*or leave it out -> !{0}",
     ),
     row(
-        "… has no test split to state",
+        "name it by --test_split, or put",
         "pretrain --dataset {untested} --epochs 1 --architectures MLP --output_dir teachers",
         "by (--test_split) -> {0} more",
     ),

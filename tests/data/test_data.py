@@ -778,7 +778,9 @@ def test_levels_of_16_bits_are_scaled_by_the_bits_in_use(tmp_path, bits, form):
 def test_a_test_image_brighter_than_the_training_images_bits_is_named(tmp_path):
     dark, bright = (encode(Image.fromarray(np.full((4, 4), level, np.uint16))) for level in (4000, 5000))
     folder = write_parquet(tmp_path / "bright", train=varied(dark), test=table([bright], [0]))
-    with pytest.raises(DataError, match="Split 'test', row 0: .*a level of 5000, where .* brightest is 4095"):
+    with pytest.raises(
+        DataError, match="Split 'test', row 0: .*a level of 5000, where .* white is 4095: save all with 8 bits"
+    ):
         load(folder)
 
 
@@ -791,6 +793,13 @@ def deep_colour(level):
     raw = b"".join(b"\0" + np.full((4, 3), level, ">u2").tobytes() for _ in range(4))
     header = struct.pack(">IIBBBBB", 4, 4, 16, 2, 0, 0, 0)
     return png_chunks((b"IHDR", header), (b"IDAT", zlib.compress(raw)), (b"IEND", b""))
+
+
+def test_test_images_of_16_bits_beside_training_images_of_8_are_named(tmp_path):
+    deep = encode(Image.fromarray(np.full((4, 4), 3000, np.uint16)))
+    folder = write_parquet(tmp_path / "deep", train=varied(encode(grey(5))), test=table([deep], [0]))
+    with pytest.raises(DataError, match="Split 'test', row 0: .*grey levels of 16 bits, and no training image has"):
+        load(folder)
 
 
 def test_colours_of_16_bits_of_which_few_are_in_use_are_refused(tmp_path):
@@ -896,9 +905,13 @@ def test_columns_of_lists_and_texts_name_a_way_out_that_works(tmp_path):
     for options in ({}, {"label_column": "labels"}):
         with pytest.raises(DataError, match="'labels' holds lists") as refused:
             load(write_parquet(tmp_path / "lists", train=split), **options)
-    advice = re.search(r"dataset\.map\(.*\), and", str(refused.value))[0].removesuffix(", and")
-    done = eval(advice, {"dataset": split})
+    advice = re.search(r"as in (dataset\.map\(.*\)) where one of each is 1", str(refused.value))[1]
+    other = re.search(r"with (row\S*) where each names its classes", str(refused.value))[1]
+    done = eval(advice.replace("row['labels'].index(1)", other), {"dataset": split})
     assert load(write_parquet(tmp_path / "lists", train=done)).train.labels.tolist() == [1, 0]
+    hot = table(images, [[0, 1], [1, 0]], datasets.List(datasets.Value("int64"))).rename_column("label", "labels")
+    done = eval(advice, {"dataset": hot})
+    assert load(write_parquet(tmp_path / "hot", train=done)).train.labels.tolist() == [1, 0]
 
     for place, content in enumerate(images):
         (tmp_path / f"{place}.png").write_bytes(content)
@@ -910,6 +923,13 @@ def test_columns_of_lists_and_texts_name_a_way_out_that_works(tmp_path):
         re.search(r"dataset\.cast_column\(.*\)\)", str(refused.value))[0], {"dataset": split, "datasets": datasets}
     )
     assert load(write_parquet(tmp_path / "paths", train=done)).train.images[:, 0, 0, 0].tolist() == [1, 2]
+
+
+def test_the_columns_of_a_wide_table_are_not_all_told(tmp_path):
+    split = datasets.Dataset.from_dict({f"pixel{number}": [0, 1] for number in range(784)})
+    with pytest.raises(DataError, match=r"the columns are pixel0 .*\(784 in all\)") as refused:
+        load(write_parquet(tmp_path / "wide", train=split))
+    assert len(str(refused.value)) < 600
 
 
 def image_folder(folder, names=NAMES):

@@ -40,6 +40,32 @@ def test_a_dataset_dict_has_its_splits_and_options_apply():
         hf_dd.load_data(given)
 
 
+def test_a_transform_of_its_user_is_left_out():
+    given, pixels = rows(6)
+    for other in (given.with_transform(lambda batch: {"seen": batch["image"]}), given.with_format("numpy")):
+        assert torch.equal(hf_dd.load_data(other).train.images, pixels)
+
+
+def test_files_that_were_written_anew_are_read_anew(tmp_path):
+    features = datasets.Features({"image": datasets.Image(), "label": datasets.ClassLabel(names=["cat", "dog"])})
+    paths = [str(tmp_path / f"{number}.png") for number in range(4)]
+    seen = []
+    for seed in (1, 2):
+        pixels = rows(4, seed)[1]
+        for path, image in zip(paths, pixels, strict=True):
+            Image.fromarray(image[0].numpy()).save(path)
+        given = datasets.Dataset.from_dict({"image": paths, "label": [0, 1, 0, 1]}, features=features)
+        seen.append(hf_dd.load_data(given))
+        assert torch.equal(seen[-1].train.images, pixels)
+    assert seen[0].fingerprint != seen[1].fingerprint
+
+
+def test_the_training_split_tests_nobody():
+    given = datasets.DatasetDict({"train": rows(12)[0], "test": rows(4, 1)[0]})
+    with pytest.raises(ConfigError, match="--test_split train is the training split: name another one"):
+        hf_dd.load_data(DataConfig(dataset=given, test_split="train"))
+
+
 def test_a_path_is_a_reference(tmp_path):
     rows(6)[0].save_to_disk(tmp_path / "pets")
     assert hf_dd.load_data(tmp_path / "pets").reference == str(tmp_path / "pets")
