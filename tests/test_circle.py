@@ -210,7 +210,9 @@ def test_push_again_takes_the_next_free_tag(pushed):
     branch = hf_dd.push(artefact.folder, branch="dev", tag="dev-1")
     assert branch.pin.sha == {ref.name: ref.target_commit for ref in refs(repo_id).branches}["dev"]
     assert branch.pin.sha == {ref.name: ref.target_commit for ref in refs(repo_id).tags}["dev-1"]
+    pushed_as = hf_dd.Artefact.open(artefact.folder).record.pushed
     request = hf_dd.Artefact.open(artefact.folder).push(create_pr=True)
+    assert hf_dd.Artefact.open(artefact.folder).record.pushed == pushed_as
     assert request.pull_request.endswith("/discussions/1")
     assert datasets.load_dataset(repo_id, revision="refs/pr/1", split="train").num_rows == 20
 

@@ -145,7 +145,8 @@ class Artefact:
                 raise ConfigError(f"--new_version {better} is this set itself: name the one that takes its place.")
             record = dataclasses.replace(record, new_version=better)
         require_whole(self.folder, record)
-        repo_id = repo_id or (record.pushed or {}).get("repo_id") or record.name
+        before = record.pushed
+        repo_id = repo_id or (before or {}).get("repo_id") or record.name
         retry = ["hf-dd", "push", str(self.folder), "--hub_dataset_id", repo_id]
         try:
             repo_id = hub.full_repo_id(repo_id)
@@ -177,6 +178,8 @@ class Artefact:
             raise HubError(
                 f"{error} Nothing is lost: {self.folder} holds the set. Retry: {shlex.join(retry)}"
             ) from error
+        if create_pr and before:  # a proposal isn't where it is to be had
+            record = dataclasses.replace(record, pushed=before)
         Artefact.written(self.folder, record)
         return done
 

@@ -117,6 +117,8 @@ class EvaluationConfig(TrustConfig):
         super().__post_init__()
         if self.baselines == ["none"]:
             self.baselines = []
+        for name in ("eval_architectures", "eval_copies", "baselines"):  # a row each, which is named once
+            setattr(self, name, list(dict.fromkeys(getattr(self, name))))
 
     def contradictions(self) -> Iterator[str]:
         """As of all options."""

@@ -10,7 +10,10 @@ from hf_dd.errors import DataError, some
 if TYPE_CHECKING:
     import datasets
 
-IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".gif"}
+# Of files that both `load_dataset` and Pillow take for pictures.
+IMAGE_SUFFIXES = {".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".dib", ".webp", ".tif", ".tiff", ".gif"}
+IMAGE_SUFFIXES |= {".pgm", ".ppm", ".pbm", ".pnm", ".jp2", ".j2k", ".jpx", ".jpf", ".jpc", ".j2c", ".tga", ".pcx"}
+IMAGE_SUFFIXES |= {".ico", ".icns", ".cur", ".dcx", ".dds", ".ras", ".sgi", ".bw", ".rgb", ".rgba", ".xbm", ".xpm"}
 LABEL_NAMES = ("label", "labels", "target", "targets", "class", "category", "fine_label")
 RARER_NAMES = ("cls", "class_id", "class_idx", "class_label", "class_name", "label_id", "y", "synset", "wnid")
 

@@ -1,4 +1,4 @@
-"""Which files of a folder are which split, where their names alone would have `load_dataset` read something else.
+"""Which files of a local folder are which split, where names alone would have `load_dataset` read something else.
 
 It takes every file for a split's whose path has a word such as train or test somewhere, in lower case alone: of
 `Train` and `Test` it makes one split, and a class called `train` is one. Here the folders that hold the images decide.
@@ -8,7 +8,8 @@ import glob
 import os
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 
 from hf_dd import hub
@@ -17,44 +18,49 @@ from hf_dd.core.text import plural
 from hf_dd.data.columns import IMAGE_SUFFIXES
 from hf_dd.errors import DataError, some
 
-OTHER_IMAGES = {".heic", ".heif", ".avif", ".jxl", ".jp2", ".dng", ".cr2", ".nef", ".svg"}  # which nothing here reads
-TABLES = {".parquet", ".csv", ".json", ".jsonl", ".arrow"}
+OTHER_IMAGES = {".heic", ".heif", ".avif", ".jxl", ".dng", ".cr2", ".nef", ".svg", ".psd", ".eps", ".qoi"}  # unread
+TABLES = (".parquet", ".arrow", ".csv", ".jsonl", ".json")  # the likeliest to hold images first
+PACKED = {".parquet", ".arrow", ".tar", ".zip", ".gz", ".tgz", ".xz", ".bz2", ".7z", ".rar"}  # which may hold images
 METADATA = {"metadata.csv", "metadata.jsonl", "metadata.parquet"}  # of a folder of images
 ABOUT = ("README.md", ".huggingface.yaml", "dataset_infos.json")  # what says which files a repository's splits are
 WORDS = {"train": "train|training", "validation": "validation|valid|dev|val", "test": "test|testing|eval|evaluation"}
-SPLITS = {
-    split: re.compile(rf"(^|[-._ 0-9])({words})[-_ ]?(set|data|images)?([-._ 0-9]|$)")
-    for split, words in WORDS.items()
-}
+CALLED = {split: rf"({words})[-_ ]?(set|data|images)?" for split, words in WORDS.items()}
+
+Patterns = dict[str, list[str]]  # of the files of each split, below the folder
 
 
 def split_of(name: str) -> str | None:
-    """The split that the name of a folder or of a file, without its ending, says that it is; None for none."""
-    return next((split for split, words in SPLITS.items() if words.search(name.casefold())), None)
+    """The split that a word in the name of a folder or of a file, without its ending, says; None for none."""
+    found = (
+        split for split, words in CALLED.items() if re.search(rf"(^|[-._ 0-9]){words}([-._ 0-9]|$)", name.lower())
+    )
+    return next(found, None)
 
 
-def files_of_splits(folder: Path) -> dict[str, list[str]] | None:
-    """The files of each split of a folder as patterns below it; None where it is left to `load_dataset`.
+def is_called(name: str) -> bool:
+    """Whether a name says a split and nothing else: `Test`, `train_set`, but not `test tube`."""
+    return any(re.fullmatch(words, name.lower()) for words in CALLED.values())
 
-    What is left out, or made one, is told. Raises DataError for what would be passed over.
+
+def files_of_splits(folder: Path) -> Patterns | None:
+    """The files of each split of a folder; None where it is left to `load_dataset`.
+
+    What is left out, or made one, is told. Raises DataError for what would be passed over, or taken for another thing.
     """
     if hub.front_matter(folder).get("configs") or any((folder / name).is_file() for name in ABOUT[1:]):
         return None
-    images, tables, others = [], [], Counter()
-    for path in files_below(folder):
-        suffix = path.suffix.lower()
-        if suffix in IMAGE_SUFFIXES:
-            images.append(path)
-        elif suffix in OTHER_IMAGES:
-            others[suffix] += 1
-        elif suffix in TABLES and path.name not in METADATA:
-            tables.append(path)
-    if others and images:
+    files = list(files_below(folder))
+    images = [path for path in files if path.suffix.lower() in IMAGE_SUFFIXES]
+    tables = [path for path in files if path.name in METADATA]
+    if not images:
+        return splits_of_tables([path for path in files if path.name not in METADATA])
+    if PurePath() in {path.parent for path in tables} or any(path.suffix.lower() in PACKED for path in files):
+        return None
+    others = Counter(path.suffix.lower() for path in files if path.suffix.lower() in OTHER_IMAGES)
+    if others:
         told = ", ".join(sorted(others))
         say("%s: %s (%s) can't be read and are left out: convert them.", folder, plural(others.total(), "image"), told)
-    if not images or any((folder / name).is_file() for name in METADATA):
-        return splits_of_tables(tables)
-    return splits_of_images(folder, images)
+    return Layout(folder, images, tables).patterns()
 
 
 def files_below(folder: Path) -> Iterator[PurePath]:
@@ -72,77 +78,111 @@ def files_below(folder: Path) -> Iterator[PurePath]:
         yield from (below / name for name in sorted(names) if name[0] != ".")
 
 
-def splits_of_tables(tables: Sequence[PurePath]) -> dict[str, list[str]] | None:
-    """Of tables side by side whose names say which split they are, but not in lower case."""
-    found: dict[str, list[str]] = defaultdict(list)
-    for path in tables:
-        split = split_of(path.stem)
-        if split is None or path.parent != tables[0].parent:
+def splits_of_tables(files: Sequence[PurePath]) -> Patterns | None:
+    """Of tables whose names, or folders, say which split they are, but not all in lower case."""
+    suffix = next((suffix for suffix in TABLES if any(path.suffix.lower() == suffix for path in files)), None)
+    found: Patterns = defaultdict(list)
+    lower = True
+    for path in files:
+        if path.suffix.lower() == suffix:
+            names = [*path.parent.parts, path.stem]
+            name = next(filter(split_of, names), None)
+            if name is None:
+                return None
+            lower &= name == name.lower()
+            found[split_of(name)].append(glob.escape(path.as_posix()))
+    return dict(found) if found and not lower else None
+
+
+@dataclass
+class Layout:
+    """How the images of a folder lie: in folders of splits, or of classes alone.
+
+    Attributes:
+        folder: all lie below it.
+        images: their paths.
+        tables: the paths of tables that may name their classes.
+        splits: the folders of each split, once `look` found them.
+    """
+
+    folder: Path
+    images: Sequence[PurePath]
+    tables: Sequence[PurePath]
+    splits: dict[str, list[PurePath]] = field(default_factory=lambda: defaultdict(list))
+
+    def patterns(self) -> Patterns | None:
+        """As of `files_of_splits`: the outermost folders that are splits decide; else all images are for training."""
+        self.look(PurePath(), self.images)
+        if not self.splits:
+            return self.patterns_of_classes()
+        places = [place for own in self.splits.values() for place in own]
+        if any(
+            place.is_relative_to(table.parent) and place != table.parent for table in self.tables for place in places
+        ):
+            return None  # a table of several splits
+        if outside := [path for path in self.images if not any(path.is_relative_to(place) for place in places)]:
+            names = list(dict.fromkeys(str(path.parent if path.parent.parts else path) for path in outside))
+            say("%s: beside the folders that are splits, and left out: %s.", self.folder, some(names))
+        return {split: [each for place in own for each in self.below(place)] for split, own in self.splits.items()}
+
+    def look(self, place: PurePath, images: Sequence[PurePath]) -> None:
+        """Find the splits below a folder, by the folders in it that hold images."""
+        inner: dict[str, list[PurePath]] = defaultdict(list)
+        for path in images:
+            if len(path.parts) > len(place.parts) + 1:
+                inner[path.parts[len(place.parts)]].append(path)
+        if len(inner) == 1:  # a folder around all, whatever it is called
+            ((name, own),) = inner.items()
+            self.look(place / name, own)
+            if self.splits:
+                return
+        named = {name: split for name in inner if (split := split_of(name))}
+        labelled = {name for name in named if self.has_classes(place / name, inner[name])}
+        called = {name for name in named if is_called(name)}
+        training = {name for name, split in named.items() if split == "train"}
+        pair = len(set(named.values())) > 1
+        without_training = bool(labelled) and not training and called == set(inner)
+        if training & labelled and (pair or training & called) or without_training:
+            for name, split in named.items():
+                self.splits[split].append(place / name)
+        elif training & called and called - training:
+            first, second = min(training & called), min(called - training)
+            raise DataError(
+                f"The images in {self.folder / place / first} and in {second} beside it lie in no folders of classes: "
+                f"put them into {first}/CLASS and {second}/CLASS, or name their classes in a metadata.csv in each."
+            )
+        elif len(inner) > 1:
+            for name, own in inner.items():
+                self.look(place / name, own)
+
+    def has_classes(self, place: PurePath, images: Sequence[PurePath]) -> bool:
+        """Whether images of a split's folder have labels: by folders of classes, or by a table."""
+        deeper = any(len(path.parts) > len(place.parts) + 1 for path in images)
+        return deeper or any(table.is_relative_to(place) for table in self.tables)
+
+    def patterns_of_classes(self) -> Patterns | None:
+        """Of images that are all for training, in folders of classes; raises DataError where names say otherwise."""
+        said = {split_of(path.stem) for path in self.images}
+        if None not in said and "train" in said and len(said) > 1:
+            if odd := [path.name for path in self.images if split_of(path.stem.lower()) and path.stem[:1].isupper()]:
+                raise DataError(
+                    f"The names of the images in {self.folder} say which split they are, which load_dataset reads in "
+                    f"lower case alone: rename {some(odd)}, or make folders train and test."
+                )
             return None
-        found[split].append(glob.escape(path.as_posix()))
-    return dict(found) if any(path.stem != path.stem.lower() for path in tables) else None
-
-
-def splits_of_images(folder: Path, images: Sequence[PurePath]) -> dict[str, list[str]] | None:
-    """Of images in folders: those of the splits, else of the classes, all of which are of the training split."""
-    depth = shared_folders(images)
-    by_first: dict[str, list[PurePath]] = defaultdict(list)
-    for path in images:
-        by_first[path.parts[depth] if len(path.parts) > depth + 1 else ""].append(path)
-    named = {name: split_of(name) for name in by_first if name}
-    others = [name for name in by_first if not named.get(name)]
-    training = {path.parent for name, split in named.items() if split == "train" for path in by_first[name]}
-    if training and (not others or any(has_classes(folder, place, depth) for place in training)):
-        if others:
-            left = f"{some([name or 'files beside them' for name in others])} in {folder}"
-            say("%s: beside folders that are splits: left out.", left)
-        kept = {name: split for name, split in named.items() if split}
-        return patterns_of(
-            {split: [by_first[name] for name in kept if kept[name] == split] for split in kept.values()}
-        )
-    if (named and not others) or all(split_of(path.stem) for path in images):
-        return None  # no training split, or names of files that say what they are
-    tell_merged(folder, images, depth)
-    return patterns_of({"train": [images]})
-
-
-def shared_folders(images: Sequence[PurePath]) -> int:
-    """How many folders all images lie in, from the outermost on, that are no splits; the last one isn't counted."""
-    depth = 0
-    while True:
-        names = {path.parts[depth] if len(path.parts) > depth + 2 else None for path in images}
-        (name,) = names if len(names) == 1 else (None,)
-        if name is None or split_of(name):
-            return depth
-        depth += 1
-
-
-def has_classes(folder: Path, place: PurePath, depth: int) -> bool:
-    """Whether images of a split's folder at this depth have labels: by folders of classes, or from a table beside."""
-    return len(place.parts) > depth + 1 or any((folder / place / name).is_file() for name in METADATA)
-
-
-def patterns_of(splits: Mapping[str, Sequence[Sequence[PurePath]]]) -> dict[str, list[str]]:
-    """Patterns for the images of each split, and for what tables say of them: of each group's folder and endings."""
-    found = {}
-    for split, groups in splits.items():
-        patterns = []
-        for group in groups:
-            place = PurePath(os.path.commonpath([path.parent for path in group]))
-            endings = sorted({path.suffix for path in group})
-            below = "" if place == PurePath() else f"{glob.escape(place.as_posix())}/"
-            patterns += [f"{below}**/*{ending}" for ending in endings] + [f"{below}**/{name}" for name in METADATA]
-        found[split] = patterns
-    return found
-
-
-def tell_merged(folder: Path, images: Sequence[PurePath], depth: int) -> None:
-    """Say which classes are made of folders of the same name that lie in different ones."""
-    places: dict[str, set[PurePath]] = defaultdict(set)
-    for path in images:
-        if len(path.parts) > depth + 2:
+        places: dict[str, set[PurePath]] = defaultdict(set)
+        for path in self.images:
             places[path.parent.name].add(path.parent.parent)
-    if merged := sorted(name for name, own in places.items() if len(own) > 1):
-        where = some(sorted({str(place) for name in merged for place in places[name]}))
-        told = f"{plural(len(merged), 'class')} ({some(merged)})"
-        say("%s: the images of %s are taken together from several folders: %s.", folder, told, where)
+        if merged := sorted(name for name, own in places.items() if len(own) > 1):
+            where = some(sorted({str(place) for name in merged for place in places[name]}))
+            told = f"{plural(len(merged), 'class')} ({some(merged)})"
+            say("%s: the images of %s are taken together from several folders: %s.", self.folder, told, where)
+        return {"train": self.below(PurePath())}
+
+    def below(self, place: PurePath) -> list[str]:
+        """Patterns for the images below a folder, and for what tables say of them."""
+        own = [path for path in self.images if path.is_relative_to(place)]
+        found = {f"*{glob.escape(path.suffix)}" for path in own}
+        found |= {table.name for table in self.tables if table.is_relative_to(place)}
+        start = "" if place == PurePath() else f"{glob.escape(place.as_posix())}/"
+        return [f"{start}**/{name}" for name in sorted(found)]

@@ -95,7 +95,7 @@ def gain(evaluations: Sequence[Facts], name: str | None = None) -> str:
     several, instead = len(said) > 1, " or ".join(filter(None, dict.fromkeys(selections.values())))
     text = "; ".join(f"{architecture}: {words}" if several else words for architecture, words in said.items())
     if undecided and all(undecided):
-        text += ": two students leave that open, more would tell"
+        text += f": two {'distillations' if len(sets) > 1 else 'students'} leave that open, more would tell"
     elif instead and not better:
         text += f"; so use {instead}" if several else ": use that"
     labels = dict.fromkeys(regime_of(row, results) for results in evaluations[:1] for row in sets[0])

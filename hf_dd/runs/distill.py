@@ -24,6 +24,7 @@ from hf_dd.core.machine import hardware
 from hf_dd.core.precision import bf16_is_faster
 from hf_dd.core.processes import from_main_process, new_accelerator
 from hf_dd.core.progress import say
+from hf_dd.core.registry import OBJECTIVES, PROTOCOLS
 from hf_dd.data.image_data import HOW_TO_TEST, ImageData, load_data
 from hf_dd.distillation import tracking
 from hf_dd.distillation.checks import preflight
@@ -89,6 +90,7 @@ def _distill(
     config, folder, accelerator = checked(DistillConfig.over(config, options))
     data = load_data(config)
     tell_of_data(config, data)
+    tell_of_labels(config)
     pool = pool or TeacherPool.from_config(config)
     experts = experts or ExpertPool.from_config(config)
     if config.fit_head:
@@ -193,6 +195,17 @@ def tell_of_data(config: DistillConfig, data: ImageData) -> None:
     if data.test is None and config.eval_students:
         teachers = ", and no teachers are trained" if config.minutes is not None and not config.named_teachers else ""
         say("%s has no test split: nothing is evaluated%s. %s.", data.name, teachers, HOW_TO_TEST.capitalize())
+
+
+def tell_of_labels(config: DistillConfig) -> None:
+    """Say that the labels which a method learns teach nobody under a protocol of hard labels."""
+    learns = OBJECTIVES.find(config.objective).makes_labels(config)
+    if learns and config.eval_students and Protocol.from_config(config).labels == "hard":
+        own = config.objective if config.objective in PROTOCOLS.declared else "dsa-soft"
+        say(
+            f"The students learn from hard labels (--eval_protocol {config.eval_protocol}), not from those that "
+            f"{config.objective} learns: --eval_protocol {own} takes these."
+        )
 
 
 def place_on_hub(config: DistillConfig) -> dict[str, Any]:

@@ -99,7 +99,8 @@ def evaluate_sets(
         distilled_sets += candidates_of(name, distilled, data, config.eval_copies, own_learning_rate(name, record))
     records_of = {name: record for name, _, record in sets}
     evaluations = evaluations_of(config, protocols, data, accelerator, distilled_sets, records_of)
-    shelf = shelf_of(config, evaluations[0], [record for *_, record in sets], distilled_sets, accelerator)
+    seen = list(map(evaluations[0].seen, distilled_sets))  # what its students are of
+    shelf = shelf_of(config, evaluations[0], [record for *_, record in sets], seen, accelerator)
     evaluations[0].learners.shelf = shelf
 
     selection_epochs = config.selection_epochs

@@ -146,7 +146,7 @@ class Students:
         for candidate in candidates:
             for architecture in config.eval_architectures:
                 job = Job(candidate, architecture, protocol)
-                options = [str(option) for option in self.evaluation.options(candidate, protocol)]
+                options = [str(option) for option in self.evaluation.options(candidate, protocol, architecture)]
                 asked = self.record(job, config.seed, 0.0, "").run()
                 folder = self.row(candidate, architecture)
                 there = [student_folder.read_student(student_folder.folder_of(folder, seed)) for seed in seeds]

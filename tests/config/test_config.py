@@ -475,3 +475,11 @@ def test_every_public_name_is_there():
         assert name == "__version__" or value.__doc__, name
     with pytest.raises(AttributeError, match="'nothing'"):
         _ = hf_dd.nothing
+
+
+def test_what_has_a_row_each_is_named_once():
+    config = DistillConfig(
+        eval_copies=["float", "8bit", "float"], eval_architectures=["MLP", "MLP"], baselines=["random", "random"]
+    )
+    assert (config.eval_copies, config.eval_architectures) == (["float", "8bit"], ["MLP"])
+    assert config.baselines == ["random"]

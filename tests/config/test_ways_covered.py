@@ -49,6 +49,7 @@ NOT_RUN = {  # and why
     "…: remove what an earlier quickstart left": "a quickstart takes minutes",
     "--minutes N plans for less": "said of runs that take long; what `--minutes` does is in tests/planning",
     "--trackio_options are Trackio's": "a tracker needs its own process, as tests/distillation/test_tracking.py has",
+    "The students learn from hard labels": "DATM needs experts, as tests/objectives/test_datm.py has them",
     "%s has images of %d×%d pixels: --image_size": "said of photographs, which take minutes to learn",
     "--report_to …: … `pip install": "a package would be installed",
     "The decoded images take": "a full disk",

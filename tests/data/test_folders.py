@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from hf_dd.config import DataConfig
+from hf_dd.data.columns import IMAGE_SUFFIXES
 from hf_dd.data.folders import split_of
 from hf_dd.data.image_data import load_data
 from hf_dd.errors import DataError
@@ -102,7 +103,66 @@ def test_names_of_files_alone_make_no_split_unless_all_say_one(tmp_path):
 
 def test_what_lies_beside_the_splits_is_left_out_and_told(tmp_path, caplog):
     assert read(tmp_path, two("train", "test") | {"single_prediction": 2}) == ({"a": 3, "b": 3}, 4)
-    assert "single_prediction in" in caplog.text and "beside folders that are splits: left out" in caplog.text
+    assert "beside the folders that are splits, and left out: single_prediction." in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("tree", "train", "test"),
+    [
+        ({"data/train/a": 3, "data/train/b": 3, "data/test/a": 2, "data/test/b": 2, "docs/img/figs": 1}, 6, 4),
+        ({f"{year}/{part}/{each}": 2 for year in (2019, 2020) for part in ("train", "test") for each in "ab"}, 8, 8),
+        (two("data/train", "data/test") | {"": 1}, 6, 4),
+        (two("train_test_split/train", "train_test_split/test"), 6, 4),
+        (two("Training Data/Train", "Training Data/Test"), 6, 4),
+        (two("test set/train", "test set/test"), 6, 4),
+        (two("Train", "Holdout"), 6, None),
+        (two("train", "test") | {"val/a": 1, "val/b": 1, "train_2/a": 1}, 7, 4),
+    ],
+)
+def test_splits_are_found_wherever_they_lie(tmp_path, tree, train, test):
+    counts, tested = read(tmp_path, tree)
+    assert (sum(counts.values()), tested, list(counts)) == (train, test, ["a", "b"])
+
+
+@pytest.mark.parametrize(
+    "tree",
+    [
+        {f"{each}/{part}": 3 for each in ("cat", "dog") for part in ("train", "test")},
+        {"train": 3, "test": 3, "sample": 1, "train.csv": "id,label"},
+        {"Train": 3, "Val": 3},
+    ],
+)
+def test_splits_without_classes_are_no_classes(tmp_path, tree):
+    with pytest.raises(
+        DataError, match="lie in no folders of classes: put them into [tT]rain/CLASS and .*metadata.csv"
+    ):
+        read(tmp_path, tree)
+
+
+def test_names_of_files_that_say_a_split_in_capitals_are_named(tmp_path):
+    root = fill(tmp_path, {"a": 0, "b": 0})
+    for place in ("a/Train_1", "a/Test_1", "b/Train_2", "b/Test_2"):
+        (tmp_path / f"{place}.png").write_bytes(png(len(place)))
+    with pytest.raises(DataError, match="in lower case alone: rename Test_1.png, Train_1.png, Test_2.png"):
+        load_data(root)
+
+
+@pytest.mark.parametrize("ending", ["jfif", "JPG", "ppm", "jp2", "tga"])
+def test_images_of_other_endings_are_read_like_all(tmp_path, ending):
+    fill(tmp_path, two("Train", "Test"))
+    for place in ("Train/a", "Test/b"):
+        image = Image.open(io.BytesIO(png(len(place)))).convert("RGB")
+        kind = {"jfif": "jpeg", "JPG": "jpeg", "jp2": "jpeg2000"}.get(ending, ending)
+        image.resize((40, 40)).save(tmp_path / f"{place}/other.{ending}", kind)
+    data = load_data(DataConfig(dataset=str(tmp_path), image_size=4))
+    assert (len(data.train), len(data.test)) == (7, 5)
+
+
+def test_the_endings_are_those_that_load_dataset_reads():
+    from datasets.packaged_modules.imagefolder.imagefolder import ImageFolder
+
+    Image.init()
+    assert set(ImageFolder.EXTENSIONS) & set(Image.registered_extensions()) >= IMAGE_SUFFIXES
 
 
 def test_folders_of_the_same_class_are_taken_together_and_told(tmp_path, caplog):
@@ -112,8 +172,11 @@ def test_folders_of_the_same_class_are_taken_together_and_told(tmp_path, caplog)
 
 def test_a_lone_folder_of_training_images_and_a_lone_one_of_test_images(tmp_path):
     assert read(tmp_path / "one", {"Train/a": 2, "Train/b": 2}) == ({"a": 2, "b": 2}, None)
-    with pytest.raises(DataError, match="There is no split 'train'; there are: test"):
-        read(tmp_path / "other", {"test/a": 2, "test/b": 2})
+    for test in ("test", "Test"):
+        with pytest.raises(DataError, match="There is no split 'train'; there are: test"):
+            read(tmp_path / test / "other", {f"{test}/a": 2, f"{test}/b": 2})
+    with pytest.raises(DataError, match="There is no split 'train'; there are: test, validation"):
+        read(tmp_path / "both", two("Test", "Val"))
 
 
 @pytest.mark.parametrize("sidecar", ["x.txt", "x.json", "x.xml", "notes.csv", "Thumbs.db"])
@@ -129,6 +192,37 @@ def test_a_table_beside_the_images_names_their_classes(tmp_path):
         "Test/metadata.csv": "file_name,label\n3.png,x\n",
     }
     assert read(tmp_path, {"Train": 2, "Test": 1} | table) == ({"x": 1, "y": 1}, 1)
+
+
+def test_a_table_above_the_images_names_their_classes(tmp_path):
+    table = "file_name,label\nimages/1.png,x\nimages/2.png,y\n"
+    tree = {"train/images": 2, "test/images": 2, "train/metadata.csv": table}
+    tree |= {"test/metadata.csv": table.replace("1.png", "3.png").replace("2.png", "4.png")}
+    assert read(tmp_path / "splits", tree) == ({"x": 1, "y": 1}, 2)
+    table = "file_name,label\nimages/site1/1.png,x\nimages/site2/2.png,y\n"
+    tree = {"data/images/site1": 1, "data/images/site2": 1, "data/metadata.csv": table}
+    assert read(tmp_path / "sites", tree) == ({"x": 1, "y": 1}, None)
+
+
+def test_a_picture_beside_tables_is_none_of_them(tmp_path):
+    features = datasets.Features({"image": datasets.Image(), "label": datasets.ClassLabel(names=["a", "b"])})
+    content = {"image": [png(1), png(2)], "label": [0, 1]}
+    for split in ("train", "test"):
+        datasets.Dataset.from_dict(content, features).to_parquet(str(tmp_path / f"{split}-00000-of-00001.parquet"))
+    (tmp_path / "preview.png").write_bytes(png(3))
+    data = load_data(str(tmp_path))
+    assert (len(data.train), len(data.test)) == (2, 2)
+
+
+def test_tables_in_folders_are_splits_by_those(tmp_path):
+    features = datasets.Features({"image": datasets.Image(), "label": datasets.ClassLabel(names=["a", "b"])})
+    for split, count in (("Train", 4), ("Test", 2)):
+        content = {"image": [png(number) for number in range(count)], "label": [number % 2 for number in range(count)]}
+        (tmp_path / split).mkdir()
+        datasets.Dataset.from_dict(content, features).to_parquet(str(tmp_path / f"{split}/0.parquet"))
+    (tmp_path / "classes.json").write_text('["a", "b"]')
+    data = load_data(str(tmp_path))
+    assert (len(data.train), len(data.test)) == (4, 2)
 
 
 def test_tables_are_splits_by_their_names_whatever_their_letters(tmp_path):

@@ -122,6 +122,12 @@ def test_distillations_are_what_counts_where_there_are_several():
     )
 
 
+def test_two_distillations_leave_open_what_more_would_tell():
+    random = row("r", [55.0, 57.0], baseline="random")
+    two = [results(row(f"set-seed{seed}", [60.0 + seed, 62.0 + seed]), random) for seed in (0, 1)]
+    assert "+5.5 points [-0.9, 11.9] over random images: two distillations leave that open" in verdict.gain(two)
+
+
 def test_students_at_chance_are_no_result():
     rows = [
         row("set", [70.4 + each for each in (-2, 0, 2)]),

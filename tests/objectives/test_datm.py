@@ -324,6 +324,17 @@ def test_the_set_carries_its_labels_and_students_learn_from_them(whole):
     assert "difficulty-aligned trajectory matching (DATM)" in card
 
 
+def test_that_students_do_not_learn_from_its_labels_is_told(run, caplog):
+    caplog.set_level("INFO", "hf_dd")
+    quick = {"iterations": 1, "eval_students": 1, "eval_epochs": [1], "eval_copies": ["float"], "baselines": ["none"]}
+    run("hard", **quick)
+    told = "hard labels (--eval_protocol dsa), not from those that datm learns: --eval_protocol datm takes these"
+    assert told in caplog.text
+    caplog.clear()
+    run("soft", eval_protocol="datm", **quick)
+    assert "takes these" not in caplog.text
+
+
 def test_resumed_is_uninterrupted(run, whole):
     stopped = run("stopped", iterations=4, save_total_limit=4)
     for step in (4,):

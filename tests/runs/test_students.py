@@ -196,6 +196,24 @@ def test_what_cannot_be_is_said_before_any_training(a_set, pushed, tmp_path, mon
     assert not (tmp_path / "outputs").exists()
 
 
+def test_students_are_kept_of_tiles_that_a_protocol_shows_as_they_are_stored(tmp_path, monkeypatch):
+    """By a protocol, too, that has another rate for this very student."""
+    size = {"dataset": "digits", "image_size": 66}
+    (teacher,) = hf_dd.pretrain(**size, architectures=["MLP"], epochs=1, output_dir=str(tmp_path / "teachers"))
+    made = hf_dd.distill(
+        **size, objective="random", ipc=1, factor=2, eval_students=0, output_dir=str(tmp_path / "set")
+    )
+    options = {"eval_protocol": "rded", "eval_architectures": ["AlexNet"], "eval_teachers": [f"{teacher}@final"]}
+    options |= {"eval_students": 1, "eval_epochs": [1], "eval_copies": ["float"], "baselines": ["none"]}
+    options |= {"sets": [str(made.folder)], "save_students": str(tmp_path / "kept")}
+    first = hf_dd.evaluate(**options)
+    assert first.rows[0].learning_rate == 0.0001
+    (record,) = (tmp_path / "kept").rglob("hf_dd.json")
+    assert json.loads(record.read_text())["learned_from"]["images"] == 10
+    monkeypatch.setattr("hf_dd.evaluation.learners.fit", None)
+    assert hf_dd.evaluate(**options).rows[0].scores == first.rows[0].scores
+
+
 def test_without_a_token_nothing_begins(a_set, monkeypatch, tmp_path):
     monkeypatch.setattr("hf_dd.hub.permission.get_token", lambda: None)
     monkeypatch.chdir(tmp_path)
