@@ -205,4 +205,6 @@ def dataset_license(pin: Pin) -> str | None:
 def front_matter(folder: Path) -> dict[str, Any]:
     """What the card of a data set in a folder says for machines; empty without a card."""
     card = folder / "README.md"
-    return DatasetCard.load(card).data.to_dict() if card.is_file() else {}
+    if not card.is_file() or not card.read_text("utf-8", "replace").lstrip("\ufeff \r\n").startswith("---"):
+        return {}  # which the Hub's client would warn of
+    return DatasetCard.load(card).data.to_dict()

@@ -16,7 +16,7 @@ from hf_dd.config import DistillConfig, PretrainConfig
 from hf_dd.config.base import part
 from hf_dd.config.data import RunConfig
 from hf_dd.core import files
-from hf_dd.core.processes import by_main_process, from_main_process
+from hf_dd.core.processes import from_main_process
 from hf_dd.core.progress import Phase, say
 from hf_dd.core.text import plural
 from hf_dd.data.image_data import HOW_TO_TEST
@@ -112,8 +112,9 @@ class Planner(Racing):
             with Phase("planning"):
                 decided = self.once("decided", lambda: self.decide(teach))
         except HfDdError:
-            if not self.earlier:  # there is nothing to go on with, which would be in the way of the next try
-                by_main_process(lambda: [files.remove(self.folder / name) for name in (PLAN, PLANNING)])
+            # There is nothing to go on with, which would be in the way of the next try. The others may be elsewhere.
+            for name in (PLAN, PLANNING) if self.accelerator.is_main_process and not self.earlier else ():
+                files.remove(self.folder / name)
             raise
         told = {
             name: " ".join(map(str, value)) if isinstance(value, list) else value for name, value in decided.items()

@@ -185,7 +185,7 @@ def checked(config: DistillConfig) -> tuple[DistillConfig, Path, Accelerator]:
 def tell_of_data(config: DistillConfig, data: ImageData) -> None:
     """Say what a run leaves out where there is no test split, and what is slow about large images."""
     height, width = data.image_size
-    if min(height, width) > LARGEST:
+    if min(height, width) > LARGEST and config.image_size is None:
         say(
             "%s has images of %d×%d pixels: --image_size 128 or 224 would save memory and time.",
             data.name,

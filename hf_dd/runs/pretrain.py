@@ -114,10 +114,10 @@ def apart(
 
 def require_same(folder: Path, config: PretrainConfig, data: ImageData) -> None:
     """Raise RunError where a folder holds another teacher than the one that these options train."""
-    precision = new_accelerator(config.mixed_precision).mixed_precision
-    config = dataclasses.replace(config, mixed_precision=precision)
     ((architecture, seed),) = grid(config)
     made = teacher_folder.made_with(folder)
+    if made and made.get("mixed_precision") == "no":  # where bf16 was asked for, that machine had none
+        config = dataclasses.replace(config, mixed_precision="no")
     if made and (pairs := apart(folder, made, config, architecture, seed, data)):
         raise RunError(
             f"{folder} was made with other options ({'; '.join(pairs)}). Remove it, or give another --output_dir."

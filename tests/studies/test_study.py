@@ -228,6 +228,7 @@ def test_a_teacher_that_was_trained_otherwise_is_refused_and_kept(finished, monk
         with pytest.raises(RunError, match=f"digits-mlp-seed0 was made with other options .*{words}.* Remove it"):
             run(finished, SMALL | {"teachers": {"few": grid | change}})
     assert not calls and (finished / "out/teachers/few/digits-mlp-seed0/epoch-2").is_dir()
+    run(finished, SMALL | {"teachers": {"few": grid | {"mixed_precision": "bf16"}}})  # as if this machine had none
     run(finished)
 
 
