@@ -108,9 +108,9 @@ def test_a_cosine_falls_to_nothing_and_adamw_is_adamw():
 def test_students_side_by_side_learn_as_they_would_alone(architecture, soft):
     options = {"width": 4} if "ConvNet" in architecture else {}
     recipe = TrainingRecipe(2, 0.05, 0.9, 5e-4, 8, (1,), ("crop", "color", "flip"))
-    seeds = [3, 4, 5]
-    images = [torch.randn(12, 1, 8, 8, generator=generator(seed, "x"), dtype=torch.float64) for seed in seeds]
-    labels = [torch.randint(10, (12,), generator=generator(seed, "y")) for seed in seeds]
+    seeds, count = ([3, 4], 8) if architecture == "ResNet18" else ([3, 4, 5], 12)  # which takes its time in float64
+    images = [torch.randn(count, 1, 8, 8, generator=generator(seed, "x"), dtype=torch.float64) for seed in seeds]
+    labels = [torch.randint(10, (count,), generator=generator(seed, "y")) for seed in seeds]
     if soft:
         labels = [torch.nn.functional.one_hot(own, 10) * 0.7 + 0.03 for own in labels]
 

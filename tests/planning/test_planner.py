@@ -45,6 +45,16 @@ def costs(monkeypatch):
     monkeypatch.setattr("hf_dd.distillation.distiller.since", lambda started: 0.0)
 
 
+@pytest.fixture
+def dear(costs, monkeypatch):
+    """Three times as dear, for what says nothing of numbers: fewer iterations, and fewer epochs of teachers."""
+    dearer = {"ConvNetW32": StudentCosts(3e-4, 0.0), "ConvNet": StudentCosts(1e-4, 0.0)}
+    monkeypatch.setattr(
+        StudentCosts, "measured", lambda evaluation, chosen, name: dearer.get(name, StudentCosts(1.0, 0.0))
+    )
+    monkeypatch.setattr(Race, "seconds_of_step", lambda race, entrant, limit: 0.3)
+
+
 def plan_of(folder):
     return json.loads((folder / "plan.json").read_text())
 
@@ -230,7 +240,7 @@ def test_a_plan_goes_on_in_a_folder_that_was_moved(tmp_path):
         planner.keep()
 
 
-def test_an_object_in_memory_is_planned_too(tmp_path):
+def test_an_object_in_memory_is_planned_too(tmp_path, dear):
     digits = load_data("digits")
     features = Features({"image": Image(), "label": ClassLabel(names=digits.class_names)})
     splits = {
@@ -248,7 +258,7 @@ def test_an_object_in_memory_is_planned_too(tmp_path):
     assert planned.record.run["planning_seconds"] == 0.0  # by a clock that stands still
 
 
-def test_a_race_that_takes_longer_than_was_measured_ends_early(tmp_path, monkeypatch):
+def test_a_race_that_takes_longer_than_was_measured_ends_early(tmp_path, monkeypatch, dear):
     advance = Race.advance
     for longest, judged in ((8.9, 3), (9.1, 1)):  # one and a half times a fifth of half a minute are 9 seconds
 
@@ -395,7 +405,7 @@ GUIDED = {"clom": "ce", "minutes": 0.35}
         {"objective": "clom", "iterations": 3},
     ],
 )
-def test_options_of_a_guide_are_the_guide_s_whatever_is_measured_without_one(tmp_path, options):
+def test_options_of_a_guide_are_the_guide_s_whatever_is_measured_without_one(tmp_path, options, dear):
     planned = distill(output_dir=str(tmp_path / "run"), **SMALL | GUIDED | options)
     assert {name: planned.record.settings[name] for name in options} == options and planned.record.teachers
 
@@ -443,7 +453,7 @@ def test_a_single_candidate_has_herding_to_beat(tmp_path, monkeypatch, herding, 
     assert planned.record.settings["objective"] == objective
 
 
-def test_published_options_are_the_papers_whatever_the_time(tmp_path):
+def test_published_options_are_the_papers_whatever_the_time(tmp_path, dear):
     planned = distill(output_dir=str(tmp_path / "run"), **SMALL | {"published": True, "iterations": 2, "minutes": 0.3})
     settings = planned.record.settings
     assert settings["augment"] == "color_crop_cutout_flip_scale_rotate" and settings["init"] == "real"
@@ -497,7 +507,7 @@ def test_a_slip_costs_no_earlier_run(tmp_path):
     assert sorted(path.name for path in folder.rglob("*")) == before
 
 
-def test_a_plan_that_ended_while_it_measured_is_there_to_go_on_with_or_to_be_replaced(tmp_path, monkeypatch):
+def test_a_plan_that_ended_while_it_measured_is_there_to_go_on_with_or_to_be_replaced(tmp_path, monkeypatch, dear):
     def ended(race, entrant, limit):
         (race.folder / "0").mkdir(parents=True)
         raise KeyboardInterrupt
@@ -565,7 +575,7 @@ def test_widths_that_take_too_long_with_few_tiles_are_not_measured_with_many(tmp
 # --- on the Hub
 
 
-def test_teachers_of_a_planned_run_are_pushed_under_its_sets_name(tmp_path, monkeypatch, api):
+def test_teachers_of_a_planned_run_are_pushed_under_its_sets_name(tmp_path, monkeypatch, api, dear):
     options = SMALL | GUIDED | {"iterations": 2, "push_to_hub": True, "hub_dataset_id": "planned"}
     made = distill(output_dir=str(tmp_path / "run"), **options)
     names = {teacher["repo_id"] for teacher in made.record.teachers}
@@ -580,7 +590,7 @@ def test_teachers_of_a_planned_run_are_pushed_under_its_sets_name(tmp_path, monk
     assert distill(output_dir=str(tmp_path / "none"), **options | {"clom": "none"}).record.teachers == []
 
 
-def test_teachers_that_guide_nothing_stay_where_they_are(tmp_path, monkeypatch, api):
+def test_teachers_that_guide_nothing_stay_where_they_are(tmp_path, monkeypatch, api, dear):
     monkeypatch.setattr(Race, "judge", lambda race, candidate: (10.0 if "CLoM" in candidate.name else 40.0, 0.0))
     made = distill(output_dir=str(tmp_path / "run"), **SMALL | {"minutes": 0.35, "iterations": 2, "push_to_hub": True})
     assert made.record.settings["clom"] == "none" and api.repo_exists("local/digits-dm-ipc1", repo_type="dataset")
@@ -609,7 +619,7 @@ def test_more_tiles_than_a_class_has_images_are_told_in_numbers_of_the_user(tmp_
     assert distill(output_dir=str(tmp_path), **SMALL | {"factor": 2, "iterations": 2}).record.settings["factor"] == 2
 
 
-def test_a_plan_that_fails_is_not_in_the_way_of_the_next_one(tmp_path, monkeypatch):
+def test_a_plan_that_fails_is_not_in_the_way_of_the_next_one(tmp_path, monkeypatch, dear):
     def measure(*given):
         raise ConfigError("something that shows while it is measured")
 
