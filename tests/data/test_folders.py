@@ -204,32 +204,26 @@ def test_a_table_above_the_images_names_their_classes(tmp_path):
     assert read(tmp_path / "sites", tree) == ({"x": 1, "y": 1}, None)
 
 
-def test_a_picture_beside_tables_is_none_of_them(tmp_path):
+def save_tables(root, counts):
+    """A parquet file of so many rows for each of the names."""
     features = datasets.Features({"image": datasets.Image(), "label": datasets.ClassLabel(names=["a", "b"])})
-    content = {"image": [png(1), png(2)], "label": [0, 1]}
-    for split in ("train", "test"):
-        datasets.Dataset.from_dict(content, features).to_parquet(str(tmp_path / f"{split}-00000-of-00001.parquet"))
-    (tmp_path / "preview.png").write_bytes(png(3))
-    data = load_data(str(tmp_path))
-    assert (len(data.train), len(data.test)) == (2, 2)
-
-
-def test_tables_in_folders_are_splits_by_those(tmp_path):
-    features = datasets.Features({"image": datasets.Image(), "label": datasets.ClassLabel(names=["a", "b"])})
-    for split, count in (("Train", 4), ("Test", 2)):
+    for name, count in counts.items():
         content = {"image": [png(number) for number in range(count)], "label": [number % 2 for number in range(count)]}
-        (tmp_path / split).mkdir()
-        datasets.Dataset.from_dict(content, features).to_parquet(str(tmp_path / f"{split}/0.parquet"))
-    (tmp_path / "classes.json").write_text('["a", "b"]')
-    data = load_data(str(tmp_path))
-    assert (len(data.train), len(data.test)) == (4, 2)
+        (root / name).parent.mkdir(exist_ok=True)
+        datasets.Dataset.from_dict(content, features).to_parquet(str(root / f"{name}.parquet"))
 
 
-def test_tables_are_splits_by_their_names_whatever_their_letters(tmp_path):
-    features = datasets.Features({"image": datasets.Image(), "label": datasets.ClassLabel(names=["a", "b"])})
-    for name, count in (("Train", 4), ("Test", 2)):
-        content = {"image": [png(number) for number in range(count)], "label": [number % 2 for number in range(count)]}
-        datasets.Dataset.from_dict(content, features).to_parquet(str(tmp_path / f"{name}.parquet"))
+@pytest.mark.parametrize(
+    ("names", "beside"),
+    [
+        (("train-00000-of-00001", "test-00000-of-00001"), "preview.png"),
+        (("Train", "Test"), "classes.json"),
+        (("Train/0", "Test/0"), "classes.json"),
+    ],
+)
+def test_tables_are_splits_by_their_names_or_folders_whatever_lies_beside_them(tmp_path, names, beside):
+    save_tables(tmp_path, dict(zip(names, (4, 2), strict=True)))
+    (tmp_path / beside).write_bytes(png(3) if beside.endswith("png") else b'["a", "b"]')
     data = load_data(str(tmp_path))
     assert (len(data.train), len(data.test)) == (4, 2)
 
