@@ -78,6 +78,11 @@ def files_below(folder: Path) -> Iterator[PurePath]:
         yield from (below / name for name in sorted(names) if name[0] != ".")
 
 
+def lies_below(path: PurePath, place: PurePath) -> bool:
+    """Whether a file lies below a folder; faster than what pathlib has, for millions of images."""
+    return path.parts[: len(place.parts)] == place.parts
+
+
 def splits_of_tables(files: Sequence[PurePath]) -> Patterns | None:
     """Of tables whose names, or folders, say which split they are, but not all in lower case."""
     suffix = next((suffix for suffix in TABLES if any(path.suffix.lower() == suffix for path in files)), None)
@@ -120,7 +125,7 @@ class Layout:
             place.is_relative_to(table.parent) and place != table.parent for table in self.tables for place in places
         ):
             return None  # a table of several splits
-        if outside := [path for path in self.images if not any(path.is_relative_to(place) for place in places)]:
+        if outside := [path for path in self.images if not any(lies_below(path, place) for place in places)]:
             names = list(dict.fromkeys(str(path.parent if path.parent.parts else path) for path in outside))
             say("%s: beside the folders that are splits, and left out: %s.", self.folder, some(names))
         return {split: [each for place in own for each in self.below(place)] for split, own in self.splits.items()}
@@ -162,8 +167,9 @@ class Layout:
 
     def patterns_of_classes(self) -> Patterns | None:
         """Of images that are all for training, in folders of classes; raises DataError where names say otherwise."""
-        said = {split_of(path.stem) for path in self.images}
-        if None not in said and "train" in said and len(said) > 1:
+        all_say = all(split_of(path.stem) for path in self.images)  # the first one that isn't ends it
+        said = {split_of(path.stem) for path in self.images} if all_say else ()
+        if "train" in said and len(said) > 1:
             if odd := [path.name for path in self.images if split_of(path.stem.lower()) and path.stem[:1].isupper()]:
                 raise DataError(
                     f"The names of the images in {self.folder} say which split they are, which load_dataset reads in "
@@ -181,8 +187,7 @@ class Layout:
 
     def below(self, place: PurePath) -> list[str]:
         """Patterns for the images below a folder, and for what tables say of them."""
-        own = [path for path in self.images if path.is_relative_to(place)]
-        found = {f"*{glob.escape(path.suffix)}" for path in own}
+        found = {f"*{glob.escape(end)}" for end in {path.suffix for path in self.images if lies_below(path, place)}}
         found |= {table.name for table in self.tables if table.is_relative_to(place)}
         start = "" if place == PurePath() else f"{glob.escape(place.as_posix())}/"
         return [f"{start}**/{name}" for name in sorted(found)]
