@@ -9,13 +9,10 @@ split uses (8, 10, 12, 14 or 16): 4095 is white where none is brighter. Of sever
 done is said in sentences, for the card.
 """
 
-import contextlib
 import functools
-import hashlib
 import io
 import logging
 import math
-import os
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -24,8 +21,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import PIL
-import pyarrow as pa
-import pyarrow.compute as pc
 import torch
 from PIL import ExifTags, Image, ImageOps
 from torch import Tensor
@@ -45,7 +40,7 @@ VERSION = 3  # of what the pixels become: raise it with any change of that
 GREY_MODES = {"1", "L", "LA", "La", "I;16", "I;16L", "I;16B", "I;16N"}
 MOST_PIXELS = 2**26  # of an image: 8192 squared, where a file of a megabyte may declare any number
 DEPTHS = (8, 10, 12, 14, 16)  # bits that cameras and scanners put into 16
-COMMON = 224  # pixels of a side that networks for photographs take; larger ones are for who asks for them
+LARGE = 224  # pixels of a side, as networks for photographs take; larger images are for who asks for them
 RUN_AS_CODE = {"EPS", "WMF"}  # by Ghostscript, and by Windows
 ROWS_PER_TASK, TASKS_AHEAD = 256, 8
 
@@ -87,7 +82,7 @@ def decode_splits(
     # A split's fingerprint has no public name; tests notice where it goes, or stops telling splits apart.
     identity = [[split._fingerprint for split in splits.values()], column, image_size]
     identity += [] if test_resize is None else [test_resize]
-    identity += [found for split in splits.values() if (found := _files_of(split, column))]
+    identity += [found for split in splits.values() if (found := stored_images.files_of(split, column))]
     path = cache.place_of("images", VERSION, identity, library=PIL.__version__)
     kept = stored_images.read(path, splits, memory_limit)
     if kept is not None:
@@ -109,25 +104,6 @@ def decode_splits(
             "HF_DATASETS_CACHE to a larger disk, or give a smaller --image_size or a larger --image_memory_gb."
         ) from error
     return (images, notes) if images else stored_images.read(path, splits, memory_limit)
-
-
-def _files_of(split: "datasets.Dataset", column: str) -> str | None:
-    """A digest of the size and the time of each file that a split names by its path, which its fingerprint leaves out.
-
-    None where there are none, or where `datasets` found them itself, and has them in its fingerprint.
-    """
-    stored = split.data.column(column)
-    if split.info.builder_name == "imagefolder" or not pa.types.is_struct(stored.type):
-        return None
-    held, paths = (pc.struct_field(stored, name) for name in ("bytes", "path"))
-    if not held.null_count:
-        return None
-    digest = hashlib.blake2b(digest_size=16)
-    for path in paths.filter(pc.is_null(held)).to_pylist():
-        with contextlib.suppress(OSError, TypeError, ValueError):  # what isn't there is told when it is decoded
-            about = os.stat(path)
-            digest.update(f"{path}\0{about.st_size}\0{about.st_mtime_ns}\0".encode())
-    return digest.hexdigest()
 
 
 def _in_memory(shape: tuple[int, ...], images: Iterator[np.ndarray]) -> Tensor:
@@ -200,7 +176,7 @@ def _common_size(looks: Counter[Look]) -> tuple[int, int]:
     raise DataError(
         f"The {sizes.total()} training images have {len(sizes)} sizes, from {least[0]}×{least[1]} to {largest[0]}×"
         f"{largest[1]} (width × height), none of them that of half: give the side that all are brought to, such as "
-        f"--image_size {min(shorter[len(shorter) // 2], COMMON)}."
+        f"--image_size {min(shorter[len(shorter) // 2], LARGE)}."
     )
 
 

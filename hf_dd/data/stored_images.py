@@ -3,20 +3,46 @@
 It is written last, so that a reader or a second writer never sees half of a set.
 """
 
+import contextlib
 import hashlib
 import logging
+import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 import torch
 
 from hf_dd.core import cache, files, json_records
 from hf_dd.data.batches import Images, StoredImages
 from hf_dd.errors import RunError
 
+if TYPE_CHECKING:
+    import datasets
+
 logger = logging.getLogger(__name__)
+
+
+def files_of(split: "datasets.Dataset", column: str) -> str | None:
+    """A digest of the size and the time of each file that a split names by its path, which its fingerprint leaves out.
+
+    None where there are none, or where `datasets` found them itself, and has them in its fingerprint.
+    """
+    stored = split.data.column(column)
+    if split.info.builder_name == "imagefolder" or not pa.types.is_struct(stored.type):
+        return None
+    held, paths = (pc.struct_field(stored, name) for name in ("bytes", "path"))
+    if not held.null_count:
+        return None
+    digest = hashlib.blake2b(digest_size=16)
+    for path in paths.filter(pc.is_null(held)).to_pylist():
+        with contextlib.suppress(OSError, TypeError, ValueError):  # what isn't there is told when it is decoded
+            about = os.stat(path)
+            digest.update(f"{path}\0{about.st_size}\0{about.st_mtime_ns}\0".encode())
+    return digest.hexdigest()
 
 
 def read(path: Path, names: Iterable[str], memory_limit: float) -> tuple[dict[str, Images], list[str]] | None:

@@ -144,7 +144,7 @@ class Results:
             `architecture` and `tags`; none where they aren't.
         protocols: of several regimes, the protocol of each as a mapping; else nothing.
         tested: by the set's name, how its test images were read where its record says otherwise, in options.
-        seed: the first student's; another one's is as much higher as it comes later. Random images follow from it too.
+        seed: of the first student, student i's is seed + i; random images are drawn by it, too.
     """
 
     protocol: Protocol

@@ -25,6 +25,7 @@ from hf_dd.core.precision import bf16_is_faster
 from hf_dd.core.processes import from_main_process, new_accelerator
 from hf_dd.core.progress import say
 from hf_dd.core.registry import OBJECTIVES, PROTOCOLS
+from hf_dd.data.decoding import LARGE
 from hf_dd.data.image_data import HOW_TO_TEST, ImageData, load_data
 from hf_dd.distillation import tracking
 from hf_dd.distillation.checks import preflight
@@ -50,7 +51,6 @@ from hf_dd.teachers.pool import TeacherPool
 from hf_dd.teachers.soft_labels import logit_orders, relabel
 from hf_dd.training.pretraining import grid
 
-LARGEST = 256  # pixels of a side, in what the field distils
 logger = logging.getLogger(__name__)
 
 
@@ -185,13 +185,9 @@ def checked(config: DistillConfig) -> tuple[DistillConfig, Path, Accelerator]:
 def tell_of_data(config: DistillConfig, data: ImageData) -> None:
     """Say what a run leaves out where there is no test split, and what is slow about large images."""
     height, width = data.image_size
-    if min(height, width) > LARGEST and config.image_size is None:
-        say(
-            "%s has images of %d×%d pixels: --image_size 128 or 224 would save memory and time.",
-            data.name,
-            width,
-            height,
-        )
+    if min(height, width) > LARGE and config.image_size is None:
+        told = "%s has images of %d×%d pixels: --image_size %d, or less, saves memory and time."
+        say(told, data.name, width, height, LARGE)
     if data.test is None and config.eval_students:
         teachers = ", and no teachers are trained" if config.minutes is not None and not config.named_teachers else ""
         say("%s has no test split: nothing is evaluated%s. %s.", data.name, teachers, HOW_TO_TEST.capitalize())

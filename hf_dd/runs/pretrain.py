@@ -112,18 +112,6 @@ def apart(
     return [f"keep_epochs: it lacks {some(missing)}"] if missing else []
 
 
-def require_same(folder: Path, config: PretrainConfig, data: ImageData) -> None:
-    """Raise RunError where a folder holds another teacher than the one that these options train."""
-    ((architecture, seed),) = grid(config)
-    made = teacher_folder.made_with(folder)
-    if made and made.get("mixed_precision") == "no":  # where bf16 was asked for, that machine had none
-        config = dataclasses.replace(config, mixed_precision="no")
-    if made and (pairs := apart(folder, made, config, architecture, seed, data)):
-        raise RunError(
-            f"{folder} was made with other options ({'; '.join(pairs)}). Remove it, or give another --output_dir."
-        )
-
-
 def train(
     folder: Path, config: PretrainConfig, architecture: str, seed: int, data: ImageData, accelerator: Accelerator
 ) -> None:

@@ -153,8 +153,6 @@ def run_of(source: Source, options: ReproduceConfig, root: Path, folder: Path) -
             again |= {"teacher_tags": [], "teacher_pool": None} if teachers else {}
             experts = [expert["repo_id"] for expert in record.experts]
             again |= {"experts": [source.beneath(name, root) or name for name in experts]}
-            if not OBJECTIVES.find(config.objective).published.augmenting:  # older versions let one be given
-                again["augment"] = None
             if PROTOCOLS.find(config.eval_protocol).labels != "online":
                 again["eval_students"] = 0
             config = dataclasses.replace(config, **again | of_settings(config, record))
@@ -188,9 +186,10 @@ def of_settings(config: DistillConfig, record: DistilledRecord) -> dict[str, Any
                 f"The record of {record.name} contradicts itself: --{name} is {given!r:.80} in its command, and "
                 f"{settings[name]!r:.80} in its options."
             )
-    objective = OBJECTIVES.find(config.objective)
-    if not objective.published.augmenting:
-        config, settings = dataclasses.replace(config, augment=None), settings | {"augment": None}
+    objective, unused = OBJECTIVES.find(config.objective), {}
+    if not objective.published.augmenting:  # older versions let one be given
+        unused = {"augment": None}
+        config, settings = dataclasses.replace(config, **unused), settings | unused
     filled = objective.published.filled_in(config)
     found = {
         name: settings[name]
@@ -201,7 +200,7 @@ def of_settings(config: DistillConfig, record: DistilledRecord) -> dict[str, Any
         words = parse_key_values(found["objective_options"])
         own = {each.name: each.default for each in dataclasses.fields(objective.Options)}
         found["objective_options"] = [f"{key}={value}" for key, value in (own | words).items()]
-    return found
+    return found | unused
 
 
 def require_installed(config: Options, record: Record) -> None:

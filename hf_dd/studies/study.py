@@ -29,7 +29,7 @@ from hf_dd.distillation.run_folder import CHECKPOINTS
 from hf_dd.errors import RunError
 from hf_dd.runs.distill import distill
 from hf_dd.runs.evaluate import evaluate
-from hf_dd.runs.pretrain import pretrain, require_same
+from hf_dd.runs.pretrain import apart, pretrain
 from hf_dd.studies import pool_search, publish
 from hf_dd.studies import report as study_report
 from hf_dd.studies.outcomes import Outcome
@@ -174,9 +174,21 @@ def pretrain_missing(config: PretrainConfig, folder: Path, data: ImageData) -> N
     if not (folder / RECORD).is_file():
         pretrain(config)
         return
-    require_same(folder, config, data)
+    made = teacher_folder.made_with(folder) or {}
+    if made.get("mixed_precision") == "no":  # where bf16 was asked for, that machine had none
+        config = dataclasses.replace(config, mixed_precision="no")
+    ((architecture, seed),) = pretraining.grid(config)
+    if made and (pairs := apart(folder, made, config, architecture, seed, data)):
+        raise made_otherwise(folder, pairs)
     if config.push_to_hub and not hub.tags(hub.full_repo_id(folder.name, config.hub_namespace), "model"):
         teacher_folder.push_teacher(folder, config.hub_namespace, config.hub_private_repo)
+
+
+def made_otherwise(folder: Path, pairs: Sequence[str]) -> RunError:
+    """The error for a part of a study that is there with other options, which `pairs` name in words."""
+    return RunError(
+        f"{folder} was made with other options ({'; '.join(pairs)}). Remove it, or give another --output_dir."
+    )
 
 
 def pool_jobs(pools: Mapping[str, Pool], teachers: Mapping[tuple[str, str], Job]) -> dict[str, Job]:
@@ -247,10 +259,7 @@ def run_cell(cell: Cell) -> None:
     if dataset != own.settings["dataset"] and load_data(cell.config).fingerprint != own.data["fingerprint"]:
         asked["dataset"], made["dataset"] = dataset, own.settings["dataset"]
     if differing := [key for key in asked if asked[key] != made[key]]:
-        pairs = "; ".join(f"{key}: {made[key]!r} there, {asked[key]!r} here" for key in differing)
-        raise RunError(
-            f"{cell.folder} was made with other options ({pairs}). Remove it, or give another --output_dir."
-        )
+        raise made_otherwise(cell.folder, [f"{key}: {made[key]!r} there, {asked[key]!r} here" for key in differing])
     evaluation = part(cell.config, EvaluationConfig)
     kept = cell.folder.with_name(f"{cell.folder.name}.evaluation.json")  # of a later evaluation than the run's own
     done = json_records.read_json(kept) if kept.is_file() else artefact.record.settings

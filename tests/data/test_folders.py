@@ -228,6 +228,14 @@ def test_tables_are_splits_by_their_names_or_folders_whatever_lies_beside_them(t
     assert (len(data.train), len(data.test)) == (4, 2)
 
 
+def test_a_folder_called_as_a_built_in_data_set_is_told(tmp_path, monkeypatch, caplog):
+    fill(tmp_path / "digits", two("train", "test"))
+    monkeypatch.chdir(tmp_path)
+    assert load_data("digits").num_classes == 10
+    assert "the folder digits is named by ./digits" in caplog.text
+    assert load_data("./digits").class_names == ["a", "b"]
+
+
 def test_a_card_that_names_the_files_of_the_splits_is_believed(tmp_path):
     card = "---\nconfigs:\n- config_name: default\n  data_files:\n  - split: train\n    path: Test/**\n---\n"
     assert read(tmp_path, two("Train", "Test") | {"README.md": card}) == ({"a": 2, "b": 2}, None)

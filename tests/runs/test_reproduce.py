@@ -231,6 +231,15 @@ def test_students_have_the_seeds_on_record_and_those_that_were_tested_otherwise_
     assert any("not evaluated again (tested by --zca True): " in note for note in verdict.notes)
 
 
+def test_an_augmentation_that_older_versions_let_be_given_where_there_is_none(tmp_path):
+    made = hf_dd.distill(
+        dataset="digits", objective="random", ipc=1, eval_students=0, output_dir=str(tmp_path / "set")
+    )
+    settings = made.record.settings | {"augment": "crop"}
+    change(made.folder, command=f"{made.record.command} --augment crop", settings=settings)
+    assert hf_dd.reproduce(set=str(made.folder), output_dir=str(tmp_path / "again")).values.equal
+
+
 def test_own_teachers_of_a_planned_run_are_trained_again_in_the_new_folder(tmp_path):
     own = PretrainConfig(**TINY, architectures=["MLP"], output_dir=str(tmp_path / "run/teachers"), keep_epochs=[2])
     hf_dd.pretrain(own)
