@@ -247,8 +247,8 @@ class Plain(logging.Formatter):
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run a command; an error of ours is one line on stderr and exit status 1, without a traceback.
 
-    What options or the environment say wrong is wrong on every process: the first one says it for all. A signal that
-    ends the command ends it in order: what isn't whole is removed, and the exit status is 128 and its number.
+    An error in options or environment occurs on every process; only the first one prints it. A signal that ends the
+    command ends it in order: what isn't whole is removed, and the exit status is 128 and its number.
     """
     command_begins()
     try:

@@ -41,7 +41,7 @@ class TeacherRecord(Record):
         loss: mean over the epoch's images; None at epoch 0, the network as it was drawn.
         training: the options that it was trained with.
         seconds: of training up to this epoch.
-        plugins: whose what isn't hf_dd's own is, see `core.registry.origins`.
+        plugins: the package or file of each part that isn't hf_dd's own, see `core.registry.origins`.
     """
 
     architecture: str
@@ -80,7 +80,7 @@ class DistilledRecord(SetRecord):
 
     Attributes:
         teachers: one `TeacherSpec` each, as mappings.
-        starts: of each, the earlier epoch from which the networks between it and the teacher are, if there are such.
+        starts: for each teacher the earlier epoch where the interpolation of networks begins; empty without one.
         pool: what the pool was named by, if not by references.
         experts: one mapping each, see `ExpertPool.lock`.
         run: iterations, seconds, losses, processes, hardware.
@@ -88,7 +88,7 @@ class DistilledRecord(SetRecord):
             compact.
         soft_labels: their `kind`, `temperature`, and the shas of the `teachers`; None where there are none.
         diversity: of several teachers, see `diversity.measure`; None else.
-        plugins: whose what isn't hf_dd's own is, see `core.registry.origins`.
+        plugins: the package or file of each part that isn't hf_dd's own, see `core.registry.origins`.
         before: commands that have to be run before `command`, such as those that train the run's own teachers.
         decisions: what the data or short races decided, in sentences.
     """
@@ -278,7 +278,7 @@ def teaching_seconds(teachers: Iterable[dict[str, Any]]) -> float | None:
 
 
 def compact(facts: Mapping[str, Any]) -> dict[str, Any]:
-    """What front matter says of a teacher, or of an import: what is known, and isn't so of nearly all."""
+    """Facts of a teacher or an import for front matter: without those that are unknown or that nearly all share."""
     usual = {"library": "hf_dd", "trusted": False}
     return {key: value for key, value in facts.items() if value is not None and usual.get(key) != value}
 

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from hf_dd.artefacts.layout import LABELS
 from hf_dd.core import files
 from hf_dd.core.files import digest_of
+from hf_dd.core.layout import LABELS
 from hf_dd.errors import DataError, some
 from hf_dd.nn.views import Views
 from hf_dd.teachers.crop_labels import CropLabels

@@ -16,32 +16,36 @@ from torch import Tensor
 from hf_dd import hub
 from hf_dd.artefacts import crop_label_files, provenance, teacher_folder
 from hf_dd.artefacts.cards import DistilledRecord, ImportedRecord, SetRecord
-from hf_dd.artefacts.layout import LABELS
 from hf_dd.artefacts.records import links_to, read_record, write_record
-from hf_dd.artefacts.rows import DECODED, PARQUET, decoded_rows, read_rows, require_whole, write_images
+from hf_dd.artefacts.rows import decoded_rows, read_rows, require_whole, write_images
 from hf_dd.config import ImportConfig, as_dict
 from hf_dd.core import files, json_records
-from hf_dd.core.json_records import RECORD
+from hf_dd.core.layout import (
+    CHECKPOINTS,
+    EVAL_RESULTS,
+    LOCK,
+    LOGS,
+    PLOT,
+    RECORD,
+    RESULTS,
+    SET_FILES,
+    SET_FOLDERS,
+)
 from hf_dd.data.image_data import ImageData
 from hf_dd.distillation.distiller import Distillation
-from hf_dd.distillation.run_folder import ARTEFACT_ENTRIES, CHECKPOINTS, LOGS, RUN_ENTRIES
+from hf_dd.distillation.run_folder import ARTEFACT_ENTRIES, RUN_ENTRIES
 from hf_dd.errors import ConfigError, DataError, HubError, RunError
 from hf_dd.evaluation import verdict
 from hf_dd.evaluation.intervals import spread
 from hf_dd.importing.import_set import ImportedSet
-from hf_dd.nn.whitening import WHITENING
 from hf_dd.synthetic.distilled_set import DistilledSet, preview, to_dataset, to_rows
-from hf_dd.teachers.pins import LOCK
 from hf_dd.teachers.pool import TeacherPool
 
 if TYPE_CHECKING:
     import datasets
 
-EVAL_RESULTS = ".eval_results/hf-dd.yaml"  # of 0.1.0, which the Hub reads in repositories of models alone
-PLOT = "results.png"
 RECORDS = {"distilled-set": DistilledRecord, "imported-set": ImportedRecord}
-DISTILLED_FILES = ("README.md", RECORD, "preview.png", LOCK, "results.json", PLOT, WHITENING)
-DISTILLED_FILES += (*(f"{Path(place).parent}/*" for place in (PARQUET, DECODED)), f"{LABELS}/*")
+DISTILLED_FILES = (*SET_FILES, *(f"{folder}/*" for folder in SET_FOLDERS))
 
 
 @dataclass(frozen=True)
@@ -93,7 +97,7 @@ class Artefact:
             files.write(self.folder / PLOT, plot)
         else:
             files.remove(self.folder / PLOT)
-        files.write_json(self.folder / "results.json", results)
+        files.write_json(self.folder / RESULTS, results)
         files.remove(self.folder / Path(EVAL_RESULTS).parent)
         return Artefact.written(self.folder, dataclasses.replace(record, results=results))
 
@@ -110,7 +114,7 @@ class Artefact:
         """
         if folder.exists():
             raise RunError(f"{folder} holds something else, perhaps an unfinished run: remove it.")
-        evaluated = shutil.ignore_patterns(CHECKPOINTS, LOGS, "results.json", PLOT, Path(EVAL_RESULTS).parent.name)
+        evaluated = shutil.ignore_patterns(CHECKPOINTS, LOGS, RESULTS, PLOT, Path(EVAL_RESULTS).parent.name)
         with files.folder(folder) as unfinished:
             shutil.copytree(self.folder, unfinished, ignore=evaluated, dirs_exist_ok=True)
             copy = Artefact.written(unfinished, dataclasses.replace(self.record, results=None))

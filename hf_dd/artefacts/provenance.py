@@ -74,7 +74,7 @@ def commit() -> str | None:
 
 
 def plugins(settings: Mapping[str, Any], teachers: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, str]]:
-    """Whose the parts of a distillation are that aren't this package's own: of its settings, teachers and experts."""
+    """The package or file behind each part of a distillation (settings, teachers, experts) that isn't hf_dd's own."""
     named = [(OBJECTIVES, settings["objective"]), (NETWORKS, settings["architecture"]), (STARTS, settings["init"])]
     for teacher in teachers:
         library = teacher.get("library", "hf_dd")

@@ -10,8 +10,8 @@ from huggingface_hub import DatasetCard, DatasetCardData, EvalResult
 from hf_dd.artefacts import licences, papers
 from hf_dd.artefacts.facts import CropLabelFacts, DataFacts, ReproductionFacts, ResultFacts
 from hf_dd.artefacts.hub_metadata import configuration, render
-from hf_dd.artefacts.layout import LABELS
 from hf_dd.config import IN_MEMORY, slug
+from hf_dd.core.layout import LABELS
 from hf_dd.core.registry import origins_in_words
 from hf_dd.core.text import Markdown, code, markdown
 from hf_dd.evaluation import verdict

@@ -13,7 +13,7 @@ from typing import Any
 
 from hf_dd.artefacts.cards import Record
 from hf_dd.core import files, json_records
-from hf_dd.core.json_records import RECORD
+from hf_dd.core.layout import CARD, RECORD
 from hf_dd.errors import RunError
 
 
@@ -50,5 +50,5 @@ def links_to(folder: Path, patterns: Sequence[str]) -> Iterator[Path]:
 
 def write_record(folder: Path, record: Record, card: str) -> None:
     """Write the card, then the record that says that all is there."""
-    files.write_text(folder / "README.md", card)
+    files.write_text(folder / CARD, card)
     files.write_json(folder / RECORD, dataclasses.asdict(record))

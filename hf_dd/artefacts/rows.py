@@ -15,16 +15,15 @@ from torch import Tensor
 
 from hf_dd import hub
 from hf_dd.artefacts.crop_label_files import FILE, read_crop_labels
-from hf_dd.artefacts.layout import DECODED, LABELS, PARQUET
 from hf_dd.config import DataConfig
 from hf_dd.core import files
 from hf_dd.core.files import digest_of
-from hf_dd.core.json_records import RECORD
+from hf_dd.core.layout import DECODED, LABELS, PARQUET, PREVIEW, RECORD, WHITENING
 from hf_dd.data.loading import load_splits
 from hf_dd.data.unpacking import require_modest_file
 from hf_dd.errors import DataError, RunError, some
 from hf_dd.nn.tiles import decode_tiles
-from hf_dd.nn.whitening import WHITENING, Whitening
+from hf_dd.nn.whitening import Whitening
 from hf_dd.synthetic.distilled_set import DistilledSet, from_dataset, to_eight_bits, to_rows
 from hf_dd.synthetic.synthetic_set import SyntheticSet
 
@@ -140,7 +139,7 @@ def write_images(
 ) -> dict[str, Any]:
     """Write the rows, the preview and the whitening of a set whose record is still to come; returns what it says."""
     files.remove(folder / RECORD)
-    files.write(folder / "preview.png", lambda path: image.save(path, format="PNG"))
+    files.write(folder / PREVIEW, lambda path: image.save(path, format="PNG"))
     facts = write_rows(folder, rows, decoded)
     return facts | {"storage": facts["storage"] | write_whitening(folder, whitening)}
 
@@ -189,7 +188,7 @@ def require_rows(place: hub.Place, record: dict[str, Any]) -> None:
 
 def require_whole(folder: Path, record: Any) -> None:
     """Raise DataError where the rows of a set aren't its record's, RunError where a file isn't there."""
-    if missing := [name for name in (PARQUET, "preview.png") if not (folder / name).is_file()]:
+    if missing := [name for name in (PARQUET, PREVIEW) if not (folder / name).is_file()]:
         raise RunError(
             f"{folder} isn't whole: it lacks {some(missing)}. Remove it and make it anew, or take a copy that has it."
         )

@@ -14,7 +14,7 @@ from hf_dd.artefacts.records import links_to, read_record, write_record
 from hf_dd.artefacts.student_card import StudentRecord
 from hf_dd.artefacts.teacher_folder import FILES, require_same_weights
 from hf_dd.core import files, json_records
-from hf_dd.core.json_records import RECORD
+from hf_dd.core.layout import CARD, RECORD
 from hf_dd.errors import HubError, RunError
 from hf_dd.evaluation.results import Row
 from hf_dd.nn import networks
@@ -105,7 +105,7 @@ def push_row(folder: Path, repo_id: str, seeds: Sequence[int]) -> hub.Pin:
             require_same_weights(pin, place, "name another --push_students")
             continue
         with links_to(place, FILES) as links:
-            files.write_text(links / "README.md", record.card(hub.endpoint(), f"{repo_id}@{tag}"))
+            files.write_text(links / CARD, record.card(hub.endpoint(), f"{repo_id}@{tag}"))
             message = f"{record.name}, seed {seed}: {100 * record.accuracy:.2f} %"
             pin = hub.publish(links, repo_id, "model", files=FILES, message=message, tag=tag).pin
     logger.info("The students of %s are at %s/%s, each by its tag.", folder.name, hub.endpoint(), repo_id)

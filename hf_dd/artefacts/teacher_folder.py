@@ -18,12 +18,12 @@ from hf_dd.artefacts.cards import TeacherRecord
 from hf_dd.artefacts.records import links_to, read_record, write_record
 from hf_dd.config import slug
 from hf_dd.core import files, json_records
-from hf_dd.core.json_records import RECORD
+from hf_dd.core.layout import CARD, RECORD, WEIGHTS, WHITENING
 from hf_dd.core.registry import NETWORKS, origins
 from hf_dd.data.image_data import ImageData
 from hf_dd.errors import HubError, RunError
 from hf_dd.nn import networks
-from hf_dd.nn.whitening import WHITENING, Whitening
+from hf_dd.nn.whitening import Whitening
 from hf_dd.teachers.locating import load_teacher, locate_locally
 from hf_dd.training.loop import Standing
 from hf_dd.training.pretraining import Snapshot
@@ -31,7 +31,7 @@ from hf_dd.training.pretraining import Snapshot
 logger = logging.getLogger(__name__)
 
 CHECKPOINT = "checkpoint.safetensors"  # of a run that isn't finished: where it stands
-NEEDED = ("config.json", "model.safetensors", RECORD, "README.md")  # of a commit
+NEEDED = ("config.json", WEIGHTS, RECORD, CARD)  # of a commit
 FILES = (*NEEDED, WHITENING)
 
 
@@ -183,7 +183,7 @@ def push_teacher(
                 message = f"Epoch {revision.removeprefix('epoch-')} of {run['name']}"
                 card = read_teacher(folder / revision).card(f"{repo_id}@{revision}")
                 with links_to(folder / revision, FILES) as links:
-                    files.write_text(links / "README.md", card)
+                    files.write_text(links / CARD, card)
                     done = hub.publish(
                         links, repo_id, "model", files=FILES, message=message, tag=revision, private=private
                     )
@@ -216,6 +216,6 @@ def require_whole(folder: Path, revision: str) -> None:
 
 def require_same_weights(pin: hub.Pin, folder: Path, otherwise: str = "push under another --hub_dataset_id") -> None:
     """Raise HubError, with what else could be done, unless the weights at the pin are those of the folder."""
-    pulled = hub.pull(pin, files=["model.safetensors"]) / "model.safetensors"
-    if not pulled.is_file() or pulled.read_bytes() != (folder / "model.safetensors").read_bytes():
+    pulled = hub.pull(pin, files=[WEIGHTS]) / WEIGHTS
+    if not pulled.is_file() or pulled.read_bytes() != (folder / WEIGHTS).read_bytes():
         raise HubError(f"{pin} holds another run's weights: delete that repository, or {otherwise}.")

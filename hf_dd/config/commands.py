@@ -26,7 +26,7 @@ class EnvOptions(CommandOptions):
 
 @dataclass
 class QuickstartOptions(CommandOptions):
-    """The whole circle on digits, offline."""
+    """The whole circle on drawn letters against an embedded Hub, offline."""
 
     output_dir: str = place("outputs", "Folder for everything that it makes.")
 

@@ -94,7 +94,7 @@ class EvaluationConfig(TrustConfig):
     )
     random_draws: int = evaluation(
         1,
-        "Draws of random images that each student is trained on; of other ones than every other student.",
+        "Draws of random real images for each student to be trained on; no two students share a draw.",
         at_least=1,
     )
     selection_epochs: int | None = evaluation(
@@ -109,8 +109,8 @@ class EvaluationConfig(TrustConfig):
     )
     published: bool = evaluation(
         False,
-        "What isn't given is as the papers have it: a method starts from random real images, both it and the students "
-        "flip images whatever the data say, herding's network is trained.",
+        "Options that aren't given take the papers' values: methods start from random real images, images are flipped "
+        "whatever the data say, and herding uses a trained network.",
     )
 
     def __post_init__(self) -> None:
@@ -157,8 +157,7 @@ class EvaluateConfig(DataConfig, EvaluationConfig, CropLabelConfig):
     )
     scores: list[str] = evaluation(
         [],
-        "Scores of the sets beside their accuracies. Each trains the students that it needs besides, on the full set "
-        "too.",
+        "Scores of the sets beside their accuracies. Each trains further students, on the full set too.",
         choices=SCORES,
     )
     dd_ranking: str | None = once(
@@ -174,8 +173,8 @@ class EvaluateConfig(DataConfig, EvaluationConfig, CropLabelConfig):
     save_students: str | None = place(None, "Folder for the trained students of the sets, as models that load.")
     push_students: str | None = once(
         None,
-        "Repository for the students of the first set, architecture and copy, a tag for each seed (name, or "
-        "owner/name); what isn't the first goes into repositories called after it too.",
+        "Repository (name, or owner/name) for the students of the first set, architecture and copy, a tag for each "
+        "seed; all others go into repositories whose names begin with it.",
     )
     seed: int = budget(0, "Seed of the students and of the random images.")
     mixed_precision: str = budget("no", "Autocast of the students' forward passes.", choices=("no", "bf16"))

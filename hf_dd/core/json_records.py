@@ -12,7 +12,6 @@ from hf_dd.errors import RunError, some
 
 Record = TypeVar("Record")
 
-RECORD = "hf_dd.json"  # of whatever hf-dd made, in its folder
 LARGEST_JSON, DEEPEST_JSON = 2**24, 64  # bytes and levels of a record
 LARGEST_NUMBER = 2.0**63
 

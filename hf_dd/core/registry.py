@@ -51,7 +51,7 @@ class Registry(Mapping[str, Any]):
         self._demand: Callable[[Any], str | None] = lambda definition: None
 
     def requires(self, demand: Callable[[Any], str | None]) -> Callable[[Any], str | None]:
-        """Keep the function that gives what another package's definition has to be ("has to be …"), if it isn't."""
+        """Register the check of other packages' definitions: it returns what is wrong ("has to be …"), or None."""
         self._demand = demand
         return demand
 
@@ -205,7 +205,7 @@ PROTOCOLS = Registry("PROTOCOLS", "protocol", "--eval_protocol", "evaluation", "
 
 
 def origins(named: Iterable[tuple[Registry, str]]) -> dict[str, dict[str, str]]:
-    """Of these definitions, whose those are that aren't this package's, by noun and name: what a record keeps."""
+    """By noun and name, the origin of each definition that another package made; records keep it."""
     found = {f"{registry.noun} {name}": registry.origin(name) for registry, name in named if name in registry}
     return {name: origin for name, origin in found.items() if origin}
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 
 from hf_dd import hub
+from hf_dd.core.layout import CARD
 from hf_dd.core.progress import say
 from hf_dd.core.text import plural
 from hf_dd.data.columns import IMAGE_SUFFIXES
@@ -22,7 +23,7 @@ OTHER_IMAGES = {".heic", ".heif", ".avif", ".jxl", ".dng", ".cr2", ".nef", ".svg
 TABLES = (".parquet", ".arrow", ".csv", ".jsonl", ".json")  # the likeliest to hold images first
 PACKED = {".parquet", ".arrow", ".tar", ".zip", ".gz", ".tgz", ".xz", ".bz2", ".7z", ".rar"}  # which may hold images
 METADATA = {"metadata.csv", "metadata.jsonl", "metadata.parquet"}  # of a folder of images
-ABOUT = ("README.md", ".huggingface.yaml", "dataset_infos.json")  # what says which files a repository's splits are
+ABOUT = (CARD, ".huggingface.yaml", "dataset_infos.json")  # what says which files a repository's splits are
 WORDS = {"train": "train|training", "validation": "validation|valid|dev|val", "test": "test|testing|eval|evaluation"}
 CALLED = {split: rf"({words})[-_ ]?(set|data|images)?" for split, words in WORDS.items()}
 

@@ -17,6 +17,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from hf_dd.core import files, json_records, tensors
+from hf_dd.core.layout import PREVIEW
 from hf_dd.distillation.optimisers import Learned
 from hf_dd.errors import RunError, some
 from hf_dd.synthetic.distilled_set import preview
@@ -49,7 +50,7 @@ def save_checkpoint(folder: Path, learned: Learned, progress: Progress, identity
         facts = {"identity": identity, "tensors_sha256": files.digest_of(unfinished / TENSORS)}
         files.write_json(unfinished / STATE, asdict(progress) | facts)
         preview(learned.synthetic.own_space(), learned.synthetic.labels, learned.synthetic.class_names).save(
-            unfinished / "preview.png"
+            unfinished / PREVIEW
         )
     for old in checkpoints(folder)[:-limit]:
         files.remove(old)
@@ -57,7 +58,7 @@ def save_checkpoint(folder: Path, learned: Learned, progress: Progress, identity
 
 def preview_of(folder: Path, step: int) -> Path:
     """The preview of a checkpoint."""
-    return folder / f"step-{step:06d}" / "preview.png"
+    return folder / f"step-{step:06d}" / PREVIEW
 
 
 def checkpoints(folder: Path) -> list[Path]:

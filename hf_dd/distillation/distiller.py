@@ -22,6 +22,7 @@ from hf_dd.config import DistillConfig
 from hf_dd.config.base import defaults, named
 from hf_dd.core import files
 from hf_dd.core.clock import since
+from hf_dd.core.layout import CHECKPOINTS, LOGS
 from hf_dd.core.processes import (
     by_main_process,
 )
@@ -34,7 +35,6 @@ from hf_dd.distillation.checkpoints import Progress
 from hf_dd.distillation.checks import preflight
 from hf_dd.distillation.optimisers import Learned
 from hf_dd.distillation.profiling import profiled
-from hf_dd.distillation.run_folder import CHECKPOINTS, LOGS
 from hf_dd.errors import RunError
 from hf_dd.objectives import Losses, Objective, Ownership, Step, build_objective
 from hf_dd.objectives.base import options_of

@@ -6,20 +6,16 @@ from pathlib import Path
 
 from hf_dd.config import DistillConfig
 from hf_dd.core import files, json_records
-from hf_dd.core.json_records import RECORD
+from hf_dd.core.layout import CHECKPOINTS, EVAL_RESULTS, LOGS, PLOT, RECORD, RESULTS, SET_FILES, SET_FOLDERS
 from hf_dd.core.processes import from_main_process, holding, require_writable, shown_by_main_process
 from hf_dd.errors import RunError
 
 # Everything that a run writes into its folder: its working state, then the artefact.
-CHECKPOINTS, LOGS = "checkpoints", "logs"
 PLAN, PLANNING, TEACHERS = "plan.json", "planning", "teachers"  # of a run that has a budget
 STATE_ENTRIES = (CHECKPOINTS, LOGS, "profile", PLAN, PLANNING, TEACHERS)
-ARTEFACT_ENTRIES = tuple(
-    f"{RECORD} data decoded labels whitening.safetensors README.md preview.png pool.json results.json results.png "
-    ".eval_results".split()
-)
+ARTEFACT_ENTRIES = (*SET_FILES, *SET_FOLDERS, Path(EVAL_RESULTS).parts[0])
 RUN_ENTRIES = STATE_ENTRIES + ARTEFACT_ENTRIES
-RESULTS = {"results.json", "results.png"}  # all that is left of a run that somebody removed while it wrote them
+LEFT = {RESULTS, PLOT}  # of a run that somebody removed while it wrote them
 
 
 @contextlib.contextmanager
@@ -54,7 +50,7 @@ def there_already(config: DistillConfig, folder: Path) -> bool:
     resumes = config.resume_from_checkpoint is not None
     names = {path.name for path in folder.iterdir()}
     ours = not names.isdisjoint((CHECKPOINTS, PLAN)) or holds_set(folder)
-    ours |= config.overwrite_output_dir and names <= RESULTS
+    ours |= config.overwrite_output_dir and names <= LEFT
     if not ours and (RECORD in names if resumes else names):
         raise RunError(f"{folder} isn't empty, and what it holds is no run of hf-dd: give another --output_dir.")
     if ours and not resumes and not config.overwrite_output_dir:

@@ -12,7 +12,7 @@ from accelerate.tracking import TensorBoardTracker, TrackioTracker, on_main_proc
 from hf_dd.config import DistillConfig
 from hf_dd.config.distillation import parse_trackio
 from hf_dd.core import files
-from hf_dd.distillation.run_folder import LOGS
+from hf_dd.core.layout import LOGS
 from hf_dd.errors import ConfigError
 from hf_dd.evaluation.report import table
 from hf_dd.synthetic.distilled_set import preview

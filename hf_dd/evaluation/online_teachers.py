@@ -81,7 +81,7 @@ def reloaded(specs: Sequence[TeacherSpec], memory: FeatureMemory | None, trusted
     for spec in specs:
         if spec.trusted and spec.repo_id not in trusted:
             raise TeacherError(
-                f"{spec} was let read pickles and run its own code when the set was made. Do the same by "
+                f"{spec} was allowed to read pickles and run its own code when the set was made. Allow it again by "
                 f"--trusted_teachers {spec.repo_id}, or name other teachers by --eval_teachers."
             )
     try:

@@ -137,8 +137,8 @@ class Results:
     Attributes:
         teachers: that taught the students online: their `TeacherSpec`s as mappings, each with the `bytes` of its
             weights in float32, which are no part of any set.
-        plugins: whose a protocol or architecture is that isn't hf_dd's own, see `core.registry.origins`.
-        majority: percent of the test split that are of its commonest class.
+        plugins: the origin of a protocol or architecture that isn't hf_dd's own, see `core.registry.origins`.
+        majority: percent of the test split in its commonest class.
         chance: percent that are right where each class is guessed as often.
         students: where the students of each row of a distilled set are published: `repo_id`, `set`, `copy`,
             `architecture` and `tags`; none where they aren't.

@@ -234,7 +234,7 @@ def doubts(results: Facts, where: str = "") -> Iterator[str]:
 
 
 def on(some: Sequence[Facts], rows: Sequence[Facts]) -> str:
-    """What students of some rows were trained on, in brackets; nothing where it is all that those of the rows were."""
+    """In brackets, the sets that the students of some rows were trained on; empty where those are the sets of all."""
     sets, every = (list(dict.fromkeys(row["set"] for row in each)) for each in (some, rows))
     return "" if sets == every else f" (on {'; '.join(sets)})"
 

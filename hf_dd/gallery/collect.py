@@ -11,9 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from hf_dd import hub
-from hf_dd.artefacts.layout import PARQUET
 from hf_dd.core import files, json_records, progress
-from hf_dd.core.json_records import RECORD
+from hf_dd.core.layout import PARQUET, RECORD
 from hf_dd.errors import HfDdError, HubError, RunError
 
 KINDS = ("distilled-set", "imported-set")

@@ -8,6 +8,7 @@ import yaml
 from hf_dd import hub
 from hf_dd.config.gallery import GalleryPushOptions
 from hf_dd.core import files
+from hf_dd.core.layout import CARD
 from hf_dd.gallery import site
 from hf_dd.gallery.collect import Entry, collect
 
@@ -27,7 +28,7 @@ def push(options: GalleryPushOptions) -> str:
     live = None if options.sources else {"hub": hub.endpoint(), "tag": options.tag, "owner": options.owner}
     with files.writing(Path(tempfile.gettempdir())), tempfile.TemporaryDirectory() as folder:
         site.write(Path(folder), entries, live)
-        files.write_text(Path(folder) / "README.md", card(entries))
+        files.write_text(Path(folder) / CARD, card(entries))
         count = f"{len(entries)} set{'' if len(entries) == 1 else 's'}"
         return f"pushed: {hub.publish_space(Path(folder), repo_id, f'Gallery of {count}', options.hub_private_repo)}"
 

@@ -15,6 +15,7 @@ from huggingface_hub import DatasetCard, constants
 from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundError
 from huggingface_hub.file_download import repo_folder_name
 
+from hf_dd.core.layout import CARD
 from hf_dd.core.progress import Phase, passing_bars
 from hf_dd.errors import HubError, some
 from hf_dd.hub import client
@@ -197,14 +198,14 @@ def refs(repo_id: str, repo_type: RepoType) -> tuple[dict[str, str], dict[str, s
 
 def dataset_license(pin: Pin) -> str | None:
     """The license that a data set's card names at this commit, or None."""
-    license = front_matter(pull(pin, "dataset", ["README.md"])).get("license")
+    license = front_matter(pull(pin, "dataset", [CARD])).get("license")
     license = license[0] if isinstance(license, list) and license else license
     return license if isinstance(license, str) else None
 
 
 def front_matter(folder: Path) -> dict[str, Any]:
     """What the card of a data set in a folder says for machines; empty without a card."""
-    card = folder / "README.md"
+    card = folder / CARD
     if not card.is_file() or not card.read_text("utf-8", "replace").lstrip("\ufeff \r\n").startswith("---"):
         return {}  # which the Hub's client would warn of
     return DatasetCard.load(card).data.to_dict()

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from huggingface_hub import CommitInfo
 
+from hf_dd.core.layout import CARD
 from hf_dd.core.progress import Phase, say
 from hf_dd.errors import HubError
 from hf_dd.hub import client
@@ -97,8 +98,8 @@ def next_tag(present: Mapping[str, str]) -> str:
 
 def holds(pin: Pin, repo_type: RepoType, folder: Path) -> bool:
     """Whether the commit has just the card of a folder, which names its rows by their sha256."""
-    card = pull(pin, repo_type, ["README.md"]) / "README.md"
-    return card.is_file() and card.read_bytes() == (folder / "README.md").read_bytes()
+    card = pull(pin, repo_type, [CARD]) / CARD
+    return card.is_file() and card.read_bytes() == (folder / CARD).read_bytes()
 
 
 def push_files(

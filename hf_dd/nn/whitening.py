@@ -23,7 +23,6 @@ from torch import Tensor
 from hf_dd.core import tensors
 from hf_dd.errors import DataError, RunError
 
-WHITENING = "whitening.safetensors"  # the file of it, beside what was made of whitened images
 EPSILON = 0.1  # of MTT's code, which gives it to kornia
 ABOUT = "(images - mean).flatten(1) @ matrix, of images in [0, 1] space"
 

@@ -98,9 +98,10 @@ class Step:
         return self.synthetic.pixels.sum() * 0
 
     def share(self, loss: Tensor) -> Tensor:
-        """This rank's share of a loss of its classes that all who own a part of them know: value split, gradient not.
+        """This rank's share of a loss that every rank which owns a part of its classes computes.
 
-        For a loss whose gradient flows into this rank's own images only, as `whole_classes` makes it.
+        The value is divided among them, the gradient isn't: it flows into this rank's own images only, as
+        `whole_classes` makes it.
         """
         return loss if self.own.parts == 1 else loss - loss.detach() * (1 - 1 / self.own.parts) + self.zero()
 

@@ -195,9 +195,9 @@ class Planner(Racing):
         )
 
     def require_enough(self) -> None:
-        """Raise ConfigError where a few iterations without a guide, and the students, take longer than there is.
+        """Raise ConfigError where a few unguided iterations and the students take longer than the minutes.
 
-        So do as many iterations as were asked for, and teachers that were.
+        Iterations and teachers that were asked for count as they were asked for.
         """
         options, step = self.shortest()
         _, seconds = self.students(options["factor"])

@@ -20,12 +20,12 @@ from typing import Any
 
 from hf_dd.config import DistillConfig
 from hf_dd.core import files
+from hf_dd.core.layout import CHECKPOINTS
 from hf_dd.core.processes import by_main_process, from_main_process
 from hf_dd.core.progress import say
 from hf_dd.core.registry import OBJECTIVES
 from hf_dd.distillation import checkpoints
 from hf_dd.distillation.distiller import Distiller
-from hf_dd.distillation.run_folder import CHECKPOINTS
 from hf_dd.errors import RunError
 from hf_dd.evaluation.candidates import Candidate
 from hf_dd.evaluation.evaluation import Evaluation

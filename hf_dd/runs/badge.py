@@ -8,12 +8,12 @@ from typing import Any
 from hf_dd import hub
 from hf_dd.artefacts.cards import Record, TeacherRecord
 from hf_dd.artefacts.comparison import Verdict
-from hf_dd.artefacts.records import RECORD, write_record
+from hf_dd.artefacts.records import write_record
 from hf_dd.core import files
+from hf_dd.core.layout import CARD, RECORD
 from hf_dd.errors import RunError
 from hf_dd.runs.recorded import Source, opened
 
-CARD = "README.md"
 LATER = ("reproduction", "results", "pushed")  # of a record, what is said once the set is made
 SENTENCE = ("**Reproduced**", "**Not reproduced**")
 

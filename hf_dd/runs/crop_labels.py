@@ -11,10 +11,10 @@ from torch import Tensor
 from hf_dd.artefacts.crop_label_files import CropLabelling
 from hf_dd.artefacts.distilled_folder import Artefact, load_distilled
 from hf_dd.artefacts.record import SetRecord
-from hf_dd.artefacts.records import RECORD
 from hf_dd.config import EvaluateConfig
 from hf_dd.config.labels import CropLabelConfig
 from hf_dd.core import files
+from hf_dd.core.layout import RECORD
 from hf_dd.core.precision import Autocast
 from hf_dd.core.processes import by_main_process
 from hf_dd.data.image_data import ImageData

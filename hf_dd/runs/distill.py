@@ -20,6 +20,7 @@ from hf_dd.config import DataConfig, DistillConfig, EvaluationConfig, InMemory, 
 from hf_dd.config.base import part, shown
 from hf_dd.core import json_records
 from hf_dd.core.clock import begun
+from hf_dd.core.layout import LOGS
 from hf_dd.core.machine import hardware
 from hf_dd.core.precision import bf16_is_faster
 from hf_dd.core.processes import from_main_process, new_accelerator
@@ -30,7 +31,7 @@ from hf_dd.data.image_data import HOW_TO_TEST, ImageData, load_data
 from hf_dd.distillation import tracking
 from hf_dd.distillation.checks import preflight
 from hf_dd.distillation.distiller import Distiller
-from hf_dd.distillation.run_folder import LOGS, PLAN, TEACHERS, prepared, require_place
+from hf_dd.distillation.run_folder import PLAN, TEACHERS, prepared, require_place
 from hf_dd.errors import ConfigError
 from hf_dd.evaluation.online_teachers import require_labels
 from hf_dd.evaluation.protocols import Protocol

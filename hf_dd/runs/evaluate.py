@@ -170,7 +170,7 @@ def baselines_of(
     sets: Sequence[Candidate],
     real_images: Callable[..., Candidate],
 ) -> list[Candidate]:
-    """The real images beside the sets, of as many per class as any of them; in an audit all of them at its steps."""
+    """The real images to evaluate for each ipc among the sets; in an audit `full` takes as many steps as each set."""
     if not (config.regimes and sets):
         return [real_images(kind, ipc) for kind in config.baselines for ipc in ([None] if kind == "full" else sizes)]
     found = [real_images(kind, ipc) for kind in config.baselines if kind != "full" for ipc in sizes]

@@ -58,7 +58,7 @@ def own_learning_rate(name: str, record: dict[str, Any]) -> float | None:
 def source_of(config: EvaluateConfig, record: dict[str, Any]) -> DataConfig:
     """The data set to test on: the one the options name, else the one that the set's record names, at its commit.
 
-    Of the options of how it is read, those that are given go over those of the record.
+    Options of how it is read go before those of the record where they are given.
     """
     given = {key: value for key, value in part(config, DataConfig).items() if value not in (None, "")}
     settings = record.get("settings", {})

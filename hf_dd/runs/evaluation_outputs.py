@@ -10,6 +10,7 @@ from hf_dd.artefacts import records
 from hf_dd.artefacts.distilled_folder import Artefact
 from hf_dd.config import EvaluateConfig, slug
 from hf_dd.core import files
+from hf_dd.core.layout import RESULTS
 from hf_dd.errors import RunError
 from hf_dd.evaluation import regimes, report
 from hf_dd.evaluation.results import Results
@@ -67,7 +68,7 @@ def complete(folder: str, results: Results) -> None:
 
 
 def of_set(config: EvaluateConfig, results: Results, place: int) -> Results:
-    """Of one regime's results of several sets those of one, by its place among them, and of real images of its ipc."""
+    """Of one regime's results those of the set at this place, and of the real images of its ipc."""
     copies, names = len(config.eval_copies), len(set(config.scores))
     each = len(results.rows) // len(config.eval_architectures)  # of an architecture: the sets' copies, then others
     own = [index for index in range(len(results.rows)) if copies and index % each // copies == place]
@@ -93,5 +94,5 @@ def of_set(config: EvaluateConfig, results: Results, place: int) -> Results:
 
 def write_results(folder: Path, results: Results) -> None:
     """Write `results.json` into a folder."""
-    files.write_json(folder / "results.json", results.as_dict())
-    logger.info("Results are in %s.", folder / "results.json")
+    files.write_json(folder / RESULTS, results.as_dict())
+    logger.info("Results are in %s.", folder / RESULTS)

@@ -5,16 +5,14 @@ from pathlib import Path
 import torch
 
 from hf_dd import hub
-from hf_dd.artefacts.layout import PARQUET
 from hf_dd.artefacts.records import read_record
 from hf_dd.config import EvaluateConfig, ImportConfig
 from hf_dd.config.base import part
 from hf_dd.config.data import DataConfig
-from hf_dd.core.json_records import RECORD
+from hf_dd.core.layout import CHECKPOINTS, PARQUET, RECORD
 from hf_dd.data.image_data import ImageData
 from hf_dd.data.loading import SAVED
 from hf_dd.distillation.checkpoints import STATE
-from hf_dd.distillation.run_folder import CHECKPOINTS
 from hf_dd.errors import ConfigError, DataError
 from hf_dd.importing.formats import read_foreign
 from hf_dd.importing.import_set import import_foreign

@@ -10,11 +10,12 @@ from hf_dd.artefacts.cards import ImportedRecord, Record, SetRecord, TeacherReco
 from hf_dd.artefacts.comparison import Check, Difference, versions_apart
 from hf_dd.config import DataConfig, ImportConfig
 from hf_dd.config.base import Options, part
+from hf_dd.core.layout import WEIGHTS
 from hf_dd.core.registry import PROTOCOLS
 from hf_dd.data.image_data import load_data
 from hf_dd.errors import DataError, HfDdError
 from hf_dd.importing.formats import read_foreign
-from hf_dd.runs.recorded import WEIGHTS, Source
+from hf_dd.runs.recorded import Source
 from hf_dd.teachers import pins
 from hf_dd.teachers.locating import EPOCH
 

@@ -12,10 +12,11 @@ from accelerate import Accelerator
 from hf_dd import hub
 from hf_dd.artefacts import teacher_folder
 from hf_dd.artefacts.provenance import command_line, data_record, pinned
-from hf_dd.artefacts.records import RECORD, read_record
+from hf_dd.artefacts.records import read_record
 from hf_dd.config import PretrainConfig
 from hf_dd.config.base import defaults, values
 from hf_dd.core import files
+from hf_dd.core.layout import RECORD
 from hf_dd.core.machine import hardware
 from hf_dd.core.processes import new_accelerator, require_writable
 from hf_dd.core.progress import Phase

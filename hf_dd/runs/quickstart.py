@@ -15,6 +15,7 @@ from pathlib import Path
 
 from hf_dd.core import files
 from hf_dd.core.json_records import read_json
+from hf_dd.core.layout import RESULTS
 from hf_dd.core.resources import resource
 from hf_dd.errors import HfDdError, RunError
 
@@ -70,7 +71,7 @@ def run(output_dir: str, say: Say = print) -> None:
             f"hf-dd evaluate local/{GUIDED}@v1 {shlex.quote(str(root / PLAIN))} {STUDENTS} --output_dir",
             root / "evaluation",
         )
-    results = read_json(root / "evaluation" / "results.json")
+    results = read_json(root / "evaluation" / RESULTS)
     say("\n" + table(results))
     say(f"card:    {root / GUIDED / 'README.md'}\npreview: {root / GUIDED / 'preview.png'}")
 

@@ -14,10 +14,11 @@ from hf_dd import hub
 from hf_dd.artefacts import teacher_folder
 from hf_dd.artefacts.cards import DistilledRecord, ImportedRecord, Record, TeacherRecord
 from hf_dd.artefacts.distilled_folder import DISTILLED_FILES, record_of
-from hf_dd.artefacts.records import RECORD, read_record
+from hf_dd.artefacts.records import read_record
 from hf_dd.config import DistillConfig, ImportConfig, PretrainConfig, parse_key_values
 from hf_dd.config.base import Options, is_default, named
 from hf_dd.config.reproduction import ReproduceConfig, read_command
+from hf_dd.core.layout import RECORD
 from hf_dd.core.registry import NETWORKS, OBJECTIVES, PROTOCOLS, Registry
 from hf_dd.distillation.checks import preflight
 from hf_dd.distillation.distiller import DECIDING
@@ -25,8 +26,6 @@ from hf_dd.errors import HubError, RunError
 from hf_dd.teachers import pins
 from hf_dd.teachers.locating import locate_locally
 from hf_dd.version import __version__
-
-WEIGHTS = "model.safetensors"
 
 
 @dataclass(frozen=True)

@@ -23,12 +23,12 @@ from hf_dd.artefacts.comparison import (
     weights_apart,
 )
 from hf_dd.artefacts.distilled_folder import Artefact
-from hf_dd.artefacts.records import RECORD
 from hf_dd.config import DataConfig, DistillConfig, ImportConfig, PretrainConfig, slug
 from hf_dd.config.base import Options, part
 from hf_dd.config.reproduction import ReproduceConfig
 from hf_dd.core import files, json_records
 from hf_dd.core.files import digest_of
+from hf_dd.core.layout import CHECKPOINTS, RECORD, WEIGHTS
 from hf_dd.core.machine import hardware, precision_on
 from hf_dd.core.processes import (
     by_main_process,
@@ -40,7 +40,6 @@ from hf_dd.core.processes import (
 from hf_dd.core.progress import say
 from hf_dd.core.registry import PROTOCOLS
 from hf_dd.data.image_data import load_data
-from hf_dd.distillation.run_folder import CHECKPOINTS
 from hf_dd.errors import RunError
 from hf_dd.runs.crop_labels import labelled_again
 from hf_dd.runs.distill import distill
@@ -48,7 +47,7 @@ from hf_dd.runs.evaluate import evaluate
 from hf_dd.runs.import_set import import_set
 from hf_dd.runs.inputs import checked, differences, moved
 from hf_dd.runs.pretrain import pretrain
-from hf_dd.runs.recorded import WEIGHTS, Source, run_of, taught
+from hf_dd.runs.recorded import Source, run_of, taught
 from hf_dd.synthetic import pruning
 from hf_dd.teachers import pins
 from hf_dd.teachers.experts import ExpertPool

@@ -11,10 +11,10 @@ from torch import nn
 
 from hf_dd import hub
 from hf_dd.artefacts import provenance, student_folder
-from hf_dd.artefacts.records import RECORD
 from hf_dd.artefacts.student_card import StudentRecord
 from hf_dd.config import EvaluateConfig, slug
 from hf_dd.core import json_records
+from hf_dd.core.layout import RECORD
 from hf_dd.core.machine import hardware
 from hf_dd.core.processes import by_main_process, require_writable
 from hf_dd.core.registry import NETWORKS, PROTOCOLS, origins

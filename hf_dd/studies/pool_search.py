@@ -21,6 +21,7 @@ from hf_dd.config import DistillConfig, SelectConfig, TeacherConfig
 from hf_dd.config.base import defaults, part, values
 from hf_dd.core import files, json_records
 from hf_dd.core.clock import since
+from hf_dd.core.layout import LOCK
 from hf_dd.core.processes import by_main_process, from_main_process, holding, new_accelerator, require_writable
 from hf_dd.core.progress import Phase, say
 from hf_dd.core.registry import OBJECTIVES, STARTS
@@ -41,7 +42,7 @@ from hf_dd.studies.pool_options import Options, pools_of
 from hf_dd.teachers.experts import ExpertPool
 from hf_dd.teachers.feature_cache import FeatureMemory
 from hf_dd.teachers.fitted_head import fit_heads
-from hf_dd.teachers.pins import LOCK, TRACE
+from hf_dd.teachers.pins import TRACE
 from hf_dd.teachers.pool import TeacherPool
 
 logger = logging.getLogger(__name__)

@@ -10,18 +10,18 @@ from huggingface_hub import DatasetCard, DatasetCardData
 
 from hf_dd import hub
 from hf_dd.artefacts import hub_metadata, licences, papers, provenance, records
-from hf_dd.artefacts.rows import PARQUET, digest_of
+from hf_dd.artefacts.rows import digest_of
 from hf_dd.core import files, json_records
-from hf_dd.core.json_records import RECORD
+from hf_dd.core.layout import CARD, LOCK, PARQUET, RECORD
 from hf_dd.core.text import Markdown
 from hf_dd.errors import HubError
 from hf_dd.studies.outcomes import Outcome
 from hf_dd.studies.report import JSON, MARKDOWN, PLOT, RECIPE, TIMES
-from hf_dd.teachers.pins import LOCK, TRACE
+from hf_dd.teachers.pins import TRACE
 
 PUSHED = "pushed.json"
 STUDY_FILES = (
-    *("README.md", RECIPE, PARQUET, MARKDOWN, JSON, PLOT, TIMES),
+    *(CARD, RECIPE, PARQUET, MARKDOWN, JSON, PLOT, TIMES),
     *(f"cells/*/{RECORD}", f"cells/*/{LOCK}", f"pools/*/{TRACE}", f"pools/*/{LOCK}"),
 )
 
@@ -36,7 +36,7 @@ def write_study(folder: Path, recipe: Path, outcomes: Mapping[str, Outcome]) -> 
     rows = datasets.Dataset.from_list(list(students_of(outcomes)))
     files.write(folder / PARQUET, rows.to_parquet)
     files.write(folder / RECIPE, lambda path: shutil.copyfile(recipe, path))
-    files.write_text(folder / "README.md", card_of(folder, outcomes))
+    files.write_text(folder / CARD, card_of(folder, outcomes))
 
 
 def students_of(outcomes: Mapping[str, Outcome]) -> Iterator[dict[str, Any]]:
@@ -102,12 +102,12 @@ def push_study(
         former = json_records.read_json(folder / PUSHED) if (folder / PUSHED).is_file() else None
         if former and (former["rows"], former["pin"]["repo_id"]) == (rows, repo_id) and tag in (None, former["tag"]):
             card = card_of(folder, outcomes, {"repo_id": repo_id, "tag": former["tag"]})
-            files.write_text(folder / "README.md", card)
+            files.write_text(folder / CARD, card)
             return hub.Publication(hub.Pin(**former["pin"]), former["url"])
         with records.links_to(folder, STUDY_FILES) as links:
 
             def tell(tag: str | None) -> None:
-                files.write_text(links / "README.md", card_of(folder, outcomes, {"repo_id": repo_id, "tag": tag}))
+                files.write_text(links / CARD, card_of(folder, outcomes, {"repo_id": repo_id, "tag": tag}))
 
             done = hub.publish(
                 links,
@@ -119,10 +119,10 @@ def push_study(
                 private=private,
                 prepare=tell,
             )
-            card = (links / "README.md").read_text(encoding="utf-8")
+            card = (links / CARD).read_text(encoding="utf-8")
     except HubError as error:
         raise HubError(f"{error} Nothing is lost: {folder} holds the study. Run the same command again.") from error
-    files.write_text(folder / "README.md", card)
+    files.write_text(folder / CARD, card)
     content = {"rows": rows, "pin": dataclasses.asdict(done.pin), "tag": done.pin.revision, "url": done.url}
     files.write_json(folder / PUSHED, content)
     return done

@@ -11,11 +11,10 @@ from hf_dd.artefacts.cards import DistilledRecord
 from hf_dd.artefacts.comparison import Verdict
 from hf_dd.artefacts.distilled_folder import Artefact, record_of
 from hf_dd.artefacts.records import read_record
-from hf_dd.artefacts.rows import PARQUET
 from hf_dd.config import PretrainConfig
 from hf_dd.config.reproduction import ReproduceConfig, read_command
 from hf_dd.core import json_records
-from hf_dd.core.json_records import RECORD
+from hf_dd.core.layout import PARQUET, RECORD
 from hf_dd.core.processes import by_main_process, from_main_process
 from hf_dd.core.progress import say
 from hf_dd.errors import ConfigError, RunError, nearest_first, some

@@ -19,13 +19,12 @@ from hf_dd.artefacts.provenance import command_line
 from hf_dd.config import DistillConfig, EvaluationConfig, PretrainConfig, StudyConfig
 from hf_dd.config.base import named, part
 from hf_dd.core import files, json_records, progress
-from hf_dd.core.json_records import RECORD
+from hf_dd.core.layout import CARD, CHECKPOINTS, RECORD
 from hf_dd.core.processes import by_main_process, from_main_process, require_writable
 from hf_dd.core.progress import say
 from hf_dd.core.registry import OBJECTIVES
 from hf_dd.data.image_data import ImageData, load_data
 from hf_dd.distillation.distiller import DECIDING
-from hf_dd.distillation.run_folder import CHECKPOINTS
 from hf_dd.errors import RunError
 from hf_dd.runs.distill import distill
 from hf_dd.runs.evaluate import evaluate
@@ -56,7 +55,7 @@ def study(config: StudyConfig | None = None, **options: Any) -> Path:
     require_writable(folder)
     if config.push_to_hub:  # a missing token or a taken tag shows now, not after the study
         place = hub.full_repo_id(config.hub_dataset_id or folder.name)
-        finished = (folder / "README.md").is_file()  # and its tag may be that of a push whose answer was lost
+        finished = (folder / CARD).is_file()  # and its tag may be that of a push whose answer was lost
         check = hub.require_pushable if finished else hub.require_free
         check(place, "dataset", tag=config.hub_tag, private=config.hub_private_repo)
     teachers, names = teacher_jobs(plan.teachers)

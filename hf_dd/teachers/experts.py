@@ -16,7 +16,7 @@ from torch.func import functional_call
 
 from hf_dd import hub
 from hf_dd.config import DistillConfig
-from hf_dd.core.json_records import RECORD
+from hf_dd.core.layout import RECORD, WEIGHTS
 from hf_dd.data.batches import by_chunks
 from hf_dd.data.image_data import ImageData
 from hf_dd.errors import TeacherError
@@ -29,7 +29,7 @@ from hf_dd.teachers.teacher import naming
 Parameters = dict[str, Tensor]
 
 DESCRIPTION = ("config.json", RECORD)
-FILES = (*DESCRIPTION, "model.safetensors")
+FILES = (*DESCRIPTION, WEIGHTS)
 ORIGIN = ("architecture", "seed", "dataset")  # what a run's record says of an expert
 BYTES_IN_MEMORY = 1 << 30  # of the parameters that stay, over all experts
 STATISTICS_TOLERANCE = 1e-3  # of a channel's mean and std in [0, 1]: a quarter of a grey level
@@ -87,7 +87,7 @@ class Expert:
         """The commit of an epoch, or the digest of its weights in a local folder; raises TeacherError without them."""
         revision = f"epoch-{epoch}"
         if self.place.local:
-            weights = Path(self.place.path) / revision / "model.safetensors"
+            weights = Path(self.place.path) / revision / WEIGHTS
             if not weights.is_file():
                 raise TeacherError(f"Expert {self.name} lists {revision}, but there is no {weights}.")
             return locate_locally(Path(self.place.path), revision)[0]

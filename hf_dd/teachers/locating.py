@@ -12,7 +12,8 @@ from typing import Any
 from hf_dd import hub
 from hf_dd.config import IN_MEMORY
 from hf_dd.core import files
-from hf_dd.core.json_records import RECORD, read_json, require
+from hf_dd.core.json_records import read_json, require
+from hf_dd.core.layout import RECORD
 from hf_dd.errors import RunError, TeacherError, some
 from hf_dd.teachers import adapters
 from hf_dd.teachers.teacher import Teacher, TeacherSpec, naming

@@ -12,12 +12,13 @@ from typing import Any
 
 from hf_dd import hub
 from hf_dd.core import json_records
+from hf_dd.core.layout import LOCK
 from hf_dd.errors import HfDdError, HubError, RunError, TeacherError
 from hf_dd.teachers import adapters
 from hf_dd.teachers.locating import load_teacher, locate
 from hf_dd.teachers.teacher import TeacherSpec, naming
 
-LOCK, TRACE = "pool.json", "trace.json"  # the second says how the first was chosen, if it was
+TRACE = "trace.json"  # beside a lock: how it was chosen, if it was
 PIN_IN_NOTE = re.compile(r"(?P<revision>[^\s=]+)=(?P<sha>[0-9a-f]{40})")
 SLUG = re.compile(r"[^/@]+/[^/@]+-[0-9a-f]{24}")  # of a collection
 SHA = re.compile(r"[0-9a-f]{40}|sha256:[0-9a-f]{64}")

@@ -34,7 +34,7 @@ class TeacherSpec(hub.Pin):
     """What a card says of a teacher: where it lies, at which commit, and the four options of the paper.
 
     For one that was a module in memory, `repo_id` is `memory:` and its name. What a model of another library doesn't
-    say is None. `trusted` ones were let read pickles and run their own code; `seconds` is what its training took up to
+    say is None. `trusted` ones could read pickles and run their own code; `seconds` is what its training took up to
     this epoch. `head` says of one that was given a fitted head what it was fitted on, how and how well
     (`FittedHead.about`).
     """

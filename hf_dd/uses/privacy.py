@@ -300,8 +300,8 @@ def text_of(subject: Subject, results: dict[str, Any]) -> list[str]:
         f"{results['n']} {results['architecture']} students each, protocol {subject.evaluation.protocol}. AUC: 0.5 is "
         "guessing; brackets are 95 % intervals over the images (DeLong) and the students together. Other images are "
         f'the {results["others"]:,} of the test split. "Found at 1 %": members found at 1 % false alarms. The '
-        "control says what the attack makes of training images that nobody trained on: what it differs from 0.5 by, "
-        "the splits differ by."
+        "control is the same attack on training images that nobody trained on: its distance from 0.5 is the "
+        "difference between the splits themselves."
     )
     about = (
         "Near copies: nearer to a training image, by the mean distance to the 50 nearest, than all but 1 % of test "

@@ -15,6 +15,7 @@ from hf_dd.artefacts.distilled_folder import load_distilled
 from hf_dd.config import slug
 from hf_dd.config.uses import UseConfig
 from hf_dd.core import files
+from hf_dd.core.layout import RESULTS
 from hf_dd.core.machine import hardware
 from hf_dd.core.processes import by_main_process, new_accelerator, require_writable
 from hf_dd.core.progress import Phase
@@ -161,7 +162,7 @@ class Subject:
             with files.claimed(folder):
                 if picture is not None:
                     files.write(folder / "neighbours.png", lambda path: picture.save(path, format="PNG"))
-                files.write_json(folder / "results.json", about | results)
+                files.write_json(folder / RESULTS, about | results)
                 files.write_text(folder / "results.md", text)
 
         by_main_process(keep)

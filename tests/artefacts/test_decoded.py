@@ -11,9 +11,10 @@ from huggingface_hub import DatasetCard, HfApi
 from PIL import Image
 
 import hf_dd
-from hf_dd.artefacts.distilled_folder import DECODED, load_distilled
+from hf_dd.artefacts.distilled_folder import load_distilled
 from hf_dd.config import DataConfig
 from hf_dd.core.files import digest_of
+from hf_dd.core.layout import DECODED
 from hf_dd.core.resources import resource
 from hf_dd.errors import DataError
 from hf_dd.synthetic.distilled_set import preview

@@ -8,7 +8,7 @@ import pytest
 from hf_dd.artefacts import distilled_folder, rows
 from hf_dd.artefacts.distilled_folder import Artefact, write_images
 from hf_dd.core import files
-from hf_dd.core.json_records import RECORD
+from hf_dd.core.layout import RECORD
 from hf_dd.errors import RunError
 
 BEFORE = Path(__file__).parents[1] / "fixtures" / "before" / "distilled"

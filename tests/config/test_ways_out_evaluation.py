@@ -150,7 +150,7 @@ ROWS = [
         "another (--eval_protocol) -> {0} dc",
     ),
     row(
-        "… was let read pickles and run its own code",
+        "… was allowed to read pickles and run its own code",
         "evaluate {trusting} {evaluated} " + ONLINE,
         r"by (--trusted_teachers \S+), or",
         "by (--eval_teachers) -> {0} {mlp}",

@@ -12,10 +12,11 @@ import hf_dd
 from hf_dd.artefacts.distilled_folder import Artefact, load_distilled
 from hf_dd.config import DataConfig, DistillConfig
 from hf_dd.core import cache
+from hf_dd.core.layout import WHITENING
 from hf_dd.data.image_data import load_data
 from hf_dd.data.whitening import fit, fitted, moments
 from hf_dd.errors import ConfigError, DataError, RunError, TeacherError
-from hf_dd.nn.whitening import WHITENING, Whitening
+from hf_dd.nn.whitening import Whitening
 from hf_dd.runs.evaluate import evaluate_sets
 from hf_dd.synthetic.synthetic_set import SyntheticSet
 from hf_dd.teachers.locating import load_teacher, locate

@@ -9,8 +9,7 @@ import numpy as np
 import torch
 
 from hf_dd.artefacts.distilled_folder import write_images
-from hf_dd.artefacts.layout import PARQUET
-from hf_dd.core.json_records import RECORD
+from hf_dd.core.layout import PARQUET, RECORD
 from hf_dd.synthetic.distilled_set import preview, to_rows
 
 FIXTURE = Path(__file__).resolve().parents[1] / "fixtures" / "before" / "distilled" / RECORD

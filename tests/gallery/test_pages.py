@@ -8,9 +8,8 @@ import statistics
 import pytest
 from playwright.sync_api import expect  # waits, and needs no eval in the page, which the pages forbid
 
-from hf_dd.artefacts.layout import PARQUET
 from hf_dd.config.gallery import GalleryBuildOptions
-from hf_dd.core.json_records import RECORD
+from hf_dd.core.layout import PARQUET, RECORD
 from hf_dd.evaluation import verdict
 from hf_dd.gallery import collect
 from hf_dd.gallery import site as pages

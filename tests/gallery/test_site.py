@@ -7,10 +7,9 @@ import re
 import pytest
 from huggingface_hub import HfApi
 
-from hf_dd.artefacts.layout import PARQUET
 from hf_dd.cli import main
 from hf_dd.config.gallery import GalleryBuildOptions
-from hf_dd.core.json_records import RECORD
+from hf_dd.core.layout import PARQUET, RECORD
 from hf_dd.errors import ConfigError, HubError, RunError
 from hf_dd.gallery import images
 from hf_dd.gallery.collect import collect, tidied

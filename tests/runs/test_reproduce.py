@@ -12,10 +12,10 @@ import hf_dd
 from hf_dd import hub
 from hf_dd.artefacts.distilled_folder import Artefact
 from hf_dd.artefacts.provenance import command_line
-from hf_dd.artefacts.rows import PARQUET
 from hf_dd.config import DistillConfig, PretrainConfig
 from hf_dd.config.reproduction import read_command
 from hf_dd.core import files
+from hf_dd.core.layout import PARQUET
 from hf_dd.core.machine import cpu
 from hf_dd.data.image_data import load_data
 from hf_dd.distillation.distiller import Distiller

@@ -6,10 +6,12 @@ import sys
 import types
 from urllib.request import urlopen
 
+import numpy
 import pytest
 import torch
 import yaml
 from huggingface_hub import HfApi
+from PIL import Image
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForImageClassification
 
@@ -198,7 +200,13 @@ def test_what_cannot_be_is_said_before_any_training(a_set, pushed, tmp_path, mon
 
 def test_students_are_kept_of_tiles_that_a_protocol_shows_as_they_are_stored(tmp_path, monkeypatch):
     """By a protocol, too, that has another rate for this very student."""
-    size = {"dataset": "digits", "image_size": 66}
+    draws = numpy.random.default_rng(0)
+    for split, count in (("train", 4), ("test", 1)):
+        for index in range(10 * count):
+            (tmp_path / f"data/{split}/{index % 10}").mkdir(parents=True, exist_ok=True)
+            picture = Image.fromarray(draws.integers(0, 256, (66, 66), dtype=numpy.uint8))
+            picture.save(tmp_path / f"data/{split}/{index % 10}/{index}.png")
+    size = {"dataset": str(tmp_path / "data"), "image_size": 66}
     (teacher,) = hf_dd.pretrain(**size, architectures=["MLP"], epochs=1, output_dir=str(tmp_path / "teachers"))
     made = hf_dd.distill(
         **size, objective="random", ipc=1, factor=2, eval_students=0, output_dir=str(tmp_path / "set")

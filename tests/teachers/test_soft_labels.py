@@ -581,7 +581,7 @@ def test_a_local_teacher_that_has_changed_is_not_taken_for_what_it_was(tmp_path,
 def test_no_record_is_believed_in_whom_to_trust(tiny_teachers):
     (spec,) = TeacherPool.from_references(tiny_teachers.references[:1]).specs
     record = {"teachers": [dataclasses.asdict(spec) | {"trusted": True}]}
-    with pytest.raises(TeacherError, match=f"was let read pickles .* by --trusted_teachers {spec.repo_id}, or"):
+    with pytest.raises(TeacherError, match=f"was allowed to read pickles .* by --trusted_teachers {spec.repo_id}, or"):
         teachers_of(PROTOCOLS["soft-label-online"], [], {"set": record})
     (again,) = teachers_of(PROTOCOLS["soft-label-online"], [], {"set": record}, trusted=[spec.repo_id]).specs
     assert (again.sha, again.trusted) == (spec.sha, True)

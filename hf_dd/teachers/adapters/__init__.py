@@ -9,7 +9,8 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
-from hf_dd.core.json_records import RECORD, read_json
+from hf_dd.core.json_records import read_json
+from hf_dd.core.layout import CARD, RECORD
 from hf_dd.core.registry import ADAPTERS
 from hf_dd.errors import RunError, TeacherError
 from hf_dd.teachers.adapters.base import Adapted, Adapter, require_modest, require_working
@@ -17,7 +18,7 @@ from hf_dd.teachers.adapters.base import Adapted, Adapter, require_modest, requi
 ASKED_FIRST = ("hf_dd", "transformers", "timm")  # in this order, then the plug-ins in that of their names
 
 WEIGHTS = ("*.safetensors", "*.safetensors.index.json")
-DESCRIPTION = ("config.json", RECORD, "README.md")
+DESCRIPTION = ("config.json", RECORD, CARD)
 FILES = (*DESCRIPTION, "preprocessor_config.json", "processor_config.json", *WEIGHTS)
 UNSAFE_FILES = ("*.bin", "*.pth", "*.pt", "*.py")  # pickles and code: read where the user trusts the repository
 

@@ -15,6 +15,7 @@ from huggingface_hub import ModelCard
 from PIL import Image
 from torch import Tensor, nn
 
+from hf_dd.core.layout import CARD
 from hf_dd.core.registry import ADAPTERS
 from hf_dd.core.seeding import derive_seed
 from hf_dd.core.tensors import require_finite
@@ -76,9 +77,9 @@ def no_adapter(definition: Any) -> str | None:
 def trained_on(folder: Path) -> str | None:
     """The data set that a model's card names, the first of several; None where it names none, or can't be read."""
     try:
-        if (folder / "README.md").stat().st_size > LARGEST_CARD:
+        if (folder / CARD).stat().st_size > LARGEST_CARD:
             return None
-        named = ModelCard.load(folder / "README.md").data.to_dict().get("datasets")
+        named = ModelCard.load(folder / CARD).data.to_dict().get("datasets")
     except (OSError, ValueError, TypeError, AttributeError, RecursionError, yaml.YAMLError):
         return None
     named = named[0] if isinstance(named, list) and named else named

@@ -7,12 +7,13 @@ from typing import Any
 
 from torch import nn
 
-from hf_dd.core.json_records import RECORD, read_json, require
+from hf_dd.core.json_records import read_json, require
+from hf_dd.core.layout import RECORD, WHITENING
 from hf_dd.core.registry import ADAPTERS
 from hf_dd.errors import RunError, TeacherError
 from hf_dd.nn import networks
 from hf_dd.nn.input_transform import InputTransform
-from hf_dd.nn.whitening import WHITENING, Whitening
+from hf_dd.nn.whitening import Whitening
 from hf_dd.teachers.adapters.base import Adapted, Adapter
 
 STATED = {"class_names": list[str], "mean": list[float], "std": list[float]}  # by config.json
