@@ -2,6 +2,9 @@
 
 import json
 import struct
+import subprocess
+import sys
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -17,8 +20,15 @@ from hf_dd.teachers.pool import TeacherPool
 from hf_dd.teachers.teacher import Teacher, TeacherSpec
 from hf_dd.training.loop import TrainingRecipe, fit, predict
 from tests.oracles import loops
+from tests.scripts import loading
 
 CLASSES, BATCH = 10, 6
+SIDES_FORKED = """
+import multiprocessing, runpy, sys
+multiprocessing.get_context = lambda method, forks=multiprocessing.get_context("fork"): forks  # no imports anew
+sys.argv[0] = "scripts/benchmark.py"
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
 
 
 @pytest.fixture(scope="module")
@@ -160,10 +170,10 @@ def test_the_literal_augmentation_is_ours(operation, siamese):
 
 
 @pytest.mark.slow
-def test_the_benchmark_writes_its_rows(run_python, tmp_path):
+def test_the_benchmark_writes_its_rows(forks, tmp_path):
     works = ["dm_step", "clom_ce_step"]
     sizes = ["--images", 300, "--test_images", 50, "--ipc", 1, "--real_batch_size", 16, "--repetitions", 1]
-    done = run_python("scripts/benchmark.py", *sizes, "--work", *works, "--output", tmp_path / "b.json")
+    done = forks.run("-c", SIDES_FORKED, *sizes, "--work", *works, "--output", tmp_path / "b.json")
     assert done.returncode == 0, done.stderr
     written = json.loads((tmp_path / "b.json").read_text())
     assert [row["work"] for row in written["rows"]] == works
@@ -174,24 +184,37 @@ def test_the_benchmark_writes_its_rows(run_python, tmp_path):
 
 
 @pytest.mark.slow
-def test_the_start_of_a_run_is_a_ratio(run_python, tmp_path):
-    done = run_python("scripts/benchmark.py", "--work", "start", "--repetitions", 1, "--output", tmp_path / "b.json")
+def test_the_start_of_a_run_is_a_ratio(forks, tmp_path, monkeypatch):
+    script = loading.script("benchmark")
+    done = forks.run(*script.SHORT_RUN, "--output_dir", tmp_path / "run")
     assert done.returncode == 0, done.stderr
-    written = json.loads((tmp_path / "b.json").read_text())
-    start = written["start"]
-    assert written["rows"] == [] and start["n"] == 1
+    monkeypatch.setattr(script, "LIBRARIES", ["-c", "pass"])
+    monkeypatch.setattr(script, "SHORT_RUN", ["-c", "sum(range(10**7))"])
+    options = SimpleNamespace(repetitions=1, threads=1)
+    start = script.start(tmp_path, options)
+    assert start["n"] == 1
     for quantity in ("cpu_s", "peak_mb"):
         ratio = start[f"run_{quantity}"] / start[f"libraries_{quantity}"]
-        assert start[f"ratio_{quantity}"] == pytest.approx(ratio) and ratio > 1
-    assert f"{start['ratio_cpu_s']:.2f} ×" in done.stdout
+        assert start[f"ratio_{quantity}"] == pytest.approx(ratio)
+    assert start["ratio_cpu_s"] > 1
+    assert f"{start['ratio_cpu_s']:.2f} ×" in script.report_more({"start": start})
+    monkeypatch.setattr(script, "SHORT_RUN", ["-c", "raise SystemExit('it failed')"])
+    with pytest.raises(SystemExit, match="it failed"):
+        script.start(tmp_path, options)
 
 
 @pytest.mark.slow
 @pytest.mark.multi_process
-def test_growth_is_a_table_and_a_plot(run_python, tmp_path):
+def test_growth_is_a_table_and_a_plot(forks, tmp_path, monkeypatch, capsys):
+    script, real = loading.script("growth"), subprocess.run
+
+    def forked(command, env, **options):  # but for what `accelerate launch` starts
+        return real(command, env=env, **options) if "-m" in command else forks.run(*command[1:], **env)
+
+    monkeypatch.setattr(script.subprocess, "run", forked)
     works = ["real_set", "processes"]
-    done = run_python("scripts/growth.py", "--work", *works, "--smaller", 50, "--output_dir", tmp_path)
-    assert done.returncode == 0, done.stderr
+    monkeypatch.setattr(sys, "argv", ["growth", "--work", *works, "--smaller", "50", "--output_dir", str(tmp_path)])
+    script.main()
     assert (tmp_path / "growth.png").read_bytes().startswith(b"\x89PNG")
     content = json.loads((tmp_path / "growth.json").read_text())
     results, text = content["sweeps"], (tmp_path / "growth.md").read_text()
@@ -202,4 +225,4 @@ def test_growth_is_a_table_and_a_plot(run_python, tmp_path):
     assert all(found["step_s"] > 0 and found["guide_s"] > 0 for _, found in results["real_set"])
     exchanged = [found["bytes_exchanged"] for _, found in results["processes"]]
     assert exchanged == [0, 100 * 28 * 28 * 4]  # the synthetic set's
-    assert "Two processes of one thread:" in done.stdout
+    assert "Two processes of one thread:" in capsys.readouterr().out

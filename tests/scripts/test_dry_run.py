@@ -67,10 +67,10 @@ def test_an_estimate_counts_the_images_of_the_recipe(script):
 
 
 @pytest.mark.slow
-def test_a_recipe_runs_dry_and_is_not_run_again(run_python, tmp_path):
+def test_a_recipe_runs_dry_and_is_not_run_again(forks, tmp_path):
     tiny = ["--network", "test_resnet", "--classes", 10, "--side", 32, "--recipes", "imagenet-1k-sre2l"]
     places = ["--work_dir", tmp_path / "work", "--output_dir", tmp_path]
-    done = run_python(SCRIPT, *tiny, *places)
+    done = forks.run(SCRIPT, *tiny, *places)
     assert done.returncode == 0, done.stderr[-2000:]
     written = json.loads((tmp_path / "results.json").read_text())
     (row,) = written["rows"]
@@ -81,7 +81,7 @@ def test_a_recipe_runs_dry_and_is_not_run_again(run_python, tmp_path):
     assert "| imagenet-1k-sre2l | 10 | 32 | timm/test_resnet |" in said and "nothing of it measured" in said
     assert str(tmp_path) not in json.dumps(written) and str(tmp_path) not in said
 
-    done = run_python(SCRIPT, *tiny, *places, "--tflops", 40)
+    done = forks.run(SCRIPT, *tiny, *places, "--tflops", 40)
     assert done.returncode == 0 and "$ hf-dd" not in done.stdout
     again = json.loads((tmp_path / "results.json").read_text())
     assert again["rows"] == [row]
