@@ -24,7 +24,7 @@ from hf_dd.data.batches import Images
 from hf_dd.data.image_data import ImageData, of_each_class
 from hf_dd.errors import DataError
 from hf_dd.synthetic import coresets
-from hf_dd.synthetic.distilled_set import DistilledSet, images_per_class, ipc_in_words
+from hf_dd.synthetic.distilled_set import DistilledSet, images_per_class, ipc_in_words, png_bytes
 from hf_dd.teachers.crop_labels import CropLabels
 
 SCORES = 2  # the version of what is kept of students: raise it with any change that changes an accuracy
@@ -37,7 +37,7 @@ class Candidate:
     Attributes:
         images: (N, channels, height, width): floats in [0, 1] space, or uint8.
         labels: int64, (N,).
-        bytes: of this copy's images as they are stored.
+        set_bytes: of a distilled set's copy as it is stored; None for real images.
         soft_labels: probabilities (N, classes), or (N, teachers, classes), or None.
         baseline: what kind of real images these are ('random', …), or None for a distilled set.
         learning_rate: of SGD, learned with the images, or None.
@@ -56,7 +56,7 @@ class Candidate:
     copy: str
     images: Images
     labels: Tensor
-    bytes: int
+    set_bytes: int | None = None
     soft_labels: Tensor | None = None
     baseline: str | None = None
     learning_rate: float | None = None
@@ -90,6 +90,11 @@ class Candidate:
                 digest.update(json.dumps([str(values.dtype), list(values.shape)]).encode())
                 digest.update(values.contiguous().cpu().numpy())
         return ["set", digest.hexdigest(), self.factor, self.temperature]
+
+    @functools.cached_property
+    def bytes(self) -> int:
+        """What this copy's images take as they are stored, and real ones as a distilled set's 8-bit copy would."""
+        return png_bytes(self.images) if self.set_bytes is None else self.set_bytes
 
     @property
     def ipc(self) -> int | tuple[int, ...]:
@@ -153,8 +158,7 @@ def baseline(
     class has fewer, and ConfigError for an unknown kind.
     """
     if kind == "full":
-        size = data.train.images.shape.numel()
-        return Candidate("full set", "8bit", data.train.images, data.train.labels, size, baseline=kind)
+        return Candidate("full set", "8bit", data.train.images, data.train.labels, baseline=kind)
     data.require_ipc(ipc)
     if kind == "random":
         draw = functools.partial(random_real, data, ipc, seed)
@@ -179,7 +183,7 @@ def real_images(data: ImageData, chosen: Tensor, kind: str, name: str) -> Candid
     """The real training images of these indices."""
     chosen = chosen.to(data.device)
     images = data.train.images[chosen]
-    return Candidate(name, "8bit", images, data.train.labels[chosen], images.numel(), baseline=kind)
+    return Candidate(name, "8bit", images, data.train.labels[chosen], baseline=kind)
 
 
 def score_file(identity: list) -> Path:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from hf_dd.data.batches import Images
 from hf_dd.errors import DataError
 from hf_dd.nn.whitening import Whitening
 from hf_dd.synthetic.synthetic_set import SyntheticSet
@@ -30,6 +31,7 @@ PREVIEW_FEW = 200  # images, which are shown twice as large as
 PREVIEW_SMALLEST, PREVIEW_LARGEST, PREVIEW_LONGEST = 32, 128, 512  # screen pixels of a shorter side, and of a longer
 PREVIEW_PIXELS, PREVIEW_WIDTH = 2**21, 900  # of the whole picture; rows stand beside each other up to this width
 PREVIEW_TEXT, PREVIEW_LETTERS, PREVIEW_GAP = 12, 20, 4
+ENCODED = 1_000  # images of which the bytes of many more are estimated
 LONGEST = 2**31 - 1  # numbers in a piece of an Arrow column
 
 
@@ -133,6 +135,23 @@ def to_pil(image: Tensor) -> Any:
 
     array = image.cpu().numpy()
     return Image.fromarray(array[0] if len(array) == 1 else array.transpose(1, 2, 0))
+
+
+def png_bytes(images: Images) -> int:
+    """What real images take if they are stored as the 8-bit copy of a distilled set is: as PNG, one by one.
+
+    Of more than ENCODED images so many, evenly spread, say what all of them take.
+
+    Args:
+        images: uint8, or floating in [0, 1] space, (N, 1 or 3, height, width).
+    """
+    some = images[torch.linspace(0, len(images) - 1, min(len(images), ENCODED)).long().to(images.device)]
+    total = 0
+    for image in some if some.dtype == torch.uint8 else to_eight_bits(some):
+        stream = io.BytesIO()
+        to_pil(image).save(stream, "PNG")
+        total += stream.tell()
+    return round(total * len(images) / len(some))
 
 
 def to_dataset(synthetic: SyntheticSet, soft_labels: Tensor | None = None) -> "datasets.Dataset":

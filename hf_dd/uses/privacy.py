@@ -2,7 +2,8 @@
 
 Membership inference by a threshold on the loss (Yeom et al., CSF 2018), and by the loss less what it is for students
 that never saw the image (Watson et al., ICLR 2022: how difficult an image is says nothing of membership). Members are
-the training images that the set was distilled from, of real images those that were chosen; others are test images.
+the training images that the set was distilled from, of real images, chosen ones that a set holds as they are among
+them, those that were chosen; others are test images.
 """
 
 import hashlib
@@ -55,7 +56,7 @@ def privacy(config: PrivacyConfig | None = None, **options: Any) -> Path:
     chosen = {kind: members_of(subject, kind, own, config.eval_students) for kind, own in sets.items()}
     references = list(zip(of_kind.get("random", []), chosen.get("random", []), strict=True))
     rows = [
-        row_of(sets[kind].name, kind, words_of(kind, subject), own, chosen[kind], references)
+        row_of(sets[kind].name, kind, words_of(kind, chosen[kind][0]), own, chosen[kind], references)
         for kind, own in of_kind.items()
     ]
     if references:
@@ -91,11 +92,19 @@ def losses(subject: Subject, candidate: Candidate, architecture: str, student: i
 
 
 def members_of(subject: Subject, kind: str, candidate: Candidate, students: int) -> list[np.ndarray]:
-    """For each student, which training images are members: all of them, or those among its real images."""
+    """For each student, which training images are members: all of them, or those that it was trained on.
+
+    Of a set whose images are all training images these were chosen; any other was made from all of them.
+    """
     train = subject.data.train.images
-    if kind in ("set", "full"):
+    if kind == "full":
         return [np.ones(len(train), dtype=bool)] * students
-    every, found = digests(train), []
+    every = digests(train)
+    if kind == "set":
+        own = set(digests(subject.distilled.images))
+        held = np.array([digest in own for digest in every])
+        return [held if own <= set(every) else np.ones(len(train), dtype=bool)] * students
+    found = []
     for student in range(students):
         own = set(digests(candidate.of_student(student).images))
         found.append(np.array([digest in own for digest in every]))
@@ -200,11 +209,13 @@ def row_of(
     }
 
 
-def words_of(kind: str, subject: Subject) -> str:
-    """What counts as a member of what students were trained on."""
-    if kind == "set":
-        return f"all {len(subject.data.train):,} training images that it was distilled from"
-    return "all training images" if kind == "full" else "the images that it was trained on"
+def words_of(kind: str, members: np.ndarray) -> str:
+    """What counts as a member of what students were trained on: these of the training images."""
+    if kind == "full":
+        return "all training images"
+    if kind == "set" and members.all():
+        return f"all {len(members):,} training images that it was distilled from"
+    return "the images that it was trained on"
 
 
 # --- copies
@@ -233,6 +244,7 @@ def neighbours(subject: Subject) -> tuple[dict[str, Any], Any]:
             rows[kind] |= {"nearest": nearest | {"nearness": found.nearness.tolist(), "flagged": flags.tolist()}}
     test_row = {"likeness": median(fresh.likeness), "nearness": median(fresh.nearness), "of": len(picked)}
     threshold = fresh.nearness.double().quantile(copies.CHANCE).item()
+    test_row["percent"] = copies.share(copies.suspects(fresh, fresh))["percent"]
     return {"threshold": threshold, "fresh": test_row, "sets": rows}, picture
 
 
@@ -291,18 +303,30 @@ def text_of(subject: Subject, results: dict[str, Any]) -> list[str]:
         for own in near["sets"].values()
     ]
     found.append(
-        [f"{fresh['of']:,} test images", None, f"{100 * copies.CHANCE:.1f}, by construction"]
+        [f"{fresh['of']:,} test images", None, f"{fresh['percent']:.1f}, by construction"]
         + [f"{fresh[key]:.3f}" for key in ("nearness", "likeness")]
     )
     start = subject.record.get("settings", {}).get("init")
     began = f" The images of {markdown(subject.name)} started from: {markdown(start)}." if start else ""
+    kinds = {row["kind"]: row for row in results["rows"]}
     note = (
         f"{results['n']} {results['architecture']} students each, protocol {subject.evaluation.protocol}. AUC: 0.5 is "
         "guessing; brackets are 95 % intervals over the images (DeLong) and the students together. Other images are "
-        f'the {results["others"]:,} of the test split. "Found at 1 %": members found at 1 % false alarms. The '
-        "control is the same attack on training images that nobody trained on: its distance from 0.5 is the "
-        "difference between the splits themselves."
+        f'the {results["others"]:,} of the test split. "Found at 1 %": members found at 1 % false alarms. '
     )
+    if "control" in kinds:
+        note += (
+            "The control is the same attack on training images that nobody trained on: its distance from 0.5 is the "
+            "difference between the splits themselves."
+        )
+    else:
+        note += "Without random real images there is neither a control nor a calibrated loss."
+    chosen = subject.record.get("settings", {}).get("iterations") == 0
+    if chosen and kinds["set"]["member_images"] == results["members"]:
+        note += (
+            f" {markdown(subject.name)} holds parts of some training images, and which ones isn't known: its row "
+            "says what students give away of all of them, and not of those."
+        )
     about = (
         "Near copies: nearer to a training image, by the mean distance to the 50 nearest, than all but 1 % of test "
         "images are; brightness, contrast and shifts by a pixel don't matter. Brackets: exact 95 % intervals. "

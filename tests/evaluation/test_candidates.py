@@ -1,10 +1,12 @@
 """What a set's students are compared with: as many real images of each class as the set has of it."""
 
 import dataclasses
+from contextlib import nullcontext
 from types import SimpleNamespace
 
 import pytest
 import torch
+from datasets import Image
 
 import hf_dd
 from hf_dd.artefacts.rows import write_rows
@@ -121,7 +123,11 @@ def test_an_evaluation_of_unequal_classes_says_so_in_rows_and_tables(tmp_path):
     results = hf_dd.evaluate(sets=[str(tmp_path)], **options)
     assert [row.ipc for row in results.rows[:2]] == ["1–3", "1–3"]
     assert results.rows[1].set == "random real, ipc 1–3"
-    assert results.rows[1].bytes == sum(counts) * 64
+    real = baseline("random", data, tuple(counts), 0, nullcontext).of_student(0)
+    stored = to_rows(real.images.float() / 255, real.labels, data.class_names).cast_column(
+        "image", Image(decode=False)
+    )
+    assert results.rows[1].bytes == sum(len(image["bytes"]) for image in stored["image"])
     assert "| 1–3 |" in report.comparison(results, {})
     full = torch.bincount(data.train.labels)
     assert results.rows[2].ipc == f"{full.min()}–{full.max()}"
@@ -155,5 +161,5 @@ def test_whatever_students_learn_from_is_part_of_what_a_score_is_remembered_by()
         )
     ]
     assert len({str(candidate.identity) for candidate in (own, *others)}) == 1 + len(others)
-    named_otherwise = dataclasses.replace(own, name="other", copy="8bit", bytes=5, taught_by=("a",))
+    named_otherwise = dataclasses.replace(own, name="other", copy="8bit", set_bytes=5, taught_by=("a",))
     assert named_otherwise.identity == own.identity

@@ -5,6 +5,7 @@ import itertools
 import json
 import shutil
 from collections import Counter
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +30,7 @@ from hf_dd.evaluation.learners import Learners
 from hf_dd.evaluation.protocols import PROTOCOLS, Protocol
 from hf_dd.evaluation.students import new_student
 from hf_dd.nn import networks
+from hf_dd.synthetic.distilled_set import png_bytes
 from hf_dd.training.loop import TrainingRecipe, fit
 from hf_dd.training.side_by_side import fit_side_by_side
 
@@ -429,7 +431,7 @@ def test_pairing_takes_out_what_the_students_share(values, gap):
 REAL = ("random real", "herding")
 
 
-def test_every_row_says_what_it_takes(distilled, tmp_path):
+def test_every_row_says_what_it_takes(distilled, data, tmp_path):
     options = {"eval_students": 2, "eval_epochs": 2, "eval_architectures": ["MLP", "LeNet"]}
     results = hf_dd.evaluate(sets=[str(distilled)], output_dir=str(tmp_path), **options)
     assert [(row.set, row.copy, row.architecture) for row in results.rows] == [
@@ -441,8 +443,7 @@ def test_every_row_says_what_it_takes(distilled, tmp_path):
     assert [row.bytes for row in results.rows[:4]] == [
         20 * 8 * 8 * 4,
         sum(len(image["bytes"]) for image in rows["image"]),
-        20 * 8 * 8,
-        20 * 8 * 8,
+        *(png_bytes(baseline(kind, data, 2, 0, nullcontext).of_student(0).images) for kind in ("random", "herding")),
     ]
     for row in results.rows:
         assert len(row.scores) == row.n == 2 and row.mean == pytest.approx(sum(row.scores) / 2)

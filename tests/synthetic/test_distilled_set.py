@@ -15,6 +15,7 @@ from hf_dd.synthetic.distilled_set import (
     DistilledSet,
     caption,
     from_dataset,
+    png_bytes,
     preview,
     to_dataset,
     to_eight_bits,
@@ -239,3 +240,13 @@ def test_decoded_images_that_are_not_a_compact_sets_are_refused(digits, change):
     }[change]
     with pytest.raises(DataError, match="decoded images of the set aren't a square number of each of its 10 stored"):
         compact.decoded(dataclasses.replace(images, **wrong), "the set")
+
+
+@pytest.mark.parametrize(("count", "alike"), [(3, True), (1_000, False), (2_500, True)])
+def test_real_images_take_what_a_set_of_them_would(count, alike):
+    draws = torch.Generator().manual_seed(0)
+    images = torch.randint(256, (1 if alike else count, 3, 5, 4), dtype=torch.uint8, generator=draws)
+    images = images.expand(count, -1, -1, -1)
+    rows = to_rows(images[:1_000].float() / 255, torch.zeros(min(count, 1_000), dtype=torch.int64), ["a"])
+    stored = sum(len(image["bytes"]) for image in rows.cast_column("image", datasets.Image(decode=False))["image"])
+    assert png_bytes(images) == png_bytes(images.double() / 255) == stored * max(1.0, count / 1_000)

@@ -3,9 +3,11 @@
 import itertools
 import json
 import statistics
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 from sklearn.metrics import roc_auc_score
 
 from hf_dd.uses import privacy
@@ -61,6 +63,18 @@ def test_the_interval_is_that_of_images_and_students():
     assert privacy.attacked(scores[:1])["half_width"] is None
 
 
+def test_a_set_that_holds_one_image_that_is_none_of_theirs_was_made_from_all():
+    train = torch.arange(6 * 4, dtype=torch.uint8).view(6, 1, 2, 2)
+    for changed, expected in ((0, [True, True, False, False, False, False]), (1, [True] * 6)):
+        images = train[:2].clone()
+        images[0, 0, 0, 0] += 200 * changed
+        split, distilled = SimpleNamespace(images=train), SimpleNamespace(images=images)
+        subject = SimpleNamespace(data=SimpleNamespace(train=split), distilled=distilled)
+        (members,) = privacy.members_of(subject, "set", None, 1)
+        assert members.tolist() == expected
+        assert privacy.words_of("set", members).startswith("all 6 training images" if changed else "the images that")
+
+
 @pytest.fixture(scope="module")
 def found(real_set, tmp_path_factory):
     """Of a set of real images, under students that learn them by heart."""
@@ -74,8 +88,11 @@ def test_members_of_each_set_are_what_it_was_made_from(found):
     _, results = found
     rows = {row["kind"]: row for row in results["rows"]}
     assert list(rows) == ["set", "random", "control"]
-    assert rows["set"]["member_images"] == results["members"] == 1438
-    assert rows["random"]["member_images"] == 20 and rows["control"]["member_images"] == 1438 - 20
+    assert results["members"] == 1438 and rows["set"]["members"] == "the images that it was trained on"
+    assert (
+        rows["set"]["member_images"] == rows["random"]["member_images"] == 20
+        and rows["control"]["member_images"] == 1438 - 20
+    )
     assert results["others"] == 359
     assert all(20 < row["accuracy"]["mean"] < 100 and row["accuracy"]["n"] == 3 for row in results["rows"])
     assert rows["control"]["accuracy"] == rows["random"]["accuracy"]
@@ -84,7 +101,7 @@ def test_members_of_each_set_are_what_it_was_made_from(found):
 def test_students_give_away_what_they_were_trained_on_and_nothing_else(found):
     _, results = found
     rows = {row["kind"]: row["attacks"] for row in results["rows"]}
-    assert rows["random"]["loss"]["auc"] > 0.8
+    assert rows["random"]["loss"]["auc"] > 0.8 and rows["set"]["loss"]["auc"] > 0.8
     assert rows["random"]["calibrated"]["auc"] > rows["control"]["calibrated"]["auc"]
     assert rows["control"]["loss"]["auc"] == pytest.approx(0.5, abs=0.05)
 
