@@ -74,6 +74,9 @@ class TeacherRecord(Record):
         return self.rendered(ModelCard, front, "teacher_card.md.jinja", reference=reference, **about)
 
 
+LABELLERS = "They took no part in the distillation, but label its images for the students"
+
+
 @dataclass(kw_only=True)
 class DistilledRecord(SetRecord):
     """`hf_dd.json` of a distilled set: everything that made it; its `settings` have the objective's published values.
@@ -162,8 +165,14 @@ class DistilledRecord(SetRecord):
         said = said and said + self.networks
         said = said or STARTS.said(self.settings.get("init"), "teachers")
         if not said and objective in OBJECTIVES.declared:
-            return "They took no part in the distillation, but label its images for the students"
+            return LABELLERS
         return said or "The method doesn't say what part they took"
+
+    @property
+    def teaching(self) -> str:
+        """Teachers without CLoM in the card's first sentence."""
+        teachers = plural(len(self.teachers), "pre-trained teacher")
+        return f"labelled by {teachers}" if self.part_of_teachers == LABELLERS else f"with {teachers}"
 
     @property
     def networks(self) -> str:
@@ -176,6 +185,7 @@ class DistilledRecord(SetRecord):
     def summary(self) -> str:
         """What made the set, in a few words."""
         guided = f" + CLoM {self.settings['clom']} of" if self.settings["clom"] != "none" else " with"
+        guided = " labelled by" if self.part_of_teachers == LABELLERS else guided
         guide = f"{guided} {plural(len(self.teachers), 'teacher')}" if self.teachers else ""
         experts = f" of {plural(len(self.experts), 'expert')}" if self.experts else ""
         return f"{self.settings['objective']}{experts}{guide}, ipc {self.settings['ipc']}"

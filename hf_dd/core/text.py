@@ -6,7 +6,8 @@ from typing import Any
 
 from hf_dd.errors import plain
 
-LIVE = re.compile(r"([\\`*<>|]|\](?=\())")  # what starts code, emphasis, HTML or a cell; ]( makes a link
+# What starts code, emphasis, a deletion, HTML or a cell; ]( makes a link, &lt; a letter. Within a word _ is a letter.
+LIVE = re.compile(r"([\\`*~<>|]|\](?=\()|&(?=#?\w+;)|(?<![^\W_])_|_(?![^\W_]))")
 
 
 class Markdown(str):

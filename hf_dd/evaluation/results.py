@@ -187,6 +187,9 @@ class Results:
 
     def __repr__(self) -> str:
         facts = self.as_dict()
-        head = f"Results under {self.protocol}, on {self.hardware}"
+        protocols = dict.fromkeys(row.protocol for row in self.rows) if self.protocols else [self.protocol]
+        head = f"Results under {'; '.join(map(str, protocols))}, on {self.hardware}"
         rows = [f"{row}{verdict.mark(each, facts)}" for row, each in zip(self.rows, facts["rows"], strict=True)]
+        if self.protocols:
+            rows = [f"{line}, {verdict.REGIMES[row.regime]}" for line, row in zip(rows, self.rows, strict=True)]
         return "\n".join([*verdict.sentences(facts), head, *(f"  {line}" for line in (*rows, *self.scores))])

@@ -10,6 +10,7 @@ A .pt file is a pickle. It is read without ever running what it says: tensors, c
 file that asks for more is refused.
 """
 
+import dataclasses
 import hashlib
 import math
 import pickle
@@ -25,6 +26,7 @@ from torch import Tensor
 
 from hf_dd import hub
 from hf_dd.config import ImportConfig
+from hf_dd.config.base import is_default
 from hf_dd.errors import ConfigError, DataError, some
 from hf_dd.importing import image_sets
 from hf_dd.importing.foreign_set import ForeignSet
@@ -33,8 +35,32 @@ MOST_EXPANDED = 2**20  # bytes of a tensor that repeats what it stores
 IMAGE_KEYS, LABEL_KEYS = ("data", "images", "image"), ("targets", "target", "labels", "label")
 
 
+OF_FORMATS = {  # the formats of which an option says something
+    "experiment": ("dc",),
+    "labels_file": ("mtt",),
+    "learning_rate_file": ("mtt",),
+    "soft_labels": ("dc", "mtt", "idc"),
+    "set_split": ("images", "dataset"),
+    "set_config": ("dataset",),
+    "set_image_column": ("dataset",),
+    "set_label_column": ("dataset",),
+}
+
+
 def read_foreign(config: ImportConfig) -> ForeignSet:
     """The set that `config.foreign_set` names; raises DataError, HubError or ConfigError, each with the way out."""
+    foreign = _read(config)
+    options = {option.name: option for option in dataclasses.fields(config)}
+    for name, forms in OF_FORMATS.items():
+        if foreign.format not in forms and not is_default(options[name], getattr(config, name)):
+            raise ConfigError(
+                f"--{name} says something of sets in the format {' or '.join(forms)}, and {config.foreign_set} was "
+                f"read as {foreign.format}: leave it out."
+            )
+    return foreign
+
+
+def _read(config: ImportConfig) -> ForeignSet:
     path = Path(config.foreign_set).expanduser()
     form = config.format
     if path.is_file():
@@ -53,7 +79,8 @@ def read_foreign(config: ImportConfig) -> ForeignSet:
         )
     if form not in ("auto", "dataset", "images"):
         raise ConfigError(f"--format {form} doesn't go with {config.foreign_set}, which is no file of tensors.")
-    return image_sets.read_images(place, config)
+    found = image_sets.read_images(place, config)
+    return dataclasses.replace(found, learning_rate=config.learned_learning_rate)
 
 
 # --- files of tensors
@@ -113,7 +140,9 @@ def _read_dc(content: Any, path: Path, config: ImportConfig) -> ForeignSet:
         for key, values in recorded.items()
         if len(values)
     }
-    accuracies = {key: values for key, values in accuracies.items() if values}
+    if any(1 < value <= 100 for values in accuracies.values() for value in values):  # percent
+        accuracies = {key: [value / 100 for value in values] for key, values in accuracies.items()}
+    accuracies = {key: found for key, values in accuracies.items() if (found := [x for x in values if 0 <= x <= 1])}
     return _tensor_set("dc", {path: images}, labels, config, accuracies=accuracies)
 
 
@@ -141,7 +170,13 @@ def _read_mtt(images: Any, path: Path, config: ImportConfig) -> ForeignSet:
     rate = config.learned_learning_rate
     if rate is None and (config.learning_rate_file or rate_file.is_file()):
         files[rate_file] = load_tensors(rate_file)
-        rate = float(files[rate_file])
+        try:
+            rate = float(files[rate_file])
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise DataError(
+                f"{rate_file} holds {_shape_of(files[rate_file])}, where the set's learning rate is a single number: "
+                "give the rate by --learned_learning_rate."
+            ) from error
     return _tensor_set("mtt", files, files[labels_file], config, learning_rate=rate)
 
 

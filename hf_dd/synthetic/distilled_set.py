@@ -314,7 +314,7 @@ def preview(pixel_values: Tensor, labels: Tensor, class_names: Sequence[str] = (
     most = min(PREVIEW_PER_CLASS, int(torch.bincount(labels).max()))
     few = len(classes) * most <= PREVIEW_FEW
     height, width = shown_size(*pixel_values.shape[-2:], smallest=PREVIEW_SMALLEST * (2 if few else 1))
-    names = [caption(class_names[label]) for label in classes] if class_names else [""] * len(classes)
+    names = [caption(class_names[label], label) for label in classes] if class_names else [""] * len(classes)
     margin = max(round(font.getlength(name)) for name in names) + 4 * PREVIEW_GAP if class_names else PREVIEW_GAP
     block = margin + most * (width + PREVIEW_GAP), height + PREVIEW_GAP
     shown = classes[: max(1, PREVIEW_PIXELS // (block[0] * block[1]))]
@@ -348,8 +348,11 @@ def shown_size(height: int, width: int, smallest: int) -> tuple[int, int]:
     return height * factor, width * factor
 
 
-def caption(name: str) -> str:
-    """A class's name as the preview has it: short, and in letters that its font has."""
+def caption(name: str, label: int) -> str:
+    """A class's name as the preview has it: short, in letters that its font has; its number where most are lost."""
     name = unicodedata.normalize("NFKD", " ".join(name.split()))
-    name = "".join(letter for letter in name if not unicodedata.combining(letter)).encode("ascii", "replace").decode()
+    letters = [letter for letter in name if not unicodedata.combining(letter)]
+    if 2 * sum(not letter.isascii() for letter in letters) > len(letters):
+        return f"class {label}"
+    name = "".join(letters).encode("ascii", "replace").decode()
     return name if len(name) <= PREVIEW_LETTERS else f"{name[: PREVIEW_LETTERS - 3]}..."

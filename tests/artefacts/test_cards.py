@@ -271,7 +271,7 @@ def test_a_card_says_whose_its_plug_ins_are(distilled, trained):
         "`abababababab`); protocol `brief` of their-package 1.2.\n"
     ) in card
     trained.plugins = {"architecture Thin": {"module": "__main__"}}
-    assert "\nPlug-ins: architecture `Thin` of the module __main__.\n" in trained.card()
+    assert "\nPlug-ins: architecture `Thin` of the module \\_\\_main\\_\\_.\n" in trained.card()
 
 
 def test_a_pull_request_has_no_tag_to_load(distilled):

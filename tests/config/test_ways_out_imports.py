@@ -195,6 +195,11 @@ ROWS = [
         "by (--learned_learning_rate) -> {0} 0.1",
     ),
     row(
+        "… holds …, where the set's learning rate is a single number",
+        f"import {{mtt}} {TO} --learning_rate_file {{mtt}}/labels_best.pt",
+        "by (--learned_learning_rate) -> {0} 0.1",
+    ),
+    row(
         "--format … doesn't go with …, which is no file of tensors",
         f"import {{several}}/first {TO} --format idc",
         "(--format) idc doesn't go -> !{0}",

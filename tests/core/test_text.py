@@ -10,6 +10,10 @@ from hf_dd.errors import HfDdError, plain
     ("text", "shown"),
     [
         ("plain_name-1 (x)", "plain_name-1 (x)"),
+        ("_my_data_", r"\_my_data\_"),
+        ("__init__ données_é", r"\_\_init\_\_ données_é"),
+        ("~~x~~", r"\~\~x\~\~"),
+        ("&lt;b&gt; &#60; R&D & co", r"\&lt;b\&gt; \&#60; R&D & co"),
         ("a|b", r"a\|b"),
         ("<script>", r"\<script\>"),
         ("`rm`", r"\`rm\`"),

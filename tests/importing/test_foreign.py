@@ -89,6 +89,13 @@ def test_dc_comes_back_to_the_bit(native, import_it, tmp_path):
     assert record.name == "res-dc-digits-convnet-10ipc"
 
 
+@pytest.mark.parametrize("stored", [[50.0, 75.0, float("nan")], [0.5, 0.75, -1.0]])
+def test_accuracies_of_dc_are_shares_or_percent(native, import_it, tmp_path, stored):
+    artefact = import_it(write_dc(tmp_path / "res.pt", (native.pixels, native.labels), accuracies={"ConvNet": stored}))
+    assert artefact.record.accuracies == {"ConvNet": {"mean": 0.625, "std": 0.125, "n": 2}}
+    assert "62.50 ± 12.50" in (artefact.folder / "README.md").read_text()
+
+
 def test_an_experiment_of_dc_is_chosen(native, import_it, tmp_path):
     other = native.pixels.flip(0).clone()
     path = write_dc(tmp_path / "res.pt", (native.pixels, native.labels), (other, native.labels.flip(0)))
@@ -128,6 +135,10 @@ def test_mtt_files_may_lie_apart(native, import_it, tmp_path):
     torch.save(torch.tensor(0.5), tmp_path / "rate.pt")
     with pytest.raises(DataError, match="there is no .*labels_best.pt: name its labels by --labels_file"):
         import_it(tmp_path / "a")
+    (two := tmp_path / "two.pt").touch()
+    torch.save(torch.tensor([0.5, 0.1]), two)
+    with pytest.raises(DataError, match=r"two.pt holds a Tensor, where .* a single number: give .*--learned_learning"):
+        import_it(tmp_path / "a", labels_file=str(labels), learning_rate_file=str(two))
     artefact = import_it(tmp_path / "a", labels_file=str(labels), learning_rate_file=str(tmp_path / "rate.pt"))
     assert_same(artefact, native.own_space(), native.labels)
     assert artefact.record.learning_rate == 0.5
@@ -442,6 +453,36 @@ def test_files_of_something_else(import_it, tmp_path, content, message):
     torch.save(content, tmp_path / "x.pt")
     with pytest.raises((DataError, ConfigError), match=message):
         import_it(tmp_path / "x.pt")
+
+
+@pytest.mark.parametrize(
+    ("options", "form"),
+    [
+        ({"labels_file": "nowhere.pt"}, "dc"),
+        ({"learning_rate_file": "nowhere.pt"}, "dc"),
+        ({"set_split": "test"}, "dc"),
+        ({"set_config": "plain"}, "dc"),
+        ({"set_image_column": "image"}, "images"),
+        ({"set_label_column": "label"}, "mtt"),
+        ({"experiment": 3}, "images"),
+        ({"soft_labels": "logits"}, "images"),
+    ],
+)
+def test_an_option_that_says_nothing_of_the_format_is_refused(native, import_it, tmp_path, options, form):
+    if form == "images":
+        place = write_images(tmp_path / "set", native.own_space(), native.labels, native.class_names)
+    elif form == "mtt":
+        place = write_mtt(tmp_path / "set", native.pixels, native.labels)
+    else:
+        place = write_dc(tmp_path / "set.pt", (native.pixels, native.labels))
+    (name,) = options
+    with pytest.raises(ConfigError, match=f"--{name} says something of sets in .* was read as {form}: leave it out"):
+        import_it(place, **options)
+
+
+def test_a_rate_that_is_in_no_file_is_that_of_images_too(native, import_it, tmp_path):
+    place = write_images(tmp_path / "set", native.own_space(), native.labels, native.class_names)
+    assert import_it(place, learned_learning_rate=0.02).record.learning_rate == 0.02
 
 
 def test_what_is_not_there(import_it, tmp_path):

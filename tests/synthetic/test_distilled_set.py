@@ -210,8 +210,10 @@ def test_a_preview_of_a_thousand_classes_stays_small_and_counts_those_that_it_le
 
 
 def test_a_class_is_called_on_the_preview_by_what_its_font_has():
-    assert caption("Ankle boot") == "Ankle boot" and caption("Müllwagen\n 漢") == "Mullwagen ?"
-    assert caption("a" * 21) == "a" * 17 + "..."
+    assert caption("Ankle boot", 0) == "Ankle boot" and caption("Müllwagen\n 漢", 0) == "Mullwagen ?"
+    assert [caption(name, label) for label, name in enumerate("猫犬")] == ["class 0", "class 1"]
+    assert caption("кошка", 7) == "class 7" and caption("København", 7) == "K?benhavn"
+    assert caption("a" * 21, 0) == "a" * 17 + "..."
 
 
 def test_a_distilled_set_says_what_it_is_in_a_line():
