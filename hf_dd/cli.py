@@ -97,9 +97,9 @@ def run_in_hub(options: commands.HubRunOptions) -> None:
     sys.exit(status if status >= 0 else 128 - status)  # as shells tell of a signal
 
 
-def results_of(folder: Path) -> str:
-    """What a use has found, as it wrote it."""
-    return (folder / "results.md").read_text(encoding="utf-8")
+def text_of(name: str) -> Callable[[Path], str]:
+    """Gives the text of the file of this name in a folder."""
+    return lambda folder: (folder / name).read_text(encoding="utf-8")
 
 
 def told(verdict: Any) -> Iterator[str]:
@@ -154,13 +154,13 @@ COMMANDS: dict[str, Command | Actions] = {
         "the same for several sets: a table with intervals and differences, and a plot",
         configs.EvaluateConfig,
         "runs.evaluate:compare",
-        lambda folder: (folder / "comparison.md").read_text(),
+        text_of("comparison.md"),
     ),
     "study": Command(
         "distillations that differ in their options, cell by cell, resumable; a report on them",
         configs.StudyConfig,
         "studies.study:study",
-        lambda folder: (folder / "report.md").read_text(),
+        text_of("report.md"),
     ),
     "reproduce": Command(
         "make a distilled set, a teacher or a study again from its record alone, and compare",
@@ -211,19 +211,19 @@ COMMANDS: dict[str, Command | Actions] = {
                 "learn classes step by step from memories of the same bytes",
                 uses.ContinualConfig,
                 "uses.continual:continual",
-                results_of,
+                text_of("results.md"),
             ),
             "search": Command(
                 "order networks by their accuracies on the set, and on the full one",
                 uses.SearchConfig,
                 "uses.search:search",
-                results_of,
+                text_of("results.md"),
             ),
             "privacy": Command(
                 "guess which images it was made from, and look for copies among its own",
                 uses.PrivacyConfig,
                 "uses.privacy:privacy",
-                results_of,
+                text_of("results.md"),
             ),
         },
     ),
@@ -234,6 +234,15 @@ COMMANDS: dict[str, Command | Actions] = {
     ),
     "env": Command("versions and hardware, for a bug report", commands.EnvOptions, "runs.environment:environment"),
 }
+
+
+def every_command(of: Mapping[str, Command | Actions] = COMMANDS) -> Iterator[tuple[str, Command]]:
+    """All commands, those of several actions one by one: `pool create`, with what it does."""
+    for name, command in of.items():
+        if isinstance(command, Actions):
+            yield from ((f"{name} {action}", own) for action, own in every_command(command.actions))
+        else:
+            yield name, command
 
 
 class Plain(logging.Formatter):
@@ -256,7 +265,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             dispatch(list(sys.argv[1:] if arguments is None else arguments))
             sys.stdout.flush()
     except HfDdError as error:
-        told = os.environ.get("RANK", "0") == "0" or not isinstance(error, ConfigError)
+        told = progress.is_first_process() or not isinstance(error, ConfigError)
         sys.exit(f"hf-dd: error: {error}" if told else 1)
     except KeyboardInterrupt:
         sys.exit(130)
@@ -304,7 +313,7 @@ def dispatch(arguments: Sequence[str]) -> None:
         run = getattr(module(place), name)
     lines = command.shown(run(options))
     for line in lines if isinstance(lines, Iterator) else [lines]:
-        if line is not None and (command.everywhere or os.environ.get("RANK", "0") == "0"):
+        if line is not None and (command.everywhere or progress.is_first_process()):
             printed(line)
 
 

@@ -32,12 +32,6 @@ sys.path[0] = str(ROOT)  # not this folder: evaluate.py would hide the library
 
 MADE = re.compile(r"(<!-- made: (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
 RESULTS = ROOT / "docs" / "results"
-COMMANDS = (
-    *("pretrain", "distill", "evaluate", "compare", "study", "reproduce", "import", "push"),
-    *("pool create", "pool show", "pool diff", "pool verify", "pool select", "cache ls", "cache rm"),
-    *("use continual", "use search", "use privacy"),
-    *("gallery build", "gallery push", "hub serve", "hub run", "quickstart", "env"),
-)
 NOTHING = "Nothing has been measured with this version yet."
 PUBLISHED = {  # what a method's table of published values shows
     "iterations": "iterations",
@@ -59,13 +53,6 @@ def table(head, rows):
 # --- from the registries
 
 
-def paper_of(words):
-    """A paper in words, linked where it is known where to read it."""
-    from hf_dd.artefacts.papers import link
-
-    return link(words)
-
-
 def objectives():
     """The methods with their words and classes, those that optimise before those that choose."""
     from hf_dd.core.registry import OBJECTIVES
@@ -76,7 +63,9 @@ def objectives():
 
 def methods():
     """The methods of `--objective`."""
-    rows = [[f"`{name}`", words["title"], paper_of(words), words.get("needs", "")] for name, words, _ in objectives()]
+    from hf_dd.artefacts.papers import link
+
+    rows = [[f"`{name}`", words["title"], link(words), words.get("needs", "")] for name, words, _ in objectives()]
     return table(["name", "method", "paper", "needs"], rows)
 
 
@@ -134,13 +123,14 @@ def starts():
 
 def protocols():
     """How students are trained."""
+    from hf_dd.artefacts.papers import link
     from hf_dd.core.registry import PROTOCOLS
 
     rows = []
     for name, (_, words) in PROTOCOLS.declared.items():
         protocol = PROTOCOLS[name]
         values = (protocol.version, protocol.epochs, protocol.optimizer, protocol.learning_rate)
-        rows.append([f"`{name}`", words["title"], paper_of(words), *values])
+        rows.append([f"`{name}`", words["title"], link(words), *values])
     return table(["name", "students", "paper", "version", "epochs", "optimiser", "rate"], rows)
 
 
@@ -181,12 +171,14 @@ def help_of(command):
 
 def commands():
     """The page of all commands and their options."""
+    from hf_dd.cli import every_command
+
     parts = [
         "# Commands",
         "Made by `scripts/build_docs.py` from what the commands themselves print: don't edit it by hand.",
         f"```text\n{help_of('')}\n```",
     ]
-    parts += [f"## hf-dd {command}\n\n```text\n{help_of(command)}\n```" for command in COMMANDS]
+    parts += [f"## hf-dd {command}\n\n```text\n{help_of(command)}\n```" for command, _ in every_command()]
     return "\n\n".join(parts) + "\n"
 
 
@@ -369,11 +361,12 @@ def main():
     options = parser.parse_args()
     for folder in options.made:
         note(folder)
-    stale = [path for path, text in written().items() if not path.exists() or path.read_text(encoding="utf-8") != text]
+    files = written()
+    stale = [path for path, text in files.items() if not path.exists() or path.read_text(encoding="utf-8") != text]
     for path in stale:
         print(f"{'differs' if options.check else 'written'}: {path.relative_to(ROOT)}")
         if not options.check:
-            path.write_text(written()[path], encoding="utf-8")
+            path.write_text(files[path], encoding="utf-8")
     sys.exit(1 if options.check and stale else 0)
 
 

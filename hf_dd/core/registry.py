@@ -21,10 +21,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
+from hf_dd.core.resources import PACKAGE
 from hf_dd.core.text import Markdown, code, markdown
 from hf_dd.errors import ConfigError, nearest_first
 
-PACKAGE = Path(__file__).parents[1]
 Definition = TypeVar("Definition")
 
 

@@ -27,14 +27,13 @@ from hf_dd.data.batches import Images, in_blocks
 from hf_dd.data.columns import find_columns
 from hf_dd.data.decoding import decode_splits, note_of, require_room, resize
 from hf_dd.data.loading import load_splits
+from hf_dd.data.unpacking import MOST_UNPACKED, MOST_UNPACKED_ALWAYS
 from hf_dd.errors import ConfigError, DataError, some
 
 if TYPE_CHECKING:
     import datasets
 
 TEST_SPLITS = ("test", "validation", "valid", "val")
-# Bytes of images that a byte of a gzipped file may become, beyond so many: real ones come to 10.
-MOST_UNPACKED, MOST_UNPACKED_ALWAYS = 100, 2**28
 FASHION_MNIST = "514d52e504140973c60ce7ce8a69e801"  # fingerprint of the original files, classes unnamed
 FASHION_MNIST_CLASSES = "T-shirt/top,Trouser,Pullover,Dress,Coat,Sandal,Shirt,Sneaker,Bag,Ankle boot".split(",")
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from safetensors import SafetensorError, safe_open
 
 from hf_dd.core import cache
+from hf_dd.core.files import UNFINISHED
 from hf_dd.core.json_records import read_json
 from hf_dd.errors import ConfigError, RunError
 
@@ -62,7 +63,7 @@ def entries(patterns: Sequence[str] = ()) -> list[Entry]:
     root, groups = cache.folder(), {}
     for path in sorted(path for path in root.rglob("*") if path.is_file()):
         kind, name = "images" if path.parent == root else path.parent.name, path.name.split(".")[0][:12]
-        if path.name.startswith(".unfinished-") or path.suffix == ".tmp":  # .tmp is how 0.1 called them
+        if path.name.startswith(UNFINISHED) or path.suffix == ".tmp":  # .tmp is how 0.1 called them
             if time.time() - path.stat().st_mtime < ABANDONED:
                 continue
             kind = "unfinished"

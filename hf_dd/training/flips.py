@@ -72,11 +72,7 @@ def flip_test(data: ImageData, autocast: Autocast = nullcontext) -> FlipTest:
 
     def find() -> dict:
         path = cache.place_of("flips", FLIPS, [data.seen_as])
-        known = cache.recall(path)
-        if known is None:
-            known = dataclasses.asdict(measured(data, autocast))
-            cache.keep(path, known)
-        return known
+        return cache.remembered(path, lambda: dataclasses.asdict(measured(data, autocast)))
 
     found = FlipTest(**from_main_process(find))
     _tell(data.name, found)

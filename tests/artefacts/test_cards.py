@@ -256,7 +256,10 @@ def test_a_card_says_of_a_method_only_what_its_author_says(distilled, objective)
     distilled.settings |= {"clom": "ce"}
     assert "One teacher was drawn per step" in distilled.card("https://hub")
     distilled.settings |= {"clom": "none", "objective": "dm", "init": "real"}
-    assert "They took no part in the distillation, but label its images" in distilled.card("https://hub")
+    card = distilled.card("https://hub")
+    assert "They took no part in the distillation, but label its images" in card
+    assert ", labelled by 2 pre-trained teachers.\n" in card and " with 2 pre-trained" not in card
+    assert distilled.summary.startswith("dm labelled by 2 teachers, ipc ")
 
 
 def test_a_card_says_whose_its_plug_ins_are(distilled, trained):

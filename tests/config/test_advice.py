@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import hf_dd
-from hf_dd.cli import COMMANDS, Actions
+from hf_dd.cli import COMMANDS, Actions, every_command
 from hf_dd.config.base import kinds
 
 ROOT = Path(hf_dd.__file__).parent
@@ -60,12 +60,7 @@ def options_of(command):
     return found | ({"--config"} if command.options.takes_recipes else set())
 
 
-def every_command(commands=COMMANDS):
-    for command in commands.values():
-        yield from every_command(command.actions) if isinstance(command, Actions) else [command]
-
-
-EVERY_OPTION = set().union(*map(options_of, every_command()))
+EVERY_OPTION = set().union(*(options_of(command) for _, command in every_command()))
 
 
 def test_there_is_advice():

@@ -3,7 +3,7 @@
 import dataclasses
 import re
 
-from hf_dd.cli import COMMANDS
+from hf_dd.cli import COMMANDS, every_command
 from hf_dd.core.registry import OBJECTIVES
 from tests.config import test_advice_runs as runs
 from tests.config import test_ways_out, test_ways_out_evaluation, test_ways_out_imports, test_ways_out_studies
@@ -12,7 +12,7 @@ from tests.config import test_ways_out_hub as of_hub
 from tests.config import test_ways_out_runs as of_runs
 from tests.config import test_ways_out_teachers as of_teachers
 from tests.config.stock import WORDS
-from tests.config.test_advice import SAID, every_command
+from tests.config.test_advice import SAID
 from tests.config.ways import Row
 from tests.planning import test_planner as planned
 from tests.runs import test_reproduce as reproduced
@@ -88,7 +88,7 @@ NO_WAY = (  # names of options and commands without advice
 def helps():
     """The help of every option."""
     methods = [OBJECTIVES[name].Options for name in OBJECTIVES.declared]
-    for options in [*(command.options for command in every_command()), *methods]:
+    for options in [*(command.options for _, command in every_command()), *methods]:
         for each in dataclasses.fields(options):
             yield each.metadata.get("help")
 
