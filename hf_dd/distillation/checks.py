@@ -5,7 +5,8 @@ from collections.abc import Iterator
 from hf_dd.config import DistillConfig
 from hf_dd.config.base import raise_together
 from hf_dd.config.teachers import NEEDS_TEACHERS
-from hf_dd.core.registry import NETWORKS, OBJECTIVES, PROTOCOLS, STARTS
+from hf_dd.core.registry import NETWORKS, OBJECTIVES, STARTS
+from hf_dd.distillation.needs import Needs
 from hf_dd.errors import ConfigError
 from hf_dd.objectives.base import Objective, options_of
 
@@ -36,17 +37,15 @@ def misfits(config: DistillConfig, objective: type[Objective]) -> Iterator[str]:
     NETWORKS.find(config.architecture)
     init = config.init or objective.published.start(config.published)
     STARTS.find(init)
-    start = STARTS.words(init)
-    starts = "teachers" in start
+    start, needs = STARTS.words(init), Needs.of(config)
     if objective.guide_only and config.clom in (None, "none"):
         yield f"--objective {config.objective} is CLoM alone: add --clom ce or --clom cos, and teachers."
     if config.clom not in (None, "none") and objective.published.iterations == 0:
         yield f"--clom has nothing to guide: --objective {config.objective} optimises nothing."
     drawn = objective.published.drawn(config)
-    drawn_teachers = drawn not in (None, "random")
-    if (objective.uses_teachers or starts or drawn_teachers) and not config.named_teachers:
-        asking = f"--init {config.init}" if starts else f"--networks {drawn}"
-        asking = f"--objective {config.objective}" if objective.uses_teachers else asking
+    if (needs.method or needs.start or needs.networks) and not config.named_teachers:
+        asking = f"--init {config.init}" if needs.start else f"--networks {drawn}"
+        asking = f"--objective {config.objective}" if needs.method else asking
         yield f"{asking} {NEEDS_TEACHERS}"
     if start.get("experts") and not objective.uses_experts:
         yield f"--init {init} asks experts, which --objective {config.objective} hasn't got: choose another start."
@@ -73,16 +72,15 @@ def misfits(config: DistillConfig, objective: type[Objective]) -> Iterator[str]:
             f"--objective {config.objective} needs expert trajectories: give --experts, the repositories or folders "
             "of teachers' runs (`hf-dd pretrain --keep_epochs 0 1 2 …`)."
         )
-    online = PROTOCOLS.find(config.eval_protocol).labels == "online"
-    label = config.soft_labels != "none" or online
-    used = objective.uses_teachers or objective.guide_only or starts or label or drawn_teachers
-    if config.named_teachers and config.clom == "none" and not used:
+    if config.named_teachers and config.clom == "none" and not (needs.without_clom or needs.guide):
         yield (
             f"--{config.named_teachers[0]} has no effect without a guide: add --clom ce or --clom cos (or "
             "--soft_labels)."
         )
-    taught = online and config.eval_students and not config.eval_teachers
-    reads_logits = config.clom == "ce" or objective.reads_logits or starts or config.soft_labels != "none" or taught
+    taught = needs.online and config.eval_students and not config.eval_teachers
+    reads_logits = (
+        config.clom == "ce" or objective.reads_logits or needs.start or config.soft_labels != "none" or taught
+    )
     if config.fit_head and not reads_logits:
         yield (
             "--fit_head has no effect, as nothing reads the teachers' logits: leave it out, or add --clom ce, "

@@ -290,9 +290,19 @@ class Protocol:
         return self.epochs * math.ceil(batches / self.accumulate)
 
     @property
+    def is_plain(self) -> bool:
+        """Whether the students are networks that learn from hard labels."""
+        return self.labels == "hard" and self.trains == "network"
+
+    @property
+    def labels_once(self) -> bool:
+        """Whether teachers give each image that has none a soft label, once."""
+        return self.labels == "soft" and self.temperature is not None
+
+    @property
     def asks_teachers(self) -> bool:
-        """Whether real images, at least, are taught by teachers."""
-        return self.labels in ("online", "crops") or (self.labels == "soft" and self.temperature is not None)
+        """Whether real images, at least, are taught by teachers: of every view, or once."""
+        return self.labels in ("online", "crops") or self.labels_once
 
     def looks_at(self, epoch: int) -> bool:
         """Whether the paper looks at the test split after an epoch, counted from 1."""

@@ -61,7 +61,7 @@ class Teaching:
                 batch_statistics=protocol.batch_statistics,
                 labels=candidate.labels.to(self.data.device) if protocol.loss == "mse" else None,
             )
-        if protocol.labels == "soft" and protocol.temperature is not None:
+        if protocol.labels_once:
             return StoredTargets(self.fixed(candidate, protocol), protocol.temperature)
         if protocol.labels == "soft" and candidate.soft_labels is not None:
             return StoredTargets(candidate.soft_labels.to(self.data.device), candidate.temperature)
@@ -98,9 +98,8 @@ class Teaching:
         """Temperature and teachers of the soft labels that students of a candidate learn from, if any."""
         if protocol.labels == "crops" and candidate.crop_labels is not None:
             return {"temperature": protocol.temperature, "taught_by": candidate.crop_labels.taught_by}
-        online = protocol.labels in ("online", "crops")
-        if online or (protocol.labels == "soft" and protocol.temperature is not None):
-            own = not online and candidate.soft_labels is not None
+        if protocol.asks_teachers:
+            own = protocol.labels_once and candidate.soft_labels is not None
             taught_by = candidate.taught_by if own else tuple(spec.sha for spec in self.asked(protocol).specs)
             return {"temperature": protocol.temperature, "taught_by": taught_by}
         if protocol.labels == "soft" and candidate.soft_labels is not None:
@@ -109,8 +108,7 @@ class Teaching:
 
     def label_bytes(self, candidate: Candidate, protocol: Protocol) -> int:
         """What soft labels take that are stored with a candidate, in float32, or were made for it once."""
-        fixed = protocol.labels == "soft" and protocol.temperature is not None
-        if candidate.soft_labels is None and fixed:
+        if candidate.soft_labels is None and protocol.labels_once:
             return len(candidate.images) * self.data.num_classes * 4
         return candidate.soft_label_bytes
 
@@ -118,7 +116,7 @@ class Teaching:
         """How many images teachers label for a student on `count` images."""
         if protocol.labels == "online" or (protocol.labels == "crops" and candidate.baseline):
             return protocol.images_seen(count) * len(self.asked(protocol))
-        if protocol.labels == "soft" and protocol.temperature is not None and candidate.soft_labels is None:
+        if protocol.labels_once and candidate.soft_labels is None:
             return count * len(self.asked(protocol))
         return 0
 

@@ -45,7 +45,7 @@ class Measurements:
         self.config, self.accelerator, self.folder = config, accelerator, folder
         self.started, self.seconds = started, 60 * config.minutes
         objective = OBJECTIVES.find(config.objective)
-        self.published, self.uses_teachers = objective.published, objective.uses_teachers
+        self.published = objective.published
         self.data = data.to(accelerator.device)
         self.smallest_class = require_validation(self.data, config.ipc, config.factor)
         self.kept: dict[str, Any] = from_main_process(self.read)
@@ -104,7 +104,7 @@ class Measurements:
     def judging(self, epochs: int) -> Evaluation:
         """Students on the validation split: of the run's protocol where that is on hard labels, else of `dsa`."""
         protocol = Protocol.from_config(self.config)
-        if protocol.labels != "hard" or protocol.trains != "network":
+        if not protocol.is_plain:
             protocol = PROTOCOLS.find("dsa")
         protocol = protocol.suited(self.config, self.data, self.accelerator.autocast).with_changes(epochs=epochs)
         return Evaluation(self.held, protocol, seed=self.config.seed, accelerator=self.accelerator)

@@ -16,9 +16,9 @@ from hf_dd.config import DistillConfig, TeacherConfig
 from hf_dd.config.base import defaults
 from hf_dd.core.processes import from_main_process
 from hf_dd.core.progress import say
-from hf_dd.core.registry import OBJECTIVES, PROTOCOLS, STARTS
 from hf_dd.data.image_data import ImageData
 from hf_dd.distillation.checks import preflight
+from hf_dd.distillation.needs import Needs
 from hf_dd.distillation.run_folder import PLANNING
 from hf_dd.errors import ConfigError
 from hf_dd.planning import budget, candidates
@@ -60,13 +60,9 @@ class Racing(Measurements):
         super().__init__(config, data, accelerator, folder, started)
         self.experts = experts
         self.given, self.pool = pool, pool  # the pool becomes the run's own, once they are trained
-        online = PROTOCOLS.find(config.eval_protocol).labels == "online"
-        starts = "teachers" in STARTS.words(config.init or self.published.start(config.published))
-        self.draws_teachers = self.published.drawn(config) not in (None, "random")
-        labels = config.soft_labels != "none" or online
-        self.needs_teachers = self.uses_teachers or self.draws_teachers or starts or labels  # guided or not
+        self.needs = Needs.of(config)
         self.cheapest = {"clom": "none"}  # which the shortest run is measured with
-        if OBJECTIVES.find(config.objective).guide_only:  # nothing without a guide, whose teachers come later
+        if self.needs.guide:  # nothing without a guide, whose teachers come later
             self.cheapest |= {"objective": DistillConfig.objective}
 
     @property
@@ -98,7 +94,7 @@ class Racing(Measurements):
         known = known or all(teacher.knows(self.data.class_names) for teacher in self.pool)
         return candidates.combined(
             list(filter(self.affordable, self.factors)),
-            candidates.guides(config, taught, "ce" if known else "cos", self.needs_teachers),
+            candidates.guides(config, taught, "ce" if known else "cos", self.needs.without_clom),
         )
 
     def with_options(self, options: dict[str, Any]) -> DistillConfig:
@@ -107,7 +103,7 @@ class Racing(Measurements):
         if plain.get("clom", self.config.clom) in (None, "none"):
             of_guides = {name: value for name, value in defaults(TeacherConfig, "guide").items() if name != "clom"}
             plain |= of_guides
-            if not self.needs_teachers:
+            if not self.needs.without_clom:
                 plain |= defaults(TeacherConfig, "teachers") | {"fit_head": False}
         return dataclasses.replace(self.config, **plain)
 
@@ -120,7 +116,7 @@ class Racing(Measurements):
         config = self.config
         shared = functools.partial(candidates.shared, config, self.published, self.smallest_class)
         asked = config.architecture != budget.WIDTHS[0] or config.architecture_options or config.published
-        if asked or self.draws_teachers or self.experts:
+        if asked or self.needs.networks or self.experts:
             return {"augment": self.augment} | shared(config.architecture)
         widths, fewest = budget.WIDTHS, min(self.factors)
         if factor > fewest:  # what takes too long with fewer tiles needs no measuring
@@ -134,7 +130,7 @@ class Racing(Measurements):
 
     def entrant(self, name: str, options: dict[str, Any], rungs: tuple[int, ...] = ()) -> Entrant:
         """A candidate in a race."""
-        used = options["clom"] != "none" or self.needs_teachers
+        used = options["clom"] != "none" or self.needs.without_clom
         config = dataclasses.replace(self.with_options(options), resume_from_checkpoint=None)  # which is the run's
         return Entrant(name, config, lambda: self.pool if used else None, rungs)
 

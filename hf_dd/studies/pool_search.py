@@ -24,12 +24,13 @@ from hf_dd.core.clock import since
 from hf_dd.core.layout import LOCK
 from hf_dd.core.processes import by_main_process, from_main_process, holding, new_accelerator, require_writable
 from hf_dd.core.progress import Phase, say
-from hf_dd.core.registry import OBJECTIVES, STARTS
+from hf_dd.core.registry import OBJECTIVES
 from hf_dd.core.seeding import generator
 from hf_dd.data.image_data import load_data
 from hf_dd.data.validation import held_out
 from hf_dd.distillation.checks import preflight
 from hf_dd.distillation.distiller import DECIDING
+from hf_dd.distillation.needs import Needs
 from hf_dd.errors import ConfigError, RunError
 from hf_dd.evaluation.evaluation import Evaluation
 from hf_dd.evaluation.protocols import Protocol
@@ -92,7 +93,7 @@ def checked(config: SelectConfig) -> Protocol:
     preflight(distillation(config, ["candidates"]))
     protocol = Protocol.from_config(config)
     require_known(config.eval_architectures, protocol)
-    if protocol.labels != "hard" or protocol.trains != "network":
+    if not protocol.is_plain:
         raise ConfigError(f"--eval_protocol {protocol.name}: students on hard labels choose a pool: give dsa or dc.")
     if config.soft_labels != "none":
         raise ConfigError(
@@ -134,9 +135,8 @@ class Search:
             evaluation.students(architecture)
         self.require_usable()
         self.pools = pools_of(self.candidates.specs)
-        objective = OBJECTIVES.find(config.objective)
-        start = STARTS.words(config.init or objective.published.start(config.published))
-        if objective.guide_only or objective.uses_teachers or "teachers" in start:
+        needs = Needs.of(config)
+        if needs.guide or needs.method or needs.start:
             self.pools = self.pools[1:]  # without teachers there is nothing to distil by, or to start from
         order = torch.randperm(len(self.pools), generator=generator(config.seed, "pools")).tolist()
         self.order = order[: config.trials]
