@@ -85,7 +85,7 @@ def dry(recipe, options):
     used = {"distill": run(distilling), "evaluate": run(evaluating)}
     row = {"recipe": recipe, "classes": options.classes, "side": options.side, "network": student, "used": used}
     row |= {"commands": [told(command, options.work_dir) for command in (distilling, evaluating)]}
-    kept.write_text(json.dumps(row | found_in(folder, config.objective), indent=2) + "\n")
+    kept.write_text(json.dumps(row | found_in(folder), indent=2) + "\n")
     return json.loads(kept.read_text())
 
 
@@ -123,7 +123,7 @@ def run(words):
     return took | {"peak_bytes": used.ru_maxrss * unit}
 
 
-def found_in(folder, objective):
+def found_in(folder):
     """What the run itself wrote: seconds of its start, of a step and of a student."""
     from hf_dd.artefacts.provenance import versions
 

@@ -47,7 +47,6 @@ from hf_dd.teachers.pins import TRACE
 from hf_dd.teachers.pool import TeacherPool
 
 logger = logging.getLogger(__name__)
-OLDER_TRACE = "optuna.log"  # in which versions before 0.1 kept a search
 
 
 @dataclass(frozen=True)
@@ -223,14 +222,9 @@ class Search:
         """Each pool's rungs, scores and seconds in the trace that there is; raises RunError for another search's."""
         nothing = [(entrant.rungs, {}, 0.0) for entrant in self.race.entrants]
         path = self.folder / TRACE
-        if (self.folder / OLDER_TRACE).is_file():
-            raise RunError(
-                f"{self.folder / OLDER_TRACE} is a search of an older version, which can't be gone on with: remove it "
-                "to search anew, or give another --output_dir."
-            )
         if not path.is_file() or "search" not in (trace := json_records.read_json(path)):
             return nothing
-        json_records.require(trace, dict, {"search": dict, "tried": list, "running": list}, str(path))
+        json_records.require(trace, dict, {"search": dict, "tried": list}, str(path))
         if differing := [key for key, value in trace["search"].items() if self.identity().get(key, value) != value]:
             if not any(isinstance(pool, dict) and pool.get("finished") for pool in trace["tried"]):
                 say("%s holds a search that tried no pool to its end: it is replaced.", self.folder)
@@ -240,7 +234,7 @@ class Search:
             )
         names, found = {pool.name for pool in self.pools}, {}
         try:
-            for pool in trace["tried"] + trace["running"]:
+            for pool in trace["tried"]:
                 scores = {int(rung): float(score) for rung, score in pool["scores"].items()}
                 if pool["pool"] not in names:
                     raise LookupError(f"no pool is called {pool['pool']!r:.80}")
@@ -269,7 +263,6 @@ class Search:
             "best": best and {"pool": best.name, "score": best.last_score},
             "rungs": list(self.race.entrants[0].rungs),
             "tried": [self.entry(entrant) for entrant in judged],
-            "running": [],
             "search": self.identity(),
             "versions": versions(),
         }

@@ -124,16 +124,10 @@ ROWS = [
         "(--eval_architectures) or (?:--eval_epochs) -> {0} MLP --eval_students 1 --eval_epochs 1",
     ),
     row(
-        "… is a search of an older version",
-        SELECT,
-        "another (--output_dir) -> {0} another",
-        first=lambda stock: write("out/optuna.log", ""),
-    ),
-    row(
         "… isn't a trace of this search",
         SELECT,
         "another (--output_dir) -> {0} another",
-        first=lambda stock: write("out/trace.json", '{"search": {}, "tried": [{"pool": "x"}], "running": []}'),
+        first=lambda stock: write("out/trace.json", '{"search": {}, "tried": [{"pool": "x"}]}'),
     ),
     row("Name the study", "study", "(hf-dd study) RECIPE -> {0} {study} --output_dir out"),
     row("--seeds holds …", "study {study} --output_dir out --seeds 0 0", "(--seeds) holds -> {0} 0"),

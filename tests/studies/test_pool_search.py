@@ -148,12 +148,6 @@ def test_a_finished_search_only_answers(found, candidates, monkeypatch):
     assert (again.best, again.score) == (found.best, found.score)
 
 
-def test_a_search_of_an_older_version_is_named(candidates, tmp_path):
-    (tmp_path / "optuna.log").write_text("{}")
-    with pytest.raises(RunError, match="is a search of an older version"):
-        select(output_dir=str(tmp_path), **candidates, **SMALL)
-
-
 def test_another_search_in_its_folder_is_refused(found, candidates):
     before = (found.folder / "trace.json").read_bytes()
     with pytest.raises(RunError, match=r"holds another search \(clom_alpha differ\)"):
@@ -170,7 +164,7 @@ def test_a_slip_does_not_stop_the_search_that_was_meant(found, candidates, tmp_p
     assert only["pool"] == first["pool"] and only["scores"].items() >= first["scores"].items()
 
 
-@pytest.mark.parametrize("wrong", [{"search": 5}, {"tried": 3}, {"tried": [{"pool": "x"}]}, {"running": None}])
+@pytest.mark.parametrize("wrong", [{"search": 5}, {"tried": 3}, {"tried": [{"pool": "x"}]}])
 def test_a_trace_that_is_none_is_named(found, candidates, tmp_path, wrong):
     (tmp_path / "trace.json").write_text(json.dumps(trace_of(found.folder) | wrong))
     with pytest.raises(RunError, match=f"{tmp_path / 'trace.json'} isn't a (trace|record)"):
