@@ -13,6 +13,7 @@ import functools
 import io
 import logging
 import math
+import warnings
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -29,16 +30,19 @@ from hf_dd.core import cache
 from hf_dd.core.progress import over
 from hf_dd.data import stored_images
 from hf_dd.data.batches import Images
-from hf_dd.errors import DataError, RunError
+from hf_dd.errors import DataError, RunError, some
 
 if TYPE_CHECKING:
     import datasets
 
 logger = logging.getLogger(__name__)
 
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)  # MOST_PIXELS is less than PIL's limits
 VERSION = 3  # of what the pixels become: raise it with any change of that
 GREY_MODES = {"1", "L", "LA", "La", "I;16", "I;16L", "I;16B", "I;16N"}
 MOST_PIXELS = 2**26  # of an image: 8192 squared, where a file of a megabyte may declare any number
+LOOKING = "looking at"  # the first lines of images, which say how they are to be decoded
+TAKES = f"an image takes 1 to {MOST_PIXELS:,} of them"
 DEPTHS = (8, 10, 12, 14, 16)  # bits that cameras and scanners put into 16
 LARGE = 224  # pixels of a side, as networks for photographs take; larger images are for who asks for them
 RUN_AS_CODE = {"EPS", "WMF"}  # by Ghostscript, and by Windows
@@ -128,7 +132,7 @@ def _decode(
     """Per split, its shape N×C×H×W and its images in order, decoded when they are asked for; what is done to them."""
     encoded = {name: _encoded(split.select_columns([column]), column) for name, split in splits.items()}
     train = next(iter(encoded))
-    looks = Counter(_each_row(encoded, train, column, _look, "looking at"))
+    looks = Counter(_each_row(encoded, train, column, _look, LOOKING))
     mode = "L" if all(look.grey for look in looks) else "RGB"
     target = _common_size(looks) if image_size is None else (image_size, image_size)
     require_room(test_resize, target)
@@ -204,22 +208,23 @@ def _notes(looks: Counter[Look], target: tuple[int, int], bits: int | None) -> l
 def _each_row(
     encoded: "dict[str, datasets.Dataset]", name: str, column: str, function: Callable[[Image.Image], Any], doing: str
 ) -> Iterator[Any]:
-    """`function` of every image of a split, in order, on a few threads (PIL decodes outside Python's lock)."""
+    """`function` of every image of a split, in order, on a few threads (PIL decodes outside Python's lock).
+
+    Raises DataError for images that can't be decoded: for the first, or for all of those that are only looked at.
+    """
     split = encoded[name]
 
-    def results(start: int) -> list[Any]:
-        found = []
+    def results(start: int) -> tuple[list[Any], list[tuple[str, Exception]]]:
+        found, wrong = [], []
         for row, record in enumerate(split[start : start + ROWS_PER_TASK][column], start):
             try:
                 found.append(function(_open(record)))
             except Exception as error:  # PIL's decoders raise nearly everything on damaged bytes
-                reason = str(error).split(" <_io")[0]
                 path = record.get("path") if isinstance(record, dict) else None
-                file = f" ({path})" if path else ""
-                raise DataError(f"Split {name!r}, row {row}{file}: the image can't be decoded ({reason}).") from error
-        return found
+                wrong.append((f"row {row}{f' ({path})' if path else ''}", error))
+        return found, wrong
 
-    def finished() -> Iterator[list[Any]]:
+    def finished() -> Iterator[tuple[list[Any], list[tuple[str, Exception]]]]:
         with ThreadPoolExecutor() as pool:
             running: deque[Future] = deque()
             for start in range(0, len(split), ROWS_PER_TASK):
@@ -229,8 +234,20 @@ def _each_row(
             while running:
                 yield running.popleft().result()
 
-    for found in over(finished(), f"{doing} {name}", len(split), "images", len):
-        yield from found
+    damaged: list[tuple[str, Exception]] = []
+    for found, wrong in over(finished(), f"{doing} {name}", len(split), "images", lambda each: sum(map(len, each))):
+        damaged += wrong
+        if not damaged:
+            yield from found
+        elif doing != LOOKING:  # which is cheap
+            break
+    if damaged:
+        (row, error), *others = damaged
+        reason = str(error).split(" <_io")[0]
+        more = f"; {len(others)} more can't be, either: {some([place for place, _ in others])}" if others else ""
+        raise DataError(
+            f"Split {name!r}, {row}: the image can't be decoded ({reason}){more}. Mend such images, or leave them out."
+        ) from error
 
 
 def _open(record: Any) -> Image.Image:
@@ -245,10 +262,13 @@ def _open(record: Any) -> Image.Image:
         if not path.is_file():  # a pipe or a device never ends
             raise ValueError("its file isn't there")
         content = path.read_bytes()
-    image = Image.open(io.BytesIO(content))
+    try:
+        image = Image.open(io.BytesIO(content))
+    except Image.DecompressionBombError as error:
+        raise ValueError(f"it has over {2 * Image.MAX_IMAGE_PIXELS:,} pixels; {TAKES}") from error
     width, height = image.size
     if not 0 < width * height <= MOST_PIXELS:
-        raise ValueError(f"it has {width}×{height} pixels; an image takes 1 to {MOST_PIXELS} of them")
+        raise ValueError(f"it has {width}×{height} pixels; {TAKES}")
     if image.format in RUN_AS_CODE:
         raise ValueError(f"{image.format} is drawn by running its code")
     return image

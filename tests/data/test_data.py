@@ -492,6 +492,13 @@ def test_a_damaged_image_is_named(tmp_path, split, content, reason):
         load(write_parquet(tmp_path / "damaged", **splits))
 
 
+def test_all_images_that_are_no_images_are_named_at_once(tmp_path):
+    good = encode(grey(1))
+    contents = [good, b"none", *[good] * 200, b"", b"none"]
+    with pytest.raises(DataError, match=r"row 1: .* \(cannot .*\); 2 more can't be, either: row 202, row 203\. Mend"):
+        load(write_parquet(tmp_path / "none", train=table(contents, [0, 1] * 102)))
+
+
 @pytest.mark.parametrize(
     ("kind", "labels", "names"),
     [
@@ -846,7 +853,6 @@ def test_images_that_are_all_alike_are_refused(tmp_path, value):
         (b"", "cannot identify image file"),
     ],
 )
-@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
 def test_an_image_that_must_not_be_decoded_is_named(tmp_path, content, reason):
     with pytest.raises(DataError, match=f"row 1: the image can't be decoded .*{reason}"):
         load(write_parquet(tmp_path / "bad", train=table([encode(grey(1)), content], [0, 1])))
