@@ -132,7 +132,8 @@ def _decode(
     """Per split, its shape N×C×H×W and its images in order, decoded when they are asked for; what is done to them."""
     encoded = {name: _encoded(split.select_columns([column]), column) for name, split in splits.items()}
     train = next(iter(encoded))
-    looks = Counter(_each_row(encoded, train, column, _look, LOOKING))
+    every = {name: Counter(_each_row(encoded, name, column, _look, LOOKING)) for name in encoded}
+    looks = every[train]  # the others are looked at for what can't be opened, before anything is decoded
     mode = "L" if all(look.grey for look in looks) else "RGB"
     target = _common_size(looks) if image_size is None else (image_size, image_size)
     require_room(test_resize, target)
