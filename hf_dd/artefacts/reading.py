@@ -47,13 +47,14 @@ def loading(repo_id: str | None, revision: str | None, configuration: str | None
     return f'load_dataset({", ".join(words)}, split="train").with_format("torch")'
 
 
-def load_lines(repo_id: str | None, revision: str | None, configuration: str | None = None) -> str:
+def load_lines(repo_id: str | None, revision: str | None, configuration: str | None = None) -> list[str]:
     """The lines of Python that load a set's images and labels."""
-    return (
-        "from datasets import load_dataset\n\n"
-        f"train = {loading(repo_id, revision, configuration)}\n"
-        'images, labels = train[:]["pixel_values"], train[:]["label"]'
-    )
+    return [
+        "from datasets import load_dataset",
+        "",
+        f"train = {loading(repo_id, revision, configuration)}",
+        'images, labels = train[:]["pixel_values"], train[:]["label"]',
+    ]
 
 
 def reproducing(reference: str | None) -> str:

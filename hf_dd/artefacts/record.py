@@ -153,7 +153,7 @@ class SetRecord(Record):
         )
         pushed = (self.pushed or {}).get("repo_id"), (self.pushed or {}).get("tag")
         values |= {"endpoint": endpoint, "count": count, "source": source, "papers": cited}
-        lines = reading.load_lines(*pushed, reading.configuration(vars(self))).split("\n")
+        lines = reading.load_lines(*pushed, reading.configuration(vars(self)))
         values |= {"load_lines": Markdown("\n".join(map(verbatim, lines)))}
         values |= {"load_labels": verbatim(reading.loading(*pushed, LABELS))}
         values |= {"reference": reading.reference_of(*pushed)}

@@ -18,12 +18,12 @@ from hf_dd.core.layout import IMPORTED_SET, RECORD
 from hf_dd.core.machine import hardware
 from hf_dd.core.processes import by_main_process, require_writable
 from hf_dd.core.registry import NETWORKS, PROTOCOLS, origins
+from hf_dd.core.text import ipc_in_words
 from hf_dd.errors import ConfigError, HfDdError, HubError
 from hf_dd.evaluation.candidates import Candidate
 from hf_dd.evaluation.evaluation import Evaluation
 from hf_dd.evaluation.learners import Job
 from hf_dd.evaluation.results import Results
-from hf_dd.synthetic.distilled_set import ipc_in_words
 
 
 @dataclass(frozen=True)
