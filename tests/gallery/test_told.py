@@ -13,6 +13,7 @@ from hf_dd.core.json_records import as_record
 from hf_dd.core.layout import PARQUET, RECORD
 from hf_dd.evaluation import verdict
 from hf_dd.gallery import images, told
+from hf_dd.gallery.collect import tidied
 from hf_dd.gallery.site import build
 from hf_dd.gallery.space import front_page
 from hf_dd.local_hub import LocalHub
@@ -93,9 +94,7 @@ def test_pages_have_a_column_of_labels_and_a_leaderboard_for_each(visit, site_of
     cells = page.locator(".results tbody tr").evaluate_all("rows => rows.map(row => row.cells[1].textContent)")
     assert page.locator(".results thead th").nth(1).inner_text() == "Labels"
     assert cells == ["hard labels"] * 4 + ["soft labels of every view"] * 4
-    assert "hard labels: protocol of-hard v1; soft labels of every view: protocol of-online v1" in page.inner_text(
-        "main"
-    )
+    assert "Protocol of-hard v1 (hard labels); of-online v1 (soft labels of every view); on" in page.inner_text("main")
     page = visit(f"file://{site}/sets/set-1.html")
     assert "Labels" not in page.locator(".results thead th").all_inner_texts()
     page = visit(f"file://{site}/leaderboard.html")
@@ -181,6 +180,11 @@ def test_a_page_of_an_imported_choice_calls_it_that(visit, tmp_path):
 # ---- doubts, and what labels take
 
 
+def marks(page, place):
+    """What stands beside accuracies there."""
+    return [each.strip() for each in page.locator(f"{place} .mark").all_inner_texts()]
+
+
 def test_a_page_says_what_there_is_to_doubt(visit, site_of):
     def at_chance(found):
         for row in found["results"]["rows"]:
@@ -194,12 +198,12 @@ def test_a_page_says_what_there_is_to_doubt(visit, site_of):
     text = page.inner_text("main")
     assert "hadn't converged after 300 epochs" in text
     assert "the set taught by soft labels, the real images by hard ones" in text
-    assert page.locator(".results tr .mark").all_inner_texts() == [" (not converged)"] * 2
+    assert marks(page, ".results tr") == ["(not converged)"] * 2
     assert page.locator(".results tr.baseline .mark").count() == 0
     page = visit(f"file://{site}/sets/set-1.html")
-    assert page.locator(".results tr .mark").all_inner_texts() == [" (at chance)"] * 4
+    assert marks(page, ".results tr") == ["(at chance)"] * 4
     page = visit(f"file://{site}/index.html")
-    assert sorted(page.locator(".sets .mark").all_inner_texts()) == [" (at chance)", " (not converged)"]
+    assert sorted(marks(page, ".sets")) == ["(at chance)", "(not converged)"]
     page = visit(f"file://{site}/leaderboard.html")
     assert page.locator("tr", has=page.get_by_role("link", name="set-0")).locator(".mark").count() == 1
 
@@ -297,3 +301,23 @@ def test_names_and_words_of_live_pages_come_from_the_library():
     for name in (written["record"], written["rows"], *written["kinds"], *written["regimes"].values(), "2000"):
         assert name not in script
     assert statistics.fmean(written["starts"]["png"]) > 0 and front_page().count(written["rows"]) == 1
+
+
+def within(value, path=()):
+    """The places of all parts of JSON, of lists the first ones."""
+    parts = value.items() if isinstance(value, dict) else enumerate(value[:3]) if isinstance(value, list) else ()
+    for key, part in parts:
+        yield (*path, key)
+        yield from within(part, (*path, key))
+
+
+@pytest.mark.parametrize("odd", [None, True, -1, 1e300, "x", [[]], {"labels": []}], ids=str)
+def test_no_part_of_a_record_of_others_stops_a_gallery(odd):
+    whole = in_regimes(record(2, "set", 1), "hard", "online")
+    for place in [each for each in within(whole) if each[0] not in ("dataset_info", "versions", "kind")]:
+        broken = part = json.loads(json.dumps(whole))
+        for key in place[:-1]:
+            part = part[key]
+        part[place[-1]] = json.loads(json.dumps(odd))
+        found = [told.of(tidied(broken)), told.of_one(tidied(broken), None, None)]
+        json.dumps(found, allow_nan=False)

@@ -159,12 +159,12 @@ function resultsOf(set) {
   const who = several ? "" : `, ${rows[0].architecture} students`
   const protocols = regimes.map((labels) => {
     const { protocol } = rows.find((row) => row.labels === labels)
-    return `${labels}: protocol ${protocol || "unknown"}`
+    return `${protocol || "unknown"} (${labels})`
   })
   return [
     ...sentences(set),
     table(`Accuracy on the test images with 95 % intervals of the mean${who}`, heads, shown, { class: "results" }),
-    h("p", { class: "quiet" }, `${protocols.join("; ")}; on ${text(set.told.hardware) || "unknown hardware"}.`),
+    h("p", { class: "quiet" }, `Protocol ${protocols.join("; ")}; on ${text(set.told.hardware) || "unknown hardware"}.`),
   ]
 }
 
