@@ -81,8 +81,9 @@ const spelt = (value) => (typeof value === "number" ? plainly(value) : isText(va
 function isRow(row) {
   const { mean, std, half_width: half, n, scores, bytes, learning_rate: rate } = map(row)
   const texts = [row?.set, row?.architecture, row?.copy].every((each) => typeof each === "string")
-  const numbers = [mean, std, n, bytes, rate].every((each) => num(each) !== null) && (half === null || num(half) !== null)
-  return texts && numbers && Array.isArray(scores) && scores.every((each) => num(each) !== null) && mean >= 0 && mean <= 100
+  const numbers = [mean, std, n, bytes, rate, half ?? 0].every((each) => num(each) !== null)
+  const scored = Array.isArray(scores) && scores.every((each) => num(each) !== null)
+  return texts && numbers && scored && half !== undefined && mean >= 0 && mean <= 100
 }
 
 function regimeOf(row, rows, results) {
@@ -167,7 +168,7 @@ function toldOf(record) {
   }
 }
 
-// The lines to use a set of the Hub at a commit: both are known to be letters, digits and marks that mean nothing there.
+// The lines to use a set of the Hub at a commit: both are letters, digits and marks that mean nothing there.
 function linesOf(record, id, sha) {
   const [place, commit] = TABLES.place
   const filled = (line) => line.replace(place, id).replace(commit, sha)

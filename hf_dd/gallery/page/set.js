@@ -296,7 +296,11 @@ function uses(set) {
     h("h3", {}, "Load it"),
     code(list(set.told.load).map((line) => text(line, 1000)).join("\n")),
     stored.length
-      ? h("p", { class: "quiet" }, `Its images take ${stored.join(", ")}${besides(set) && `; beside them ${besides(set)}`}.`)
+      ? h(
+          "p",
+          { class: "quiet" },
+          `Its images take ${stored.join(", ")}${besides(set) && `; beside them ${besides(set)}`}.`,
+        )
       : "",
     h("h3", {}, "Reproduce it"),
     set.told.reproduce

@@ -133,9 +133,10 @@ const poolName = (set) => set.pool || plural(set.teachers.length, "teacher")
 const labelsOf = (set) => set.labels.join(", ") || "unknown labels"
 
 // What labels take beside the images, in words; "" where none are stored.
-const besides = (set) =>
-  [set.softBytes && `${size(set.softBytes)} of soft labels`, set.cropBytes && `${size(set.cropBytes)} of labels of crops`]
-    .filter(Boolean)
-    .join(" + ")
+const besides = (set) => {
+  const soft = set.softBytes && `${size(set.softBytes)} of soft labels`
+  const crops = set.cropBytes && `${size(set.cropBytes)} of labels of crops`
+  return [soft, crops].filter(Boolean).join(" + ")
+}
 
 const bytesOf = (row) => size(row.bytes) + (row.labelBytes ? ` + ${size(row.labelBytes)} of soft labels` : "")
