@@ -25,6 +25,7 @@ from hf_dd.artefacts.facts import (
 from hf_dd.artefacts.record import Record, SetRecord
 from hf_dd.config import TeacherConfig, slug
 from hf_dd.config.base import defaults
+from hf_dd.core.layout import DISTILLED_SET, IMPORTED_SET
 from hf_dd.core.registry import OBJECTIVES, STARTS
 from hf_dd.core.text import Markdown, markdown, number, plural
 from hf_dd.teachers.diversity import in_words
@@ -108,7 +109,7 @@ class DistilledRecord(SetRecord):
     plugins: dict[str, dict[str, str]] = field(default_factory=dict)
     before: list[str] = field(default_factory=list)
     decisions: list[str] = field(default_factory=list)
-    kind: str = "distilled-set"
+    kind: str = DISTILLED_SET
 
     def distillation(self) -> dict[str, Any]:
         """The `distillation:` block of the front matter: the options of the paper, for machines to read."""
@@ -125,11 +126,6 @@ class DistilledRecord(SetRecord):
             **({"soft_labels": self.soft_labels} if self.soft_labels else {}),
             **({"crop_labels": in_short(self.crop_labels)} if self.crop_labels else {}),
         }
-
-    @property
-    def synthetic(self) -> bool:
-        """Whether the images were optimised."""
-        return self.settings["iterations"] > 0
 
     def guide(self) -> dict[str, Any]:
         """CLoM's options, but for those at their defaults: distance, alpha, pool strategy, …"""
@@ -236,7 +232,7 @@ class ImportedRecord(SetRecord):
     classes: dict[str, Any]
     soft_labels: bool
     accuracies: dict[str, dict[str, float]]
-    kind: str = "imported-set"
+    kind: str = IMPORTED_SET
 
     @property
     def summary(self) -> str:
@@ -271,12 +267,6 @@ class ImportedRecord(SetRecord):
             method_paper=papers.link_of(slug(method)) if method else "",
             paper=papers.stated(paper) if paper else "",
         )
-
-    @property
-    def synthetic(self) -> bool:
-        """Whether its stated method is one that optimises images, as far as hf-dd knows it."""
-        method = slug(self.settings["method"] or "")
-        return method in OBJECTIVES.declared and OBJECTIVES[method].published.iterations > 0
 
 
 def teaching_seconds(teachers: Iterable[dict[str, Any]]) -> float | None:

@@ -44,7 +44,7 @@ from hf_dd.teachers.pool import TeacherPool
 if TYPE_CHECKING:
     import datasets
 
-RECORDS = {"distilled-set": DistilledRecord, "imported-set": ImportedRecord}
+RECORDS = {record.kind: record for record in (DistilledRecord, ImportedRecord)}
 DISTILLED_FILES = (*SET_FILES, *(f"{folder}/*" for folder in SET_FOLDERS))
 
 

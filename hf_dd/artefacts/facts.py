@@ -2,6 +2,7 @@
 
 from typing import Annotated, Any, NotRequired, TypedDict
 
+from hf_dd.evaluation.row_facts import RowFacts
 from hf_dd.teachers.teacher import TeacherSpec
 
 
@@ -33,28 +34,6 @@ class DataFacts(TypedDict):
     test_split: NotRequired[str]
     statistics: NotRequired[str]
     whitening: NotRequired[WhiteningFacts]
-
-
-class RowFacts(TypedDict):
-    """Of a row of results, what every version wrote, see `evaluation.results.Row`."""
-
-    set: str
-    architecture: str
-    copy: str
-    n: int
-    mean: float
-    std: float
-    half_width: float | None
-    scores: list[float]
-    learning_rate: float
-    bytes: int
-    epochs: NotRequired[int]
-    baseline: NotRequired[str | None]
-    backbone: NotRequired[str | None]
-    soft_label_bytes: NotRequired[int]
-    temperature: NotRequired[float | None]
-    taught_by: NotRequired[list[str]]
-    losses: NotRequired[list[float]]
 
 
 class ProtocolFacts(TypedDict):

@@ -7,13 +7,13 @@ from urllib.parse import quote
 
 from huggingface_hub import DatasetCard, DatasetCardData, EvalResult
 
-from hf_dd.artefacts import licences, papers
+from hf_dd.artefacts import licences, papers, reading
 from hf_dd.artefacts.facts import CropLabelFacts, DataFacts, ReproductionFacts, ResultFacts
 from hf_dd.artefacts.hub_metadata import configuration, render
 from hf_dd.config import IN_MEMORY, slug
 from hf_dd.core.layout import LABELS
 from hf_dd.core.registry import origins_in_words
-from hf_dd.core.text import Markdown, code, markdown
+from hf_dd.core.text import Markdown, code, markdown, verbatim
 from hf_dd.evaluation import verdict
 from hf_dd.evaluation.protocols import in_words
 
@@ -77,7 +77,7 @@ class Record:
         objects = "was an object" if len(given) == 1 else "were objects"
         in_memory = Markdown(f"{' and '.join(given)} {objects} in memory")
         values |= {"sentences": verdict.sentences, "mark": verdict.mark}
-        values |= {"regimes": verdict.REGIMES, "in_words": in_words}
+        values |= {"regimes": verdict.REGIMES, "in_words": in_words, "reproducing": reading.reproducing}
         results = getattr(self, "results", None) or {}
         plugins = origins_in_words(getattr(self, "plugins", {}) | results.get("plugins", {}))
         return render(card, front, template, record=self, in_memory=in_memory, plugins=plugins, **values)
@@ -151,10 +151,15 @@ class SetRecord(Record):
             **licences.front(license, self.data, page),
             **front,
         )
+        pushed = (self.pushed or {}).get("repo_id"), (self.pushed or {}).get("tag")
         values |= {"endpoint": endpoint, "count": count, "source": source, "papers": cited}
+        lines = reading.load_lines(*pushed, reading.configuration(vars(self)))
+        values |= {"load_lines": Markdown("\n".join(map(verbatim, lines)))}
+        values |= {"load_labels": verbatim(reading.loading(*pushed, LABELS))}
+        values |= {"reference": reading.reference_of(*pushed)}
         return self.rendered(DatasetCard, matter, template, **values)
 
     @property
     def synthetic(self) -> bool:
         """Whether it is known that the images were optimised, and aren't chosen real ones."""
-        raise NotImplementedError
+        return reading.origin(self.kind, self.settings) == reading.SYNTHETIC

@@ -2,6 +2,7 @@
 
 CARD = "README.md"
 RECORD = "hf_dd.json"
+SET_KINDS = DISTILLED_SET, IMPORTED_SET = "distilled-set", "imported-set"  # of records: those of a set
 WEIGHTS = "model.safetensors"  # of a teacher or a student
 WHITENING = "whitening.safetensors"  # of images that were whitened, beside what was made of them
 

@@ -2,6 +2,7 @@
 
 import math
 import re
+from collections.abc import Sequence
 from typing import Any
 
 from hf_dd.errors import plain
@@ -40,6 +41,12 @@ def duration(seconds: float) -> str:
 def plural(count: int, noun: str) -> str:
     """`1 image`, `2 images`, `2 processes`."""
     return f"{count} {noun}{'' if count == 1 else 'es' if noun.endswith('s') else 's'}"
+
+
+def ipc_in_words(ipc: int | Sequence[int]) -> str:
+    """`3` images per class, or `3–5` where classes differ."""
+    least, most = (ipc, ipc) if isinstance(ipc, int) else (min(ipc), max(ipc))
+    return str(least) if least == most else f"{least}–{most}"
 
 
 def code(value: Any) -> Markdown:

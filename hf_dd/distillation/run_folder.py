@@ -6,7 +6,7 @@ from pathlib import Path
 
 from hf_dd.config import DistillConfig
 from hf_dd.core import files, json_records
-from hf_dd.core.layout import CHECKPOINTS, EVAL_RESULTS, LOGS, PLOT, RECORD, RESULTS, SET_FILES, SET_FOLDERS
+from hf_dd.core.layout import CHECKPOINTS, EVAL_RESULTS, LOGS, PLOT, RECORD, RESULTS, SET_FILES, SET_FOLDERS, SET_KINDS
 from hf_dd.core.processes import from_main_process, holding, require_writable, shown_by_main_process
 from hf_dd.errors import RunError
 
@@ -32,7 +32,7 @@ def prepared(config: DistillConfig, folder: Path) -> Iterator[None]:
 def holds_set(folder: Path) -> bool:
     """Whether a folder's record says that it is a finished set, and not, say, a teacher."""
     try:
-        return json_records.read_json(folder / RECORD).get("kind") in ("distilled-set", "imported-set")
+        return json_records.read_json(folder / RECORD).get("kind") in SET_KINDS
     except RunError:
         return False
 

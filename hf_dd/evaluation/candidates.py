@@ -20,11 +20,12 @@ from torch import Tensor
 from hf_dd.core import cache
 from hf_dd.core.precision import Autocast
 from hf_dd.core.seeding import generator
+from hf_dd.core.text import ipc_in_words
 from hf_dd.data.batches import Images
 from hf_dd.data.image_data import ImageData, of_each_class
 from hf_dd.errors import DataError
 from hf_dd.synthetic import coresets
-from hf_dd.synthetic.distilled_set import DistilledSet, images_per_class, ipc_in_words, png_bytes
+from hf_dd.synthetic.distilled_set import DistilledSet, images_per_class, png_bytes
 from hf_dd.teachers.crop_labels import CropLabels
 
 SCORES = 2  # the version of what is kept of students: raise it with any change that changes an accuracy

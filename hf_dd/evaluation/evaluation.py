@@ -12,6 +12,7 @@ from accelerate import Accelerator
 from accelerate.utils import gather_object
 
 from hf_dd.core.machine import hardware
+from hf_dd.core.text import ipc_in_words
 from hf_dd.data.image_data import HOW_TO_TEST, ImageData
 from hf_dd.data.validation import rest_of, validation_of
 from hf_dd.errors import DataError
@@ -22,7 +23,6 @@ from hf_dd.evaluation.protocols import Protocol
 from hf_dd.evaluation.results import Results, Row
 from hf_dd.evaluation.students import Students, students_of
 from hf_dd.evaluation.teaching import Teaching
-from hf_dd.synthetic.distilled_set import ipc_in_words
 from hf_dd.teachers.pool import TeacherPool
 from hf_dd.training.targets import Targets
 

@@ -5,8 +5,10 @@ The losses are those of the training itself: nothing is passed through a network
 
 import math
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from torch import Tensor
+if TYPE_CHECKING:
+    from torch import Tensor
 
 STRETCHES = ((0, 0), (3 / 16, 4 / 16), (6 / 16, 8 / 16), (15 / 16, 1))  # of the epochs; at least one each
 STILL_FALLING = 0.25  # the share of a loss's fall from which on it hadn't ended
@@ -15,7 +17,7 @@ FEWEST_EPOCHS = 8  # whose losses say anything
 FURTHEST = 10  # times as many epochs: nobody can tell how a loss goes on from there
 
 
-def stretches(losses: Tensor) -> list[float]:
+def stretches(losses: "Tensor") -> list[float]:
     """A student's mean losses in its first epoch, and in those up to a quarter, to half and to the end of its epochs.
 
     Takes the loss of each epoch, (epochs,); gives nothing where one is no number, as of a student that diverged.

@@ -15,7 +15,7 @@ from hf_dd.errors import ConfigError
 from hf_dd.evaluation import intervals, verdict
 from hf_dd.evaluation.candidates import Candidate
 from hf_dd.evaluation.protocols import Protocol
-from hf_dd.evaluation.results import Results, Row
+from hf_dd.evaluation.results import Results
 
 OF_REGIME = {"hard": "hl", "soft": "sl", "crops": "sre2l-fkd", "online": "sl-kd"}  # all but crops' with equal steps
 FEWEST_DRAWS = 3  # of random images, in an audit
@@ -89,19 +89,9 @@ def audit(results: Results) -> tuple[list[str], list[list[Any]]]:
             if row is None:
                 cells += [None] * 4
                 continue
-            mark = verdict.mark(dataclasses.asdict(row), part)
+            own = dataclasses.asdict(row)
+            mark = verdict.mark(own, part)
             accuracy = f"{row.accuracy}{mark} {intervals.between(row.mean, row.half_width)}"
-            cells += [accuracy, over_random(row, results), f"{row.steps:,}", duration(row.seconds)]
+            cells += [accuracy, verdict.over_random(own, part), f"{row.steps:,}", duration(row.seconds)]
         rows.append(cells)
     return head, rows
-
-
-def over_random(row: Row, results: Results) -> intervals.Interval | None:
-    """A row's gain over random images of its size and regime; None of those themselves, and where there are none."""
-    if row.baseline == "random":
-        return None
-    for other in results.rows:
-        same = (other.regime, other.architecture, len(other.scores)) == (row.regime, row.architecture, len(row.scores))
-        if other.baseline == "random" and same and (row.baseline == "full" or other.ipc == row.ipc):
-            return intervals.of_difference(row.scores, other.scores)
-    return None

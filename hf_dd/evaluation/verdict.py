@@ -33,7 +33,7 @@ def sentences(results: Facts) -> list[str]:
         else:
             named = [each.partition(" ")[0].count("/") for each in gains]  # `timm/…`, which is written as it is
             found += [each if own else each[0].upper() + each[1:] for each, own in zip(gains, named, strict=True)]
-        doubted += doubts(part, f" on {REGIMES.get(regime, regime)}" if len(parts) > 1 else "")
+        doubted += doubts(part, f" on {in_words(regime)}" if len(parts) > 1 else "")
     return [*found, *soft_alone(results), *doubted, *guessing(results)]
 
 
@@ -44,6 +44,11 @@ def regime_of(row: Facts, results: Facts) -> str:
     if labels := (results.get("protocol") or {}).get("labels"):
         return labels
     return "hard" if all(each.get("temperature") is None for each in results["rows"]) else "soft"
+
+
+def in_words(regime: str) -> str:
+    """What students learn from in words; as it is called where it is none of REGIMES."""
+    return REGIMES.get(regime, regime)
 
 
 def by_regime(results: Facts) -> dict[str, Facts]:
@@ -99,7 +104,7 @@ def gain(evaluations: Sequence[Facts], name: str | None = None) -> str:
     elif instead and not better:
         text += f"; so use {instead}" if several else ": use that"
     labels = dict.fromkeys(regime_of(row, results) for results in evaluations[:1] for row in sets[0])
-    about = [", ".join([count(sets), *([] if several else said), *(REGIMES.get(each, each) for each in labels)])]
+    about = [", ".join([count(sets), *([] if several else said), *map(in_words, labels)])]
     about += ["a single student has no interval"] if len(sets) == sets[0][0]["n"] == 1 else []
     about += ["the set taught by soft labels, the real images by hard ones"] if soft else []
     missing = "; no selection such as herding was evaluated beside it" if None in selections.values() else ""
@@ -145,6 +150,21 @@ def difference(own: Sequence[Facts], real: Sequence[Facts]) -> intervals.Interva
         for row, other in zip(own, real, strict=True)
     ]
     return intervals.of_mean(each[0] if len(each) == 1 else list(map(statistics.fmean, each)))
+
+
+def over_random(row: Facts, results: Facts) -> intervals.Interval | None:
+    """A row's gain over random images of its size and regime; None of those themselves, and where there are none.
+
+    The full set has no size of its own: it is beside random images of any.
+    """
+    if row.get("baseline") == "random":
+        return None
+    keys = ("architecture",) if row.get("baseline") == "full" else ("architecture", "ipc")
+    for other in by_regime(results)[regime_of(row, results)]["rows"]:
+        same = all(other.get(key) == row.get(key) for key in keys)
+        if other.get("baseline") == "random" and same and len(other["scores"]) == len(row["scores"]) > 0:
+            return difference([row], [other])
+    return None
 
 
 def taught(rows: Sequence[Facts]) -> bool:

@@ -12,22 +12,17 @@ from typing import Any
 
 from hf_dd import hub
 from hf_dd.core import files, json_records, progress
-from hf_dd.core.layout import PARQUET, RECORD
+from hf_dd.core.layout import PARQUET, RECORD, SET_KINDS
 from hf_dd.errors import HfDdError, HubError, RunError
+from hf_dd.gallery import told
 
-KINDS = ("distilled-set", "imported-set")
 DEPTH = 3  # of folders below a source in which sets are looked for: a folder of studies has theirs there
 LONGEST_TEXT, LONGEST_LIST, LONGEST_TITLE = 4000, 2000, 200  # characters and entries of a record's parts
 OVERVIEW = (  # what pages of many sets need of a record
-    *("kind", "name", "data", "settings", "teachers", "experts", "pool", "run", "images", "soft_labels", "diversity"),
-    *("decoded", "results", "pushed", "storage"),
+    *("kind", "name", "data", "settings", "teachers", "experts", "pool", "run", "diversity", "decoded", "pushed"),
 )
 UNSEEN = {"losses", "taught_by", "pairs", "shas", "bytes_exchanged", "head"}  # of its parts
 LISTED = ("objective", "ipc", "iterations", "architecture", "clom", "clom_alpha", "method", "paper")  # of its options
-ROW = (  # of a row of results
-    *("set", "architecture", "copy", "baseline", "mean", "half_width", "n", "scores", "ipc", "epochs", "bytes"),
-    *("soft_label_bytes", "temperature", "backbone"),
-)
 
 
 @dataclass(frozen=True)
@@ -55,14 +50,21 @@ class Entry:
         """What it is called: its repository, else as its record says."""
         return self.ref or str(self.record.get("name") or self.key)[:LONGEST_TITLE]
 
-    def facts(self, whole: bool = False) -> dict[str, Any]:
-        """What a page is told of it: of its record all, or what pages of many sets show."""
+    def facts(self, labels: Sequence[int] = ()) -> dict[str, Any]:
+        """What pages of many sets are told of it; `labels` are those of its rows, where they could be read."""
         url = f"{hub.endpoint()}/datasets/{self.ref}" if self.ref else None
-        record = self.record if whole else overview(self.record)
         return {
-            **{"key": self.key, "name": self.title, "ref": self.ref, "sha": self.sha, "hub": url, "record": record},
+            **{"key": self.key, "name": self.title, "ref": self.ref, "sha": self.sha, "hub": url},
+            "record": overview(self.record),
+            "told": told.of(self.record, labels, self.changed),
             **({"changed": True} if self.changed else {}),
         }
+
+    def whole(self, facts: dict[str, Any]) -> dict[str, Any]:
+        """What its own page is told of it: more than these `facts` that pages of many sets are told."""
+        more = told.of_one(self.record, self.ref, self.sha, self.changed)
+        record = {name: value for name, value in self.record.items() if name != "results"}  # they are told
+        return facts | {"record": record, "told": facts["told"] | more}
 
 
 def collect(sources: Sequence[str], tag: str, owner: str | None = None, public: bool = False) -> list[Entry]:
@@ -104,7 +106,7 @@ def in_folder(folder: Path) -> list[Entry]:
     entries = []
     for place in dict.fromkeys(path.parent for path in candidates):
         if not any(part.startswith(".") for part in place.relative_to(folder).parts):
-            with told(str(place)) if place != folder else contextlib.nullcontext():
+            with left_out(str(place)) if place != folder else contextlib.nullcontext():
                 entries += entry_of(place, place.resolve().name)
     if not entries:
         raise RunError(
@@ -118,7 +120,7 @@ def pulled(pins: Sequence[hub.Pin], required: bool = False) -> list[Entry]:
     """The sets at commits of the Hub; where they are `required`, raises HubError or RunError for one that is none."""
     entries = []
     for pin in progress.over(pins, "reading sets", len(pins), "sets"):
-        with contextlib.nullcontext() if required else told(pin.repo_id):
+        with contextlib.nullcontext() if required else left_out(pin.repo_id):
             found = list(entry_of(hub.pull(pin, "dataset", [RECORD, PARQUET]), pin.repo_id, pin))
             if required and not found:
                 raise RunError(f"{pin.repo_id} holds no distilled set: its {RECORD} is of something else.")
@@ -127,7 +129,7 @@ def pulled(pins: Sequence[hub.Pin], required: bool = False) -> list[Entry]:
 
 
 @contextlib.contextmanager
-def told(what: str) -> Iterator[None]:
+def left_out(what: str) -> Iterator[None]:
     """Let a set that can't be read be left out, and say so."""
     try:
         yield
@@ -141,7 +143,7 @@ def entry_of(folder: Path, key: str, pin: hub.Pin | None = None) -> Iterator[Ent
     if not path.is_file():
         raise RunError(f"{key} has no {RECORD}, which says what a set is made of.")
     record = json_records.read_json(path)
-    if record.get("kind") in KINDS:
+    if record.get("kind") in SET_KINDS:
         rows = rows if rows.is_file() else None
         digest = record.get("parquet_sha256")
         changed = bool(rows and digest) and files.digest_of(rows) != digest
@@ -177,10 +179,6 @@ def tidied(value: Any) -> Any:
 def overview(record: dict[str, Any]) -> dict[str, Any]:
     """Of a record, what pages of many sets show."""
     kept = {name: without_unseen(record[name]) for name in OVERVIEW if record.get(name) is not None}
-    results = kept.get("results")
-    if isinstance(results, dict) and isinstance(results.get("rows"), list):
-        rows = [row for row in results["rows"] if isinstance(row, dict)]
-        results["rows"] = [{name: row[name] for name in ROW if row.get(name) is not None} for row in rows]
     if isinstance(kept.get("settings"), dict):
         kept["settings"] = {name: value for name, value in kept["settings"].items() if value not in (None, "", [])}
     data = kept.get("data")

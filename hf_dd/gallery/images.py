@@ -40,8 +40,8 @@ def address(content: bytes, kind: str) -> str:
     return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
 
 
-def pictures(path: Path) -> tuple[list[Picture], int]:
-    """The images of a parquet file of rows, as many of each class as a page takes, and how many rows there are.
+def pictures(path: Path) -> tuple[list[Picture], list[int]]:
+    """The images of a parquet file of rows, as many of each class as a page takes, and the labels of all rows.
 
     Nothing where it can't be read, or would take far more memory than a set of images.
     """
@@ -56,15 +56,15 @@ def pictures(path: Path) -> tuple[list[Picture], int]:
             columns = [group.column(index) for group in groups for index in range(group.num_columns)]
             wanted = [each for each in columns if each.path_in_schema.split(".")[0] in ("image", "label")]
             if sum(each.total_uncompressed_size for each in wanted) > LARGEST_COLUMN:
-                return [], file.metadata.num_rows
+                return [], []
             require_modest_file(path)  # by its pages, as its metadata may lie
             labels = file.read(["label"]).column("label").to_pylist()
             keep, size = chosen(labels), 0
             for place, (label, content) in enumerate(stored(file)):
                 if place in keep and (size := size + len(content)) <= MOST_BYTES and is_image(content):
                     found.append(Picture(label, content))
-            return found, len(labels)
-    return found, len(found)
+            return found, labels if found else []
+    return [], []
 
 
 def stored(file) -> Iterator[tuple[int, bytes]]:

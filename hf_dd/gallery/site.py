@@ -18,7 +18,8 @@ from hf_dd.core import files
 from hf_dd.core.progress import Phase
 from hf_dd.core.registry import OBJECTIVES
 from hf_dd.errors import RunError
-from hf_dd.gallery import collect, images
+from hf_dd.evaluation import verdict
+from hf_dd.gallery import collect, images, told
 from hf_dd.gallery.collect import Entry
 from hf_dd.version import __version__
 
@@ -64,7 +65,7 @@ def write(folder: Path, entries: Sequence[Entry], live: dict[str, Any] | None = 
     sources = {"hub": hub.endpoint(), "live": None}
     with Phase("writing pages", len(entries), "pages") as phase:
         for entry in entries:
-            found, count = images.pictures(entry.rows) if entry.rows else ([], 0)
+            found, labels = images.pictures(entry.rows) if entry.rows else ([], [])
             strip = images.strip(found)
             own = {
                 "name": entry.title if titles[entry.title] == 1 else entry.key,
@@ -72,10 +73,10 @@ def write(folder: Path, entries: Sequence[Entry], live: dict[str, Any] | None = 
                 "pool": pools.get(teachers_of(entry)),
                 **({"strip": strip} if strip else {}),
             }
-            facts.append(entry.facts() | own)
-            shown = {"images": [[picture.label, picture.source] for picture in found], "all": count}
+            facts.append(entry.facts(labels) | own)
+            shown = {"images": [[picture.label, picture.source] for picture in found], "all": len(labels)}
             start = {"view": "set", "key": entry.key}
-            content = page([entry.facts(whole=True) | own | shown], start, title=own["name"], root="../", **sources)
+            content = page([entry.whole(facts[-1]) | shown], start, title=own["name"], root="../", **sources)
             files.write_text(folder / addresses[entry.key], content)
             phase.update()
     for address in pools.values():
@@ -162,7 +163,12 @@ def page(
         more: `single` where it is the gallery's only page, the page of `repositories` beside it.
     """
     facts = {"title": title, "site": TITLE, "root": root, "hub": hub, "live": live, "start": start, "entries": entries}
-    facts |= {"methods": methods(), "single": False} | more
+    facts |= {
+        "methods": methods(),
+        "single": False,
+        "usual": verdict.in_words("hard"),
+        "tables": None if live is None else told.tables(),
+    } | more
     data = json.dumps(facts, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     for mark in "<>&\u2028\u2029":  # what could end the script's element, or a line of it
         data = data.replace(mark, f"\\u{ord(mark):04x}")

@@ -20,7 +20,7 @@ class Choice(Objective):
         yield from ()
 
 
-@OBJECTIVES.register("random", title="a random choice of real images")
+@OBJECTIVES.register("random", title="a random choice of real images", chooses=True)
 class RandomImages(Choice):
     """Real images drawn at random: what every method has to beat."""
 
@@ -30,6 +30,7 @@ class RandomImages(Choice):
 @OBJECTIVES.register(
     "herding",
     title="a choice of real images (herding)",
+    chooses=True,
     paper="Welling, ICML 2009",
     work="Herding dynamical weights to learn",
     authors="Welling, Max",
@@ -44,6 +45,7 @@ class Herding(Choice):
 @OBJECTIVES.register(
     "kcenter",
     title="a choice of real images (k-center)",
+    chooses=True,
     paper="Sener & Savarese, ICLR 2018",
     work="Active learning for convolutional neural networks: a core-set approach",
     authors="Sener, Ozan and Savarese, Silvio",
@@ -58,6 +60,7 @@ class KCenter(Choice):
 @OBJECTIVES.register(
     "teacher-score",
     title="a choice of real images by the scores of teachers",
+    chooses=True,
     needs="teachers of the data set's classes",
     teachers="All teachers scored the real images",
 )
@@ -71,6 +74,7 @@ class TeacherScore(Choice):
 @OBJECTIVES.register(
     "teacher-score-hard",
     title="a choice of real images by the scores of teachers, the hard end",
+    chooses=True,
     needs="teachers of the data set's classes",
     teachers="All teachers scored the real images",
 )
@@ -83,6 +87,7 @@ class TeacherScoreHard(TeacherScore):
 @OBJECTIVES.register(
     "rded",
     title="the choice of realistic patches (RDED)",
+    chooses=True,
     paper="Sun, Shi, Yu & Lin, CVPR 2024",
     work="On the diversity and realism of distilled dataset: an efficient dataset distillation paradigm",
     authors="Sun, Peng and Shi, Bei and Yu, Daiwei and Lin, Tao",
@@ -106,6 +111,7 @@ def pruned_by(method: str) -> type[Choice]:
 OBJECTIVES.register(
     "el2n",
     title="a choice of real images (EL2N)",
+    chooses=True,
     paper="Paul, Ganguli & Dziugaite, NeurIPS 2021",
     work="Deep learning on a data diet: finding important examples early in training",
     authors="Paul, Mansheej and Ganguli, Surya and Dziugaite, Gintare Karolina",
@@ -116,6 +122,7 @@ OBJECTIVES.register(
 OBJECTIVES.register(
     "el2n-window",
     title="a choice of real images (a window of EL2N, chosen on validation images)",
+    chooses=True,
     paper="Paul, Ganguli & Dziugaite, NeurIPS 2021",
     work="Deep learning on a data diet: finding important examples early in training",
     authors="Paul, Mansheej and Ganguli, Surya and Dziugaite, Gintare Karolina",
@@ -126,6 +133,7 @@ OBJECTIVES.register(
 OBJECTIVES.register(
     "grand",
     title="a choice of real images (GraNd)",
+    chooses=True,
     paper="Paul, Ganguli & Dziugaite, NeurIPS 2021",
     work="Deep learning on a data diet: finding important examples early in training",
     authors="Paul, Mansheej and Ganguli, Surya and Dziugaite, Gintare Karolina",
@@ -136,6 +144,7 @@ OBJECTIVES.register(
 OBJECTIVES.register(
     "forgetting",
     title="a choice of real images (forgetting events)",
+    chooses=True,
     paper="Toneva et al., ICLR 2019",
     work="An empirical study of example forgetting during deep neural network learning",
     authors="Toneva, Mariya and Sordoni, Alessandro and Tachet des Combes, Remi and Trischler, Adam and "
@@ -147,6 +156,7 @@ OBJECTIVES.register(
 OBJECTIVES.register(
     "aum",
     title="a choice of real images (area under the margin)",
+    chooses=True,
     paper="Pleiss et al., NeurIPS 2020",
     work="Identifying mislabeled data using the area under the margin ranking",
     authors="Pleiss, Geoff and Zhang, Tianyi and Elenberg, Ethan and Weinberger, Kilian Q.",
@@ -157,6 +167,7 @@ OBJECTIVES.register(
 OBJECTIVES.register(
     "margin",
     title="a choice of real images (margin)",
+    chooses=True,
     paper="Coleman et al., ICLR 2020",
     work="Selection via proxy: efficient data selection for deep learning",
     authors="Coleman, Cody and Yeh, Christopher and Mussmann, Stephen and Mirzasoleiman, Baharan and "
@@ -168,6 +179,7 @@ OBJECTIVES.register(
 OBJECTIVES.register(
     "least-confidence",
     title="a choice of real images (least confidence)",
+    chooses=True,
     paper="Coleman et al., ICLR 2020",
     work="Selection via proxy: efficient data selection for deep learning",
     authors="Coleman, Cody and Yeh, Christopher and Mussmann, Stephen and Mirzasoleiman, Baharan and "
@@ -179,6 +191,7 @@ OBJECTIVES.register(
 OBJECTIVES.register(
     "entropy",
     title="a choice of real images (entropy)",
+    chooses=True,
     paper="Coleman et al., ICLR 2020",
     work="Selection via proxy: efficient data selection for deep learning",
     authors="Coleman, Cody and Yeh, Christopher and Mussmann, Stephen and Mirzasoleiman, Baharan and "
@@ -190,6 +203,7 @@ OBJECTIVES.register(
 OBJECTIVES.register(
     "moderate",
     title="a choice of real images (moderate)",
+    chooses=True,
     paper="Xia et al., ICLR 2023",
     work="Moderate coreset: a universal method of data selection for real-world data-efficient deep learning",
     authors="Xia, Xiaobo and Liu, Jiale and Yu, Jun and Shen, Xu and Han, Bo and Liu, Tongliang",
@@ -199,6 +213,7 @@ OBJECTIVES.register(
 OBJECTIVES.register(
     "ccs",
     title="a choice of real images (coverage-centric, CCS)",
+    chooses=True,
     paper="Zheng et al., ICLR 2023",
     work="Coverage-centric coreset selection for high pruning rates",
     authors="Zheng, Haizhong and Liu, Rui and Lai, Fan and Prakash, Atul",
@@ -209,6 +224,7 @@ OBJECTIVES.register(
 OBJECTIVES.register(
     "facility-location",
     title="a choice of real images (facility location)",
+    chooses=True,
     paper="Wei, Iyer & Bilmes, ICML 2015",
     work="Submodularity in data subset selection and active learning",
     authors="Wei, Kai and Iyer, Rishabh and Bilmes, Jeff",

@@ -14,16 +14,16 @@ from hf_dd.artefacts import provenance, student_folder
 from hf_dd.artefacts.student_card import StudentRecord
 from hf_dd.config import EvaluateConfig, slug
 from hf_dd.core import json_records
-from hf_dd.core.layout import RECORD
+from hf_dd.core.layout import IMPORTED_SET, RECORD
 from hf_dd.core.machine import hardware
 from hf_dd.core.processes import by_main_process, require_writable
 from hf_dd.core.registry import NETWORKS, PROTOCOLS, origins
+from hf_dd.core.text import ipc_in_words
 from hf_dd.errors import ConfigError, HfDdError, HubError
 from hf_dd.evaluation.candidates import Candidate
 from hf_dd.evaluation.evaluation import Evaluation
 from hf_dd.evaluation.learners import Job
 from hf_dd.evaluation.results import Results
-from hf_dd.synthetic.distilled_set import ipc_in_words
 
 
 @dataclass(frozen=True)
@@ -273,5 +273,5 @@ def learned_from(reference: str, record: dict[str, Any], pushes: bool) -> Learne
 
 def license_of(record: dict[str, Any]) -> str | None:
     """What a set is under, as its record says; None without one."""
-    stated = record.get("settings", {}).get("license") if record.get("kind") == "imported-set" else None
+    stated = record.get("settings", {}).get("license") if record.get("kind") == IMPORTED_SET else None
     return stated or record.get("data", {}).get("license")

@@ -118,12 +118,6 @@ def images_per_class(labels: Tensor, factor: int = 1, num_classes: int = 0) -> i
     return counts[0] if len(set(counts)) == 1 else tuple(counts)
 
 
-def ipc_in_words(ipc: int | Sequence[int]) -> str:
-    """`3` images per class, or `3–5` where classes differ."""
-    least, most = (ipc, ipc) if isinstance(ipc, int) else (min(ipc), max(ipc))
-    return str(least) if least == most else f"{least}–{most}"
-
-
 def to_eight_bits(pixel_values: Tensor) -> Tensor:
     """Images in [0, 1] space, clipped and rounded to uint8."""
     return pixel_values.clamp(0, 1).mul_(255).round_().to(torch.uint8)

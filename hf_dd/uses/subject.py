@@ -20,14 +20,14 @@ from hf_dd.core.machine import hardware
 from hf_dd.core.processes import by_main_process, new_accelerator, require_writable
 from hf_dd.core.progress import Phase
 from hf_dd.core.registry import PROTOCOLS
-from hf_dd.core.text import code, markdown
+from hf_dd.core.text import code, ipc_in_words, markdown
 from hf_dd.data.batches import Images, in_chunks
 from hf_dd.data.image_data import ImageData, load_data
 from hf_dd.evaluation.candidates import Candidate, baseline, candidates_of
 from hf_dd.evaluation.evaluation import Evaluation
 from hf_dd.runs.evaluation_inputs import own_learning_rate, source_of
 from hf_dd.synthetic.coresets import Ipc
-from hf_dd.synthetic.distilled_set import DistilledSet, ipc_in_words
+from hf_dd.synthetic.distilled_set import DistilledSet
 from hf_dd.training.loop import fit
 
 Item, Done = TypeVar("Item"), TypeVar("Done")

@@ -89,11 +89,12 @@ def test_the_evaluation_trains_on_decoded_images_and_counts_the_stored_ones(arte
 
 
 def test_the_baselines_have_as_many_images_as_are_stored(artefact, tmp_path, monkeypatch):
-    seen = {}
+    seen, stored = {}, {}
     train = hf_dd.evaluation.learners.Learners.train
 
     def spied(self, job, students, data):
         seen[job.candidate.name, job.candidate.copy] = len(job.candidate.images)
+        stored[job.candidate.name] = job.candidate.bytes
         return train(self, job, students, data)
 
     monkeypatch.setattr(hf_dd.evaluation.learners.Learners, "train", spied)
@@ -101,7 +102,7 @@ def test_the_baselines_have_as_many_images_as_are_stored(artefact, tmp_path, mon
     real = {(f"{kind}, ipc 2", "8bit"): 20 for kind in ("random real", "herding")}
     assert seen == {("set", "float"): 80, ("set", "8bit"): 80} | real
     assert [row.ipc for row in results.rows] == [2, 2, 2, 2]
-    assert results.rows[0].bytes == 20 * 64 * 4 and results.rows[2].bytes == 20 * 64
+    assert results.rows[0].bytes == 20 * 64 * 4 and results.rows[2].bytes == stored["random real, ipc 2"]
 
 
 def test_the_preview_shows_the_stored_images(artefact):

@@ -12,6 +12,7 @@ import hf_dd
 from hf_dd.artefacts.rows import write_rows
 from hf_dd.config import DataConfig
 from hf_dd.core import processes
+from hf_dd.core.text import ipc_in_words
 from hf_dd.data.image_data import load_data
 from hf_dd.errors import ConfigError, DataError
 from hf_dd.evaluation import report
@@ -20,7 +21,7 @@ from hf_dd.evaluation.evaluation import Evaluation
 from hf_dd.evaluation.protocols import PROTOCOLS
 from hf_dd.evaluation.scores import inputs_of
 from hf_dd.synthetic import coresets
-from hf_dd.synthetic.distilled_set import DistilledSet, images_per_class, ipc_in_words, to_rows
+from hf_dd.synthetic.distilled_set import DistilledSet, images_per_class, to_rows
 from tests.factories import make_data
 
 pytestmark = pytest.mark.usefixtures("one_thread", "nothing_remembered")

@@ -100,8 +100,9 @@ def test_a_set_shows_its_images_by_class_and_how_to_use_them(visit, site, sets):
     teacher = page.get_by_role("link", name="lab/teacher-1").first
     assert teacher.get_attribute("href").endswith(f"/lab/teacher-1/tree/{2:040x}")
     assert page.get_by_text(found["command"]).count() == 1
-    assert page.get_by_text('load_dataset("set-0001"').count() == 1
-    assert page.get_by_text("hf-dd reproduce set-0001").count() == 1
+    assert page.get_by_text('load_dataset("PATH_OF_THIS_FOLDER", "decoded"').count() == 0
+    assert page.get_by_text('load_dataset("PATH_OF_THIS_FOLDER", split="train")').count() == 1
+    assert page.get_by_text("hf-dd reproduce PATH_OF_THIS_FOLDER").count() == 1
     assert page.locator(".results tbody tr").count() == 4 and page.locator(".results tr.baseline").count() == 2
     page.get_by_role("link", name="The pool of these 4 teachers").click()
     expect(page.locator("h1")).to_have_text("Pool of 4 teachers")
@@ -229,16 +230,8 @@ def test_a_thousand_sets_are_a_page_that_a_browser_takes_at_once(visit, site, tm
     entries = []
     for number in range(1000):
         name = f"set-{number:04d}"
-        content = collect.tidied(record(number, name, 1 + number % 20))
-        entries.append(
-            {
-                "key": name,
-                "name": name,
-                "record": collect.overview(content),
-                "strip": strip,
-                "page": f"sets/{name}.html",
-            }
-        )
+        entry = collect.Entry(name, collect.tidied(record(number, name, 1 + number % 20)), None)
+        entries.append(entry.facts() | {"strip": strip, "page": f"sets/{name}.html"})
     (tmp_path / "index.html").write_text(pages.page(entries, {"view": "sets"}, hub="https://huggingface.co"))
     assert (tmp_path / "index.html").stat().st_size < MOST_BYTES
     page = visit(f"file://{tmp_path}/index.html")

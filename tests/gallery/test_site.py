@@ -106,7 +106,7 @@ def test_rows_that_were_changed_are_said_to_be_and_broken_ones_are_no_images(tmp
     assert not entry.changed and len(images.pictures(entry.rows)[0]) == 10
     (folder / PARQUET).write_bytes(b"PAR1 and nothing")
     (entry,) = collect([str(folder)], "hf-dd")
-    assert entry.changed and images.pictures(entry.rows) == ([], 0)
+    assert entry.changed and images.pictures(entry.rows) == ([], [])
     (folder / PARQUET).unlink()
     (entry,) = collect([str(folder)], "hf-dd")
     assert entry.rows is None and not entry.changed

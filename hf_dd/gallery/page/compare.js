@@ -56,7 +56,8 @@ function compareView(main, keys) {
     ),
   ]
   const row = (label, of) => [label, ...sets.map(of)]
-  const protocols = unique(sets.map((set) => set.protocol).filter(Boolean))
+  const protocols = unique(sets.flatMap((set) => set.protocols))
+  const labels = unique(sets.filter((set) => set.best).map(labelsOf))
   put(
     main,
     table(
@@ -65,27 +66,27 @@ function compareView(main, keys) {
       [
         row("Images", strip),
         row("Data", (set) => set.dataName),
-        row("Images per class", (set) => (set.ipc === null ? "–" : whole(set.ipc))),
+        row("Images per class", (set) => (set.ipc ?? "–")),
         row("Method", (set) => set.methodTitle),
         row("Guide", (set) => (set.guide ? `CLoM ${set.guide.distance}, α ${set.guide.alpha}` : "none")),
         row("Teachers", (set) => (set.teachers.length ? link(set.poolAddress, poolName(set)) : "none")),
-        row("Regime", (set) => set.regime),
+        row("Students learn from", labelsOf),
         row("Over random", (set) => gained(set.gain)),
         row("Bytes, 8 bit", (set) => size(set.bytes)),
         row("Bytes, float", (set) => size(set.floatBytes)),
-        row("Soft labels", (set) => size(set.labelBytes || null)),
+        row("Labels beside them", (set) => besides(set) || "–"),
         row("Took", (set) => (set.seconds === null ? "–" : duration(set.seconds))),
-        row("Protocol", (set) => set.protocol || "–"),
+        row("Protocol", (set) => set.protocols.join("; ") || "–"),
       ],
       { class: "sides" },
     ),
     section(
       "Accuracy",
-      protocols.length > 1 || unique(sets.map((set) => set.data)).length > 1
+      protocols.length > 1 || labels.length > 1 || unique(sets.map((set) => set.data)).length > 1
         ? h(
             "p",
             { role: "note" },
-            "These were evaluated on different data or under different protocols: their numbers say nothing of each other.",
+            "These were evaluated on different data, under different protocols or on different labels: their numbers say nothing of each other.",
           )
         : "",
       sideBySide(sets),
@@ -100,13 +101,15 @@ function sideBySide(sets) {
     .sort((a, b) => compared(a.row.architecture, b.row.architecture) || b.row.mean - a.row.mean)
   if (!rows.length) return h("p", {}, "None of them was evaluated.")
   const [low, high] = scale(rows.map((each) => each.row))
+  const several = unique(rows.map((each) => each.row.labels)).length > 1
   return table(
     "Accuracy on the test images in %, 95 % intervals of the mean",
-    ["Set", "Student", "Copy", "Accuracy in %", `${low} to ${high} %`, "Students"],
+    ["Set", "Student", "Copy", ...(several ? ["Labels"] : []), "Accuracy in %", `${low} to ${high} %`, "Students"],
     rows.map(({ set, row }) => [
       link(set.address, set.name),
       row.architecture,
       row.copy,
+      ...(several ? [row.labels] : []),
       accuracy(row),
       plot(row, low, high),
       whole(row.n),

@@ -7,6 +7,8 @@ const {
   root: ROOT,
   hub: HUB,
   methods: METHODS,
+  tables: TABLES,
+  usual: USUAL,
   live: LIVE,
   start: START,
   single: SINGLE,

@@ -59,10 +59,11 @@ const percent = (value) => value.toFixed(1)
 const signed = (value) => `${value < 0 ? "−" : "+"}${Math.abs(value).toFixed(1)}`
 const within = (half) => (half === null ? "" : ` ± ${half.toFixed(1)}`)
 
-// "54.3 ± 0.6", the mean with the half-width of its 95 % interval.
+// "54.3 ± 0.6", the mean with the half-width of its 95 % interval, and what there is to doubt in it.
 function accuracy(found) {
   if (!found) return h("span", { class: "none" }, "–")
-  return h("span", { class: "number", title: described(found) }, `${percent(found.mean)}${within(found.half)}`)
+  const number = h("span", { class: "number", title: described(found) }, `${percent(found.mean)}${within(found.half)}`)
+  return [number, found.mark ? h("span", { class: "mark" }, ` ${found.mark}`) : ""]
 }
 
 function described(found) {

@@ -5,10 +5,10 @@ const AT_FIRST = 200 // rows, until all are asked for: a browser takes its time 
 const ORDERS = {
   name: ["Set", (set) => set.name.toLowerCase(), 1],
   data: ["Data", (set) => set.dataName.toLowerCase(), 1],
-  ipc: ["Per class", (set) => set.ipc ?? NONE, 1],
+  ipc: ["Per class", (set) => set.meanIpc ?? NONE, 1],
   accuracy: ["Accuracy in %", (set) => set.best?.mean ?? NONE, -1],
   gain: ["Over random", (set) => set.gain?.mean ?? NONE, -1],
-  bytes: ["Bytes", (set) => set.bytes ?? Infinity, 1],
+  bytes: ["Bytes", (set) => (set.bytes ?? Infinity) + set.softBytes + set.cropBytes, 1],
 }
 
 function compared(a, b) {
@@ -16,16 +16,16 @@ function compared(a, b) {
 }
 
 const natural = (a, b) =>
-  compared(a.dataName, b.dataName) || compared(a.ipc, b.ipc) || compared(b.best?.mean ?? NONE, a.best?.mean ?? NONE)
+  compared(a.dataName, b.dataName) || compared(a.meanIpc ?? NONE, b.meanIpc ?? NONE) || compared(b.best?.mean ?? NONE, a.best?.mean ?? NONE)
 
 // By its label, of what a filter asks: what a set has of it. A set without teachers is found as such.
 const FACETS = {
   Data: (set) => [set.dataName],
-  "Images per class": (set) => (set.ipc === null ? [] : [String(set.ipc)]),
+  "Images per class": (set) => (set.ipc === null ? [] : [set.ipc]),
   Method: (set) => [set.method],
   Teachers: (set) =>
     set.teachers.length ? ["with teachers", ...set.teachers.map((each) => each.architecture)] : ["without teachers"],
-  Regime: (set) => [set.regime],
+  Labels: (set) => (set.labels.length ? set.labels : [labelsOf(set)]),
 }
 
 function overview(main) {
@@ -161,7 +161,7 @@ function haystack(set) {
     set.dataName,
     set.method,
     set.methodTitle,
-    set.regime,
+    labelsOf(set),
     set.pool,
     ...teachers,
   ]
@@ -193,10 +193,10 @@ function overviewRow(set, low, high, picked, tell) {
       "th",
       { scope: "row" },
       link(set.address, set.name),
-      h("small", {}, [made(set), set.regime === "hard labels" ? "" : set.regime].filter(Boolean).join(", ")),
+      h("small", {}, [made(set), labelsOf(set) === USUAL ? "" : labelsOf(set)].filter(Boolean).join(", ")),
     ),
     h("td", { class: "data" }, set.dataName),
-    h("td", { class: "ipc number" }, set.ipc === null ? "–" : whole(set.ipc)),
+    h("td", { class: "ipc number" }, set.ipc ?? "–"),
     h(
       "td",
       { class: "accuracy" },
@@ -206,7 +206,7 @@ function overviewRow(set, low, high, picked, tell) {
       plot(set.best, low, high),
     ),
     h("td", { class: "gain" }, gained(set.gain)),
-    h("td", { class: "bytes number" }, size(set.bytes)),
+    h("td", { class: "bytes number" }, size(set.bytes), besides(set) && h("small", {}, `+ ${besides(set)}`)),
   )
 }
 

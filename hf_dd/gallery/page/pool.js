@@ -89,7 +89,8 @@ function unguided(set) {
         same(each) &&
         each.best &&
         set.best &&
-        each.protocol === set.protocol &&
+        each.best.protocol === set.best.protocol &&
+        each.best.labels === set.best.labels &&
         each.best.architecture === set.best.architecture,
     ) || null
   )
@@ -103,7 +104,7 @@ function gains(guided) {
     return [
       link(set.address, set.name),
       set.dataName,
-      set.ipc === null ? "–" : whole(set.ipc),
+      set.ipc ?? "–",
       set.guide ? `CLoM ${set.guide.distance}` : "labels or starts",
       accuracy(set.best),
       gained(set.gain),

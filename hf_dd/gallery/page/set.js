@@ -49,7 +49,7 @@ function summary(set) {
     : set.teachers.length
       ? ` with ${plural(set.teachers.length, "teacher")}`
       : ""
-  const count = set.images === null ? "Images" : plural(set.images, `${set.chosen ? "chosen" : "synthetic"} image`)
+  const count = set.images === null ? "Images" : plural(set.images, `${set.origin && `${set.origin} `}image`)
   const real = set.realImages === null ? "" : `the ${whole(set.realImages)} training images of `
   return [
     `${count}${size} that ${set.images === 1 ? "stands" : "stand"} in for ${real}${set.dataName}, made by `,
@@ -66,7 +66,7 @@ function summary(set) {
 
 function imagesOf(set) {
   const place = h("div", {})
-  if (set.entry.images) place.append(...pictures(set, set.entry.images, set.entry.all))
+  if (list(set.entry.images).length) place.append(...pictures(set, set.entry.images, set.entry.all))
   else if (LIVE && set.entry.live) showImages(set, place)
   else place.append(h("p", {}, "Its images aren't here: no rows could be read."))
   return place
@@ -129,9 +129,11 @@ function resultsOf(set) {
   const rows = set.all
   const [low, high] = scale(rows)
   const several = unique(rows.map((row) => row.architecture)).length > 1
+  const regimes = unique(rows.map((row) => row.labels))
   const heads = [
     "Trained on",
     ...(several ? ["Student"] : []),
+    ...(regimes.length > 1 ? ["Labels"] : []),
     "Copy",
     "Accuracy in %",
     `${low} to ${high} %`,
@@ -141,29 +143,36 @@ function resultsOf(set) {
   ]
   const shown = rows.map((row) => {
     const name = row.baseline ? row.set : "this set"
-    const bytes = size(row.bytes) + (row.labelBytes ? ` + ${size(row.labelBytes)} of soft labels` : "")
     const cells = [
       name,
       ...(several ? [row.architecture] : []),
+      ...(regimes.length > 1 ? [row.labels] : []),
       row.copy,
       accuracy(row),
       plot(row, low, high),
       whole(row.n),
       row.epochs === null ? "–" : whole(row.epochs),
-      bytes,
+      bytesOf(row),
     ]
     return h("tr", { class: row.baseline ? "baseline" : "" }, cells.map(cell))
   })
   const who = several ? "" : `, ${rows[0].architecture} students`
-  const guess = num(set.results.majority)
+  const protocols = regimes.map((labels) => {
+    const { protocol } = rows.find((row) => row.labels === labels)
+    return `${protocol || "unknown"} (${labels})`
+  })
   return [
+    ...sentences(set),
     table(`Accuracy on the test images with 95 % intervals of the mean${who}`, heads, shown, { class: "results" }),
-    h(
-      "p",
-      { class: "quiet" },
-      `Protocol ${set.protocol || "unknown"}; ${set.regime}; on ${text(set.results.hardware) || "unknown hardware"}.${guess === null ? "" : ` Always guessing the commonest class gives ${percent(guess)} %.`}`,
-    ),
+    h("p", { class: "quiet" }, `Protocol ${protocols.join("; ")}; on ${text(set.told.hardware) || "unknown hardware"}.`),
   ]
+}
+
+// What the results say and what there is to doubt in them, as the card has it; of a set that is read live, where.
+function sentences(set) {
+  if (!set.entry.live)
+    return list(set.told.sentences).map((each, place) => h("p", {}, h(place ? "span" : "strong", {}, text(each, 2000))))
+  return [h("p", {}, "What they say, and what there is to doubt in them, is on ", link(set.entry.hub, "its card"), ".")]
 }
 
 // ---- lineage
@@ -214,8 +223,12 @@ function lineage(set) {
     ],
     [
       "Students",
-      students.length ? students.join(", ") : "none yet",
-      [set.best ? `${plural(set.best.n, "student")} each` : "", set.protocol || ""],
+      students.length ? students.join(", ") : set.entry.changed ? "not shown" : "none yet",
+      [
+        set.best ? `${plural(set.best.n, "student")} each` : "",
+        ...set.protocols,
+        set.entry.changed ? "what they learned from was changed" : "",
+      ],
     ],
   ].filter(Boolean)
   return h(
@@ -270,25 +283,29 @@ function diversity(set) {
 // ---- use
 
 function uses(set) {
-  const [repo, revision] = set.ref.split("@"),
-    command = text(set.record.command, 4000)
+  const command = text(set.record.command, 4000)
   const before = list(set.record.before)
     .map((each) => text(each, 4000))
     .filter(Boolean)
-  const place = JSON.stringify(repo || set.name),
-    pin = set.entry.sha || revision
-  const load = [
-    "from datasets import load_dataset",
-    "",
-    `train = load_dataset(${place}${pin ? `, revision=${JSON.stringify(pin)}` : ""}, split="train").with_format("torch")`,
-    'images, labels = train[:]["pixel_values"], train[:]["label"]',
-  ]
+  const stored = [
+    set.pngBytes === null ? "" : `${size(set.pngBytes)} as PNG`,
+    set.floatBytes === null ? "" : `${size(set.floatBytes)} as float32`,
+  ].filter(Boolean)
   return [
-    set.entry.hub ? h("p", {}, "On the Hub: ", link(set.entry.hub, set.ref.split("@")[0] || set.name)) : "",
+    set.entry.hub ? h("p", {}, "On the Hub: ", link(set.entry.hub, set.ref || set.name)) : "",
     h("h3", {}, "Load it"),
-    code(load.join("\n")),
+    code(list(set.told.load).map((line) => text(line, 1000)).join("\n")),
+    stored.length
+      ? h(
+          "p",
+          { class: "quiet" },
+          `Its images take ${stored.join(", ")}${besides(set) && `; beside them ${besides(set)}`}.`,
+        )
+      : "",
     h("h3", {}, "Reproduce it"),
-    code(`hf-dd reproduce ${repo ? `${repo}${pin ? `@${pin}` : ""}` : set.name}`),
+    set.told.reproduce
+      ? code(text(set.told.reproduce, 1000))
+      : h("p", {}, "Its record names no command that repeats it."),
     command ? [h("h3", {}, "The command that made it"), code([...before, command].join("\n"))] : "",
   ]
 }
