@@ -29,6 +29,7 @@ from hf_dd.synthetic import coresets
 from hf_dd.teachers.pool import TeacherPool
 from hf_dd.training.loop import accuracy, predict
 
+SHARE_OF_LOOKS = 0.25  # of the minutes, which images of the size that is advised would take to be looked at
 SOON = 10  # seconds that are never what a plan fails by
 OWN_TEACHERS = {"learning_rate": 0.05, "weight_decay": 5e-4, "lr_drops": [0.75]}  # for few epochs, as in the recipes
 
@@ -181,8 +182,14 @@ class Planner(Racing):
             looks = 2  # at all of them, and at those that aren't held out
             each = from_main_process(lambda: coresets.seconds_of_features(self.data, self.accelerator.autocast))
             if (needed := looks * self.size.training * each) > max(SOON, self.seconds):
-                what = f"features of {self.size.training:,} images alone, by which herding chooses,"
-                self.too_short(what, needed)
+                height, width = self.data.image_size
+                side = int(max(height, width) * (SHARE_OF_LOOKS * self.seconds / needed) ** 0.5)
+                such = f", such as {side // 8 * 8}" if side >= 8 else ""
+                raise ConfigError(
+                    f"--minutes {self.config.minutes:g} is too short for images of {width}×{height} pixels: features "
+                    f"of {self.size.training:,}, by which herding chooses, take about {needed / 60:.1f} minutes on "
+                    f"this machine. Give more, or a smaller --image_size{such}."
+                )
 
     def too_short(self, what: str, seconds: float) -> NoReturn:
         """Raise ConfigError with what takes so long."""

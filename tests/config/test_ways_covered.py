@@ -69,6 +69,7 @@ NO_WAY = (  # names of options and commands without advice
     "it was trained on whitened images",
     "at --test_resize … it would have",
     "hf-dd reproduce: …",
+    "hf-dd reproduce …",
     "hf-dd pool select: …",
     "Made by `hf-dd gallery push`.",
     "`… … --help` lists the options.",

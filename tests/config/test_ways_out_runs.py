@@ -107,6 +107,12 @@ FOLDERS = [
         "smaller (--image_size) -> {0} 7 --eval_epochs 1",
     ),
     row(
+        "--minutes … is too short for images of …",
+        "distill --dataset {many} --clom none --minutes 0.002 --image_size 512 --output_dir out",
+        "Give more -> --minutes 1 --image_size 8",
+        "smaller (--image_size) -> {0} 8 --minutes 1",
+    ),
+    row(
         "--minutes … is too short: …",
         "{dm} --clom none --minutes 1 --iterations 1000000000",
         "fewer (--iterations), -> {0} 1",

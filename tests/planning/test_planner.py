@@ -636,8 +636,12 @@ def test_clom_alone_has_to_say_how_its_teachers_guide(tmp_path):
 def test_images_that_take_too_long_to_look_at_are_told_before_anything_is_measured(tmp_path, monkeypatch):
     monkeypatch.setattr("hf_dd.synthetic.coresets.seconds_of_features", lambda data, autocast: 1.0)
     monkeypatch.setattr(Race, "seconds_of_step", None)
-    told = r"features of 1,438 images alone, .* take about 48.0 minutes on this machine. Give more, or .* --image_size"
-    fails(tmp_path, told + r" \(images have 8×8 pixels\)")
+    told = (
+        "too short for images of 8×8 pixels: features of 1,438, .* take about 47.9 minutes on this machine. Give more"
+    )
+    fails(tmp_path, told + r", or a smaller --image_size\.")
+    told = r"too short for images of 160×160 pixels: .*, or a smaller --image_size, such as 8\."
+    fails(tmp_path, told, image_size=160, minutes=1)
 
 
 def test_a_data_set_that_tests_nobody_is_told(tmp_path, caplog):
