@@ -494,12 +494,12 @@ def test_a_damaged_image_is_named(tmp_path, split, content, reason):
 
 def test_all_images_that_are_no_images_are_named_at_once(tmp_path, monkeypatch):
     good = encode(grey(1))
-    contents = [good, b"none", *[good] * 200, b"", b"none"]
-    message = r"row 1: .* \(cannot .*\); 2 more can't be, either: row 202, row 203\. Mend"
+    contents = [good, b"none", *[good] * 600, b"", b"none"]
+    message = r"row 1: .* \(cannot .*\); 2 more can't be, either: row 602, row 603\. Mend"
     with pytest.raises(DataError, match=f"Split 'train', {message}"):
-        load(write_parquet(tmp_path / "none", train=table(contents, [0, 1] * 102)))
+        load(write_parquet(tmp_path / "none", train=table(contents, [0, 1] * 302)))
     monkeypatch.setattr("hf_dd.data.decoding._fit", None)  # before any image is decoded
-    rows = {"train": table([good] * 2, [0, 1]), "test": table(contents, [0, 1] * 102)}
+    rows = {"train": table([good] * 2, [0, 1]), "test": table(contents, [0, 1] * 302)}
     with pytest.raises(DataError, match=f"Split 'test', {message}"):
         load(write_parquet(tmp_path / "later", **rows))
 
