@@ -108,9 +108,9 @@ ROWS = [
         first=lambda stock: mine(stock, "hf-dd push mine --hub_dataset_id {repo}"),
     ),
     row(
-        "push under another --hub_dataset_id",
+        "… holds the weights of another run than",
         "push {teachers_run} --hub_dataset_id {repo}",
-        r"under another (--hub_dataset_id)\. Nothing -> {0} {other}",
+        "by `(hf-dd push .* --hub_dataset_id) OWNER/NAME` -> {0} {other}",
         first="hf-dd push {others_run} --hub_dataset_id {repo}",
     ),
     row(
@@ -139,7 +139,7 @@ ROWS = [
         first=with_other_seed,
     ),
     row(
-        "name another --push_students",
+        "… holds another run's weights: delete",
         "evaluate {pushed} {evaluated} --push_students {repo} --save_students others",
         "another (--push_students) -> {0} {other}",
         first=with_other_weights,
