@@ -167,9 +167,12 @@ class Teacher(nn.Module):
         return self.seen(self.network.features, images)
 
     def seen(self, function: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
-        """What `function` makes of images; raises TeacherError where it takes none of this size."""
+        """What `function` makes of images.
+
+        Raises TeacherError where it takes none of this size, or lets no gradient through to images that need one.
+        """
         try:
-            return function(self.adapt(images))
+            made = function(self.adapt(images))
         except (RuntimeError, ValueError, AssertionError) as error:
             if self.transform.image_size or isinstance(error, torch.OutOfMemoryError):
                 raise
@@ -177,6 +180,12 @@ class Teacher(nn.Module):
             raise TeacherError(
                 f"{self.spec} can't take images of {size}, and doesn't say what to resize them to: {error}"
             ) from error
+        if torch.is_grad_enabled() and images.requires_grad and not made.requires_grad:
+            raise TeacherError(
+                f"{self.spec} lets no gradient through to the images, so that nothing could be learned from it: its "
+                "forward runs without (torch.no_grad, detach), or gives whole numbers. It can give labels."
+            )
+        return made
 
     @property
     def bytes(self) -> int:

@@ -128,6 +128,28 @@ def test_a_distillation_with_one_and_its_card(tmp_path):
     assert made.record.plugins == {}
 
 
+class WithoutGradient(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.body = network()
+
+    @torch.no_grad()
+    def forward(self, images):
+        return self.body(images)
+
+
+@pytest.mark.parametrize(
+    "guided", [{"clom": "ce"}, {"clom": "cos"}, {"objective": "lgm"}, {"objective": "cim", "ipc": 4}], ids=str
+)
+def test_one_without_a_gradient_guides_nothing_and_gives_labels(guided, tmp_path):
+    pool = hf_dd.TeacherPool([teacher_of(WithoutGradient())])
+    options = {"iterations": 1, "real_batch_size": None, "architecture_options": []} if "objective" in guided else {}
+    with pytest.raises(TeacherError, match="memory:mine.* lets no gradient through to the images"):
+        distil(tmp_path / "set", pool=pool, **guided | options)
+    labelled = {"objective": "random", "soft_labels": "mean", "iterations": None, "real_batch_size": None}
+    distil(tmp_path / "labelled", pool=pool, **labelled | {"architecture_options": []})
+
+
 def test_nobody_else_can_load_it(tmp_path):
     folder = tmp_path / "set"
     distil(folder, pool=hf_dd.TeacherPool([teacher_of()]), soft_labels="mean", iterations=1)
