@@ -78,7 +78,7 @@ def create_collection(
     owner = namespace or user()
     what = f"collection {title!r} of {owner}"
     require_writable(owner, what)
-    with clear_errors(what):
+    with clear_errors(what, push=True):
         made = client.api().create_collection(
             title, namespace=owner, description=description, private=private, exists_ok=True
         )

@@ -116,7 +116,7 @@ def resolve(reference: str, repo_type: RepoType = "model") -> Pin:
     if named is None:
         raise HubError(f"{reference!r} isn't a Hub reference: write owner/name or owner/name@revision.")
     repo_id, revision = named["repo_id"], named["revision"]
-    with clear_errors(f"{repo_type} {reference}"):
+    with clear_errors(f"{repo_type} {reference}", cached=True):
         try:
             resolved = str(client.api().resolve_revision(repo_id, repo_type=repo_type, revision=revision).resolved)
         except RevisionNotFoundError as error:
@@ -140,7 +140,7 @@ def pull(
     What arrives is compared with the digest that the Hub names; what differs is removed, so that the next try gets it
     anew. Raises HubError for that, and where the Hub is out of reach and a file isn't in the cache, or may not be.
     """
-    with clear_errors(f"{repo_type} {pin}"), Phase(f"downloading {pin}", drawn=False):
+    with clear_errors(f"{repo_type} {pin}", cached=True), Phase(f"downloading {pin}", drawn=False):
         cache = Path(constants.HF_HUB_CACHE).expanduser() / repo_folder_name(repo_id=pin.repo_id, repo_type=repo_type)
         folder, listing = cache / "snapshots" / pin.sha, cache / "trees" / f"{pin.sha}.json"
         present = set(folder.rglob("*"))

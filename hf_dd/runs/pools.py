@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -106,15 +107,23 @@ def diff(first: str, second: str) -> str:
 
 
 def verify(place: str, trusted: Sequence[str] = ()) -> Iterator[str]:
-    """Check every teacher of a pool, a line each; raises TeacherError after the last one if any fails."""
-    lock, failed = locks.read(place), 0
+    """Check every teacher of a pool, a line each; raises an error after the last one unless all are well.
+
+    That is TeacherError where any fails, and hub.Unreached where the Hub couldn't be asked of any.
+    """
+    lock, count = locks.read(place), Counter()
     for pin, error in locks.verify(lock, trusted):
-        failed += error is not None
-        yield f"{'FAILS' if error else 'ok'} {pin.repo_id}@{pin.revision} = {pin.sha}{f': {error}' if error else ''}"
+        word = "ok" if error is None else "UNKNOWN" if isinstance(error, hub.Unreached) else "FAILS"
+        count[word] += 1
+        yield f"{word} {pin.repo_id}@{pin.revision} = {pin.sha}{f': {error}' if error else ''}"
         if not error and (warning := locks.moved(pin)):
             logger.warning(warning)
-    if failed:
-        raise TeacherError(f"{failed} of {len(lock.pins)} teachers of {place} can't be used any more.")
+    unknown = f"{count['UNKNOWN']} of {len(lock.pins)} teachers of {place} couldn't be asked for at {hub.endpoint()}."
+    if count["FAILS"]:
+        failed = f"{count['FAILS']} of {len(lock.pins)} teachers of {place} can't be used any more."
+        raise TeacherError(f"{failed} {unknown}" if count["UNKNOWN"] else failed)
+    if count["UNKNOWN"]:
+        raise hub.Unreached(unknown)
 
 
 def create(options: PoolCreateOptions) -> str:

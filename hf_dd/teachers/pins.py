@@ -170,14 +170,18 @@ def difference(first: Lock, second: Lock) -> tuple[list[hub.Pin], list[hub.Pin],
 def verify(lock: Lock, trusted: Sequence[str] = ()) -> Iterator[tuple[hub.Pin, HfDdError | None]]:
     """Whether each teacher is still there at its commit and loads, strictly and frozen: its pin, and what is wrong.
 
-    The Hub is asked even for what lies in the cache. `trusted` names repositories whose pickles may be read.
+    The Hub is asked even for what lies in the cache: where it can't be, what is wrong is hub.Unreached, unless the
+    cache's own doesn't load. `trusted` names repositories whose pickles may be read.
     """
     for pin in lock.pins:
+        wrong: HfDdError | None = None
         try:
             if not pin.local:
-                hub.list_files(pin)
+                try:
+                    hub.list_files(pin)
+                except hub.Unreached as error:
+                    wrong = error
             load_teacher(*locate(pin, trusted), trusted)
         except HfDdError as error:
-            yield pin, error
-        else:
-            yield pin, None
+            wrong = error
+        yield pin, wrong

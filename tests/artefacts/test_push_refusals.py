@@ -352,7 +352,7 @@ def caused(error, cause):
     ids=repr,
 )
 def test_every_error_of_the_clients_is_one_line(error, words):
-    with pytest.raises(HubError) as raised, hub.clear_errors("dataset local/x"):
+    with pytest.raises(HubError) as raised, hub.clear_errors("dataset local/x", push=True):
         raise error
     assert str(raised.value).startswith("dataset local/x") and "\n" not in str(raised.value)
     says(str(raised.value), words)

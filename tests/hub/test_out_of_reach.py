@@ -1,5 +1,6 @@
 """What is out of reach isn't taken for what isn't there."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -8,7 +9,8 @@ from huggingface_hub import HfApi, constants, hf_hub_download
 
 import hf_dd
 from hf_dd import hub
-from hf_dd.errors import HubError
+from hf_dd.errors import HubError, TeacherError
+from hf_dd.runs import pools
 from hf_dd.runs.foreign import is_foreign
 from hf_dd.teachers import pins
 from tests.artefacts.test_push import BEFORE
@@ -67,3 +69,27 @@ def test_what_another_library_found_lacking_is_no_error(pushed, cut, tmp_path):
     assert isinstance(folder, Path) and not (folder / "nothing.json").exists()
     with pytest.raises(HubError, match="can't be reached"):
         hub.pull(pushed, "dataset", [LOCK])
+
+
+@pytest.mark.parametrize("ask", [hub.user, lambda: hub.find_models(["x"]), lambda: hub.read_collection("a/b")])
+def test_what_is_never_cached_is_not_said_to_be_missing_in_the_cache(ask, cut):
+    cut()
+    with pytest.raises(hub.Unreached, match="can't be reached: no answer") as raised:
+        ask()
+    assert "cache" not in str(raised.value)
+
+
+def test_verify_tells_what_could_not_be_asked_from_what_fails(tiny_teachers, tmp_path, cut):
+    hf_dd.create_pool("Out of reach", tiny_teachers.references[:2], output=tmp_path / "pool.json")
+    place = str(tmp_path / "pool.json")
+    assert all(line.startswith("ok ") for line in pools.verify(place))
+    cut()
+    lines = pools.verify(place)
+    assert [next(lines).split()[0] for _ in range(2)] == ["UNKNOWN", "UNKNOWN"]
+    with pytest.raises(hub.Unreached, match=f"2 of 2 teachers of {place} couldn't be asked for at {hub.endpoint()}"):
+        next(lines)
+    lock = json.loads((tmp_path / "pool.json").read_text())
+    lock["teachers"].append(lock["teachers"][0] | {"repo_id": str(tmp_path / "gone"), "sha": f"sha256:{'0' * 64}"})
+    (tmp_path / "pool.json").write_text(json.dumps(lock))
+    with pytest.raises(TeacherError, match="1 of 3 .* can't be used any more. 2 of 3 .* couldn't be asked for"):
+        list(pools.verify(place))
