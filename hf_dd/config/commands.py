@@ -47,7 +47,7 @@ class PushOptions(CommandOptions):
 
 
 @dataclass
-class PoolCreateOptions(CommandOptions):
+class PoolCreateOptions(TrustConfig, CommandOptions):
     """Make a collection whose notes pin the teachers' commits."""
 
     title: str = word("", "Title of the collection.", needed="Name the pool: hf-dd pool create TITLE TEACHER….")

@@ -34,6 +34,7 @@ from hf_dd.hub.places import (
     dataset_license,
     find,
     front_matter,
+    is_private,
     list_files,
     pull,
     refs,

@@ -11,7 +11,7 @@ from huggingface_hub.utils import validate_repo_id
 from hf_dd.errors import ConfigError, HubError, some
 from hf_dd.hub import client
 from hf_dd.hub.client import Taken, clear_errors, first_line
-from hf_dd.hub.places import RepoType, refs
+from hf_dd.hub.places import RepoType, is_private, refs
 
 NO_REF = re.compile(  # what `git check-ref-format` refuses, and what would be taken for a commit or an option
     r"|[0-9a-fA-F]{40}|HEAD|@|refs/.*|-.*|/.*|.*/|.*\.|(.*/)?\..*|.*\.lock(/.*)?|.*(//|\.\.|@\{|[\s~^:?*\[\\]).*|.{201,}",
@@ -73,14 +73,11 @@ def require_pushable(
     ):
         if name in others:
             raise ConfigError(f"--{option} {name}: {repo_id} has a {kind} of that name; choose another --{option}.")
-    if private and branches:
-        with clear_errors(f"{repo_type} {repo_id}"):
-            is_private = client.api().repo_info(repo_id, repo_type=repo_type).private
-        if not is_private:
-            raise HubError(
-                f"{repo_type} {repo_id} is there already, and public: make it private in its settings, push to "
-                "another repository, or leave out --hub_private_repo."
-            )
+    if private and branches and not is_private(repo_id, repo_type):
+        raise HubError(
+            f"{repo_type} {repo_id} is there already, and public: make it private in its settings, push to another "
+            "repository, or leave out --hub_private_repo."
+        )
     return present
 
 

@@ -212,6 +212,12 @@ def refs(repo_id: str, repo_type: RepoType) -> tuple[dict[str, str], dict[str, s
         return tuple({ref.name: ref.target_commit for ref in kind} for kind in (found.tags, found.branches))
 
 
+def is_private(repo_id: str, repo_type: RepoType) -> bool:
+    """Whether a repository isn't for everybody to see."""
+    with clear_errors(f"{repo_type} {repo_id}"):
+        return bool(client.api().repo_info(repo_id, repo_type=repo_type).private)
+
+
 def dataset_license(pin: Pin) -> str | None:
     """The license that a data set's card names at this commit, or None."""
     license = front_matter(pull(pin, "dataset", [CARD])).get("license")

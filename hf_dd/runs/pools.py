@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import shlex
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -11,7 +12,7 @@ from hf_dd.config import DataConfig
 from hf_dd.config.commands import PoolCreateOptions
 from hf_dd.core import files
 from hf_dd.data.image_data import load_data
-from hf_dd.errors import ConfigError, TeacherError
+from hf_dd.errors import ConfigError, TeacherError, some
 from hf_dd.evaluation import report
 from hf_dd.teachers import diversity
 from hf_dd.teachers import pins as locks
@@ -20,6 +21,8 @@ from hf_dd.teachers.pool import TeacherPool
 from hf_dd.teachers.query import TeacherQuery
 
 logger = logging.getLogger(__name__)
+
+DESCRIPTION = "Teachers for dataset distillation, pinned by hf-dd."
 
 
 def find(
@@ -37,26 +40,29 @@ def find(
 
 def create_pool(
     title: str,
-    teachers: Sequence[str | hub.Pin],
+    teachers: str | hub.Pin | Sequence[str | hub.Pin],
     *,
     namespace: str | None = None,
-    description: str = "Teachers for dataset distillation, pinned by hf-dd.",
+    description: str | None = None,
     private: bool = False,
     output: str | Path | None = None,
+    trusted: Sequence[str] = (),
 ) -> hub.Collection:
     """Make a Hub collection of teachers whose notes pin their commits.
 
     Args:
-        title: of the collection; the one of this title and owner is brought to these teachers.
+        title: of the collection; the pool of this title and owner is brought to these teachers.
         teachers: as `owner/name@revision`, pinned to what that means now, or as pins: what `TeacherQuery.find` gives.
         namespace: owner of the collection; the token's user if None.
-        description: at most 150 characters.
+        description: at most 150 characters; where None, a new collection says what it is, another what it did.
         private: whether a new collection is private.
         output: a file to write the pool to as well, as `pool.json`.
+        trusted: repositories that may be members though their weights are pickled.
 
-    Raises an error before anything is written where a teacher isn't there, isn't one, or comes twice, or where
-    `output` can't be written.
+    Raises an error before anything is written where a teacher isn't there, isn't one, is private in a public pool, or
+    comes twice, where `output` can't be written, or where the title is that of a collection that is no pool.
     """
+    teachers = [teachers] if isinstance(teachers, str | hub.Pin) else teachers
     if not teachers:
         raise ConfigError(
             "A pool needs at least one teacher: as owner/name@revision, by --teacher_tags, or by --architectures, "
@@ -64,14 +70,44 @@ def create_pool(
         )
     if output and Path(output).is_dir():
         raise ConfigError(f"--output {output} is a folder; give the file to write, e.g. {output}/{locks.LOCK}.")
-    pins = [teacher if isinstance(teacher, hub.Pin) else hub.resolve(teacher) for teacher in teachers]
+    pins = [pinned(teacher) for teacher in teachers]
     items = locks.notes_of(pins)
     specs = [locks.described(pin) for pin in pins]
+    for pin in pins:
+        locks.require_weights(pin, trusted)
+    if not private and (hidden := [item.repo_id for item in items if hub.is_private(item.repo_id, "model")]):
+        raise ConfigError(
+            f"{some(hidden)}: private, so that a public pool would be a smaller one for whoever else reads it. Make "
+            "the pool private, too (--private), or its teachers public in their settings."
+        )
     with beside(output) as written:
-        made = hub.create_collection(title, items, namespace=namespace, description=description, private=private)
+        made = hub.create_collection(
+            title,
+            items,
+            namespace=namespace,
+            description=description,
+            default=DESCRIPTION,
+            private=private,
+            is_own=locks.is_pinned,
+        )
         if written:
             files.write_json(written, locks.content(made.slug, specs))
     return made
+
+
+def pinned(teacher: str | hub.Pin) -> hub.Pin:
+    """The commit of a teacher of the Hub; raises HubError where there is none, ConfigError for one in a folder."""
+    if isinstance(teacher, hub.Pin):
+        folder = teacher.repo_id if teacher.local else None
+    else:
+        place = hub.find(teacher)
+        folder = place.path if place and place.local else None
+    if folder:
+        raise ConfigError(
+            f"Teacher {folder} is a folder of this machine, and a pool is a collection of the Hub. Push it first: "
+            f"`hf-dd push {shlex.quote(folder)}` does so for a run of `hf-dd pretrain`."
+        )
+    return teacher if isinstance(teacher, hub.Pin) else hub.resolve(teacher)
 
 
 @contextlib.contextmanager
@@ -135,7 +171,8 @@ def create(options: PoolCreateOptions) -> str:
         namespace=options.namespace,
         private=options.private,
         output=options.output,
-        **({"description": options.description} if options.description else {}),
+        description=options.description,
+        trusted=options.trusted_teachers,
     )
     pinned = [f"  {pin.repo_id}@{pin.revision} = {pin.sha}" for pin in locks.pins_of(made)]
     return "\n".join([f"{made.title}: {made.slug}", made.url, *pinned])

@@ -45,7 +45,8 @@ def locate(teacher: str | hub.Pin, trusted: Sequence[str] = ()) -> tuple[hub.Pin
             return locate_locally(Path(place.path), place.revision)
         pin = place.pin
     opted_in = pin.repo_id in trusted
-    folder = hub.pull(pin, files=adapters.FILES + adapters.UNSAFE_FILES * opted_in)
+    wanted = adapters.FILES + adapters.UNSAFE_FILES * opted_in
+    folder = hub.pull(pin, files=wanted, without=adapters.BELOW)
     if not opted_in and not any(folder.glob(adapters.WEIGHTS[0])):
         with naming(f"Teacher {pin}"):
             adapters.require_safetensors(hub.list_files(pin))

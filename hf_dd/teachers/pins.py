@@ -20,7 +20,7 @@ from hf_dd.teachers.teacher import TeacherSpec, naming
 
 TRACE = "trace.json"  # beside a lock: how it was chosen, if it was
 PIN_IN_NOTE = re.compile(r"(?P<revision>[^\s=]+)=(?P<sha>[0-9a-f]{40})")
-SLUG = re.compile(r"[^/@]+/[^/@]+-[0-9a-f]{24}")  # of a collection
+SLUG = re.compile(r"[^/@]+/[^/@]*-[0-9a-f]{24}")  # of a collection, whose title may have no letter that it keeps
 SHA = re.compile(r"[0-9a-f]{40}|sha256:[0-9a-f]{64}")
 
 
@@ -49,6 +49,8 @@ def read(place: str) -> Lock:
     if Path(place).is_file():
         return of_file(Path(place), place)
     found = hub.find(place, "dataset")
+    if SLUG.fullmatch(place) and not (found and found.local):
+        return of_collection(place)
     if found is None:
         raise HubError(
             f"Pool {place}: there is no such file or folder, and it is neither a collection's slug (owner/title-<24 "
@@ -56,8 +58,6 @@ def read(place: str) -> Lock:
         )
     if found.local:
         return of_file(found.folder([LOCK]) / LOCK, place)
-    if SLUG.fullmatch(place):
-        return of_collection(place)
     try:
         return of_file(found.folder([LOCK]) / LOCK, found.pin.reference)
     except HubError as error:
@@ -125,13 +125,25 @@ def pins_of(collection: hub.Collection) -> Iterator[hub.Pin]:
             raise TeacherError(
                 f"Collection {collection.slug} holds the {item.kind} {item.repo_id}; a pool holds models."
             )
-        matches = [PIN_IN_NOTE.fullmatch(word) for word in item.note.split()]
-        if not matches or None in matches:
+        if not is_pinned(item):
             raise TeacherError(
                 f"The note of {item.repo_id} in {collection.slug} pins no commits: it reads {item.note!r}, not "
-                "'epoch-10=<40 hex digits> …'. Make the pool anew with `hf-dd pool create`."
+                "'epoch-10=<40 hex digits> …'. Make one of another title with `hf-dd pool create`."
             )
-        yield from (hub.Pin(item.repo_id, match["revision"], match["sha"]) for match in matches)
+        yield from (hub.Pin(item.repo_id, *word.split("=")) for word in item.note.split())
+
+
+def is_pinned(item: hub.CollectionItem) -> bool:
+    """Whether an item of a collection is a model whose note pins commits, and nothing else."""
+    words = item.note.split()
+    return item.kind == "model" and bool(words) and all(map(PIN_IN_NOTE.fullmatch, words))
+
+
+def require_weights(pin: hub.Pin, trusted: Sequence[str] = ()) -> None:
+    """Raise TeacherError where a teacher of the Hub has no weights that may be read: of those in `trusted` any."""
+    if pin.repo_id not in trusted:
+        with naming(f"Teacher {pin}"):
+            adapters.require_safetensors(hub.list_files(pin))
 
 
 def described(pin: hub.Pin) -> TeacherSpec:

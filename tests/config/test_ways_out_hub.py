@@ -52,6 +52,13 @@ def make_others_run(stock, folder):
     return folder / "digits-mlp-seed6"
 
 
+@made
+def make_hidden(stock, folder):
+    """A private teacher."""
+    stock.run("pretrain {trained} --architectures MLP --teacher_seeds 7 --push_to_hub --hub_private_repo", folder)
+    return "local/digits-mlp-seed7@final"
+
+
 def mine(stock, then=""):
     """A copy of the set, which a push may change."""
     shutil.copytree(stock["set"], "mine")
@@ -191,7 +198,19 @@ ROWS = [
     row(
         "The note of … in … pins no commits",
         "pool show {noted}",
-        "`(hf-dd pool create)` -> {0} 'Ways of notes' {of_tagged};",
+        "another title with `(hf-dd pool create)` -> {0} 'Ways of pins' {of_tagged}",
+    ),
+    row(
+        "…: private, so that a public pool would be",
+        "pool create {repo} {hidden}",
+        "(--private)",
+    ),
+    row(
+        "Teacher … is a folder of this machine, and a pool",
+        "pool create {repo} {others_run}",
+        r"`(hf-dd push \S+)` -> {0} --hub_dataset_id {repo}; hf-dd pool create {repo} {repo}",
+        "a run of `(hf-dd pretrain)` -> {0} {trained} --architectures MLP --teacher_seeds 8; hf-dd push "
+        "teachers/digits-mlp-seed8 --hub_dataset_id {repo}; hf-dd pool create {repo} {repo}",
     ),
     row(
         "Collection … is there already, and public",

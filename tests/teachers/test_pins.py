@@ -227,7 +227,9 @@ def test_a_pool_of_pickles_is_refused_and_verified_by_trust(api, unique, tmp_pat
     pickled(tmp_path / "model")
     api.create_repo(repo_id)
     api.upload_folder(repo_id=repo_id, folder_path=tmp_path / "model")
-    made = hf_dd.create_pool(f"Pickles {repo_id}", [f"{repo_id}@main"], output=tmp_path / "pool.json")
+    made = hf_dd.create_pool(
+        f"Pickles {repo_id}", [f"{repo_id}@main"], output=tmp_path / "pool.json", trusted=[repo_id]
+    )
     words = [repo_id, "its weights are pickled (pytorch_model.bin)", "--trusted_teachers"]
     for place in (made.slug, tmp_path / "pool.json"):
         says(message_of("distill", "--clom", "cos", "--teacher_pool", place, "--output_dir", tmp_path / "run"), *words)
