@@ -50,9 +50,20 @@ def require_pushable(
 ) -> dict[str, str]:
     """The tags of the repository that a push would go to, with their commits.
 
-    Raises ConfigError for what is no name of a tag, branch or repository, HubError for a token that may not write
-    there, and for a repository that was to be private and is public already. A tag that is taken isn't judged.
+    Raises ConfigError for what is no name of a tag, branch or repository and for a pull request with a tag or branch,
+    HubError for a token that may not write there, and for a repository that was to be private and is public already.
+    A tag that is taken isn't judged.
     """
+    if create_pr and tag is not None:
+        raise ConfigError(
+            f"--create_pr and --hub_tag {tag} contradict each other: the commit of a pull request isn't the "
+            "repository's yet, and gets no tag. Leave one out."
+        )
+    if create_pr and branch is not None:
+        raise ConfigError(
+            f"--create_pr and --hub_revision {branch} contradict each other: a pull request is one to main. Leave one "
+            "out."
+        )
     for option, name in (("hub_tag", tag), ("hub_revision", branch)):
         if name is not None and (NO_REF.fullmatch(name) or not name.isprintable()):
             raise ConfigError(

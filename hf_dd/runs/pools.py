@@ -17,6 +17,7 @@ from hf_dd.evaluation import report
 from hf_dd.teachers import diversity
 from hf_dd.teachers import pins as locks
 from hf_dd.teachers import query as queries
+from hf_dd.teachers.locating import require_all_named
 from hf_dd.teachers.pool import TeacherPool
 from hf_dd.teachers.query import TeacherQuery
 
@@ -73,6 +74,7 @@ def create_pool(
     pins = [pinned(teacher) for teacher in teachers]
     items = locks.notes_of(pins)
     specs = [locks.described(pin) for pin in pins]
+    require_all_named(trusted, pins)
     for pin in pins:
         locks.require_weights(pin, trusted)
     if not private and (hidden := [item.repo_id for item in items if hub.is_private(item.repo_id, "model")]):
@@ -126,6 +128,7 @@ def show(place: str, dataset: str | None = None, trusted: Sequence[str] = ()) ->
     lock = locks.read(place)
     lines = [lock.source, "", report.teacher_table(lock.specs())]
     if dataset:
+        require_all_named(trusted, lock.pins)
         pool, data = TeacherPool.from_lock(place, 1, trusted), load_data(DataConfig(dataset=dataset))
         if len(pool) < 2:
             raise TeacherError(f"{place} holds one teacher: diversity is that of several. Leave out --dataset.")
@@ -148,6 +151,7 @@ def verify(place: str, trusted: Sequence[str] = ()) -> Iterator[str]:
     That is TeacherError where any fails, and hub.Unreached where the Hub couldn't be asked of any.
     """
     lock, count = locks.read(place), Counter()
+    require_all_named(trusted, lock.pins)
     for pin, error in locks.verify(lock, trusted):
         word = "ok" if error is None else "UNKNOWN" if isinstance(error, hub.Unreached) else "FAILS"
         count[word] += 1

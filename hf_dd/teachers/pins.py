@@ -15,7 +15,7 @@ from hf_dd.core import json_records
 from hf_dd.core.layout import LOCK
 from hf_dd.errors import HfDdError, HubError, RunError, TeacherError
 from hf_dd.teachers import adapters
-from hf_dd.teachers.locating import load_teacher, locate
+from hf_dd.teachers.locating import is_trusted, load_teacher, locate
 from hf_dd.teachers.teacher import TeacherSpec, naming
 
 TRACE = "trace.json"  # beside a lock: how it was chosen, if it was
@@ -141,7 +141,7 @@ def is_pinned(item: hub.CollectionItem) -> bool:
 
 def require_weights(pin: hub.Pin, trusted: Sequence[str] = ()) -> None:
     """Raise TeacherError where a teacher of the Hub has no weights that may be read: of those in `trusted` any."""
-    if pin.repo_id not in trusted:
+    if not is_trusted(pin, trusted):
         with naming(f"Teacher {pin}"):
             adapters.require_safetensors(hub.list_files(pin))
 
