@@ -65,6 +65,12 @@ def locate_again(pin: hub.Pin) -> Path:
             f"Teacher {pin.repo_id} isn't what it was when it was locked: its weights were {pin.sha[:19]} and are "
             f"{now.sha[:19]}."
         )
+    known = pin.configuration if isinstance(pin, TeacherSpec) else None
+    if known and known != adapters.configuration_of(folder):
+        raise TeacherError(
+            f"Teacher {pin.repo_id} isn't what it was when it was locked: its weights are the same, but its "
+            "config.json, or what else says how it sees images and what its classes are, was changed."
+        )
     return folder
 
 
@@ -158,4 +164,10 @@ def load_teacher(pin: hub.Pin, folder: Path, trusted: Sequence[str] = ()) -> Tea
     opted_in = is_trusted(pin, trusted)
     with naming(f"Teacher {pin}"):
         adapted = adapters.adapt(folder, opted_in)
-    return Teacher(adapted, TeacherSpec(pin.repo_id, pin.revision, pin.sha, trusted=opted_in, **adapted.about))
+    return Teacher(adapted, spec_of(pin, folder, adapted.about, opted_in))
+
+
+def spec_of(pin: hub.Pin, folder: Path, about: dict[str, Any], trusted: bool = False) -> TeacherSpec:
+    """What a card says of the teacher at a pin, given what its files in a folder say."""
+    configuration = adapters.configuration_of(folder) if pin.local else None
+    return TeacherSpec(pin.repo_id, pin.revision, pin.sha, trusted=trusted, configuration=configuration, **about)

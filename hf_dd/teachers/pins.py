@@ -15,7 +15,7 @@ from hf_dd.core import json_records
 from hf_dd.core.layout import LOCK
 from hf_dd.errors import HfDdError, HubError, RunError, TeacherError
 from hf_dd.teachers import adapters
-from hf_dd.teachers.locating import is_trusted, load_teacher, locate
+from hf_dd.teachers.locating import is_trusted, load_teacher, locate, spec_of
 from hf_dd.teachers.teacher import TeacherSpec, naming
 
 TRACE = "trace.json"  # beside a lock: how it was chosen, if it was
@@ -150,7 +150,7 @@ def described(pin: hub.Pin) -> TeacherSpec:
     """What the files of a teacher say of it, its weights aside; raises TeacherError or HubError."""
     folder = locate(pin)[1] if pin.local else hub.pull(pin, files=adapters.DESCRIPTION)
     with naming(f"Teacher {pin}"):
-        return TeacherSpec(pin.repo_id, pin.revision, pin.sha, **adapters.about(folder))
+        return spec_of(pin, folder, adapters.about(folder))
 
 
 def moved(pin: hub.Pin) -> str | None:

@@ -36,7 +36,8 @@ class TeacherSpec(hub.Pin):
     For one that was a module in memory, `repo_id` is `memory:` and its name. What a model of another library doesn't
     say is None. `trusted` ones could read pickles and run their own code; `seconds` is what its training took up to
     this epoch. `head` says of one that was given a fitted head what it was fitted on, how and how well
-    (`FittedHead.about`).
+    (`FittedHead.about`). `configuration` is, of one in a folder, a digest of what else than its weights its answers
+    follow from (`adapters.configuration_of`): a commit needs none, and older records have none.
     """
 
     architecture: str
@@ -48,6 +49,7 @@ class TeacherSpec(hub.Pin):
     trusted: bool = False
     seconds: float | None = None
     head: HeadFacts | None = None
+    configuration: str | None = dataclasses.field(default=None, compare=False)
 
     @property
     def in_memory(self) -> bool:

@@ -129,6 +129,22 @@ def test_a_local_teacher_is_locked_by_its_weights(tiny_teachers, tmp_path):
         TeacherPool.from_lock(str(tmp_path / "pool.json"))
 
 
+@pytest.mark.parametrize("file", ["config.json", "preprocessor_config.json", "modeling.py"])
+def test_a_local_teacher_is_locked_by_its_configuration_too(tiny_teachers, tmp_path, file):
+    folder = Path(shutil.copytree(tiny_teachers.folders[2] / "epoch-1", tmp_path / "teacher"))
+    lock = TeacherPool.from_references([str(folder)]).lock()
+    (tmp_path / "pool.json").write_text(json.dumps(lock))
+    config = json.loads((folder / "config.json").read_text())
+    (folder / file).write_text(json.dumps(config | {"std": [0.01], "class_names": config["class_names"][::-1]}))
+    ((_, error),) = locks.verify(locks.read(str(tmp_path / "pool.json")))
+    assert "its weights are the same, but its config.json" in str(error)
+    with pytest.raises(TeacherError, match="isn't what it was when it was locked"):
+        TeacherPool.from_lock(str(tmp_path / "pool.json"))
+    del lock["teachers"][0]["configuration"]  # as an older version wrote it
+    (tmp_path / "pool.json").write_text(json.dumps(lock))
+    assert [error for _, error in locks.verify(locks.read(str(tmp_path / "pool.json")))] == [None]
+
+
 def test_a_moved_tag_is_a_warning_and_the_locked_commit_is_used(mine, tmp_path, caplog, capsys):
     repo_id, tags = mine
     place = tmp_path / "pool.json"

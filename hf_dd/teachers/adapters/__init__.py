@@ -4,6 +4,7 @@ Which library a folder of weights is of is told from its files, by the library's
 """
 
 import dataclasses
+import hashlib
 from collections.abc import Iterable
 from fnmatch import fnmatch
 from pathlib import Path
@@ -19,7 +20,9 @@ ASKED_FIRST = ("hf_dd", "transformers", "timm")  # in this order, then the plug-
 
 WEIGHTS = ("*.safetensors", "*.safetensors.index.json")
 DESCRIPTION = ("config.json", RECORD, CARD)
-FILES = (*DESCRIPTION, "preprocessor_config.json", "processor_config.json", *WEIGHTS)
+PREPARATION = ("preprocessor_config.json", "processor_config.json")
+FILES = (*DESCRIPTION, *PREPARATION, *WEIGHTS)
+CONFIGURATION = ("config.json", *PREPARATION, "*.py")
 UNSAFE_FILES = ("*.bin", "*.pth", "*.pt", "*.py")  # pickles and code: read where the user trusts the repository
 BELOW = tuple(f"*/{kind}" for kind in (*WEIGHTS, *UNSAFE_FILES[:-1]))  # of other moments and forms: nobody's teacher
 
@@ -44,6 +47,14 @@ def about(folder: Path) -> dict[str, Any]:
     """What the `DESCRIPTION` of a model says of it, as fields of a `TeacherSpec`; raises TeacherError."""
     library, adapter, config = adapter_of(folder)
     return adapter.about(folder, config) | {"library": library}
+
+
+def configuration_of(folder: Path) -> str:
+    """A digest of what a model's answers follow from but its weights: how it and its images are made, and its code."""
+    digest = hashlib.blake2b(digest_size=16)
+    for path in sorted(path for kind in CONFIGURATION for path in folder.glob(kind)):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
 
 
 def require_files(folder: Path) -> None:
