@@ -123,13 +123,13 @@ def beside(output: str | Path | None) -> Iterator[Path | None]:
         yield temporary
 
 
-def show(place: str, dataset: str | None = None, trusted: Sequence[str] = ()) -> str:
+def show(place: str, dataset: str | DataConfig | None = None, trusted: Sequence[str] = ()) -> str:
     """A pool as a table, and how diverse it is on a data set."""
     lock = locks.read(place)
     lines = [lock.source, "", report.teacher_table(lock.specs())]
     if dataset:
         require_all_named(trusted, lock.pins)
-        pool, data = TeacherPool.from_lock(place, 1, trusted), load_data(DataConfig(dataset=dataset))
+        pool, data = TeacherPool.from_lock(place, 1, trusted), load_data(dataset)
         if len(pool) < 2:
             raise TeacherError(f"{place} holds one teacher: diversity is that of several. Leave out --dataset.")
         lines += ["", f"Diversity on {data.name}. {diversity.in_words(diversity.measure(pool, data))}"]

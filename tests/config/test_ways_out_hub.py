@@ -174,6 +174,11 @@ ROWS = [
     row("Name the pool: hf-dd pool verify", "pool verify", "(hf-dd pool verify) POOL -> {0} {pool}"),
     row("Name the pool: hf-dd pool show", "pool show", "(hf-dd pool show) POOL -> {0} {pool}"),
     row(
+        "--… is of the data set that a pool's diversity",
+        "pool show {pool} --image_size 8",
+        r"add (--dataset)\. -> {0} digits",
+    ),
+    row(
         "hf-dd pool diff takes two pools",
         "pool diff {pool}",
         "(hf-dd pool diff) takes two -> {0} {pool} {pool}",
@@ -183,6 +188,13 @@ ROWS = [
         "pool create Ways {of_tagged} --domain tagged --architectures MLP --seeds 0 --epochs final --owner local",
         "given are (teachers) and -> hf-dd pool create Ways --domain tagged",
         "(--architectures), .* --owner -> !{0} !--seeds !--epochs !--domain !--owner",
+    ),
+    row(
+        "--teacher_revision … is of models that",
+        "pool create Ways {of_tagged} --teacher_revision epoch-1",
+        r"leave it out -> !--teacher_revision",
+        "that (--teacher_tags) find -> hf-dd pool create Ways {0} dataset:tagged --teacher_revision epoch-1",
+        first=lambda stock: stock["of_tagged"],
     ),
     row(
         "A pool needs at least one teacher",

@@ -5,7 +5,9 @@ import logging
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
+from datasets import ClassLabel, Dataset, Features, Image
 from huggingface_hub import HfApi
 
 import hf_dd
@@ -212,6 +214,20 @@ def test_show_measures_the_diversity_on_a_data_set(distilled, capsys):
     assert hf_dd.Artefact.open(distilled).record.diversity == found
     with pytest.raises(TeacherError, match="holds one teacher: diversity is that of several"):
         pools.show(hf_dd.create_pool("One", ["lab/pool-mlp-0@final"]).slug, "digits")
+
+
+def test_show_measures_on_a_data_set_whose_columns_and_configurations_are_named(grid, tmp_path, capsys):
+    made = hf_dd.create_pool("On columns", ["lab/pool-convnet-0@final", "lab/pool-mlp-0@final"])
+    features = Features({"image": Image(), "photo": Image(), "label": ClassLabel(names=["a", "b"])})
+    images = list(np.random.default_rng(0).integers(0, 255, (16, 8, 8), dtype=np.uint8))
+    rows = Dataset.from_dict({"image": images, "photo": images, "label": [0, 1] * 8}, features=features)
+    (tmp_path / "data").mkdir()
+    for split in ("train", "test"):
+        rows.to_parquet(str(tmp_path / f"data/{split}.parquet"))
+    words = ["pool", "show", made.slug, "--dataset", tmp_path / "data"]
+    says(message_of(*words), "--image_column")
+    assert "Diversity on" in printed(capsys, *words[1:], "--image_column", "photo")
+    says(message_of("pool", "show", made.slug, "--image_column", "photo"), "add --dataset")
 
 
 def test_verify_checks_all_before_it_fails(api, grid, push, unique, tmp_path, capsys):
