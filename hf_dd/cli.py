@@ -114,7 +114,7 @@ POOL = {
     "show": Command(
         "print its teachers, their commits and options",
         commands.PoolShowOptions,
-        lambda own: module("runs.pools").show(own.pool, own.dataset, own.trusted_teachers),
+        lambda own: module("runs.pools").show(own.pool, own.data, own.trusted_teachers),
     ),
     "diff": Command(
         "print in what two differ: -, + and ~ (the same revision moved)",

@@ -14,8 +14,8 @@ from safetensors.torch import load_file
 import hf_dd
 import hf_dd.hub
 from hf_dd import cli
-from hf_dd.artefacts import distilled_folder
 from hf_dd.config import DistillConfig
+from hf_dd.core.layout import PARQUET
 from hf_dd.core.seeding import generator
 from hf_dd.data.image_data import ImageData, Split, channel_statistics
 from hf_dd.distillation import checkpoints
@@ -275,12 +275,12 @@ def arguments(folder, **options):
 
 def parquet(folder):
     """The bytes of an artefact's rows."""
-    return (folder / distilled_folder.PARQUET).read_bytes()
+    return (folder / PARQUET).read_bytes()
 
 
 def pixel_values(folder):
     """The exact pixels of an artefact's rows."""
-    rows = Dataset.from_parquet(str(folder / distilled_folder.PARQUET), cache_dir=str(folder / "cache"))
+    rows = Dataset.from_parquet(str(folder / PARQUET), cache_dir=str(folder / "cache"))
     return torch.tensor(rows["pixel_values"][:])
 
 

@@ -695,8 +695,8 @@ def test_a_pool_with_a_dataset_in_it(refused, api, tiny_teachers, pets):
 
 
 @pytest.mark.parametrize("note", ["my favourite", "epoch-1=1234", "", "final=" + "0" * 40 + " and more"])
-def test_a_note_edited_by_hand(refused, api, tiny_teachers, note):
-    made = hf_dd.create_pool(f"Edited {len(note)}", tiny_teachers.references[:1])
+def test_a_note_edited_by_hand(refused, api, tiny_teachers, unique, note):
+    made = hf_dd.create_pool(unique(), tiny_teachers.references[:1])
     item = api.get_collection(made.slug).items[0]
     api.update_collection_item(made.slug, item.item_object_id, note=note)
     words = [made.items[0].repo_id, made.slug, repr(note), "hf-dd pool create"]
@@ -760,7 +760,8 @@ def test_a_folder_without_a_finished_run(tmp_path, folder):
 
 
 def test_one_epoch_of_a_teacher_is_no_run(tiny_teachers):
-    says(message_of("push", tiny_teachers.folders[0] / "epoch-1"), "holds a teacher", "not a distilled set")
+    run = tiny_teachers.folders[0]
+    says(message_of("push", run / "epoch-1"), "is one epoch of a teacher", f"`hf-dd push {run}`")
 
 
 def test_a_tag_that_exists(folder, unique, api):
@@ -888,14 +889,15 @@ def test_a_repository_with_the_weights_of_another_run(run_folder, api):
     distilled_folder.push(first)
     before = api.list_repo_refs(f"local/{first.name}").tags
     message = message_of("push", other)
-    says(message, f"local/{first.name}@epoch-1", "another run's weights", "delete that repository", str(other))
+    says(message, f"local/{first.name} holds the weights of another run than {other}", f"or delete local/{first.name}")
+    says(message, f"`hf-dd push {other} --hub_dataset_id OWNER/NAME`")
     assert api.list_repo_refs(f"local/{first.name}").tags == before
 
 
 def test_a_teacher_under_another_name(run_folder, unique, capsys):
     folder, repo = run_folder(), unique()
     message = message_of("push", folder, "--hub_dataset_id", repo, "--hub_tag", "v1")
-    says(message, "tags of its epochs", "leave out tag")
+    says(message, "tags of its epochs", "leave out --hub_tag")
     cli.main(["push", str(folder), "--hub_dataset_id", repo])
     assert capsys.readouterr().out.startswith(f"pushed: {repo}@final (")
     name = unique().split("/")[1]

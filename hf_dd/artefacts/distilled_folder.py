@@ -44,6 +44,7 @@ from hf_dd.teachers.pool import TeacherPool
 if TYPE_CHECKING:
     import datasets
 
+OF_SETS = {"tag": "--hub_tag", "branch": "--hub_revision", "create_pr": "--create_pr", "new_version": "--new_version"}
 RECORDS = {record.kind: record for record in (DistilledRecord, ImportedRecord)}
 DISTILLED_FILES = (*SET_FILES, *(f"{folder}/*" for folder in SET_FOLDERS))
 
@@ -351,7 +352,12 @@ def _push(
     folder: Path, content: dict[str, Any], repo_id: str | None, options: dict[str, Any]
 ) -> hub.Publication | hub.Pin:
     if content.get("kind") == "teacher-run":
-        if given := [name for name in ("tag", "branch", "create_pr", "new_version") if options.get(name)]:
+        if given := [option for name, option in OF_SETS.items() if options.get(name)]:
             raise ConfigError(f"A teacher goes to main, with the tags of its epochs: leave out {', '.join(given)}.")
         return teacher_folder.push_teacher(folder, private=bool(options.get("private")), repo_id=repo_id)
+    if content.get("kind") == "teacher" and (folder.resolve().parent / RECORD).is_file():
+        raise ConfigError(
+            f"{folder} is one epoch of a teacher, and all of a run is pushed: `hf-dd push "
+            f"{shlex.quote(str(folder.resolve().parent))}`."
+        )
     return Artefact.open(folder).push(repo_id, **options)

@@ -12,7 +12,7 @@ from torch import nn
 from hf_dd import hub
 from hf_dd.artefacts.records import links_to, read_record, write_record
 from hf_dd.artefacts.student_card import StudentRecord
-from hf_dd.artefacts.teacher_folder import FILES, require_same_weights
+from hf_dd.artefacts.teacher_folder import FILES, same_weights
 from hf_dd.core import files, json_records
 from hf_dd.core.layout import CARD, RECORD
 from hf_dd.errors import HubError, RunError
@@ -97,12 +97,19 @@ def push_row(folder: Path, repo_id: str, seeds: Sequence[int]) -> hub.Pin:
     median = statistics.median_low(record.accuracy for record in records.values())
     order = sorted(seeds, key=lambda seed: records[seed].accuracy == median)
     present = hub.require_pushable(repo_id, "model")
+    there = {
+        seed: hub.Pin(repo_id, f"seed-{seed}", present[f"seed-{seed}"]) for seed in order if f"seed-{seed}" in present
+    }
+    for seed, pin in there.items():
+        if not same_weights(pin, folder_of(folder, seed)):
+            raise HubError(
+                f"{pin} holds another run's weights: delete that repository, or name another --push_students."
+            )
     for seed in order:
         place = folder_of(folder, seed)
         tag, record = place.name, records[seed]
-        if tag in present:
-            pin = hub.Pin(repo_id, tag, present[tag])
-            require_same_weights(pin, place, "name another --push_students")
+        if seed in there:
+            pin = there[seed]
             continue
         with links_to(place, FILES) as links:
             files.write_text(links / CARD, record.card(hub.endpoint(), f"{repo_id}@{tag}"))

@@ -5,7 +5,7 @@ import json
 import logging
 import os
 import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -164,12 +164,15 @@ def push_teacher(
 ) -> hub.Pin:
     """Push a teacher's run: one commit and one tag per kept epoch, then `final`; returns the final's pin.
 
-    The repository is `repo_id`, or called as the run is, under `namespace` or the token's user.
-    A push that was interrupted goes on where it stopped. Raises RunError or TeacherError before anything is sent where
-    an epoch isn't whole, HubError where the repository holds another run.
+    The repository is `repo_id`, or called as the run is, under `namespace` or the token's user. Its main is the final
+    epoch, whichever was pushed last. A push that was interrupted goes on where it stopped.
+
+    Raises, before anything is sent, RunError or TeacherError where an epoch isn't whole, and hub.Taken where the
+    repository holds another run; HubError for what the Hub refuses.
     """
     run = json_records.read_json(folder / RECORD, name=str, revisions=list, final=str)
-    for revision in run["revisions"]:
+    revisions = [*(revision for revision in run["revisions"] if revision != run["final"]), run["final"]]
+    for revision in revisions:
         require_whole(folder, revision)
     repo_id = repo_id or (f"{namespace}/{run['name']}" if namespace else None)
     retry = ["hf-dd", "push", str(folder)]
@@ -178,28 +181,66 @@ def push_teacher(
     try:
         repo_id = hub.full_repo_id(repo_id or run["name"])
         present = hub.require_pushable(repo_id, "model", private=private)
-        for revision in run["revisions"]:
+        if is_anothers(folder, revisions, repo_id, present):
+            raise anothers(folder, repo_id)
+        for revision in revisions:
             if revision not in present:
-                message = f"Epoch {revision.removeprefix('epoch-')} of {run['name']}"
-                card = read_teacher(folder / revision).card(f"{repo_id}@{revision}")
-                with links_to(folder / revision, FILES) as links:
-                    files.write_text(links / CARD, card)
+                with ready(folder / revision, repo_id) as links:
+                    message = f"Epoch {revision.removeprefix('epoch-')} of {run['name']}"
                     done = hub.publish(
                         links, repo_id, "model", files=FILES, message=message, tag=revision, private=private
                     )
-                sha = done.pin.sha
-            else:
-                sha = present[revision]
-                require_same_weights(hub.Pin(repo_id, revision, sha), folder / revision)
-        if present.get("final") not in (None, sha):
-            raise HubError(f"{repo_id} has a tag final on another commit ({present['final'][:8]}).")
-        hub.create_tag(repo_id, "model", "final", sha)
+                present[revision] = done.pin.sha
+        lead_main_to(hub.Pin(repo_id, "final", present[run["final"]]), folder / run["final"], run["name"])
+        hub.create_tag(repo_id, "model", "final", present[run["final"]])
+    except hub.Taken as error:
+        raise anothers(folder, repo_id) from error
     except HubError as error:
         raise HubError(f"{error} Nothing is lost: {folder} holds the teacher. Retry: {shlex.join(retry)}") from error
-    return hub.Pin(repo_id, "final", sha)
+    return hub.Pin(repo_id, "final", present[run["final"]])
 
 
-def require_pushable(names: Iterable[str], namespace: str | None, private: bool) -> None:
+def anothers(folder: Path, repo_id: str) -> hub.Taken:
+    """The error for a repository that holds another run than a folder."""
+    return hub.Taken(
+        f"{repo_id} holds the weights of another run than {folder}, which lies there as it was: push that to another "
+        f"repository by `hf-dd push {shlex.quote(str(folder))} --hub_dataset_id OWNER/NAME`, or delete {repo_id}."
+    )
+
+
+def is_anothers(folder: Path, revisions: Sequence[str], repo_id: str, present: Mapping[str, str]) -> bool:
+    """Whether tags of a repository are on other weights than those of a run, whose last revision is the final."""
+    there = [revision for revision in revisions if revision in present]
+    if "final" in present and present["final"] != present.get(revisions[-1]):
+        return True
+    return not all(same_weights(hub.Pin(repo_id, name, present[name]), folder / name) for name in there)
+
+
+def is_pushed(folder: Path, namespace: str | None) -> bool:
+    """Whether a repository has all epochs of a run by their tags, and the final one as its main."""
+    run = json_records.read_json(folder / RECORD, name=str, revisions=list, final=str)
+    tags, branches = hub.refs(hub.full_repo_id(run["name"], namespace), "model")
+    return {*run["revisions"], "final"} <= tags.keys() and branches.get("main") == tags["final"]
+
+
+@contextlib.contextmanager
+def ready(epoch: Path, repo_id: str) -> Iterator[Path]:
+    """A folder of an epoch's files as they are pushed, whose card names the repository."""
+    with links_to(epoch, FILES) as links:
+        files.write_text(links / CARD, read_teacher(epoch).card(f"{repo_id}@{epoch.name}"))
+        yield links
+
+
+def lead_main_to(pin: hub.Pin, epoch: Path, name: str) -> None:
+    """Let the main of a repository hold an epoch's files, where an earlier epoch was pushed after it."""
+    main = hub.resolve(pin.repo_id)
+    if main.sha != pin.sha and not same_weights(main, epoch):
+        with ready(epoch, pin.repo_id) as links:
+            message = f"Epoch {epoch.name.removeprefix('epoch-')} of {name} again, which is its final one"
+            hub.push_files(links, pin.repo_id, "model", FILES, message, None, False)
+
+
+def require_all_pushable(names: Iterable[str], namespace: str | None, private: bool) -> None:
     """Raise HubError where runs of these names couldn't be pushed, see `hub.require_pushable`."""
     for name in names:
         hub.require_pushable(hub.full_repo_id(name, namespace), "model", private=private)
@@ -214,8 +255,7 @@ def require_whole(folder: Path, revision: str) -> None:
     load_teacher(*locate_locally(folder / revision))
 
 
-def require_same_weights(pin: hub.Pin, folder: Path, otherwise: str = "push under another --hub_dataset_id") -> None:
-    """Raise HubError, with what else could be done, unless the weights at the pin are those of the folder."""
+def same_weights(pin: hub.Pin, folder: Path) -> bool:
+    """Whether the weights at a pin are those of a folder."""
     pulled = hub.pull(pin, files=[WEIGHTS]) / WEIGHTS
-    if not pulled.is_file() or pulled.read_bytes() != (folder / WEIGHTS).read_bytes():
-        raise HubError(f"{pin} holds another run's weights: delete that repository, or {otherwise}.")
+    return pulled.is_file() and pulled.read_bytes() == (folder / WEIGHTS).read_bytes()

@@ -1,12 +1,13 @@
 """Options of the commands that neither train nor evaluate."""
 
+import dataclasses
 import functools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
-from hf_dd.config.base import Options, option
-from hf_dd.config.data import TrustConfig, place
+from hf_dd.config.base import Options, is_default, option, part
+from hf_dd.config.data import DataConfig, TrustConfig, place
 
 word = functools.partial(option, group="data", role="source", positional=True)
 POOL = "A collection's slug, a pool.json, or a distilled set with one (folder or owner/name@revision)."
@@ -47,7 +48,7 @@ class PushOptions(CommandOptions):
 
 
 @dataclass
-class PoolCreateOptions(CommandOptions):
+class PoolCreateOptions(TrustConfig, CommandOptions):
     """Make a collection whose notes pin the teachers' commits."""
 
     title: str = word("", "Title of the collection.", needed="Name the pool: hf-dd pool create TITLE TEACHER….")
@@ -64,6 +65,15 @@ class PoolCreateOptions(CommandOptions):
     private: bool = place(False, "Make it a private collection.")
     output: str | None = place(None, "Write the pool to this file as well, as a pool.json.")
 
+    def contradictions(self) -> Iterator[str]:
+        """As of all options."""
+        yield from super().contradictions()
+        if self.teacher_revision != "final" and not self.teacher_tags:
+            yield (
+                f"--teacher_revision {self.teacher_revision} is of models that --teacher_tags find: give that, or "
+                "leave it out and name a teacher's revision behind an @."
+            )
+
 
 @dataclass
 class PoolVerifyOptions(TrustConfig, CommandOptions):
@@ -73,13 +83,25 @@ class PoolVerifyOptions(TrustConfig, CommandOptions):
 
 
 @dataclass
-class PoolShowOptions(TrustConfig, CommandOptions):
-    """Print a pool's teachers, their commits and options."""
+class PoolShowOptions(TrustConfig, CommandOptions, DataConfig):
+    """Print a pool's teachers, their commits and options, and how diverse it is on a data set."""
 
     pool: str = word("", POOL, needed="Name the pool: hf-dd pool show POOL.")
     dataset: str | None = option(
         None, "Measure the pool's diversity on this one: a Hub id, a folder, or digits.", group="data", role="source"
     )
+
+    def contradictions(self) -> Iterator[str]:
+        """As of all options."""
+        yield from super().contradictions()
+        for each in dataclasses.fields(DataConfig) if self.dataset is None else ():
+            if each.name != "dataset" and not is_default(each, getattr(self, each.name)):
+                yield f"--{each.name} is of the data set that a pool's diversity is measured on: add --dataset."
+
+    @property
+    def data(self) -> DataConfig | None:
+        """The data set, as the options say how it is read; None where none is named."""
+        return None if self.dataset is None else DataConfig(**part(self, DataConfig))
 
 
 @dataclass

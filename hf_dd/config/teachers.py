@@ -35,6 +35,7 @@ class PretrainConfig(RunConfig):
     teacher_seeds: list[int] = naming(
         [0],
         "One teacher of each architecture per seed.",
+        at_least=0,
         needed="--architectures and --teacher_seeds need at least one value each.",
     )
     epochs: int = budget(150, "Epochs of training.", at_least=1)

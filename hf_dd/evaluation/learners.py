@@ -152,6 +152,7 @@ class Learners:
             self.accelerator.mixed_precision,
             self.teaching.teaching(candidate, protocol),
             [teacher.spec.head for teacher in teachers or ()],
+            *(teacher.spec.configuration for teacher in teachers or () if teacher.spec.configuration),
             *([candidate.crop_labels.digest] if protocol.labels == "crops" and candidate.crop_labels else []),
             *([["looks"]] if self.looks and data is self.data else []),
             *(data.seen_as, data.tested_on),

@@ -9,6 +9,7 @@ from hf_dd.errors import ConfigError, DataError, RunError, TeacherError
 from hf_dd.evaluation.protocols import Protocol
 from hf_dd.teachers.feature_cache import FeatureMemory
 from hf_dd.teachers.fitted_head import fit_heads
+from hf_dd.teachers.locating import is_trusted
 from hf_dd.teachers.pins import specs_of
 from hf_dd.teachers.pool import TeacherPool
 from hf_dd.teachers.soft_labels import logit_orders
@@ -79,7 +80,7 @@ def reloaded(specs: Sequence[TeacherSpec], memory: FeatureMemory | None, trusted
     memory's.
     """
     for spec in specs:
-        if spec.trusted and spec.repo_id not in trusted:
+        if spec.trusted and not is_trusted(spec, trusted):
             raise TeacherError(
                 f"{spec} was allowed to read pickles and run its own code when the set was made. Allow it again by "
                 f"--trusted_teachers {spec.repo_id}, or name other teachers by --eval_teachers."

@@ -2,7 +2,7 @@
 
 # ruff: noqa: F401  the names of this room
 
-from hf_dd.hub.client import Outrun, Taken, api, clear_errors, endpoint, first_line, reason, status_of
+from hf_dd.hub.client import Outrun, Taken, Unreached, api, clear_errors, endpoint, first_line, reason, status_of
 from hf_dd.hub.listings import (
     DESCRIPTION_LIMIT,
     NOTE_LIMIT,
@@ -34,6 +34,7 @@ from hf_dd.hub.places import (
     dataset_license,
     find,
     front_matter,
+    is_private,
     list_files,
     pull,
     refs,

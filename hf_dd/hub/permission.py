@@ -11,7 +11,7 @@ from huggingface_hub.utils import validate_repo_id
 from hf_dd.errors import ConfigError, HubError, some
 from hf_dd.hub import client
 from hf_dd.hub.client import Taken, clear_errors, first_line
-from hf_dd.hub.places import RepoType, refs
+from hf_dd.hub.places import RepoType, is_private, refs
 
 NO_REF = re.compile(  # what `git check-ref-format` refuses, and what would be taken for a commit or an option
     r"|[0-9a-fA-F]{40}|HEAD|@|refs/.*|-.*|/.*|.*/|.*\.|(.*/)?\..*|.*\.lock(/.*)?|.*(//|\.\.|@\{|[\s~^:?*\[\\]).*|.{201,}",
@@ -50,9 +50,20 @@ def require_pushable(
 ) -> dict[str, str]:
     """The tags of the repository that a push would go to, with their commits.
 
-    Raises ConfigError for what is no name of a tag, branch or repository, HubError for a token that may not write
-    there, and for a repository that was to be private and is public already. A tag that is taken isn't judged.
+    Raises ConfigError for what is no name of a tag, branch or repository and for a pull request with a tag or branch,
+    HubError for a token that may not write there, and for a repository that was to be private and is public already.
+    A tag that is taken isn't judged.
     """
+    if create_pr and tag is not None:
+        raise ConfigError(
+            f"--create_pr and --hub_tag {tag} contradict each other: the commit of a pull request isn't the "
+            "repository's yet, and gets no tag. Leave one out."
+        )
+    if create_pr and branch is not None:
+        raise ConfigError(
+            f"--create_pr and --hub_revision {branch} contradict each other: a pull request is one to main. Leave one "
+            "out."
+        )
     for option, name in (("hub_tag", tag), ("hub_revision", branch)):
         if name is not None and (NO_REF.fullmatch(name) or not name.isprintable()):
             raise ConfigError(
@@ -73,14 +84,11 @@ def require_pushable(
     ):
         if name in others:
             raise ConfigError(f"--{option} {name}: {repo_id} has a {kind} of that name; choose another --{option}.")
-    if private and branches:
-        with clear_errors(f"{repo_type} {repo_id}"):
-            is_private = client.api().repo_info(repo_id, repo_type=repo_type).private
-        if not is_private:
-            raise HubError(
-                f"{repo_type} {repo_id} is there already, and public: make it private in its settings, push to "
-                "another repository, or leave out --hub_private_repo."
-            )
+    if private and branches and not is_private(repo_id, repo_type):
+        raise HubError(
+            f"{repo_type} {repo_id} is there already, and public: make it private in its settings, push to another "
+            "repository, or leave out --hub_private_repo."
+        )
     return present
 
 

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from huggingface_hub import DatasetCard, constants
-from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundError
+from huggingface_hub import DatasetCard, constants, try_to_load_from_cache
+from huggingface_hub.errors import LocalEntryNotFoundError, RepositoryNotFoundError, RevisionNotFoundError
 from huggingface_hub.file_download import repo_folder_name
 
 from hf_dd.core.layout import CARD
@@ -25,6 +25,7 @@ RepoType = Literal["model", "dataset", "space"]
 REFERENCE = re.compile(r"(?P<repo_id>\w[\w.-]*/\w[\w.-]*)(@(?P<revision>.+))?")
 DIGEST = "sha256:"  # before the digest of weights, which stands where a commit would, for what is no repository
 COMMIT = re.compile(r"[0-9a-f]{40}")
+GLOB = re.compile(r"[*?\[]")  # of a pattern, which no name of a file has
 
 # That a repository has none of the files that it may have is nothing to warn of.
 logging.getLogger("huggingface_hub._snapshot_download").addFilter(lambda said: "No files matched" not in str(said.msg))
@@ -115,7 +116,7 @@ def resolve(reference: str, repo_type: RepoType = "model") -> Pin:
     if named is None:
         raise HubError(f"{reference!r} isn't a Hub reference: write owner/name or owner/name@revision.")
     repo_id, revision = named["repo_id"], named["revision"]
-    with clear_errors(f"{repo_type} {reference}"):
+    with clear_errors(f"{repo_type} {reference}", cached=True):
         try:
             resolved = str(client.api().resolve_revision(repo_id, repo_type=repo_type, revision=revision).resolved)
         except RevisionNotFoundError as error:
@@ -132,14 +133,19 @@ def require_commit(sha: str) -> None:
 
 
 def pull(
-    pin: Pin, repo_type: RepoType = "model", files: Sequence[str] | None = None, without: Sequence[str] = ()
+    pin: Pin,
+    repo_type: RepoType = "model",
+    files: Sequence[str] | None = None,
+    without: Sequence[str] = (),
+    dispensable: Sequence[str] = (),
 ) -> Path:
     """Download the files (glob patterns; all if None) of a pinned commit into the cache; returns its folder.
 
     What arrives is compared with the digest that the Hub names; what differs is removed, so that the next try gets it
-    anew. Raises HubError for that, and where the Hub is out of reach and a file isn't in the cache.
+    anew. Raises HubError for that, and where the Hub is out of reach and a file isn't in the cache, or may not be.
+    `dispensable` files are done without where nobody can tell whether the commit has them.
     """
-    with clear_errors(f"{repo_type} {pin}"), Phase(f"downloading {pin}", drawn=False):
+    with clear_errors(f"{repo_type} {pin}", cached=True), Phase(f"downloading {pin}", drawn=False):
         cache = Path(constants.HF_HUB_CACHE).expanduser() / repo_folder_name(repo_id=pin.repo_id, repo_type=repo_type)
         folder, listing = cache / "snapshots" / pin.sha, cache / "trees" / f"{pin.sha}.json"
         present = set(folder.rglob("*"))
@@ -152,12 +158,28 @@ def pull(
                 ignore_patterns=list(without) or None,
                 tqdm_class=bars,
             )
+        if not listing.is_file():
+            needed = [name for name in files or () if not (name in dispensable or GLOB.search(name))]
+            require_known(pin, repo_type, needed)
         for path in set(folder.rglob("*")) - present:
             require_intact(path)
         if not folder.is_dir() and listing.is_file() and not json.loads(listing.read_text())["files"]:
             listing.unlink()  # or it would be believed for ever
             raise ValueError("a commit without files")
     return folder
+
+
+def require_known(pin: Pin, repo_type: RepoType, names: Sequence[str]) -> None:
+    """Raise an error of the clients unless each of these files is in the cache or is none of the commit's.
+
+    Out of reach the client takes whatever another program left in the cache for all of the commit.
+    """
+    about = {"repo_type": repo_type, "revision": pin.sha, "cache_dir": Path(constants.HF_HUB_CACHE).expanduser()}
+    unknown = {name for name in names if try_to_load_from_cache(pin.repo_id, name, **about) is None}
+    if unknown and (
+        lacking := unknown & {*client.api().list_repo_files(pin.repo_id, repo_type=repo_type, revision=pin.sha)}
+    ):
+        raise LocalEntryNotFoundError(f"{some(sorted(lacking))} couldn't be downloaded")
 
 
 def require_intact(path: Path) -> None:
@@ -194,6 +216,12 @@ def refs(repo_id: str, repo_type: RepoType) -> tuple[dict[str, str], dict[str, s
         except RepositoryNotFoundError:
             return {}, {}
         return tuple({ref.name: ref.target_commit for ref in kind} for kind in (found.tags, found.branches))
+
+
+def is_private(repo_id: str, repo_type: RepoType) -> bool:
+    """Whether a repository isn't for everybody to see."""
+    with clear_errors(f"{repo_type} {repo_id}"):
+        return bool(client.api().repo_info(repo_id, repo_type=repo_type).private)
 
 
 def dataset_license(pin: Pin) -> str | None:

@@ -28,7 +28,7 @@ class Publication:
 
 def create_repo(repo_id: str, repo_type: RepoType, private: bool = False) -> None:
     """Create the repository if it isn't there; raises HubError where the token may not."""
-    with clear_errors(f"{repo_type} {repo_id}"):
+    with clear_errors(f"{repo_type} {repo_id}", push=True):
         client.api().create_repo(repo_id, repo_type=repo_type, private=private or None, exist_ok=True)
 
 
@@ -113,7 +113,7 @@ def push_files(
 ) -> CommitInfo:
     """The commit of the files of a folder, on top of what is there now; raises Outrun where that moves meanwhile."""
     say("pushing to %s", repo_id)
-    with clear_errors(f"{repo_type} {repo_id}"), Phase(f"pushing to {repo_id}", drawn=False):
+    with clear_errors(f"{repo_type} {repo_id}", push=True), Phase(f"pushing to {repo_id}", drawn=False):
         if branch is not None and not create_pr:
             client.api().create_branch(repo_id, branch=branch, repo_type=repo_type, exist_ok=True)
         onto = client.api().repo_info(repo_id, repo_type=repo_type, revision=None if create_pr else branch).sha
@@ -139,7 +139,7 @@ def create_tag(repo_id: str, repo_type: RepoType, tag: str, sha: str) -> None:
     """
     missing = HubError(f"The Hub says that the tag {tag} of {repo_type} {repo_id} was made, but it has none.")
     try:
-        with clear_errors(f"tag {tag} of {repo_type} {repo_id}"):
+        with clear_errors(f"tag {tag} of {repo_type} {repo_id}", push=True):
             client.api().create_tag(repo_id, tag=tag, repo_type=repo_type, revision=sha)
     except HubError as error:
         missing = error
@@ -156,7 +156,7 @@ def publish_space(folder: Path, repo_id: str, message: str, private: bool = Fals
     The Space is created if it isn't there. Raises errors as `require_pushable`, and HubError for what the Hub refuses.
     """
     require_pushable(repo_id, "space", private=private)
-    with clear_errors(f"space {repo_id}"):
+    with clear_errors(f"space {repo_id}", push=True):
         client.api().create_repo(
             repo_id, repo_type="space", space_sdk="static", private=private or None, exist_ok=True
         )

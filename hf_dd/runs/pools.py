@@ -2,6 +2,8 @@
 
 import contextlib
 import logging
+import shlex
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -10,15 +12,18 @@ from hf_dd.config import DataConfig
 from hf_dd.config.commands import PoolCreateOptions
 from hf_dd.core import files
 from hf_dd.data.image_data import load_data
-from hf_dd.errors import ConfigError, TeacherError
+from hf_dd.errors import ConfigError, TeacherError, some
 from hf_dd.evaluation import report
 from hf_dd.teachers import diversity
 from hf_dd.teachers import pins as locks
 from hf_dd.teachers import query as queries
+from hf_dd.teachers.locating import require_all_named
 from hf_dd.teachers.pool import TeacherPool
 from hf_dd.teachers.query import TeacherQuery
 
 logger = logging.getLogger(__name__)
+
+DESCRIPTION = "Teachers for dataset distillation, pinned by hf-dd."
 
 
 def find(
@@ -36,26 +41,29 @@ def find(
 
 def create_pool(
     title: str,
-    teachers: Sequence[str | hub.Pin],
+    teachers: str | hub.Pin | Sequence[str | hub.Pin],
     *,
     namespace: str | None = None,
-    description: str = "Teachers for dataset distillation, pinned by hf-dd.",
+    description: str | None = None,
     private: bool = False,
     output: str | Path | None = None,
+    trusted: Sequence[str] = (),
 ) -> hub.Collection:
     """Make a Hub collection of teachers whose notes pin their commits.
 
     Args:
-        title: of the collection; the one of this title and owner is brought to these teachers.
+        title: of the collection; the pool of this title and owner is brought to these teachers.
         teachers: as `owner/name@revision`, pinned to what that means now, or as pins: what `TeacherQuery.find` gives.
         namespace: owner of the collection; the token's user if None.
-        description: at most 150 characters.
+        description: at most 150 characters; where None, a new collection says what it is, another what it did.
         private: whether a new collection is private.
         output: a file to write the pool to as well, as `pool.json`.
+        trusted: repositories that may be members though their weights are pickled.
 
-    Raises an error before anything is written where a teacher isn't there, isn't one, or comes twice, or where
-    `output` can't be written.
+    Raises an error before anything is written where a teacher isn't there, isn't one, is private in a public pool, or
+    comes twice, where `output` can't be written, or where the title is that of a collection that is no pool.
     """
+    teachers = [teachers] if isinstance(teachers, str | hub.Pin) else teachers
     if not teachers:
         raise ConfigError(
             "A pool needs at least one teacher: as owner/name@revision, by --teacher_tags, or by --architectures, "
@@ -63,14 +71,45 @@ def create_pool(
         )
     if output and Path(output).is_dir():
         raise ConfigError(f"--output {output} is a folder; give the file to write, e.g. {output}/{locks.LOCK}.")
-    pins = [teacher if isinstance(teacher, hub.Pin) else hub.resolve(teacher) for teacher in teachers]
+    pins = [pinned(teacher) for teacher in teachers]
     items = locks.notes_of(pins)
     specs = [locks.described(pin) for pin in pins]
+    require_all_named(trusted, pins)
+    for pin in pins:
+        locks.require_weights(pin, trusted)
+    if not private and (hidden := [item.repo_id for item in items if hub.is_private(item.repo_id, "model")]):
+        raise ConfigError(
+            f"{some(hidden)}: private, so that a public pool would be a smaller one for whoever else reads it. Make "
+            "the pool private, too (--private), or its teachers public in their settings."
+        )
     with beside(output) as written:
-        made = hub.create_collection(title, items, namespace=namespace, description=description, private=private)
+        made = hub.create_collection(
+            title,
+            items,
+            namespace=namespace,
+            description=description,
+            default=DESCRIPTION,
+            private=private,
+            is_own=locks.is_pinned,
+        )
         if written:
             files.write_json(written, locks.content(made.slug, specs))
     return made
+
+
+def pinned(teacher: str | hub.Pin) -> hub.Pin:
+    """The commit of a teacher of the Hub; raises HubError where there is none, ConfigError for one in a folder."""
+    if isinstance(teacher, hub.Pin):
+        folder = teacher.repo_id if teacher.local else None
+    else:
+        place = hub.find(teacher)
+        folder = place.path if place and place.local else None
+    if folder:
+        raise ConfigError(
+            f"Teacher {folder} is a folder of this machine, and a pool is a collection of the Hub. Push it first: "
+            f"`hf-dd push {shlex.quote(folder)}` does so for a run of `hf-dd pretrain`."
+        )
+    return teacher if isinstance(teacher, hub.Pin) else hub.resolve(teacher)
 
 
 @contextlib.contextmanager
@@ -84,12 +123,13 @@ def beside(output: str | Path | None) -> Iterator[Path | None]:
         yield temporary
 
 
-def show(place: str, dataset: str | None = None, trusted: Sequence[str] = ()) -> str:
+def show(place: str, dataset: str | DataConfig | None = None, trusted: Sequence[str] = ()) -> str:
     """A pool as a table, and how diverse it is on a data set."""
     lock = locks.read(place)
     lines = [lock.source, "", report.teacher_table(lock.specs())]
     if dataset:
-        pool, data = TeacherPool.from_lock(place, 1, trusted), load_data(DataConfig(dataset=dataset))
+        require_all_named(trusted, lock.pins)
+        pool, data = TeacherPool.from_lock(place, 1, trusted), load_data(dataset)
         if len(pool) < 2:
             raise TeacherError(f"{place} holds one teacher: diversity is that of several. Leave out --dataset.")
         lines += ["", f"Diversity on {data.name}. {diversity.in_words(diversity.measure(pool, data))}"]
@@ -106,15 +146,24 @@ def diff(first: str, second: str) -> str:
 
 
 def verify(place: str, trusted: Sequence[str] = ()) -> Iterator[str]:
-    """Check every teacher of a pool, a line each; raises TeacherError after the last one if any fails."""
-    lock, failed = locks.read(place), 0
+    """Check every teacher of a pool, a line each; raises an error after the last one unless all are well.
+
+    That is TeacherError where any fails, and hub.Unreached where the Hub couldn't be asked of any.
+    """
+    lock, count = locks.read(place), Counter()
+    require_all_named(trusted, lock.pins)
     for pin, error in locks.verify(lock, trusted):
-        failed += error is not None
-        yield f"{'FAILS' if error else 'ok'} {pin.repo_id}@{pin.revision} = {pin.sha}{f': {error}' if error else ''}"
+        word = "ok" if error is None else "UNKNOWN" if isinstance(error, hub.Unreached) else "FAILS"
+        count[word] += 1
+        yield f"{word} {pin.repo_id}@{pin.revision} = {pin.sha}{f': {error}' if error else ''}"
         if not error and (warning := locks.moved(pin)):
             logger.warning(warning)
-    if failed:
-        raise TeacherError(f"{failed} of {len(lock.pins)} teachers of {place} can't be used any more.")
+    unknown = f"{count['UNKNOWN']} of {len(lock.pins)} teachers of {place} couldn't be asked for at {hub.endpoint()}."
+    if count["FAILS"]:
+        failed = f"{count['FAILS']} of {len(lock.pins)} teachers of {place} can't be used any more."
+        raise TeacherError(f"{failed} {unknown}" if count["UNKNOWN"] else failed)
+    if count["UNKNOWN"]:
+        raise hub.Unreached(unknown)
 
 
 def create(options: PoolCreateOptions) -> str:
@@ -126,7 +175,8 @@ def create(options: PoolCreateOptions) -> str:
         namespace=options.namespace,
         private=options.private,
         output=options.output,
-        **({"description": options.description} if options.description else {}),
+        description=options.description,
+        trusted=options.trusted_teachers,
     )
     pinned = [f"  {pin.repo_id}@{pin.revision} = {pin.sha}" for pin in locks.pins_of(made)]
     return "\n".join([f"{made.title}: {made.slug}", made.url, *pinned])

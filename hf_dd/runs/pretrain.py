@@ -22,7 +22,7 @@ from hf_dd.core.processes import new_accelerator, require_writable
 from hf_dd.core.progress import Phase
 from hf_dd.core.registry import NETWORKS
 from hf_dd.data.image_data import ImageData, load_data
-from hf_dd.errors import RunError, some
+from hf_dd.errors import HubError, RunError, some
 from hf_dd.training.pretraining import grid, new_teacher, train_teacher
 
 logger = logging.getLogger(__name__)
@@ -32,7 +32,8 @@ def pretrain(config: PretrainConfig | None = None, **options: Any) -> list[Path 
     """Train a grid of teachers, spread over the processes; returns this process's folders, or pins if pushed.
 
     Each teacher's folder is `output_dir/NAME`, with `epoch-N` for every kept epoch: the files that a push commits. A
-    teacher of these options that is finished there stays, and one that was interrupted is gone on with.
+    teacher of these options that is finished there stays, and one that was interrupted is gone on with. A push that is
+    refused lets the others be trained and pushed, and is raised after them.
     """
     config = PretrainConfig.over(config, options)
     for architecture in config.architectures:  # an unknown name shows before anything is read
@@ -47,12 +48,13 @@ def pretrain(config: PretrainConfig | None = None, **options: Any) -> list[Path 
     folders = {job: root / teacher_folder.teacher_name(data, *job) for job in grid(config)}
     if config.push_to_hub:
         names = [folder.name for folder in folders.values()]
-        teacher_folder.require_pushable(names, config.hub_namespace, config.hub_private_repo)
+        teacher_folder.require_all_pushable(names, config.hub_namespace, config.hub_private_repo)
     for (architecture, seed), folder in folders.items():
         new_teacher(config, architecture, seed, data)  # an unknown option shows now
         state_of(folder, config, architecture, seed, data)
     accelerator.wait_for_everyone()
     done: list[Path | hub.Pin] = []
+    refused: list[HubError] = []
     own = grid(config)[accelerator.process_index :: accelerator.num_processes]
     with Phase("teachers", len(own), "teachers") as phase:
         for architecture, seed in own:
@@ -61,12 +63,17 @@ def pretrain(config: PretrainConfig | None = None, **options: Any) -> list[Path 
                 train(folder, config, architecture, seed, data, accelerator)
                 if phase.done == before:  # it was there
                     phase.skip(1)
-                done.append(
-                    teacher_folder.push_teacher(folder, config.hub_namespace, config.hub_private_repo)
-                    if config.push_to_hub
-                    else folder
-                )
+                try:
+                    done.append(
+                        teacher_folder.push_teacher(folder, config.hub_namespace, config.hub_private_repo)
+                        if config.push_to_hub
+                        else folder
+                    )
+                except HubError as error:
+                    refused.append(error)
     accelerator.wait_for_everyone()
+    if refused:
+        raise HubError(" ".join(map(str, refused))) from refused[0]
     return done
 
 

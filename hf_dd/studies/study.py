@@ -155,7 +155,7 @@ def teacher_jobs(
         data, folder = load_data(config), Path(config.output_dir)
         if config.push_to_hub:
             pushed = [teacher_folder.teacher_name(data, *job) for job in pretraining.grid(config)]
-            teacher_folder.require_pushable(pushed, config.hub_namespace, config.hub_private_repo)
+            teacher_folder.require_all_pushable(pushed, config.hub_namespace, config.hub_private_repo)
         for architecture, seed in pretraining.grid(config):
             name = teacher_folder.teacher_name(data, architecture, seed)
             only = {"architectures": [architecture], "teacher_seeds": [seed], "overwrite_output_dir": True}
@@ -166,7 +166,7 @@ def teacher_jobs(
 
 
 def pretrain_missing(config: PretrainConfig, folder: Path, data: ImageData) -> None:
-    """Train a teacher whose folder isn't finished; push it where an earlier push failed.
+    """Train a teacher whose folder isn't finished; push it where an earlier push failed, or was interrupted.
 
     Raises RunError for one that was trained with other options.
     """
@@ -179,7 +179,7 @@ def pretrain_missing(config: PretrainConfig, folder: Path, data: ImageData) -> N
     ((architecture, seed),) = pretraining.grid(config)
     if made and (pairs := apart(folder, made, config, architecture, seed, data)):
         raise made_otherwise(folder, pairs)
-    if config.push_to_hub and not hub.tags(hub.full_repo_id(folder.name, config.hub_namespace), "model"):
+    if config.push_to_hub and not teacher_folder.is_pushed(folder, config.hub_namespace):
         teacher_folder.push_teacher(folder, config.hub_namespace, config.hub_private_repo)
 
 

@@ -30,6 +30,7 @@ from hf_dd.teachers.teacher import Teacher, TeacherSpec
 logger = logging.getLogger(__name__)
 
 VERSION = 1  # of what is computed of teachers, class sums and fitted heads too: raise it with any change of those
+NO_CONFIGURATION = hashlib.blake2b(digest_size=16).hexdigest()  # of what lies at a commit
 Value = TypeVar("Value")
 
 
@@ -98,7 +99,7 @@ class FeatureMemory:
         spec = teacher.spec
         identity = [
             spec.sha,
-            local_files(spec),
+            spec.configuration or NO_CONFIGURATION,
             [spec.library, made_by(spec), spec.trusted],
             dataclasses.asdict(teacher.transform),
             self.data.fingerprint,
@@ -133,13 +134,3 @@ def made_by(spec: TeacherSpec) -> Any:
     """Whose code a teacher's features come from, and its version: a plug-in's network or adapter, else its library."""
     part = (NETWORKS, spec.architecture) if spec.library == "hf_dd" else (ADAPTERS, spec.library)
     return origins([part]) or importlib.metadata.version(spec.library)
-
-
-def local_files(spec: TeacherSpec) -> str:
-    """A digest of a local teacher's configuration and code: its sha is of its weights alone. A commit needs none."""
-    digest = hashlib.blake2b(digest_size=16)
-    if spec.local:
-        folder = Path(spec.repo_id)
-        for path in sorted([*folder.glob("config.json"), *folder.glob("*.py")]):
-            digest.update(path.read_bytes())
-    return digest.hexdigest()

@@ -44,8 +44,9 @@ def locate(teacher: str | hub.Pin, trusted: Sequence[str] = ()) -> tuple[hub.Pin
         if place.local:
             return locate_locally(Path(place.path), place.revision)
         pin = place.pin
-    opted_in = pin.repo_id in trusted
-    folder = hub.pull(pin, files=adapters.FILES + adapters.UNSAFE_FILES * opted_in)
+    opted_in = is_trusted(pin, trusted)
+    wanted = adapters.FILES + adapters.UNSAFE_FILES * opted_in
+    folder = hub.pull(pin, files=wanted, without=adapters.BELOW, dispensable=adapters.DISPENSABLE)
     if not opted_in and not any(folder.glob(adapters.WEIGHTS[0])):
         with naming(f"Teacher {pin}"):
             adapters.require_safetensors(hub.list_files(pin))
@@ -64,15 +65,27 @@ def locate_again(pin: hub.Pin) -> Path:
             f"Teacher {pin.repo_id} isn't what it was when it was locked: its weights were {pin.sha[:19]} and are "
             f"{now.sha[:19]}."
         )
+    known = pin.configuration if isinstance(pin, TeacherSpec) else None
+    if known and known != adapters.configuration_of(folder):
+        raise TeacherError(
+            f"Teacher {pin.repo_id} isn't what it was when it was locked: its weights are the same, but its "
+            "config.json, or what else says how it sees images and what its classes are, was changed."
+        )
     return folder
 
 
 def locate_locally(folder: Path, revision: str | None = None) -> tuple[hub.Pin, Path]:
     """A snapshot's own folder, or the revision (its last epoch by default) of a teacher's run folder.
 
-    Raises TeacherError where the folder is neither.
+    Raises TeacherError where the folder is neither, and for a revision of what has none.
     """
-    if not (folder / "config.json").is_file():
+    if (folder / "config.json").is_file():
+        if revision not in (None, folder.resolve().name):
+            raise TeacherError(
+                f"Teacher {folder} is itself one epoch or model, of which there is no {revision!r}: leave out "
+                f"@{revision}, or name the folder of its run."
+            )
+    else:
         try:
             run = run_of(folder)
         except TeacherError as error:
@@ -116,12 +129,45 @@ def run_of(folder: Path) -> dict[str, Any]:
     raise TeacherError(instead + (", but not all of it" if run["kind"].startswith("teacher") else ""))
 
 
+def is_trusted(pin: hub.Pin, trusted: Sequence[str]) -> bool:
+    """Whether one of these names is a teacher's repository or folder, however that is typed, with or without @…."""
+    return any(is_named(pin, name) for name in trusted)
+
+
+def is_named(pin: hub.Pin, name: str) -> bool:
+    """Whether a name is that of a teacher's repository or folder; a run's is that of each of its epochs."""
+    own, named = str(Path(pin.repo_id).resolve()) if pin.local else pin.repo_id, without_revision(name)
+    epoch_of = pin.local and not (Path(named) / "config.json").is_file() and str(Path(own).parent) == named
+    return named == own or epoch_of
+
+
+def without_revision(reference: str) -> str:
+    """The repository that a reference is to, or the folder, however it is typed."""
+    place = hub.find(reference)
+    return reference if place is None else str(Path(place.path).resolve()) if place.local else place.path
+
+
+def require_all_named(trusted: Sequence[str], pins: Sequence[hub.Pin]) -> None:
+    """Raise TeacherError for a name of `--trusted_teachers` that is that of none of these teachers."""
+    if unknown := [name for name in trusted if not any(is_named(pin, name) for pin in pins)]:
+        raise TeacherError(
+            f"--trusted_teachers {some(unknown)} would be without effect, as no teacher is called so. There are "
+            f"{some(list(dict.fromkeys(pin.repo_id for pin in pins)))}."
+        )
+
+
 def load_teacher(pin: hub.Pin, folder: Path, trusted: Sequence[str] = ()) -> Teacher:
     """Build a teacher from its files, strictly; raises TeacherError.
 
     Without pickle or remote code, but for the repositories in `trusted`.
     """
-    opted_in = pin.repo_id in trusted
+    opted_in = is_trusted(pin, trusted)
     with naming(f"Teacher {pin}"):
         adapted = adapters.adapt(folder, opted_in)
-    return Teacher(adapted, TeacherSpec(pin.repo_id, pin.revision, pin.sha, trusted=opted_in, **adapted.about))
+    return Teacher(adapted, spec_of(pin, folder, adapted.about, opted_in))
+
+
+def spec_of(pin: hub.Pin, folder: Path, about: dict[str, Any], trusted: bool = False) -> TeacherSpec:
+    """What a card says of the teacher at a pin, given what its files in a folder say."""
+    configuration = adapters.configuration_of(folder) if pin.local else None
+    return TeacherSpec(pin.repo_id, pin.revision, pin.sha, trusted=trusted, configuration=configuration, **about)

@@ -15,12 +15,12 @@ from hf_dd.core import json_records
 from hf_dd.core.layout import LOCK
 from hf_dd.errors import HfDdError, HubError, RunError, TeacherError
 from hf_dd.teachers import adapters
-from hf_dd.teachers.locating import load_teacher, locate
+from hf_dd.teachers.locating import is_trusted, load_teacher, locate, spec_of
 from hf_dd.teachers.teacher import TeacherSpec, naming
 
 TRACE = "trace.json"  # beside a lock: how it was chosen, if it was
 PIN_IN_NOTE = re.compile(r"(?P<revision>[^\s=]+)=(?P<sha>[0-9a-f]{40})")
-SLUG = re.compile(r"[^/@]+/[^/@]+-[0-9a-f]{24}")  # of a collection
+SLUG = re.compile(r"[^/@]+/[^/@]*-[0-9a-f]{24}")  # of a collection, whose title may have no letter that it keeps
 SHA = re.compile(r"[0-9a-f]{40}|sha256:[0-9a-f]{64}")
 
 
@@ -49,6 +49,8 @@ def read(place: str) -> Lock:
     if Path(place).is_file():
         return of_file(Path(place), place)
     found = hub.find(place, "dataset")
+    if SLUG.fullmatch(place) and not (found and found.local):
+        return of_collection(place)
     if found is None:
         raise HubError(
             f"Pool {place}: there is no such file or folder, and it is neither a collection's slug (owner/title-<24 "
@@ -56,8 +58,6 @@ def read(place: str) -> Lock:
         )
     if found.local:
         return of_file(found.folder([LOCK]) / LOCK, place)
-    if SLUG.fullmatch(place):
-        return of_collection(place)
     try:
         return of_file(found.folder([LOCK]) / LOCK, found.pin.reference)
     except HubError as error:
@@ -125,20 +125,34 @@ def pins_of(collection: hub.Collection) -> Iterator[hub.Pin]:
             raise TeacherError(
                 f"Collection {collection.slug} holds the {item.kind} {item.repo_id}; a pool holds models."
             )
-        matches = [PIN_IN_NOTE.fullmatch(word) for word in item.note.split()]
-        if not matches or None in matches:
+        if not is_pinned(item):
             raise TeacherError(
                 f"The note of {item.repo_id} in {collection.slug} pins no commits: it reads {item.note!r}, not "
-                "'epoch-10=<40 hex digits> …'. Make the pool anew with `hf-dd pool create`."
+                "'epoch-10=<40 hex digits> …'. Make one of another title with `hf-dd pool create`."
             )
-        yield from (hub.Pin(item.repo_id, match["revision"], match["sha"]) for match in matches)
+        yield from (hub.Pin(item.repo_id, *word.split("=")) for word in item.note.split())
+
+
+def is_pinned(item: hub.CollectionItem) -> bool:
+    """Whether an item of a collection is a model whose note pins commits, and nothing else."""
+    words = item.note.split()
+    return item.kind == "model" and bool(words) and all(map(PIN_IN_NOTE.fullmatch, words))
+
+
+def require_weights(pin: hub.Pin, trusted: Sequence[str] = ()) -> None:
+    """Raise TeacherError where a teacher of the Hub has no weights that may be read: of those in `trusted` any."""
+    if not is_trusted(pin, trusted):
+        with naming(f"Teacher {pin}"):
+            adapters.require_safetensors(hub.list_files(pin))
 
 
 def described(pin: hub.Pin) -> TeacherSpec:
     """What the files of a teacher say of it, its weights aside; raises TeacherError or HubError."""
-    folder = locate(pin)[1] if pin.local else hub.pull(pin, files=adapters.DESCRIPTION)
+    folder = (
+        locate(pin)[1] if pin.local else hub.pull(pin, files=adapters.DESCRIPTION, dispensable=adapters.DISPENSABLE)
+    )
     with naming(f"Teacher {pin}"):
-        return TeacherSpec(pin.repo_id, pin.revision, pin.sha, **adapters.about(folder))
+        return spec_of(pin, folder, adapters.about(folder))
 
 
 def moved(pin: hub.Pin) -> str | None:
@@ -170,14 +184,18 @@ def difference(first: Lock, second: Lock) -> tuple[list[hub.Pin], list[hub.Pin],
 def verify(lock: Lock, trusted: Sequence[str] = ()) -> Iterator[tuple[hub.Pin, HfDdError | None]]:
     """Whether each teacher is still there at its commit and loads, strictly and frozen: its pin, and what is wrong.
 
-    The Hub is asked even for what lies in the cache. `trusted` names repositories whose pickles may be read.
+    The Hub is asked even for what lies in the cache: where it can't be, what is wrong is hub.Unreached, unless the
+    cache's own doesn't load. `trusted` names repositories whose pickles may be read.
     """
     for pin in lock.pins:
+        wrong: HfDdError | None = None
         try:
             if not pin.local:
-                hub.list_files(pin)
+                try:
+                    hub.list_files(pin)
+                except hub.Unreached as error:
+                    wrong = error
             load_teacher(*locate(pin, trusted), trusted)
         except HfDdError as error:
-            yield pin, error
-        else:
-            yield pin, None
+            wrong = error
+        yield pin, wrong

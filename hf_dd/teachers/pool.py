@@ -15,7 +15,7 @@ from hf_dd.errors import TeacherError
 from hf_dd.teachers import epochs
 from hf_dd.teachers import pins as locks
 from hf_dd.teachers import query as queries
-from hf_dd.teachers.locating import load_teacher, locate
+from hf_dd.teachers.locating import load_teacher, locate, require_all_named, without_revision
 from hf_dd.teachers.query import TeacherQuery
 from hf_dd.teachers.teacher import FittedHead, Teacher, TeacherSpec, described
 
@@ -155,7 +155,19 @@ class TeacherPool(Sequence[Teacher]):
 
     @classmethod
     def from_config(cls, config: TeacherConfig) -> "TeacherPool | None":
-        """The pool that the options name, or None where they name none."""
+        """The pool that the options name, or None where they name none.
+
+        Raises TeacherError for a trusted name that is neither that of one of its teachers nor of the students'.
+        """
+        pool = cls._named_by(config)
+        if pool:
+            students = set(map(without_revision, getattr(config, "eval_teachers", [])))
+            trusted = [name for name in config.trusted_teachers if without_revision(name) not in students]
+            require_all_named(trusted, pool.specs)
+        return pool
+
+    @classmethod
+    def _named_by(cls, config: TeacherConfig) -> "TeacherPool | None":
         how = {"in_memory": config.teachers_in_memory, "trusted": config.trusted_teachers}
         if config.teachers:
             return cls.from_references(config.teachers, **how)

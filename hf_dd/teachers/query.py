@@ -30,13 +30,17 @@ class TeacherQuery:
         owner: whose repositories; everybody's if None.
     """
 
-    architectures: Sequence[str] = ()
-    seeds: Sequence[int] = ()
-    epochs: Sequence[int | str] = ()
+    architectures: str | Sequence[str] = ()
+    seeds: int | Sequence[int] = ()
+    epochs: int | str | Sequence[int | str] = ()
     domain: str | None = None
     owner: str | None = None
 
     def __post_init__(self) -> None:
+        for name in ("architectures", "seeds", "epochs"):
+            value = getattr(self, name)
+            if value is None or isinstance(value, (str, int)):  # a single one, or none
+                object.__setattr__(self, name, () if value is None else (value,))
         for epoch in self.epochs:
             if epoch != "final" and not str(epoch).isdecimal():
                 raise ConfigError(f"--epochs holds {epoch!r}; an epoch is a whole number, or final.")

@@ -36,7 +36,8 @@ class TeacherSpec(hub.Pin):
     For one that was a module in memory, `repo_id` is `memory:` and its name. What a model of another library doesn't
     say is None. `trusted` ones could read pickles and run their own code; `seconds` is what its training took up to
     this epoch. `head` says of one that was given a fitted head what it was fitted on, how and how well
-    (`FittedHead.about`).
+    (`FittedHead.about`). `configuration` is, of one in a folder, a digest of what else than its weights its answers
+    follow from (`adapters.configuration_of`): a commit needs none, and older records have none.
     """
 
     architecture: str
@@ -48,6 +49,7 @@ class TeacherSpec(hub.Pin):
     trusted: bool = False
     seconds: float | None = None
     head: HeadFacts | None = None
+    configuration: str | None = dataclasses.field(default=None, compare=False)
 
     @property
     def in_memory(self) -> bool:
@@ -167,9 +169,12 @@ class Teacher(nn.Module):
         return self.seen(self.network.features, images)
 
     def seen(self, function: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
-        """What `function` makes of images; raises TeacherError where it takes none of this size."""
+        """What `function` makes of images.
+
+        Raises TeacherError where it takes none of this size, or lets no gradient through to images that need one.
+        """
         try:
-            return function(self.adapt(images))
+            made = function(self.adapt(images))
         except (RuntimeError, ValueError, AssertionError) as error:
             if self.transform.image_size or isinstance(error, torch.OutOfMemoryError):
                 raise
@@ -177,6 +182,12 @@ class Teacher(nn.Module):
             raise TeacherError(
                 f"{self.spec} can't take images of {size}, and doesn't say what to resize them to: {error}"
             ) from error
+        if torch.is_grad_enabled() and images.requires_grad and not made.requires_grad:
+            raise TeacherError(
+                f"{self.spec} lets no gradient through to the images, so that nothing could be learned from it: its "
+                "forward runs without (torch.no_grad, detach), or gives whole numbers. It can give labels."
+            )
+        return made
 
     @property
     def bytes(self) -> int:

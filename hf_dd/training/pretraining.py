@@ -113,9 +113,10 @@ def train_teacher(
         for epoch in training:
             seconds += since(started)
             if not math.isfinite(epoch.loss):
+                before = "Its epochs before that are kept. " if kept[0] < epoch.number else ""
                 raise RunError(
-                    f"{architecture} seed {seed} diverged in epoch {epoch.number} (loss {epoch.loss}). The epochs "
-                    "before it are kept; try a smaller --learning_rate, with --overwrite_output_dir."
+                    f"{architecture} seed {seed} diverged in epoch {epoch.number} (loss {epoch.loss}). {before}Try a "
+                    "smaller --learning_rate, with --overwrite_output_dir."
                 )
             if epoch.number in kept:
                 yield Snapshot(network, architecture, seed, epoch.number, epoch.loss, tested(), seconds)

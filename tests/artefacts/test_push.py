@@ -182,7 +182,7 @@ def test_a_set_leads_to_the_one_that_takes_its_place(folder, unique, tmp_path):
 
 @pytest.mark.parametrize("folder", [TEACHER], indirect=True)
 def test_a_teacher_has_no_successor(folder, unique):
-    with pytest.raises(ConfigError, match="leave out new_version"):
+    with pytest.raises(ConfigError, match="leave out --new_version"):
         hf_dd.push(folder, unique(), new_version=unique())
 
 

@@ -13,6 +13,7 @@ from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
 import hf_dd
 from hf_dd import hub
+from hf_dd.artefacts import teacher_folder
 from hf_dd.artefacts.distilled_folder import Artefact
 from hf_dd.errors import ConfigError, DataError, HfDdError, HubError, RunError
 from tests.artefacts.test_push import BEFORE, TEACHER, content, push_study
@@ -102,6 +103,18 @@ def test_a_tag_is_no_branch_and_a_branch_no_tag(folder, unique):
         hf_dd.push(folder, repo_id, tag="next")
     with pytest.raises(ConfigError, match="--hub_revision v1: .* has a tag of that name"):
         hf_dd.push(folder, repo_id, branch="v1")
+
+
+@pytest.mark.parametrize(("option", "name"), [("hub_tag", "v5"), ("hub_revision", "next")])
+def test_a_pull_request_has_neither_tag_nor_branch(folder, unique, tmp_path, option, name):
+    repo_id, before = unique(), content(folder)
+    for words in (
+        ["push", folder, "--hub_dataset_id", repo_id],
+        ["distill", "--push_to_hub", "--hub_dataset_id", repo_id, "--output_dir", tmp_path / "new"],
+    ):
+        says(message_of(*words, "--create_pr", f"--{option}", name), f"--create_pr and --{option} {name} contradict")
+    assert content(folder) == before and not (tmp_path / "new").exists()
+    assert not HfApi().repo_exists(repo_id, repo_type="dataset")
 
 
 @pytest.mark.parametrize(
@@ -201,6 +214,13 @@ def test_a_teacher_whose_weights_do_not_load_is_not_pushed(teacher, unique):
     with pytest.raises(RunError, match="outside of"):
         hf_dd.push(teacher, unique())
     assert not HfApi().repo_exists(repo_id)
+
+
+def test_an_epoch_is_pushed_with_its_run(teacher, unique):
+    teacher_folder.write_run(teacher, [0, 1, 2])
+    words = f"epoch-1 is one epoch of a teacher, and all of a run is pushed: `hf-dd push {teacher}`"
+    says(message_of("push", teacher / "epoch-1"), words)
+    says(message_of("push", teacher, "--hub_tag", "v1", "--create_pr"), "leave out --hub_tag, --create_pr.")
 
 
 def test_a_study_with_a_link_out_of_it_is_not_pushed(study, unique):
@@ -352,7 +372,7 @@ def caused(error, cause):
     ids=repr,
 )
 def test_every_error_of_the_clients_is_one_line(error, words):
-    with pytest.raises(HubError) as raised, hub.clear_errors("dataset local/x"):
+    with pytest.raises(HubError) as raised, hub.clear_errors("dataset local/x", push=True):
         raise error
     assert str(raised.value).startswith("dataset local/x") and "\n" not in str(raised.value)
     says(str(raised.value), words)

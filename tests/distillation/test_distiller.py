@@ -17,6 +17,7 @@ import hf_dd
 from hf_dd.artefacts import distilled_folder
 from hf_dd.config import DistillConfig
 from hf_dd.core import files
+from hf_dd.core.layout import PARQUET
 from hf_dd.data.image_data import load_data
 from hf_dd.data.sources import read_digits
 from hf_dd.distillation import checkpoints
@@ -405,7 +406,7 @@ def test_a_kill_while_the_artefact_is_written_is_made_good(tmp_path, monkeypatch
     with pytest.raises(RunError, match="holds no finished run"):
         distilled_folder.Artefact.open(tmp_path / "killed")
     distil(tmp_path / "killed", **options, resume_from_checkpoint="latest")
-    for name in (distilled_folder.PARQUET, "preview.png", "pool.json"):
+    for name in (PARQUET, "preview.png", "pool.json"):
         assert (tmp_path / "killed" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
     assert distilled_folder.Artefact.open(tmp_path / "killed").record.run["iterations"] == 3
 

@@ -9,9 +9,9 @@ import torch.nn.functional as F
 from safetensors.torch import load_file
 
 import hf_dd
-from hf_dd.artefacts import distilled_folder
 from hf_dd.config import DistillConfig
 from hf_dd.config.parsing import parse_config
+from hf_dd.core.layout import PARQUET
 from hf_dd.core.registry import STARTS
 from hf_dd.core.seeding import generator
 from hf_dd.data import batches
@@ -572,7 +572,7 @@ def distil(folder, teachers, **options):
 
 
 def parquet(folder):
-    return (folder / distilled_folder.PARQUET).read_bytes()
+    return (folder / PARQUET).read_bytes()
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import pytest
 
 import hf_dd
 from hf_dd.artefacts import teacher_folder
-from hf_dd.errors import RunError
+from hf_dd.errors import ConfigError, RunError
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -120,3 +120,15 @@ def test_a_teacher_of_an_older_version_is_one_without_what_came_since(whole, tmp
     assert pretrain(tmp_path) == folder  # it is there
     with pytest.raises(RunError, match="mix: 'none' there, 'cutmix=0.5' here"):
         pretrain(tmp_path, mix="cutmix=0.5")
+
+
+def test_a_seed_is_no_negative_number(tmp_path):
+    with pytest.raises(ConfigError, match="--teacher_seeds holds .-1.; each has to be at least 0"):
+        pretrain(tmp_path, teacher_seeds=[-1])
+
+
+@pytest.mark.parametrize(("options", "kept"), [({"keep_epochs": [2]}, False), ({"keep_epochs": [0]}, True)])
+def test_a_teacher_that_diverges_says_what_is_kept_of_it(tmp_path, options, kept):
+    with pytest.raises(RunError, match="diverged in epoch 1 .*smaller --learning_rate") as raised:
+        pretrain(tmp_path, learning_rate=1e38, batch_size=64, **options)
+    assert ("are kept" in str(raised.value)) == kept == bool(list(tmp_path.rglob("model.safetensors")))

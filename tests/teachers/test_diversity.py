@@ -16,7 +16,7 @@ from hf_dd.data.validation import validation_rows
 from hf_dd.studies import study
 from hf_dd.teachers import diversity
 from hf_dd.teachers.pool import TeacherPool
-from tests.factories import make_data, make_teacher
+from tests.factories import local_teacher, make_data, make_teacher
 from tests.oracles import diversity as oracle
 from tests.studies.test_study import SMALL as STUDY
 from tests.studies.test_study import run as run_study
@@ -109,6 +109,17 @@ def test_at_most_a_thousand_images_are_looked_at_and_what_was_measured_is_rememb
     assert found["images"] == 10
     monkeypatch.setattr(diversity, "measured", None)
     assert diversity.measure(pool, data) == found
+
+
+def test_what_was_measured_is_that_of_these_configurations(tmp_path):
+    data = load_data("digits")
+    folders = [local_teacher(tmp_path / name, data, width) for name, width in (("one", 6), ("two", 8))]
+    before = diversity.measure(TeacherPool.from_references(folders), data)
+    config = tmp_path / "two/config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"mean": [1.0], "std": [0.01]}))
+    pool = TeacherPool.from_references(folders)
+    after = diversity.measure(pool, data)
+    assert after == diversity.measured(pool, data, "cpu") and after["cka"] != before["cka"]
 
 
 def test_what_is_no_number_costs_no_result():

@@ -101,6 +101,12 @@ def test_it_says_what_it_is():
         (None, {"class_names": ["cat", "dog"]}, "logits of \\[1, 10\\] .* not \\[1, 2\\]"),
         (nn.Conv2d(1, 10, 8), {}, "logits of|neither a method `features` nor a linear layer"),
         (nn.Sequential(nn.Conv2d(1, 10, 8), nn.Flatten()), {}, "neither a method `features` nor a linear layer"),
+        (None, {"mean": None}, "mean has to be a number for each channel of its images, not None"),
+        (None, {"std": "0.5"}, "std has to be a number for each channel of its images, not '0.5'"),
+        (None, {"mean": ["a"]}, "mean has to be a number for each channel of its images, not \\['a'\\]"),
+        (None, {"image_size": 8.0}, "1 or 3 channels and a size in pixels, not 1 and 8.0"),
+        (None, {"image_size": (8, "8")}, "1 or 3 channels and a size in pixels"),
+        (None, {"image_size": "88"}, "1 or 3 channels and a size in pixels"),
         (nn.Flatten(), {}, "it has no weights"),
         (len, {}, "it is no nn.Module, but builtin_function_or_method"),
     ],
@@ -126,6 +132,28 @@ def test_a_distillation_with_one_and_its_card(tmp_path):
     assert f"| memory:mine | in-memory | in memory, weights `{pool.specs[0].sha[:19]}` | Sequential (torch) |" in card
     assert "hf-dd distill" not in card
     assert made.record.plugins == {}
+
+
+class WithoutGradient(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.body = network()
+
+    @torch.no_grad()
+    def forward(self, images):
+        return self.body(images)
+
+
+@pytest.mark.parametrize(
+    "guided", [{"clom": "ce"}, {"clom": "cos"}, {"objective": "lgm"}, {"objective": "cim", "ipc": 4}], ids=str
+)
+def test_one_without_a_gradient_guides_nothing_and_gives_labels(guided, tmp_path):
+    pool = hf_dd.TeacherPool([teacher_of(WithoutGradient())])
+    options = {"iterations": 1, "real_batch_size": None, "architecture_options": []} if "objective" in guided else {}
+    with pytest.raises(TeacherError, match="memory:mine.* lets no gradient through to the images"):
+        distil(tmp_path / "set", pool=pool, **guided | options)
+    labelled = {"objective": "random", "soft_labels": "mean", "iterations": None, "real_batch_size": None}
+    distil(tmp_path / "labelled", pool=pool, **labelled | {"architecture_options": []})
 
 
 def test_nobody_else_can_load_it(tmp_path):

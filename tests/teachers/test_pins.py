@@ -5,7 +5,9 @@ import logging
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
+from datasets import ClassLabel, Dataset, Features, Image
 from huggingface_hub import HfApi
 
 import hf_dd
@@ -129,6 +131,22 @@ def test_a_local_teacher_is_locked_by_its_weights(tiny_teachers, tmp_path):
         TeacherPool.from_lock(str(tmp_path / "pool.json"))
 
 
+@pytest.mark.parametrize("file", ["config.json", "preprocessor_config.json", "modeling.py"])
+def test_a_local_teacher_is_locked_by_its_configuration_too(tiny_teachers, tmp_path, file):
+    folder = Path(shutil.copytree(tiny_teachers.folders[2] / "epoch-1", tmp_path / "teacher"))
+    lock = TeacherPool.from_references([str(folder)]).lock()
+    (tmp_path / "pool.json").write_text(json.dumps(lock))
+    config = json.loads((folder / "config.json").read_text())
+    (folder / file).write_text(json.dumps(config | {"std": [0.01], "class_names": config["class_names"][::-1]}))
+    ((_, error),) = locks.verify(locks.read(str(tmp_path / "pool.json")))
+    assert "its weights are the same, but its config.json" in str(error)
+    with pytest.raises(TeacherError, match="isn't what it was when it was locked"):
+        TeacherPool.from_lock(str(tmp_path / "pool.json"))
+    del lock["teachers"][0]["configuration"]  # as an older version wrote it
+    (tmp_path / "pool.json").write_text(json.dumps(lock))
+    assert [error for _, error in locks.verify(locks.read(str(tmp_path / "pool.json")))] == [None]
+
+
 def test_a_moved_tag_is_a_warning_and_the_locked_commit_is_used(mine, tmp_path, caplog, capsys):
     repo_id, tags = mine
     place = tmp_path / "pool.json"
@@ -198,6 +216,20 @@ def test_show_measures_the_diversity_on_a_data_set(distilled, capsys):
         pools.show(hf_dd.create_pool("One", ["lab/pool-mlp-0@final"]).slug, "digits")
 
 
+def test_show_measures_on_a_data_set_whose_columns_and_configurations_are_named(grid, tmp_path, capsys):
+    made = hf_dd.create_pool("On columns", ["lab/pool-convnet-0@final", "lab/pool-mlp-0@final"])
+    features = Features({"image": Image(), "photo": Image(), "label": ClassLabel(names=["a", "b"])})
+    images = list(np.random.default_rng(0).integers(0, 255, (16, 8, 8), dtype=np.uint8))
+    rows = Dataset.from_dict({"image": images, "photo": images, "label": [0, 1] * 8}, features=features)
+    (tmp_path / "data").mkdir()
+    for split in ("train", "test"):
+        rows.to_parquet(str(tmp_path / f"data/{split}.parquet"))
+    words = ["pool", "show", made.slug, "--dataset", tmp_path / "data"]
+    says(message_of(*words), "--image_column")
+    assert "Diversity on" in printed(capsys, *words[1:], "--image_column", "photo")
+    says(message_of("pool", "show", made.slug, "--image_column", "photo"), "add --dataset")
+
+
 def test_verify_checks_all_before_it_fails(api, grid, push, unique, tmp_path, capsys):
     broken, gone = unique(), unique()
     push(0, broken, "nothing-that-is-looked-for")
@@ -227,7 +259,9 @@ def test_a_pool_of_pickles_is_refused_and_verified_by_trust(api, unique, tmp_pat
     pickled(tmp_path / "model")
     api.create_repo(repo_id)
     api.upload_folder(repo_id=repo_id, folder_path=tmp_path / "model")
-    made = hf_dd.create_pool(f"Pickles {repo_id}", [f"{repo_id}@main"], output=tmp_path / "pool.json")
+    made = hf_dd.create_pool(
+        f"Pickles {repo_id}", [f"{repo_id}@main"], output=tmp_path / "pool.json", trusted=[repo_id]
+    )
     words = [repo_id, "its weights are pickled (pytorch_model.bin)", "--trusted_teachers"]
     for place in (made.slug, tmp_path / "pool.json"):
         says(message_of("distill", "--clom", "cos", "--teacher_pool", place, "--output_dir", tmp_path / "run"), *words)

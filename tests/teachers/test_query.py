@@ -30,6 +30,13 @@ def test_a_query_over_the_papers_four_options(grid, options, expected):
     assert all(pin.sha == grid[pin.repo_id][pin.revision] for pin in pins)
 
 
+def test_a_single_value_needs_no_list():
+    one = TeacherQuery(architectures="MLP", seeds=0, epochs=4)
+    assert (one.architectures, one.seeds, one.epochs) == (("MLP",), (0,), (4,)) and one
+    assert TeacherQuery(epochs="final").epochs == ("final",) and not TeacherQuery(seeds=None)
+    assert str(one) == str(TeacherQuery(["MLP"], [0], [4]))
+
+
 def test_a_pool_is_loaded_by_a_query(grid):
     query = TeacherQuery(architectures=["ConvNet"], seeds=[0, 1], epochs=[1], domain=DOMAIN)
     pool = TeacherPool.from_query(query, in_memory=1)

@@ -4,6 +4,7 @@ Which library a folder of weights is of is told from its files, by the library's
 """
 
 import dataclasses
+import hashlib
 from collections.abc import Iterable
 from fnmatch import fnmatch
 from pathlib import Path
@@ -19,8 +20,12 @@ ASKED_FIRST = ("hf_dd", "transformers", "timm")  # in this order, then the plug-
 
 WEIGHTS = ("*.safetensors", "*.safetensors.index.json")
 DESCRIPTION = ("config.json", RECORD, CARD)
-FILES = (*DESCRIPTION, "preprocessor_config.json", "processor_config.json", *WEIGHTS)
+PREPARATION = ("preprocessor_config.json", "processor_config.json")
+DISPENSABLE = (RECORD, CARD, *PREPARATION)  # not cached by all libraries; who needs a missing one is refused
+FILES = (*DESCRIPTION, *PREPARATION, *WEIGHTS)
+CONFIGURATION = ("config.json", *PREPARATION, "*.py")
 UNSAFE_FILES = ("*.bin", "*.pth", "*.pt", "*.py")  # pickles and code: read where the user trusts the repository
+BELOW = tuple(f"*/{kind}" for kind in (*WEIGHTS, *UNSAFE_FILES[:-1]))  # of other moments and forms: nobody's teacher
 
 
 def adapt(folder: Path, trusted: bool = False) -> Adapted:
@@ -45,6 +50,14 @@ def about(folder: Path) -> dict[str, Any]:
     return adapter.about(folder, config) | {"library": library}
 
 
+def configuration_of(folder: Path) -> str:
+    """A digest of what a model's answers follow from but its weights: how it and its images are made, and its code."""
+    digest = hashlib.blake2b(digest_size=16)
+    for path in sorted(path for kind in CONFIGURATION for path in folder.glob(kind)):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
 def require_files(folder: Path) -> None:
     """Raise TeacherError where something lies among a model's files that is none: a device, a pipe, a broken link."""
     for path in folder.iterdir() if folder.is_dir() else ():  # a commit without files has none
@@ -53,7 +66,11 @@ def require_files(folder: Path) -> None:
 
 
 def require_safetensors(files: Iterable[str]) -> None:
-    """Raise TeacherError where none of a repository's files holds weights that are read without running code."""
+    """Raise TeacherError where none of a repository's files holds weights that are read without running code.
+
+    Those in its folders don't count.
+    """
+    files = [name for name in files if "/" not in name]
     if any(fnmatch(name, WEIGHTS[0]) for name in files):
         return
     pickled = sorted(name for name in files if any(fnmatch(name, kind) for kind in UNSAFE_FILES[:-1]))

@@ -2,7 +2,9 @@
 
 import copy
 import hashlib
+import numbers
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -57,10 +59,10 @@ def adapt_module(
     """A copy of a module as a model; arguments of `Teacher.from_module`. Raises TeacherError for what doesn't fit."""
     if not isinstance(module, nn.Module):
         raise TeacherError(f"it is no nn.Module, but {type(module).__name__}.")
-    size = (image_size, image_size) if isinstance(image_size, int) else tuple(image_size)
-    if channels not in (1, 3) or len(size) != 2 or min(size) < 1:
+    size = sides_of(image_size)
+    if channels not in (1, 3) or size is None:
         raise TeacherError(f"its images have 1 or 3 channels and a size in pixels, not {channels} and {image_size}.")
-    mean, std = (tuple(map(float, [values] if isinstance(values, (int, float)) else values)) for values in (mean, std))
+    mean, std = numbers_of("mean", mean), numbers_of("std", std)
     right = all(0 <= value <= 1 for value in mean) and all(0 < value < float("inf") for value in std)
     if len(mean) != channels or len(std) != channels or not right:
         raise TeacherError(
@@ -73,6 +75,24 @@ def adapt_module(
     adapted = Adapted(network, transform, names, described(type(module).__name__, dataset) | {"library": "torch"})
     require_working(adapted)
     return adapted
+
+
+def sides_of(image_size: Any) -> tuple[int, int] | None:
+    """Height and width, of a side or both; None where they are no whole numbers above 0."""
+    sides = [image_size] * 2 if isinstance(image_size, numbers.Integral) else image_size
+    if not isinstance(sides, Sequence) or len(sides) != 2:
+        return None
+    return tuple(map(int, sides)) if all(isinstance(side, numbers.Integral) and side > 0 for side in sides) else None
+
+
+def numbers_of(name: str, values: Any) -> tuple[float, ...]:
+    """A number, or one for each channel; raises TeacherError for anything else."""
+    try:
+        if isinstance(values, str):
+            raise TypeError
+        return tuple(map(float, [values] if isinstance(values, numbers.Real) else values))
+    except (TypeError, ValueError) as error:
+        raise TeacherError(f"{name} has to be a number for each channel of its images, not {values!r:.80}.") from error
 
 
 def digest_of(module: nn.Module) -> str:

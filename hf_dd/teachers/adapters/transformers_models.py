@@ -157,7 +157,17 @@ def require_no_larger(auto: type, settings: Any, weights: Sequence[Path]) -> Non
 
 
 def about(folder: Path, config: dict) -> dict[str, Any]:
-    """What its files say of it."""
+    """What its files say of it; raises TeacherError where they are of no image model."""
+    import transformers
+
+    if config["model_type"] in transformers.CONFIG_MAPPING:  # the others are built by code of their own
+        try:
+            settings = transformers.CONFIG_MAPPING[config["model_type"]].from_dict(config)
+        except MISMADE as error:
+            raise TeacherError(
+                f"transformers can't read its config.json: {' '.join(str(error).split())[:400]}"
+            ) from error
+        auto_class(settings)
     return described(str(config["model_type"]), trained_on(folder))
 
 
