@@ -356,7 +356,7 @@ def test_lists_of_two_configs_are_not_shared():
         ),
         DistillConfig(clom="ce", teacher_tags=["hf-dd-teacher", "arch:MLP"], eval_students=0),
         PretrainConfig(),
-        PretrainConfig(architectures=["ConvNet", "MLP"], teacher_seeds=[0, 1, -3], keep_epochs=[1, 150], lr_drops=[]),
+        PretrainConfig(architectures=["ConvNet", "MLP"], teacher_seeds=[0, 1, 3], keep_epochs=[1, 150], lr_drops=[]),
         PretrainConfig(lr_drops=[0.1, 2 / 3], mixed_precision="bf16"),
         EvaluateConfig(sets=["a/b", "c d"], baselines=[], eval_copies=["8bit"], dataset="digits"),
     ],
