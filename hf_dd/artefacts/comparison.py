@@ -227,7 +227,7 @@ def weights_apart(there: Mapping[str, Tensor], here: Mapping[str, Tensor], equal
 
 
 def apart(first: Tensor, second: Tensor) -> tuple[float, float]:
-    """The largest and the mean absolute difference."""
+    """The largest and the mean absolute difference of two tensors of one shape, compared in float64."""
     gaps = (first.double() - second.double()).abs()
     return gaps.max().item(), gaps.mean().item()
 

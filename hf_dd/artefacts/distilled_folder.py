@@ -325,7 +325,8 @@ def record_of(content: dict[str, Any], path: Path) -> SetRecord:
 def load_distilled(reference: str, crops: bool = False) -> tuple[str, DistilledSet, dict[str, Any]]:
     """A distilled set by folder or Hub reference: its name, what students train on, and its record (maybe empty).
 
-    With `crops` its labels of crops, too, where it has any.
+    With `crops` its labels of crops, too, where it has any. Raises HubError where there is none or it is out of reach,
+    DataError for rows that aren't what the record says, RunError for the folder of something else.
     """
     place = hub.find(reference, "dataset")
     if place is None and os.path.isfile(reference):
@@ -342,7 +343,11 @@ def load_distilled(reference: str, crops: bool = False) -> tuple[str, DistilledS
 
 
 def push(folder: str | Path, repo_id: str | None = None, **options: Any) -> hub.Publication | hub.Pin:
-    """Push whatever a folder holds: a distilled set, or a teacher's run. Options as in `Artefact.push`."""
+    """Push whatever a folder holds: a distilled set, or a teacher's run. Options as in `Artefact.push`.
+
+    Returns where a set went, or the pin of a teacher's final epoch. Raises RunError for a folder that holds neither,
+    ConfigError for options that a teacher doesn't take, HubError for what the Hub refuses.
+    """
     content = read_record(Path(folder))
     with files.claimed(Path(folder)):
         return _push(Path(folder), content, repo_id, options)

@@ -36,7 +36,9 @@ PLAIN_SIZE, LARGEST_RATIO = 2**27, 64  # bytes of rows that are never too many, 
 
 @torch.no_grad()
 def training_images(synthetic: SyntheticSet) -> Tensor:
-    """What students train on, float32 in [0, 1] space on the CPU: decoded from the stored images as they are written.
+    """What students train on: decoded from the stored images as they are written.
+
+    (N · factor², channels, height, width), float32 in [0, 1] space, on the CPU.
 
     So the decoded copy follows from the compact one to the last bit, whatever the run's dtype was.
     """

@@ -26,16 +26,20 @@ SHORT_WIDTH = 32  # channels of the network that short rates were found with
 class Published:
     """The settings of a method's paper, used where an option isn't given.
 
-    None means that the method has no such setting: the option is refused. The fields are called as the options are,
-    but for `betas`, which Adam takes where `image_optimizer` is 'adam', and for `augments`, which says whether the
-    method augments at all. `strategy` is its augmentation, where it isn't Siamese augmentation's; `networks` are those
-    that it draws, see `drawn`. `rate_per_ipc` says that the rate is that at one image per class, and grows with their
-    number, and that of a cell too; `short_rate`, which no paper has, is that of runs of a few hundred iterations at
-    one image per class with a network of SHORT_WIDTH channels: it grows with the root of that, and falls with the
-    channels and to zero.
-    `unit_pixels` says that the rate is that of pixels in [0, 1], given or not, as the paper's own pixels are. A method
-    of no iterations is its start: neither can be given. `cells` are what the paper takes for single data sets, sizes
-    and networks instead; of several that fit a run the later ones go first.
+    The fields are called as the options are, but for those below. None means that the method has no such setting: the
+    option is refused. A method of no iterations is its start: neither can be given.
+
+    Attributes:
+        betas: Adam's, where `image_optimizer` is 'adam'.
+        augments: whether the method augments at all.
+        strategy: its augmentation, where it isn't Siamese augmentation's.
+        networks: those that it draws, see `drawn`.
+        rate_per_ipc: whether the rate, a cell's too, is that at one image per class, and grows with their number.
+        short_rate: of runs of a few hundred iterations, at one image per class with a network of SHORT_WIDTH channels,
+            which no paper has: it grows with the root of the images, and falls with the channels and to zero.
+        unit_pixels: whether the rate, given or not, is that of pixels in [0, 1], as the paper's own pixels are.
+        cells: what the paper takes instead for single data sets, sizes and networks; of several that fit a run the
+            later ones go first.
     """
 
     iterations: int

@@ -71,6 +71,9 @@ def distill(
         pool: teachers that are loaded already, instead of naming them; `fit_head` gives heads to them, in place.
         expert_pool: the trajectories that `experts` names, where their epochs are pinned already.
         options: fields of DistillConfig; `dataset` may be a `datasets.Dataset` or `DatasetDict`.
+
+    Raises ConfigError, DataError, TeacherError, HubError or RunError, before any training for all that can be seen by
+    then; RunError, too, where the images diverge.
     """
     with contextlib.ExitStack() as held:  # the run's folder, until it has ended
         return _distill(config, pool, expert_pool, options, held)

@@ -39,6 +39,12 @@ def evaluate(config: EvaluateConfig | None = None, **options: Any) -> Results:
     `results.json` goes into `output_dir`; without one, a single local set gets it into its own folder. The record and
     the card of that set, or of each of several local ones, are completed, with several architectures by a plot of them
     as `results.png` (where matplotlib is installed).
+
+    Args:
+        config: the options, or give them by name.
+        options: fields of EvaluateConfig: `sets` are folders, or `owner/name@revision`.
+
+    Raises ConfigError, DataError, TeacherError, HubError or RunError, before any student is trained.
     """
     config = EvaluateConfig.over(config, options)
     parts, _ = evaluate_sets(config, place_of(config))
@@ -51,7 +57,8 @@ def compare(config: EvaluateConfig | None = None, **options: Any) -> Path:
 
     It holds `comparison.md` (what each gives, accuracies, intervals, paired differences from the first, bytes,
     teachers), `comparison.png` and `results.json`. With `regimes` the sets are evaluated under a protocol of each, and
-    the first table is that of the audit. The cards of local sets are completed, as by `evaluate`.
+    the first table is that of the audit. The cards of local sets are completed, as by `evaluate`. Args and errors are
+    those of `evaluate`; ConfigError, too, where matplotlib isn't installed.
     """
     config = EvaluateConfig.over(config, options)
     folder = Path(config.output_dir or "outputs/comparison")

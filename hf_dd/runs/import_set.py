@@ -18,7 +18,14 @@ from hf_dd.importing.import_set import import_foreign
 
 
 def import_set(config: ImportConfig | None = None, **options: Any) -> Artefact:
-    """Make an artefact folder of a distilled set that another tool released, once it has been checked whole."""
+    """Make an artefact folder of a distilled set that another tool released, once it has been checked whole.
+
+    Args:
+        config: the options, or give them by name.
+        options: fields of ImportConfig: `foreign_set` is what was released, `dataset` what it was distilled from.
+
+    Raises ConfigError, DataError, HubError or RunError, and writes nothing then.
+    """
     config = ImportConfig.over(config, options)
     folder = Path(config.output_dir or f"outputs/{config.run_name}")
     require_writable(folder)

@@ -29,11 +29,19 @@ logger = logging.getLogger(__name__)
 
 
 def pretrain(config: PretrainConfig | None = None, **options: Any) -> list[Path | hub.Pin]:
-    """Train a grid of teachers, spread over the processes; returns this process's folders, or pins if pushed.
+    """Train a grid of teachers, spread over the processes.
+
+    Returns this process's teachers: the folder of each, or with `push_to_hub` the pin of its final epoch.
 
     Each teacher's folder is `output_dir/NAME`, with `epoch-N` for every kept epoch: the files that a push commits. A
     teacher of these options that is finished there stays, and one that was interrupted is gone on with. A push that is
     refused lets the others be trained and pushed, and is raised after them.
+
+    Args:
+        config: the options, or give them by name.
+        options: fields of PretrainConfig; `dataset` may be a `datasets.Dataset` or `DatasetDict`.
+
+    Raises ConfigError, DataError, TeacherError, HubError or RunError; RunError, too, where a teacher diverges.
     """
     config = PretrainConfig.over(config, options)
     for architecture in config.architectures:  # an unknown name shows before anything is read

@@ -316,7 +316,10 @@ def predict(
     prepare: Prepare = lambda images: images,
     autocast: Autocast = nullcontext,
 ) -> Tensor:
-    """Predicted classes, int64, (N,), of a network in eval mode."""
+    """Predicted classes, int64, (N,), of a network in eval mode, on the images' device.
+
+    `images` are N×C×H×W, uint8 or floating, wherever they lie; `prepare` makes of a chunk of them what it takes.
+    """
     network.eval()
     predictions = []
     for _, chunk in in_chunks(images):

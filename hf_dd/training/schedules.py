@@ -1,6 +1,7 @@
 """How a learning rate falls, epoch by epoch: the shapes that the field's evaluations take, as shares of the rate.
 
-All are stepped once per epoch. Epoch e of E counts from 0, so that the last one trains at what E - 1 gives.
+All are stepped once per epoch. Epoch e of E counts from 0, so that the last one trains at what E - 1 gives. `end` is the
+share that waves and lines come to; steps take none.
 """
 
 import math
