@@ -1,7 +1,7 @@
 """How a learning rate falls, epoch by epoch: the shapes that the field's evaluations take, as shares of the rate.
 
-All are stepped once per epoch. Epoch e of E counts from 0, so that the last one trains at what E - 1 gives. `end` is the
-share that waves and lines come to; steps take none.
+All are stepped once per epoch. Epoch e of E counts from 0, so that the last one trains at what E - 1 gives. Waves and
+lines come to the share `end`; steps take none.
 """
 
 import math
