@@ -135,7 +135,7 @@ PINNED = {  # kind: what computes it, where its version stands, which it is, its
         1e-4,
     ),
     "diversity": (of_diversity, diversity, "VERSION", 1, [7, 0.37898, 0.904762], 1e-3),
-    "scores": (scores, candidates, "SCORES", 2, [14.4846797, 31.4763231], 1.0),
+    "scores": (scores, candidates, "KEPT", 2, [14.4846797, 31.4763231], 1.0),
     "whitenings": (
         whitenings,
         whitening,

@@ -16,7 +16,7 @@ from hf_dd.core.text import Markdown, markdown
 from hf_dd.errors import plain
 
 Words = Mapping[str, Any]
-NUMBER = re.compile(r"(?<![\d.])\d{4}\.\d{4,5}(?![\d.])")
+ARXIV = re.compile(r"(?<![\d.])\d{4}\.\d{4,5}(?![\d.])")
 ADDRESS, SAFE = re.compile(r"https?://[^\s/]+\S*"), ":/?#&=%~+,;@"
 
 
@@ -35,7 +35,7 @@ def link(words: Words) -> Markdown:
 
 def stated(text: str) -> Markdown:
     """A paper that somebody names in words, with a link where they hold a number of arXiv or are an address."""
-    if number := NUMBER.search(text):
+    if number := ARXIV.search(text):
         return Markdown(f"[{markdown(text)}](https://arxiv.org/abs/{number[0]})")
     return Markdown(f"[{markdown(text)}]({quote(text, safe=SAFE)})" if ADDRESS.fullmatch(text) else markdown(text))
 

@@ -30,7 +30,7 @@ from hf_dd.synthetic.synthetic_set import SyntheticSet
 if TYPE_CHECKING:
     import datasets
 
-NUMBER = 4  # bytes of a float32
+FLOAT_BYTES = 4
 PLAIN_SIZE, LARGEST_RATIO = 2**27, 64  # bytes of rows that are never too many, and times a file's own bytes
 
 
@@ -85,7 +85,7 @@ def storage(rows: "datasets.Dataset", decoded: "datasets.Dataset | None") -> dic
         labels = trained_on.with_format("arrow")["soft_label"][:]
         while pyarrow.types.is_list(labels.type):
             labels = pyarrow.compute.list_flatten(labels)
-    return {"float": numbers * NUMBER, "8bit": encoded, "soft_labels": len(labels) * NUMBER}
+    return {"float": numbers * FLOAT_BYTES, "8bit": encoded, "soft_labels": len(labels) * FLOAT_BYTES}
 
 
 def dataset_info(configurations: dict[str, tuple["datasets.Dataset", Path]]) -> dict[str, Any] | list[dict[str, Any]]:

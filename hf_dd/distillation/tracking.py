@@ -20,7 +20,7 @@ from hf_dd.synthetic.synthetic_set import SyntheticSet
 
 PROJECT = "hf-dd"
 CLASSES = 100  # of which images are logged
-RESULTS = ("set", "copy", "architecture", "mean", "std", "half_width", "n", "epochs", "learning_rate", "bytes")
+COLUMNS = ("set", "copy", "architecture", "mean", "std", "half_width", "n", "epochs", "learning_rate", "bytes")
 
 
 class TensorBoard(TensorBoardTracker):
@@ -118,10 +118,10 @@ def log_set(accelerator: Accelerator, folder: Path, synthetic: SyntheticSet, nam
 
 def log_results(accelerator: Accelerator, folder: Path, results: Mapping[str, Any] | None, step: int) -> None:
     """Log an evaluation's results as a table."""
-    rows = [[row.get(name) for name in RESULTS] for row in results["rows"]] if results else []
+    rows = [[row.get(name) for name in COLUMNS] for row in results["rows"]] if results else []
     with files.writing(folder / LOGS):
         for tracker in accelerator.trackers if rows else []:
-            tracker.log_table("results", RESULTS, rows, step)
+            tracker.log_table("results", COLUMNS, rows, step)
 
 
 def log_images(accelerator: Accelerator, folder: Path, pictures: Mapping[str, Any], step: int) -> None:

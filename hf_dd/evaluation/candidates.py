@@ -2,7 +2,7 @@
 
 A baseline costs as much as the set that it is compared with, and is the same for every set of a data set; an
 evaluation of many students takes hours and may be interrupted. So scores are kept under the cache of `datasets`,
-keyed by what was trained on, the data's fingerprint, the protocol, the student, the precision, and the version SCORES
+keyed by what was trained on, the data's fingerprint, the protocol, the student, the precision, and the version KEPT
 of the code that they depend on.
 """
 
@@ -28,7 +28,7 @@ from hf_dd.synthetic import coresets
 from hf_dd.synthetic.distilled_set import DistilledSet, images_per_class, png_bytes
 from hf_dd.teachers.crop_labels import CropLabels
 
-SCORES = 2  # the version of what is kept of students: raise it with any change that changes an accuracy
+KEPT = 2  # the version of what is kept of students: raise it with any change that changes an accuracy
 
 
 @dataclass(frozen=True)
@@ -189,4 +189,4 @@ def real_images(data: ImageData, chosen: Tensor, kind: str, name: str) -> Candid
 
 def score_file(identity: list) -> Path:
     """Where the score of a student is kept that follows from all of this."""
-    return cache.place_of("scores", SCORES, identity)
+    return cache.place_of("scores", KEPT, identity)

@@ -37,7 +37,7 @@ def comparison(results: Results, about: dict[str, dict[str, Any]]) -> str:
         first = next(i for i, other in enumerate(results.rows) if (other.architecture, other.regime) == like)
         accuracy = row.accuracy + verdict.mark(facts["rows"][index], facts)
         drawn = f"{row.n} on {row.draws} draws" if (row.draws or row.n) > row.n else row.n
-        cells = [row.set, row.copy, row.architecture, *[verdict.REGIMES.get(row.regime, row.regime)] * several]
+        cells = [row.set, row.copy, row.architecture, *[verdict.in_words(row.regime)] * several]
         cells += [accuracy, intervals.between(row.mean, row.half_width), drawn]
         cells += [None if index == first else results.difference(index, first), row.epochs]
         cells += [None if row.steps is None else f"{row.steps:,}"]
@@ -141,7 +141,7 @@ def plot(results: Results, path: Path) -> None:
     """
     panels: dict[str, list[Bar]] = {}
     for row in results.rows:
-        labels = f", {verdict.REGIMES.get(row.regime, row.regime)}" if results.protocols else ""
+        labels = f", {verdict.in_words(row.regime)}" if results.protocols else ""
         panels.setdefault(f"{row.architecture}{labels}", []).append(bar_of(row))
     names = ", ".join(f"{each['name']} v{each['version']}" for each in results.protocols.values())
     write_bars(panels, f"protocols {names}" if names else f"protocol {results.protocol}", path)

@@ -191,5 +191,5 @@ class Results:
         head = f"Results under {'; '.join(map(str, protocols))}, on {self.hardware}"
         rows = [f"{row}{verdict.mark(each, facts)}" for row, each in zip(self.rows, facts["rows"], strict=True)]
         if self.protocols:
-            rows = [f"{line}, {verdict.REGIMES[row.regime]}" for line, row in zip(rows, self.rows, strict=True)]
+            rows = [f"{line}, {verdict.in_words(row.regime)}" for line, row in zip(rows, self.rows, strict=True)]
         return "\n".join([*verdict.sentences(facts), head, *(f"  {line}" for line in (*rows, *self.scores))])

@@ -28,7 +28,7 @@ LONG = 200  # epochs after which students have learned enough to be compared
 COUNTS = ((1000, 3), (600, 3), (300, 3), (200, 3), (200, 2), (100, 3), (100, 2), (100, 1), (50, 1))
 WIDTHS = ("ConvNet", "ConvNetW64", "ConvNetW32")  # of teachers, networks and students: the widest that fits
 MANY = 1_000  # iterations that a run should have before its network is wide
-TEACHERS = 2  # of one architecture
+TEACHERS_EACH = 2  # of one architecture
 TEACHER_EPOCHS = 8  # of teachers that could be narrower: in the same time, more epochs of fewer channels teach more
 TEACHER_STEPS, MOST_TEACHER_STEPS = 200, 3_000  # fewer teach little, more take the distillation's time
 
@@ -39,7 +39,7 @@ LONGEST_ANEW = 0.2  # where it is one of its own, besides what came before
 SOME = 20  # iterations that tiles should have to be tried
 FEWEST = 5  # iterations before a candidate is judged, and of a distillation that is worth its name
 
-MEASURED = 512  # images of an epoch and of a test pass that are measured
+MEASURED_IMAGES = 512  # images of an epoch and of a test pass that are measured
 
 
 @dataclass(frozen=True)
@@ -61,11 +61,11 @@ class StudentCosts:
         network, images = kind.new(0).to(data.device), kind.inputs(candidate.images)
         how = {"seed": 0, "purpose": "student", "prepare": kind.prepare, "autocast": evaluation.accelerator.autocast}
         targets = evaluation.targets(candidate, evaluation.protocol)
-        seen = min(len(images), MEASURED)
+        seen = min(len(images), MEASURED_IMAGES)
         recipe = dataclasses.replace(evaluation.protocol.recipe(), epochs=3, epoch_images=seen)
         moments = [time.perf_counter() for _ in fit(network, images, targets, recipe, **how)]
         per_image = min(after - before for before, after in itertools.pairwise(moments)) / seen
-        tested = kind.tested(data.test.images[:MEASURED])
+        tested = kind.tested(data.test.images[:MEASURED_IMAGES])
         started = time.perf_counter()
         predict(network, tested, prepare=kind.prepare, autocast=evaluation.accelerator.autocast)
         return cls(per_image, since(started) / len(tested))
@@ -146,7 +146,7 @@ def teachers_that_fit(
         widths: architectures that they may have, the widest first.
     """
     steps = math.ceil(size.training / batch)
-    for count, architecture in [*((TEACHERS, name) for name in widths), (1, widths[-1])]:
+    for count, architecture in [*((TEACHERS_EACH, name) for name in widths), (1, widths[-1])]:
         epochs = int(limit / count / (size.training * seconds(architecture)))
         least = 1 if architecture == widths[-1] else TEACHER_EPOCHS
         if epochs >= least and epochs * steps >= TEACHER_STEPS:

@@ -35,7 +35,7 @@ from hf_dd.synthetic.synthetic_set import SyntheticSet
 from hf_dd.teachers.experts import ExpertPool
 from hf_dd.teachers.pool import TeacherPool
 
-MEASURED = 2  # iterations, after the first one
+MEASURED_STEPS = 2  # iterations, after the first one
 
 
 @dataclass
@@ -195,7 +195,7 @@ class Race:
         taken = map(distiller.step if parts == 1 else lambda index: next(running), indices)
         running = itertools.chain.from_iterable(map(distiller.updates, itertools.count()))
         moments = [time.perf_counter()]
-        while len(moments) < 2 + MEASURED:
+        while len(moments) < 2 + MEASURED_STEPS:
             distiller.read(next(taken))  # when it has been computed
             moments.append(time.perf_counter())
             if from_main_process(lambda: moments[-1] - moments[0] > limit):
