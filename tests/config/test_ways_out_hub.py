@@ -55,8 +55,8 @@ def make_others_run(stock, folder):
 @made
 def make_hidden(stock, folder):
     """A private teacher."""
-    stock.run("pretrain {trained} --architectures MLP --teacher_seeds 7 --push_to_hub --hub_private_repo", folder)
-    return "local/digits-mlp-seed7@final"
+    stock.run("pretrain {trained} --architectures MLP --teacher_seeds 17 --push_to_hub --hub_private_repo", folder)
+    return "local/digits-mlp-seed17@final"
 
 
 def mine(stock, then=""):

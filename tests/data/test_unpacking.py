@@ -129,4 +129,4 @@ def test_pages_of_sets_show_no_file_that_lies(tmp_path):
     path = tmp_path / "train.parquet"
     written(path, MEGABYTE.take(pyarrow.array([0] * 300)), use_dictionary=False, data_page_size=2**30)
     lied_about(path)
-    assert pictures(path) == ([], 0)
+    assert pictures(path) == ([], [])
