@@ -131,7 +131,7 @@ def test_card_names_every_teacher_by_commit(pushed, collection):
     assert front["license"] == "cc-by-4.0" and front["task_categories"] == ["image-classification"]
     assert f'load_dataset("{repo_id}", revision="v1"' in card.text and artefact.record.command in card.text
     lock = json.loads((artefact.folder / "pool.json").read_text())
-    unsaid = {"library": "hf_dd", "trusted": False, "head": None, "configuration": None}  # in front matter
+    unsaid = {"library": "hf_dd", "trusted": False, "head": None, "configuration": None}  # by front matter
     assert lock["source"] == collection.slug
     assert lock["teachers"] == [teacher | unsaid for teacher in block["teachers"]]
 
