@@ -165,10 +165,9 @@ class DistilledRecord(SetRecord):
         return said or "The method doesn't say what part they took"
 
     @property
-    def teaching(self) -> str:
-        """Teachers without CLoM in the card's first sentence."""
-        teachers = plural(len(self.teachers), "pre-trained teacher")
-        return f"labelled by {teachers}" if self.part_of_teachers == LABELLERS else f"with {teachers}"
+    def only_label(self) -> bool:
+        """Whether the teachers took no part in the distillation."""
+        return self.part_of_teachers == LABELLERS
 
     @property
     def networks(self) -> str:
@@ -181,7 +180,7 @@ class DistilledRecord(SetRecord):
     def summary(self) -> str:
         """What made the set, in a few words."""
         guided = f" + CLoM {self.settings['clom']} of" if self.settings["clom"] != "none" else " with"
-        guided = " labelled by" if self.part_of_teachers == LABELLERS else guided
+        guided = " labelled by" if self.only_label else guided
         guide = f"{guided} {plural(len(self.teachers), 'teacher')}" if self.teachers else ""
         experts = f" of {plural(len(self.experts), 'expert')}" if self.experts else ""
         return f"{self.settings['objective']}{experts}{guide}, ipc {self.settings['ipc']}"

@@ -41,7 +41,6 @@ warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)  # MO
 VERSION = 3  # of what the pixels become: raise it with any change of that
 GREY_MODES = {"1", "L", "LA", "La", "I;16", "I;16L", "I;16B", "I;16N"}
 MOST_PIXELS = 2**26  # of an image: 8192 squared, where a file of a megabyte may declare any number
-LOOKING = "looking at"  # the first lines of images, which say how they are to be decoded
 TAKES = f"an image takes 1 to {MOST_PIXELS:,} of them"
 DEPTHS = (8, 10, 12, 14, 16)  # bits that cameras and scanners put into 16
 LARGE = 224  # pixels of a side, as networks for photographs take; larger images are for who asks for them
@@ -132,7 +131,7 @@ def _decode(
     """Per split, its shape N×C×H×W and its images in order, decoded when they are asked for; what is done to them."""
     encoded = {name: _encoded(split.select_columns([column]), column) for name, split in splits.items()}
     train = next(iter(encoded))
-    every = {name: Counter(_each_row(encoded, name, column, _look, LOOKING)) for name in encoded}
+    every = {name: Counter(_each_row(encoded, name, column, _look, "looking at", to_the_end=True)) for name in encoded}
     looks = every[train]  # the others are looked at for what can't be opened, before anything is decoded
     mode = "L" if all(look.grey for look in looks) else "RGB"
     target = _common_size(looks) if image_size is None else (image_size, image_size)
@@ -207,11 +206,16 @@ def _notes(looks: Counter[Look], target: tuple[int, int], bits: int | None) -> l
 
 
 def _each_row(
-    encoded: "dict[str, datasets.Dataset]", name: str, column: str, function: Callable[[Image.Image], Any], doing: str
+    encoded: "dict[str, datasets.Dataset]",
+    name: str,
+    column: str,
+    function: Callable[[Image.Image], Any],
+    doing: str,
+    to_the_end: bool = False,
 ) -> Iterator[Any]:
     """`function` of every image of a split, in order, on a few threads (PIL decodes outside Python's lock).
 
-    Raises DataError for images that can't be decoded: for the first, or for all of those that are only looked at.
+    Raises DataError for images that can't be decoded: at the first one, or `to_the_end` of the split, for all of them.
     """
     split = encoded[name]
 
@@ -240,7 +244,7 @@ def _each_row(
         damaged += wrong
         if not damaged:
             yield from found
-        elif doing != LOOKING:  # which is cheap
+        elif not to_the_end:
             break
     if damaged:
         (row, error), *others = damaged
