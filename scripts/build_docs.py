@@ -57,7 +57,7 @@ def objectives():
     """The methods with their words and classes, those that optimise before those that choose."""
     from hf_dd.core.registry import OBJECTIVES
 
-    found = [(name, words, OBJECTIVES[name]) for name, (_, words) in OBJECTIVES.declared.items()]
+    found = [(name, OBJECTIVES.words(name), OBJECTIVES[name]) for name in OBJECTIVES.declared]
     return sorted(found, key=lambda method: method[2].published.iterations == 0)
 
 
@@ -212,6 +212,8 @@ def spread(values):
 
 def headlines(kind, content):
     """What a result says in its shortest form: pairs of what and how much."""
+    from hf_dd.evaluation import intervals
+
     if kind == "report":
         cells = {name: units(cell["scores"]) for name, cell in content["cells"].items()}
         best = max(cells, key=lambda name: statistics.fmean(cells[name]))
@@ -219,7 +221,7 @@ def headlines(kind, content):
         for name, gain in content["comparisons"].items():
             between = ""
             if gain["n"] > 1:
-                between = " [{:.2f}, {:.2f}]".format(*(gain["mean"] + sign * gain["half_width"] for sign in (-1, 1)))
+                between = f" {intervals.between(gain['mean'], gain['half_width'])}"
             yield name, f"{gain['mean']:+.2f}{between} points (n = {gain['n']})"
     elif kind == "benchmark":
         for row in content["rows"]:

@@ -132,9 +132,11 @@ def write(options, name, sets, found):
 
 def told(row):
     """A mean with its interval."""
+    from hf_dd.evaluation import intervals
+
     if row["half_width"] is None:
         return f"{row['mean']:.2f} (n = 1)"
-    return f"{row['mean']:.2f} [{row['mean'] - row['half_width']:.2f}, {row['mean'] + row['half_width']:.2f}]"
+    return f"{row['mean']:.2f} {intervals.between(row['mean'], row['half_width'])}"
 
 
 if __name__ == "__main__":

@@ -191,7 +191,7 @@ def commits(code):
 def told(interval, sign=""):
     """A mean with its interval over distillations."""
     mean, half = interval["mean"], interval["half_width"]
-    ends = "(n = 1)" if half is None else f"[{mean - half:.1f}, {mean + half:.1f}]"
+    ends = "(n = 1)" if half is None else intervals.between(mean, half, 1)
     return f"{mean:{sign}.1f} {ends}"
 
 

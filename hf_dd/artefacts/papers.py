@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import quote
 
 from hf_dd.config import slug
-from hf_dd.core.registry import OBJECTIVES, STARTS
+from hf_dd.core.registry import CITATION, OBJECTIVES, STARTS
 from hf_dd.core.text import Markdown, markdown
 from hf_dd.errors import plain
 
@@ -47,7 +47,7 @@ def link_of(name: str) -> Markdown:
 
 def said_of(name: str) -> dict[str, Any]:
     """What the author of a method says of it and its paper; {} where that isn't known here."""
-    keys = ("title", "paper", "work", "authors", "arxiv", "doi")
+    keys = ("title", *CITATION)
     return {key: said for key in keys if (said := OBJECTIVES.said(name, key))}
 
 

@@ -27,6 +27,8 @@ from hf_dd.errors import ConfigError, nearest_first
 
 Definition = TypeVar("Definition")
 
+CITATION = ("paper", "work", "authors", "arxiv", "doi")  # words of a definition that cite
+
 
 class Registry(Mapping[str, Any]):
     """Definitions by name; iterates over the names, those of this package first.
@@ -159,11 +161,17 @@ class Registry(Mapping[str, Any]):
         return self._definitions.setdefault(name, definition)
 
     def words(self, name: str) -> dict[str, Any]:
-        """What its author says of a definition: `title` and whatever else was registered; {} if nothing was."""
+        """What its author says of a definition: `title` and whatever else was registered; {} if nothing was.
+
+        One that is of the `same_work` as another has that one's citation.
+        """
         if name in self.declared:
-            return self.declared[name][1]
-        definition = self.installed(name)
-        return next((self._words[key] for key in self._words if self._definitions[key] is definition), {})
+            own = self.declared[name][1]
+        else:
+            definition = self.installed(name)
+            own = next((self._words[key] for key in self._words if self._definitions[key] is definition), {})
+        cited = self.words(own["same_work"]) if "same_work" in own else {}
+        return {key: cited[key] for key in CITATION if key in cited} | own
 
     def said(self, name: str | None, word: str) -> Any:
         """One of these words, or None where its author doesn't say it, or the definition isn't known here."""

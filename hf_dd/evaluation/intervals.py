@@ -33,9 +33,14 @@ def of_mean(values: Sequence[float]) -> Interval:
     return Interval(statistics.fmean(values), half_width, len(values))
 
 
-def between(mean: float, half_width: float | None) -> str:
-    """The ends of an interval; a dash where there is none."""
-    return "–" if half_width is None else f"[{mean - half_width:.2f}, {mean + half_width:.2f}]"
+def between(mean: float, half_width: float | None, digits: int = 2) -> str:
+    """The ends of an interval around a mean, with so many digits; a dash where there is none."""
+    return "–" if half_width is None else ends(mean - half_width, mean + half_width, digits)
+
+
+def ends(low: float, high: float, digits: int = 2) -> str:
+    """The ends of an interval, with so many digits."""
+    return f"[{low:.{digits}f}, {high:.{digits}f}]"
 
 
 def spread(mean: float, std: float, n: int) -> str:

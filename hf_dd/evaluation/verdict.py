@@ -189,14 +189,14 @@ def is_open(over: intervals.Interval) -> bool:
 
 def judged(over: intervals.Interval, kind: str, unit: str) -> str:
     """A difference from a kind of real images in words: where its interval holds 0, there is none to speak of."""
-    width, what = over.half_width or 0, "random images" if kind == "random" else kind
-    between = "" if over.half_width is None else f" [{over.mean - width:.1f}, {over.mean + width:.1f}]"
+    what = "random images" if kind == "random" else kind
+    between = "" if over.half_width is None else f" {intervals.between(over.mean, over.half_width, 1)}"
     number = f"{over.mean:+.1f}{unit}{between}"
     if is_gain(over):
         return f"{number} over {what}"
     if is_open(over):
         return f"maybe {number} over {what}"
-    worse = over.mean < -width and over.half_width is not None
+    worse = over.half_width is not None and over.mean < -over.half_width
     return f"{'worse' if worse else 'no better'} than {what} ({number})"
 
 

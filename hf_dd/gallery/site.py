@@ -217,7 +217,5 @@ def template() -> jinja2.Template:
 @functools.cache
 def methods() -> dict[str, dict[str, str]]:
     """Title and arXiv number of each method of this package, by its name."""
-    return {
-        name: {key: words[key] for key in ("title", "arxiv") if key in words}
-        for name, (_, words) in OBJECTIVES.declared.items()
-    }
+    known = {name: OBJECTIVES.words(name) for name in OBJECTIVES.declared}
+    return {name: {key: words[key] for key in ("title", "arxiv") if key in words} for name, words in known.items()}

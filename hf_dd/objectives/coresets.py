@@ -123,10 +123,7 @@ OBJECTIVES.register(
     "el2n-window",
     title="a choice of real images (a window of EL2N, chosen on validation images)",
     chooses=True,
-    paper="Paul, Ganguli & Dziugaite, NeurIPS 2021",
-    work="Deep learning on a data diet: finding important examples early in training",
-    authors="Paul, Mansheej and Ganguli, Surya and Dziugaite, Gintare Karolina",
-    arxiv="2107.07075",
+    same_work="el2n",
 )(pruned_by("el2n-window"))
 
 
@@ -134,10 +131,7 @@ OBJECTIVES.register(
     "grand",
     title="a choice of real images (GraNd)",
     chooses=True,
-    paper="Paul, Ganguli & Dziugaite, NeurIPS 2021",
-    work="Deep learning on a data diet: finding important examples early in training",
-    authors="Paul, Mansheej and Ganguli, Surya and Dziugaite, Gintare Karolina",
-    arxiv="2107.07075",
+    same_work="el2n",
 )(pruned_by("grand"))
 
 
@@ -180,11 +174,7 @@ OBJECTIVES.register(
     "least-confidence",
     title="a choice of real images (least confidence)",
     chooses=True,
-    paper="Coleman et al., ICLR 2020",
-    work="Selection via proxy: efficient data selection for deep learning",
-    authors="Coleman, Cody and Yeh, Christopher and Mussmann, Stephen and Mirzasoleiman, Baharan and "
-    "Bailis, Peter and Liang, Percy and Leskovec, Jure and Zaharia, Matei",
-    arxiv="1906.11829",
+    same_work="margin",
 )(pruned_by("least-confidence"))
 
 
@@ -192,11 +182,7 @@ OBJECTIVES.register(
     "entropy",
     title="a choice of real images (entropy)",
     chooses=True,
-    paper="Coleman et al., ICLR 2020",
-    work="Selection via proxy: efficient data selection for deep learning",
-    authors="Coleman, Cody and Yeh, Christopher and Mussmann, Stephen and Mirzasoleiman, Baharan and "
-    "Bailis, Peter and Liang, Percy and Leskovec, Jure and Zaharia, Matei",
-    arxiv="1906.11829",
+    same_work="margin",
 )(pruned_by("entropy"))
 
 

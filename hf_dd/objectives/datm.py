@@ -131,10 +131,7 @@ class DifficultyAlignedTrajectoryMatching(DifficultyAligned, TrajectoryMatching)
 @OBJECTIVES.register(
     "datm-tesla",
     title="difficulty-aligned trajectory matching in constant memory (DATM with TESLA)",
-    paper="Guo et al., ICLR 2024",
-    work="Towards lossless dataset distillation via difficulty-aligned trajectory matching",
-    authors="Guo, Ziyao and Wang, Kai and Cazenavette, George and Li, Hui and Zhang, Kaipeng and You, Yang",
-    arxiv="2310.05773",
+    same_work="datm",
     draws=True,
     needs="--experts: teachers' repositories, whose tags epoch-0, epoch-1, … are trajectories",
 )

@@ -145,7 +145,7 @@ def _distill(
             diversity=diversity.measure(pool, data, accelerator.device) if pool and len(pool) > 1 else None,
             command=command_line("distill", config, accelerator.num_processes, pins),
             hardware=hardware(accelerator),
-            planning_seconds=planning and planning.kept["spent"],
+            planning_seconds=planning and planning.known.kept["spent"],
             before=before,
             decisions=decisions,
         )

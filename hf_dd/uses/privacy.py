@@ -260,11 +260,9 @@ def area(found: dict[str, Any] | None) -> str:
     """An AUC with its interval, in words."""
     if found is None:
         return "–"
-    return f"{found['auc']:.3f}" + (
-        ""
-        if found["half_width"] is None
-        else f" [{found['auc'] - found['half_width']:.3f}, {found['auc'] + found['half_width']:.3f}]"
-    )
+    half_width = found["half_width"]
+    between = "" if half_width is None else f" {intervals.between(found['auc'], half_width, 3)}"
+    return f"{found['auc']:.3f}{between}"
 
 
 def headlines(results: dict[str, Any]) -> list[list[str]]:
@@ -297,7 +295,7 @@ def text_of(subject: Subject, results: dict[str, Any]) -> list[str]:
         [
             own["name"],
             f"{own['flagged']} of {own['of']}",
-            f"{own['percent']:.1f} [{own['low']:.1f}, {own['high']:.1f}]",
+            f"{own['percent']:.1f} {intervals.ends(own['low'], own['high'], 1)}",
             *(f"{own[key]:.3f}" for key in ("nearness", "likeness")),
         ]
         for own in near["sets"].values()

@@ -229,7 +229,7 @@ def between(found: dict[str, Any] | None, signed: bool = False) -> str:
     """A correlation with its interval, in words."""
     if found is None or found["value"] is None:
         return "–"
-    return f"{found['value']:{'+' if signed else ''}.2f} [{found['low']:.2f}, {found['high']:.2f}]"
+    return f"{found['value']:{'+' if signed else ''}.2f} {intervals.ends(found['low'], found['high'])}"
 
 
 def headlines(results: dict[str, Any]) -> list[list[str]]:

@@ -38,6 +38,13 @@ def test_the_words_in_the_source_are_those_that_are_registered(known):
     assert len(known) == len(list(known)) >= 3
 
 
+def test_definitions_of_one_work_are_cited_alike():
+    of_el2n, of_grand = OBJECTIVES.words("el2n"), OBJECTIVES.words("grand")
+    assert of_grand == of_el2n | {"title": "a choice of real images (GraNd)", "same_work": "el2n"}
+    assert OBJECTIVES.said("datm-tesla", "arxiv") == "2310.05773"
+    assert OBJECTIVES.said("datm-tesla", "title") != OBJECTIVES.said("datm", "title")
+
+
 def test_a_protocol_has_one_name():
     assert all(PROTOCOLS[name].name == name for name in PROTOCOLS)
 

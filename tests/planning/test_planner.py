@@ -19,6 +19,7 @@ from hf_dd.planning import budget
 from hf_dd.planning.budget import StudentCosts
 from hf_dd.planning.planner import Planner
 from hf_dd.planning.race import Entrant, Race
+from hf_dd.planning.racing import Racing
 from hf_dd.runs.distill import distill
 from hf_dd.runs.pretrain import pretrain
 
@@ -204,7 +205,7 @@ def test_networks_are_as_wide_as_leaves_time_for_many_iterations_with_so_many_ti
         lambda race, each, limit: share * each.config.factor / (1 + widths.index(each.config.architecture)),
     )
     planner = planner_of(tmp_path)
-    chosen = [planner.of_factor(factor)["architecture"] for factor in (1, 2, 3, 4)]
+    chosen = [planner.field.of_factor(factor)["architecture"] for factor in (1, 2, 3, 4)]
     assert chosen == ["ConvNet", "ConvNetW64", "ConvNetW32", "ConvNetW32"]
 
 
@@ -220,24 +221,25 @@ def test_teachers_are_no_wider_than_the_network(tmp_path, monkeypatch, step, arc
 def test_more_tiles_are_tried_where_there_is_time_for_some_iterations(tmp_path, monkeypatch):
     monkeypatch.setattr("hf_dd.planning.candidates.SMALLEST_TILE", 1)
     planner = planner_of(tmp_path, minutes=0.1, ipc=1)  # 2.4 s for a distillation; 20 iterations take 2 s
-    assert planner.factors == [5, 4, 3, 2, 1]
-    names = [option.name for option in planner.candidates(None)]  # of 16 tiles and 64 real images: 2.46 s
+    assert planner.field.factors == [5, 4, 3, 2, 1]
+    names = [option.name for option in planner.field.candidates(None)]  # of 16 tiles and 64 real images: 2.46 s
     assert names == [f"factor {factor}, no guide" for factor in (3, 2, 1)]
-    assert planner_of(tmp_path / "given", minutes=0.1, ipc=1, factor=5).candidates(None)[0].options["factor"] == 5
+    given = planner_of(tmp_path / "given", minutes=0.1, ipc=1, factor=5).field.candidates(None)
+    assert given[0].options["factor"] == 5
 
 
 def test_a_plan_goes_on_in_a_folder_that_was_moved(tmp_path):
     planner = planner_of(tmp_path / "before")
     own = f"{tmp_path}/before/teachers/digits-mlp-seed0@final"
-    planner.once("teachers", lambda: [own, "lab/teacher@v1", f"{tmp_path}/before-others/teacher"])
-    planner.once("decided", lambda: {"teachers": [own], "iterations": 7})
+    planner.known.once("teachers", lambda: [own, "lab/teacher@v1", f"{tmp_path}/before-others/teacher"])
+    planner.known.once("decided", lambda: {"teachers": [own], "iterations": 7})
     (tmp_path / "before").rename(tmp_path / "after")
     now = f"{tmp_path}/after/teachers/digits-mlp-seed0@final"
     for _ in range(2):  # what is written down is where they are
         planner = planner_of(tmp_path / "after")
-        assert planner.kept["teachers"] == [now, "lab/teacher@v1", f"{tmp_path}/before-others/teacher"]
-        assert planner.kept["decided"] == {"teachers": [now], "iterations": 7}
-        planner.keep()
+        assert planner.known.kept["teachers"] == [now, "lab/teacher@v1", f"{tmp_path}/before-others/teacher"]
+        assert planner.known.kept["decided"] == {"teachers": [now], "iterations": 7}
+        planner.known.keep()
 
 
 def test_an_object_in_memory_is_planned_too(tmp_path, dear):
@@ -298,7 +300,7 @@ def test_iterations_go_by_the_pace_of_the_winner_s_leg(tmp_path, monkeypatch):
     ],
 )
 def test_herding_is_no_answer_where_a_method_s_own_was_asked_for(tmp_path, options, may):
-    assert planner_of(tmp_path, **options).may_only_choose() is may
+    assert planner_of(tmp_path, **options).field.may_only_choose() is may
 
 
 @pytest.mark.parametrize(
@@ -319,12 +321,12 @@ def test_what_is_to_be_expected_is_as_much_again_for_twice_the_iterations(
             entrant.scores[rung] = second
 
     planner = planner_of(tmp_path)
-    monkeypatch.setattr(planner, "leaves_enough", lambda race, entrant, rung: rung == 100)
+    monkeypatch.setattr(planner.racing, "leaves_enough", lambda race, entrant, rung: rung == 100)
     entrant = Entrant("one", DistillConfig(), rungs=(50, 500), scores={50: first})
-    assert planner.foreseen(OneMore(), entrant, iterations) == pytest.approx(expected)
+    assert planner.racing.foreseen(OneMore(), entrant, iterations) == pytest.approx(expected)
     assert entrant.scores == {50: first, 100: second} and entrant.reached == 1
     again = Entrant("one", DistillConfig(), rungs=(50, 500), scores={50: first, 100: second})  # after an interruption
-    assert planner_of(tmp_path).foreseen(None, again, iterations) == pytest.approx(expected)
+    assert planner_of(tmp_path).racing.foreseen(None, again, iterations) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize(("schedule", "expected"), [("cosine", 46 + 6 * 3), ("constant", 46.0)])
@@ -335,10 +337,10 @@ def test_where_twice_as_far_takes_too_long_half_as_far_tells_as_much(tmp_path, m
             entrant.scores[rung] = 40.0
 
     planner = planner_of(tmp_path)
-    monkeypatch.setattr(planner, "leaves_enough", lambda race, entrant, rung: False)
+    monkeypatch.setattr(planner.racing, "leaves_enough", lambda race, entrant, rung: False)
     options = {"image_learning_rate": 1.0, "image_schedule": schedule}  # along a constant rate it can't go back
     entrant = Entrant("one", DistillConfig(**options), rungs=(50,), scores={50: 46.0})
-    assert planner.foreseen(HalfAsMuch(), entrant, 400) == pytest.approx(expected)
+    assert planner.racing.foreseen(HalfAsMuch(), entrant, 400) == pytest.approx(expected)
 
 
 def test_to_look_farther_leaves_the_students_theirs_and_the_winner_half(tmp_path, monkeypatch):
@@ -346,10 +348,10 @@ def test_to_look_farther_leaves_the_students_theirs_and_the_winner_half(tmp_path
     evaluation = SimpleNamespace(protocol=SimpleNamespace(epochs=100))
     race = SimpleNamespace(evaluation=evaluation)
     entrant = Entrant("one", DistillConfig(image_schedule="cosine"), rungs=(50,), scores={50: 46.0})
-    planner.kept["pace"] = 0.1  # known after an interruption, too
+    planner.known.kept["pace"] = 0.1  # known after an interruption, too
     judging = 100 * 100 * 1e-4  # of a hundred images
     most = int((60 - judging - 60 * (0.25 + 0.2)) / 0.1)
-    assert planner.leaves_enough(race, entrant, most - 1) and not planner.leaves_enough(race, entrant, most + 1)
+    assert [planner.racing.leaves_enough(race, entrant, each) for each in (most - 1, most + 1)] == [True, False]
 
 
 def test_students_have_all_of_the_rest_where_images_are_only_chosen(tmp_path):
@@ -435,10 +437,10 @@ def test_teachers_that_the_method_itself_needs_are_there_from_the_first_measurem
 
 def test_nobody_races_farther_than_the_run_goes(tmp_path, monkeypatch):
     planner = planner_of(tmp_path, iterations=50)
-    assert planner.rungs((1.0, 2.0, 9.0), 0.1) == (10, 20, 50)
-    assert planner.rungs((9.0, 18.0), 0.1) == (50, 50) and planner.rungs((0.01, 0.02), 0.1) == (1, 2)
+    assert planner.racing.rungs((1.0, 2.0, 9.0), 0.1) == (10, 20, 50)
+    assert planner.racing.rungs((9.0, 18.0), 0.1) == (50, 50) and planner.racing.rungs((0.01, 0.02), 0.1) == (1, 2)
     entrant = Entrant("one", DistillConfig(), rungs=(50,), scores={50: 40.0})
-    assert planner.foreseen(None, entrant, 50) == 40.0  # there is nothing beyond it
+    assert planner.racing.foreseen(None, entrant, 50) == 40.0  # there is nothing beyond it
     constant = {"image_learning_rate": 1.0, "iterations": 2, "minutes": 0.35}  # goes on from rung to rung
     planned = distill(output_dir=str(tmp_path / "run"), **SMALL | constant)
     plan = plan_of(tmp_path / "run")
@@ -526,11 +528,11 @@ def test_a_plan_that_ended_while_it_measured_is_there_to_go_on_with_or_to_be_rep
 
 def test_what_is_left_after_an_interruption_is_made_the_best_of(tmp_path, monkeypatch):
     planner = planner_of(tmp_path, **{name: value for name, value in SMALL.items() if name != "dataset"})
-    planner.kept["spent"] = 14.9  # of fifteen
-    planner.keep = lambda: None
-    (tmp_path / "plan.json").write_text(json.dumps(planner.kept))
+    planner.known.kept["spent"] = 14.9  # of fifteen
+    planner.known.keep = lambda: None
+    (tmp_path / "plan.json").write_text(json.dumps(planner.known.kept))
     again = planner_of(tmp_path, **{name: value for name, value in SMALL.items() if name != "dataset"})
-    assert again.left == pytest.approx(0.1)
+    assert again.known.left == pytest.approx(0.1)
     again.require_enough()  # where a run that begins would be refused
     assert again.iterations({"factor": 1}, 0.1) == budget.FEWEST
 
@@ -550,7 +552,7 @@ def test_two_processes_plan_and_race_together(tmp_path, ranks_of):
 def test_a_run_of_far_fewer_iterations_than_were_judged_is_none(tmp_path, monkeypatch, iterations, objective):
     monkeypatch.setattr(Planner, "iterations", lambda planner, options, step: iterations)
     monkeypatch.setattr(Race, "judge", lambda race, candidate: (40.0, 0.0))
-    monkeypatch.setattr(Planner, "rungs", lambda planner, seconds, step: (60,))
+    monkeypatch.setattr(Racing, "rungs", lambda racing, seconds, step: (60,))
     planned = distill(output_dir=str(tmp_path / "run"), **SMALL | {"clom": "none", "factor": 1})
     assert planned.record.settings["objective"] == objective
     card = (tmp_path / "run/README.md").read_text()
@@ -568,7 +570,7 @@ def test_widths_that_take_too_long_with_few_tiles_are_not_measured_with_many(tmp
 
     monkeypatch.setattr(Race, "seconds_of_step", seconds)
     planner = planner_of(tmp_path, ipc=1)
-    assert [planner.of_factor(factor)["architecture"] for factor in (3, 1, 2)] == ["ConvNetW32"] * 3
+    assert [planner.field.of_factor(factor)["architecture"] for factor in (3, 1, 2)] == ["ConvNetW32"] * 3
     assert measured == [(1, "ConvNet"), (1, "ConvNetW32"), (3, "ConvNetW32"), (2, "ConvNetW32")]
 
 
