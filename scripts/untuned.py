@@ -19,7 +19,6 @@ part.
 import argparse
 import json
 import shlex
-import statistics
 import subprocess
 import sys
 import time
@@ -111,12 +110,12 @@ def rows_of(name, ipc, sets, results, options):
             "students": members[0][0]["n"],
             "architecture": options.architecture,
             "protocol": f"{members[0][0]['protocol']}, hard labels{half}",
-            "accuracy": over_independent([own["scores"] for own, _ in members]),
+            "accuracy": over_distillations([own["scores"] for own, _ in members]),
         }
         for baseline, other in baselines.items():
             row[baseline] = {key: other[key] for key in ("mean", "half_width", "n")}
             gains = [[a - b for a, b in zip(own["scores"], other["scores"], strict=True)] for own, _ in members]
-            row[f"over {baseline}"] = over_independent(gains)
+            row[f"over {baseline}"] = over_distillations(gains)
         row |= {"took": [about["seconds"] for _, about in members]}
         row |= {"hardware": sorted({about["hardware"] for _, about in members})}
         row |= {"code": sorted({about["code"] for _, about in members})}
@@ -124,10 +123,9 @@ def rows_of(name, ipc, sets, results, options):
     return rows
 
 
-def over_independent(values):
-    """Mean and half the 95 % interval: over the distillations' means, or over the students of a single one."""
-    means = [statistics.fmean(own) for own in values]
-    return vars(intervals.of_mean(means if len(means) > 1 else values[0]))
+def over_distillations(values):
+    """Mean and half the 95 % interval of distillations that the same students learned from."""
+    return vars(intervals.of_distillations(values, shared=True))
 
 
 def write(folder, rows):

@@ -79,6 +79,7 @@ class ResultFacts(TypedDict):
     teachers: NotRequired[list[Annotated[dict[str, Any], TeacherSpec]]]
     majority: NotRequired[float]
     chance: NotRequired[float]
+    test_images: NotRequired[int]
     students: NotRequired[list[StudentFacts]]
     tested: NotRequired[dict[str, str]]
     seed: NotRequired[int]

@@ -187,6 +187,11 @@ class DistillConfig(RunConfig, TeacherConfig, CropLabelConfig, EvaluationConfig)
             yield f"--dtype float64 and --mixed_precision {self.mixed_precision} contradict each other."
 
     @property
+    def first_student(self) -> int:
+        """Seed of the first student: runs of several seeds have students, and random images, of their own each."""
+        return self.seed * self.eval_students
+
+    @property
     def may_train(self) -> bool:
         """As of all teachers: a plan trains its own, but gives no head to them."""
         return self.minutes is not None and not self.fit_head

@@ -113,6 +113,7 @@ class Evaluation:
             teachers=taught_by,
             majority=100 * counts.max().item() / len(self.data.test),
             chance=100 / self.data.num_classes,
+            test_images=len(self.data.test),
             seed=self.seed,
         )
 

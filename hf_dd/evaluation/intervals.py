@@ -26,11 +26,37 @@ def of_mean(values: Sequence[float]) -> Interval:
     """The interval of the mean of independent values."""
     if len(values) < 2:
         return Interval(statistics.fmean(values), None, len(values))
+    half_width = quantile(len(values) - 1) * statistics.stdev(values) / len(values) ** 0.5
+    return Interval(statistics.fmean(values), half_width, len(values))
+
+
+def of_distillations(values: Sequence[Sequence[float]], shared: bool = False) -> Interval:
+    """The interval of the mean over distillations, of a single one over its students.
+
+    Where all were learned by the `shared` students (of the same seeds, beside the same random images), these vary the
+    mean besides: the variances of both means are added, with the degrees of freedom of Satterthwaite (1946).
+
+    Args:
+        values: of each distillation its students, as many of each where they are shared.
+        shared: whether student i is the same one for all distillations.
+    """
+    if len(values) == 1:
+        return of_mean(values[0])
+    means, students = list(map(statistics.fmean, values)), len(values[0])
+    if not shared or students < 2:
+        return of_mean(means)
+    of_students = list(map(statistics.fmean, zip(*values, strict=True)))
+    parts = [(statistics.variance(each) / len(each), len(each) - 1) for each in (means, of_students)]
+    variance = sum(part for part, _ in parts)
+    freedom = variance**2 / sum(part**2 / free for part, free in parts) if variance else 1
+    return Interval(statistics.fmean(means), quantile(freedom) * variance**0.5, len(means))
+
+
+def quantile(freedom: float) -> float:
+    """Of Student's t with so many degrees of freedom, in half-widths of an interval per standard error."""
     from scipy.special import stdtrit  # scipy.stats has the same number, and takes a second to import
 
-    quantile = float(stdtrit(len(values) - 1, (1 + CONFIDENCE) / 2))
-    half_width = quantile * statistics.stdev(values) / len(values) ** 0.5
-    return Interval(statistics.fmean(values), half_width, len(values))
+    return float(stdtrit(freedom, (1 + CONFIDENCE) / 2))
 
 
 def between(mean: float, half_width: float | None, digits: int = 2) -> str:

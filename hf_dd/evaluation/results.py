@@ -140,6 +140,7 @@ class Results:
         plugins: the origin of a protocol or architecture that isn't hf_dd's own, see `core.registry.origins`.
         majority: percent of the test split in its commonest class.
         chance: percent that are right where each class is guessed as often.
+        test_images: of the test split.
         students: where the students of each row of a distilled set are published: `repo_id`, `set`, `copy`,
             `architecture` and `tags`; none where they aren't.
         protocols: of several regimes, the protocol of each as a mapping; else nothing.
@@ -155,6 +156,7 @@ class Results:
     plugins: dict[str, dict[str, str]] = field(default_factory=dict)
     majority: float | None = None
     chance: float | None = None
+    test_images: int | None = None
     students: tuple[dict[str, Any], ...] = ()
     protocols: dict[str, dict[str, Any]] = field(default_factory=dict)
     tested: dict[str, str] = field(default_factory=dict)
@@ -174,6 +176,7 @@ class Results:
             **({"tested": self.tested} if self.tested else {}),
             **({"seed": self.seed} if self.seed else {}),
             **({} if self.majority is None else {"majority": self.majority, "chance": self.chance}),
+            **({} if self.test_images is None else {"test_images": self.test_images}),
         }
 
     @property

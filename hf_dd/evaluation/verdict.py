@@ -80,6 +80,7 @@ def gain(evaluations: Sequence[Facts], name: str | None = None) -> str:
         name: of the set; of several distillations, each evaluation's first.
     """
     sets = [own_rows(results, name) for results in evaluations]
+    shared = share_students(evaluations)
     said, selections, better, soft, undecided = {}, {}, False, False, []
     for architecture in dict.fromkeys(row["architecture"] for row in sets[0]):
         own = [row for rows in sets for row in rows if row["architecture"] == architecture]
@@ -88,7 +89,7 @@ def gain(evaluations: Sequence[Facts], name: str | None = None) -> str:
             said[architecture] = "all students at chance, which says nothing of the set"
             continue
         selection = selections[architecture] = best_selection(real)
-        overs = {kind: difference(own, real[kind]) for kind in ("random", selection) if kind in real}
+        overs = {kind: difference(own, real[kind], shared) for kind in ("random", selection) if kind in real}
         words = [judged(over, kind, " points" * (not index)) for index, (kind, over) in enumerate(overs.items())]
         said[architecture] = ", ".join(words) or "not compared with real images"
         better |= selection is not None and is_gain(overs[selection])
@@ -97,15 +98,17 @@ def gain(evaluations: Sequence[Facts], name: str | None = None) -> str:
         soft |= taught(own) and not all(taught(real[kind]) for kind in overs)
     if not said:
         return "nothing was evaluated."
+    alone = len(sets) == sets[0][0]["n"] == 1
     several, instead = len(said) > 1, " or ".join(filter(None, dict.fromkeys(selections.values())))
     text = "; ".join(f"{architecture}: {words}" if several else words for architecture, words in said.items())
-    if undecided and all(undecided):
-        text += f": two {'distillations' if len(sets) > 1 else 'students'} leave that open, more would tell"
+    if is_undecided := bool(undecided) and all(undecided):
+        few = "two distillations leave" if len(sets) > 1 else "two students leave"
+        text += f": {'a single student leaves' if alone else few} that open, more would tell"
     elif instead and not better:
         text += f"; so use {instead}" if several else ": use that"
     labels = dict.fromkeys(regime_of(row, results) for results in evaluations[:1] for row in sets[0])
     about = [", ".join([count(sets), *([] if several else said), *map(in_words, labels)])]
-    about += ["a single student has no interval"] if len(sets) == sets[0][0]["n"] == 1 else []
+    about += ["a single student has no interval"] if alone and not is_undecided else []
     about += ["the set taught by soft labels, the real images by hard ones"] if soft else []
     missing = "; no selection such as herding was evaluated beside it" if None in selections.values() else ""
     if not any(row.get("baseline") for row in evaluations[0]["rows"]):
@@ -143,28 +146,37 @@ def best_selection(real: Mapping[str, Sequence[Facts]]) -> str | None:
     return max(means, key=means.__getitem__, default=None)
 
 
-def difference(own: Sequence[Facts], real: Sequence[Facts]) -> intervals.Interval:
-    """Of the accuracies of two rows, student by student; of several distillations, of the means of each."""
+def share_students(evaluations: Sequence[Facts]) -> bool:
+    """Whether some of several distillations were learned by the same students, beside the same random images."""
+    return len({results.get("seed", 0) for results in evaluations}) < len(evaluations)
+
+
+def difference(own: Sequence[Facts], real: Sequence[Facts], shared: bool = False) -> intervals.Interval:
+    """Of the accuracies of two rows, student by student; see `intervals.of_distillations` for several."""
     each = [
         [a - b for a, b in zip(row["scores"], other["scores"], strict=True)]
         for row, other in zip(own, real, strict=True)
     ]
-    return intervals.of_mean(each[0] if len(each) == 1 else list(map(statistics.fmean, each)))
+    return intervals.of_distillations(each, shared)
 
 
 def over_random(row: Facts, results: Facts) -> intervals.Interval | None:
     """A row's gain over random images of its size and regime; None of those themselves, and where there are none.
 
-    The full set has no size of its own: it is beside random images of any.
+    The full set has no size of its own: it is beside random images of any, where those are of one.
     """
     if row.get("baseline") == "random":
         return None
     keys = ("architecture",) if row.get("baseline") == "full" else ("architecture", "ipc")
-    for other in by_regime(results)[regime_of(row, results)]["rows"]:
-        same = all(other.get(key) == row.get(key) for key in keys)
-        if other.get("baseline") == "random" and same and len(other["scores"]) == len(row["scores"]) > 0:
-            return difference([row], [other])
-    return None
+    beside = [
+        other
+        for other in by_regime(results)[regime_of(row, results)]["rows"]
+        if other.get("baseline") == "random" and all(other.get(key) == row.get(key) for key in keys)
+    ]
+    if len({str(other.get("ipc")) for other in beside}) > 1:
+        return None
+    same = [other for other in beside if len(other["scores"]) == len(row["scores"]) > 0]
+    return difference([row], same[:1]) if same else None
 
 
 def taught(rows: Sequence[Facts]) -> bool:
@@ -173,18 +185,19 @@ def taught(rows: Sequence[Facts]) -> bool:
 
 
 def is_gain(over: intervals.Interval) -> bool:
-    """Whether a difference is above 0 by more than its interval, if it has one."""
-    return over.mean > (over.half_width or 0)
+    """Whether a difference is above 0 by more than its interval; of a single student nobody can tell."""
+    return over.half_width is not None and over.mean > over.half_width
 
 
 def is_open(over: intervals.Interval) -> bool:
-    """Whether two students are all that a difference lacks: it is above two standard deviations, if not its interval.
+    """Whether more students may be all that a difference lacks: it is above 0, and there is one, or there are two.
 
-    The interval of two is nine of these wide, and would hold nearly everything.
+    Of two it is above two standard deviations, if not its interval: that is nine of these wide, and would hold nearly
+    everything.
     """
-    if over.n != 2 or is_gain(over):
-        return False
-    return over.mean > 2 * over.half_width * STD_OF_TWO
+    if over.n == 1:
+        return over.mean > 0
+    return over.n == 2 and not is_gain(over) and over.mean > 2 * over.half_width * STD_OF_TWO
 
 
 def judged(over: intervals.Interval, kind: str, unit: str) -> str:
@@ -207,12 +220,18 @@ def count(sets: Sequence[Sequence[Facts]]) -> str:
 
 
 def at_chance(row: Facts, results: Facts) -> bool:
-    """Whether students aren't better than the commonest class alone, beyond the interval of their mean.
+    """Whether half of the students or more aren't better than the commonest class alone.
 
-    That is taken to be two standard deviations at most: of two students it would hold nearly everything.
+    That is by more than two standard errors of its share of so many test images. Older results don't say how many
+    there are: then by the interval of the mean, and two standard deviations at most.
     """
-    guess = results.get("majority")
-    return guess is not None and row["mean"] - min(row["half_width"] or 0, 2 * row["std"]) <= guess
+    guess, images = results.get("majority"), results.get("test_images")
+    if guess is None:
+        return False
+    if not images:
+        return row["mean"] - min(row["half_width"] or 0, 2 * row["std"]) <= guess
+    error = math.sqrt(guess * (100 - guess) / images)
+    return statistics.median_low(row["scores"] or [row["mean"]]) <= guess + 2 * error
 
 
 def needed(row: Facts) -> float | None:

@@ -96,7 +96,7 @@ def sound(results: Any) -> dict[str, Any]:
         "protocol": {"labels": text(labels)},
         "protocols": protocols_of(found),
         "hardware": text(found.get("hardware")),
-        **{key: found[key] for key in ("majority", "chance") if is_number(found.get(key))},
+        **{key: found[key] for key in ("majority", "chance", "test_images") if is_number(found.get(key))},
     }
 
 

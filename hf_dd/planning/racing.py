@@ -78,7 +78,9 @@ class Racing:
             expected = self.foreseen(race, best, ahead)
             told += f", and {expected:.1f} % to be expected of {ahead:,} iterations"
         told += f"; herding alone {selected:.1f} %" if selected else ""
-        known.kept["won"] = f"{best.name}: the best of {judged} tried, on {held} held-out training images ({told})"
+        seen = "" if self.field.pool is self.field.given else ", which the run's own teachers had learned from"
+        held_out = f"{held} held-out training images{seen}"
+        known.kept["won"] = f"{best.name}: the best of {judged} tried, on {held_out} ({told})"
         say("%s.", known.kept["won"])
         return None if expected < selected else place
 

@@ -154,6 +154,7 @@ def _distill(
         of_data = part(config, DataConfig) if isinstance(config.dataset, InMemory) else {}  # the record names others
         evaluate(
             sets=[str(folder)],
+            seed=config.first_student,
             mixed_precision=config.mixed_precision,
             **part(config, EvaluationConfig),
             **of_data,

@@ -36,7 +36,7 @@ class Point:
         """Of a cell of a study."""
         seconds = statistics.fmean(record["run"]["seconds"] for record in outcome.records)
         taught = outcome.teaching_seconds
-        return cls(cell, intervals.of_mean(outcome.units()), seconds / 60, None if taught is None else taught / 60)
+        return cls(cell, outcome.accuracy, seconds / 60, None if taught is None else taught / 60)
 
     def minutes(self, taught: bool) -> float | None:
         """All minutes, with those of the teachers' training, or without."""

@@ -7,10 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from hf_dd.artefacts.cards import teaching_seconds
 from hf_dd.artefacts.distilled_folder import Artefact
 from hf_dd.errors import RunError
 from hf_dd.evaluation import intervals
+from hf_dd.evaluation.verdict import share_students
 
 
 @dataclass(frozen=True)
@@ -47,16 +50,20 @@ class Outcome:
         """The architecture that the cell's accuracy is of."""
         return next(iter(self.scores))
 
-    def units(self, architectures: Sequence[str] | None = None) -> list[float]:
-        """What counts as independent: the mean of each distillation; of a single one, its students.
+    @property
+    def accuracy(self) -> intervals.Interval:
+        """The mean accuracy of the first architecture, see `intervals.of_distillations`."""
+        return intervals.of_distillations(self.scores[self.first], self.shared)
 
-        Each is the mean over these architectures, or of the first.
-        """
-        of_each = []
-        for architecture in architectures or [self.first]:
-            seeds = self.scores[architecture]
-            of_each.append(list(map(statistics.fmean, seeds)) if len(seeds) > 1 else list(seeds[0]))
-        return list(map(statistics.fmean, zip(*of_each, strict=True)))
+    @property
+    def shared(self) -> bool:
+        """Whether the distillations were learned by the same students, as in studies of older versions."""
+        return share_students([record["results"] for record in self.records])
+
+    def means(self, architectures: Sequence[str]) -> list[list[float]]:
+        """For each seed its students, each the mean over these architectures."""
+        seeds = zip(*(self.scores[architecture] for architecture in architectures), strict=True)
+        return [list(map(statistics.fmean, zip(*students, strict=True))) for students in seeds]
 
     def students(self, architecture: str | None = None) -> list[float]:
         """All students of all seeds, of an architecture or of the first."""
@@ -99,11 +106,12 @@ def difference(
     outcomes: Mapping[str, Outcome], pairs: Sequence[tuple[str, str]], architectures: Sequence[str]
 ) -> intervals.Interval:
     """The mean over pairs and architectures of first - second, with its interval over seeds (or students)."""
-    units = [[outcomes[name].units(architectures) for name in pair] for pair in pairs]
-    if len({len(side) for pair in units for side in pair}) > 1:
+    cells = {name: outcomes[name].means(architectures) for pair in pairs for name in pair}
+    if len({tuple(map(len, seeds)) for seeds in cells.values()}) > 1:
         raise RunError(f"The cells of {pairs} have different numbers of seeds or students: they can't be paired.")
-    differences = [[a - b for a, b in zip(*pair, strict=True)] for pair in units]
-    return intervals.of_mean(list(map(statistics.fmean, zip(*differences, strict=True))))
+    sides = [np.mean([cells[pair[side]] for pair in pairs], 0) for side in (0, 1)]
+    shared = any(outcomes[name].shared for name in cells)
+    return intervals.of_distillations((sides[0] - sides[1]).tolist(), shared)
 
 
 def rows_of(record: Mapping[str, Any], baseline: str | None = None) -> list[dict[str, Any]]:

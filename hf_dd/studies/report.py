@@ -140,7 +140,7 @@ def cell_table(outcomes: Mapping[str, Outcome]) -> str:
     """The cells in markdown, and what real images reach under the same protocol."""
     rows = []
     for name, outcome in outcomes.items():
-        students, interval, record = outcome.students(), intervals.of_mean(outcome.units()), outcome.records[0]
+        students, interval, record = outcome.students(), outcome.accuracy, outcome.records[0]
         between = intervals.between(interval.mean, interval.half_width)
         count = f"{len(outcome.records)} × {len(students) // len(outcome.records)}"
         seconds = statistics.fmean(record["run"]["seconds"] for record in outcome.records)
@@ -196,7 +196,7 @@ def marks_of(outcome: Outcome) -> str:
 
 def bars_of(outcomes: Mapping[str, Outcome]) -> list[report.Bar]:
     """The cells as bars, and what real images reach, with their protocols where there are several."""
-    means = {name: intervals.of_mean(outcome.units()) for name, outcome in outcomes.items()}
+    means = {name: outcome.accuracy for name, outcome in outcomes.items()}
     real = baseline_rows(outcomes)
     several = len({protocol for _, protocol in real}) > 1
     bars = [report.Bar(name, interval.mean, interval.half_width) for name, interval in means.items()]

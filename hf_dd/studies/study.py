@@ -270,5 +270,6 @@ def run_cell(cell: Cell) -> None:
     done = default | done  # of a record that is older than an option
     if artefact.record.results is None or any(done[key] != value for key, value in evaluation.items()):
         progress.say("%s: evaluating", cell.folder.name)
-        evaluate(sets=[str(cell.folder)], mixed_precision=cell.config.mixed_precision, **evaluation)
+        seed, precision = cell.config.first_student, cell.config.mixed_precision
+        evaluate(sets=[str(cell.folder)], seed=seed, mixed_precision=precision, **evaluation)
         by_main_process(lambda: files.write_json(kept, evaluation))

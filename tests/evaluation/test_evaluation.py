@@ -13,6 +13,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import stats
 
 import hf_dd
 from hf_dd.artefacts.rows import write_rows
@@ -405,6 +406,31 @@ def test_the_time_left_is_of_the_trials_that_have_to_be_made(data, monkeypatch, 
 
 
 # --- intervals
+
+
+def test_an_interval_of_distillations_holds_what_shared_students_vary():
+    """Means of 1.5 and 4.5 of the distillations, of 2 and 4 of the students: variances of 2.25 and 1 of both means."""
+    values = [[1.0, 2.0], [3.0, 6.0]]
+    assert intervals.of_distillations(values) == intervals.of_mean([1.5, 4.5])
+    shared = intervals.of_distillations(values, shared=True)
+    freedom = 3.25**2 / (2.25**2 + 1**2)
+    assert shared.half_width == pytest.approx(stats.t.ppf(0.975, freedom) * 3.25**0.5)
+    assert (shared.mean, shared.n) == (3.0, 2)
+    assert intervals.of_distillations(values[:1], shared=True) == intervals.of_mean([1.0, 2.0])
+    assert intervals.of_distillations([[1.0], [3.0]], shared=True) == intervals.of_mean([1.0, 3.0])
+    assert intervals.of_distillations([[2.0, 2.0]] * 3, shared=True).half_width == 0.0
+
+
+@pytest.mark.parametrize("of_students", [0.0, 1.0, 4.0])
+def test_an_interval_of_distillations_holds_the_mean_as_often_as_it_says(of_students):
+    draws, held = np.random.default_rng(0), {True: 0, False: 0}
+    for _ in range(1000):
+        values = draws.normal(size=(3, 1)) + of_students * draws.normal(size=(1, 5)) + draws.normal(size=(3, 5))
+        for shared in held:
+            found = intervals.of_distillations(values.tolist(), shared)
+            held[shared] += abs(found.mean) <= found.half_width
+    assert held[True] >= 930  # of 950 that are to be expected
+    assert of_students < 4 or held[False] < 700  # which takes the students for those of each distillation alone
 
 
 def test_intervals_of_textbook_numbers():

@@ -73,8 +73,12 @@ def test_two_students_leave_open_what_more_would_tell():
 
 def test_a_single_student_has_no_interval():
     assert said([80.0], [70.0], [81.0]) == (
-        "+10.0 points over random images, no better than herding (-1.0): use that (n = 1, ConvNet, hard labels; a "
-        "single student has no interval)."
+        "Maybe +10.0 points over random images, no better than herding (-1.0): use that (n = 1, ConvNet, hard labels; "
+        "a single student has no interval)."
+    )
+    assert said([80.0], [70.0], [79.9]) == (
+        "Maybe +10.0 points over random images, maybe +0.1 over herding: a single student leaves that open, more "
+        "would tell (n = 1, ConvNet, hard labels)."
     )
 
 
@@ -144,6 +148,35 @@ def test_students_at_chance_are_no_result():
     assert [verdict.mark(each, found) for each in rows] == ["", "", " (at chance)", " (at chance)"]
     two = row("set", [45.0, 55.0])  # whose interval would hold all rates
     assert two["half_width"] > 60 and not verdict.at_chance(two, found)
+
+
+@pytest.mark.parametrize(
+    ("scores", "chance"),
+    [([13.9, 30.6], False), ([13.0, 30.6], True), ([10.3, 13.0, 14.0], True), ([10.3, 13.6, 14.0], False)],
+)
+def test_chance_is_told_by_the_number_of_test_images(scores, chance):
+    """Two standard errors of 10.3 % of 359 images are 3.2 points."""
+    found = results(majority=10.3, chance=10.0, test_images=359)
+    assert verdict.at_chance(row("set", scores), found) is chance
+    assert verdict.at_chance(row("set", [20.0]), found | {"test_images": 10})
+
+
+def test_the_full_set_is_beside_random_images_of_one_size_alone():
+    full, small = row("full", [60.0, 62.0], baseline="full", ipc=None), row("r1", [50.0, 51.0], baseline="random")
+    large = row("r3", [57.0, 58.0], baseline="random", ipc=3)
+    assert verdict.over_random(full, results(full, small)).mean == pytest.approx(10.5)
+    assert verdict.over_random(full, results(full, small, large)) is None
+
+
+def test_distillations_that_share_their_students_share_what_these_vary():
+    random = row("r", [50.0, 58.0], baseline="random")
+    own = [row("set", [60.0 + each, 61.0 + each]) for each in (0, 1, 2)]
+    assert "+7.5 points [5.0, 10.0] over random images" in verdict.gain(
+        [results(each, random, seed=2 * seed) for seed, each in enumerate(own)]
+    )
+    assert "no better than random images (+7.5 points [-32.4, 47.4])" in verdict.gain(
+        [results(each, random) for each in own]
+    )
 
 
 FALLS = [2.3 * math.exp(-epoch / 40) for epoch in range(1000)]

@@ -12,7 +12,10 @@ TEACHER = {"repo_id": "me/a", "sha": "1", "seconds": 90.0}
 
 def outcome(seconds, *students, teachers=()):
     """Of one distillation a number in `seconds`, all with these students."""
-    records = [{"run": {"seconds": each}, "teachers": list(teachers)} for each in seconds]
+    records = [
+        {"run": {"seconds": each}, "teachers": list(teachers), "results": {"seed": seed}}
+        for seed, each in enumerate(seconds)
+    ]
     return Outcome(records, {"ConvNet": [students] * len(seconds), "MLP": [(1.0,)] * len(seconds)})
 
 
