@@ -64,6 +64,13 @@ def between(mean: float, half_width: float | None, digits: int = 2) -> str:
     return "–" if half_width is None else ends(mean - half_width, mean + half_width, digits)
 
 
+def of_accuracy(mean: float, half_width: float | None) -> str:
+    """The ends of an interval of percents, none beyond 0 and 100; a dash where there is no interval."""
+    if half_width is None:
+        return between(mean, half_width)
+    return ends(max(0.0, mean - half_width), min(100.0, mean + half_width))
+
+
 def ends(low: float, high: float, digits: int = 2) -> str:
     """The ends of an interval, with so many digits."""
     return f"[{low:.{digits}f}, {high:.{digits}f}]"

@@ -91,7 +91,7 @@ def audit(results: Results) -> tuple[list[str], list[list[Any]]]:
                 continue
             own = dataclasses.asdict(row)
             mark = verdict.mark(own, part)
-            accuracy = f"{row.accuracy}{mark} {intervals.between(row.mean, row.half_width)}"
+            accuracy = f"{row.accuracy}{mark} {intervals.of_accuracy(row.mean, row.half_width)}"
             cells += [accuracy, verdict.over_random(own, part), f"{row.steps:,}", duration(row.seconds)]
         rows.append(cells)
     return head, rows

@@ -38,7 +38,7 @@ def comparison(results: Results, about: dict[str, dict[str, Any]]) -> str:
         accuracy = row.accuracy + verdict.mark(facts["rows"][index], facts)
         drawn = f"{row.n} on {row.draws} draws" if (row.draws or row.n) > row.n else row.n
         cells = [row.set, row.copy, row.architecture, *[verdict.in_words(row.regime)] * several]
-        cells += [accuracy, intervals.between(row.mean, row.half_width), drawn]
+        cells += [accuracy, intervals.of_accuracy(row.mean, row.half_width), drawn]
         cells += [None if index == first else results.difference(index, first), row.epochs]
         cells += [None if row.steps is None else f"{row.steps:,}"]
         cells += [f"{row.learning_rate:g}{' (own)' if row.own_learning_rate else ''}", row.ipc, row.storage]

@@ -92,7 +92,7 @@ def gain(evaluations: Sequence[Facts], name: str | None = None) -> str:
         overs = {kind: difference(own, real[kind], shared) for kind in ("random", selection) if kind in real}
         words = [judged(over, kind, " points" * (not index)) for index, (kind, over) in enumerate(overs.items())]
         said[architecture] = ", ".join(words) or "not compared with real images"
-        better |= selection is not None and is_gain(overs[selection])
+        better |= selection is not None and (is_gain(overs[selection]) or is_same(overs[selection]))
         if (kind := selection or "random") in overs:
             undecided.append(is_open(overs[kind]))
         soft |= taught(own) and not all(taught(real[kind]) for kind in overs)
@@ -189,6 +189,11 @@ def is_gain(over: intervals.Interval) -> bool:
     return over.half_width is not None and over.mean > over.half_width
 
 
+def is_same(over: intervals.Interval) -> bool:
+    """Whether all students are as good on both, as they are on the same images."""
+    return over.mean == 0 and not over.half_width
+
+
 def is_open(over: intervals.Interval) -> bool:
     """Whether more students may be all that a difference lacks: it is above 0, and there is one, or there are two.
 
@@ -205,6 +210,8 @@ def judged(over: intervals.Interval, kind: str, unit: str) -> str:
     what = "random images" if kind == "random" else kind
     between = "" if over.half_width is None else f" {intervals.between(over.mean, over.half_width, 1)}"
     number = f"{over.mean:+.1f}{unit}{between}"
+    if is_same(over):
+        return f"the same as {what}"
     if is_gain(over):
         return f"{number} over {what}"
     if is_open(over):

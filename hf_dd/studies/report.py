@@ -141,7 +141,7 @@ def cell_table(outcomes: Mapping[str, Outcome]) -> str:
     rows = []
     for name, outcome in outcomes.items():
         students, interval, record = outcome.students(), outcome.accuracy, outcome.records[0]
-        between = intervals.between(interval.mean, interval.half_width)
+        between = intervals.of_accuracy(interval.mean, interval.half_width)
         count = f"{len(outcome.records)} × {len(students) // len(outcome.records)}"
         seconds = statistics.fmean(record["run"]["seconds"] for record in outcome.records)
         cost, marks = outcome.teaching_seconds, marks_of(outcome)
@@ -154,7 +154,7 @@ def cell_table(outcomes: Mapping[str, Outcome]) -> str:
         )
     for (name, protocol), row in baseline_rows(outcomes).items():
         figures = intervals.spread(row["mean"], row["std"], row["n"]) + row["mark"]
-        between = intervals.between(row["mean"], row["half_width"])
+        between = intervals.of_accuracy(row["mean"], row["half_width"])
         rows.append(
             [
                 *(Markdown(f"*{markdown(name)}*"), protocol, row["copy"], figures, between),

@@ -82,6 +82,12 @@ def test_a_single_student_has_no_interval():
     )
 
 
+def test_a_set_that_is_the_selection_itself_is_not_to_be_replaced_by_it():
+    assert said([52.0, 54.0], [50.0, 51.0], [52.0, 54.0]) == (
+        "Maybe +2.5 points [-3.9, 8.9] over random images, the same as herding (n = 2, ConvNet, hard labels)."
+    )
+
+
 def test_a_set_alone_says_how_to_learn_what_it_gains():
     assert said([80.0, 81.0]).endswith(
         "(n = 2, ConvNet, hard labels); --baselines random herding tells what it gains."

@@ -57,7 +57,7 @@ function duration(seconds) {
 const plainly = (value) => (value === null ? "–" : String(Number(value.toPrecision(4))))
 const percent = (value) => value.toFixed(1)
 const signed = (value) => `${value < 0 ? "−" : "+"}${Math.abs(value).toFixed(1)}`
-const within = (half) => (half === null ? "" : ` ± ${half.toFixed(1)}`)
+const within = (half) => (half === null ? "" : half > 50 ? " ± over 50" : ` ± ${half.toFixed(1)}`)
 
 // "54.3 ± 0.6", the mean with the half-width of its 95 % interval, and what there is to doubt in it.
 function accuracy(found) {

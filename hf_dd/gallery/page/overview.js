@@ -8,7 +8,7 @@ const ORDERS = {
   ipc: ["Per class", (set) => set.meanIpc ?? NONE, 1],
   accuracy: ["Accuracy in %", (set) => set.best?.mean ?? NONE, -1],
   gain: ["Over random", (set) => set.gain?.mean ?? NONE, -1],
-  bytes: ["Bytes", (set) => (set.bytes ?? Infinity) + set.softBytes + set.cropBytes, 1],
+  bytes: ["Bytes (8 bit)", (set) => (set.bytes ?? Infinity) + set.softBytes + set.cropBytes, 1],
 }
 
 function compared(a, b) {
