@@ -94,6 +94,7 @@ def test_teachers_of_its_own_are_raced_against_none(tmp_path):
     (record,) = Path(plan["teachers"][0].rpartition("@")[0]).glob("epoch-*/hf_dd.json")
     assert json.loads(record.read_text())["training"]["lr_drops"] == [0.75]
     assert plan["race"]["entrants"] == 3 == len(plan["scores"])  # none, a strong guide and a weak one
+    assert "held-out training images, which the run's own teachers had learned from (" in plan["won"]
     assert bool(planned.record.teachers) == (plan["decided"].get("clom", "none") != "none")
 
 
