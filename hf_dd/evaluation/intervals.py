@@ -22,14 +22,18 @@ class Interval:
         return f"{self.mean:.2f} {'(n = 1)' if self.half_width is None else between(self.mean, self.half_width)}"
 
 
+def quantile(degrees: float) -> float:
+    """Of Student's t with so many degrees of freedom: standard errors from a mean to the ends of its interval."""
+    from scipy.special import stdtrit  # scipy.stats has the same number, and takes a second to import
+
+    return float(stdtrit(degrees, (1 + CONFIDENCE) / 2))
+
+
 def of_mean(values: Sequence[float]) -> Interval:
     """The interval of the mean of independent values."""
     if len(values) < 2:
         return Interval(statistics.fmean(values), None, len(values))
-    from scipy.special import stdtrit  # scipy.stats has the same number, and takes a second to import
-
-    quantile = float(stdtrit(len(values) - 1, (1 + CONFIDENCE) / 2))
-    half_width = quantile * statistics.stdev(values) / len(values) ** 0.5
+    half_width = quantile(len(values) - 1) * statistics.stdev(values) / len(values) ** 0.5
     return Interval(statistics.fmean(values), half_width, len(values))
 
 
