@@ -313,8 +313,9 @@ def text_of(subject: Subject, results: dict[str, Any]) -> list[str]:
     kinds = {row["kind"]: row for row in results["rows"]}
     note = (
         f"{results['n']} {results['architecture']} students each, protocol {subject.evaluation.protocol}. AUC: 0.5 is "
-        "guessing; brackets are 95 % intervals over the images (DeLong) and the students together (Student's t). Other "
-        f'images are the {results["others"]:,} of the test split. "Found at 1 %": members found at 1 % false alarms. '
+        "guessing; brackets are 95 % intervals over the images (DeLong) and the students together (Student's t). "
+        f'Other images are the {results["others"]:,} of the test split. "Found at 1 %": members found at 1 % false '
+        "alarms. "
     )
     if "control" in kinds:
         note += (

@@ -270,7 +270,7 @@ def text_of(subject: Subject, results: dict[str, Any]) -> list[str]:
         f"{subject.evaluation.protocol}. Proxies are judged on a tenth of the training images that real ones among "
         f"them aren't taken from, the full set ({results['full_epochs']} epochs, {full['worst_accuracy']:.2f} to "
         f"{full['best_accuracy']:.2f} %) on the test split. Early stopping trains on nine tenths of the full set for "
-        "as many images as students of the distilled set see. The set was made from all training images. Brackets are 95 % "
-        "intervals, by the bootstrap over the networks; differences are paired by them."
+        "as many images as students of the distilled set see. The set was made from all training images. Brackets "
+        "are 95 % intervals, by the bootstrap over the networks; differences are paired by them."
     )
     return [table(head, rows), table(["correlation", "Spearman", "Kendall"], differences), note]

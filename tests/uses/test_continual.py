@@ -18,6 +18,12 @@ SHORT = {"orders": 2, "steps": 2, "eval_epochs": 2, "eval_protocol": "dc", "base
 SHORT |= {"eval_architecture": "ConvNetD1"}
 
 
+@pytest.mark.parametrize("name", ["Nope", "no_such_module:Net"])
+def test_an_unknown_architecture_is_told_by_its_option(name):
+    for use in ("continual", "privacy"):
+        says(message_of("use", use, "x/y", "--eval_architecture", name), f"error: --eval_architecture {name}")
+
+
 def test_accuracy_and_forgetting_of_a_toy():
     """Two classes of ten test images a step; of the first step's, 10, then 6, then 7 are right."""
     right, totals = [[10], [6, 8], [7, 4, 9]], [10, 10, 10]

@@ -67,7 +67,7 @@ def test_the_interval_is_that_of_images_and_students():
 
 
 def test_two_students_have_the_interval_of_two():
-    """Students of AUC 0.396 and 0.603 on many images: t(0.975, 1) · s / √n, as if there were no spread of the images."""
+    """Students of AUC 0.396 and 0.603 on many images: t(0.975, 1) · s / √n, as images add hardly any."""
     others = np.arange(1e5)
     scores = [(np.repeat(area * 1e5 - 0.5, 1000), others) for area in (0.396, 0.603)]
     alone = intervals.of_mean([0.396, 0.603]).half_width
