@@ -62,6 +62,14 @@ def test_memories_have_the_same_bytes(real_set, copy, baselines):
         assert torch.bincount(drawn.labels).tolist() == [2 * values] * 10
 
 
+def test_floats_that_real_images_of_their_bytes_are_too_few_for_are_told(tmp_path):
+    options = {"dataset": "digits", "objective": "random", "eval_students": 0, "output_dir": str(tmp_path / "set")}
+    folder = hf_dd.distill(ipc=40, **options).folder
+    words = ["use", "continual", folder, "--eval_copy", "float", "--output_dir", tmp_path / "found"]
+    told = ["40 float images of the class '0' would be beside 160 real ones", "digits has 142"]
+    says(message_of(*words, "--eval_protocol", "dc"), *told, "--eval_copy 8bit", "--baselines without a value")
+
+
 def test_a_part_of_a_memory_is_of_its_classes_alone(real_set):
     own, _, herding = continual.memories_of(
         Subject.load("continual", ContinualConfig(set=real_set, eval_protocol="dc"))
