@@ -77,7 +77,7 @@ def make_published(stock, folder):
 
 
 @made
-def make_few(stock, folder):
+def make_of_three(stock, folder):
     """A set of one image of each class, of three real ones."""
     return stock.run("{random} --dataset {three}", folder)
 
@@ -140,7 +140,7 @@ ROWS = [
     ),
     row(
         "… of the class … would be beside … real ones",
-        "use continual {few} --eval_copy float --eval_protocol dc --eval_epochs 1 --eval_architecture MLP --orders 1 "
+        "use continual {of_three} --eval_copy float --eval_protocol dc --eval_epochs 1 --eval_architecture MLP --orders 1 "
         "--steps 2 --baselines random --output_dir out",
         "by (--eval_copy 8bit), or",
         "by (--baselines) without a value",
