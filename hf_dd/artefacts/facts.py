@@ -81,6 +81,7 @@ class ResultFacts(TypedDict):
     chance: NotRequired[float]
     students: NotRequired[list[StudentFacts]]
     tested: NotRequired[dict[str, str]]
+    data: NotRequired[str]
     seed: NotRequired[int]
 
 

@@ -117,6 +117,7 @@ class Evaluation:
             majority=100 * counts.max().item() / len(self.data.test),
             chance=100 / self.data.num_classes,
             seed=self.seed,
+            data=self.data.name,
         )
 
     def targets(self, candidate: Candidate, protocol: Protocol) -> Targets:

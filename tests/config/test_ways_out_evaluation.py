@@ -140,8 +140,8 @@ ROWS = [
     ),
     row(
         "… of the class … would be beside … real ones",
-        "use continual {of_three} --eval_copy float --eval_protocol dc --eval_epochs 1 --eval_architecture MLP --orders 1 "
-        "--steps 2 --baselines random --output_dir out",
+        "use continual {of_three} --eval_copy float --eval_protocol dc --eval_epochs 1 --eval_architecture MLP "
+        "--orders 1 --steps 2 --baselines random --output_dir out",
         "by (--eval_copy 8bit), or",
         "by (--baselines) without a value",
     ),
