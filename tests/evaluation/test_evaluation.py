@@ -465,7 +465,7 @@ def test_comparing_sets_is_a_table_and_a_plot(distilled, tmp_path):
     table = [line for line in text.splitlines() if line.startswith("| ")]
     assert table.pop().startswith("| always the commonest class | – | – | 10.")
     assert text.startswith(
-        "- All students at chance, which says nothing of the set (n = 2, MLP, hard labels).\n- MLP students are no "
+        "- set: all students at chance, which says nothing of the set (n = 2, MLP, hard labels).\n- again: all "
     )
     assert len(table) == 5 and table[1].count("–") == 1  # the first is compared with nothing
     assert "0.00 [0.00, 0.00]" in table[2]  # the same images again
