@@ -62,15 +62,18 @@ def names_of(references: Sequence[str]) -> list[str]:
     Raises ConfigError for a set that is named twice, HubError for a repository that is out of reach.
     """
     places = [hub.find(reference, "dataset") for reference in references]
+    repositories = [place.path for place in places if place and not place.local]
     names, found = [], {}
     for reference, place in zip(references, places, strict=True):
         if place is None:  # which its reader will tell
             names.append(reference)
             continue
-        own = Path(place.path).resolve() if place.local else Path(place.pin.reference)
+        own = str(Path(place.path).resolve()) if place.local else place.path
+        if repositories.count(own) > 1:  # at several revisions, which may be of one commit
+            own = place.pin.reference
         if own in found:
             twice = " and ".join(dict.fromkeys((found[own], reference)))
-            raise ConfigError(f"{twice}: the same set twice: name each set once.")
+            raise ConfigError(f"{twice}: that is one set, named twice. Name each set once.")
         found[own] = reference
         names.append(place.name)
     folders = [Path(place.path).resolve().parts if place and place.local else () for place in places]

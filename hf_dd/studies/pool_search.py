@@ -69,7 +69,7 @@ class Selection:
     @property
     def learned(self) -> bool:
         """Whether students of the best pool are better than guessing, so that pools can be told apart."""
-        return self.score > self.guessing
+        return self.score - self.guessing > 1e-6  # means of the same counts may differ in their last digits
 
     def __repr__(self) -> str:
         kept = self.folder / (TRACE if self.pool is None else LOCK)

@@ -124,7 +124,7 @@ def test_sets_of_one_name_are_told_apart_and_none_comes_twice(tmp_path, monkeypa
     assert [bar.label for bar in bars][:3] == [f"{name} [float]" for name in names]
     monkeypatch.chdir(tmp_path / "y")
     for again in ("one", "../y/one", f"{tmp_path}/y/one"):
-        says(message_of("compare", *sets, again, "--output_dir", "c"), sets[2], "the same set twice", again)
+        says(message_of("compare", *sets, again, "--output_dir", "c"), sets[2], "one set, named twice", again)
 
 
 def test_students_of_sets_of_one_name_are_kept_apart(tmp_path):
@@ -142,7 +142,8 @@ def test_sets_of_the_hub_are_told_apart_by_their_revisions(tmp_path, unique):
     made.push(pin.repo_id, tag="v2")
     local = str(tmp_path / "one")
     assert names_of([f"{pin.repo_id}@v1", local, pin.repo_id]) == [f"{pin.repo_id}@v1", "one", f"{pin.repo_id}@main"]
-    with pytest.raises(ConfigError, match=f"{pin.repo_id}@v1 and {pin.repo_id}@{pin.sha}: the same set twice"):
+    twice = f"{pin.repo_id}@v1 and {pin.repo_id}@{pin.sha}: that is one set, named twice"
+    with pytest.raises(ConfigError, match=twice):
         names_of([f"{pin.repo_id}@v1", local, f"{pin.repo_id}@{pin.sha}"])
     assert names_of(["no such", "no such"]) == ["no such", "no such"]  # as their reader says
 
