@@ -10,7 +10,7 @@
 It trains teachers, makes a set by each method (`--methods`; all but the last five by their short recipes for
 Fashion-MNIST, of less than ten minutes there), finds the best pruning method on a tenth of the training images, and
 then types one `hf-dd compare --regimes hard soft online`, with the same students on all of them. Whatever is there
-already is kept, so that the same command goes on where it was interrupted.
+already is kept, so that the same command goes on where it was interrupted; what other options made isn't taken for it.
 """
 
 import argparse
@@ -25,7 +25,7 @@ from pathlib import Path
 sys.path[0] = str(Path(__file__).resolve().parents[1])  # not this folder: evaluate.py would hide the library
 
 from hf_dd.artefacts.provenance import versions  # noqa: E402
-from hf_dd.config import DataConfig  # noqa: E402
+from hf_dd.config import DataConfig, EvaluateConfig  # noqa: E402
 from hf_dd.core.processes import new_accelerator  # noqa: E402
 from hf_dd.core.registry import OBJECTIVES, PROTOCOLS, STARTS  # noqa: E402
 from hf_dd.data.image_data import load_data  # noqa: E402
@@ -71,15 +71,17 @@ def main():
     if "trajectories" in needed:
         grids["trajectories"] = [*training, 0, epochs, "--architectures", TEACHERS[0], "--teacher_seeds", 0, 1]
     for name, own in grids.items():
-        if len(list((place / name).glob("*/hf_dd.json"))) < 2:
-            run("hf-dd", "pretrain", *data, *own, "--output_dir", place / name)
+        finished = len(list((place / name).glob("*/hf_dd.json"))) >= 2
+        grids[name] = ["hf-dd", "pretrain", *data, *own, "--output_dir", place / name]
+        make(place / name, finished, grids[name])
     sets = []
     for name in options.methods:
         sets.append(place / name)
-        if not (place / name / "hf_dd.json").is_file():
-            again = ["--resume_from_checkpoint", "latest"] if (place / name).is_dir() else []
-            own = [*data, "--ipc", options.ipc, "--eval_students", 0, *how(name, options), *again]
-            run("hf-dd", "distill", *own, "--output_dir", place / name)
+        own = ["hf-dd", "distill", *data, "--ipc", options.ipc, "--eval_students", 0, *how(name, options)]
+        taught = [grids[grid] for grid in grids if any(f"{place / grid}/" in str(word) for word in own)]
+        again = ["--resume_from_checkpoint", "latest"] if (place / name).is_dir() else []
+        finished = (place / name / "hf_dd.json").is_file()
+        make(place / name, finished, [*own, "--output_dir", place / name], after=taught, again=again)
     students = ["--eval_students", options.students, "--eval_epochs", options.epochs]
     students += ["--eval_architectures", options.architecture, "--eval_copies", "float"]
     compared = ["--regimes", "hard", "soft", "online", "--eval_teachers", teacher(place, "convnet")]
@@ -87,6 +89,7 @@ def main():
     words = ["hf-dd", "compare", *sets, *data, *compared, *students, *real, "--output_dir", place / "comparison"]
     records = [json.loads((folder / "hf_dd.json").read_text()) for folder in sets]
     wanted = {"words": list(map(str, words)), "pixels": [record.get("parquet_sha256") for record in records]}
+    wanted["teachers"] = list(map(str, grids["teachers"]))
     kept = place / "comparison/compared.json"
     there = json.loads(kept.read_text()) if kept.is_file() else {}
     if there != there | wanted:
@@ -142,17 +145,25 @@ def trained(place, grid, ending=""):
 def best_pruning(options):
     """The pruning method whose images teach a student best, tested on a tenth of the training images."""
     kept = options.work_dir / "pruning.json"
-    if not kept.is_file():
-        data = held_out(load_data(DataConfig(dataset=options.dataset)), 0)
-        accelerator = new_accelerator(options.mixed_precision)
-        protocol = PROTOCOLS.find("hl").with_changes(epochs=options.epochs)
-        evaluation = Evaluation(data, protocol, seed=0, accelerator=accelerator)
-        kinds = [name for name in STARTS.declared if STARTS.said(name, "prunes")]
-        found = [baseline(kind, data, options.ipc, 0, accelerator.autocast) for kind in kinds]
-        rows = evaluation.run(found, [options.architecture], 1).rows
-        kept.write_text(json.dumps({row.baseline: row.mean for row in rows}, indent=2) + "\n")
+    words = [options.dataset, options.ipc, options.epochs, options.architecture, options.mixed_precision]
+    if not kept.is_file() or words_of(kept) != words:
+        note_of(kept).unlink(missing_ok=True)
+        kept.write_text(json.dumps(pruned(options), indent=2) + "\n")
+        note_of(kept).write_text(json.dumps(words) + "\n")
     scores = json.loads(kept.read_text())
     return max(scores, key=scores.get)
+
+
+def pruned(options):
+    """By pruning method, what a student of its images reaches on a tenth of the training images, in percent."""
+    accelerator = new_accelerator(options.mixed_precision)
+    data = held_out(load_data(DataConfig(dataset=options.dataset)), 0).to(accelerator.device)
+    protocol = PROTOCOLS.find("hl").with_changes(epochs=options.epochs)
+    protocol = protocol.suited(EvaluateConfig(sets=["none"]), data, accelerator.autocast)
+    evaluation = Evaluation(data, protocol, seed=0, accelerator=accelerator)
+    kinds = [name for name in STARTS.declared if STARTS.said(name, "prunes")]
+    found = [baseline(kind, data, options.ipc, 0, accelerator.autocast) for kind in kinds]
+    return {row.baseline: row.mean for row in evaluation.run(found, [options.architecture], 1).rows}
 
 
 def write(options, place, records):
@@ -211,6 +222,32 @@ def table_of(sets):
         row = [name, steps or "–", own["factor"] ** 2, own["init"], own["augment"], network if steps else "–"]
         rows.append([*row, "–" if rate is None else f"{rate:g}", f"{own['seconds']:.0f} s"])
     return "\n".join(f"| {' | '.join(map(str, row))} |" for row in rows)
+
+
+def make(place, finished, words, after=(), again=()):
+    """Run the command that makes a place, unless it did; ends the program where another one did.
+
+    It is kept beside the place before that is made, with those `after` which it was run, as they made its teachers;
+    `again` are words that an interrupted command goes on by.
+    """
+    commands = [shlex.join(map(str, each)) for each in (words, *after)]
+    if place.exists() and (there := words_of(place)) != commands:
+        made, asked = (f"`{'; '.join(each[::-1])}`" for each in (there or ["an unknown command"], commands))
+        sys.exit(f"{place} was made by {made}, and not by {asked}: remove it, or give another --work_dir.")
+    if not finished:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        note_of(place).write_text(json.dumps(commands, indent=2) + "\n")
+        run(*words, *again)
+
+
+def note_of(place):
+    """The file beside a place that says what made it."""
+    return place.with_name(f"{place.name}.words.json")
+
+
+def words_of(place):
+    """What made a place; None where that isn't known."""
+    return json.loads(note_of(place).read_text()) if note_of(place).is_file() else None
 
 
 def run(*words):

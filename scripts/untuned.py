@@ -8,12 +8,12 @@
     python scripts/untuned.py --data digits fashion-mnist=FOLDER letters=outputs/letters --output_dir outputs/untuned
     python scripts/untuned.py --data digits --ipc 1 --minutes 10 --seeds 0          # a part of it
 
-Each set is one run of the command line, everything within its minutes; what is there already is kept, so that an
-interrupted table goes on. Then students of one protocol, `dsa` with `--epochs`, train on all sets of a data set and
-ipc (their float copies) and on as many random and herded images, and `untuned.md` and `untuned.json` have one row for
-each data set, ipc, number of minutes and machine: means over all students, with 95 % intervals over the distillations
-(over the students where there is one distillation). Rows of earlier calls stay, so that a table can be made part by
-part.
+Each set is one run of the command line, everything within its minutes; what the same command made already is kept, so
+that an interrupted table goes on. Then students of one protocol, `dsa` with `--epochs`, train on all sets of a data
+set and ipc (their float copies) and on as many random and herded images, and `untuned.md` and `untuned.json` have one
+row for each data set, ipc, number of minutes, machine and kind of students: means over all students, with 95 %
+intervals over the distillations (over the students where there is one distillation). Rows of earlier calls stay, so
+that a table can be made part by part.
 """
 
 import argparse
@@ -71,20 +71,39 @@ def run(*words):
 
 
 def made(folder, reference, ipc, minutes, kind, seed):
-    """Make a set, unless it is there; its command, the seconds that it took, and the code that made it."""
+    """Make a set, unless it is there; its command, the seconds that it took, and the code that made it.
+
+    Ends the program where another command made it.
+    """
     kept = folder.with_name(f"{folder.name}.seconds.json")
-    if not kept.is_file():
-        command = ["hf-dd", "distill", "--dataset", reference, "--ipc", str(ipc), "--minutes", f"{minutes:g}"]
-        command += [*KINDS[kind], "--seed", str(seed), "--output_dir", str(folder)]
-        command += ["--resume_from_checkpoint", "latest"] if (folder / "plan.json").is_file() else []
-        seconds = run(*command)
-        told = [Path(word).name if Path(word).is_absolute() else word for word in command]
-        kept.write_text(json.dumps({"command": shlex.join(told), "seconds": round(seconds, 1)}))
+    words = ["hf-dd", "distill", "--dataset", reference, "--ipc", str(ipc), "--minutes", f"{minutes:g}"]
+    words += [*KINDS[kind], "--seed", str(seed), "--output_dir", str(folder)]
+    again = ["--resume_from_checkpoint", "latest"]
+    there = json.loads(kept.read_text()) if kept.is_file() else {}
+    as_told = shown(words), shown(words + again)  # which is all that earlier versions kept
+    if there.get("words", words) != words or there.get("command", as_told[0]) not in as_told:
+        made_by = shlex.join(there["words"]) if "words" in there else there["command"]
+        sys.exit(f"{folder} was made by `{made_by}`: remove it and {kept.name}, or give another --output_dir.")
+    if "seconds" not in there:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        kept.write_text(json.dumps({"words": words}))
+        command = words + again * (folder / "plan.json").is_file()
+        there = {"words": words, "seconds": round(run(*command), 1), "command": shown(command)}
+        kept.write_text(json.dumps(there))
     record = json.loads((folder / "hf_dd.json").read_text())
-    return json.loads(kept.read_text()) | {
+    return {key: there[key] for key in ("command", "seconds")} | {
         "code": f"hf-dd {record['versions']['hf-dd']}",
         "hardware": record["run"]["hardware"],
     }
+
+
+def shown(words):
+    """A command as it is told: of absolute paths the last part."""
+    told = []
+    for word in words:
+        name, sign, place = word.rpartition("=")
+        told.append(f"{name}{sign}{Path(place).name if Path(place).is_absolute() else place}")
+    return shlex.join(told)
 
 
 def evaluated(place, folders, reference, options):
@@ -131,17 +150,18 @@ def over_distillations(values):
 def write(folder, rows):
     """Write the table: these rows, and those of earlier calls."""
     kept = folder / "untuned.json"
-    earlier = json.loads(kept.read_text())["rows"] if kept.exists() else []
-    found = {key_of(row): row for row in [*earlier, *rows]}
+    earlier = json.loads(kept.read_text()) if kept.exists() else {"rows": []}
+    found = {key_of(row): row for row in [*earlier["rows"], *rows]}
     rows = [found[key] for key in sorted(found)]
+    calls = earlier.get("calls") or [earlier[key] for key in ("command",) if key in earlier]
     about = {
-        "command": "python scripts/untuned.py --data digits fashion-mnist=FOLDER letters=FOLDER",
+        "calls": list(dict.fromkeys([*calls, shown(["python", "scripts/untuned.py", *sys.argv[1:]])])),
         "code": sorted({each for row in rows for each in row["code"]}),
         "hardware": sorted({machine_of(row) for row in rows}),
     }
     kept.write_text(json.dumps(about | {"rows": rows}, indent=2) + "\n")
     lines = ["# Data sets that nothing was tuned for", ""]
-    lines += [f"Made by parts of `{about['command']}`. n: distillations × students of each.", ""]
+    lines += [f"Made by {', '.join(f'`{call}`' for call in about['calls'])}. n: distillations × students of each.", ""]
     columns = [
         "data",
         "ipc",
@@ -156,15 +176,17 @@ def write(folder, rows):
         "took (s)",
     ]
     lines += ["| " + " | ".join([*columns, "machine"]) + " |", "|---" * (len(columns) + 1) + "|"]
+    trained = sorted({row["protocol"] for row in rows})
     for row in rows:
         cells = [row["data"], row["ipc"], f"{row['minutes']:g}", row["kind"]]
-        cells += [f"{row['distillations']} × {row['students']} {row['architecture']}", told(row["accuracy"])]
+        which = f" ({1 + trained.index(row['protocol'])})" if len(trained) > 1 else ""
+        cells += [f"{row['distillations']} × {row['students']} {row['architecture']}{which}", told(row["accuracy"])]
         cells += [f"{row['random']['mean']:.1f}", f"{row['herding']['mean']:.1f}"]
         cells += [told(row["over random"], "+"), told(row["over herding"], "+")]
         cells += [", ".join(f"{took:.0f}" for took in row["took"]), 1 + about["hardware"].index(machine_of(row))]
         lines.append("| " + " | ".join(map(str, cells)) + " |")
     lines += ["", "Machines:", *(f"{place}. {name}" for place, name in enumerate(about["hardware"], 1))]
-    lines += ["", "Students:", *(f"- {said}" for said in sorted({row["protocol"] for row in rows})), ""]
+    lines += ["", "Students:", *(f"{place}. {said}" for place, said in enumerate(trained, 1)), ""]
     lines += ["Commands, and the commits whose planners chose:"]
     lines += [f"- `{command}` ({commits(row['code'])})" for row in rows for command in row["commands"]]
     (folder / "untuned.md").write_text("\n".join(lines) + "\n")
@@ -173,7 +195,8 @@ def write(folder, rows):
 
 def key_of(row):
     """What a row is of."""
-    return row["data"], row["ipc"], row["minutes"], row["kind"], machine_of(row)
+    students = row["architecture"], row["students"], row["protocol"]
+    return row["data"], row["ipc"], row["minutes"], row["kind"], machine_of(row), *students
 
 
 def machine_of(row):

@@ -593,7 +593,7 @@ def test_teachers_need_a_test_split(pets, tmp_path):
         ("--clom_augment crop", ["--clom_augment", "add --clom ce or --clom cos"]),
         ("--clom_batch 2", ["--clom_batch", "add --clom ce or --clom cos"]),
         ("--clom ce --teachers a/b --clom_augment flap", ["'flap'", "flip, "]),
-        ("--eval_students 1 --eval_architectures ConvNt", ["ConvNt isn't known", "ConvNet, "]),
+        ("--eval_students 1 --eval_architectures ConvNt", ["--eval_architectures ConvNt isn't known", "ConvNet, "]),
         ("--eval_students 1 --eval_augment flap", ["'flap'", "flip, "]),
         ("--dtype float64 --mixed_precision bf16", ["float64", "bf16", "contradict"]),
         ("--resume_from_checkpoint no/such/checkpoint", ["no/such/checkpoint", "isn't a readable checkpoint"]),
@@ -607,7 +607,7 @@ def test_options_out_of_range(refused, arguments, words):
 @pytest.mark.parametrize(
     "arguments, words",
     [
-        ("--architectures ConvNet MPL", ["MPL isn't known", "MLP, "]),
+        ("--architectures ConvNet MPL", ["--architectures MPL isn't known", "MLP, "]),
         ("--architecture_options wdth=8", ["'wdth'", "width, "]),
         ("--augment flap", ["'flap'", "flip, "]),
         ("--epochs 0", ["--epochs is 0"]),

@@ -44,13 +44,19 @@ def submission(
     for score in results.scores:
         if score.name in SCORES:
             found.setdefault((score.set, score.copy, score.architecture), {})[score.name] = score
-    entries = [entry(scores, records.get(name, {}), dataset) for (name, *_), scores in found.items()]
+
+    def data_of(name: str) -> str:
+        """What the data are called: what the set's record calls them, unless others were tested on."""
+        own = records.get(name, {}).get("data", {}).get("name")
+        return dataset if name in results.tested else own or dataset
+
+    entries = [entry(scores, records.get(name, {}), data_of(name)) for (name, *_), scores in found.items()]
     run = "hf-dd's students, rates chosen on a validation split; not by DD-Ranking's own tool"
     return {"scored_by": run, "versions": versions, "weight": WEIGHT, "sources": SOURCES, "entries": entries}
 
 
 def entry(scores: Mapping[str, Score], record: Mapping[str, Any], dataset: str) -> dict[str, Any]:
-    """One line of the list: who made the set, and what each run scored."""
+    """One line of the list: who made the set, the data that it was tested on, and what each run scored."""
     label, augmentation = (scores[name] for name in SCORES)
     row = label.inputs["distilled"]
     recovery = gaps(label.inputs, "full", "distilled")
@@ -59,7 +65,7 @@ def entry(scores: Mapping[str, Score], record: Mapping[str, Any], dataset: str) 
     plain = gaps(augmentation.inputs, "distilled_plain", "random_plain")
     return {
         **method_of(record, row.set),
-        "dataset": record.get("data", {}).get("name") or dataset,
+        "dataset": dataset,
         "ipc": row.ipc,
         "model_name": row.architecture,
         "num_eval": row.n,

@@ -82,6 +82,7 @@ class ResultFacts(TypedDict):
     test_images: NotRequired[int]
     students: NotRequired[list[StudentFacts]]
     tested: NotRequired[dict[str, str]]
+    data: NotRequired[str]
     seed: NotRequired[int]
 
 

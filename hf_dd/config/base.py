@@ -200,7 +200,7 @@ def judged(option: dataclasses.Field, kind: Kind, value: Any) -> Any:
     if isinstance(choices, Registry):
         for word in values:
             if ":" not in word and word not in choices:
-                choices.installed(word)  # raises, unless it was found before
+                choices.installed(word, name)  # raises, unless it was found before
     elif choices and (unknown := [word for word in values if word not in choices]):
         given = shown(unknown if kind.many else value)
         raise ConfigError(f"{name} doesn't know {given}; it takes {', '.join(choices)}.")

@@ -32,7 +32,7 @@ def parse_regimes(texts: Sequence[str]) -> dict[str, str | None]:
         if regime in found:
             raise ConfigError(f"the regime {regime} comes twice.")
         if sign and ":" not in name:
-            PROTOCOLS.installed(name)
+            PROTOCOLS.installed(name, "the protocol")
         found[regime] = name or None
     return found
 

@@ -36,7 +36,7 @@ class Registry(Mapping[str, Any]):
     Args:
         variable: what the registry is called in the code; the source is searched for its `register` calls.
         noun: what an entry is, for messages.
-        option: that names one, for messages.
+        option: that names one, for messages that aren't told of another.
         folder: of the package, whose files hold the definitions; also the last word of the entry points' group.
         group: that word, where it is another.
         home: module of the package that says what a definition has to be (`requires`).
@@ -120,30 +120,33 @@ class Registry(Mapping[str, Any]):
             return self.load(name, self.plugins[name].value)
         return self._definitions[name]
 
-    def find(self, name: str) -> Any:
+    def find(self, name: str, option: str | None = None) -> Any:
         """The definition of a name, or at `package.module:Name`, which is imported: for what the user wrote.
 
-        Raises ConfigError where there is none, with the known names, the nearest first, or where it can't be imported.
+        Raises ConfigError where there is none, with the known names, the nearest first, or where it can't be imported;
+        `option` is the one that the name was given by, where it isn't the registry's.
         """
-        return self.load(name, name) if ":" in str(name) else self.installed(name)
+        return self.load(name, name, option) if ":" in str(name) else self.installed(name, option)
 
-    def installed(self, name: str) -> Any:
+    def installed(self, name: str, option: str | None = None) -> Any:
         """The definition of a name that is registered, or was found before: for what a stranger's file says.
 
-        Nothing is imported but this package and what was installed to add to it.
+        Nothing is imported but this package and what was installed to add to it. Raises ConfigError as `find` does.
         """
         if name in self:
             return self[name]
+        option = option or self.option
         if ":" in str(name):
             raise ConfigError(
-                f"{self.option} {name} isn't installed, and no module is imported because a file names it: install "
-                f"the package that registers it (entry points {self.group}), or give {self.option} {name} yourself."
+                f"{option} {name} isn't installed, and no module is imported because a file names it: install the "
+                f"package that registers it (entry points {self.group}), or give {option} {name} yourself."
             )
         known = ", ".join(nearest_first(str(name), self))
-        raise ConfigError(f"{self.option} {name} isn't known; known are: {known}.")
+        raise ConfigError(f"{option} {name} isn't known; known are: {known}.")
 
-    def load(self, name: str, place: str) -> Any:
+    def load(self, name: str, place: str, option: str | None = None) -> Any:
         """The definition at `package.module:Name`; a module may lie in the working directory."""
+        option = option or self.option
         module, _, attribute = place.partition(":")
         if os.getcwd() not in sys.path:
             sys.path.append(os.getcwd())
@@ -151,12 +154,12 @@ class Registry(Mapping[str, Any]):
             definition = functools.reduce(getattr, attribute.split("."), importlib.import_module(module))
         except (Exception, SystemExit) as error:  # whatever a stranger's module does when it is imported
             raise ConfigError(
-                f"{self.option} {name}: {place} can't be loaded ({type(error).__name__}: {error})."
+                f"{option} {name}: {place} can't be loaded ({type(error).__name__}: {error})."
             ) from error
         if self.home:
             importlib.import_module(f"{PACKAGE.name}.{self.home}")
         if wrong := self._demand(definition):
-            raise ConfigError(f"{self.option} {name}: {place} is no {self.noun}: it {wrong}.")
+            raise ConfigError(f"{option} {name}: {place} is no {self.noun}: it {wrong}.")
         self._modules.setdefault(name, module)
         return self._definitions.setdefault(name, definition)
 

@@ -1,10 +1,11 @@
 """Students on synthetic sets: trained over several seeds, tested on the real test split."""
 
+import copy
 import dataclasses
 import functools
 import logging
 import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import KW_ONLY, asdict, dataclass
 
 import torch
@@ -47,6 +48,7 @@ class Evaluation:
         teachers: for a protocol that asks some, those of every student, on whatever images it trains.
         draws: of random images, for every student; its score is their mean.
         looks: whether students are tested also after the epochs whose best a protocol's paper quotes.
+        suited: makes a protocol what is carried out on these data, see `Protocol.suited`; for those that scores make.
 
     Attributes:
         teaching: gives what students learn from.
@@ -64,6 +66,7 @@ class Evaluation:
     teachers: TeacherPool | None = None
     draws: int = 1
     looks: bool = False
+    suited: Callable[[Protocol], Protocol] = copy.copy
 
     def __post_init__(self) -> None:
         if self.data.test is None:
@@ -115,6 +118,7 @@ class Evaluation:
             chance=100 / self.data.num_classes,
             test_images=len(self.data.test),
             seed=self.seed,
+            data=self.data.name,
         )
 
     def targets(self, candidate: Candidate, protocol: Protocol) -> Targets:
@@ -133,11 +137,11 @@ class Evaluation:
         return protocol.resolve(candidate.shown_ipc, self.data.num_classes, side, architecture)
 
     def options(self, candidate: Candidate, protocol: Protocol, architecture: str = "") -> list[Protocol]:
-        """A protocol, resolved, with each of the epochs and learning rates that may be chosen for a candidate.
+        """A protocol, suited and resolved, with each of the epochs and rates that may be chosen for a candidate.
 
         The rates that were named are those of the evaluation's optimiser; under another one the protocol's own stands.
         """
-        protocol = self.resolved(candidate, protocol, architecture)
+        protocol = self.resolved(candidate, self.suited(protocol), architecture)
         rates: Sequence[float] = self.learning_rates if protocol.optimizer == self.protocol.optimizer else ()
         if not rates:
             own = candidate.learning_rate if protocol.optimizer == "sgd" else None

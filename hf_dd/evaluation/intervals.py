@@ -1,5 +1,6 @@
 """Confidence intervals of means over students, and of the difference of two sets under the same students."""
 
+import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,6 +23,13 @@ class Interval:
         return f"{self.mean:.2f} {'(n = 1)' if self.half_width is None else between(self.mean, self.half_width)}"
 
 
+def quantile(degrees: float) -> float:
+    """Of Student's t with so many degrees of freedom: standard errors from a mean to the ends of its interval."""
+    from scipy.special import stdtrit  # scipy.stats has the same number, and takes a second to import
+
+    return float(stdtrit(degrees, (1 + CONFIDENCE) / 2))
+
+
 def of_mean(values: Sequence[float]) -> Interval:
     """The interval of the mean of independent values."""
     if len(values) < 2:
@@ -34,7 +42,7 @@ def of_distillations(values: Sequence[Sequence[float]], shared: bool = False) ->
     """The interval of the mean over distillations, of a single one over its students.
 
     Where all were learned by the `shared` students (of the same seeds, beside the same random images), these vary the
-    mean besides: the variances of both means are added, with the degrees of freedom of Satterthwaite (1946).
+    mean besides: the variances of both means are added.
 
     Args:
         values: of each distillation its students, as many of each where they are shared.
@@ -47,16 +55,16 @@ def of_distillations(values: Sequence[Sequence[float]], shared: bool = False) ->
         return of_mean(means)
     of_students = list(map(statistics.fmean, zip(*values, strict=True)))
     parts = [(statistics.variance(each) / len(each), len(each) - 1) for each in (means, of_students)]
-    variance = sum(part for part, _ in parts)
-    freedom = variance**2 / sum(part**2 / free for part, free in parts) if variance else 1
-    return Interval(statistics.fmean(means), quantile(freedom) * variance**0.5, len(means))
+    return Interval(statistics.fmean(means), of_parts(*parts), len(means))
 
 
-def quantile(freedom: float) -> float:
-    """Of Student's t with so many degrees of freedom, in half-widths of an interval per standard error."""
-    from scipy.special import stdtrit  # scipy.stats has the same number, and takes a second to import
+def of_parts(*parts: tuple[float, float]) -> float:
+    """The half-width of an interval whose variance is the sum of some, each with its degrees of freedom.
 
-    return float(stdtrit(freedom, (1 + CONFIDENCE) / 2))
+    They have together what Satterthwaite (1946) gives them.
+    """
+    variance, uncertain = sum(part for part, _ in parts), sum(part**2 / degrees for part, degrees in parts)
+    return quantile(variance**2 / uncertain if uncertain else math.inf) * variance**0.5
 
 
 def between(mean: float, half_width: float | None, digits: int = 2) -> str:

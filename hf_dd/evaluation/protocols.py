@@ -203,8 +203,8 @@ class Protocol:
     def suited(self, config: EvaluationConfig, data: ImageData, autocast: Autocast = nullcontext) -> "Protocol":
         """The protocol as it is carried out on this data set.
 
-        Without flips where they hurt, unless the options say otherwise, and with test images as they were read. Every
-        process has to call it, with the data on the device to train on.
+        Without flips where they hurt, unless the options name this augmentation, and with test images as they were
+        read. What is so already stays as it is. Every process has to call it, with the data on the device to train on.
         """
         of_size = self.resolve(1, data.num_classes, min(data.image_size), "")
         operations, changes = augment.parse_strategy(of_size.augment), {}
@@ -214,7 +214,7 @@ class Protocol:
             changes["resizes_tests"] = False
         if config.published:
             return self.with_changes(**changes)
-        if "flip" in operations and config.eval_augment is None:
+        if "flip" in operations and of_size.augment != config.eval_augment:
             suited = flips.augmentation(data, operations, autocast)
             changes |= {"augment": suited} if suited != of_size.augment else {}
         given = [self.views, *(value for own in self.cases for field, value in own.values if field == "views")]

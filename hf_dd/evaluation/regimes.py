@@ -32,7 +32,7 @@ def protocols_of(config: EvaluateConfig) -> dict[str, Protocol]:
     found = {}
     for regime, name in parse_regimes(config.regimes).items():
         name = name or OF_REGIME[regime]
-        if (labels := PROTOCOLS.find(name).labels) != regime:
+        if (labels := PROTOCOLS.find(name, "--regimes").labels) != regime:
             raise ConfigError(
                 f"--regimes {regime}={name}: students of the protocol {name} learn from {verdict.REGIMES[labels]}: "
                 f"give {labels}={name}, or another protocol for {regime}."

@@ -50,7 +50,7 @@ def comparison(results: Results, about: dict[str, dict[str, Any]]) -> str:
     found = [f"- {markdown(sentence)}" for sentence in verdict.sentences(facts)]
     under = "; ".join(dict.fromkeys(row.protocol for row in results.rows)) if several else str(results.protocol)
     note = (
-        f"Protocol {markdown(under)}, last epoch, on {markdown(results.hardware)}. Accuracy: mean ± "
+        f"Protocol {markdown(under)}, last epoch, {markdown(results.place)}. Accuracy: mean ± "
         "standard deviation over n students; intervals are those of means, at 95 % (Student's t). A set's own rate "
         "was learned with its images."
         f"{markdown(taught(results))}"

@@ -145,6 +145,7 @@ class Results:
             `architecture` and `tags`; none where they aren't.
         protocols: of several regimes, the protocol of each as a mapping; else nothing.
         tested: by the set's name, how its test images were read where its record says otherwise, in options.
+        data: what the data set is called that students were tested on.
         seed: of the first student, student i's is seed + i; random images are drawn by it, too.
     """
 
@@ -161,6 +162,7 @@ class Results:
     protocols: dict[str, dict[str, Any]] = field(default_factory=dict)
     tested: dict[str, str] = field(default_factory=dict)
     seed: int = 0
+    data: str | None = None
 
     def as_dict(self) -> dict:
         """JSON-able values: `protocol`, `rows`, `hardware`, `scores`, `teachers`, and the others that there are."""
@@ -175,6 +177,7 @@ class Results:
             **({"protocols": self.protocols} if self.protocols else {}),
             **({"tested": self.tested} if self.tested else {}),
             **({"seed": self.seed} if self.seed else {}),
+            **({"data": self.data} if self.data else {}),
             **({} if self.majority is None else {"majority": self.majority, "chance": self.chance}),
             **({} if self.test_images is None else {"test_images": self.test_images}),
         }
@@ -184,6 +187,11 @@ class Results:
         """What was trained, each once, in the order of the rows."""
         return list(dict.fromkeys(row.architecture for row in self.rows))
 
+    @property
+    def place(self) -> str:
+        """Whose test images the students were tested on, and where, in words."""
+        return f"{f'tested on {self.data}, ' if self.data else ''}on {self.hardware}"
+
     def difference(self, first: int, second: int) -> intervals.Interval:
         """Of the means of two rows, paired by the student's seed; raises ValueError where the students differ."""
         return intervals.of_difference(self.rows[first].scores, self.rows[second].scores)
@@ -191,7 +199,7 @@ class Results:
     def __repr__(self) -> str:
         facts = self.as_dict()
         protocols = dict.fromkeys(row.protocol for row in self.rows) if self.protocols else [self.protocol]
-        head = f"Results under {'; '.join(map(str, protocols))}, on {self.hardware}"
+        head = f"Results under {'; '.join(map(str, protocols))}, {self.place}"
         rows = [f"{row}{verdict.mark(each, facts)}" for row, each in zip(self.rows, facts["rows"], strict=True)]
         if self.protocols:
             rows = [f"{line}, {verdict.in_words(row.regime)}" for line, row in zip(rows, self.rows, strict=True)]

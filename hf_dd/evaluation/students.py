@@ -137,7 +137,7 @@ def require_known(architectures: Sequence[str], protocol: Protocol) -> None:
     """Raise ConfigError for the name of a network that there isn't, before anything is read."""
     for architecture in architectures:
         if protocol.trains == "network" and names_network(architecture) and not architecture.startswith(PREFIX):
-            NETWORKS.find(architecture)
+            NETWORKS.find(architecture, "--eval_architectures")
 
 
 def students_of(architecture: str, protocol: Protocol, data: ImageData, autocast: Autocast = nullcontext) -> Students:

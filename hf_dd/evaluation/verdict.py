@@ -23,7 +23,7 @@ REGIMES = {  # what students learn from, in words
 
 
 def sentences(results: Facts) -> list[str]:
-    """One sentence for each set of an evaluation, then what to doubt in it, then what guessing gives."""
+    """One sentence for each set of an evaluation, then on what it was tested, what to doubt, what guessing gives."""
     found, doubted, parts = [], [], by_regime(results)
     for regime, part in parts.items():
         sets = list(dict.fromkeys(row["set"] for row in part["rows"] if not row.get("baseline")))
@@ -34,7 +34,7 @@ def sentences(results: Facts) -> list[str]:
             named = [each.partition(" ")[0].count("/") for each in gains]  # `timm/…`, which is written as it is
             found += [each if own else each[0].upper() + each[1:] for each, own in zip(gains, named, strict=True)]
         doubted += doubts(part, f" on {in_words(regime)}" if len(parts) > 1 else "")
-    return [*found, *soft_alone(results), *doubted, *guessing(results)]
+    return [*found, *otherwise(results), *soft_alone(results), *doubted, *guessing(results)]
 
 
 def regime_of(row: Facts, results: Facts) -> str:
@@ -57,6 +57,16 @@ def by_regime(results: Facts) -> dict[str, Facts]:
     for row in results["rows"]:
         found.setdefault(regime_of(row, results), []).append(row)
     return {regime: {**results, "rows": rows} for regime, rows in found.items()}
+
+
+def otherwise(results: Facts) -> Iterator[str]:
+    """A sentence where sets were tested otherwise than their records say, for each way that was done."""
+    tested = results.get("tested") or {}
+    rows = [row for row in results["rows"] if not row.get("baseline")]
+    of = f" of {results['data']}" if results.get("data") else ""
+    for how in dict.fromkeys(tested.values()):
+        sets = on([row for row in rows if tested.get(row["set"]) == how], rows)
+        yield f"The data{of} were read otherwise than for the distillation{sets}: {how}."
 
 
 def soft_alone(results: Facts) -> Iterator[str]:

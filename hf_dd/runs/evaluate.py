@@ -160,6 +160,7 @@ def evaluations_of(
             teachers=teachers if protocol.asks_teachers or config.scores else None,
             draws=regimes.draws_of(config),
             looks=config.best_of_looks,
+            suited=functools.partial(Protocol.suited, config=config, data=data, autocast=accelerator.autocast),
         )
         for protocol in protocols
     ]

@@ -1,10 +1,13 @@
 """What an evaluation is of and on: sets, their records, and the real images that students are tested on."""
 
 from collections.abc import Sequence
+from itertools import count
+from pathlib import Path
 from typing import Any
 
 from accelerate import Accelerator
 
+from hf_dd import hub
 from hf_dd.artefacts import distilled_folder
 from hf_dd.config import DataConfig, EvaluateConfig
 from hf_dd.config.base import named, part
@@ -24,13 +27,17 @@ def sets_and_data(
 ) -> tuple[list[tuple[str, DistilledSet, dict[str, Any]]], ImageData]:
     """Name, content and record of each set, those of others brought into our form, and what they are tested on.
 
-    With `crops` stored labels of crops are read too; where they are asked for, they are made first.
+    No two names are alike. With `crops` stored labels of crops are read too; where they are asked for, they are made
+    first.
     """
+    names = names_of(config.sets)
     foreign = [is_foreign(reference) for reference in config.sets]
 
     def opened() -> list[tuple[str, DistilledSet, dict[str, Any]] | None]:
-        known = zip(config.sets, foreign, strict=True)
-        return [None if other else distilled_folder.load_distilled(reference, crops) for reference, other in known]
+        found = []
+        for reference, name, other in zip(config.sets, names, foreign, strict=True):
+            found.append(None if other else (name, *distilled_folder.load_distilled(reference, crops)[1:]))
+        return found
 
     own = opened()
     if any(foreign) and not config.dataset:
@@ -43,8 +50,38 @@ def sets_and_data(
     records_of = [each[2] if each else {} for each in own]
     if config.soft_labels == "crops" and label_sets(config, records_of, data, accelerator):
         own = opened()
-    sets = zip(config.sets, own, strict=True)
-    return [each or brought_in(reference, config, data, accelerator.device) for reference, each in sets], data
+    sets = []
+    for reference, name, each in zip(config.sets, names, own, strict=True):
+        sets.append(each or (name, *brought_in(reference, config, data, accelerator.device)[1:]))
+    return sets, data
+
+
+def names_of(references: Sequence[str]) -> list[str]:
+    """What to call each set: by its place's name, with as many folders above it as tell those of one name apart.
+
+    Raises ConfigError for a set that is named twice, HubError for a repository that is out of reach.
+    """
+    places = [hub.find(reference, "dataset") for reference in references]
+    repositories = [place.path for place in places if place and not place.local]
+    names, found = [], {}
+    for reference, place in zip(references, places, strict=True):
+        if place is None:  # which its reader will tell
+            names.append(reference)
+            continue
+        own = str(Path(place.path).resolve()) if place.local else place.path
+        if repositories.count(own) > 1:  # at several revisions, which may be of one commit
+            own = place.pin.reference
+        if own in found:
+            twice = " and ".join(dict.fromkeys((found[own], reference)))
+            raise ConfigError(f"{twice}: that is one set, named twice. Name each set once.")
+        found[own] = reference
+        names.append(place.name)
+    folders = [Path(place.path).resolve().parts if place and place.local else () for place in places]
+    alike = [[other for other, each in zip(folders, names, strict=True) if each == name and other] for name in names]
+    for index, (own, others) in enumerate(zip(folders, alike, strict=True)):
+        depth = next(depth for depth in count(1) if len({each[-depth:] for each in others}) == len(others))
+        names[index] = Path(*own[-depth:]).as_posix() if depth > 1 else names[index]
+    return names
 
 
 def own_learning_rate(name: str, record: dict[str, Any]) -> float | None:

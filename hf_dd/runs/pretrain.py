@@ -45,7 +45,7 @@ def pretrain(config: PretrainConfig | None = None, **options: Any) -> list[Path 
     """
     config = PretrainConfig.over(config, options)
     for architecture in config.architectures:  # an unknown name shows before anything is read
-        NETWORKS.find(architecture)
+        NETWORKS.find(architecture, "--architectures")
     accelerator = new_accelerator(config.mixed_precision)
     config = dataclasses.replace(config, mixed_precision=accelerator.mixed_precision)
     if config.push_to_hub:

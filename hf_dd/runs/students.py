@@ -225,11 +225,13 @@ def shelf_of(
         owner, _, base = hub.full_repo_id(config.push_students).partition("/")
     sets = [learned_from(name, own, owner is not None) for name, own in zip(config.sets, records, strict=True)]
     of_copy = {id(own): sets[index // len(config.eval_copies)] for index, own in enumerate(candidates)}
-    rows = {}
+    rows, slugs = {}, list(map(slug, config.sets))
+    for place, own in enumerate(slugs[1:], 1):
+        slugs[place] = f"{own}-{place + 1}" if own in slugs[1:place] else own
     for architecture in config.eval_architectures:
         for index, candidate in enumerate(candidates):
             place, copy = divmod(index, len(config.eval_copies))
-            parts = [slug(config.sets[place])] if place else []
+            parts = [slugs[place]] if place else []
             parts += [slug(architecture)] if architecture != config.eval_architectures[0] else []
             parts += [candidate.copy] if copy else []
             rows[id(candidate), architecture] = "-".join([base, *parts])

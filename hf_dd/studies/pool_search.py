@@ -54,6 +54,8 @@ class Selection:
     """What was found: the folder with the trace, and the pool, or None where no pool guided better than none.
 
     `score` is in %, on the validation split; `tried` counts the pools that were tried, of the `pools` that there are.
+    `guessing` is what always guessing the commonest class of that split gives: students that aren't better learned
+    nothing, and the pool is the first in a drawn order.
     """
 
     folder: Path
@@ -62,10 +64,17 @@ class Selection:
     pool: TeacherPool | None
     tried: int
     pools: int
+    guessing: float = 0.0
+
+    @property
+    def learned(self) -> bool:
+        """Whether students of the best pool are better than guessing, so that pools can be told apart."""
+        return self.score - self.guessing > 1e-6  # means of the same counts may differ in their last digits
 
     def __repr__(self) -> str:
         kept = self.folder / (TRACE if self.pool is None else LOCK)
         among = f"the best of {self.tried} tried out of {self.pools}"
+        among = among if self.learned else f"no better than guessing, as all {self.tried} tried out of {self.pools}"
         return f"{self.best.name}: {self.score:.2f} % on the validation split, {among}; {kept}"
 
 
@@ -285,14 +294,24 @@ class Search:
             raise RunError(f"{self.folder}: no pool was judged: raise --minutes.")
         options = self.named(best)
         pool = self.pool_of(options, f"hf-dd pool select: {options.name}")
-        by_main_process(lambda: self.write_lock(pool))
         tried = sum(bool(entrant.scores) for entrant in self.race.entrants)
-        return Selection(self.folder, options, best.last_score, pool, tried, len(self.pools))
+        guessing = 100 * (torch.bincount(self.data.test.labels).max().item() / len(self.data.test))
+        found = Selection(self.folder, options, best.last_score, pool, tried, len(self.pools), guessing)
+        by_main_process(lambda: self.write_lock(found))
+        return found
 
-    def write_lock(self, pool: TeacherPool | None) -> None:
+    def write_lock(self, found: Selection) -> None:
         """Write the lock of the best pool; remove an older one where none guided better than none."""
-        if pool is None:
-            files.remove(self.folder / LOCK)
+        if not found.learned:
+            logger.warning(
+                "The students learned nothing: always guessing the commonest class gives %.2f %% on the validation "
+                "split, and the best pool %.2f %%. Which pool guides best isn't known: search again with more "
+                "--eval_epochs, and into another --output_dir.",
+                *(found.guessing, found.score),
+            )
+        elif found.pool is None:
             logger.warning("No pool guided better than none on the validation split.")
+        if found.pool is None:
+            files.remove(self.folder / LOCK)
         else:
-            files.write_json(self.folder / LOCK, pool.lock())
+            files.write_json(self.folder / LOCK, found.pool.lock())

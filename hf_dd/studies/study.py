@@ -202,9 +202,14 @@ def pool_jobs(pools: Mapping[str, Pool], teachers: Mapping[tuple[str, str], Job]
 
 
 def choose(name: str, pool: Pool) -> None:
-    """Search for a pool, or go on; raises RunError where none guides better than none."""
+    """Search for a pool, or go on; raises RunError where none guides better than none, or that isn't known."""
     found = pool_search.select(pool.config)
     say("pools: %s: %s", name, found)
+    if found.pool is None and not found.learned:
+        raise RunError(
+            f"pools: {name}: its students learned nothing, by which no pool can be told from none: give it more "
+            "eval_epochs, or run the cells of others."
+        )
     if found.pool is None:
         raise RunError(
             f"pools: {name}: no pool guides better than none ({found.folder / pins.TRACE} has the scores), so "

@@ -16,8 +16,9 @@ from torch import Tensor
 
 from hf_dd.config.uses import ContinualConfig
 from hf_dd.core.seeding import generator
+from hf_dd.core.text import plural
 from hf_dd.data.image_data import of_each_class
-from hf_dd.errors import ConfigError
+from hf_dd.errors import ConfigError, DataError
 from hf_dd.evaluation import intervals
 from hf_dd.evaluation.candidates import Candidate
 from hf_dd.evaluation.report import table
@@ -71,7 +72,15 @@ def memories_of(subject: Subject) -> list[Candidate]:
     """The set as a memory, with hard labels, and real images that take as many bytes, see `memory_bytes`."""
     own = dataclasses.replace(subject.own, soft_labels=None)
     values = FLOAT_BYTES if own.copy == "float" else 1
-    ipc = tuple(values * count for count in of_each_class(own.ipc, subject.data.num_classes))
+    stored, sizes = of_each_class(own.ipc, subject.data.num_classes), list(map(len, subject.data.class_index))
+    ipc = tuple(values * count for count in stored)
+    for label, (count, size) in enumerate(zip(ipc, sizes, strict=True)):
+        if subject.config.baselines and values > 1 and count > size:
+            raise DataError(
+                f"{plural(stored[label], 'float image')} of the class {subject.data.class_names[label]!r} would be "
+                f"beside {count} real ones, which take as many bytes, and {subject.data.name} has {size}: take the "
+                "set's 8-bit images by --eval_copy 8bit, or no real images beside it by --baselines without a value."
+            )
     return [own, *(subject.real_images(kind, ipc) for kind in dict.fromkeys(subject.config.baselines))]
 
 

@@ -7,6 +7,7 @@ them, those that were chosen; others are test images.
 """
 
 import hashlib
+import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -29,7 +30,6 @@ from hf_dd.uses import copies
 from hf_dd.uses.subject import Subject
 
 FALSE_ALARMS = 0.01  # at which the share of members that are found is told (Carlini et al., S&P 2022)
-NORMAL = statistics.NormalDist().inv_cdf((1 + intervals.CONFIDENCE) / 2)
 FRESH = 1000  # test images, at most, that say how near images come by chance
 ATTACKS = {"loss": "loss threshold", "calibrated": "calibrated loss"}
 
@@ -161,7 +161,8 @@ def attacked(scores: Sequence[tuple[np.ndarray, np.ndarray]]) -> dict[str, Any]:
     areas, variances = zip(*(auc(*own) for own in scores), strict=True)
     half_width = None
     if len(areas) > 1:
-        half_width = NORMAL * (statistics.fmean(variances) + statistics.variance(areas) / len(areas)) ** 0.5
+        of_students = statistics.variance(areas) / len(areas), len(areas) - 1
+        half_width = intervals.of_parts((statistics.fmean(variances), math.inf), of_students)
     return {
         "auc": statistics.fmean(areas),
         "half_width": half_width,
@@ -309,8 +310,9 @@ def text_of(subject: Subject, results: dict[str, Any]) -> list[str]:
     kinds = {row["kind"]: row for row in results["rows"]}
     note = (
         f"{results['n']} {results['architecture']} students each, protocol {subject.evaluation.protocol}. AUC: 0.5 is "
-        "guessing; brackets are 95 % intervals over the images (DeLong) and the students together. Other images are "
-        f'the {results["others"]:,} of the test split. "Found at 1 %": members found at 1 % false alarms. '
+        "guessing; brackets are 95 % intervals over the images (DeLong) and the students together (Student's t). "
+        f'Other images are the {results["others"]:,} of the test split. "Found at 1 %": members found at 1 % false '
+        "alarms. "
     )
     if "control" in kinds:
         note += (

@@ -215,9 +215,10 @@ def difference(name: str, own: Numbers, other: Numbers, full: Numbers) -> np.nda
 
 
 def agreement(reached: list[Row], seed: int) -> dict[str, Any]:
-    """How the full set agrees with itself, by other students: no proxy can be expected to agree better.
+    """How the orders of two halves of the full set's students agree, the even ones and the odd ones.
 
-    Means of the even students against those of the odd ones; nothing for a single student.
+    It says how much an order depends on the students that were drawn, and is no limit of a proxy's agreement, which is
+    with the mean of all students. Nothing for a single student.
     """
     if reached[0].n < 2:
         return {}
@@ -256,7 +257,7 @@ def text_of(subject: Subject, results: dict[str, Any]) -> list[str]:
         rows.append([kind if kind == STOPPED else own["proxy"], own["epochs"], *agree, *choice])
     itself = [between(full.get(name)) for name in CORRELATIONS]
     rows.append(
-        ["the full set, by other students", results["full_epochs"], *itself]
+        ["the full set, half of its students by the others", results["full_epochs"], *itself]
         + [f"{full['best_accuracy']:.2f}", "0.00", f"{full['seconds']:.0f}"]
     )
     differences = [
@@ -268,8 +269,8 @@ def text_of(subject: Subject, results: dict[str, Any]) -> list[str]:
         f"{n} ConvNets of a grid of {size}, {results['students']} students of each; protocol "
         f"{subject.evaluation.protocol}. Proxies are judged on a tenth of the training images that real ones among "
         f"them aren't taken from, the full set ({results['full_epochs']} epochs, {full['worst_accuracy']:.2f} to "
-        f"{full['best_accuracy']:.2f} %) on the test split. Early stopping trains on the full set for as many images "
-        "as students of the distilled set see. The set was made from all training images. Brackets are 95 % "
-        "intervals, by the bootstrap over the networks; differences are paired by them."
+        f"{full['best_accuracy']:.2f} %) on the test split. Early stopping trains on nine tenths of the full set for "
+        "as many images as students of the distilled set see. The set was made from all training images. Brackets "
+        "are 95 % intervals, by the bootstrap over the networks; differences are paired by them."
     )
     return [table(head, rows), table(["correlation", "Spearman", "Kendall"], differences), note]

@@ -19,7 +19,7 @@ from hf_dd.core.layout import RESULTS
 from hf_dd.core.machine import hardware
 from hf_dd.core.processes import by_main_process, new_accelerator, require_writable
 from hf_dd.core.progress import Phase
-from hf_dd.core.registry import PROTOCOLS
+from hf_dd.core.registry import NETWORKS, PROTOCOLS
 from hf_dd.core.text import code, ipc_in_words, markdown
 from hf_dd.data.batches import Images, in_chunks
 from hf_dd.data.image_data import ImageData, load_data
@@ -60,8 +60,10 @@ class Subject:
         """Read the set and its data.
 
         Raises RunError where the results couldn't be written, HubError or DataError where they can't be read or don't
-        fit each other, ConfigError for a set without a record whose data aren't named.
+        fit each other, ConfigError for a set without a record whose data aren't named, and an unknown architecture.
         """
+        if architecture := getattr(config, "eval_architecture", None):
+            NETWORKS.find(architecture, "--eval_architecture")
         accelerator = new_accelerator(config.mixed_precision)
         require_writable(place_of(use, config))
         name, distilled, record = load_distilled(config.set)

@@ -10,7 +10,8 @@ import hf_dd
 from hf_dd import cli
 from hf_dd.artefacts import dd_ranking
 from hf_dd.evaluation.learners import Learners
-from hf_dd.evaluation.results import Row
+from hf_dd.evaluation.protocols import PROTOCOLS
+from hf_dd.evaluation.results import Results, Row
 
 MADE_UP = {"full": 0.95, "random": 0.5, None: 0.6}  # accuracy of the first student by what it was trained on
 
@@ -67,4 +68,20 @@ def test_every_field_has_a_source():
     assert {key for key in entry if not key.endswith(("_mean", "_std"))} == named - {"…_mean", "…_std"}
     imported = {"settings": {"method": "DM", "paper": "arXiv 2110.04181"}, "data": {"name": "pets"}}
     entry = dd_ranking.entry(dict.fromkeys(dd_ranking.SCORES, score), imported, "digits")
-    assert (entry["name"], entry["paper"], entry["dataset"]) == ("DM", "arXiv 2110.04181", "pets")
+    assert (entry["name"], entry["paper"], entry["dataset"]) == ("DM", "arXiv 2110.04181", "digits")
+
+
+def test_scores_are_of_the_data_that_were_tested_on():
+    row = Row("a", "MLP", "float", 2, 50, 1, 3, (49.0, 51.0), "dc v1", 0.01, 2, 1.0, 1, 64)
+    names = "full distilled distilled_best random_best distilled_augmented random_augmented distilled_plain"
+    inputs = dict.fromkeys([*names.split(), "random_plain"], row)
+    scores = tuple(
+        dd_ranking.Score(name, own, "MLP", "float", 0.5, {}, inputs)
+        for own in ("here", "elsewhere")
+        for name in dd_ranking.SCORES
+    )
+    tested = {"elsewhere": "--dataset digits"}
+    results = Results(PROTOCOLS["dc"], (), "CPU", scores, tested=tested)
+    records = dict.fromkeys(("here", "elsewhere"), {"data": {"name": "pets"}})
+    entries = dd_ranking.submission(results, records, "digits", {})["entries"]
+    assert [entry["dataset"] for entry in entries] == ["pets", "digits"]

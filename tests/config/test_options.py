@@ -56,7 +56,7 @@ def parse(*arguments, config=DistillConfig):
         (DistillConfig, {"architecture": "Convnet"}, "--architecture Convnet isn't known; known are: ConvNet, "),
         (DistillConfig, {"init": "reel"}, "--init reel isn't known; known are: real, "),
         (DistillConfig, {"eval_protocol": "dsb"}, "--eval_protocol dsb isn't known; known are: dsa, "),
-        (PretrainConfig, {"architectures": ["MLB"]}, "--architecture MLB isn't known; known are: MLP, "),
+        (PretrainConfig, {"architectures": ["MLB"]}, "--architectures MLB isn't known; known are: MLP, "),
         (PretrainConfig, {"augment": "flip_rotat"}, "--augment: unknown augmentation 'rotat'; known, nearest first: "),
         (PretrainConfig, {"lr_drops": [0.5, 1.0]}, "--lr_drops holds [1.0]; each has to be above 0 and below 1 and "),
         (DistillConfig, {"architecture_options": ["width"]}, "--architecture_options: 'width' isn't of the form"),

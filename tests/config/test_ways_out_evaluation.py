@@ -76,6 +76,12 @@ def make_published(stock, folder):
     return stock.run("{random} --dataset {dim} --statistics published", folder)
 
 
+@made
+def make_of_three(stock, folder):
+    """A set of one image of each class, of three real ones."""
+    return stock.run("{random} --dataset {three}", folder)
+
+
 ROWS = [
     row(
         "--eval_architectures needs at least one value.",
@@ -131,6 +137,13 @@ ROWS = [
         "name it by --test_split, or put",
         "evaluate {headed} {evaluated} --dataset {untested}",
         "name it by (--test_split) -> {0} more",
+    ),
+    row(
+        "… of the class … would be beside … real ones",
+        "use continual {of_three} --eval_copy float --eval_protocol dc --eval_epochs 1 --eval_architecture MLP "
+        "--orders 1 --steps 2 --baselines random --output_dir out",
+        "by (--eval_copy 8bit), or",
+        "by (--baselines) without a value",
     ),
     row(
         "--eval_teachers has no effect",

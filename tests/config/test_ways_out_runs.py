@@ -140,6 +140,12 @@ WARNED = [
         "Try a smaller (--clom_balance) -> {0} 1 --overwrite_output_dir",
     ),
     row(
+        "The students learned nothing",
+        "pool select --dataset digits --ipc 1 {small} --iterations 2 --first_rung 1 --clom_alpha 10 --eval_students 1 "
+        "--eval_epochs 1 --eval_architectures MLP --eval_augment none --teachers {mlp} --output_dir out",
+        "with more (--eval_epochs), and into another --output_dir -> {0} 40 --output_dir other",
+    ),
+    row(
         "The pyramid has %d levels",
         "distill {digits} --objective lgm --iterations 1 --teachers {mlp}",
         "a smaller (pyramid_steps) by (?:--objective_options) -> --objective_options {0}=1 --iterations 4 "

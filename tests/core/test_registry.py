@@ -59,6 +59,8 @@ def test_names_and_words_need_no_torch(run_python):
 def test_an_unknown_name_lists_the_known_ones_the_nearest_first():
     with pytest.raises(ConfigError, match="--objective dsaa isn't known; known are: dsa, "):
         OBJECTIVES.find("dsaa")
+    with pytest.raises(ConfigError, match="^--set_of dsaa isn't known"):
+        OBJECTIVES.find("dsaa", "--set_of")
     assert OBJECTIVES.title("dsaa") == "dsaa" and OBJECTIVES.said("dsaa", "teachers") is None
 
 

@@ -484,16 +484,17 @@ def test_every_row_says_what_it_takes(distilled, data, tmp_path):
 
 def test_comparing_sets_is_a_table_and_a_plot(distilled, tmp_path):
     options = {"eval_students": 2, "eval_epochs": 2, "eval_architectures": ["MLP"], "eval_copies": ["float"]}
-    folder = hf_dd.compare(sets=[str(distilled), str(distilled)], output_dir=str(tmp_path / "c"), **options)
+    again = hf_dd.Artefact.open(distilled).copied(tmp_path / "again").folder
+    folder = hf_dd.compare(sets=[str(distilled), str(again)], output_dir=str(tmp_path / "c"), **options)
     assert (folder / "comparison.png").read_bytes().startswith(b"\x89PNG")
     text = (folder / "comparison.md").read_text()
     table = [line for line in text.splitlines() if line.startswith("| ")]
     assert table.pop().startswith("| always the commonest class | – | – | 10.")
     assert text.startswith(
-        "- All students at chance, which says nothing of the set (n = 2, MLP, hard labels).\n- MLP students are no "
+        "- set: all students at chance, which says nothing of the set (n = 2, MLP, hard labels).\n- again: all "
     )
     assert len(table) == 5 and table[1].count("–") == 1  # the first is compared with nothing
-    assert "0.00 [0.00, 0.00]" in table[2]  # the same set again
+    assert "0.00 [0.00, 0.00]" in table[2]  # the same images again
     assert [line.split(" | ")[-1] for line in table] == ["teachers |", "0 |", "0 |", "– |", "– |"]
     assert " | 2 | 2 | 0.01 | 2 | " in table[1]  # epochs, steps, rate, ipc
     assert (
@@ -520,7 +521,7 @@ def test_an_evaluation_of_several_sets_completes_the_card_of_each_local_one(dist
     assert not (strange / "README.md").exists()
     for folder, ipc in ((one, 2), (two, 1)):
         found = hf_dd.Artefact.open(folder).record.results
-        names = ["set", f"random real, ipc {ipc}", "full set"]
+        names = [f"{folder.parent.name}/set", f"random real, ipc {ipc}", "full set"]
         assert [(row["architecture"], row["set"]) for row in found["rows"]] == [
             (architecture, name) for architecture in ("MLP", "LeNet") for name in names
         ]

@@ -115,7 +115,7 @@ def test_a_label_at_another_temperature_is_what_the_teacher_says_there():
     [
         ({"regimes": ["warm"]}, "--regimes: unknown regime 'warm'"),
         ({"regimes": ["hard", "hard=dsa"]}, "the regime hard comes twice"),
-        ({"regimes": ["hard=dsaa"]}, "--regimes: --eval_protocol dsaa isn't known"),
+        ({"regimes": ["hard=dsaa"]}, "--regimes: the protocol dsaa isn't known"),
         ({"regimes": ["hard"], "eval_protocol": "rded"}, "--eval_protocol rded is one protocol"),
         ({"regimes": ["hard"], "scores": ["relative_accuracy"]}, "--scores are of one protocol"),
     ],

@@ -10,7 +10,7 @@ import torch
 import hf_dd
 from hf_dd import cli, config
 from hf_dd.artefacts.distilled_folder import Artefact
-from hf_dd.config import DataConfig
+from hf_dd.config import DataConfig, EvaluateConfig
 from hf_dd.core import processes
 from hf_dd.data.image_data import load_data
 from hf_dd.errors import ConfigError
@@ -19,7 +19,7 @@ from hf_dd.evaluation import scores as scoring
 from hf_dd.evaluation.candidates import baseline
 from hf_dd.evaluation.evaluation import Evaluation
 from hf_dd.evaluation.learners import Learners
-from hf_dd.evaluation.protocols import PROTOCOLS, SIAMESE, alternatives
+from hf_dd.evaluation.protocols import PROTOCOLS, SIAMESE, Protocol, alternatives
 
 pytestmark = pytest.mark.usefixtures("one_thread", "nothing_remembered")
 
@@ -101,6 +101,25 @@ def test_augmentation_robust_score(data, trained, name, augment):
         "random_plain": pytest.approx(60.5),
     }
     assert all(on_test for *_, on_test in calls)  # there is nothing to choose
+
+
+@pytest.mark.parametrize("named", [None, "none", SIAMESE])
+@pytest.mark.parametrize("name", ["dc", "ddranking-soft", "dsa"])
+def test_no_protocol_of_a_score_mirrors_images_that_may_not_be(data, name, named):
+    """Digits mirrored are none: no score may train on them, unless the options name that augmentation."""
+    if (name, named) == ("ddranking-soft", SIAMESE):
+        return  # which would be of views and of these operations
+    asked = EvaluateConfig(sets=["x"], eval_protocol=name, eval_augment=named)
+
+    def suited(protocol):
+        return protocol.suited(asked, data)
+
+    evaluated = evaluation_of(data, suited(Protocol.from_config(asked)), suited=suited)
+    own = real(data, soft_labels=torch.eye(10)[real(data).labels])
+    for score in ("augmentation_robust_score", "label_robust_score"):
+        inputs = scoring.inputs_of(score, evaluated, own, lambda kind, ipc: own, "MLP")
+        every = [option.augment for _, _, options in inputs.values() for option in options]
+        assert any("flip" in augment for augment in every) == (named == SIAMESE), every
 
 
 def test_label_robust_score_takes_the_best_protocol_on_the_validation_split(data, trained):

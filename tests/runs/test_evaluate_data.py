@@ -1,6 +1,7 @@
 """`evaluate` and `compare` without --dataset: options of how data are read count, over those of the record."""
 
 import dataclasses
+import json
 
 import numpy as np
 import pytest
@@ -11,7 +12,10 @@ import hf_dd
 from hf_dd import cli
 from hf_dd.artefacts.distilled_folder import Artefact
 from hf_dd.config import DataConfig, EvaluateConfig
-from hf_dd.runs.evaluation_inputs import source_of
+from hf_dd.errors import ConfigError
+from hf_dd.evaluation import report
+from hf_dd.runs.evaluation_inputs import names_of, source_of
+from tests.factories import message_of, says
 
 MADE_FROM = {"image_column": "picture", "train_split": "own", "image_size": 16, "image_memory_gb": 2.0}
 RECORD = {"settings": {"dataset": "x", **MADE_FROM}, "data": {"reference": "owner/x@0"}}
@@ -77,7 +81,8 @@ def test_a_card_says_when_a_set_was_tested_on_other_images(tmp_path):
         assert ("read otherwise" in card) == ("tested" in results)
         if "tested" in results:
             (how,) = results["tested"].values()
-            assert f"The data were read otherwise than for the distillation: `{how}`." in card
+            assert card.count("read otherwise") == 1
+            says(card, f" were read otherwise than for the distillation: {how}.", f"test images of {results['data']} ")
         return results.get("tested", {})
 
     assert told() == {}
@@ -86,11 +91,61 @@ def test_a_card_says_when_a_set_was_tested_on_other_images(tmp_path):
     assert told(dataset=str(data)) == {}  # the same images
     other = write_data(tmp_path / "others", seed=1)
     assert told(dataset=str(other)) == {"set": "--dataset others"}
+    says(repr(Artefact.open(folder)), "The data of others were read otherwise than for the distillation")
     second = Artefact.open(folder).copied(tmp_path / "second").folder
     both = {"regimes": ["hard"], "output_dir": str(tmp_path / "both")}
     assert told(folder, second, test_split="hard", **both) == {"set": "--test_split hard"}
     assert Artefact.open(second).record.results["tested"] == {"second": "--test_split hard"}
     assert told(folder, second, **both) == {}
+    third = str(tmp_path / "third")
+    hf_dd.distill(dataset=str(other), objective="random", ipc=1, eval_students=0, output_dir=third)
+    options = STUDENTS | {"output_dir": str(tmp_path / "compared"), "dataset": str(other)}
+    text = (hf_dd.compare(sets=[str(folder), third], **options) / "comparison.md").read_text()
+    says(text, "data of others were read otherwise than for the distillation (on set): --dataset others.")
+    says(text, "last epoch, tested on others, on CPU")
+    found = hf_dd.evaluate(sets=[str(folder), third], **options)
+    says(repr(found), "(on set): --dataset others.", ", tested on others, on CPU")
+
+
+def test_sets_of_one_name_are_told_apart_and_none_comes_twice(tmp_path, monkeypatch):
+    """Sets of the folders x/one and y/one: of each its own sentence, rows, bar and teachers."""
+    for number, name in enumerate(("x/one", "y/one", "y/two")):
+        hf_dd.distill(objective="random", ipc=1, eval_students=0, seed=number, output_dir=str(tmp_path / name))
+    sets, bars = [str(tmp_path / name) for name in ("x/one", "y/two", "y/one")], []
+    monkeypatch.setattr(report, "write_bars", lambda panels, *_: bars.extend(panels["MLP"]))
+    options = STUDENTS | {"eval_architectures": ["MLP", "LeNet"], "eval_copies": ["float"]}
+    folder = hf_dd.compare(sets=sets, output_dir=str(tmp_path / "c"), **options)
+    text, names = (folder / "comparison.md").read_text(), ["x/one", "two", "y/one"]
+    for name in names:
+        assert text.count(f"\n- {name}: ") + text.startswith(f"- {name}: ") == 1
+        assert sum(line.startswith(f"| {name} | float | ") for line in text.splitlines()) == 3  # and in the matrix
+    rows = json.loads((folder / "results.json").read_text())["rows"]
+    assert [row["set"] for row in rows if row["architecture"] == "MLP"][:3] == names
+    assert [bar.label for bar in bars][:3] == [f"{name} [float]" for name in names]
+    monkeypatch.chdir(tmp_path / "y")
+    for again in ("one", "../y/one", f"{tmp_path}/y/one"):
+        says(message_of("compare", *sets, again, "--output_dir", "c"), sets[2], "one set, named twice", again)
+
+
+def test_students_of_sets_of_one_name_are_kept_apart(tmp_path):
+    sets = [tmp_path / name for name in ("x/one", "y/one", "z/one")]
+    for number, folder in enumerate(sets):
+        hf_dd.distill(objective="random", ipc=1, eval_students=0, seed=number, output_dir=str(folder))
+    options = STUDENTS | {"eval_copies": ["float"], "baselines": [], "output_dir": str(tmp_path / "out")}
+    hf_dd.evaluate(sets=list(map(str, sets)), save_students=str(tmp_path / "kept"), **options)
+    assert sorted(folder.name for folder in (tmp_path / "kept").iterdir()) == ["one", "one-one", "one-one-3"]
+
+
+def test_sets_of_the_hub_are_told_apart_by_their_revisions(tmp_path, unique):
+    made = hf_dd.distill(objective="random", ipc=1, eval_students=0, output_dir=str(tmp_path / "one"))
+    pin = made.push(unique(), tag="v1").pin
+    made.push(pin.repo_id, tag="v2")
+    local = str(tmp_path / "one")
+    assert names_of([f"{pin.repo_id}@v1", local, pin.repo_id]) == [f"{pin.repo_id}@v1", "one", f"{pin.repo_id}@main"]
+    twice = f"{pin.repo_id}@v1 and {pin.repo_id}@{pin.sha}: that is one set, named twice"
+    with pytest.raises(ConfigError, match=twice):
+        names_of([f"{pin.repo_id}@v1", local, f"{pin.repo_id}@{pin.sha}"])
+    assert names_of(["no such", "no such"]) == ["no such", "no such"]  # as their reader says
 
 
 def test_a_set_that_was_tested_on_a_split_of_its_own_says_nothing(tmp_path):

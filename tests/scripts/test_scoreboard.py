@@ -2,16 +2,19 @@
 
 import json
 import shlex
+import shutil
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from hf_dd.cli import COMMANDS
 from hf_dd.config.parsing import parse_config
-from hf_dd.core.registry import OBJECTIVES, STARTS
+from hf_dd.core.registry import OBJECTIVES, PROTOCOLS, STARTS
 from hf_dd.distillation.checks import preflight
 from hf_dd.training import pretraining
+from tests.factories import says
 from tests.scripts import loading
 
 SCORES = {  # by regime, of students
@@ -21,7 +24,7 @@ SCORES = {  # by regime, of students
 
 
 @pytest.fixture
-def script(monkeypatch, tmp_path):
+def script(monkeypatch):
     """The script as a module whose commands are parsed, and noted in `ran`."""
     module = loading.script("scoreboard")
     module.ran = []
@@ -38,7 +41,7 @@ def script(monkeypatch, tmp_path):
                 (folder / "hf_dd.json").write_text("{}")
         if name == "distill":
             place.mkdir(parents=True, exist_ok=True)
-            record = {"versions": {"hf-dd": "0.1.0"}, "parquet_sha256": name, "run": {"seconds": 61.5}}
+            record = {"versions": {"hf-dd": "0.1.0"}, "parquet_sha256": str(config.ipc), "run": {"seconds": 61.5}}
             settings = {key: getattr(config, key) for key in module.TOLD}
             settings |= {"factor": config.factor or 1, "init": "real"}
             (place / "hf_dd.json").write_text(json.dumps(record | {"settings": settings}))
@@ -54,9 +57,13 @@ def script(monkeypatch, tmp_path):
             (place / "comparison.md").write_text("- the first verdict\n- the second\n\nthe table\n")
             (place / "comparison.png").write_bytes(b"")
 
+    def pruned(options):
+        module.pruned_for.append(options.epochs)
+        return {"el2n": 40.0, "margin": 44.0}
+
+    module.pruned_for = []
     monkeypatch.setattr(module, "run", run)
-    (tmp_path / "work").mkdir()
-    (tmp_path / "work/pruning.json").write_text(json.dumps({"el2n": 40.0, "margin": 44.0}))
+    monkeypatch.setattr(module, "pruned", pruned)
     return module
 
 
@@ -126,3 +133,44 @@ def test_every_command_is_one_of_hf_dd_and_what_is_there_stays(script, monkeypat
     monkeypatch.setattr(sys, "argv", ["scoreboard.py", *words, "--epochs", "7"])
     script.main()
     assert [(name, config.eval_epochs) for name, config in script.ran] == [("compare", [7])]
+    assert script.pruned_for == [300, 7]  # each by students like those of the table
+
+
+CHANGED = [("--ipc 1", "dm", "--ipc 1"), ("--iterations 3", "dm", "--iterations 3")]
+CHANGED += [("--teacher_epochs 9", "teachers", "--epochs 9")]
+
+
+@pytest.mark.parametrize(("changed", "place", "told"), CHANGED)
+def test_what_other_options_made_is_not_taken(script, monkeypatch, tmp_path, changed, place, told):
+    words = ["scoreboard.py", "--methods", "dm", "dm-clom", "--work_dir", str(tmp_path / "work")]
+    monkeypatch.setattr(sys, "argv", words)
+    monkeypatch.setattr(script, "write", lambda *_: None)
+    script.main()
+    script.ran.clear()
+    monkeypatch.setattr(sys, "argv", [*words, *changed.split()])
+    with pytest.raises(SystemExit) as end:
+        script.main()
+    says(str(end.value), f"{tmp_path}/work/{place} was made by `hf-dd", told, "remove it, or give another --work_dir")
+    assert not script.ran
+    shutil.rmtree(tmp_path / "work" / place)
+    with pytest.raises(SystemExit, match="/dm-clom was made by "):  # by those teachers, or of that size, too
+        script.main()
+    shutil.rmtree(tmp_path / "work/dm-clom")
+    script.main()
+    again = {"teachers": ["pretrain", "distill", "compare"], "dm": ["distill", "distill"]}[place]
+    assert [name for name, _ in script.ran] == [*again, *["compare"] * ("ipc" in told)]  # of other images
+    (tmp_path / f"work/{place}.words.json").unlink()  # as older versions left it
+    with pytest.raises(SystemExit, match=f"{place} was made by `an unknown command`"):
+        script.main()
+
+
+def test_pruning_methods_are_compared_on_images_as_the_data_allow(tmp_path, monkeypatch):
+    module, asked = loading.script("scoreboard"), []
+    monkeypatch.setattr(module, "baseline", lambda kind, *_: kind)
+    monkeypatch.setattr(
+        module.Evaluation, "run", lambda self, *_: asked.append(self.protocol) or SimpleNamespace(rows=())
+    )
+    options = SimpleNamespace(dataset="digits", ipc=1, epochs=2, architecture="MLP", mixed_precision="no")
+    assert module.pruned(options) == {}
+    (protocol,) = asked
+    assert "flip" not in protocol.augment and "flip" in PROTOCOLS["hl"].augment  # mirrored digits are other signs

@@ -8,7 +8,10 @@ from pathlib import Path
 import pytest
 from scipy import stats
 
+from tests.factories import says
 from tests.scripts import loading
+
+ROOT = Path(__file__).parents[2]
 
 SCORES = {  # of students, by set and by baseline
     "planned-10-0": [60.0, 62.0],
@@ -107,10 +110,50 @@ def test_what_is_there_is_not_made_again_and_a_plan_goes_on(script, monkeypatch,
         "--resume_from_checkpoint latest"
     ]
     assert ("--mixed_precision", "no") in zip(evaluated, evaluated[1:], strict=False)
-    (half,) = table(script, monkeypatch, tmp_path, *part, "--mixed_precision", "bf16")
+    kept, half = table(script, monkeypatch, tmp_path, *part, "--mixed_precision", "bf16")
+    assert kept == row
     assert [words[1] for words in script.ran] == ["distill", "evaluate", "evaluate"]
     assert row["architecture"] == "ConvNet" and row["protocol"] == "dsa 1, hard labels"
     assert half["protocol"] == f"{row['protocol']}, bf16"
     script.has_bf16 = False  # a CPU on which the students trained in float32 after all
-    (full,) = table(script, monkeypatch, tmp_path, *part, "--mixed_precision", "bf16")
-    assert full["protocol"] == row["protocol"]
+    full, other = table(script, monkeypatch, tmp_path, *part, "--mixed_precision", "bf16")
+    assert full["protocol"] == row["protocol"] and other == half
+
+
+def test_a_set_of_other_data_is_not_taken_for_one_of_its_name(script, monkeypatch, tmp_path):
+    part = ["--ipc", "1", "--minutes", "10", "--kinds", "planned", "--seeds", "0", "--data"]
+    table(script, monkeypatch, tmp_path, *part, "letters=/first/letters")
+    with pytest.raises(SystemExit) as end:
+        table(script, monkeypatch, tmp_path, *part, "letters=/second/letters")
+    says(str(end.value), "letters-ipc1/planned-10-0 was made by `hf-dd distill --dataset /first/letters --ipc 1 ")
+    says(str(end.value), "remove it and planned-10-0.seconds.json, or give another --output_dir")
+    kept = tmp_path / "letters-ipc1/planned-10-0.seconds.json"
+    told = {
+        key: value for key, value in json.loads(kept.read_text()).items() if key != "words"
+    }  # an earlier version's
+    kept.write_text(json.dumps(told))
+    table(script, monkeypatch, tmp_path, *part, "letters=/first/letters")
+    kept.write_text(json.dumps(told | {"command": told["command"].replace("--ipc 1", "--ipc 2")}))
+    with pytest.raises(SystemExit, match="was made by `hf-dd distill --dataset letters --ipc 2 "):
+        table(script, monkeypatch, tmp_path, *part, "letters=/first/letters")
+
+
+def test_rows_of_other_students_stay_and_calls_are_told(script, monkeypatch, tmp_path):
+    """Beside the published table, whose calls nobody kept, but a command."""
+    published = json.loads((ROOT / "docs/results/untuned/untuned.json").read_text())
+    (tmp_path / "untuned.json").write_text(json.dumps(published))
+    part = ["--ipc", "1", "--minutes", "10", "--kinds", "planned", "--seeds", "0"]
+    first = table(script, monkeypatch, tmp_path, *part)
+    assert len(first) == len(published["rows"]) + 1
+    second = table(script, monkeypatch, tmp_path, *part, "--architecture", "ConvNetW64")
+    assert len(second) == len(first) + 1 and all(row in second for row in [*first, *published["rows"]])
+    calls = json.loads((tmp_path / "untuned.json").read_text())["calls"]
+    end = f"--students 2 --output_dir {tmp_path.name}"
+    assert calls == [
+        published["command"],
+        f"python scripts/untuned.py {' '.join(part)} {end}",
+        f"python scripts/untuned.py {' '.join(part)} --architecture ConvNetW64 {end}",
+    ]
+    says(
+        (tmp_path / "untuned.md").read_text(), *(f"`{call}`" for call in calls), "1 × 2 ConvNetW64 (", "1. dsa 1, hard"
+    )

@@ -17,6 +17,7 @@ from hf_dd.studies.pool_options import pools_of
 from hf_dd.studies.pool_search import select
 from hf_dd.teachers.pool import TeacherPool
 from hf_dd.teachers.teacher import TeacherSpec
+from tests.factories import says
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -169,6 +170,20 @@ def test_a_trace_that_is_none_is_named(found, candidates, tmp_path, wrong):
     (tmp_path / "trace.json").write_text(json.dumps(trace_of(found.folder) | wrong))
     with pytest.raises(RunError, match=f"{tmp_path / 'trace.json'} isn't a (trace|record)"):
         select(output_dir=str(tmp_path), **candidates, **SMALL)
+
+
+def test_students_that_learned_nothing_choose_no_pool(found, candidates, tmp_path, caplog):
+    """The best of them isn't better than the validation split's commonest class: 15 of the 143 images."""
+    none = select(output_dir=str(found.folder), **candidates, **SMALL)
+    assert none.score <= none.guessing == pytest.approx(100 * 15 / 143) and not none.learned
+    (told,) = [text for text in caplog.messages if "guess" in text]
+    says(told, "10.49 % on the validation split", f"the best pool {none.score:.2f} %", "more --eval_epochs")
+    assert "No pool guided better" not in caplog.text
+    assert "no better than guessing, as all 5 tried out of 5" in repr(none)
+    caplog.clear()
+    some = select(output_dir=str(tmp_path), trials=1, **candidates, **SMALL | {"eval_epochs": [60]})
+    assert some.score > some.guessing == none.guessing and "learned nothing" not in caplog.text
+    assert some.learned and "the best of 1 tried out of 5" in repr(some)
 
 
 def test_fewer_trials_are_the_first_ones(found, candidates, tmp_path):

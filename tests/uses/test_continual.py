@@ -18,6 +18,12 @@ SHORT = {"orders": 2, "steps": 2, "eval_epochs": 2, "eval_protocol": "dc", "base
 SHORT |= {"eval_architecture": "ConvNetD1"}
 
 
+@pytest.mark.parametrize("name", ["Nope", "no_such_module:Net"])
+def test_an_unknown_architecture_is_told_by_its_option(name):
+    for use in ("continual", "privacy"):
+        says(message_of("use", use, "x/y", "--eval_architecture", name), f"error: --eval_architecture {name}")
+
+
 def test_accuracy_and_forgetting_of_a_toy():
     """Two classes of ten test images a step; of the first step's, 10, then 6, then 7 are right."""
     right, totals = [[10], [6, 8], [7, 4, 9]], [10, 10, 10]
@@ -54,6 +60,14 @@ def test_memories_have_the_same_bytes(real_set, copy, baselines):
         assert drawn.images.dtype == torch.uint8 and drawn.images.numel() == continual.memory_bytes(own)
         assert continual.memory_bytes(drawn) == continual.memory_bytes(own)
         assert torch.bincount(drawn.labels).tolist() == [2 * values] * 10
+
+
+def test_floats_that_real_images_of_their_bytes_are_too_few_for_are_told(tmp_path):
+    options = {"dataset": "digits", "objective": "random", "eval_students": 0, "output_dir": str(tmp_path / "set")}
+    folder = hf_dd.distill(ipc=40, **options).folder
+    words = ["use", "continual", folder, "--eval_copy", "float", "--output_dir", tmp_path / "found"]
+    told = ["40 float images of the class '0' would be beside 160 real ones", "digits has 142"]
+    says(message_of(*words, "--eval_protocol", "dc"), *told, "--eval_copy 8bit", "--baselines without a value")
 
 
 def test_a_part_of_a_memory_is_of_its_classes_alone(real_set):

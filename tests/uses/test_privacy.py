@@ -8,8 +8,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from scipy import stats
 from sklearn.metrics import roc_auc_score
 
+from hf_dd.evaluation import intervals
 from hf_dd.uses import privacy
 from tests.factories import says
 
@@ -59,8 +61,20 @@ def test_the_interval_is_that_of_images_and_students():
     found = privacy.attacked(scores)
     assert found["auc"] == pytest.approx((5 / 6 + 0.5) / 2) and found["scores"] == list(areas)
     expected = sum(variances) / 2 + statistics.variance(areas) / 2
-    assert found["half_width"] == pytest.approx(1.959964 * expected**0.5)
+    degrees = expected**2 / (statistics.variance(areas) / 2) ** 2  # Welch's, of 2 - 1 and of so many as make no odds
+    assert found["half_width"] == pytest.approx(stats.t.ppf(0.975, degrees) * expected**0.5)
     assert privacy.attacked(scores[:1])["half_width"] is None
+
+
+def test_two_students_have_the_interval_of_two():
+    """Students of AUC 0.396 and 0.603 on many images: t(0.975, 1) · s / √n, as images add hardly any."""
+    others = np.arange(1e5)
+    scores = [(np.repeat(area * 1e5 - 0.5, 1000), others) for area in (0.396, 0.603)]
+    alone = intervals.of_mean([0.396, 0.603]).half_width
+    assert alone == pytest.approx(12.7062 * 0.1035, rel=1e-4)
+    assert privacy.attacked(scores)["half_width"] == pytest.approx(alone, rel=0.02)
+    alike = [(np.array([3.0, 0.0]), np.array([1.0, 2.0]))] * 3  # all is the images' part: normal
+    assert privacy.attacked(alike)["half_width"] == pytest.approx(1.959964 * privacy.auc(*alike[0])[1] ** 0.5)
 
 
 def test_a_set_that_holds_one_image_that_is_none_of_theirs_was_made_from_all():

@@ -1,6 +1,7 @@
 """`hf-dd use search`: which networks are trained, how orders are compared, what is written."""
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -48,6 +49,17 @@ def test_the_interval_is_that_of_resampled_networks():
     assert again["high"] - again["low"] == pytest.approx(4 / 40**0.5, rel=0.35)  # ± 2 / √n
 
 
+def test_a_proxy_may_agree_better_than_two_halves_of_the_students():
+    """Of two students that err in opposite ways; the proxy's order is that of their means."""
+    errors = [6.0, -6.0, 6.0, -6.0, 6.0, -6.0]
+    scores = [(mean + error, mean - error) for mean, error in zip(FULL, errors, strict=True)]
+    reached = [SimpleNamespace(n=2, scores=own, mean=sum(own) / 2) for own in scores]
+    halves = search.agreement(reached, 0)["spearman"]["value"]
+    assert halves == pytest.approx(stats.spearmanr(*zip(*scores, strict=True))[0]) and halves < 0.8
+    assert search.rank_correlation("spearman", FULL, [row.mean for row in reached]) == pytest.approx(1)
+    assert search.agreement([SimpleNamespace(n=1, scores=(1.0,))] * 6, 0) == {}
+
+
 def test_networks_are_drawn_from_the_grid_each_once():
     config = SearchConfig(set="x", networks=24)
     names = search.drawn(config)
@@ -85,6 +97,11 @@ def test_what_is_written_follows_from_the_accuracies(real_set, tmp_path):
         assert proxy["below_best"] == pytest.approx(max(full) - proxy["chosen_accuracy"]) and proxy["below_best"] >= 0
     assert found["proxies"]["early stopping"]["epochs"] == 1  # 20 images in 4 epochs are less than one of digits
     says((folder / "results.md").read_text(), "6 ConvNets of a grid of 72", "early stopping", found["command"])
+    says(
+        (folder / "results.md").read_text(),
+        "Early stopping trains on nine tenths of the full set",
+        "half of its students",
+    )
 
 
 def test_more_networks_than_the_grid_has_are_refused():
