@@ -153,15 +153,16 @@ def write(folder, rows):
     earlier = json.loads(kept.read_text()) if kept.exists() else {"rows": []}
     found = {key_of(row): row for row in [*earlier["rows"], *rows]}
     rows = [found[key] for key in sorted(found)]
-    calls = earlier.get("calls") or [earlier[key] for key in ("command",) if key in earlier]
+    calls = [*earlier.get("command", "").split("; "), shown(["python", "scripts/untuned.py", *sys.argv[1:]])]
+    calls = list(dict.fromkeys(filter(None, calls)))
     about = {
-        "calls": list(dict.fromkeys([*calls, shown(["python", "scripts/untuned.py", *sys.argv[1:]])])),
+        "command": "; ".join(calls),
         "code": sorted({each for row in rows for each in row["code"]}),
         "hardware": sorted({machine_of(row) for row in rows}),
     }
     kept.write_text(json.dumps(about | {"rows": rows}, indent=2) + "\n")
     lines = ["# Data sets that nothing was tuned for", ""]
-    lines += [f"Made by {', '.join(f'`{call}`' for call in about['calls'])}. n: distillations × students of each.", ""]
+    lines += [f"Made by {', '.join(f'`{call}`' for call in calls)}. n: distillations × students of each.", ""]
     columns = [
         "data",
         "ipc",
