@@ -82,6 +82,8 @@ class ResultFacts(TypedDict):
     students: NotRequired[list[StudentFacts]]
     tested: NotRequired[dict[str, str]]
     seed: NotRequired[int]
+    test_images: NotRequired[int]
+    options: NotRequired[dict[str, Any]]
 
 
 class DistillationFacts(TypedDict):
@@ -213,6 +215,7 @@ class ReproductionFacts(TypedDict):
     """What `hf-dd reproduce --verify_badge` found, see `comparison.Verdict`."""
 
     holds: bool
+    judged: NotRequired[bool]
     says: str
     hardware: str
     versions: dict[str, str]

@@ -114,6 +114,7 @@ class Evaluation:
             majority=100 * counts.max().item() / len(self.data.test),
             chance=100 / self.data.num_classes,
             seed=self.seed,
+            test_images=len(self.data.test),
         )
 
     def targets(self, candidate: Candidate, protocol: Protocol) -> Targets:

@@ -145,6 +145,8 @@ class Results:
         protocols: of several regimes, the protocol of each as a mapping; else nothing.
         tested: by the set's name, how its test images were read where its record says otherwise, in options.
         seed: of the first student, student i's is seed + i; random images are drawn by it, too.
+        test_images: that each student was tested on.
+        options: of the evaluation, those that say how students are trained and tested, by name.
     """
 
     protocol: Protocol
@@ -159,6 +161,8 @@ class Results:
     protocols: dict[str, dict[str, Any]] = field(default_factory=dict)
     tested: dict[str, str] = field(default_factory=dict)
     seed: int = 0
+    test_images: int | None = None
+    options: dict[str, Any] = field(default_factory=dict)
 
     def as_dict(self) -> dict:
         """JSON-able values: `protocol`, `rows`, `hardware`, `scores`, `teachers`, and the others that there are."""
@@ -173,6 +177,8 @@ class Results:
             **({"protocols": self.protocols} if self.protocols else {}),
             **({"tested": self.tested} if self.tested else {}),
             **({"seed": self.seed} if self.seed else {}),
+            **({"test_images": self.test_images} if self.test_images else {}),
+            **({"options": self.options} if self.options else {}),
             **({} if self.majority is None else {"majority": self.majority, "chance": self.chance}),
         }
 
