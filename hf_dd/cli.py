@@ -106,7 +106,8 @@ def told(verdict: Any) -> Iterator[str]:
     """What a reproduction found, a line each; raises RunError after the last one where it doesn't hold."""
     yield from verdict.lines()
     if not verdict.holds:
-        raise RunError(f"{verdict.set} doesn't hold: {verdict.says}.")
+        found = "doesn't hold" if verdict.judged else "can't be judged"
+        raise RunError(f"{verdict.set} {found}: {verdict.says}.")
 
 
 POOL = {

@@ -2,6 +2,7 @@
 
 import difflib
 from collections.abc import Collection, Iterable, Sequence
+from pathlib import Path
 from typing import Any, ClassVar
 
 
@@ -47,6 +48,14 @@ class TeacherError(HfDdError):
 
 class RunError(HfDdError):
     """A run can't start in, or go on from, the state it finds on disk, or has diverged."""
+
+
+class UnusableError(RunError):
+    """What a run keeps on disk can't be gone on with: it is damaged, or of other options; `path` is where it lies."""
+
+    def __init__(self, message: str, path: Path | None = None):
+        super().__init__(message)
+        self.path = path
 
 
 def some(items: Sequence[Any]) -> str:

@@ -3,16 +3,20 @@
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from hf_dd.evaluation import intervals, verdict
 from hf_dd.synthetic.distilled_set import DistilledSet
 from hf_dd.teachers.crop_labels import CropLabels
 
 GREY_LEVEL = 1 / 255  # of [0, 1]: what an 8-bit copy can tell apart
 QUANTILE = 1.96  # of the normal distribution: 95 % of it lie within so many deviations
+FEWEST = 3  # of which an interval tells anything: with two, it is nearly 13 standard errors to each side
+WIDEST = 5.0  # points to each side: whatever is as near as that to an accuracy isn't told from it any further
 
 
 @dataclass(frozen=True)
@@ -77,9 +81,19 @@ class Values:
 
 @dataclass(frozen=True)
 class Accuracy:
-    """An accuracy in percent that is on record, and here; `half_width` is that of its 95 % interval, None without one.
+    """An accuracy in percent that is on record, and here.
 
-    `published` is what the published images give here, where it was measured.
+    Attributes:
+        what: it is of.
+        there, half_width: the mean on record, and half of its 95 % interval; None without one.
+        here: the same, found here.
+        published: what the published images give here, where it was measured.
+        n: what the interval is over: students, or the test images of a single network.
+        apart: by how many points students of the same seeds differ at most, by the 95 % interval of their differences;
+            None where that can't be told.
+        step: the points that a student is worth who is right about one more test image.
+        of_set: whether it is of what was made again, and not of real images beside it.
+        at_chance: whether it is no better than guessing, which students reach on any images.
     """
 
     what: str
@@ -87,19 +101,44 @@ class Accuracy:
     half_width: float | None
     here: float
     published: float | None = None
+    n: int = FEWEST
+    apart: float | None = None
+    step: float = 0.0
+    of_set: bool = True
+    at_chance: bool = False
+
+    @property
+    def open(self) -> str:
+        """Why what was found here can't be judged, "" where it can: an interval that takes in anything judges nothing.
+
+        Beyond its interval it is judged however wide that is.
+        """
+        if self.half_width is None:
+            return "no interval"
+        if not self.inside:
+            return ""
+        if self.n < FEWEST:
+            return f"fewer than {FEWEST} students"
+        if self.at_chance:
+            return "no better than guessing"
+        wide = self.half_width > WIDEST and (self.apart is None or self.apart > WIDEST)
+        return f"an interval of more than ± {WIDEST:g} points" if wide else ""
+
+    @property
+    def inside(self) -> bool:
+        """Whether what was found here is in the interval of what is on record, or off it by one test image."""
+        found = [self.here] if self.published is None else [self.here, self.published]
+        return all(abs(value - self.there) <= (self.half_width or 0) + self.step + 1e-9 for value in found)
 
     @property
     def within(self) -> bool | None:
-        """Whether what was found here lies in the interval of what is on record; None without one."""
-        if self.half_width is None:
-            return None
-        found = [self.here] if self.published is None else [self.here, self.published]
-        return all(abs(value - self.there) <= self.half_width + 1e-9 for value in found)
+        """Whether what was found here agrees with what is on record; None where it can't be judged, see `open`."""
+        return None if self.open else self.inside
 
     def __str__(self) -> str:
         interval = "no interval" if self.half_width is None else f"± {self.half_width:.2f}"
         published = "" if self.published is None else f", of the published images {self.published:.2f}"
-        judged = {True: "within", False: "OUTSIDE", None: "not judged"}[self.within]
+        judged = {True: "within", False: "OUTSIDE", None: f"not judged ({self.open})"}[self.within]
         return (
             f"accuracy {self.what}: {self.there:.2f} ({interval}) on record, {self.here:.2f} here{published}: {judged}"
         )
@@ -140,15 +179,31 @@ class Verdict:
     def holds(self) -> bool:
         """Whether all that was looked at is as the record says.
 
-        Of images: their bytes are equal, or no pixel is further off than a grey level, or, where there are accuracies
-        with intervals, these hold, of the published images too. Every accuracy has to lie within its interval.
+        Of images: their bytes are equal, or no pixel is further off than a grey level, or, where accuracies of them
+        can be judged, these hold, of the published images too. No accuracy may lie outside of its interval.
         """
         if any(check.wrong for check in self.checks) or not all(part.holds for part in self.parts):
             return False
         if self.values is None:
             return not self.ran or bool(self.parts)
-        judged = [each.within for each in self.accuracies if each.within is not None]
-        return all(judged) and (self.values.close or (self.values.alike and bool(judged)))
+        return not self.missed and (self.values.close or bool(self.values.alike and self.told))
+
+    @property
+    def judged(self) -> bool:
+        """Whether that could be told: it can't where images differ and no accuracy of them can be judged."""
+        if self.parts:
+            return all(part.judged for part in self.parts) or any(p.judged and not p.holds for p in self.parts)
+        return self.values is None or self.holds or self.missed or not self.values.alike
+
+    @property
+    def missed(self) -> bool:
+        """Whether an accuracy lies outside of its interval."""
+        return any(each.within is False for each in self.accuracies)
+
+    @property
+    def told(self) -> bool:
+        """Whether an accuracy of what was made again could be judged; those of real images say nothing of it."""
+        return any(each.of_set and each.within is not None for each in self.accuracies)
 
     @property
     def says(self) -> str:
@@ -156,13 +211,15 @@ class Verdict:
         if wrong := [check for check in self.checks if check.wrong]:
             return f"{len(wrong)} of {len(self.checks)} inputs are gone, changed or can't be used"
         if self.parts:
-            good = sum(part.holds for part in self.parts)
-            return f"{good} of {len(self.parts)} cells hold"
+            good, unsure = sum(part.holds for part in self.parts), sum(not part.judged for part in self.parts)
+            return f"{good} of {len(self.parts)} cells hold" + (f", {unsure} can't be judged" if unsure else "")
         if self.values is None:
             return f"all {len(self.checks)} inputs are there and as recorded"
         judged = [each.within for each in self.accuracies if each.within is not None]
         accuracies = f"; {sum(judged)} of {len(judged)} accuracies lie within their intervals" if judged else ""
-        return f"{self.values}{accuracies}"
+        why = " and ".join(dict.fromkeys(each.open for each in self.accuracies if each.of_set)) or "none was evaluated"
+        unsure = "" if self.judged else f"; no accuracy of it can be judged ({why})"
+        return f"{self.values}{accuracies}{unsure}"
 
     def lines(self) -> list[str]:
         """All of it, for a terminal."""
@@ -170,17 +227,17 @@ class Verdict:
         found += [f"  {each}" for each in (*self.checks, *self.differences, *self.notes)]
         found += [f"  {line}" for part in self.parts for line in part.lines()]
         found += [f"  {each}" for each in ([self.values] if self.values else []) + list(self.accuracies)]
-        outcome = "holds" if self.holds else "DOESN'T HOLD"
+        outcome = "holds" if self.holds else "DOESN'T HOLD" if self.judged else "CAN'T BE JUDGED"
         return [*found, f"{'reproduced' if self.ran else 'checked'}: {outcome}: {self.says}"]
 
     def __repr__(self) -> str:
         return "\n".join(self.lines())
 
     def as_dict(self) -> dict[str, Any]:
-        """JSON-able values: the attributes, with `holds` and `says`, and `within` of each accuracy."""
+        """JSON-able values: the attributes, with `holds`, `judged` and `says`, and `within` of each accuracy."""
         accuracies = [dataclasses.asdict(each) | {"within": each.within} for each in self.accuracies]
         parts = [part.as_dict() for part in self.parts]
-        outcome = {"holds": self.holds, "says": self.says}
+        outcome = {"holds": self.holds, "judged": self.judged, "says": self.says}
         return (
             {"kind": "reproduction", "of": self.kind, **outcome}
             | {key: value for key, value in dataclasses.asdict(self).items() if key != "kind"}
@@ -233,11 +290,15 @@ def apart(first: Tensor, second: Tensor) -> tuple[float, float]:
 
 
 def rows_apart(
-    there: Sequence[Mapping[str, Any]], here: Sequence[Mapping[str, Any]], published: Sequence[Mapping[str, Any]] = ()
+    there: Sequence[Mapping[str, Any]],
+    here: Sequence[Mapping[str, Any]],
+    published: Sequence[Mapping[str, Any]] = (),
+    tested: Mapping[str, Any] = MappingProxyType({}),
 ) -> list[Accuracy]:
     """The rows of results on record beside those found here, of the same images, copy, student and rate.
 
-    `published` are those of the published images, evaluated here.
+    `published` are those of the published images, evaluated here; `tested` has what the results say of the test
+    images: how many there are (`test_images`), and what guessing gives (`majority`).
     """
     several = len({row.get("regime") for row in there}) > 1
 
@@ -248,13 +309,42 @@ def rows_apart(
         regime = row.get("regime") if several else None
         return row.get("baseline"), student, row["copy"], row["n"], row.get("epochs"), rate, regime
 
-    found = {identity(row): row["mean"] for row in here}
-    again = {identity(row): row["mean"] for row in published if not row.get("baseline")}
-    return [
-        Accuracy(named(row), row["mean"], row["half_width"], found[identity(row)], again.get(identity(row)))
-        for row in there
-        if identity(row) in found
-    ]
+    found = {identity(row): row for row in here}
+    again = {identity(row): row for row in published if not row.get("baseline")}
+    step = 100 / tested["test_images"] if tested.get("test_images") else 0.0
+    accuracies = []
+    for row in there:
+        if (own := found.get(identity(row))) is None:
+            continue
+        claimed = again.get(identity(row))
+        gaps = [students_apart(row, each) for each in (own, claimed) if each is not None]
+        accuracies.append(
+            Accuracy(
+                named(row),
+                row["mean"],
+                row["half_width"],
+                own["mean"],
+                claimed and claimed["mean"],
+                n=row["n"],
+                apart=None if None in gaps else max(gaps),
+                step=step,
+                of_set=not row.get("baseline"),
+                at_chance=verdict.at_chance(row, tested),
+            )
+        )
+    return accuracies
+
+
+def students_apart(there: Mapping[str, Any], here: Mapping[str, Any]) -> float | None:
+    """By how many points students of the same seeds differ at most, by the 95 % interval of their mean difference.
+
+    None for fewer than three, and where the rows don't give each student's accuracy.
+    """
+    both = [row.get("scores") or () for row in (there, here)]
+    if len(both[0]) != len(both[1]) or len(both[0]) < FEWEST:
+        return None
+    difference = intervals.of_difference(*both)
+    return abs(difference.mean) + difference.half_width
 
 
 def named(row: Mapping[str, Any]) -> str:
@@ -266,7 +356,7 @@ def named(row: Mapping[str, Any]) -> str:
 def of_test_images(what: str, there: float, here: float, images: int) -> Accuracy:
     """The accuracy of one network, in [0, 1], with the 95 % interval that so many test images leave it."""
     half_width = QUANTILE * (there * (1 - there) / images) ** 0.5
-    return Accuracy(what, 100 * there, 100 * half_width, 100 * here)
+    return Accuracy(what, 100 * there, 100 * half_width, 100 * here, n=images, step=100 / images)
 
 
 def versions_apart(there: Mapping[str, str], here: Mapping[str, str]) -> list[Difference]:

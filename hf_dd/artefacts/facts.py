@@ -84,6 +84,7 @@ class ResultFacts(TypedDict):
     tested: NotRequired[dict[str, str]]
     data: NotRequired[str]
     seed: NotRequired[int]
+    options: NotRequired[dict[str, Any]]
 
 
 class DistillationFacts(TypedDict):
@@ -215,6 +216,7 @@ class ReproductionFacts(TypedDict):
     """What `hf-dd reproduce --verify_badge` found, see `comparison.Verdict`."""
 
     holds: bool
+    judged: NotRequired[bool]
     says: str
     hardware: str
     versions: dict[str, str]

@@ -125,6 +125,8 @@ class EvaluationConfig(TrustConfig):
         yield from super().contradictions()
         if "none" in self.baselines and len(self.baselines) > 1:
             yield f"--baselines {' '.join(self.baselines)}: give 'none' alone, or leave it out."
+        if self.eval_students and not self.eval_copies and self.baselines in ([], ["none"]):
+            yield "Nothing would be evaluated: name copies of the set by --eval_copies, or real images by --baselines."
 
 
 @dataclass

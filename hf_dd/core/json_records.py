@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-from hf_dd.errors import RunError, some
+from hf_dd.errors import RunError, UnusableError, some
 
 Record = TypeVar("Record")
 
@@ -20,7 +20,7 @@ def read_json(path: Path, kind: type = dict, /, **fields: Any) -> Any:
     """The content of a JSON file: a `kind`; of a mapping, `fields` says which it has to give, each by its type.
 
     Raises RunError, naming the file and the fields, where it isn't there or doesn't hold that, and where it is larger
-    or nested deeper than any record of ours.
+    or nested deeper than any record of ours; that is an UnusableError where it is no JSON, or holds something else.
     """
     try:
         if path.exists() and not path.is_file():
@@ -34,7 +34,7 @@ def read_json(path: Path, kind: type = dict, /, **fields: Any) -> Any:
     except RecursionError as error:
         raise RunError(f"{path} isn't a record of hf-dd: it is nested deeper than {DEEPEST_JSON} levels.") from error
     except ValueError as error:
-        raise RunError(f"{path} isn't valid JSON ({error}).") from error
+        raise UnusableError(f"{path} isn't valid JSON ({error}).", path) from error
     require(content, kind, fields, str(path))
     return content
 
@@ -64,7 +64,7 @@ def as_record(content: Any, form: type[Record], name: str) -> Record:
     try:
         record = form(**content)
     except TypeError as error:
-        raise RunError(f"{name} isn't a record of this version of hf-dd: {error}.") from error
+        raise UnusableError(f"{name} isn't a record of this version of hf-dd: {error}.", Path(name)) from error
     require(vars(record), dict, typing.get_type_hints(form, include_extras=True), name)
     return record
 
@@ -72,9 +72,10 @@ def as_record(content: Any, form: type[Record], name: str) -> Record:
 def require(content: Any, kind: type, fields: Mapping[str, Any], name: str) -> None:
     """Raise RunError unless content of JSON is of this type, with these fields, each of its annotated type."""
     if not isinstance(content, kind):
-        raise RunError(f"{name} isn't a record of hf-dd: it holds {type(content).__name__}, not {kind.__name__}.")
+        held = type(content).__name__
+        raise UnusableError(f"{name} isn't a record of hf-dd: it holds {held}, not {kind.__name__}.", Path(name))
     if wrong := faults_within(content, fields, "") if fields else []:
-        raise RunError(f"{name} isn't a record of this version of hf-dd: {some(wrong)}.")
+        raise UnusableError(f"{name} isn't a record of this version of hf-dd: {some(wrong)}.", Path(name))
 
 
 def faults(value: Any, hint: Any, name: str) -> list[str]:

@@ -19,7 +19,7 @@ from torch import Tensor
 from hf_dd.core import files, json_records, tensors
 from hf_dd.core.layout import PREVIEW
 from hf_dd.distillation.optimisers import Learned
-from hf_dd.errors import RunError, some
+from hf_dd.errors import RunError, UnusableError, some
 from hf_dd.synthetic.distilled_set import preview
 
 STATE, TENSORS = "state.json", "tensors.safetensors"
@@ -90,7 +90,7 @@ def unreadable(path: Path, error: Exception) -> RunError:
     """The error for a broken checkpoint, which names it and the way out."""
     reason = f"{type(error).__name__}: {error}" if not isinstance(error, RunError) else str(error).rstrip(".")
     way_out = " Remove that folder: --resume_from_checkpoint latest goes on from the one before it."
-    return RunError(f"{path} isn't a readable checkpoint ({reason}).{way_out if path.is_dir() else ''}")
+    return UnusableError(f"{path} isn't a readable checkpoint ({reason}).{way_out if path.is_dir() else ''}", path)
 
 
 def require_whole(found: Mapping[str, Tensor], learned: Learned) -> None:
@@ -118,9 +118,10 @@ def load_checkpoint(
     if differing := differences(state, identity, not_given):
         there = state["identity"]
         pairs = "; ".join(f"{key}: {there.get(key)!r:.80} there, {identity[key]!r:.80} here" for key in differing)
-        raise RunError(
+        raise UnusableError(
             f"{path} is a checkpoint of another configuration ({pairs}). Resume with the options it was made with, or "
-            "give another --output_dir."
+            "give another --output_dir.",
+            path,
         )
     try:
         tensors.declared(path / TENSORS)

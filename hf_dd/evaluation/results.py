@@ -147,6 +147,7 @@ class Results:
         tested: by the set's name, how its test images were read where its record says otherwise, in options.
         data: what the data set is called that students were tested on.
         seed: of the first student, student i's is seed + i; random images are drawn by it, too.
+        options: of the evaluation, those that say how students are trained and tested, by name.
     """
 
     protocol: Protocol
@@ -163,6 +164,7 @@ class Results:
     tested: dict[str, str] = field(default_factory=dict)
     seed: int = 0
     data: str | None = None
+    options: dict[str, Any] = field(default_factory=dict)
 
     def as_dict(self) -> dict:
         """JSON-able values: `protocol`, `rows`, `hardware`, `scores`, `teachers`, and the others that there are."""
@@ -178,6 +180,7 @@ class Results:
             **({"tested": self.tested} if self.tested else {}),
             **({"seed": self.seed} if self.seed else {}),
             **({"data": self.data} if self.data else {}),
+            **({"options": self.options} if self.options else {}),
             **({} if self.majority is None else {"majority": self.majority, "chance": self.chance}),
             **({} if self.test_images is None else {"test_images": self.test_images}),
         }

@@ -15,7 +15,7 @@ from hf_dd.errors import RunError
 from hf_dd.runs.recorded import Source, opened
 
 LATER = ("reproduction", "results", "pushed")  # of a record, what is said once the set is made
-SENTENCE = ("**Reproduced**", "**Not reproduced**")
+SENTENCE = ("**Reproduced**", "**Not reproduced**", "**Neither reproduced nor refuted**")
 
 
 def require_own(source: Source) -> None:
@@ -27,7 +27,8 @@ def require_own(source: Source) -> None:
 
 def write(source: Source, verdict: Verdict) -> str:
     """Write what was found onto the card, whether it holds or not; gives where that is."""
-    found = {"holds": verdict.holds, "says": verdict.says, "hardware": verdict.hardware, "versions": verdict.versions}
+    found = {"holds": verdict.holds, "judged": verdict.judged, "says": verdict.says}
+    found |= {"hardware": verdict.hardware, "versions": verdict.versions}
     if source.place.local:
         with files.claimed(source.folder):
             record = dataclasses.replace(

@@ -12,6 +12,7 @@ from hf_dd import hub
 from hf_dd.artefacts import dd_ranking
 from hf_dd.artefacts.provenance import versions
 from hf_dd.config import EvaluateConfig
+from hf_dd.config.base import values
 from hf_dd.core import files
 from hf_dd.core.processes import by_main_process, new_accelerator, require_writable
 from hf_dd.core.registry import NETWORKS, PROTOCOLS, origins
@@ -128,8 +129,9 @@ def evaluate_sets(
     students = [(NETWORKS, name) for name in config.eval_architectures]
     read = {name: read_otherwise(config, data, record, sets[0][2]) for name, record in records_of.items()}
     tested = {name: how for name, how in read.items() if how}
+    about = {"scores": scores, "tested": tested, "options": values(config, "evaluation")}
     results = [
-        dataclasses.replace(part, scores=scores, plugins=origins([(PROTOCOLS, name), *students]), tested=tested)
+        dataclasses.replace(part, plugins=origins([(PROTOCOLS, name), *students]), **about)
         for name, part in zip(by_name, parts, strict=True)
     ]
     if config.dd_ranking:

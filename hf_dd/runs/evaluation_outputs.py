@@ -31,8 +31,11 @@ def keep_results(config: EvaluateConfig, parts: Sequence[Results]) -> None:
 
 
 def own_folder(config: EvaluateConfig) -> str | None:
-    """The folder of a single local set, which the results are written into where no other is named."""
-    single = config.sets[0] if len(config.sets) == 1 and config.output_dir is None else None
+    """The folder of a single local set, which the results are written into where no other is named.
+
+    Those of real images alone aren't: they would take the place of the set's own.
+    """
+    single = config.sets[0] if len(config.sets) == 1 and config.output_dir is None and config.eval_copies else None
     return single if single and (Path(single) / records.RECORD).is_file() else None
 
 

@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -178,20 +179,19 @@ def compared(source: Source, run: Options, folder: Path, trusted: Sequence[str])
     say("reproduce: %s", values)
     if not record["results"]:
         return values, []
-    here = students_again(source.record, run, folder, None, trusted)
+    here, tested = students_again(source.record, run, folder, None, trusted)
     published = []
     if source.folder is not None and not values.close:
-        published = students_again(
-            source.record, run, source.folder, folder.with_name(f"{folder.name}-published"), trusted
-        )
-    return values, rows_apart(rows_of(record["results"]), here, published)
+        place = folder.with_name(f"{folder.name}-published")
+        published, _ = students_again(source.record, run, source.folder, place, trusted)
+    return values, rows_apart(rows_of(record["results"]), here, published, tested)
 
 
 def left_out(record: SetRecord, accuracies: Sequence[Accuracy]) -> list[str]:
     """What is said of the accuracies on record that weren't looked at."""
-    judged = {each.what for each in accuracies}
     results = record.results or {"rows": []}
-    names = [named(row) for row in results["rows"] if named(row) not in judged]
+    found = Counter(each.what for each in accuracies)  # of those at several rates one may be there, and another not
+    names = list((Counter(map(named, results["rows"])) - found).elements())
     why = "".join(f" (tested by {how})" for how in dict.fromkeys(results.get("tested", {}).values()))
     return [f"not evaluated again{why}: {', '.join(names)}"] if names else []
 
@@ -221,24 +221,20 @@ def rows_of(results: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 def students_again(
     record: SetRecord, run: Options, folder: Path, output: Path | None, trusted: Sequence[str]
-) -> list[dict[str, Any]]:
-    """The rows of students on a set, trained as those on record were; into `output`, or onto the set's own card.
+) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """The rows of students on a set, trained as those on record were, and what their results say beside these.
 
-    What was chosen for a row on a validation split, epochs and a rate, is what its students are trained with. With
-    `output` real images are left out: the set is one that isn't written to.
+    They go into `output`, or onto the set's own card. What was chosen for a row on a validation split, epochs and a
+    rate, is what its students are trained with. With `output` real images are left out: the set is one that isn't
+    written to.
     """
-    results, found = record.results, []
-    groups: dict[tuple, list[dict[str, Any]]] = {}
-    for row in rows_of(results):
-        rate = None if row.get("own_learning_rate") else row["learning_rate"]
-        prunes = row.get("baseline") in pruning.METHODS  # by a training of its own epochs, whatever herding's are
-        regime = row.get("regime") if results.get("protocols") else None
-        groups.setdefault((row["n"], row["epochs"], rate, prunes, regime), []).append(row)
+    results, found, about = record.results, [], {}
     taught_by = pins.specs_of(
         {key: spec[key] for key in spec if key != "bytes"} for spec in results.get("teachers", [])
     )
     same = [spec.sha for spec in taught_by] == [spec["sha"] for spec in getattr(record, "teachers", [])]
-    for number, ((students, epochs, rate, _, regime), group) in enumerate(groups.items()):
+    for number, (trained, group) in enumerate(evaluations_of(results)):
+        students, epochs, rate, _, regime = trained
         protocol = results["protocols"][regime] if regime else results["protocol"]
         asks = PROTOCOLS.installed(protocol["name"]).asks_teachers
         own = [row for row in group if not row.get("baseline")]
@@ -251,7 +247,7 @@ def students_again(
             **part(run, DataConfig),
             seed=results.get("seed", 0),
             eval_protocol=protocol["name"],
-            eval_architectures=list(dict.fromkeys(map(student_of, own or group))),
+            eval_architectures=list(dict.fromkeys(map(student_of, group))),
             eval_students=students,
             eval_epochs=[epochs],
             eval_learning_rates=[] if rate is None else [rate],
@@ -265,10 +261,35 @@ def students_again(
             published=record.settings.get("published", "objective" in record.settings),  # as all was in 0.1.0
             mixed_precision=precision_on(results["hardware"]),
             trusted_teachers=list(trusted),
-            output_dir=f"{output}-{number}" if output else None,
+            output_dir=f"{output or folder}-{number}" if output or not own else None,
         )
-        found += done.as_dict()["rows"]
-    return found
+        about = done.as_dict()
+        found += about.pop("rows")
+    return found, about
+
+
+def evaluations_of(results: Mapping[str, Any]) -> Iterator[tuple[tuple, list[dict[str, Any]]]]:
+    """The rows on record that one evaluation makes again, and nothing beside them, with how they were trained.
+
+    That is the number of students, their epochs and rate (None for that of the set), whether real images were chosen
+    by pruning, and the regime. An evaluation trains each of its students on the same images, and at one rate.
+    """
+    rows_of_training: dict[tuple, list[dict[str, Any]]] = {}
+    for row in rows_of(results):
+        rate = None if row.get("own_learning_rate") else row["learning_rate"]
+        prunes = row.get("baseline") in pruning.METHODS  # by a training of its own epochs, whatever herding's are
+        regime = row.get("regime") if results.get("protocols") else None
+        rows_of_training.setdefault((row["n"], row["epochs"], rate, prunes, regime), []).append(row)
+    for trained, every in rows_of_training.items():
+        rows_of_student: dict[str, list[dict[str, Any]]] = {}
+        for row in every:
+            rows_of_student.setdefault(student_of(row), []).append(row)
+        alike: dict[frozenset, list[dict[str, Any]]] = {}
+        for own in rows_of_student.values():
+            images = frozenset((row.get("baseline"), row["copy"]) for row in own)
+            alike.setdefault(images, []).extend(own)
+        for group in alike.values():
+            yield trained, group
 
 
 def mix_of(protocol: Mapping[str, Any]) -> str | None:

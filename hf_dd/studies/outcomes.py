@@ -98,7 +98,7 @@ def gain(outcomes: Mapping[str, Outcome], pairs: Sequence[tuple[str, str]]) -> G
     cells = [outcomes[name] for pair in pairs for name in pair]
     shared = [name for name in cells[0].scores if all(name in cell.scores for cell in cells)]
     if not shared:
-        raise RunError(f"The cells of {pairs} share no architecture: give them the same --eval_architectures.")
+        raise RunError(f"The cells of {pairs} share no architecture of students.")
     return Gain(difference(outcomes, pairs, shared), {name: difference(outcomes, pairs, [name]) for name in shared})
 
 

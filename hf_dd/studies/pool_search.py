@@ -31,7 +31,7 @@ from hf_dd.data.validation import held_out
 from hf_dd.distillation.checks import preflight
 from hf_dd.distillation.distiller import DECIDING
 from hf_dd.distillation.needs import Needs
-from hf_dd.errors import ConfigError, RunError
+from hf_dd.errors import ConfigError, RunError, UnusableError
 from hf_dd.evaluation.evaluation import Evaluation
 from hf_dd.evaluation.protocols import Protocol
 from hf_dd.evaluation.students import require_known
@@ -119,6 +119,14 @@ def distillation(config: SelectConfig, references: Sequence[str]) -> DistillConf
         networks = OBJECTIVES.find(config.objective).published.networks and "random"
         shared |= defaults(DistillConfig, "guide") | {"networks": networks, "fit_head": False, "networks_from": []}
     return DistillConfig(**shared)
+
+
+def no_trace(path: Path, error: Exception) -> RunError:
+    """The error for a trace that no search goes on from, with the way out."""
+    reason = str(error).rstrip(".") if isinstance(error, RunError) else f"{type(error).__name__}: {error}"
+    return RunError(
+        f"{path} isn't a trace of this search ({reason}): remove it to search anew, or give another --output_dir."
+    )
 
 
 class Search:
@@ -231,9 +239,12 @@ class Search:
         """Each pool's rungs, scores and seconds in the trace that there is; raises RunError for another search's."""
         nothing = [(entrant.rungs, {}, 0.0) for entrant in self.race.entrants]
         path = self.folder / TRACE
-        if not path.is_file() or "search" not in (trace := json_records.read_json(path)):
-            return nothing
-        json_records.require(trace, dict, {"search": dict, "tried": list}, str(path))
+        try:
+            if not path.is_file() or "search" not in (trace := json_records.read_json(path)):
+                return nothing
+            json_records.require(trace, dict, {"search": dict, "tried": list}, str(path))
+        except UnusableError as error:
+            raise no_trace(path, error) from error
         if differing := [key for key, value in trace["search"].items() if self.identity().get(key, value) != value]:
             if not any(isinstance(pool, dict) and pool.get("finished") for pool in trace["tried"]):
                 say("%s holds a search that tried no pool to its end: it is replaced.", self.folder)
@@ -250,10 +261,7 @@ class Search:
                 found[pool["pool"]] = scores, float(pool["seconds"])
             rungs = tuple(map(int, trace.get("rungs", self.config.rungs)))
         except (AttributeError, LookupError, TypeError, ValueError) as error:
-            raise RunError(
-                f"{path} isn't a trace of this search ({type(error).__name__}: {error}): remove it to search anew, or "
-                "give another --output_dir."
-            ) from error
+            raise no_trace(path, error) from error
         return [(rungs, *found.get(entrant.name, ({}, 0.0))) for entrant in self.race.entrants]
 
     def identity(self) -> dict[str, Any]:

@@ -1,6 +1,9 @@
 """A finished study as a data set of the Hub: a row for each student, the report as its card, and what made it."""
 
+import contextlib
 import dataclasses
+import hashlib
+import json
 import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -14,7 +17,7 @@ from hf_dd.artefacts.rows import digest_of
 from hf_dd.core import files, json_records
 from hf_dd.core.layout import CARD, LOCK, PARQUET, RECORD
 from hf_dd.core.text import Markdown
-from hf_dd.errors import HubError
+from hf_dd.errors import HubError, RunError
 from hf_dd.studies.outcomes import Outcome
 from hf_dd.studies.report import JSON, MARKDOWN, PLOT, RECIPE, TIMES
 from hf_dd.teachers.pins import TRACE
@@ -98,9 +101,11 @@ def push_study(
     """
     try:
         repo_id = hub.full_repo_id(repo_id)
-        rows = digest_of(folder / PARQUET)
-        former = json_records.read_json(folder / PUSHED) if (folder / PUSHED).is_file() else None
-        if former and (former["rows"], former["pin"]["repo_id"]) == (rows, repo_id) and tag in (None, former["tag"]):
+        content, former = content_of(folder), {}
+        with contextlib.suppress(RunError):  # where nothing was pushed, or nobody knows what
+            former = json_records.read_json(folder / PUSHED, pin=dict, tag=str | None, url=str)
+        same = former.get("content") == content and former["pin"]["repo_id"] == repo_id
+        if same and tag in (None, former["tag"]):
             card = card_of(folder, outcomes, {"repo_id": repo_id, "tag": former["tag"]})
             files.write_text(folder / CARD, card)
             return hub.Publication(hub.Pin(**former["pin"]), former["url"])
@@ -123,6 +128,13 @@ def push_study(
     except HubError as error:
         raise HubError(f"{error} Nothing is lost: {folder} holds the study. Run the same command again.") from error
     files.write_text(folder / CARD, card)
-    content = {"rows": rows, "pin": dataclasses.asdict(done.pin), "tag": done.pin.revision, "url": done.url}
-    files.write_json(folder / PUSHED, content)
+    pushed = {"pin": dataclasses.asdict(done.pin), "tag": done.pin.revision, "url": done.url}
+    files.write_json(folder / PUSHED, {"content": content, **pushed})
     return done
+
+
+def content_of(folder: Path) -> str:
+    """The digest of all that is published of a study, by name; but for its card, which is of these and of its tag."""
+    found = {path for pattern in STUDY_FILES for path in folder.glob(pattern)} - {folder / CARD}
+    digests = {path.relative_to(folder).as_posix(): digest_of(path) for path in found}
+    return hashlib.sha256(json.dumps(digests, sort_keys=True).encode()).hexdigest()

@@ -28,7 +28,7 @@ A `config` is looked for beside this file, then among hf_dd's own.
 import contextlib
 import dataclasses
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -153,6 +153,9 @@ class Study:
             comparisons = {name: pairs for name, pairs in comparisons.items() if {*sum(pairs, ())} <= {*config.cells}}
             curves = {name: [each for each in names if each in config.cells] for name, names in curves.items()}
             curves = {name: names for name, names in curves.items() if names}
+        for name, pairs in comparisons.items():
+            own = [cells[each, seeds[0]].config for each in sum(pairs, ())]
+            require_comparable(f"{path}: the comparison {name!r}", own, seeds)
         return cls(path, grids, pools, chosen, comparisons, curves)
 
 
@@ -293,6 +296,23 @@ def require_students(config: DistillConfig) -> None:
         raise ConfigError(
             "a study compares students, and this cell has none. Give eval_students of 1 or more, and eval_copies that "
             "name a copy."
+        )
+
+
+def require_comparable(place: str, configs: Sequence[DistillConfig], seeds: Sequence[int]) -> None:
+    """Raise ConfigError for cells that can't be compared, as they share no students, or can't pair them.
+
+    Args:
+        place: of the comparison in its recipe.
+        configs: of its cells.
+        seeds: of the study; a single distillation of each cell is compared student by student.
+    """
+    if not set.intersection(*({*config.eval_architectures} for config in configs)):
+        raise ConfigError(f"{place} is of cells that share no architecture: give them the same --eval_architectures.")
+    if len(seeds) == 1 and len(counts := sorted({config.eval_students for config in configs})) > 1:
+        raise ConfigError(
+            f"{place} pairs students, of which its cells have {' and '.join(map(str, counts))}: give them the same "
+            "--eval_students, or the study several --seeds, by which they are paired then."
         )
 
 

@@ -3,14 +3,16 @@
 import dataclasses
 import logging
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from hf_dd.artefacts.provenance import versions
 from hf_dd.core import files, json_records
 from hf_dd.core.text import Markdown, code, duration, markdown
+from hf_dd.errors import RunError
 from hf_dd.evaluation import intervals, report, verdict
+from hf_dd.evaluation.protocols import in_words
 from hf_dd.studies import curves
 from hf_dd.studies.outcomes import Gain, Outcome, gain, rows_of
 from hf_dd.teachers.teacher import TeacherSpec
@@ -43,7 +45,13 @@ def write_report(
         command: that the study is run by.
     """
     searches = {name: json_records.read_json(path) for name, path in traces.items()}
-    gains = {name: gain(outcomes, pairs) for name, pairs in comparisons.items()}
+    gains, unlike = {}, {}
+    for name, pairs in comparisons.items():
+        try:
+            gains[name] = gain(outcomes, pairs)
+        except RunError as error:  # all that the cells cost isn't lost for it
+            unlike[name] = str(error)
+            logger.warning("The comparison %s can't be made: %s", name, error)
     times = curves.curves(outcomes, lines)
     records = [record for outcome in outcomes.values() for record in outcome.records]
     about = {
@@ -56,8 +64,9 @@ def write_report(
     parts += ["## Accuracies", verdicts(outcomes), cell_table(outcomes)]
     if any(len(outcome.scores) > 1 for outcome in outcomes.values()):
         parts.append(architecture_table(outcomes))
-    if gains:
-        parts += ["## Comparisons", gain_table(gains, comparisons)]
+    if comparisons:
+        parts += ["## Comparisons", *([gain_table(gains, comparisons)] if gains else [])]
+        parts += [f"{markdown(name)} can't be told. {markdown(why)}" for name, why in unlike.items()]
     if several := {name: found for name, found in gains.items() if len(found.of_each) > 1}:
         parts.append(gains_of_each(several))
     if times:
@@ -97,7 +106,8 @@ def write_report(
     if not times:
         files.remove(folder / TIMES)  # of a recipe that had some
     elif plotted:
-        real = {name: row["mean"] for (name, _), row in baseline_rows(outcomes).items()}
+        found = baseline_rows(outcomes)
+        real = {label: row["mean"] for label, (_, row) in zip(named(found), found, strict=True)}
         hardware = "; ".join(sorted({record["run"]["hardware"] for record in records}))
         report.write_figure(curves.picture(times, real, hardware), folder / TIMES)
     logger.info("The report is %s.", folder / MARKDOWN)
@@ -138,8 +148,8 @@ def verdicts(outcomes: Mapping[str, Outcome]) -> str:
 
 def cell_table(outcomes: Mapping[str, Outcome]) -> str:
     """The cells in markdown, and what real images reach under the same protocol."""
-    rows = []
-    for name, outcome in outcomes.items():
+    rows, protocols = [], in_full([(first_row(outcome), outcome.records[0]) for outcome in outcomes.values()])
+    for protocol, (name, outcome) in zip(protocols, outcomes.items(), strict=True):
         students, interval, record = outcome.students(), outcome.accuracy, outcome.records[0]
         between = intervals.of_accuracy(interval.mean, interval.half_width)
         count = f"{len(outcome.records)} × {len(students) // len(outcome.records)}"
@@ -147,12 +157,13 @@ def cell_table(outcomes: Mapping[str, Outcome]) -> str:
         cost, marks = outcome.teaching_seconds, marks_of(outcome)
         rows.append(
             [
-                *(name, protocol_of(record), outcome.copy, spread(students) + marks, between),
-                *(over_random(students, record, outcome.first), count, duration(seconds)),
+                *(name, protocol, outcome.copy, spread(students) + marks, between),
+                *(over_random(outcome), count, duration(seconds)),
                 *(None if cost is None else duration(cost), f"{rows_of(record)[0]['bytes']:,}"),
             ]
         )
-    for (name, protocol), row in baseline_rows(outcomes).items():
+    for protocol, row in baseline_rows(outcomes):
+        name = row["set"]
         figures = intervals.spread(row["mean"], row["std"], row["n"]) + row["mark"]
         between = intervals.of_accuracy(row["mean"], row["half_width"])
         rows.append(
@@ -175,16 +186,45 @@ def cell_table(outcomes: Mapping[str, Outcome]) -> str:
     return f"{report.table(head, rows)}\n\n{note}"
 
 
-def baseline_rows(outcomes: Mapping[str, Outcome]) -> dict[tuple[str, str], dict[str, Any]]:
-    """What real images reach, by their name and the protocol, with each cell's first architecture."""
-    found = {}
+def baseline_rows(outcomes: Mapping[str, Outcome]) -> list[tuple[str, dict[str, Any]]]:
+    """What real images reach with each cell's first architecture, each once, after the protocol in words."""
+    found: dict[Any, dict[int, Any]] = {}  # by the seed of their first student
     for outcome in outcomes.values():
         for record in outcome.records:
             for row in record["results"]["rows"]:
                 if row["baseline"] and row["architecture"] == outcome.first:
-                    mark = verdict.mark(row, record["results"])
-                    found[row["set"], protocol_of(record)] = row | {"mark": mark}
-    return found
+                    circumstances = tuple(circumstances_of(row, record).items())
+                    key = row["set"], row["architecture"], row["n"], protocol_of(row, record), circumstances
+                    mark = {"mark": verdict.mark(row, record["results"])}
+                    found.setdefault(key, {})[record["results"].get("seed", 0)] = row | mark, record
+    each = [next(iter(seeds.values())) for seeds in found.values()]
+    rows = [together([row for row, _ in seeds.values()]) for seeds in found.values()]
+    return list(zip(in_full(each), rows, strict=True))
+
+
+def together(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """The row of the students of several seeds on real images that were chosen alike."""
+    if len(rows) == 1:
+        return rows[0]
+    scores = [score for row in rows for score in row["scores"]]
+    interval = intervals.of_distillations([row["scores"] for row in rows])
+    told = {"scores": scores, "n": len(scores), "std": statistics.stdev(scores), "mean": interval.mean}
+    return (
+        rows[0]
+        | told
+        | {"half_width": interval.half_width, "mark": next(filter(None, (row["mark"] for row in rows)), "")}
+    )
+
+
+def first_row(outcome: Outcome) -> dict[str, Any]:
+    """The row of a cell that its accuracy is of, in its first record."""
+    return next(row for row in rows_of(outcome.records[0]) if row["architecture"] == outcome.first)
+
+
+def named(real: Sequence[tuple[str, Mapping[str, Any]]]) -> list[str]:
+    """What real images are called in pictures: with their protocols where there are several."""
+    several = len({protocol for protocol, _ in real}) > 1
+    return [f"{row['set']} ({protocol})" if several else row["set"] for protocol, row in real]
 
 
 def marks_of(outcome: Outcome) -> str:
@@ -198,22 +238,21 @@ def bars_of(outcomes: Mapping[str, Outcome]) -> list[report.Bar]:
     """The cells as bars, and what real images reach, with their protocols where there are several."""
     means = {name: outcome.accuracy for name, outcome in outcomes.items()}
     real = baseline_rows(outcomes)
-    several = len({protocol for _, protocol in real}) > 1
     bars = [report.Bar(name, interval.mean, interval.half_width) for name, interval in means.items()]
-    for (name, protocol), row in real.items():
-        label = f"{name} ({protocol})" if several else name
+    for label, (_, row) in zip(named(real), real, strict=True):
         bars.append(report.Bar(label, row["mean"], row["half_width"], row["baseline"]))
     return bars
 
 
-def over_random(students: Sequence[float], record: Mapping[str, Any], architecture: str) -> str | None:
+def over_random(outcome: Outcome) -> str | None:
     """How much better students are than those on random real images, beside the sum of both standard deviations."""
-    found = [row for row in rows_of(record, "random") if row["architecture"] == architecture]
+    rows = [row for record in outcome.records for row in rows_of(record, "random")]
+    found = [row for row in rows if row["architecture"] == outcome.first]
     if not found:
         return None
-    (row,) = found
-    both = f" ({statistics.stdev(students) + row['std']:.2f})" if min(len(students), row["n"]) > 1 else ""
-    return f"{statistics.fmean(students) - row['mean']:+.2f}{both}"
+    students, real = outcome.students(), [score for row in found for score in row["scores"]]
+    both = f" ({statistics.stdev(students) + statistics.stdev(real):.2f})" if min(len(students), len(real)) > 1 else ""
+    return f"{statistics.fmean(students) - statistics.fmean(real):+.2f}{both}"
 
 
 def architecture_table(outcomes: Mapping[str, Outcome]) -> str:
@@ -228,10 +267,47 @@ def architecture_table(outcomes: Mapping[str, Outcome]) -> str:
     return report.table(["cell", *architectures, "mean"], rows)
 
 
-def protocol_of(record: Mapping[str, Any]) -> str:
-    """Name, version and epochs of the protocol that a record's results are under."""
+def protocol_of(row: Mapping[str, Any], record: Mapping[str, Any]) -> str:
+    """Name, version and epochs of the protocol of a row's students."""
     protocol = record["results"]["protocol"]
-    return f"{protocol['name']} v{protocol['version']}, {protocol['epochs']} epochs"
+    return f"{protocol['name']} v{protocol['version']}, {row.get('epochs', protocol['epochs'])} epochs"
+
+
+def circumstances_of(row: Mapping[str, Any], record: Mapping[str, Any]) -> dict[str, str]:
+    """What else a row's accuracy depends on, in words: the values of its protocol, teachers, and how data are read."""
+    results, data = record["results"], record["data"]
+    protocol = {key: value for key, value in results["protocol"].items() if key not in ("changed", "epochs")}
+    rate = "of the set" if row.get("own_learning_rate") else str(row.get("learning_rate"))
+    taught_by = row.get("taught_by") or [spec["sha"] for spec in results.get("teachers", ())]
+    facts = {
+        **protocol,
+        "learning_rate": rate,
+        "taught by": ", ".join(sha.removeprefix("sha256:")[:8] for sha in taught_by),
+        "draws": row.get("draws"),
+        "data": data["name"],
+        "pixels": "×".join(map(str, data["image_size"])),
+        "statistics": data.get("statistics", "own"),
+        "whitening": "zca" if data.get("whitening") else "none",
+        "test split": data.get("test_split", "test"),
+        "images": (data.get("fingerprint") or "")[:8],
+        "tested by": ", ".join(dict.fromkeys(results.get("tested", {}).values())),
+    }
+    return {key: in_words(value) for key, value in facts.items()}
+
+
+def in_full(rows: Collection[tuple[Mapping[str, Any], Mapping[str, Any]]]) -> list[str]:
+    """The protocol of each of some rows, with their records; in what those differ that are called alike, too.
+
+    All cells are called alike here, and real images by how they were chosen.
+    """
+    names = [(row["baseline"] and row["set"], protocol_of(row, record)) for row, record in rows]
+    facts, found = [circumstances_of(*each) for each in rows], []
+    for name, own in zip(names, facts, strict=True):
+        alike = [other for called, other in zip(names, facts, strict=True) if called == name]
+        keys = dict.fromkeys(key for other in alike for key in other)
+        differing = [key for key in keys if len({other.get(key) for other in alike}) > 1]
+        found.append(", ".join([name[1], *(f"{key} {own.get(key) or 'none'}" for key in differing)]))
+    return found
 
 
 def gain_table(gains: Mapping[str, Gain], pairs: Mapping[str, Sequence[tuple[str, str]]]) -> str:

@@ -14,6 +14,7 @@ from filelock import FileLock, Timeout
 
 from hf_dd import hub
 from hf_dd.artefacts import teacher_folder
+from hf_dd.artefacts.cards import DistilledRecord
 from hf_dd.artefacts.distilled_folder import Artefact, require_whole
 from hf_dd.artefacts.provenance import command_line
 from hf_dd.config import DistillConfig, EvaluationConfig, PretrainConfig, StudyConfig
@@ -25,18 +26,20 @@ from hf_dd.core.progress import say
 from hf_dd.core.registry import OBJECTIVES
 from hf_dd.data.image_data import ImageData, load_data
 from hf_dd.distillation.distiller import DECIDING
-from hf_dd.errors import RunError
+from hf_dd.errors import RunError, UnusableError
 from hf_dd.runs.distill import distill
 from hf_dd.runs.evaluate import evaluate
 from hf_dd.runs.pretrain import apart, pretrain
 from hf_dd.studies import pool_search, publish
 from hf_dd.studies import report as study_report
-from hf_dd.studies.outcomes import Outcome
+from hf_dd.studies.outcomes import Outcome, rows_of
 from hf_dd.studies.recipe import REFERENCES, TEACHERS, Cell, Pool, Study, check_named, parts_of
 from hf_dd.teachers import pins
 from hf_dd.training import pretraining
 
 logger = logging.getLogger(__name__)
+
+BY_HAND = ("tested", "regimes", "protocols")  # of results and their options: what no cell asks for
 
 
 def study(config: StudyConfig | None = None, **options: Any) -> Path:
@@ -94,20 +97,30 @@ class Job:
 
     Attributes:
         lock: the file whose lock whoever does it holds.
+        made: the folder that it makes.
         run: what does it.
         needs: what has to be done before.
     """
 
     lock: Path
+    made: Path
     run: Callable[[], None]
     needs: tuple["Job", ...] = ()
 
     def attempt(self, wait: bool) -> bool:
-        """Do it, unless another run is at it or at what it needs; whether it is done. With `wait`, it will be."""
+        """Do it, unless another run is at it or at what it needs; whether it is done. With `wait`, it will be.
+
+        Raises RunError, with the folder that may be removed, where what is there of it can't be gone on with.
+        """
         with taken(self.lock, wait) as own:
             if not own or not all(need.attempt(wait) for need in self.needs):
                 return False
-            self.run()
+            try:
+                self.run()
+            except UnusableError as error:
+                if error.path is None or not error.path.is_relative_to(self.made):
+                    raise
+                raise RunError(f"{error} Where {self.made} is removed, this study makes it anew.") from error
             return True
 
 
@@ -160,7 +173,7 @@ def teacher_jobs(
             name = teacher_folder.teacher_name(data, architecture, seed)
             only = {"architectures": [architecture], "teacher_seeds": [seed], "overwrite_output_dir": True}
             train = functools.partial(pretrain_missing, dataclasses.replace(config, **only), folder / name, data)
-            jobs[grid, name] = Job(folder.parents[1] / f"locks/{grid}-{name}.lock", train)
+            jobs[grid, name] = Job(folder.parents[1] / f"locks/{grid}-{name}.lock", folder / name, train)
             names[grid, teacher_folder.short_name(architecture, seed)] = name
     return jobs, names
 
@@ -195,9 +208,10 @@ def pool_jobs(pools: Mapping[str, Pool], teachers: Mapping[tuple[str, str], Job]
     jobs = {}
     for name, pool in pools.items():
         needs = tuple(teachers[parts_of(reference)[:2]] for reference in pool.teachers)
-        lock = Path(pool.config.output_dir).parents[1] / f"locks/pool-{name}.lock"
+        folder = Path(pool.config.output_dir)
+        lock = folder.parents[1] / f"locks/pool-{name}.lock"
         once = functools.cache(functools.partial(choose, name, pool))  # asked by its cells too, and never for nothing
-        jobs[name] = Job(lock, once, needs)
+        jobs[name] = Job(lock, folder, once, needs)
     return jobs
 
 
@@ -232,7 +246,7 @@ def cell_job(cell: Cell, teachers: Mapping[tuple[str, str], Job], pools: Mapping
     needs += [pools[cell.pool]] if cell.pool else []
     needs += [cell_job(cell.source, teachers, pools)] if cell.source else []
     lock = cell.folder.parents[1] / f"locks/cell-{cell.folder.name}.lock"
-    return Job(lock, functools.partial(run_cell, cell), tuple(needs))
+    return Job(lock, cell.folder, functools.partial(run_cell, cell), tuple(needs))
 
 
 def run_cell(cell: Cell) -> None:
@@ -264,17 +278,32 @@ def run_cell(cell: Cell) -> None:
         asked["dataset"], made["dataset"] = dataset, own.settings["dataset"]
     if differing := [key for key in asked if asked[key] != made[key]]:
         raise made_otherwise(cell.folder, [f"{key}: {made[key]!r} there, {asked[key]!r} here" for key in differing])
-    evaluation = part(cell.config, EvaluationConfig)
-    kept = cell.folder.with_name(f"{cell.folder.name}.evaluation.json")  # of a later evaluation than the run's own
-    done = json_records.read_json(kept) if kept.is_file() else artefact.record.settings
-    default = part(EvaluationConfig(), EvaluationConfig)
+    evaluation, default = (part(config, EvaluationConfig) for config in (cell.config, EvaluationConfig()))
+    done, results = evaluated_by(cell, artefact.record), artefact.record.results
     if "published" not in done:  # of a version with other defaults: what isn't given stays as it was
         evaluation = {
             key: done.get(key, value) if value == default[key] else value for key, value in evaluation.items()
         }
     done = default | done  # of a record that is older than an option
-    if artefact.record.results is None or any(done[key] != value for key, value in evaluation.items()):
+    otherwise = any(done[key] != evaluation[key] for key in named(EvaluationConfig, "evaluation"))
+    seed, precision = cell.config.first_student, cell.config.mixed_precision
+    if results is not None:
+        otherwise |= results.get("seed", 0) not in (seed, 0)  # which was that of all cells in older versions
+        otherwise |= any(map((results | results.get("options", {})).get, BY_HAND))
+    if results is None or otherwise:
         progress.say("%s: evaluating", cell.folder.name)
-        seed, precision = cell.config.first_student, cell.config.mixed_precision
         evaluate(sets=[str(cell.folder)], seed=seed, mixed_precision=precision, **evaluation)
-        by_main_process(lambda: files.write_json(kept, evaluation))
+
+
+def evaluated_by(cell: Cell, record: DistilledRecord) -> dict[str, Any]:
+    """The options that made a cell's results, or as much as is known of them where an older version wrote these."""
+    if record.results and "options" in record.results:
+        return record.results["options"]
+    kept = cell.folder.with_name(f"{cell.folder.name}.evaluation.json")  # of a later one than the run's own
+    try:
+        done = json_records.read_json(kept) if kept.is_file() else record.settings
+    except UnusableError:
+        done = {}
+    if record.results is None:
+        return done
+    return done | {"eval_students": next((row["n"] for row in rows_of(vars(record))), 0)}

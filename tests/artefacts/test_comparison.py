@@ -80,9 +80,59 @@ def test_rows_are_matched_by_what_they_are_of_not_by_the_sets_name():
 
 
 def test_the_accuracy_of_one_network_has_the_interval_of_its_test_images():
-    found = of_test_images("test", 0.5, 0.51, 100)
-    assert found.half_width == pytest.approx(9.8) and found.within
-    assert not of_test_images("test", 0.5, 0.61, 100).within
+    found = of_test_images("test", 0.5, 0.51, 400)
+    assert found.half_width == pytest.approx(4.9) and found.within
+    assert of_test_images("test", 0.5, 0.56, 400).within is False
+    assert of_test_images("test", 0.5, 0.51, 100).within is None  # ± 9.8 points
+
+
+def test_an_interval_that_takes_in_anything_judges_nothing():
+    two = Accuracy("a", 33.7, 74.33, 33.98, n=2)
+    assert two.within is None and str(two).endswith("33.98 here: not judged (fewer than 3 students)")
+    assert Accuracy("a", 33.7, 4.0, 33.98, n=2).within is None
+    wide = Accuracy("a", 33.7, 5.1, 33.98, n=3)
+    assert wide.within is None and "not judged (an interval of more than ± 5 points)" in str(wide)
+    assert Accuracy("a", 33.7, 5.0, 33.98, n=3).within is True
+    assert Accuracy("a", 99.0, 0.1, 33.98, n=2).within is False  # which is beyond any doubt
+    assert Accuracy("a", 33.7, 5.1, 20.0, n=3).within is False
+
+
+def test_one_test_image_more_or_less_is_no_difference():
+    assert Accuracy("a", 50.0, 0.0, 50.0 + 100 / 360, step=100 / 360).within is True
+    assert Accuracy("a", 50.0, 0.0, 50.0 + 200 / 360, step=100 / 360).within is False
+    (found,) = rows_apart(
+        [ROW | {"mean": 50.0, "half_width": 0.0}], [ROW | {"mean": 50.2}], tested={"test_images": 400}
+    )
+    assert found.step == 0.25 and found.within is True
+
+
+def several(*scores, half_width):
+    mean = sum(scores) / len(scores)
+    return ROW | {"n": len(scores), "scores": scores, "mean": mean, "half_width": half_width}
+
+
+def test_students_of_the_same_seeds_are_compared_one_by_one():
+    there = several(20.0, 40.0, 60.0, half_width=49.7)
+    (found,) = rows_apart([there], [several(21.0, 40.0, 60.5, half_width=49.0)])
+    # mean 0.5, standard deviation 0.5, t(0.975, 2 degrees of freedom) = 4.3027
+    assert found.apart == pytest.approx(0.5 + 4.3027 * 0.5 / 3**0.5, abs=1e-4) and found.within is True
+    (found,) = rows_apart([there], [several(26.0, 40.0, 55.5, half_width=49.0)])
+    assert found.apart > 5 and found.within is None
+    (found,) = rows_apart([there], [there], [several(26.0, 40.0, 55.5, half_width=49.0)])
+    assert found.within is None  # the published images give something else here
+    two = several(20.0, 40.0, half_width=127.0)
+    (found,) = rows_apart([two], [two])
+    assert found.apart is None and found.within is None  # two may agree by chance
+
+
+def test_students_that_guess_say_nothing_of_their_images():
+    there = several(10.0, 10.1, 10.2, half_width=0.25) | {"std": 0.1}
+    (found,) = rows_apart([there], [there], tested={"majority": 10.0})
+    assert found.within is None and "not judged (no better than guessing)" in str(found)
+    (found,) = rows_apart([there], [there], tested={"majority": 9.0})
+    assert found.within is True
+    (found,) = rows_apart([there], [several(20.0, 20.1, 20.2, half_width=0.25)], tested={"majority": 10.0})
+    assert found.within is False  # what is claimed isn't so
 
 
 def verdict(values, *accuracies, **more):
@@ -92,6 +142,7 @@ def verdict(values, *accuracies, **more):
 
 GOOD, BAD, OPEN = Accuracy("a", 50, 2, 51), Accuracy("a", 50, 2, 53), Accuracy("a", 50, None, 53)
 EQUAL, NEAR = Values("pixels", True, 0.0, 0.0), Values("pixels", False, GREY_LEVEL, 0.0)
+UNSURE = Accuracy("a", 33.7, 74.33, 33.98, n=2)
 FAR, GONE = Values("pixels", False, 0.5, 0.1), Values("pixels", False, None, None)
 
 
@@ -106,6 +157,11 @@ FAR, GONE = Values("pixels", False, 0.5, 0.1), Values("pixels", False, None, Non
         (verdict(FAR, OPEN), False),
         (verdict(FAR, GOOD), True),
         (verdict(FAR, GOOD, BAD), False),
+        (verdict(FAR, dataclasses.replace(GOOD, of_set=False)), False),  # of real images, which says nothing of these
+        (verdict(FAR, dataclasses.replace(GOOD, of_set=False), OPEN), False),
+        (verdict(NEAR, UNSURE), True),
+        (verdict(FAR, UNSURE), False),
+        (verdict(FAR, UNSURE, GOOD), True),
         (verdict(GONE, GOOD), True),
         (verdict(GONE), False),
         (verdict(dataclasses.replace(FAR, alike=False), GOOD), False),
@@ -119,7 +175,28 @@ def test_what_holds(found, holds):
     assert found.holds is holds
     content = json.loads(json.dumps(found.as_dict()))
     assert content["holds"] is holds and content["says"] == found.says and content["of"] == "distilled-set"
-    assert f"{'holds' if holds else 'HOLD'}: {found.says}" in found.lines()[-1]
+    outcome = "holds" if holds else "DOESN'T HOLD" if found.judged else "CAN'T BE JUDGED"
+    assert found.lines()[-1].endswith(f": {outcome}: {found.says}") and content["judged"] is found.judged
+
+
+@pytest.mark.parametrize(
+    ("found", "judged", "says"),
+    [
+        (verdict(FAR), False, "none was evaluated"),
+        (verdict(FAR, OPEN), False, "no interval"),
+        (verdict(FAR, UNSURE, OPEN), False, "fewer than 3 students and no interval"),
+        (verdict(FAR, UNSURE, BAD), True, "0 of 1 accuracies lie within their intervals"),
+        (verdict(FAR, GOOD), True, "1 of 1 accuracies lie within their intervals"),
+        (verdict(EQUAL, UNSURE), True, "every byte is equal"),
+        (verdict(dataclasses.replace(FAR, alike=False), UNSURE), True, "labels or shapes differ"),
+        (verdict(None, ran=False, checks=(Check("a", "gone"),)), True, "1 of 1 inputs"),
+        (verdict(None, parts=(verdict(EQUAL), verdict(FAR))), False, "1 of 2 cells hold, 1 can't be judged"),
+        (verdict(None, parts=(verdict(FAR, BAD), verdict(FAR))), True, "0 of 2 cells hold, 1 can't be judged"),
+    ],
+)
+def test_what_cannot_be_judged_says_why(found, judged, says):
+    assert found.judged is judged and says in found.says
+    assert ("no accuracy of it can be judged" in found.says) is (not judged and not found.parts)
 
 
 def test_versions_that_differ():

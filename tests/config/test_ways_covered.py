@@ -81,7 +81,13 @@ NO_WAY = (  # names of options and commands without advice
     "--train_split( or --test_split)?",
     # what a quickstart types itself
     *("--fonts pillow", "--teacher_seeds 0 1", "--ipc 5 --iterations 140", "--clom ce --clom_alpha auto"),
-    *("--eval_copies", "accelerate launch --quiet", "--dataset …", "hf-dd pretrain … …", "hf-dd pool create"),
+    *(
+        "--eval_copies float --eval_augment …",
+        "accelerate launch --quiet",
+        "--dataset …",
+        "hf-dd pretrain … …",
+        "hf-dd pool create",
+    ),
     *("--hub_tag v1", "hf-dd distill … …", "hf-dd evaluate local/…"),
 )
 

@@ -100,6 +100,12 @@ ROWS = [
         "(--baselines).*leave it out -> !{0}",
     ),
     row(
+        "Nothing would be evaluated",
+        "evaluate {set} {evaluated} --eval_copies",
+        "by (--eval_copies), -> {0} 8bit",
+        "by (--baselines)\\. -> {0} random",
+    ),
+    row(
         "--eval_protocol … is one protocol",
         "evaluate {set} {evaluated} --regimes hard --eval_protocol dc",
         "(--eval_protocol) dc.*leave one out -> !{0}",

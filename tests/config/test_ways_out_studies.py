@@ -53,6 +53,13 @@ def make_split(stock, folder):
     return recipe(folder, STUDY | {"cells": {"plain": {}, "other": other}})
 
 
+@made
+def make_uneven(stock, folder):
+    """A recipe whose cells have different numbers of students."""
+    other = STUDY["cells"]["other"] | {"eval_students": 2}
+    return recipe(folder, STUDY | {"cells": {"plain": {}, "other": other}})
+
+
 def recipe(folder, content):
     folder.mkdir()
     (folder / "own.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
@@ -137,9 +144,15 @@ ROWS = [
         "the folder by (--output_dir) -> hf-dd study {study} {0} out --seeds 1",
     ),
     row(
-        "The cells of … share no architecture",
+        "… is of cells that share no architecture",
         "study {split} --output_dir out",
         r"the same (--eval_architectures)\. -> hf-dd study {study} --output_dir out",
+    ),
+    row(
+        "… pairs students, of which its cells have",
+        "study {uneven} --output_dir out",
+        r"the same (--eval_students), -> hf-dd study {study} --output_dir out",
+        r"several (--seeds), -> {0} 0 1",
     ),
     row(
         "… was made with other options",

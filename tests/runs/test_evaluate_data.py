@@ -11,7 +11,7 @@ from PIL import Image as Picture
 import hf_dd
 from hf_dd import cli
 from hf_dd.artefacts.distilled_folder import Artefact
-from hf_dd.config import DataConfig, EvaluateConfig
+from hf_dd.config import DataConfig, DistillConfig, EvaluateConfig
 from hf_dd.errors import ConfigError
 from hf_dd.evaluation import report
 from hf_dd.runs.evaluation_inputs import names_of, source_of
@@ -155,3 +155,19 @@ def test_a_set_that_was_tested_on_a_split_of_its_own_says_nothing(tmp_path):
     assert not hf_dd.evaluate(sets=[str(folder)], **STUDENTS).tested
     found = hf_dd.evaluate(sets=[str(folder)], dataset=str(data), **STUDENTS).tested
     assert found == {"set": "no --test_split"}
+
+
+def test_an_evaluation_of_nothing_is_refused_and_one_of_real_images_leaves_the_sets_results(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    quick = {"eval_students": 1, "eval_epochs": [1], "eval_architectures": ["MLP"], "eval_augment": "none"}
+    made = hf_dd.distill(dataset="digits", objective="random", ipc=1, output_dir="set", eval_copies=["8bit"], **quick)
+    for command in (hf_dd.evaluate, hf_dd.compare):
+        with pytest.raises(ConfigError, match="Nothing would be evaluated"):
+            command(sets=["set"], eval_copies=[], baselines=["none"], **quick)
+    with pytest.raises(ConfigError, match="Nothing would be evaluated"):
+        DistillConfig(eval_copies=[], baselines=["none"])
+    assert DistillConfig(eval_copies=[], baselines=["none"], eval_students=0).eval_copies == []
+    results = hf_dd.evaluate(sets=["set"], eval_copies=[], baselines=["random"], **quick)
+    assert [row.baseline for row in results.rows] == ["random"]
+    assert hf_dd.Artefact.open(made.folder).record.results == made.record.results
+    assert json.loads((tmp_path / "outputs/evaluate-set/results.json").read_text())["rows"]

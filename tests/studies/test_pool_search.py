@@ -168,7 +168,14 @@ def test_a_slip_does_not_stop_the_search_that_was_meant(found, candidates, tmp_p
 @pytest.mark.parametrize("wrong", [{"search": 5}, {"tried": 3}, {"tried": [{"pool": "x"}]}])
 def test_a_trace_that_is_none_is_named(found, candidates, tmp_path, wrong):
     (tmp_path / "trace.json").write_text(json.dumps(trace_of(found.folder) | wrong))
-    with pytest.raises(RunError, match=f"{tmp_path / 'trace.json'} isn't a (trace|record)"):
+    with pytest.raises(
+        RunError, match=f"{tmp_path / 'trace.json'} isn't a trace .* remove it to search anew, or give"
+    ):
+        select(output_dir=str(tmp_path), **candidates, **SMALL)
+    (tmp_path / "trace.json").write_text("{")
+    with pytest.raises(
+        RunError, match="isn't a trace .* isn't valid JSON .* remove it to search anew, or give another"
+    ):
         select(output_dir=str(tmp_path), **candidates, **SMALL)
 
 

@@ -22,6 +22,7 @@ from hf_dd.core.machine import cpu
 from hf_dd.core.resources import resource
 from hf_dd.distillation.distiller import Distiller
 from hf_dd.errors import ConfigError, DataError, HubError, RunError
+from hf_dd.evaluation import intervals
 from hf_dd.studies import outcomes as outcomes_of
 from hf_dd.studies import pool_options, pool_search, publish, recipe, study
 from hf_dd.studies import report as study_report
@@ -373,7 +374,7 @@ def test_a_cell_may_evaluate_the_set_of_another_one(tmp_path, monkeypatch):
         "teachers": SMALL["teachers"],
         "base": SMALL["base"],
         "cells": {
-            "online": {"set_of": "guided", "eval_protocol": "soft-label-online", "eval_students": 1},
+            "online": {"set_of": "guided", "eval_protocol": "soft-label-online", "eval_epochs": 1},
             "guided": SMALL["cells"]["guided"],
         },
         "comparisons": {"labels": [["online", "guided"]]},
@@ -395,7 +396,7 @@ def test_a_cell_may_evaluate_the_set_of_another_one(tmp_path, monkeypatch):
     monkeypatch.setattr(study, "evaluate", evaluate)
     assert Artefact.open(tmp_path / "out/cells/online-seed0").record.results is None
     calls = {name: counted(monkeypatch, name) for name in ("distill", "evaluate")}
-    content["cells"]["online"]["eval_students"] = 2
+    content["cells"]["online"]["eval_epochs"] = 2
     folder = run(tmp_path, content)
     assert (calls["distill"], len(calls["evaluate"])) == ([], 1)
     online, guided = (Artefact.open(folder / f"cells/{name}-seed0") for name in ("online", "guided"))
@@ -605,6 +606,155 @@ def test_the_processes_of_a_launch_work_on_each_cell_together(tmp_path, ranks_of
         assert two.run["losses"] == pytest.approx(one.run["losses"], rel=1e-3)
 
 
+CHOSEN = {  # cells that cost next to nothing
+    "base": {"dataset": "digits", "objective": "random", "ipc": 1, "eval_students": 2, "eval_epochs": 1}
+    | {"eval_architectures": ["MLP"], "eval_copies": ["8bit"], "baselines": ["random"], "eval_augment": "none"},
+    "cells": {"a": {}, "b": {"objective": "herding"}},
+    "comparisons": {"gain": [["b", "a"]]},
+}
+
+
+@pytest.fixture
+def small(tmp_path):
+    run(tmp_path, CHOSEN)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    "by_hand",
+    [{"eval_learning_rates": [0.3]}, {"seed": 7}, {"regimes": ["hard=dsa"]}, {"zca": True}, {"eval_students": 3}],
+    ids=lambda options: next(iter(options)),
+)
+def test_a_cell_that_was_evaluated_by_hand_is_evaluated_again(small, monkeypatch, by_hand):
+    cell = small / "out/cells/a-seed0"
+    before = (small / "out/report.json").read_bytes()
+    quick = {"eval_students": 2, "eval_epochs": [1], "eval_architectures": ["MLP"], "eval_copies": ["8bit"]}
+    hf_dd.evaluate(sets=[str(cell)], baselines=["random"], eval_augment="none", **quick | by_hand)
+    evaluated = counted(monkeypatch, "evaluate")
+    run(small, CHOSEN)
+    assert [options["sets"] for _, options in evaluated] == [[str(cell)]]
+    assert (small / "out/report.json").read_bytes() == before
+    run(small, CHOSEN)
+    assert len(evaluated) == 1
+
+
+def test_results_of_a_version_that_kept_no_options_show_by_their_students_that_they_are_others(small, monkeypatch):
+    path = small / "out/cells/a-seed0/hf_dd.json"
+    record = json.loads(path.read_text())
+    assert record["results"].pop("options")["eval_students"] == 2
+    path.write_text(json.dumps(record))
+    evaluated = counted(monkeypatch, "evaluate")
+    run(small, CHOSEN)
+    assert not evaluated
+    for row in record["results"]["rows"]:
+        row["n"] = 5
+    path.write_text(json.dumps(record))
+    run(small, CHOSEN)
+    assert len(evaluated) == 1
+
+
+def test_real_images_that_were_evaluated_otherwise_have_rows_of_their_own(tmp_path):
+    cells = {"a": {}, "b": {"eval_augment": "color"}, "c": {"eval_epochs": 2}, "d": {}}
+    folder = run(tmp_path, CHOSEN | {"cells": cells, "comparisons": {}})
+    text = (folder / "report.md").read_text()
+    rows = [line for line in text.splitlines() if line.startswith("| *random real, ipc 1*")]
+    protocols = ["dsa v1, 1 epochs, augment none", "dsa v1, 1 epochs, augment color", "dsa v1, 2 epochs"]
+    assert [row.split(" | ")[1] for row in rows] == protocols
+    own = [next(line for line in text.splitlines() if line.startswith(f"| {name} | dsa")) for name in "abcd"]
+    assert [row.split(" | ")[1] for row in own] == [*protocols, protocols[0]]
+    for name, row in zip("abc", rows, strict=True):
+        (found,) = outcomes_of.rows_of(vars(Artefact.open(folder / f"cells/{name}-seed0").record), "random")
+        assert f" | {found['mean']:.2f} ± " in row
+
+
+def test_real_images_of_data_that_were_read_otherwise_have_rows_of_their_own():
+    plain, whitened = evaluated(80.0, 82.0), evaluated(80.0, 82.0, random=(50.0, 52.0))
+    whitened.records[0]["data"] |= {"whitening": {"images": 3}}
+    found = study_report.baseline_rows({"a": plain, "b": whitened, "c": evaluated(79.0, 80.0)})
+    assert [(protocol, row["mean"]) for protocol, row in found] == [
+        ("dsa v1, 300 epochs, whitening none", 61.0),
+        ("dsa v1, 300 epochs, whitening zca", 51.0),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("own", "words"),
+    [
+        ({"eval_architectures": ["LeNet"]}, "the comparison 'gain' is of cells that share no architecture"),
+        ({"eval_students": 3}, "the comparison 'gain' pairs students, of which its cells have 2 and 3"),
+    ],
+)
+def test_cells_that_cannot_be_compared_are_refused_before_any_is_made(tmp_path, own, words):
+    content = CHOSEN | {"cells": {"a": {}, "b": own}}
+    with pytest.raises(ConfigError, match=words):
+        run(tmp_path, content)
+    assert not (tmp_path / "out").exists()
+    options = {"study": write(tmp_path, content), "output_dir": str(tmp_path / "out")}
+    assert Study.read(StudyConfig(**options, cells=["a"])).comparisons == {}
+    if "eval_students" in own:
+        assert Study.read(StudyConfig(**options, seeds=[0, 1])).comparisons
+
+
+def test_a_comparison_that_cannot_be_made_costs_no_report(tmp_path):
+    cells = evaluated(80.0, 82.0), evaluated(80.0, 82.0, 84.0), evaluated(70.0, 71.0)
+    text, content = written(tmp_path, *cells, comparisons=["ab", "ac"])
+    assert "a against b can't be told. The cells of [('a', 'b')] have different numbers of seeds or students" in text
+    assert "| a against c | " in text and list(content["comparisons"]) == ["a against c"]
+    text, _ = written(tmp_path, *cells, comparisons=["ab"])
+    assert "## Comparisons\n\na against b can't be told." in text
+
+
+def test_a_study_whose_comparisons_changed_is_pushed_again(small, unique):
+    repo_id = unique()
+    pushed = {"push_to_hub": True, "hub_dataset_id": repo_id}
+
+    def push(content):
+        study.study(study=write(small, content), output_dir=str(small / "out"), **pushed)
+        return list(hub.tags(repo_id, "dataset"))
+
+    assert push(CHOSEN) == push(CHOSEN) == ["v1"]
+    assert push(CHOSEN | {"comparisons": {"loss": [["a", "b"]]}}) == ["v1", "v2"]
+    report = hub.pull(hub.resolve(f"{repo_id}@v2", "dataset"), "dataset") / "report.json"
+    assert list(json.loads(report.read_text())["comparisons"]) == ["loss"]
+    assert push(CHOSEN | {"comparisons": {"loss": [["a", "b"]]}}) == ["v1", "v2"]
+    assert 'revision="v2"' in (small / "out/README.md").read_text()
+    (small / "out/pushed.json").write_text("{")  # nobody knows what was pushed
+    assert push(CHOSEN | {"comparisons": {"loss": [["a", "b"]]}}) == ["v1", "v2", "v3"]
+
+
+@pytest.mark.parametrize("damage", ["{", "[]", '{"kind": "distilled-set"}'])
+def test_a_record_that_was_damaged_names_the_folder_to_remove(small, damage):
+    cell = small / "out/cells/a-seed0"
+    (cell / "hf_dd.json").write_text(damage)
+    with pytest.raises(RunError, match=f"hf_dd.json .* Where {cell} is removed, this study makes it anew."):
+        run(small, CHOSEN)
+    shutil.rmtree(cell)
+    run(small, CHOSEN)
+    assert Artefact.open(cell).record.results
+
+
+def test_an_interrupted_cell_of_other_options_names_the_folder_to_remove(tmp_path, monkeypatch):
+    content = {"base": SMALL["base"] | {"eval_students": 1}, "cells": {"plain": SMALL["cells"]["plain"]}}
+    step = Distiller.step
+
+    def interrupted(self, index, tell):
+        if index == 2:
+            raise KeyboardInterrupt
+        return step(self, index)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Distiller, "step", interrupted)
+        run(tmp_path, content)
+    content["base"] |= {"real_batch_size": 3}
+    cell = tmp_path / "out/cells/plain-seed0"
+    words = f"another configuration .* Where {cell} is removed, this study makes it anew."
+    with pytest.raises(RunError, match=words):
+        run(tmp_path, content)
+    shutil.rmtree(cell)
+    run(tmp_path, content)
+    assert Artefact.open(cell).record.settings["real_batch_size"] == 3
+
+
 def outcome(*students, **others):
     """Of one distillation, with other architectures' students by their names."""
     return outcomes_of.Outcome([], {"ConvNet": [students]} | {name: [scores] for name, scores in others.items()})
@@ -662,13 +812,35 @@ def test_what_teachers_took_counts_each_training_run_once():
 
 def test_random_images_are_what_a_cell_is_held_against():
     def over(students, *rows):
-        return study_report.over_random(students, {"results": {"rows": [{"baseline": None}, *rows]}}, "ConvNet")
+        records = [{"results": {"rows": [{"baseline": None}, *rows]}}]
+        return study_report.over_random(outcomes_of.Outcome(records, {"ConvNet": [students]}))
 
-    random = {"baseline": "random", "architecture": "ConvNet", "mean": 70.0, "std": 1.5, "n": 3}
+    random = {"baseline": "random", "architecture": "ConvNet", "scores": (68.5, 70.0, 71.5)}
     assert over((80.0, 82.0), random) == "+11.00 (2.91)"
-    assert over((80.0, 82.0), random | {"architecture": "MLP", "mean": 1.0}, random) == "+11.00 (2.91)"
-    assert over((81.0,), random) == over((80.0, 82.0), random | {"n": 1, "std": 0.0}) == "+11.00"
+    assert over((80.0, 82.0), random | {"architecture": "MLP", "scores": (1.0,)}, random) == "+11.00 (2.91)"
+    assert over((81.0,), random) == over((80.0, 82.0), random | {"scores": (70.0,)}) == "+11.00"
     assert over((80.0, 82.0)) is None
+
+
+def test_random_images_of_several_seeds_are_one_row():
+    """Means of 70 and 74 over the seeds; a seed that several cells share counts once."""
+
+    def record(seed, *scores):
+        interval = intervals.of_mean(scores)
+        row = {"set": "random", "copy": "8bit", "baseline": "random", "architecture": "ConvNet", "n": 2, "ipc": 1}
+        row |= {"scores": list(scores), "mean": interval.mean, "std": 1.0, "half_width": interval.half_width}
+        row |= {"epochs": 3, "learning_rate": 0.01, "bytes": 1, "temperature": None, "protocol": "dsa v1"}
+        protocol, data = {"name": "dsa", "version": 1, "epochs": 3}, {"name": "digits", "image_size": [8, 8]}
+        return {"results": {"rows": [row], "protocol": protocol, "seed": seed}, "data": data}
+
+    def outcome():
+        seeds = [record(0, 69.0, 71.0), record(2, 74.0, 74.0)]
+        return outcomes_of.Outcome(seeds, {"ConvNet": [(1.0, 2.0), (1.0, 2.0)]})
+
+    ((_, row),) = study_report.baseline_rows({"a": outcome(), "b": outcome()})
+    assert row["scores"] == [69.0, 71.0, 74.0, 74.0] and (row["n"], row["mean"]) == (4, 72.0)
+    assert row["half_width"] == intervals.of_mean([70.0, 74.0]).half_width
+    assert study_report.over_random(outcome()).startswith("-70.50 (")
 
 
 def written(folder, *outcomes, comparisons=(), **curves):
@@ -703,6 +875,7 @@ def evaluated(*scores, copy="float", random=(60.0, 62.0), seeds=1):
             "protocol": {"name": "dsa", "version": 1, "epochs": 300},
             "hardware": "a GPU, 1 process",
         },
+        "data": {"name": "digits", "image_size": [8, 8], "fingerprint": "0" * 32},
         "run": {"seconds": 3.0, "hardware": "CPU, 1 process of 2 threads"},
         **{"teachers": [], "diversity": None, "command": "hf-dd distill", "parquet_sha256": "0" * 64},
         "versions": {"hf-dd": "0.1.0 at " + "c" * 40},
