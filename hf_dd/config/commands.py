@@ -170,5 +170,6 @@ class HubRunOptions(HubOptions):
     command: list[str] = word(
         [],
         "The command, after --.",
+        empty=True,
         needed="give a command after --, as in `hf-dd hub run ROOT -- hf-dd quickstart`",
     )

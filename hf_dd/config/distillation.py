@@ -192,6 +192,11 @@ class DistillConfig(RunConfig, TeacherConfig, CropLabelConfig, EvaluationConfig)
         return self.seed * self.eval_students
 
     @property
+    def resumes(self) -> bool:
+        """Whether it goes on from a checkpoint, if there is one."""
+        return self.resume_from_checkpoint is not None
+
+    @property
     def may_train(self) -> bool:
         """As of all teachers: a plan trains its own, but gives no head to them."""
         return self.minutes is not None and not self.fit_head

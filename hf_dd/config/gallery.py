@@ -22,8 +22,6 @@ class GalleryOptions(CommandOptions):
         """As of all options."""
         if self.sources and (self.owner or self.tag != "hf-dd"):
             yield "A gallery is of the sets that are named, or of those that --owner and --tag find: leave out one."
-        if not self.tag:
-            yield "--tag '' finds nothing: give a tag, such as hf-dd."
 
 
 @dataclass

@@ -280,7 +280,7 @@ def faster_precision(config: DistillConfig, folder: Path, device: torch.device) 
         return ""
 
     def faster() -> str:
-        if config.resume_from_checkpoint and (folder / PLAN).is_file():
+        if config.resumes and (folder / PLAN).is_file():
             return json_records.read_json(folder / PLAN, request=dict)["request"].get("mixed_precision", "")
         return "bf16" if bf16_is_faster(device) else ""
 

@@ -47,6 +47,13 @@ FOLDERS = [
         first="hf-dd {dm} --save_steps 1",
     ),
     row(
+        " It is the folder of a run: give",
+        "{dm} --save_steps 1 --resume_from_checkpoint ran",
+        "(--output_dir ran) and (?:--resume_from_checkpoint latest) -> {0} --resume_from_checkpoint latest",
+        "its checkpoints, (\\S+)/step-N -> --resume_from_checkpoint {0}/step-000001",
+        first="hf-dd {dm} --save_steps 1 --output_dir ran",
+    ),
+    row(
         "… isn't empty, and what it holds is no run of hf-dd",
         "{dm}",
         "another (--output_dir) -> {0} another",
