@@ -18,7 +18,6 @@ from hf_dd.artefacts.provenance import command_line, pinned
 from hf_dd.artefacts.rows import training_images
 from hf_dd.config import DataConfig, DistillConfig, EvaluationConfig, InMemory, PretrainConfig
 from hf_dd.config.base import part, shown
-from hf_dd.core import json_records
 from hf_dd.core.clock import begun
 from hf_dd.core.layout import LOGS
 from hf_dd.core.machine import hardware
@@ -38,7 +37,7 @@ from hf_dd.evaluation.protocols import Protocol
 from hf_dd.evaluation.students import require_known, students_of
 from hf_dd.objectives.base import seen_as_published
 from hf_dd.planning import told
-from hf_dd.planning.measurements import require_validation
+from hf_dd.planning.measurements import read_plan, require_validation
 from hf_dd.planning.planner import Planner
 from hf_dd.runs.crop_labels import labelling, views_of
 from hf_dd.runs.evaluate import evaluate
@@ -281,7 +280,7 @@ def faster_precision(config: DistillConfig, folder: Path, device: torch.device) 
 
     def faster() -> str:
         if config.resumes and (folder / PLAN).is_file():
-            return json_records.read_json(folder / PLAN, request=dict)["request"].get("mixed_precision", "")
+            return read_plan(folder / PLAN)["request"].get("mixed_precision", "")
         return "bf16" if bf16_is_faster(device) else ""
 
     return from_main_process(faster)

@@ -83,7 +83,7 @@ FOLDERS = [
         first="hf-dd pretrain {trained} --architectures MLP",
     ),
     row(
-        "… is a plan for other options",
+        "… Plan anew by --overwrite_output_dir in",
         "{dm} --clom none --minutes 1 --resume_from_checkpoint latest",
         "anew by (--overwrite_output_dir) in the place of --resume_from -> {0} !--resume_from_checkpoint",
         "another (--output_dir) -> {0} another",
