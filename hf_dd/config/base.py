@@ -5,6 +5,7 @@ import functools
 import math
 import operator
 import os
+import re
 import reprlib
 import types
 import typing
@@ -34,6 +35,7 @@ ROLES = {  # what an option decides
 }
 
 TRUTH = {**dict.fromkeys(("true", "t", "yes", "y", "1"), True), **dict.fromkeys(("false", "f", "no", "n", "0"), False)}
+ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 BOUNDS = {"at_least": operator.ge, "above": operator.gt, "at_most": operator.le, "below": operator.lt}  # of a number
 
 
@@ -51,6 +53,7 @@ def option(
     grammar: Callable[[Any], object] | None = None,
     teachers: bool = False,
     positional: bool = False,
+    path: bool = False,
     empty: bool = False,
     needed: str | None = None,
     stands_for: Any = None,
@@ -70,6 +73,7 @@ def option(
         grammar: raises ConfigError for a text (or a list of texts) that it can't read.
         teachers: whether it may hold references to teachers.
         positional: whether words without `--` before them are its values.
+        path: whether it names a file or folder of this machine, and nothing else: see `path_of`.
         empty: whether a text that is given may be empty, as words of other programs are; no other option's may.
         needed: the message where it has no value.
         stands_for: the value that None means, unless something else decides (`Options.fill`).
@@ -202,6 +206,11 @@ def judged(option: dataclasses.Field, kind: Kind, value: Any) -> Any:
         large = any(abs(each) < math.inf and not json_records.holds(each) for each in bad)
         more = [limit] if large else ["finite"] * (kind.of is float)
         raise ConfigError(f"{name} {given} has to be {range_of(option, *more)}.")
+    if known["path"] and value:
+        try:
+            value = path_of(value)
+        except ConfigError as error:
+            raise ConfigError(f"{name} is {shown(value)}; {error}") from error
     choices = known["choices"]
     if isinstance(choices, Registry):
         for word in values:
@@ -216,6 +225,19 @@ def judged(option: dataclasses.Field, kind: Kind, value: Any) -> Any:
         except ConfigError as error:
             raise ConfigError(f"{name}: {error}") from error
     return value
+
+
+def path_of(text: str) -> str:
+    """The path that a text names, with the home that `~` stands for; raises ConfigError for what names no path."""
+    if ADDRESS.match(text):
+        raise ConfigError("it has to be a file or folder of this machine, not an address.")
+    try:
+        for encoded in (text.encode(), os.fsencode(text)):  # as records and cards have it, and as the system does
+            if b"\0" in encoded:
+                raise ValueError
+    except ValueError:
+        raise ConfigError("it has to be a name that files can have, in UTF-8.") from None
+    return os.path.expanduser(text)  # where pathlib's raises for a user that there isn't
 
 
 def within(number: float, known: typing.Mapping[str, Any]) -> bool:

@@ -28,7 +28,7 @@ class GalleryOptions(CommandOptions):
 class GalleryBuildOptions(GalleryOptions):
     """Make pages to look at distilled sets, which open from a disk."""
 
-    output: str = place("site", "Folder for the pages; an earlier gallery there is replaced.")
+    output: str = place("site", "Folder for the pages; an earlier gallery there is replaced.", path=True)
 
 
 @dataclass

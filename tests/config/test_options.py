@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import os
 import re
 import typing
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 
 import hf_dd
 from hf_dd import cli
+from hf_dd.cli import every_command
 from hf_dd.config import (
     DataConfig,
     DistillConfig,
@@ -23,13 +25,26 @@ from hf_dd.config import (
     TeacherConfig,
 )
 from hf_dd.config.base import GROUPS, ROLES, Kind, as_dict, defaults, kinds, named, part, values
-from hf_dd.config.commands import HubRunOptions, PoolVerifyOptions
+from hf_dd.config.commands import HubRunOptions, HubServeOptions, PoolCreateOptions, PoolVerifyOptions
+from hf_dd.config.gallery import GalleryBuildOptions
 from hf_dd.config.parsing import parse_config
 from hf_dd.core.json_records import require
 from hf_dd.core.registry import NETWORKS, OBJECTIVES, PROTOCOLS, STARTS
 from hf_dd.errors import ConfigError
 from tests.factories import message_of
 
+PLACES = [  # what else has to be given, and the option
+    (DistillConfig, "output_dir"),
+    (DistillConfig, "resume_from_checkpoint"),
+    (PretrainConfig, "output_dir"),
+    (StudyConfig, "study output_dir"),
+    (ImportConfig, "foreign_set dataset output_dir"),
+    (EvaluateConfig, "sets save_students"),
+    (EvaluateConfig, "sets dd_ranking"),
+    (PoolCreateOptions, "title output"),
+    (GalleryBuildOptions, "output"),
+    (HubServeOptions, "root"),
+]
 CONFIGS = [DistillConfig, EvaluateConfig, ImportConfig, PretrainConfig, SelectConfig, StudyConfig]
 
 
@@ -91,6 +106,32 @@ def test_a_wrong_value_is_one_error_that_names_the_option(config, options, messa
     with pytest.raises(ConfigError, match=f"^{re.escape(message)}") as error:
         config(**options)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "place",
+    ["file://x", "http://x/y", "s3://b/x", "HF://a", "bad\udcff", "with\0nul"],
+    ids=["f", "h", "s", "H", "b", "n"],
+)
+@pytest.mark.parametrize("config, options", PLACES)
+def test_a_place_is_one_of_this_machine(config, options, place):
+    *more, name = options.split()
+    given = dict.fromkeys(more, "x")
+    assert getattr(config(**given | {name: "~/a b/x"}), name) == os.path.expanduser("~/a b/x")
+    for plain in ("a::b", "file:x", "memory:x", "~nobody-at-all/x", "c:/x", "ä"):
+        assert getattr(config(**given | {name: plain}), name) == plain
+    with pytest.raises(ConfigError, match=f"^--{name} is .*; it has to be a (file or folder|name)"):
+        config(**given | {name: place})
+
+
+def test_every_place_is_judged():
+    options = [each for _, command in every_command() for each in dataclasses.fields(command.options)]
+    named = {
+        each.name
+        for each in options
+        if re.match("(New )?(Folder|File) for|A checkpoint folder", each.metadata["help"])
+    }
+    assert {each.name for each in options if each.metadata["path"]} == named | {"root", "output"}
 
 
 def test_what_options_take_records_hold():
