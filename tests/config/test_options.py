@@ -1,6 +1,5 @@
 """What an option says of itself is what is judged, listed by `--help`, and asked by role."""
 
-import contextlib
 import dataclasses
 import os
 import re
@@ -267,8 +266,7 @@ def test_every_command_ends_in_one_line_and_status_1(words, message):
 
 
 def help_of(capsys, *words):
-    with contextlib.suppress(SystemExit):
-        cli.main([*words, "--help"])
+    cli.main([*words, "--help"])
     return capsys.readouterr().out
 
 
