@@ -21,6 +21,7 @@ from hf_dd.config import commands, gallery, reproduction, uses
 from hf_dd.config.base import shown
 from hf_dd.core import progress
 from hf_dd.core.clock import command_begins
+from hf_dd.core.memory import within_memory
 from hf_dd.core.signals import ended_in_order, reader_is_gone
 from hf_dd.errors import ConfigError, HfDdError, RunError, plain
 from hf_dd.version import __version__
@@ -321,7 +322,8 @@ def dispatch(arguments: Sequence[str]) -> None:
     if isinstance(run, str):
         place, _, name = run.partition(":")
         run = getattr(module(place), name)
-    lines = command.shown(run(options))
+    with within_memory(list(vars(options))):
+        lines = command.shown(run(options))
     for line in lines if isinstance(lines, Iterator) else [lines]:
         if line is not None and (command.everywhere or progress.is_first_process()):
             printed(line)

@@ -17,10 +17,11 @@ from hf_dd.artefacts.distilled_folder import Artefact
 from hf_dd.artefacts.provenance import command_line, pinned
 from hf_dd.artefacts.rows import training_images
 from hf_dd.config import DataConfig, DistillConfig, EvaluationConfig, InMemory, PretrainConfig
-from hf_dd.config.base import part, shown
+from hf_dd.config.base import kinds, part, shown
 from hf_dd.core.clock import begun
 from hf_dd.core.layout import LOGS
 from hf_dd.core.machine import hardware
+from hf_dd.core.memory import within_memory
 from hf_dd.core.precision import bf16_is_faster
 from hf_dd.core.processes import from_main_process, new_accelerator
 from hf_dd.core.progress import say
@@ -54,6 +55,7 @@ from hf_dd.training.pretraining import grid
 logger = logging.getLogger(__name__)
 
 
+@within_memory(list(kinds(DistillConfig)))
 def distill(
     config: DistillConfig | None = None,
     *,

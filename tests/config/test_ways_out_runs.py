@@ -70,6 +70,11 @@ FOLDERS = [
         "or (--clom_alpha), with --overwrite_output_dir -> {0} 0.1 --overwrite_output_dir",
     ),
     row(
+        " What was begun is replaced by --overwrite",
+        "{dm} --real_batch_size 999999999999999999",
+        "by smaller values of .*(--real_batch_size).*by (?:--overwrite_output_dir) -> {0} 2 --overwrite_output_dir",
+    ),
+    row(
         "… isn't empty, and what it holds is no teacher",
         "pretrain {trained} --architectures MLP",
         "another (--output_dir) -> {0} another",
