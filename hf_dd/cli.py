@@ -1,7 +1,9 @@
 """`hf-dd`: the command line over the use cases. Nothing heavy is imported before a command is known."""
 
+import contextlib
 import errno
 import importlib
+import io
 import logging
 import os
 import shlex
@@ -19,6 +21,7 @@ from hf_dd.config import commands, gallery, reproduction, uses
 from hf_dd.config.base import shown
 from hf_dd.core import progress
 from hf_dd.core.clock import command_begins
+from hf_dd.core.memory import within_memory
 from hf_dd.core.signals import ended_in_order, reader_is_gone
 from hf_dd.errors import ConfigError, HfDdError, RunError, plain
 from hf_dd.version import __version__
@@ -68,7 +71,7 @@ def serve_hub(options: commands.HubServeOptions) -> None:
 
     def say(running: local_hub.LocalHub) -> None:
         exports = [f"export {name}={shlex.quote(value)}" for name, value in running.environment().items()]
-        print(*exports, "# The Hub answers until it is interrupted.", sep="\n", flush=True)
+        printed("\n".join([*exports, "# The Hub answers until it is interrupted."]))
 
     account = {"user": options.user, "token": options.token}
     place = {"host": options.host, "port": options.port, "allow_remote": options.allow_remote}
@@ -231,7 +234,7 @@ COMMANDS: dict[str, Command | Actions] = {
     "quickstart": Command(
         "the whole circle on drawn letters and an embedded Hub, in a few minutes",
         commands.QuickstartOptions,
-        lambda own: module("runs.quickstart").run(own.output_dir),
+        lambda own: module("runs.quickstart").run(own.output_dir, printed),
     ),
     "env": Command("versions and hardware, for a bug report", commands.EnvOptions, "runs.environment:environment"),
 }
@@ -261,10 +264,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     command ends it in order: what isn't whole is removed, and the exit status is 128 and its number.
     """
     command_begins()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # not where it is closed, or somebody's own
+            stream.reconfigure(errors="backslashreplace")  # of an encoding that lacks "±"
     try:
         with ended_in_order():
             dispatch(list(sys.argv[1:] if arguments is None else arguments))
-            sys.stdout.flush()
+            with printing():  # what others have printed
+                if sys.stdout is not None:
+                    sys.stdout.flush()
     except HfDdError as error:
         told = progress.is_first_process() or not isinstance(error, ConfigError)
         sys.exit(f"hf-dd: error: {error}" if told else 1)
@@ -303,8 +311,11 @@ def dispatch(arguments: Sequence[str]) -> None:
             raise HfDdError(f"{given}; the {noun}s are {', '.join(known)}.")
         words.append(rest[0])
         command = known[rest.pop(0)]
-    from hf_dd.config.parsing import parse_config
+    from hf_dd.config.parsing import help_asked, parse_config
 
+    if text := help_asked(command.options, rest, command=" ".join(words)):
+        printed(text.rstrip())
+        return
     options, run = parse_config(command.options, rest, command=" ".join(words), default=command.recipe), command.run
     if words[1] not in PROMPT:
         progress.quieten_clients()
@@ -312,16 +323,24 @@ def dispatch(arguments: Sequence[str]) -> None:
     if isinstance(run, str):
         place, _, name = run.partition(":")
         run = getattr(module(place), name)
-    lines = command.shown(run(options))
+    with within_memory(list(vars(options))):
+        lines = command.shown(run(options))
     for line in lines if isinstance(lines, Iterator) else [lines]:
         if line is not None and (command.everywhere or progress.is_first_process()):
             printed(line)
 
 
 def printed(line: object) -> None:
-    """Print a line; raises RunError where the standard output can't be written, as on a full disk."""
-    try:
+    """Print a line; raises RunError as `printing` does."""
+    with printing():
         print(plain(str(line), lines=True), flush=True)
+
+
+@contextlib.contextmanager
+def printing() -> Iterator[None]:
+    """Let a standard output that can't be written, as on a full disk, be a RunError."""
+    try:
+        yield
     except BrokenPipeError:
         raise
     except OSError as error:

@@ -954,6 +954,32 @@ def test_a_reader_that_has_gone_is_no_error_to_speak_of(arguments, told):
     assert (process.stderr.read(), process.wait()) == (told, 1)
 
 
+@pytest.mark.parametrize("arguments", ["--help", "distill --help"])
+@pytest.mark.parametrize(
+    "way, status, told",
+    [
+        (">/dev/full", 1, "hf-dd: error: the standard output can't be written: No space left on device.\n"),
+        (">&-", 0, ""),
+        ("2>&- >/dev/null", 0, ""),
+    ],
+)
+def test_a_standard_output_that_takes_nothing_is_one_line(arguments, way, status, told):
+    done = subprocess.run(
+        f"{sys.executable} -m hf_dd {arguments} {way}", shell=True, stderr=subprocess.PIPE, text=True
+    )
+    assert (done.returncode, done.stderr) == (status, told)
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
+def test_what_an_encoding_lacks_is_spelt_out(encoding, monkeypatch):
+    shown = io.TextIOWrapper(io.BytesIO(), encoding)
+    monkeypatch.setattr(sys, "stdout", shown)
+    monkeypatch.setitem(cli.COMMANDS, "env", cli.COMMANDS["env"]._replace(run=lambda options: "12.3 ± 0.4 of α"))
+    cli.main(["env"])
+    plus = "\\xb1" if encoding == "ascii" else "±"
+    assert shown.buffer.getvalue().decode(encoding) == f"12.3 {plus} 0.4 of \\u03b1\n"
+
+
 def test_the_broken_pipe_of_something_else_is_not_hidden(monkeypatch, tmp_path):
     def broken(arguments):
         raise BrokenPipeError("a socket's")

@@ -167,6 +167,21 @@ def test_light_modules_import_nothing_heavy_at_the_top(module):
     assert at_the_top.isdisjoint({"torch", "datasets", "accelerate", "timm", "sklearn", "evaluate"})
 
 
+@pytest.mark.parametrize("name", MODULES)
+def test_texts_are_read_and_written_in_an_encoding_that_is_said(name):
+    # Ruff's PLW1514 knows a path only where it sees one being made: not `(folder / name).read_text()`.
+    calls = [node for node in ast.walk(ast.parse(MODULES[name].read_text())) if isinstance(node, ast.Call)]
+    for call in calls:
+        given = [each.arg for each in call.keywords]
+        match call.func:
+            case ast.Attribute(attr="read_text"):
+                assert "encoding" in given or call.args, f"line {call.lineno}"
+            case ast.Attribute(attr="write_text", value=of) if ast.unparse(of) != "files":
+                assert "encoding" in given, f"line {call.lineno}"
+            case ast.Name(id="open") | ast.Attribute(attr="open", value=ast.Name(id="io" | "path" | "file")):
+                assert "encoding" in given or "b" in "".join(map(ast.unparse, call.args)), f"line {call.lineno}"
+
+
 # They look at the package, make data, or type many commands.
 OUTSIDE = {"benchmark", "build_docs", "dry_run", "growth", "label_sizes", "make_letters", "scoreboard", "untuned"}
 

@@ -8,7 +8,7 @@ import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import torch
 from torch import Tensor
@@ -90,12 +90,12 @@ def write_crop_labels(folder: Path, labels: CropLabels) -> dict[str, str]:
     for place, rows in enumerate(shards):
         path = f"{LABELS}/train-{place:05d}-of-{len(shards):05d}.parquet"
 
-        def save(target: Path, rows: Tensor = rows) -> None:
+        def save(target: BinaryIO, rows: Tensor = rows) -> None:
             with pyarrow.parquet.ParquetWriter(target, schema.arrow_schema, compression="zstd") as writer:
                 for part in rows.split(GROUP):
                     writer.write_table(_table(labels.taken(part), schema.arrow_schema))
 
-        files.write(folder / path, save)
+        files.write_open(folder / path, save)
         written[path] = digest_of(folder / path)
     return written
 
@@ -127,7 +127,7 @@ def read_crop_labels(
     found: dict[str, list[Tensor]] = {}
     try:
         for path in about["files"]:
-            with pyarrow.parquet.ParquetFile(folder / path) as file:
+            with pyarrow.parquet.ParquetFile(files.named_plainly(folder / path)) as file:
                 widths = _widths(file.schema_arrow, name)
                 for batch in file.iter_batches(GROUP):
                     for column, values in zip(batch.schema.names, batch.columns, strict=True):
@@ -222,7 +222,7 @@ def with_info(known: dict[str, Any] | list[dict[str, Any]], folder: Path, paths:
     from datasets.splits import SplitDict, SplitInfo
     from huggingface_hub import DatasetCardData
 
-    about = [pyarrow.parquet.read_metadata(folder / path) for path in paths]
+    about = [pyarrow.parquet.read_metadata(files.named_plainly(folder / path)) for path in paths]
     size = sum(each.row_group(group).total_byte_size for each in about for group in range(each.num_row_groups))
     splits = SplitDict()
     splits.add(SplitInfo("train", num_bytes=size, num_examples=sum(each.num_rows for each in about)))

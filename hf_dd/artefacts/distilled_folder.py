@@ -85,7 +85,7 @@ class Artefact:
         """The rows, as any user of `datasets` gets them: as they are stored, or 'decoded' where there are such."""
         import datasets
 
-        return datasets.load_dataset(str(self.folder), configuration, split="train")
+        return datasets.load_dataset(str(files.named_plainly(self.folder)), configuration, split="train")
 
     def with_results(self, results: dict[str, Any], plot: Callable[[Path], Any] | None = None) -> "Artefact":
         """The same set with an evaluation's results in the record, the card and `results.json`.

@@ -50,7 +50,7 @@ def template_of(name: str) -> jinja2.Template:
     )
     environment.filters |= {"code": code, "verbatim": verbatim, "number": number, "duration": duration}
     environment.filters |= {"paper": papers.link, "bibtex": lambda words, name: papers.entry(name, words)}
-    return environment.from_string(resource("cards", name).read_text())
+    return environment.from_string(resource("cards", name).read_text(encoding="utf-8"))
 
 
 def has_text(value: Any) -> bool:

@@ -59,11 +59,11 @@ def decoded_rows(synthetic: SyntheticSet, soft_labels: Tensor | None = None) -> 
 def write_rows(folder: Path, rows: "datasets.Dataset", decoded: "datasets.Dataset | None" = None) -> dict[str, Any]:
     """Write the rows, and the training images where they aren't these; returns what a record says of them."""
     files.remove(folder / DECODED)
-    files.write(folder / PARQUET, rows.to_parquet)
+    files.write_open(folder / PARQUET, rows.to_parquet)
     configurations = {"default": (rows, folder / PARQUET)}
     facts: dict[str, Any] = {"parquet_sha256": digest_of(folder / PARQUET), "storage": storage(rows, decoded)}
     if decoded is not None:
-        files.write(folder / DECODED, decoded.to_parquet)
+        files.write_open(folder / DECODED, decoded.to_parquet)
         configurations["decoded"] = decoded, folder / DECODED
         facts["decoded"] = {
             "factor": math.isqrt(len(decoded) // len(rows)),
@@ -259,7 +259,7 @@ def _rows_of(path: Path, name: str) -> "datasets.Dataset":
     import pyarrow.parquet
 
     try:
-        return datasets.Dataset(pyarrow.parquet.read_table(path))
+        return datasets.Dataset(pyarrow.parquet.read_table(files.named_plainly(path)))
     except (
         OSError,
         ValueError,

@@ -5,6 +5,7 @@ import functools
 import math
 import operator
 import os
+import re
 import reprlib
 import types
 import typing
@@ -13,6 +14,7 @@ from dataclasses import dataclass, field
 from numbers import Integral, Real
 from typing import Any, ClassVar, Literal, NamedTuple, Self
 
+from hf_dd.core import json_records
 from hf_dd.core.registry import Registry
 from hf_dd.errors import ConfigError, unknown
 
@@ -33,7 +35,7 @@ ROLES = {  # what an option decides
 }
 
 TRUTH = {**dict.fromkeys(("true", "t", "yes", "y", "1"), True), **dict.fromkeys(("false", "f", "no", "n", "0"), False)}
-LARGEST = 2**63 - 1  # of a whole number: what torch's take
+ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 BOUNDS = {"at_least": operator.ge, "above": operator.gt, "at_most": operator.le, "below": operator.lt}  # of a number
 
 
@@ -51,6 +53,8 @@ def option(
     grammar: Callable[[Any], object] | None = None,
     teachers: bool = False,
     positional: bool = False,
+    path: bool = False,
+    empty: bool = False,
     needed: str | None = None,
     stands_for: Any = None,
 ) -> Any:
@@ -69,6 +73,8 @@ def option(
         grammar: raises ConfigError for a text (or a list of texts) that it can't read.
         teachers: whether it may hold references to teachers.
         positional: whether words without `--` before them are its values.
+        path: whether it names a file or folder of this machine, and nothing else: see `path_of`.
+        empty: whether a text that is given may be empty, as words of other programs are; no other option's may.
         needed: the message where it has no value.
         stands_for: the value that None means, unless something else decides (`Options.fill`).
     """
@@ -192,10 +198,19 @@ def judged(option: dataclasses.Field, kind: Kind, value: Any) -> Any:
     if known["needed"] and not value:
         raise ConfigError(known["needed"])
     values = value if kind.many else [] if value is None or value in kind.words else [value]
+    if "" in values and value != default_of(option) and not known["empty"]:
+        raise ConfigError(f"{name} has an empty value: give another one, or leave it out.")
     if kind.of in (int, float) and (bad := [number for number in values if not within(number, known)]):
         given = f"holds {shown(bad)}; each" if kind.many else f"is {shown(value)}; it"
-        more = ["finite"] if kind.of is float else [f"within ±{LARGEST}"] * any(abs(each) > LARGEST for each in bad)
+        limit = f"within ±{json_records.LARGEST_NUMBER[kind.of]:.4g}"
+        large = any(abs(each) < math.inf and not json_records.holds(each) for each in bad)
+        more = [limit] if large else ["finite"] * (kind.of is float)
         raise ConfigError(f"{name} {given} has to be {range_of(option, *more)}.")
+    if known["path"] and value:
+        try:
+            value = path_of(value)
+        except ConfigError as error:
+            raise ConfigError(f"{name} is {shown(value)}; {error}") from error
     choices = known["choices"]
     if isinstance(choices, Registry):
         for word in values:
@@ -212,11 +227,23 @@ def judged(option: dataclasses.Field, kind: Kind, value: Any) -> Any:
     return value
 
 
+def path_of(text: str) -> str:
+    """The path that a text names, with the home that `~` stands for; raises ConfigError for what names no path."""
+    if ADDRESS.match(text):
+        raise ConfigError("it has to be a file or folder of this machine, not an address.")
+    try:
+        for encoded in (text.encode(), os.fsencode(text)):  # as records and cards have it, and as the system does
+            if b"\0" in encoded:
+                raise ValueError
+    except ValueError:
+        raise ConfigError("it has to be a name that files can have, in UTF-8.") from None
+    return os.path.expanduser(text)  # where pathlib's raises for a user that there isn't
+
+
 def within(number: float, known: typing.Mapping[str, Any]) -> bool:
-    """Whether a number is finite, a whole one of 64 bits, and in an option's range."""
+    """Whether a number is one that records hold, and in an option's range."""
     inside = (holds(number, known[key]) for key, holds in BOUNDS.items() if known[key] is not None)
-    finite = abs(number) <= LARGEST if isinstance(number, int) else math.isfinite(number)
-    return finite and all(inside)
+    return json_records.holds(number) and all(inside)
 
 
 def range_of(option: dataclasses.Field, *more: str) -> str:
@@ -275,6 +302,8 @@ def parse_key_values(pairs: list[str]) -> dict[str, int | float | str]:
         key, sign, text = pair.partition("=")
         if not (key and sign and text):
             raise ConfigError(f"{pair!r} isn't of the form key=value, e.g. width=64.")
+        if key in values:
+            raise ConfigError(f"{key} is given more than once: leave one out.")
         for kind in (int, float, str):
             try:
                 values[key] = kind(text)

@@ -29,7 +29,7 @@ class EnvOptions(CommandOptions):
 class QuickstartOptions(CommandOptions):
     """The whole circle on drawn letters against an embedded Hub, offline."""
 
-    output_dir: str = place("outputs", "Folder for everything that it makes.")
+    output_dir: str = place("outputs", "Folder for everything that it makes.", path=True)
 
 
 @dataclass
@@ -63,7 +63,7 @@ class PoolCreateOptions(TrustConfig, CommandOptions):
     namespace: str | None = place(None, "Owner of the collection; the token's user if not given.")
     description: str | None = place(None, "What the pool is, in at most 150 characters.")
     private: bool = place(False, "Make it a private collection.")
-    output: str | None = place(None, "Write the pool to this file as well, as a pool.json.")
+    output: str | None = place(None, "Write the pool to this file as well, as a pool.json.", path=True)
 
     def contradictions(self) -> Iterator[str]:
         """As of all options."""
@@ -147,7 +147,10 @@ class HubOptions(CommandOptions):
     """A Hub in a folder of this machine."""
 
     root: str = word(
-        "", "Folder that holds the Hub.", needed="Name the folder that holds the Hub: `hf-dd hub serve ROOT`."
+        "",
+        "Folder that holds the Hub.",
+        path=True,
+        needed="Name the folder that holds the Hub: `hf-dd hub serve ROOT`.",
     )
     port: int = place(0, "Port; 0 for a free one.", at_least=0, at_most=65535)
     user: str = place("local", "Name of the account.")
@@ -170,5 +173,6 @@ class HubRunOptions(HubOptions):
     command: list[str] = word(
         [],
         "The command, after --.",
+        empty=True,
         needed="give a command after --, as in `hf-dd hub run ROOT -- hf-dd quickstart`",
     )

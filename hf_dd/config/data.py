@@ -67,7 +67,9 @@ class DataConfig(Options):
 class RunConfig(DataConfig):
     """What every run that trains has: a seed, a precision, a place for its output, a way to the Hub."""
 
-    output_dir: str | None = place(None, "Folder for everything the run writes; named after the run if not given.")
+    output_dir: str | None = place(
+        None, "Folder for everything the run writes; named after the run if not given.", path=True
+    )
     overwrite_output_dir: bool = place(False, "Replace an earlier run there once the new one is whole.", role="once")
     seed: int = budget(0, "Seed of every random draw.")
     mixed_precision: str = budget("no", "Autocast of the networks' forward passes.", choices=("no", "bf16"))

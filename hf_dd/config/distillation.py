@@ -150,7 +150,7 @@ class DistillConfig(RunConfig, TeacherConfig, CropLabelConfig, EvaluationConfig)
         False, "With --minutes: print what would be tried and how long it takes, and stop.", role="once"
     )
     resume_from_checkpoint: str | None = place(
-        None, "A checkpoint folder, or 'latest' for the newest of --output_dir.", role="once"
+        None, "A checkpoint folder, or 'latest' for the newest of --output_dir.", role="once", path=True
     )
     hub_dataset_id: str | None = once(None, "Hub id of the distilled set; named after the run if not given.")
     hub_revision: str | None = once(None, "Branch to push to; main if not given.")
@@ -192,6 +192,11 @@ class DistillConfig(RunConfig, TeacherConfig, CropLabelConfig, EvaluationConfig)
         return self.seed * self.eval_students
 
     @property
+    def resumes(self) -> bool:
+        """Whether it goes on from a checkpoint, if there is one."""
+        return self.resume_from_checkpoint is not None
+
+    @property
     def may_train(self) -> bool:
         """As of all teachers: a plan trains its own, but gives no head to them."""
         return self.minutes is not None and not self.fit_head
@@ -223,7 +228,7 @@ class StudyConfig(Options):
         [], "Only these cells, with the teachers that they name and the comparisons between them; all if not given."
     )
     seeds: list[int] = option([], "Seeds of the distillations, one of each cell per seed; the recipe's if not given.")
-    output_dir: str | None = place(None, "Folder of the study; named after it if not given.")
+    output_dir: str | None = place(None, "Folder of the study; named after it if not given.", path=True)
     push_to_hub: bool = once(False, "Push the report, and what made it, to the Hub as a data set.")
     hub_dataset_id: str | None = once(None, "Hub id of the report; named after the folder if not given.")
     hub_tag: str | None = once(None, "Tag of the commit; the next free of v1, v2, … if not given.")

@@ -163,7 +163,7 @@ class EvaluateConfig(DataConfig, EvaluationConfig, CropLabelConfig):
         choices=SCORES,
     )
     dd_ranking: str | None = once(
-        None, "File for both of DD-Ranking's scores, student by student, as its authors ask for them."
+        None, "File for both of DD-Ranking's scores, student by student, as its authors ask for them.", path=True
     )
     soft_labels: str = labels(
         "none",
@@ -171,8 +171,12 @@ class EvaluateConfig(DataConfig, EvaluationConfig, CropLabelConfig):
         "it was made with, say of many crops of its images.",
         choices=("none", "crops"),
     )
-    output_dir: str | None = place(None, "Folder for results.json; a single local set's own folder if not given.")
-    save_students: str | None = place(None, "Folder for the trained students of the sets, as models that load.")
+    output_dir: str | None = place(
+        None, "Folder for results.json; a single local set's own folder if not given.", path=True
+    )
+    save_students: str | None = place(
+        None, "Folder for the trained students of the sets, as models that load.", path=True
+    )
     push_students: str | None = once(
         None,
         "Repository (name, or owner/name) for the students of the first set, architecture and copy, a tag for each "

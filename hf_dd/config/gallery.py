@@ -22,15 +22,13 @@ class GalleryOptions(CommandOptions):
         """As of all options."""
         if self.sources and (self.owner or self.tag != "hf-dd"):
             yield "A gallery is of the sets that are named, or of those that --owner and --tag find: leave out one."
-        if not self.tag:
-            yield "--tag '' finds nothing: give a tag, such as hf-dd."
 
 
 @dataclass
 class GalleryBuildOptions(GalleryOptions):
     """Make pages to look at distilled sets, which open from a disk."""
 
-    output: str = place("site", "Folder for the pages; an earlier gallery there is replaced.")
+    output: str = place("site", "Folder for the pages; an earlier gallery there is replaced.", path=True)
 
 
 @dataclass

@@ -64,7 +64,7 @@ class ImportConfig(DataConfig):
     method: str | None = option(None, "Method that made the set, for its card.")
     paper: str | None = option(None, "Paper or page that the set is from, for its card.")
     license: str = option("unknown", "Licence that the set was released under, as the Hub writes it.")
-    output_dir: str | None = place(None, "Folder for the result; named after the set if not given.")
+    output_dir: str | None = place(None, "Folder for the result; named after the set if not given.", path=True)
     overwrite_output_dir: bool = place(False, "Replace an earlier set there once the new one is whole.", role="once")
     seed: int = budget(0, "Seed of the classifier that checks the order of the classes.")
 

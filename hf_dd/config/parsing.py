@@ -6,7 +6,6 @@ Both are texts, which an option's kind reads, so that a value means the same in 
 import argparse
 import dataclasses
 import shutil
-import sys
 import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -115,16 +114,10 @@ def parse_config(config: type, arguments: Sequence[str], *, command: str, defaul
         command: what the user typed, for messages.
         default: the recipe of a command line with no option at all.
 
-    Prints the help where it is asked for, and ends. Raises ConfigError for unknown keys and options (naming the
-    nearest known one), and for values that the config doesn't take.
+    Raises ConfigError for unknown keys and options (naming the nearest known one), and for values that the config
+    doesn't take.
     """
-    arguments = list(arguments) or (["--config", default] if default else [])
-    cut = arguments.index("--") if "--" in arguments else len(arguments)
-    words, after = arguments[:cut], arguments[cut + 1 :]
-    if asking := {"-h", "--help"}.intersection(words):
-        objective = objective_of(config, [word for word in words if word not in asking], command)
-        sys.stdout.write(help_text(config, command, objective))
-        raise SystemExit(0)
+    words, after = halves(list(arguments) or (["--config", default] if default else []))
     given, loose = written_words(config, words, command)
     options = named_recipe(config, given) | {name: value for name, value in given.items() if name != "config"}
     loose += after
@@ -137,6 +130,20 @@ def parse_config(config: type, arguments: Sequence[str], *, command: str, defaul
     if loose:
         raise ConfigError(f"{loose[0]!r} belongs to no option; options are written as --NAME VALUE.")
     return config(**read_values(config, options))
+
+
+def halves(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The words of a command line that may be options, and all that come after `--`."""
+    cut = list(arguments).index("--") if "--" in arguments else len(arguments)
+    return list(arguments[:cut]), list(arguments[cut + 1 :])
+
+
+def help_asked(config: type, arguments: Sequence[str], *, command: str) -> str | None:
+    """The help of a command where its command line asks for it, else None."""
+    words, _ = halves(arguments)
+    asking = {"-h", "--help"}.intersection(words)
+    rest = [word for word in words if word not in asking]
+    return help_text(config, command, objective_of(config, rest, command)) if asking else None
 
 
 def written_words(config: type, words: Sequence[str], command: str) -> tuple[dict[str, Any], list[str]]:

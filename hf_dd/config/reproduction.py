@@ -38,7 +38,9 @@ class ReproduceConfig(TrustConfig, CommandOptions):
         False, "Run nothing: see that every input is still there, loads, and is what the record says.", group="budget"
     )
     output_dir: str | None = place(
-        None, "New folder for what is made again and for reproduction.json; named after the set if not given."
+        None,
+        "New folder for what is made again and for reproduction.json; named after the set if not given.",
+        path=True,
     )
     verify_badge: bool = place(
         False, "Write what was found onto the card of the set or teacher: of your own repository, or of the folder."

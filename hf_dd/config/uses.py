@@ -52,7 +52,9 @@ class UseConfig(DataConfig):
     baselines: list[str] = evaluation(
         ["random", "herding"], "Real images beside the set, as many of each class.", choices=REAL
     )
-    output_dir: str | None = place(None, "Folder for results.json and results.md; named after the use if not given.")
+    output_dir: str | None = place(
+        None, "Folder for results.json and results.md; named after the use if not given.", path=True
+    )
     seed: int = budget(0, "Seed of the students, of the random images and of all else that is drawn.")
     mixed_precision: str = budget("no", "Autocast of the students' forward passes.", choices=("no", "bf16"))
 

@@ -7,6 +7,7 @@ import contextlib
 import ctypes
 import errno
 import hashlib
+import io
 import json
 import os
 import shutil
@@ -14,7 +15,7 @@ import tempfile
 import uuid
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from safetensors import SafetensorError
 
@@ -277,6 +278,26 @@ def write(path: Path, save: Callable[[Path], Any]) -> None:
         save(temporary)
 
 
+class _Lasting(io.BufferedWriter):
+    """A file that takes, and drops, what comes after its end.
+
+    pyarrow's writers end their file when they go: after an interruption or an error that is when it is closed already.
+    """
+
+    def write(self, data: Any) -> int:
+        return memoryview(data).nbytes if self.closed else super().write(data)
+
+
+def write_open(path: Path, save: Callable[[BinaryIO], Any]) -> None:
+    """Let `save` write into an open file, whole or not at all: where a library would read more into a path."""
+
+    def opened(temporary: Path) -> None:
+        with _Lasting(io.FileIO(temporary, "w")) as file:
+            save(file)
+
+    write(path, opened)
+
+
 def write_text(path: Path, text: str) -> None:
     """Write text as UTF-8, whole or not at all."""
     write(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
@@ -285,6 +306,11 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, content: Any) -> None:
     """Write JSON, whole or not at all."""
     write_text(path, json.dumps(content, indent=2))
+
+
+def named_plainly(path: Path) -> Path:
+    """The absolute path, which libraries take for nothing else: `file:x` and `~/x` may be addresses to them."""
+    return path.absolute()
 
 
 def digest_of(*paths: Path) -> str:

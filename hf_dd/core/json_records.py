@@ -13,7 +13,7 @@ from hf_dd.errors import RunError, UnusableError, some
 Record = TypeVar("Record")
 
 LARGEST_JSON, DEEPEST_JSON = 2**24, 64  # bytes and levels of a record
-LARGEST_NUMBER = 2.0**63
+LARGEST_NUMBER = {int: 2.0**63, float: 2.0**128}  # below which tensors' are: 64-bit integers, and float32
 
 
 def read_json(path: Path, kind: type = dict, /, **fields: Any) -> Any:
@@ -101,12 +101,17 @@ def faults(value: Any, hint: Any, name: str) -> list[str]:
     if not isinstance(value, (list, tuple) if kind in (list, tuple) else (int, float) if kind is float else kind):
         return whole
     if kind in (int, float):  # JSON spells numbers that no field of ours can be: NaN, and ones of a thousand digits
-        return [] if not isinstance(value, bool) and -LARGEST_NUMBER < value < LARGEST_NUMBER else whole
+        return [] if not isinstance(value, bool) and holds(value) else whole
     if kind is dict and inner:
         return [fault for key, part in value.items() for fault in faults(part, inner[1], f"{name}.{key}")]
     if kind in (list, tuple) and inner:
         return [fault for index, part in enumerate(value) for fault in faults(part, inner[0], f"{name}[{index}]")]
     return []
+
+
+def holds(number: float) -> bool:
+    """Whether a number, whole or not, is one that records hold, and options take: finite, and fit for a tensor."""
+    return abs(number) < LARGEST_NUMBER[int if isinstance(number, int) else float]
 
 
 def needed_by(form: type) -> Collection[str]:

@@ -60,7 +60,9 @@ def cpu() -> str:
 def model() -> str:
     """The name that the CPU's maker gave it, or the kind of machine; no commas, which part what a record tells."""
     if CPUS.is_file():
-        found = re.search(r"^model name\s*:(.*)", CPUS.read_text(), re.MULTILINE)  # not every ARM tells it
+        found = re.search(
+            r"^model name\s*:(.*)", CPUS.read_text(encoding="utf-8", errors="replace"), re.MULTILINE
+        )  # not every ARM tells it
         named = found[1] if found else ""
     elif platform.system() == "Darwin":
         named = subprocess.run(MAC, capture_output=True, text=True, check=False).stdout

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hf_dd.core.files import named_plainly
 from hf_dd.data.parquet_pages import pages
 from hf_dd.errors import DataError
 
@@ -51,7 +52,7 @@ def unpacked_size(path: Path, most: int) -> int:
     """
     import pyarrow.parquet
 
-    about = pyarrow.parquet.read_metadata(path)
+    about = pyarrow.parquet.read_metadata(named_plainly(path))
     groups = [about.row_group(number) for number in range(about.num_row_groups)]
     unpacked, shared = Counter(), Counter()  # by column: what its pages take, what rows that share texts might
     for column in (group.column(number) for group in groups for number in range(group.num_columns)):
@@ -81,7 +82,7 @@ def sizes_of(path: Path, group: int, rows: int, columns: list[str], once: bool) 
     """The bytes of some columns of a row group, so many rows after the other; `once` reads a shared text once."""
     import pyarrow.parquet
 
-    with pyarrow.parquet.ParquetFile(path, read_dictionary=columns if once else []) as file:
+    with pyarrow.parquet.ParquetFile(named_plainly(path), read_dictionary=columns if once else []) as file:
         for batch in file.iter_batches(rows, row_groups=[group], columns=columns, use_threads=False):
             yield sum(map(size_of, batch.columns))
 

@@ -17,12 +17,13 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from hf_dd.core import files, json_records, tensors
-from hf_dd.core.layout import PREVIEW
+from hf_dd.core.layout import CHECKPOINTS, PREVIEW
 from hf_dd.distillation.optimisers import Learned
 from hf_dd.errors import RunError, UnusableError, some
 from hf_dd.synthetic.distilled_set import preview
 
 STATE, TENSORS = "state.json", "tensors.safetensors"
+STEP = re.compile(r"step-(\d+)")  # how their folders are called
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,7 @@ def read_state(path: Path) -> dict[str, Any]:
         state = json_records.read_json(path / STATE, step=int, seconds=float, losses=dict[str, float], identity=dict)
         if min(state["step"], state["seconds"]) < 0:
             raise RunError("it is of a step before the first.")
-        if re.fullmatch(r"step-\d+", path.name) and int(path.name.removeprefix("step-")) != state["step"]:
+        if (named := STEP.fullmatch(path.name)) and int(named[1]) != state["step"]:
             raise RunError(f"it says that it is of step {state['step']}.")
     except RunError as error:
         raise unreadable(path, error) from error
@@ -89,8 +90,15 @@ def differences(state: dict[str, Any], identity: dict[str, Any], not_given: Mapp
 def unreadable(path: Path, error: Exception) -> RunError:
     """The error for a broken checkpoint, which names it and the way out."""
     reason = f"{type(error).__name__}: {error}" if not isinstance(error, RunError) else str(error).rstrip(".")
-    way_out = " Remove that folder: --resume_from_checkpoint latest goes on from the one before it."
-    return UnusableError(f"{path} isn't a readable checkpoint ({reason}).{way_out if path.is_dir() else ''}", path)
+    place, way_out = path.resolve(), ""
+    if path.is_dir() and place.parent.name == CHECKPOINTS and STEP.fullmatch(place.name):  # nothing else is a run's
+        way_out = " Remove that folder: --resume_from_checkpoint latest goes on from the one before it."
+    elif (path / CHECKPOINTS).is_dir():
+        way_out = (
+            f" It is the folder of a run: give one of its checkpoints, {path / CHECKPOINTS}/step-N, or --output_dir "
+            f"{path} and --resume_from_checkpoint latest."
+        )
+    return UnusableError(f"{path} isn't a readable checkpoint ({reason}).{way_out}", path)
 
 
 def require_whole(found: Mapping[str, Tensor], learned: Learned) -> None:

@@ -150,11 +150,12 @@ class Distiller:
 
     def begun_with(self, config: DistillConfig, published: Published) -> dict[str, Any]:
         """What an older run began with of what isn't given, where it goes on: the paper's start and augmentation."""
-        if config.published or not config.resume_from_checkpoint or self.resumed(config) is None:
+        if config.published or not config.resumes or self.resumed(config) is None:
             return {}
         kept = checkpoints.read_state(self.resumed(config))["identity"]
         old = {"init": (published.init,), "augment": NOT_GIVEN}
-        return {name: kept[name] for name in old if getattr(config, name) is None and kept.get(name) in old[name]}
+        not_given = [name for name in old if getattr(config, name) is None]
+        return {name: kept[name] for name in not_given if name in kept and kept[name] in old[name]}
 
     def resumed(self, config: DistillConfig) -> Path | None:
         """The checkpoint that the options name; None where 'latest' finds none."""
@@ -183,7 +184,7 @@ class Distiller:
 
     def begin(self) -> Progress:
         """Where the run starts: at the checkpoint that the options name, or at the first step, which is kept too."""
-        progress = self.resume() if self.config.resume_from_checkpoint else None
+        progress = self.resume() if self.config.resumes else None
         if progress is None:
             progress = Progress(0, self.seconds_of_start, {})
             self.save(progress)

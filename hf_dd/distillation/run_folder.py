@@ -47,13 +47,12 @@ def require_place(config: DistillConfig, folder: Path) -> None:
 
 def there_already(config: DistillConfig, folder: Path) -> bool:
     """Whether a folder holds a run that is to be gone on with or replaced; RunError where it holds anything else."""
-    resumes = config.resume_from_checkpoint is not None
     names = {path.name for path in folder.iterdir()}
     ours = not names.isdisjoint((CHECKPOINTS, PLAN)) or holds_set(folder)
     ours |= config.overwrite_output_dir and names <= LEFT
-    if not ours and (RECORD in names if resumes else names):
+    if not ours and (RECORD in names if config.resumes else names):
         raise RunError(f"{folder} isn't empty, and what it holds is no run of hf-dd: give another --output_dir.")
-    if ours and not resumes and not config.overwrite_output_dir:
+    if ours and not config.resumes and not config.overwrite_output_dir:
         raise RunError(
             f"{folder} holds another run. Go on with it by --resume_from_checkpoint latest, replace it by "
             "--overwrite_output_dir, or give another --output_dir."
@@ -63,6 +62,6 @@ def there_already(config: DistillConfig, folder: Path) -> bool:
 
 def prepare(config: DistillConfig, folder: Path) -> None:
     """Make room for a new run, unless one is to be gone on with; raises RunError as `there_already`."""
-    if there_already(config, folder) and config.resume_from_checkpoint is None:
+    if there_already(config, folder) and not config.resumes:
         for name in STATE_ENTRIES if (folder / RECORD).is_file() else RUN_ENTRIES:
             files.remove(folder / name)

@@ -73,7 +73,7 @@ def tracked(accelerator: Accelerator, config: DistillConfig, folder: Path, data:
     Raises ConfigError where Trackio can't be started as its options and variables say, RunError where nothing can be
     written.
     """
-    name, resume = folder.resolve().name, "allow" if config.resume_from_checkpoint else "never"
+    name, resume = folder.resolve().name, "allow" if config.resumes else "never"
     started = {"name": name, "group": data, "resume": resume, "embed": False, **parse_trackio(config.trackio_options)}
     make = {
         "tensorboard": lambda: TensorBoard(name, folder / LOGS),

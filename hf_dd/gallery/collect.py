@@ -172,7 +172,7 @@ def tidied(value: Any) -> Any:
     if isinstance(value, dict):
         return {tidied(key): tidied(part) for key, part in list(value.items())[:LONGEST_LIST]}
     if isinstance(value, int | float) and not isinstance(value, bool):
-        return value if abs(value) < json_records.LARGEST_NUMBER else None  # so is NaN
+        return value if json_records.holds(value) else None  # so is NaN
     return value
 
 

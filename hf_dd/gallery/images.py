@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from PIL import Image
 
+from hf_dd.core.files import named_plainly
 from hf_dd.data.unpacking import require_modest_file
 from hf_dd.errors import DataError
 
@@ -51,7 +52,7 @@ def pictures(path: Path) -> tuple[list[Picture], list[int]]:
     found: list[Picture] = []
     quiet = (OSError, ValueError, TypeError, LookupError, AttributeError, pyarrow.ArrowException, DataError)
     with contextlib.suppress(*quiet):
-        with pyarrow.parquet.ParquetFile(path) as file:
+        with pyarrow.parquet.ParquetFile(named_plainly(path)) as file:
             groups = [file.metadata.row_group(index) for index in range(file.metadata.num_row_groups)]
             columns = [group.column(index) for group in groups for index in range(group.num_columns)]
             wanted = [each for each in columns if each.path_in_schema.split(".")[0] in ("image", "label")]

@@ -163,7 +163,7 @@ def pull(
             require_known(pin, repo_type, needed)
         for path in set(folder.rglob("*")) - present:
             require_intact(path)
-        if not folder.is_dir() and listing.is_file() and not json.loads(listing.read_text())["files"]:
+        if not folder.is_dir() and listing.is_file() and not json.loads(listing.read_text(encoding="utf-8"))["files"]:
             listing.unlink()  # or it would be believed for ever
             raise ValueError("a commit without files")
     return folder

@@ -17,11 +17,11 @@ from hf_dd.artefacts.distilled_folder import Artefact
 from hf_dd.artefacts.provenance import command_line, pinned
 from hf_dd.artefacts.rows import training_images
 from hf_dd.config import DataConfig, DistillConfig, EvaluationConfig, InMemory, PretrainConfig
-from hf_dd.config.base import part, shown
-from hf_dd.core import json_records
+from hf_dd.config.base import kinds, part, shown
 from hf_dd.core.clock import begun
 from hf_dd.core.layout import LOGS
 from hf_dd.core.machine import hardware
+from hf_dd.core.memory import within_memory
 from hf_dd.core.precision import bf16_is_faster
 from hf_dd.core.processes import from_main_process, new_accelerator
 from hf_dd.core.progress import say
@@ -38,7 +38,7 @@ from hf_dd.evaluation.protocols import Protocol
 from hf_dd.evaluation.students import require_known, students_of
 from hf_dd.objectives.base import seen_as_published
 from hf_dd.planning import told
-from hf_dd.planning.measurements import require_validation
+from hf_dd.planning.measurements import read_plan, require_validation
 from hf_dd.planning.planner import Planner
 from hf_dd.runs.crop_labels import labelling, views_of
 from hf_dd.runs.evaluate import evaluate
@@ -55,6 +55,7 @@ from hf_dd.training.pretraining import grid
 logger = logging.getLogger(__name__)
 
 
+@within_memory(list(kinds(DistillConfig)))
 def distill(
     config: DistillConfig | None = None,
     *,
@@ -280,8 +281,8 @@ def faster_precision(config: DistillConfig, folder: Path, device: torch.device) 
         return ""
 
     def faster() -> str:
-        if config.resume_from_checkpoint and (folder / PLAN).is_file():
-            return json_records.read_json(folder / PLAN, request=dict)["request"].get("mixed_precision", "")
+        if config.resumes and (folder / PLAN).is_file():
+            return read_plan(folder / PLAN)["request"].get("mixed_precision", "")
         return "bf16" if bf16_is_faster(device) else ""
 
     return from_main_process(faster)

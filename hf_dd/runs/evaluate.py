@@ -12,8 +12,9 @@ from hf_dd import hub
 from hf_dd.artefacts import dd_ranking
 from hf_dd.artefacts.provenance import versions
 from hf_dd.config import EvaluateConfig
-from hf_dd.config.base import values
+from hf_dd.config.base import kinds, values
 from hf_dd.core import files
+from hf_dd.core.memory import within_memory
 from hf_dd.core.processes import by_main_process, new_accelerator, require_writable
 from hf_dd.core.registry import NETWORKS, PROTOCOLS, origins
 from hf_dd.data.image_data import ImageData, of_each_class
@@ -34,6 +35,7 @@ from hf_dd.teachers.feature_cache import FeatureMemory
 from hf_dd.teachers.pool import TeacherPool
 
 
+@within_memory(list(kinds(EvaluateConfig)))
 def evaluate(config: EvaluateConfig | None = None, **options: Any) -> Results:
     """Train students on distilled sets and on real images of the same ipc; returns and writes the results.
 

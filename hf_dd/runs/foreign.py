@@ -9,6 +9,7 @@ from hf_dd.artefacts.records import read_record
 from hf_dd.config import EvaluateConfig, ImportConfig
 from hf_dd.config.base import part
 from hf_dd.config.data import DataConfig
+from hf_dd.core.files import named_plainly
 from hf_dd.core.layout import CHECKPOINTS, PARQUET, RECORD
 from hf_dd.data.image_data import ImageData
 from hf_dd.data.loading import SAVED
@@ -47,7 +48,7 @@ def columns_of(table: Path) -> list[str]:
     import pyarrow.parquet
 
     try:
-        return pyarrow.parquet.read_schema(table).names
+        return pyarrow.parquet.read_schema(named_plainly(table)).names
     except (OSError, pyarrow.ArrowException):
         return []
 

@@ -37,7 +37,7 @@ def write_study(folder: Path, recipe: Path, outcomes: Mapping[str, Outcome]) -> 
     import datasets
 
     rows = datasets.Dataset.from_list(list(students_of(outcomes)))
-    files.write(folder / PARQUET, rows.to_parquet)
+    files.write_open(folder / PARQUET, rows.to_parquet)
     files.write(folder / RECIPE, lambda path: shutil.copyfile(recipe, path))
     files.write_text(folder / CARD, card_of(folder, outcomes))
 
@@ -79,7 +79,9 @@ def card_of(folder: Path, outcomes: Mapping[str, Outcome], pushed: Mapping[str, 
         cells=len(outcomes),
         distillations=len(made),
         students=sum(1 for _ in students_of(outcomes)),
-        report=Markdown((folder / MARKDOWN).read_text().partition("\n\n")[2]),  # below the card's own title
+        report=Markdown(
+            (folder / MARKDOWN).read_text(encoding="utf-8").partition("\n\n")[2]
+        ),  # below the card's own title
         papers=papers.cited(each for record in made for each in papers.behind(record["settings"])),
         record={"pushed": pushed, "versions": provenance.versions()},
     )

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from hf_dd import hub
 from hf_dd.config import IN_MEMORY
+from hf_dd.core.memory import is_lack_of_memory
 from hf_dd.errors import TeacherError, some
 from hf_dd.teachers.adapters import Adapted
 from hf_dd.teachers.adapters.in_memory import adapt_module, digest_of
@@ -176,7 +177,7 @@ class Teacher(nn.Module):
         try:
             made = function(self.adapt(images))
         except (RuntimeError, ValueError, AssertionError) as error:
-            if self.transform.image_size or isinstance(error, torch.OutOfMemoryError):
+            if self.transform.image_size or is_lack_of_memory(error):
                 raise
             size = "×".join(map(str, images.shape[-2:]))
             raise TeacherError(

@@ -401,16 +401,12 @@ HELP = [[command] for command in cli.COMMANDS] + [
 
 @pytest.mark.parametrize("command", HELP, ids=" ".join)
 def test_help(command, capsys):
-    try:
-        cli.main([*command, "--help"])
-    except SystemExit as end:
-        assert end.code == 0
+    cli.main([*command, "--help"])
     assert capsys.readouterr().out.startswith(f"usage: hf-dd {command[0]}")
 
 
 def test_the_help_of_distill_lists_every_option(capsys):
-    with pytest.raises(SystemExit):
-        cli.main(["distill", "--help"])
+    cli.main(["distill", "--help"])
     printed = capsys.readouterr().out
     for field in dataclasses.fields(DistillConfig):
         assert f"--{field.name}" in printed

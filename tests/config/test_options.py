@@ -1,8 +1,9 @@
 """What an option says of itself is what is judged, listed by `--help`, and asked by role."""
 
-import contextlib
 import dataclasses
+import os
 import re
+import typing
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 
 import hf_dd
 from hf_dd import cli
+from hf_dd.cli import every_command
 from hf_dd.config import (
     DataConfig,
     DistillConfig,
@@ -21,12 +23,27 @@ from hf_dd.config import (
     StudyConfig,
     TeacherConfig,
 )
-from hf_dd.config.base import GROUPS, ROLES, Kind, defaults, kinds, named, part, values
+from hf_dd.config.base import GROUPS, ROLES, Kind, as_dict, defaults, kinds, named, part, values
+from hf_dd.config.commands import HubRunOptions, HubServeOptions, PoolCreateOptions, PoolVerifyOptions
+from hf_dd.config.gallery import GalleryBuildOptions
 from hf_dd.config.parsing import parse_config
+from hf_dd.core.json_records import require
 from hf_dd.core.registry import NETWORKS, OBJECTIVES, PROTOCOLS, STARTS
 from hf_dd.errors import ConfigError
 from tests.factories import message_of
 
+PLACES = [  # what else has to be given, and the option
+    (DistillConfig, "output_dir"),
+    (DistillConfig, "resume_from_checkpoint"),
+    (PretrainConfig, "output_dir"),
+    (StudyConfig, "study output_dir"),
+    (ImportConfig, "foreign_set dataset output_dir"),
+    (EvaluateConfig, "sets save_students"),
+    (EvaluateConfig, "sets dd_ranking"),
+    (PoolCreateOptions, "title output"),
+    (GalleryBuildOptions, "output"),
+    (HubServeOptions, "root"),
+]
 CONFIGS = [DistillConfig, EvaluateConfig, ImportConfig, PretrainConfig, SelectConfig, StudyConfig]
 
 
@@ -66,12 +83,65 @@ def parse(*arguments, config=DistillConfig):
             "--std holds [0.0]; each has to be above 0 and finite.",
         ),
         (EvaluateConfig, {"sets": "a", "baselines": ["none", "full"]}, "--baselines none full: give 'none' alone"),
+        (DistillConfig, {"resume_from_checkpoint": ""}, "--resume_from_checkpoint has an empty value: give another"),
+        (
+            DistillConfig,
+            {"teachers": ["a/b", ""]},
+            "--teachers has an empty value: give another one, or leave it out.",
+        ),
+        (DistillConfig, {"train_split": ""}, "--train_split has an empty value"),
+        (DistillConfig, {"output_dir": Path("x"), "augment": ""}, "--augment has an empty value"),
+        (PoolVerifyOptions, {"pool": ""}, "Name the pool: "),
+        (DistillConfig, {"clom_alpha": 1e39}, "--clom_alpha is 1e+39; it has to be at least 0 and within ±3.403e+38."),
+        (DistillConfig, {"seed": 2**63}, "--seed is 9223372036854775808; it has to be within ±9.223e+18."),
+        (
+            DistillConfig,
+            {"architecture_options": ["width=8", "depth=1", "width=16"]},
+            "--architecture_options: width is",
+        ),
     ],
 )
 def test_a_wrong_value_is_one_error_that_names_the_option(config, options, message):
     with pytest.raises(ConfigError, match=f"^{re.escape(message)}") as error:
         config(**options)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "place",
+    ["file://x", "http://x/y", "s3://b/x", "HF://a", "bad\udcff", "with\0nul"],
+    ids=["f", "h", "s", "H", "b", "n"],
+)
+@pytest.mark.parametrize("config, options", PLACES)
+def test_a_place_is_one_of_this_machine(config, options, place):
+    *more, name = options.split()
+    given = dict.fromkeys(more, "x")
+    assert getattr(config(**given | {name: "~/a b/x"}), name) == os.path.expanduser("~/a b/x")
+    for plain in ("a::b", "file:x", "memory:x", "~nobody-at-all/x", "c:/x", "ä"):
+        assert getattr(config(**given | {name: plain}), name) == plain
+    with pytest.raises(ConfigError, match=f"^--{name} is .*; it has to be a (file or folder|name)"):
+        config(**given | {name: place})
+
+
+def test_every_place_is_judged():
+    options = [each for _, command in every_command() for each in dataclasses.fields(command.options)]
+    named = {
+        each.name
+        for each in options
+        if re.match("(New )?(Folder|File) for|A checkpoint folder", each.metadata["help"])
+    }
+    assert {each.name for each in options if each.metadata["path"]} == named | {"root", "output"}
+
+
+def test_what_options_take_records_hold():
+    config = DistillConfig(clom_alpha=1e19, eval_learning_rates=[1e38], seed=2**63 - 1)
+    hints = typing.get_type_hints(DistillConfig)
+    require(as_dict(config), dict, {each.name: hints[each.name] for each in dataclasses.fields(config)}, "it")
+
+
+def test_a_word_of_another_command_may_be_empty_and_so_may_what_is_by_default():
+    assert HubRunOptions(root="x", command=["sh", "-c", ""]).command[-1] == ""
+    assert EvaluateConfig(sets="a", dataset="").dataset == ""
 
 
 def test_values_are_taken_as_what_they_mean():
@@ -196,8 +266,7 @@ def test_every_command_ends_in_one_line_and_status_1(words, message):
 
 
 def help_of(capsys, *words):
-    with contextlib.suppress(SystemExit):
-        cli.main([*words, "--help"])
+    cli.main([*words, "--help"])
     return capsys.readouterr().out
 
 
@@ -245,8 +314,11 @@ def test_every_option_of_a_method_is_explained(objective):
         (lambda: hf_dd.distill(pool=5), "pool has to be a TeacherPool"),
         (lambda: hf_dd.distill(ipc="10"), "--ipc is '10'; it has to be a whole number."),
         (lambda: hf_dd.distill(seed=10**5000, ipc=0.5), "--ipc is 0.5; it has to be a whole number."),
-        (lambda: hf_dd.distill(ipc=2**63), "--ipc is 9223372036854775808; it has to be at least 1 and within ±9223"),
-        (lambda: hf_dd.distill(seed=-(2**64)), "--seed is -18446744073709551616; it has to be within ±9223"),
+        (
+            lambda: hf_dd.distill(ipc=2**63),
+            "--ipc is 9223372036854775808; it has to be at least 1 and within ±9.223e+18.",
+        ),
+        (lambda: hf_dd.distill(seed=-(2**64)), "--seed is -18446744073709551616; it has to be within ±9.223e+18."),
         (lambda: hf_dd.distill(clom_alpha=10**5000), "--clom_alpha is a int; it has to be a number or 'auto'."),
         (lambda: hf_dd.distill(teachers=[range(10**9)] * 10**6), "--teachers is [range(0, 1000000000), "),
         (lambda: hf_dd.pretrain("x"), "or as a PretrainConfig, not 'x'."),

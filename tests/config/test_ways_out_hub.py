@@ -257,12 +257,6 @@ ROWS = [
         "of the sets that are named -> hf-dd gallery build {pushed} --output pages",
     ),
     row(
-        "--tag '' finds nothing",
-        "gallery build --tag= --owner lab --output pages",
-        r"such as (hf-dd)\. -> --tag {0}",
-        first="hf-dd push {lab_set} --hub_dataset_id lab/ways",
-    ),
-    row(
         "… has no … with the tag",
         "gallery build --tag ways-of-nobody --output pages",
         r"`(hf-dd push) FOLDER` -> {0} mine --hub_dataset_id {repo}; hf-dd gallery build {repo} --output pages",

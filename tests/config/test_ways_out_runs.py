@@ -47,6 +47,13 @@ FOLDERS = [
         first="hf-dd {dm} --save_steps 1",
     ),
     row(
+        " It is the folder of a run: give",
+        "{dm} --save_steps 1 --resume_from_checkpoint ran",
+        "(--output_dir ran) and (?:--resume_from_checkpoint latest) -> {0} --resume_from_checkpoint latest",
+        "its checkpoints, (\\S+)/step-N -> --resume_from_checkpoint {0}/step-000001",
+        first="hf-dd {dm} --save_steps 1 --output_dir ran",
+    ),
+    row(
         "… isn't empty, and what it holds is no run of hf-dd",
         "{dm}",
         "another (--output_dir) -> {0} another",
@@ -63,6 +70,11 @@ FOLDERS = [
         "or (--clom_alpha), with --overwrite_output_dir -> {0} 0.1 --overwrite_output_dir",
     ),
     row(
+        " What was begun is replaced by --overwrite",
+        "{dm} --real_batch_size 999999999999999999",
+        "by smaller values of .*(--real_batch_size).*by (?:--overwrite_output_dir) -> {0} 2 --overwrite_output_dir",
+    ),
+    row(
         "… isn't empty, and what it holds is no teacher",
         "pretrain {trained} --architectures MLP",
         "another (--output_dir) -> {0} another",
@@ -76,7 +88,7 @@ FOLDERS = [
         first="hf-dd pretrain {trained} --architectures MLP",
     ),
     row(
-        "… is a plan for other options",
+        "… Plan anew by --overwrite_output_dir in",
         "{dm} --clom none --minutes 1 --resume_from_checkpoint latest",
         "anew by (--overwrite_output_dir) in the place of --resume_from -> {0} !--resume_from_checkpoint",
         "another (--output_dir) -> {0} another",

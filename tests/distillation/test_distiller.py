@@ -520,6 +520,27 @@ def test_a_checkpoint_of_a_wrong_step_is_named(tmp_path):
             distil(tmp_path, iterations=4, resume_from_checkpoint=str(path))
 
 
+def test_a_checkpoint_of_another_identity_is_refused_however_little_it_says(tmp_path):
+    distil(tmp_path, iterations=4)
+    state = tmp_path / "checkpoints/step-000004/state.json"
+    state.write_text(json.dumps(json.loads(state.read_text()) | {"identity": {}}))
+    with pytest.raises(RunError, match="step-000004 is a checkpoint of another configuration .*data: None there"):
+        distil(tmp_path, iterations=4, resume_from_checkpoint="latest")
+
+
+def test_a_folder_that_is_no_checkpoint_is_not_to_be_removed(tmp_path):
+    distil(tmp_path / "run", iterations=1)
+    before = {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()}
+    for place, words in (
+        (tmp_path / "run", f"give one of its checkpoints, {tmp_path}/run/checkpoints/step-N, or"),
+        (tmp_path, r"\.$"),
+    ):
+        with pytest.raises(RunError, match=f"{place} isn't a readable checkpoint .*{words}") as error:
+            distil(tmp_path / "new", iterations=1, resume_from_checkpoint=str(place))
+        assert "Remove" not in str(error.value)
+    assert {path: path.read_bytes() for path in before} == before
+
+
 def test_a_checkpoint_that_isnt_there_is_named(tmp_path):
     with pytest.raises(RunError, match="nowhere isn't a readable checkpoint"):
         distil(tmp_path / "run", resume_from_checkpoint=str(tmp_path / "nowhere"))
@@ -559,7 +580,7 @@ def test_overwriting_removes_what_a_run_wrote_and_nothing_else(tmp_path, teacher
         ({"image_learning_rate": 1e30}, 2, 0),
         ({"image_learning_rate": 1e30, "save_steps": 1}, 2, 1),
         ({"image_learning_rate": 1e30, "logging_steps": 1}, 2, 0),
-        ({"clom": "ce", "clom_alpha": 1e39}, 1, 0),
+        ({"clom": "ce", "clom_alpha": 3e38}, 1, 0),
     ],
 )
 def test_a_run_that_diverges_says_where_and_keeps_the_last_good_checkpoint(tmp_path, teachers, options, step, kept):

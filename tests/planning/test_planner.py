@@ -17,6 +17,7 @@ from hf_dd.distillation.distiller import Distiller
 from hf_dd.errors import ConfigError, DataError, HfDdError, RunError
 from hf_dd.planning import budget
 from hf_dd.planning.budget import StudentCosts
+from hf_dd.planning.measurements import read_plan
 from hf_dd.planning.planner import Planner
 from hf_dd.planning.race import Entrant, Race
 from hf_dd.planning.racing import Racing
@@ -241,6 +242,39 @@ def test_a_plan_goes_on_in_a_folder_that_was_moved(tmp_path):
         assert planner.known.kept["teachers"] == [now, "lab/teacher@v1", f"{tmp_path}/before-others/teacher"]
         assert planner.known.kept["decided"] == {"teachers": [now], "iterations": 7}
         planner.known.keep()
+
+
+@pytest.mark.parametrize(
+    "fact, words",
+    [
+        ({"spent": "abc"}, "spent is 'abc'"),
+        ({"spent": None}, "spent is None"),
+        ({"spent": float("nan")}, "spent is nan"),
+        ({"spent": 1e300}, "spent is 1e"),
+        ({"spent": -1}, "spent is below 0"),
+        ({"decided": [1]}, r"decided is \[1"),
+        ({"decided": {"nope": 1}}, "decided.nope is no option"),
+        ({"decided": {"iterations": "many"}}, "decided.iterations is 'many'"),
+        ({"race": {}}, "it lacks race.entrants"),
+        ({"race": {"entrants": 0, "epochs": 1, "seconds": []}}, "race has nothing to run"),
+        ({"scores": {"a": {"x": 1.0}}}, "scores.a.x is of no iteration"),
+        ({"costs of MLP": [1.0]}, "costs of MLP holds 1 numbers"),
+        ({"step of MLP": "1"}, "step of MLP is '1'"),
+        ({"request": {"mixed_precision": 5}}, "request.mixed_precision is 5"),
+        ({"request": None}, "request is None"),
+    ],
+)
+def test_a_plan_that_was_changed_is_refused_in_one_line(fact, words, tmp_path):
+    path = tmp_path / "plan.json"
+    path.write_text(json.dumps({"request": {}, "folder": "x", "race": None, "race until": -1.5} | fact))
+    with pytest.raises(RunError, match=rf"plan.json isn't a .*{words}.*anew by --overwrite_output_dir"):
+        read_plan(path)
+
+
+def test_a_plan_that_was_cut_off_is_refused_with_a_way_out(tmp_path):
+    (tmp_path / "plan.json").write_text('{"request": {')
+    with pytest.raises(RunError, match="plan.json isn't valid JSON .*anew by --overwrite_output_dir"):
+        distill(**SMALL, output_dir=str(tmp_path), resume_from_checkpoint="latest")
 
 
 def test_an_object_in_memory_is_planned_too(tmp_path, dear):

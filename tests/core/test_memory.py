@@ -1,0 +1,38 @@
+"""What doesn't fit into memory is one error, and nothing else is taken for it."""
+
+import pytest
+import torch
+
+from hf_dd.core.memory import within_memory
+from hf_dd.errors import RunError
+
+
+def large():
+    return torch.empty(10**18)
+
+
+def larger():
+    return torch.empty(2**62, 2**62)
+
+
+def of_an_accelerator():
+    raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB. GPU 0 has …")
+
+
+def of_python():
+    raise MemoryError
+
+
+@pytest.mark.parametrize("ask", [large, larger, of_an_accelerator, of_python])
+def test_a_lack_of_memory_names_the_options_that_take_it(ask):
+    with pytest.raises(RunError, match=r"too little memory for that \(.+\)\. Less is .* of --ipc\.$") as error:
+        with within_memory(["seed", "ipc"]):
+            ask()
+    assert len(str(error.value)) < 400 and "\n" not in str(error.value)
+    with pytest.raises(RunError, match=r"too little memory for that \(.+\)\.$"), within_memory([]):
+        ask()
+
+
+def test_other_errors_stay_what_they_are():
+    with pytest.raises(RuntimeError, match="mat1 and mat2"), within_memory(["ipc"]):
+        torch.ones(2, 3) @ torch.ones(2, 3)
