@@ -20,6 +20,7 @@ from hf_dd.artefacts.records import links_to, read_record, write_record
 from hf_dd.artefacts.rows import decoded_rows, read_rows, require_whole, write_images
 from hf_dd.config import ImportConfig, as_dict
 from hf_dd.core import files, json_records
+from hf_dd.core.alone import undisturbed
 from hf_dd.core.layout import (
     CHECKPOINTS,
     EVAL_RESULTS,
@@ -322,6 +323,7 @@ def record_of(content: dict[str, Any], path: Path) -> SetRecord:
     return json_records.as_record(content, RECORDS[kind], str(path))
 
 
+@undisturbed()
 def load_distilled(reference: str, crops: bool = False) -> tuple[str, DistilledSet, dict[str, Any]]:
     """A distilled set by folder or Hub reference: its name, what students train on, and its record (maybe empty).
 

@@ -19,6 +19,7 @@ from hf_dd.artefacts.rows import training_images
 from hf_dd.config import DataConfig, DistillConfig, EvaluationConfig, InMemory, PretrainConfig
 from hf_dd.config.base import part, shown
 from hf_dd.core import json_records
+from hf_dd.core.alone import alone
 from hf_dd.core.clock import begun
 from hf_dd.core.layout import LOGS
 from hf_dd.core.machine import hardware
@@ -55,6 +56,7 @@ from hf_dd.training.pretraining import grid
 logger = logging.getLogger(__name__)
 
 
+@alone()
 def distill(
     config: DistillConfig | None = None,
     *,

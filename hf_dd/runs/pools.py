@@ -11,6 +11,7 @@ from hf_dd import hub
 from hf_dd.config import DataConfig
 from hf_dd.config.commands import PoolCreateOptions
 from hf_dd.core import files
+from hf_dd.core.alone import alone
 from hf_dd.data.image_data import load_data
 from hf_dd.errors import ConfigError, TeacherError, some
 from hf_dd.evaluation import report
@@ -123,6 +124,7 @@ def beside(output: str | Path | None) -> Iterator[Path | None]:
         yield temporary
 
 
+@alone()
 def show(place: str, dataset: str | DataConfig | None = None, trusted: Sequence[str] = ()) -> str:
     """A pool as a table, and how diverse it is on a data set."""
     lock = locks.read(place)

@@ -20,6 +20,7 @@ from hf_dd.artefacts.provenance import command_line, versions
 from hf_dd.config import DistillConfig, SelectConfig, TeacherConfig
 from hf_dd.config.base import defaults, part, values
 from hf_dd.core import files, json_records
+from hf_dd.core.alone import alone
 from hf_dd.core.clock import since
 from hf_dd.core.layout import LOCK
 from hf_dd.core.processes import by_main_process, from_main_process, holding, new_accelerator, require_writable
@@ -69,6 +70,7 @@ class Selection:
         return f"{self.best.name}: {self.score:.2f} % on the validation split, {among}; {kept}"
 
 
+@alone()
 def select(config: SelectConfig | None = None, **options: Any) -> Selection:
     """Find the pool that guides best; every process returns it.
 

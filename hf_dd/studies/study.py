@@ -19,6 +19,7 @@ from hf_dd.artefacts.provenance import command_line
 from hf_dd.config import DistillConfig, EvaluationConfig, PretrainConfig, StudyConfig
 from hf_dd.config.base import named, part
 from hf_dd.core import files, json_records, progress
+from hf_dd.core.alone import alone
 from hf_dd.core.layout import CARD, CHECKPOINTS, RECORD
 from hf_dd.core.processes import by_main_process, from_main_process, require_writable
 from hf_dd.core.progress import say
@@ -39,6 +40,7 @@ from hf_dd.training import pretraining
 logger = logging.getLogger(__name__)
 
 
+@alone()
 def study(config: StudyConfig | None = None, **options: Any) -> Path:
     """Run what isn't there yet of a study, and write its report; returns the folder.
 

@@ -9,6 +9,7 @@ import torch
 
 from hf_dd import hub
 from hf_dd.config import TeacherConfig
+from hf_dd.core.alone import alone
 from hf_dd.core.progress import over
 from hf_dd.core.seeding import derive_seed
 from hf_dd.errors import TeacherError
@@ -48,6 +49,7 @@ class TeacherPool(Sequence[Teacher]):
         self._place: tuple[torch.device | None, torch.dtype | None] = (None, None)
 
     @classmethod
+    @alone()
     def from_files(
         cls,
         files: Sequence[tuple[hub.Pin, Path]],

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from hf_dd import hub
 from hf_dd.config import IN_MEMORY
+from hf_dd.core.alone import undisturbed
 from hf_dd.errors import TeacherError, some
 from hf_dd.teachers.adapters import Adapted
 from hf_dd.teachers.adapters.in_memory import adapt_module, digest_of
@@ -100,6 +101,7 @@ class Teacher(nn.Module):
         self.requires_grad_(False).eval()
 
     @classmethod
+    @undisturbed()
     def from_module(
         cls,
         module: nn.Module,
