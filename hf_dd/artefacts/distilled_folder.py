@@ -19,6 +19,7 @@ from hf_dd.artefacts.cards import DistilledRecord, ImportedRecord, SetRecord
 from hf_dd.artefacts.records import links_to, read_record, write_record
 from hf_dd.artefacts.rows import decoded_rows, read_rows, require_whole, write_images
 from hf_dd.config import ImportConfig, as_dict
+from hf_dd.config.arguments import typed
 from hf_dd.core import files, json_records
 from hf_dd.core.alone import undisturbed
 from hf_dd.core.layout import (
@@ -69,7 +70,8 @@ class Artefact:
         return cls(folder, record)
 
     @classmethod
-    def open(cls, folder: str | Path) -> "Artefact":
+    @typed()
+    def open(cls, folder: str | os.PathLike[str]) -> "Artefact":
         """The artefact in a folder; raises RunError where there is none, or only a part of one."""
         return cls(Path(folder), record_of(read_record(Path(folder)), Path(folder) / RECORD))
 
@@ -82,6 +84,7 @@ class Artefact:
             lines.append(f"  {row['set']} [{row['copy']}] {row['architecture']}: {accuracy} (n={row['n']})")
         return "\n".join(lines)
 
+    @typed()
     def load(self, configuration: str | None = None) -> "datasets.Dataset":
         """The rows, as any user of `datasets` gets them: as they are stored, or 'decoded' where there are such."""
         import datasets
@@ -122,6 +125,7 @@ class Artefact:
             copy = Artefact.written(unfinished, dataclasses.replace(self.record, results=None))
         return Artefact(folder, copy.record)
 
+    @typed()
     def push(
         self,
         repo_id: str | None = None,
@@ -323,8 +327,9 @@ def record_of(content: dict[str, Any], path: Path) -> SetRecord:
     return json_records.as_record(content, RECORDS[kind], str(path))
 
 
+@typed()
 @undisturbed()
-def load_distilled(reference: str, crops: bool = False) -> tuple[str, DistilledSet, dict[str, Any]]:
+def load_distilled(reference: str | os.PathLike[str], crops: bool = False) -> tuple[str, DistilledSet, dict[str, Any]]:
     """A distilled set by folder or Hub reference: its name, what students train on, and its record (maybe empty).
 
     With `crops` its labels of crops, too, where it has any. Raises HubError where there is none or it is out of reach,
@@ -344,7 +349,8 @@ def load_distilled(reference: str, crops: bool = False) -> tuple[str, DistilledS
     return place.name, read_rows(place, record, crops), record
 
 
-def push(folder: str | Path, repo_id: str | None = None, **options: Any) -> hub.Publication | hub.Pin:
+@typed()
+def push(folder: str | os.PathLike[str], repo_id: str | None = None, **options: Any) -> hub.Publication | hub.Pin:
     """Push whatever a folder holds: a distilled set, or a teacher's run. Options as in `Artefact.push`.
 
     Returns where a set went, or the pin of a teacher's final epoch. Raises RunError for a folder that holds neither,

@@ -90,6 +90,10 @@ def _distill(
 ) -> Artefact | str:
     if not isinstance(pool, TeacherPool | None):
         raise ConfigError(f"pool has to be a TeacherPool; teachers are named by `teachers`. It is {shown(pool)}.")
+    if not isinstance(experts, ExpertPool | None):
+        raise ConfigError(
+            f"expert_pool has to be an ExpertPool; experts are named by `experts`. It is {shown(experts)}."
+        )
     if pool is not None:
         options["teachers"] = [spec.reference for spec in pool.specs]
     started = begun()

@@ -4,6 +4,7 @@ A teacher's folder is a commit of its repository, or a local copy of one: what `
 timm or transformers (`adapters`).
 """
 
+import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,7 +22,7 @@ from hf_dd.teachers.teacher import Teacher, TeacherSpec, naming
 EPOCH = re.compile(r"epoch-(0|[1-9]\d*)")  # a revision of a run, as a folder and as a tag
 
 
-def locate(teacher: str | hub.Pin, trusted: Sequence[str] = ()) -> tuple[hub.Pin, Path]:
+def locate(teacher: str | os.PathLike[str] | hub.Pin, trusted: Sequence[str] = ()) -> tuple[hub.Pin, Path]:
     """Find a teacher's files, by a reference or at a pin: a local folder, or a commit of the Hub, pulled.
 
     Of the repositories in `trusted` pickled weights and code are pulled as well. Raises HubError, or TeacherError
@@ -32,6 +33,7 @@ def locate(teacher: str | hub.Pin, trusted: Sequence[str] = ()) -> tuple[hub.Pin
             return teacher, locate_again(teacher)
         pin = teacher
     else:
+        teacher = os.fspath(teacher)
         if teacher.startswith(IN_MEMORY):
             raise TeacherError(
                 f"Teacher {teacher} was a module in memory, which no reference names: give it as `pool`."

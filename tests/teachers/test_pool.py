@@ -3,6 +3,7 @@
 import collections
 import gc
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
@@ -78,6 +79,14 @@ def test_a_broken_teacher_shows_before_the_first_step_though_it_is_not_kept(tiny
     references = [tiny_teachers.references[0], str(tmp_path / "broken")]
     with pytest.raises(TeacherError, match="broken"):
         TeacherPool.from_references(references, in_memory=1)
+
+
+def test_a_pool_takes_the_folders_that_pretrain_returns(tiny_teachers):
+    folders = [Path(folder) for folder in tiny_teachers.folders[:2]]
+    assert [spec.sha for spec in TeacherPool.from_references(folders).specs] == [
+        spec.sha for spec in TeacherPool.from_references(list(map(str, folders))).specs
+    ]
+    assert len(TeacherPool.from_references(folders[0])) == 1
 
 
 def test_a_pool_in_memory_has_room_for_one_teacher_at_least():
