@@ -16,7 +16,7 @@ from torch import Tensor
 from hf_dd import hub
 from hf_dd.artefacts import crop_label_files, provenance, teacher_folder
 from hf_dd.artefacts.cards import DistilledRecord, ImportedRecord, SetRecord
-from hf_dd.artefacts.records import links_to, read_record, write_record
+from hf_dd.artefacts.records import links_to, read_record, retried, write_record
 from hf_dd.artefacts.rows import decoded_rows, read_rows, require_whole, write_images
 from hf_dd.config import ImportConfig, as_dict
 from hf_dd.config.arguments import typed
@@ -185,9 +185,7 @@ class Artefact:
             retry += ["--hub_revision", branch] if branch else []
             retry += ["--create_pr"] if create_pr else []
             retry += ["--new_version", new_version] if new_version else []
-            raise HubError(
-                f"{error} Nothing is lost: {self.folder} holds the set. Retry: {shlex.join(retry)}"
-            ) from error
+            raise retried(error, f"{self.folder} holds the set", retry) from error
         if create_pr and before:  # a proposal isn't where it is to be had
             record = dataclasses.replace(record, pushed=before)
         Artefact.written(self.folder, record)
@@ -336,7 +334,7 @@ def load_distilled(reference: str | os.PathLike[str], crops: bool = False) -> tu
     DataError for rows that aren't what the record says, RunError for the folder of something else.
     """
     place = hub.find(reference, "dataset")
-    if place is None and os.path.isfile(reference):
+    if place is None and os.path.isfile(os.path.expanduser(reference)):
         raise DataError(f"{reference} is a file: `hf-dd import {reference} --dataset SOURCE` makes a set of it.")
     if place is None:
         raise HubError(

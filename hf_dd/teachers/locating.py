@@ -40,9 +40,8 @@ def locate(teacher: str | os.PathLike[str] | hub.Pin, trusted: Sequence[str] = (
             )
         place = hub.find(teacher)
         if place is None:
-            raise TeacherError(
-                f"Teacher {teacher}: there is no such folder, and it isn't of the form owner/name@revision."
-            )
+            wrong = "it is a file" if os.path.isfile(teacher) else "there is no such folder"
+            raise TeacherError(f"Teacher {teacher}: {wrong}, and it isn't of the form owner/name@revision.")
         if place.local:
             return locate_locally(Path(place.path), place.revision)
         pin = place.pin
