@@ -101,6 +101,8 @@ def _distill(
     data = load_data(config)
     tell_of_data(config, data)
     tell_of_labels(config)
+    for name, why in config.without_effect().items() if accelerator.is_main_process else ():
+        logger.warning("--%s is without effect: %s.", name, why)
     pool = pool or TeacherPool.from_config(config)
     experts = experts or ExpertPool.from_config(config)
     if config.fit_head:

@@ -34,6 +34,27 @@ def parse(*arguments, config=DistillConfig):
     return parse_config(config, arguments, command="hf-dd test")
 
 
+@pytest.mark.parametrize(
+    "options, named",
+    [
+        ({}, []),
+        ({"clom_alpha": 5.0, "clom_pool": "mean-loss"}, ["clom_alpha", "clom_pool"]),
+        ({"clom_alpha": "auto", "clom_balance": 3.0}, ["clom_alpha", "clom_balance"]),
+        ({"clom": "ce", "teachers": ["a/b"], "clom_balance": 3.0}, ["clom_balance"]),
+        ({"clom": "ce", "teachers": ["a/b"], "clom_alpha": "auto", "clom_balance": 3.0, "teachers_in_memory": 1}, []),
+        ({"teachers_in_memory": 1, "teacher_revision": "abc"}, ["teachers_in_memory", "teacher_revision"]),
+        ({"teacher_tags": ["x"], "teacher_revision": "abc"}, []),
+        ({"soft_label_temperature": 1.5}, ["soft_label_temperature"]),
+        ({"soft_label_temperature": 1.5, "soft_labels": "mean", "teachers": ["a/b"]}, []),
+        ({"hub_private_repo": True}, ["hub_private_repo"]),
+        ({"hub_private_repo": True, "push_to_hub": True}, []),
+        ({"minutes": 1.0, "clom_alpha": 5.0, "teachers_in_memory": 1}, []),  # of the guide that a plan may choose
+    ],
+)
+def test_options_that_nothing_asks_for_are_known(options, named):
+    assert sorted(DistillConfig(**options).without_effect()) == sorted(named)
+
+
 # ------------------------------------------------------------------------------------------------ values from Python
 
 
