@@ -10,9 +10,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from hf_dd import hub
 from hf_dd.config import IN_MEMORY
 from hf_dd.core import files
+from hf_dd.core.alone import undisturbed
 from hf_dd.core.json_records import read_json, require
 from hf_dd.core.layout import RECORD
 from hf_dd.errors import RunError, TeacherError, some
@@ -163,7 +166,8 @@ def load_teacher(pin: hub.Pin, folder: Path, trusted: Sequence[str] = ()) -> Tea
     Without pickle or remote code, but for the repositories in `trusted`.
     """
     opted_in = is_trusted(pin, trusted)
-    with naming(f"Teacher {pin}"):
+    kept = torch.random.fork_rng(devices=[])  # a network is drawn before its weights are put into it
+    with naming(f"Teacher {pin}"), undisturbed(), kept:
         adapted = adapters.adapt(folder, opted_in)
     return Teacher(adapted, spec_of(pin, folder, adapted.about, opted_in))
 
