@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from hf_dd import hub
-from hf_dd.errors import HubError
+from hf_dd.data.image_data import load_data
+from hf_dd.errors import DataError, HubError
 
 
 @pytest.fixture(autouse=True)
@@ -34,6 +35,23 @@ def test_a_folder_is_local_and_holds_its_files(reference, path, revision):
     place = hub.find(reference)
     assert (place.path, place.revision, place.local, place.pin) == (path, revision, True, None)
     assert place.folder(["*.json"]) == Path(path) and place.name == Path(path).name
+
+
+@pytest.mark.parametrize("reference", ["d/a.npz", "d/set", "d/nothing.pt", "f/IMAGES.ZIP"])
+def test_a_file_is_no_repository_whether_it_is_there_or_not(reference, tmp_path):
+    (tmp_path / "d").mkdir()
+    for name in ("a.npz", "set"):
+        (tmp_path / "d" / name).write_bytes(b"x")
+    assert hub.find(reference, "dataset") is None and hub.find(reference) is None
+    there = (tmp_path / reference).exists()
+    with pytest.raises(
+        DataError, match=f"{reference} is a file. --dataset takes" if there else "There is no data set"
+    ):
+        load_data(reference)
+
+
+def test_a_repository_that_ends_as_a_file_is_named_with_its_revision():
+    assert hub.find("owner/net.pt@main").path == "owner/net.pt"
 
 
 def test_a_home_is_found():

@@ -16,10 +16,12 @@ from torch import Tensor
 from hf_dd import hub
 from hf_dd.artefacts import crop_label_files, provenance, teacher_folder
 from hf_dd.artefacts.cards import DistilledRecord, ImportedRecord, SetRecord
-from hf_dd.artefacts.records import links_to, read_record, write_record
+from hf_dd.artefacts.records import links_to, read_record, retried, write_record
 from hf_dd.artefacts.rows import decoded_rows, read_rows, require_whole, write_images
 from hf_dd.config import ImportConfig, as_dict
+from hf_dd.config.arguments import typed
 from hf_dd.core import files, json_records
+from hf_dd.core.alone import undisturbed
 from hf_dd.core.layout import (
     CHECKPOINTS,
     EVAL_RESULTS,
@@ -68,7 +70,8 @@ class Artefact:
         return cls(folder, record)
 
     @classmethod
-    def open(cls, folder: str | Path) -> "Artefact":
+    @typed()
+    def open(cls, folder: str | os.PathLike[str]) -> "Artefact":
         """The artefact in a folder; raises RunError where there is none, or only a part of one."""
         return cls(Path(folder), record_of(read_record(Path(folder)), Path(folder) / RECORD))
 
@@ -81,6 +84,7 @@ class Artefact:
             lines.append(f"  {row['set']} [{row['copy']}] {row['architecture']}: {accuracy} (n={row['n']})")
         return "\n".join(lines)
 
+    @typed()
     def load(self, configuration: str | None = None) -> "datasets.Dataset":
         """The rows, as any user of `datasets` gets them: as they are stored, or 'decoded' where there are such."""
         import datasets
@@ -121,6 +125,7 @@ class Artefact:
             copy = Artefact.written(unfinished, dataclasses.replace(self.record, results=None))
         return Artefact(folder, copy.record)
 
+    @typed()
     def push(
         self,
         repo_id: str | None = None,
@@ -180,9 +185,7 @@ class Artefact:
             retry += ["--hub_revision", branch] if branch else []
             retry += ["--create_pr"] if create_pr else []
             retry += ["--new_version", new_version] if new_version else []
-            raise HubError(
-                f"{error} Nothing is lost: {self.folder} holds the set. Retry: {shlex.join(retry)}"
-            ) from error
+            raise retried(error, f"{self.folder} holds the set", retry) from error
         if create_pr and before:  # a proposal isn't where it is to be had
             record = dataclasses.replace(record, pushed=before)
         Artefact.written(self.folder, record)
@@ -322,14 +325,16 @@ def record_of(content: dict[str, Any], path: Path) -> SetRecord:
     return json_records.as_record(content, RECORDS[kind], str(path))
 
 
-def load_distilled(reference: str, crops: bool = False) -> tuple[str, DistilledSet, dict[str, Any]]:
+@typed()
+@undisturbed()
+def load_distilled(reference: str | os.PathLike[str], crops: bool = False) -> tuple[str, DistilledSet, dict[str, Any]]:
     """A distilled set by folder or Hub reference: its name, what students train on, and its record (maybe empty).
 
     With `crops` its labels of crops, too, where it has any. Raises HubError where there is none or it is out of reach,
     DataError for rows that aren't what the record says, RunError for the folder of something else.
     """
     place = hub.find(reference, "dataset")
-    if place is None and os.path.isfile(reference):
+    if place is None and os.path.isfile(os.path.expanduser(reference)):
         raise DataError(f"{reference} is a file: `hf-dd import {reference} --dataset SOURCE` makes a set of it.")
     if place is None:
         raise HubError(
@@ -342,7 +347,8 @@ def load_distilled(reference: str, crops: bool = False) -> tuple[str, DistilledS
     return place.name, read_rows(place, record, crops), record
 
 
-def push(folder: str | Path, repo_id: str | None = None, **options: Any) -> hub.Publication | hub.Pin:
+@typed()
+def push(folder: str | os.PathLike[str], repo_id: str | None = None, **options: Any) -> hub.Publication | hub.Pin:
     """Push whatever a folder holds: a distilled set, or a teacher's run. Options as in `Artefact.push`.
 
     Returns where a set went, or the pin of a teacher's final epoch. Raises RunError for a folder that holds neither,

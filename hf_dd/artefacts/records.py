@@ -6,15 +6,17 @@ The record is written last: its presence says that the rest of the folder is the
 import contextlib
 import dataclasses
 import os
+import shlex
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from hf_dd import hub
 from hf_dd.artefacts.cards import Record
 from hf_dd.core import files, json_records
 from hf_dd.core.layout import CARD, RECORD
-from hf_dd.errors import RunError
+from hf_dd.errors import HubError, RunError
 
 
 def read_record(folder: Path) -> dict[str, Any]:
@@ -46,6 +48,16 @@ def links_to(folder: Path, patterns: Sequence[str]) -> Iterator[Path]:
             link.parent.mkdir(parents=True, exist_ok=True)
             link.symlink_to(path.resolve())
         yield Path(name)
+
+
+def retried(error: HubError, holds: str, command: Sequence[str]) -> HubError:
+    """The error of a push that failed, with what is there still, and the command that tries again where that may help.
+
+    Where a push like it isn't to be had, no command can.
+    """
+    if isinstance(error, hub.Refused):
+        return hub.Refused(f"{error} Nothing is lost: {holds}.")
+    return HubError(f"{error} Nothing is lost: {holds}. Retry: {shlex.join(command)}")
 
 
 def write_record(folder: Path, record: Record, card: str) -> None:

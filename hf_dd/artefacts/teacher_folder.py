@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 from hf_dd import hub
 from hf_dd.artefacts import provenance
 from hf_dd.artefacts.cards import TeacherRecord
-from hf_dd.artefacts.records import links_to, read_record, write_record
+from hf_dd.artefacts.records import links_to, read_record, retried, write_record
 from hf_dd.config import slug
 from hf_dd.core import files, json_records
 from hf_dd.core.layout import CARD, RECORD, WEIGHTS, WHITENING
@@ -196,7 +196,7 @@ def push_teacher(
     except hub.Taken as error:
         raise anothers(folder, repo_id) from error
     except HubError as error:
-        raise HubError(f"{error} Nothing is lost: {folder} holds the teacher. Retry: {shlex.join(retry)}") from error
+        raise retried(error, f"{folder} holds the teacher", retry) from error
     return hub.Pin(repo_id, "final", present[run["final"]])
 
 

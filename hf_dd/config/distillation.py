@@ -186,6 +186,15 @@ class DistillConfig(RunConfig, TeacherConfig, CropLabelConfig, EvaluationConfig)
         if self.dtype == "float64" and self.mixed_precision != "no":
             yield f"--dtype float64 and --mixed_precision {self.mixed_precision} contradict each other."
 
+    def without_effect(self) -> dict[str, str]:
+        """As of all teachers; besides, options of labels that nobody gives, and of a push that isn't made."""
+        why = super().without_effect()
+        if self.soft_labels == "none" and self.soft_label_temperature != type(self).soft_label_temperature:
+            why["soft_label_temperature"] = "teachers label nothing"
+        if self.hub_private_repo and not self.push_to_hub:
+            why["hub_private_repo"] = "nothing is pushed"
+        return why
+
     @property
     def first_student(self) -> int:
         """Seed of the first student: runs of several seeds have students, and random images, of their own each."""

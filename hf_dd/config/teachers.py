@@ -1,11 +1,12 @@
 """Options of teachers: how they are trained, which ones are taken, how they guide."""
 
+import dataclasses
 import functools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from hf_dd.config.base import named, option, parse_key_values, require_weights
+from hf_dd.config.base import is_default, named, option, parse_key_values, require_weights
 from hf_dd.config.data import RunConfig, TrustConfig, budget, once, place
 from hf_dd.core.registry import NETWORKS
 from hf_dd.core.strategies import parse_mix, parse_strategy
@@ -184,6 +185,23 @@ class TeacherConfig(TrustConfig):
         if not named and not self.may_train:
             for option in asking:
                 yield f"{option} {NEEDS_TEACHERS}"
+
+    def without_effect(self) -> dict[str, str]:
+        """Options of teachers that are given though nothing asks for them, by name, with why.
+
+        They are no error: recipes and older records may hold them.
+        """
+        why = {}
+        if self.clom == "none":
+            why |= dict.fromkeys(named(TeacherConfig, "guide"), "no teachers guide")
+        elif self.clom is not None and self.clom_alpha != "auto":
+            why["clom_balance"] = "the weight of the guide isn't auto"
+        if not self.named_teachers and not self.may_train:
+            why["teachers_in_memory"] = "no teachers are named"
+        if not self.teacher_tags:
+            why["teacher_revision"] = "no teachers are looked for by tags"
+        options = {each.name: each for each in dataclasses.fields(self)}
+        return {name: said for name, said in why.items() if not is_default(options[name], getattr(self, name))}
 
     @property
     def may_train(self) -> bool:

@@ -12,10 +12,11 @@ import json
 import os
 import shutil
 import tempfile
+import threading
 import uuid
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 from safetensors import SafetensorError
 
@@ -97,7 +98,7 @@ def folder(path: Path, replaced: Collection[str] | None = None) -> Iterator[Path
                     flush(part)
             exchange(temporary, path)
             if path.resolve() in _claims:
-                _claims[path.resolve()].append(lock)
+                _claims[path.resolve()].locks.append(lock)
                 lock = None
             flush(path.parent)
     finally:
@@ -137,26 +138,39 @@ def link_or_copy(source: str, target: str) -> None:
         shutil.copy2(source, target)
 
 
-_claims: dict[Path, list[int | None]] = {}  # by folders that this process holds, descriptors with their locks
+class Claim(NamedTuple):
+    """Which thread holds a folder, and descriptors with its locks."""
+
+    thread: int
+    locks: list[int | None]
+
+
+_claims: dict[Path, Claim] = {}  # by folders that this process holds
+_claiming = threading.Lock()
 
 
 @contextlib.contextmanager
 def claimed(path: Path, *parts: str) -> Iterator[None]:
-    """Hold a folder against other processes, making it if need be.
+    """Hold a folder against other processes and threads, making it if need be.
 
     What killed ones left unfinished beside it, in it and in its `parts` is removed. A process that is killed holds
-    nothing any more; where the disk has no locks, nothing is held. Raises RunError where another process holds it, and
-    where it can't be made. A folder that was made here and stays empty is removed.
+    nothing any more; where the disk has no locks, nothing is held against other processes. Raises RunError where
+    another process or thread holds it, and where it can't be made. A folder that was made here and stays empty is
+    removed.
     """
     with writing(path):
         made = not path.exists()
         path.mkdir(parents=True, exist_ok=True)
         place = path.resolve()
-        lock = None if place in _claims else _lock(path)
-    if place in _claims:  # further out
+        with _claiming:
+            further_out = place in _claims and _claims[place].thread == threading.get_ident()
+            if place in _claims and not further_out:
+                raise held_by_another(path)
+            if not further_out:
+                _claims[place] = Claim(threading.get_ident(), [_lock(path)])
+    if further_out:
         yield
         return
-    _claims[place] = [lock]
     try:
         with writing(path):
             former = place.with_name(f"{UNFINISHED}former-{place.name}")
@@ -168,7 +182,7 @@ def claimed(path: Path, *parts: str) -> Iterator[None]:
                 clear(part)
         yield
     finally:
-        for descriptor in _claims.pop(place):
+        for descriptor in _claims.pop(place).locks:
             if descriptor is not None:
                 os.close(descriptor)
         if made:
@@ -185,12 +199,15 @@ def _lock(path: Path) -> int | None:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
         os.close(descriptor)
-        raise RunError(
-            f"Another run is writing into {path}: wait until it has ended, or give another --output_dir."
-        ) from error
+        raise held_by_another(path) from error
     except OSError:  # a disk without locks
         pass
     return descriptor
+
+
+def held_by_another(path: Path) -> RunError:
+    """The error for a folder that another run holds."""
+    return RunError(f"Another run is writing into {path}: wait until it has ended, or give another --output_dir.")
 
 
 def _is(path: Path, descriptor: int | None) -> bool:
@@ -203,8 +220,8 @@ def _is(path: Path, descriptor: int | None) -> bool:
 
 def _require_held(path: Path) -> None:
     """Raise FileNotFoundError where a folder that this process holds isn't there any more: it isn't made anew."""
-    for held, locks in _claims.items():
-        if held in path.absolute().parents and not any(_is(held, lock) for lock in locks):
+    for held, claim in list(_claims.items()):  # other threads add to them
+        if held in path.absolute().parents and not any(_is(held, lock) for lock in claim.locks):
             raise FileNotFoundError(errno.ENOENT, REMOVED)
 
 

@@ -13,7 +13,6 @@ import functools
 import io
 import logging
 import math
-import warnings
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -37,7 +36,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)  # MOST_PIXELS is less than PIL's limits
 VERSION = 3  # of what the pixels become: raise it with any change of that
 GREY_MODES = {"1", "L", "LA", "La", "I;16", "I;16L", "I;16B", "I;16N"}
 MOST_PIXELS = 2**26  # of an image: 8192 squared, where a file of a megabyte may declare any number

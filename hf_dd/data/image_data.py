@@ -13,6 +13,7 @@ from torch import Tensor
 from hf_dd.config import DataConfig
 from hf_dd.config.known_data import STATISTICS
 from hf_dd.core import cache
+from hf_dd.core.alone import undisturbed
 from hf_dd.core.progress import over, say
 from hf_dd.data.batches import Images, in_blocks
 from hf_dd.data.sources import Split, fingerprint, labelling, read_source
@@ -190,6 +191,7 @@ def of_each_class(ipc: int | Sequence[int], num_classes: int) -> list[int]:
     return [ipc] * num_classes if isinstance(ipc, int) else list(ipc)
 
 
+@undisturbed()
 def load_data(config: Any, whitening: Whitening | None = None) -> ImageData:
     """Read the data set that a `DataConfig` names, onto the CPU; a reference or an object of `datasets` will do too.
 

@@ -8,6 +8,7 @@ import hashlib
 import importlib.metadata
 import json
 import math
+import os
 import zlib
 from collections import Counter
 from collections.abc import Sequence
@@ -74,8 +75,10 @@ def read_source(config: DataConfig) -> Source:
     place = hub.find(config.dataset, "dataset")
     if place is None:
         hint = " Did you mean 'digits'?" if difflib.get_close_matches(config.dataset.lower(), ["digits"]) else ""
+        is_there = os.path.isfile(os.path.expanduser(config.dataset))
+        what = f"{config.dataset} is a file." if is_there else f"There is no data set {config.dataset!r}.{hint}"
         raise DataError(
-            f"There is no data set {config.dataset!r}.{hint} --dataset takes a Hub id (owner/name, "
+            f"{what} --dataset takes a Hub id (owner/name, "
             "owner/name@revision), a folder that load_dataset reads, a folder of IDX files, or 'digits'."
         )
     if not place.local:

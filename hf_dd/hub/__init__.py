@@ -2,7 +2,18 @@
 
 # ruff: noqa: F401  the names of this room
 
-from hf_dd.hub.client import Outrun, Taken, Unreached, api, clear_errors, endpoint, first_line, reason, status_of
+from hf_dd.hub.client import (
+    Outrun,
+    Refused,
+    Taken,
+    Unreached,
+    api,
+    clear_errors,
+    endpoint,
+    first_line,
+    reason,
+    status_of,
+)
 from hf_dd.hub.listings import (
     DESCRIPTION_LIMIT,
     NOTE_LIMIT,

@@ -41,6 +41,10 @@ class Outrun(HubError):
     """Somebody else's push came first: the same push can be tried again, on top of it."""
 
 
+class Refused(HubError):
+    """What is asked for isn't to be had there by this token: the same push fails again."""
+
+
 class Taken(HubError):
     """A tag is on another commit: the push needs another tag, or none."""
 

@@ -10,7 +10,7 @@ from huggingface_hub.utils import validate_repo_id
 
 from hf_dd.errors import ConfigError, HubError, some
 from hf_dd.hub import client
-from hf_dd.hub.client import Taken, clear_errors, first_line
+from hf_dd.hub.client import Refused, Taken, clear_errors, first_line
 from hf_dd.hub.places import RepoType, is_private, refs
 
 NO_REF = re.compile(  # what `git check-ref-format` refuses, and what would be taken for a commit or an option
@@ -51,7 +51,7 @@ def require_pushable(
     """The tags of the repository that a push would go to, with their commits.
 
     Raises ConfigError for what is no name of a tag, branch or repository and for a pull request with a tag or branch,
-    HubError for a token that may not write there, and for a repository that was to be private and is public already.
+    Refused for a token that may not write there, and for a repository that was to be private and is public already.
     A tag that is taken isn't judged.
     """
     if create_pr and tag is not None:
@@ -85,7 +85,7 @@ def require_pushable(
         if name in others:
             raise ConfigError(f"--{option} {name}: {repo_id} has a {kind} of that name; choose another --{option}.")
     if private and branches and not is_private(repo_id, repo_type):
-        raise HubError(
+        raise Refused(
             f"{repo_type} {repo_id} is there already, and public: make it private in its settings, push to another "
             "repository, or leave out --hub_private_repo."
         )
@@ -93,11 +93,11 @@ def require_pushable(
 
 
 def require_writable(namespace: str, what: str) -> None:
-    """Raise HubError, naming `what`, where the token's user may not write in a namespace, as far as the Hub tells."""
+    """Raise Refused, naming `what`, where the token's user may not write in a namespace, as far as the Hub tells."""
     known, role = account()
     if namespace not in known or role == "read":
         may = "only reads" if role == "read" else f"is that of {some(known)}"
-        raise HubError(
+        raise Refused(
             f"{what}: your token may not push to {namespace}; it needs write access to this namespace, and {may}. Log "
             "in with another by `hf auth login`, or name another owner."
         )

@@ -25,6 +25,8 @@ RepoType = Literal["model", "dataset", "space"]
 REFERENCE = re.compile(r"(?P<repo_id>\w[\w.-]*/\w[\w.-]*)(@(?P<revision>.+))?")
 DIGEST = "sha256:"  # before the digest of weights, which stands where a commit would, for what is no repository
 COMMIT = re.compile(r"[0-9a-f]{40}")
+FILES = (".pt", ".pth", ".npz", ".npy", ".parquet", ".csv", ".json", ".jsonl", ".yaml", ".yml", ".safetensors")
+FILES += (".zip", ".tar", ".gz", ".tgz", ".png", ".jpg", ".jpeg")  # how files end, and hardly a repository
 GLOB = re.compile(r"[*?\[]")  # of a pattern, which no name of a file has
 
 # That a repository has none of the files that it may have is nothing to warn of.
@@ -93,9 +95,10 @@ class Place:
 
 
 def find(reference: str | os.PathLike[str], repo_type: RepoType = "model") -> Place | None:
-    """Where a reference leads, to a folder before a repository; None where it is of neither form.
+    """Where a reference leads, to a folder before a repository; None where it is of neither form, and for a file.
 
-    The folder of a model may have its revisions as folders, and is named with one of them: `folder@revision`.
+    Without a revision what ends as files do is taken for one, whether it is there or not. The folder of a model may
+    have its revisions as folders, and is named with one of them: `folder@revision`.
     """
     if not isinstance(reference, (str, os.PathLike)):
         raise HubError(f"A reference is text or a path, not {type(reference).__name__}.")
@@ -106,8 +109,13 @@ def find(reference: str | os.PathLike[str], repo_type: RepoType = "model") -> Pl
     path = Path(os.path.expanduser(folder))  # where pathlib's raises for a user that there isn't
     if folder and path.is_dir():
         return Place(str(path), revision or None, True, repo_type)
-    named = REFERENCE.fullmatch(reference)
+    named = None if is_file(reference) else REFERENCE.fullmatch(reference)
     return named and Place(named["repo_id"], named["revision"], False, repo_type)
+
+
+def is_file(reference: str) -> bool:
+    """Whether a reference is the path of a file, or ends as one."""
+    return os.path.isfile(os.path.expanduser(reference)) or reference.lower().endswith(FILES)
 
 
 def resolve(reference: str, repo_type: RepoType = "model") -> Pin:

@@ -206,9 +206,10 @@ def require_validation(data: ImageData, ipc: int, factor: int | None = None) -> 
     needed = ipc * (factor or 1) ** 2
     if left < needed:
         what = f"ipc is {ipc}" + (f" of {factor**2} tiles each" if (factor or 1) > 1 else "")
+        smaller = ["a smaller ipc"] * (ipc > 1) + ["a smaller --factor"] * ((factor or 1) > 1)
+        ways = ", ".join([*smaller, ""]) + "or " * bool(smaller) if left else ""
         raise DataError(
             f"Class {name!r} of {data.name} has {size} training images, too few to plan on: a tenth of them, at "
-            f"least one, is held out, and {what}. Give a smaller ipc or --factor, or the options themselves without "
-            "--minutes."
+            f"least one, is held out, and {what}. Give {ways}the options themselves without --minutes."
         )
     return left

@@ -18,6 +18,7 @@ from hf_dd.artefacts.provenance import command_line, pinned
 from hf_dd.artefacts.rows import training_images
 from hf_dd.config import DataConfig, DistillConfig, EvaluationConfig, InMemory, PretrainConfig
 from hf_dd.config.base import kinds, part, shown
+from hf_dd.core.alone import alone
 from hf_dd.core.clock import begun
 from hf_dd.core.layout import LOGS
 from hf_dd.core.machine import hardware
@@ -55,6 +56,7 @@ from hf_dd.training.pretraining import grid
 logger = logging.getLogger(__name__)
 
 
+@alone()
 @within_memory(list(kinds(DistillConfig)))
 def distill(
     config: DistillConfig | None = None,
@@ -89,6 +91,10 @@ def _distill(
 ) -> Artefact | str:
     if not isinstance(pool, TeacherPool | None):
         raise ConfigError(f"pool has to be a TeacherPool; teachers are named by `teachers`. It is {shown(pool)}.")
+    if not isinstance(experts, ExpertPool | None):
+        raise ConfigError(
+            f"expert_pool has to be an ExpertPool; experts are named by `experts`. It is {shown(experts)}."
+        )
     if pool is not None:
         options["teachers"] = [spec.reference for spec in pool.specs]
     started = begun()
@@ -96,6 +102,8 @@ def _distill(
     data = load_data(config)
     tell_of_data(config, data)
     tell_of_labels(config)
+    for name, why in config.without_effect().items() if accelerator.is_main_process else ():
+        logger.warning("--%s is without effect: %s.", name, why)
     pool = pool or TeacherPool.from_config(config)
     experts = experts or ExpertPool.from_config(config)
     if config.fit_head:

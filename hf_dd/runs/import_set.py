@@ -9,6 +9,7 @@ from hf_dd.artefacts.distilled_folder import Artefact
 from hf_dd.artefacts.provenance import command_line, pinned
 from hf_dd.config import ImportConfig
 from hf_dd.core import files
+from hf_dd.core.alone import alone
 from hf_dd.core.processes import by_main_process, holding, new_accelerator, require_writable
 from hf_dd.data.image_data import as_seen, load_data
 from hf_dd.distillation.run_folder import holds_set
@@ -17,6 +18,7 @@ from hf_dd.importing.formats import read_foreign
 from hf_dd.importing.import_set import import_foreign
 
 
+@alone()
 def import_set(config: ImportConfig | None = None, **options: Any) -> Artefact:
     """Make an artefact folder of a distilled set that another tool released, once it has been checked whole.
 

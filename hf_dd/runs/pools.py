@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import os
 import shlex
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -9,8 +10,10 @@ from pathlib import Path
 
 from hf_dd import hub
 from hf_dd.config import DataConfig
+from hf_dd.config.arguments import typed
 from hf_dd.config.commands import PoolCreateOptions
 from hf_dd.core import files
+from hf_dd.core.alone import alone
 from hf_dd.data.image_data import load_data
 from hf_dd.errors import ConfigError, TeacherError, some
 from hf_dd.evaluation import report
@@ -39,14 +42,15 @@ def find(
     return query.find() if query else references
 
 
+@typed()
 def create_pool(
     title: str,
-    teachers: str | hub.Pin | Sequence[str | hub.Pin],
+    teachers: str | os.PathLike[str] | hub.Pin | Sequence[str | os.PathLike[str] | hub.Pin],
     *,
     namespace: str | None = None,
     description: str | None = None,
     private: bool = False,
-    output: str | Path | None = None,
+    output: str | os.PathLike[str] | None = None,
     trusted: Sequence[str] = (),
 ) -> hub.Collection:
     """Make a Hub collection of teachers whose notes pin their commits.
@@ -60,10 +64,11 @@ def create_pool(
         output: a file to write the pool to as well, as `pool.json`.
         trusted: repositories that may be members though their weights are pickled.
 
-    Raises an error before anything is written where a teacher isn't there, isn't one, is private in a public pool, or
-    comes twice, where `output` can't be written, or where the title is that of a collection that is no pool.
+    Raises ConfigError for arguments of other kinds, and an error before anything is written where a teacher isn't
+    there, isn't one, is private in a public pool, or comes twice, where `output` can't be written, or where the title
+    is that of a collection that is no pool.
     """
-    teachers = [teachers] if isinstance(teachers, str | hub.Pin) else teachers
+    teachers = [teachers] if isinstance(teachers, str | os.PathLike | hub.Pin) else teachers
     if not teachers:
         raise ConfigError(
             "A pool needs at least one teacher: as owner/name@revision, by --teacher_tags, or by --architectures, "
@@ -97,7 +102,7 @@ def create_pool(
     return made
 
 
-def pinned(teacher: str | hub.Pin) -> hub.Pin:
+def pinned(teacher: str | os.PathLike[str] | hub.Pin) -> hub.Pin:
     """The commit of a teacher of the Hub; raises HubError where there is none, ConfigError for one in a folder."""
     if isinstance(teacher, hub.Pin):
         folder = teacher.repo_id if teacher.local else None
@@ -109,11 +114,11 @@ def pinned(teacher: str | hub.Pin) -> hub.Pin:
             f"Teacher {folder} is a folder of this machine, and a pool is a collection of the Hub. Push it first: "
             f"`hf-dd push {shlex.quote(folder)}` does so for a run of `hf-dd pretrain`."
         )
-    return teacher if isinstance(teacher, hub.Pin) else hub.resolve(teacher)
+    return teacher if isinstance(teacher, hub.Pin) else hub.resolve(os.fspath(teacher))
 
 
 @contextlib.contextmanager
-def beside(output: str | Path | None) -> Iterator[Path | None]:
+def beside(output: str | os.PathLike[str] | None) -> Iterator[Path | None]:
     """A file that becomes `output` if all goes well, None without one; raises RunError if none can be written."""
     if not output:
         yield None
@@ -123,6 +128,7 @@ def beside(output: str | Path | None) -> Iterator[Path | None]:
         yield temporary
 
 
+@alone()
 def show(place: str, dataset: str | DataConfig | None = None, trusted: Sequence[str] = ()) -> str:
     """A pool as a table, and how diverse it is on a data set."""
     lock = locks.read(place)

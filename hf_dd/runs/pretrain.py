@@ -16,6 +16,7 @@ from hf_dd.artefacts.records import read_record
 from hf_dd.config import PretrainConfig
 from hf_dd.config.base import defaults, kinds, values
 from hf_dd.core import files
+from hf_dd.core.alone import alone
 from hf_dd.core.layout import RECORD
 from hf_dd.core.machine import hardware
 from hf_dd.core.memory import within_memory
@@ -29,6 +30,7 @@ from hf_dd.training.pretraining import grid, new_teacher, train_teacher
 logger = logging.getLogger(__name__)
 
 
+@alone()
 @within_memory(list(kinds(PretrainConfig)))
 def pretrain(config: PretrainConfig | None = None, **options: Any) -> list[Path | hub.Pin]:
     """Train a grid of teachers, spread over the processes.

@@ -8,6 +8,7 @@ import dataclasses
 import functools
 import json
 import logging
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from hf_dd.artefacts.provenance import command_line, versions
 from hf_dd.config import DistillConfig, SelectConfig, TeacherConfig
 from hf_dd.config.base import defaults, part, values
 from hf_dd.core import files, json_records
+from hf_dd.core.alone import alone
 from hf_dd.core.clock import since
 from hf_dd.core.layout import LOCK
 from hf_dd.core.processes import by_main_process, from_main_process, holding, new_accelerator, require_writable
@@ -78,6 +80,7 @@ class Selection:
         return f"{self.best.name}: {self.score:.2f} % on the validation split, {among}; {kept}"
 
 
+@alone()
 def select(config: SelectConfig | None = None, **options: Any) -> Selection:
     """Find the pool that guides best; every process returns it.
 
@@ -222,12 +225,14 @@ class Search:
         Raises ConfigError where the students alone take longer.
         """
         rungs, count, anew = self.config.rungs, len(self.race.entrants), self.race.entrants[0].anew
+        spent = 60 * self.config.minutes - seconds
         while (needed := seconds_of_race(count, rungs, self.config.reduction, step, judgement, anew)) > seconds:
             if rungs[-1] <= len(rungs):
                 raise ConfigError(
                     f"--minutes {self.config.minutes:g} is too short for {count} pools: with as few iterations as "
-                    f"possible they take about {needed / 60:.1f} minutes. Give more, or fewer --trials, "
-                    "--eval_students, --eval_architectures or --eval_epochs."
+                    f"possible they take about {needed / 60:.1f} minutes, and what came before took {spent / 60:.1f}: "
+                    f"give about {math.ceil(needed / 6 + spent / 6) / 10:g}, or fewer --trials, --eval_students, "
+                    "--eval_architectures or --eval_epochs."
                 )
             rungs = [max(place, int(rung * 0.9)) for place, rung in enumerate(rungs, 1)]
         if rungs != self.config.rungs:

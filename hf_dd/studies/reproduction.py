@@ -14,6 +14,7 @@ from hf_dd.artefacts.records import read_record
 from hf_dd.config import PretrainConfig
 from hf_dd.config.reproduction import ReproduceConfig, read_command
 from hf_dd.core import json_records
+from hf_dd.core.alone import alone
 from hf_dd.core.layout import PARQUET, RECORD
 from hf_dd.core.processes import by_main_process, from_main_process
 from hf_dd.core.progress import say
@@ -27,6 +28,7 @@ from hf_dd.studies.report import JSON, RECIPE
 from hf_dd.teachers import pins
 
 
+@alone()
 def reproduce(config: ReproduceConfig | None = None, **options: Any) -> Verdict:
     """Make a distilled set, a teacher or a study again from its record alone, into a new folder, and compare.
 

@@ -4,14 +4,18 @@ A teacher's folder is a commit of its repository, or a local copy of one: what `
 timm or transformers (`adapters`).
 """
 
+import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from hf_dd import hub
 from hf_dd.config import IN_MEMORY
 from hf_dd.core import files
+from hf_dd.core.alone import undisturbed
 from hf_dd.core.json_records import read_json, require
 from hf_dd.core.layout import RECORD
 from hf_dd.errors import RunError, TeacherError, some
@@ -21,7 +25,7 @@ from hf_dd.teachers.teacher import Teacher, TeacherSpec, naming
 EPOCH = re.compile(r"epoch-(0|[1-9]\d*)")  # a revision of a run, as a folder and as a tag
 
 
-def locate(teacher: str | hub.Pin, trusted: Sequence[str] = ()) -> tuple[hub.Pin, Path]:
+def locate(teacher: str | os.PathLike[str] | hub.Pin, trusted: Sequence[str] = ()) -> tuple[hub.Pin, Path]:
     """Find a teacher's files, by a reference or at a pin: a local folder, or a commit of the Hub, pulled.
 
     Of the repositories in `trusted` pickled weights and code are pulled as well. Raises HubError, or TeacherError
@@ -32,15 +36,15 @@ def locate(teacher: str | hub.Pin, trusted: Sequence[str] = ()) -> tuple[hub.Pin
             return teacher, locate_again(teacher)
         pin = teacher
     else:
+        teacher = os.fspath(teacher)
         if teacher.startswith(IN_MEMORY):
             raise TeacherError(
                 f"Teacher {teacher} was a module in memory, which no reference names: give it as `pool`."
             )
         place = hub.find(teacher)
         if place is None:
-            raise TeacherError(
-                f"Teacher {teacher}: there is no such folder, and it isn't of the form owner/name@revision."
-            )
+            wrong = "it is a file" if os.path.isfile(teacher) else "there is no such folder"
+            raise TeacherError(f"Teacher {teacher}: {wrong}, and it isn't of the form owner/name@revision.")
         if place.local:
             return locate_locally(Path(place.path), place.revision)
         pin = place.pin
@@ -162,7 +166,8 @@ def load_teacher(pin: hub.Pin, folder: Path, trusted: Sequence[str] = ()) -> Tea
     Without pickle or remote code, but for the repositories in `trusted`.
     """
     opted_in = is_trusted(pin, trusted)
-    with naming(f"Teacher {pin}"):
+    kept = torch.random.fork_rng(devices=[])  # a network is drawn before its weights are put into it
+    with naming(f"Teacher {pin}"), undisturbed(), kept:
         adapted = adapters.adapt(folder, opted_in)
     return Teacher(adapted, spec_of(pin, folder, adapted.about, opted_in))
 

@@ -1,6 +1,7 @@
 """Pools of teachers: named by reference, by Hub tags, by a query, or by where their commits are locked."""
 
 import logging
+import os
 from collections import Counter, OrderedDict
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,9 +10,11 @@ import torch
 
 from hf_dd import hub
 from hf_dd.config import TeacherConfig
+from hf_dd.config.arguments import typed
+from hf_dd.core.alone import alone
 from hf_dd.core.progress import over
 from hf_dd.core.seeding import derive_seed
-from hf_dd.errors import TeacherError
+from hf_dd.errors import ConfigError, TeacherError
 from hf_dd.teachers import epochs
 from hf_dd.teachers import pins as locks
 from hf_dd.teachers import query as queries
@@ -34,6 +37,7 @@ class TeacherPool(Sequence[Teacher]):
         starts: an earlier epoch of each, once a run has asked for them (`begin_at`); else None.
     """
 
+    @typed()
     def __init__(self, teachers: Sequence[Teacher], source: str | None = None):
         if not teachers:
             raise TeacherError("The pool holds no teacher.")
@@ -48,6 +52,8 @@ class TeacherPool(Sequence[Teacher]):
         self._place: tuple[torch.device | None, torch.dtype | None] = (None, None)
 
     @classmethod
+    @typed()
+    @alone()
     def from_files(
         cls,
         files: Sequence[tuple[hub.Pin, Path]],
@@ -60,6 +66,8 @@ class TeacherPool(Sequence[Teacher]):
         `in_memory` is how many stay, those used last; the others are loaded again when they are asked for. `trusted`
         names the repositories whose pickles may be read and whose code may run.
         """
+        if in_memory is not None and in_memory < 1:
+            raise ConfigError(f"in_memory is {in_memory}; it has to be at least 1.")
         limit = in_memory or len(files)
         loaded = (load_teacher(*place, trusted) for place in files[:limit])
         pool = cls(list(over(loaded, "loading teachers", limit, "teachers")), source)
@@ -102,20 +110,25 @@ class TeacherPool(Sequence[Teacher]):
         return self
 
     @classmethod
+    @typed()
     def from_references(
         cls,
-        references: str | Sequence[str | hub.Pin],
+        references: str | os.PathLike[str] | hub.Pin | Sequence[str | os.PathLike[str] | hub.Pin],
         source: str | None = None,
         in_memory: int | None = None,
         trusted: Sequence[str] = (),
     ) -> "TeacherPool":
-        """Load teachers by `owner/name@revision`, by local folders or by pins; raises TeacherError or HubError."""
-        references = [references] if isinstance(references, str) else references
+        """Load teachers by `owner/name@revision`, by local folders or by pins: what `hf_dd.pretrain` returns, too.
+
+        Raises ConfigError for anything else, TeacherError or HubError for what can't be loaded.
+        """
+        references = [references] if isinstance(references, str | os.PathLike | hub.Pin) else references
         located = (locate(reference, trusted) for reference in references)
         files = list(over(located, "looking for teachers", len(references), "teachers"))
         return cls.from_files(files, source, in_memory, trusted)
 
     @classmethod
+    @typed()
     def from_tags(
         cls,
         filters: Sequence[str],
@@ -127,6 +140,7 @@ class TeacherPool(Sequence[Teacher]):
         return cls.from_references(queries.tagged(filters, revision), " ".join(filters), in_memory, trusted)
 
     @classmethod
+    @typed()
     def from_query(
         cls, query: TeacherQuery, in_memory: int | None = None, trusted: Sequence[str] = ()
     ) -> "TeacherPool":
@@ -134,17 +148,21 @@ class TeacherPool(Sequence[Teacher]):
         return cls.from_references(query.find(), str(query), in_memory, trusted)
 
     @classmethod
+    @typed()
     def from_collection(cls, slug: str, in_memory: int | None = None, trusted: Sequence[str] = ()) -> "TeacherPool":
         """Load the commits that a collection's notes pin; raises TeacherError where an item isn't a pinned model."""
         return cls._from_locked(locks.of_collection(slug), in_memory, trusted)
 
     @classmethod
-    def from_lock(cls, place: str, in_memory: int | None = None, trusted: Sequence[str] = ()) -> "TeacherPool":
+    @typed()
+    def from_lock(
+        cls, place: str | os.PathLike[str], in_memory: int | None = None, trusted: Sequence[str] = ()
+    ) -> "TeacherPool":
         """Load the locked commits of a collection, a `pool.json`, or a distilled set that holds one.
 
         A tag that moved since is a warning; the locked commit is loaded. Raises TeacherError or HubError.
         """
-        return cls._from_locked(locks.read(place), in_memory, trusted)
+        return cls._from_locked(locks.read(os.fspath(place)), in_memory, trusted)
 
     @classmethod
     def _from_locked(cls, lock: locks.Lock, in_memory: int | None, trusted: Sequence[str]) -> "TeacherPool":
@@ -154,6 +172,7 @@ class TeacherPool(Sequence[Teacher]):
         return pool
 
     @classmethod
+    @typed()
     def from_config(cls, config: TeacherConfig) -> "TeacherPool | None":
         """The pool that the options name, or None where they name none.
 

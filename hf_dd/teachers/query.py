@@ -1,9 +1,11 @@
 """Teachers looked for on the Hub: by any Hub tags, or by the four options of the paper."""
 
+import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from hf_dd import hub
+from hf_dd.config.arguments import require_fitting
 from hf_dd.errors import ConfigError, TeacherError
 from hf_dd.teachers.locating import EPOCH
 
@@ -31,12 +33,14 @@ class TeacherQuery:
     """
 
     architectures: str | Sequence[str] = ()
-    seeds: int | Sequence[int] = ()
+    seeds: int | str | Sequence[int | str] = ()
     epochs: int | str | Sequence[int | str] = ()
     domain: str | None = None
     owner: str | None = None
 
     def __post_init__(self) -> None:
+        hints = {each.name: each.type | None for each in dataclasses.fields(self)}
+        require_fitting({name: getattr(self, name) for name in hints}, hints)
         for name in ("architectures", "seeds", "epochs"):
             value = getattr(self, name)
             if value is None or isinstance(value, (str, int)):  # a single one, or none

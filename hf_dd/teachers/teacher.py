@@ -11,6 +11,8 @@ from torch import Tensor, nn
 
 from hf_dd import hub
 from hf_dd.config import IN_MEMORY
+from hf_dd.config.arguments import require_fitting
+from hf_dd.core.alone import undisturbed
 from hf_dd.core.memory import is_lack_of_memory
 from hf_dd.errors import TeacherError, some
 from hf_dd.teachers.adapters import Adapted
@@ -101,6 +103,7 @@ class Teacher(nn.Module):
         self.requires_grad_(False).eval()
 
     @classmethod
+    @undisturbed()
     def from_module(
         cls,
         module: nn.Module,
@@ -128,8 +131,9 @@ class Teacher(nn.Module):
             class_names: in the order of its logits; None if they are of no named classes.
             dataset: what it was trained on, for the card.
 
-        Raises TeacherError where one image of this form doesn't give such logits.
+        Raises TeacherError where one image of this form doesn't give such logits, ConfigError for a name that is none.
         """
+        require_fitting({"name": name, "dataset": dataset}, {"name": str, "dataset": str | None})
         with naming(f"Teacher {name}"):
             adapted = adapt_module(module, image_size, channels, mean, std, class_names, dataset)
         sha = f"{hub.DIGEST}{digest_of(module)}"

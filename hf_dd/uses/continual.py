@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from hf_dd.config.uses import ContinualConfig
+from hf_dd.core.alone import alone
 from hf_dd.core.seeding import generator
 from hf_dd.core.text import plural
 from hf_dd.data.image_data import of_each_class
@@ -27,6 +28,7 @@ from hf_dd.uses.subject import Subject
 FLOAT_BYTES = 4  # of a pixel's value, which is one byte of a real image
 
 
+@alone()
 def continual(config: ContinualConfig | None = None, **options: Any) -> Path:
     """Learn the classes step by step from each memory, and write how much of them is known after each step.
 

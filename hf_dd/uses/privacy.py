@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from hf_dd.config.uses import PrivacyConfig
+from hf_dd.core.alone import alone
 from hf_dd.core.seeding import generator
 from hf_dd.core.text import markdown
 from hf_dd.data.batches import Images, in_blocks
@@ -36,6 +37,7 @@ ATTACKS = {"loss": "loss threshold", "calibrated": "calibrated loss"}
 Losses = tuple[np.ndarray, np.ndarray]  # of a student on each training image and on each test image
 
 
+@alone()
 def privacy(config: PrivacyConfig | None = None, **options: Any) -> Path:
     """Attack students of the set and of real images, and look for copies among the set's images.
 

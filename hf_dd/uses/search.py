@@ -21,6 +21,7 @@ from torch import nn
 
 from hf_dd.config import parse_key_values
 from hf_dd.config.uses import SearchConfig
+from hf_dd.core.alone import alone
 from hf_dd.core.seeding import derive_seed, generator
 from hf_dd.data.image_data import ImageData
 from hf_dd.data.validation import held_out
@@ -64,6 +65,7 @@ class OfVariants(Evaluation):
         return self._students[architecture]
 
 
+@alone()
 def search(config: SearchConfig | None = None, **options: Any) -> Path:
     """Train networks on the set, on real images of its size and on the full set, and write how their orders agree.
 

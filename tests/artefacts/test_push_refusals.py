@@ -156,6 +156,9 @@ def test_nothing_private_is_pushed_where_all_can_read(folder, teacher, study, un
         ["pretrain", "--push_to_hub", *seed, "--output_dir", tmp_path / "new"],
     ):
         says(message_of(*words, "--hub_private_repo"), "is there already, and public", "leave out --hub_private_repo")
+    for own, place in ((folder, sets), (teacher, models), (folder, "bob/set"), (teacher, "bob/net")):
+        with pytest.raises(hub.Refused, match=f"Nothing is lost: {own} holds the (set|teacher)\\.$"):
+            hf_dd.push(own, place, private=True)  # and the same command would fail again
     assert hub.tags(sets, "dataset") == {} and not list((tmp_path / "new").rglob("*"))
     HfApi().update_repo_settings(sets, repo_type="dataset", private=True)
     assert hf_dd.push(folder, sets, private=True).pin.revision == "v1"

@@ -51,6 +51,27 @@ def parse(*arguments, config=DistillConfig):
     return parse_config(config, arguments, command="hf-dd test")
 
 
+@pytest.mark.parametrize(
+    "options, named",
+    [
+        ({}, []),
+        ({"clom_alpha": 5.0, "clom_pool": "mean-loss"}, ["clom_alpha", "clom_pool"]),
+        ({"clom_alpha": "auto", "clom_balance": 3.0}, ["clom_alpha", "clom_balance"]),
+        ({"clom": "ce", "teachers": ["a/b"], "clom_balance": 3.0}, ["clom_balance"]),
+        ({"clom": "ce", "teachers": ["a/b"], "clom_alpha": "auto", "clom_balance": 3.0, "teachers_in_memory": 1}, []),
+        ({"teachers_in_memory": 1, "teacher_revision": "abc"}, ["teachers_in_memory", "teacher_revision"]),
+        ({"teacher_tags": ["x"], "teacher_revision": "abc"}, []),
+        ({"soft_label_temperature": 1.5}, ["soft_label_temperature"]),
+        ({"soft_label_temperature": 1.5, "soft_labels": "mean", "teachers": ["a/b"]}, []),
+        ({"hub_private_repo": True}, ["hub_private_repo"]),
+        ({"hub_private_repo": True, "push_to_hub": True}, []),
+        ({"minutes": 1.0, "clom_alpha": 5.0, "teachers_in_memory": 1}, []),  # of the guide that a plan may choose
+    ],
+)
+def test_options_that_nothing_asks_for_are_known(options, named):
+    assert sorted(DistillConfig(**options).without_effect()) == sorted(named)
+
+
 # ------------------------------------------------------------------------------------------------ values from Python
 
 
@@ -312,6 +333,26 @@ def test_every_option_of_a_method_is_explained(objective):
         (lambda: hf_dd.distill(ipcs=3), "unknown option 'ipcs'; the nearest known one is 'ipc'."),
         (lambda: hf_dd.distill(hf_dd.DistillConfig(), ipcs=3), "unknown option 'ipcs'"),
         (lambda: hf_dd.distill(pool=5), "pool has to be a TeacherPool"),
+        (lambda: hf_dd.distill(expert_pool=5), "expert_pool has to be an ExpertPool"),
+        (lambda: hf_dd.create_pool(3, 4), "title is 3; it has to be text."),
+        (
+            lambda: hf_dd.create_pool("t", 4),
+            "teachers is 4; it has to be text or a path or a Pin or a list of",
+        ),
+        (lambda: hf_dd.create_pool("t", [], trusted="a/b"), "trusted is 'a/b'; it has to be a list of texts."),
+        (lambda: hf_dd.TeacherPool([3]), "teachers is [3]; it has to be a list of Teachers."),
+        (lambda: hf_dd.TeacherPool.from_references([3]), "references is [3]; it has to be text or a path or a Pin or"),
+        (lambda: hf_dd.TeacherPool.from_references(None), "references is None; it has to be text or a path or"),
+        (lambda: hf_dd.TeacherPool.from_files([("a", "b")]), "files is [('a', 'b')]; it has to be a list of pairs."),
+        (lambda: hf_dd.TeacherPool.from_files([], in_memory=0), "in_memory is 0; it has to be at least 1."),
+        (lambda: hf_dd.TeacherPool.from_tags("x"), "filters is 'x'; it has to be a list of texts."),
+        (lambda: hf_dd.TeacherPool.from_query("x"), "query is 'x'; it has to be a TeacherQuery."),
+        (lambda: hf_dd.TeacherPool.from_lock(3), "place is 3; it has to be text or a path."),
+        (lambda: hf_dd.TeacherPool.from_config({}), "config is {}; it has to be a TeacherConfig."),
+        (lambda: hf_dd.TeacherQuery(seeds=True), "seeds is True; it has to be a whole number or text or a list of"),
+        (lambda: hf_dd.push(3), "folder is 3; it has to be text or a path."),
+        (lambda: hf_dd.Artefact.open(None), "folder is None; it has to be text or a path."),
+        (lambda: hf_dd.load_distilled([3]), "reference is [3]; it has to be text or a path."),
         (lambda: hf_dd.distill(ipc="10"), "--ipc is '10'; it has to be a whole number."),
         (lambda: hf_dd.distill(seed=10**5000, ipc=0.5), "--ipc is 0.5; it has to be a whole number."),
         (

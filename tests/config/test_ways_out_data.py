@@ -50,7 +50,7 @@ def make_configured(stock, folder):
 
 ROWS = [
     row(
-        "There is no data set",
+        "… --dataset takes a Hub id",
         "{random} --dataset digist",
         "Did you mean '(digits)' -> --dataset {0}",
         "takes a Hub id.* (a folder) that load_dataset reads -> --dataset {three}",

@@ -97,7 +97,13 @@ FOLDERS = [
     row(
         "Class … of … has … training images, too few to plan on",
         "{dm} --dataset {three} --real_batch_size 2 --ipc 3 --minutes 1 --plan",
-        "a smaller ipc or (--factor), -> {0} 1 --ipc 1",
+        "Give a smaller ipc, or -> --ipc 1",
+        "without (--minutes) -> !{0} !--plan",
+    ),
+    row(
+        ("Class … of … has … training images, too few to plan on", "a smaller --factor"),
+        "{dm} --dataset {tagged} --ipc 5 --factor 2 --minutes 1 --plan",
+        "Give a smaller ipc, a smaller (--factor), or -> {0} 1",
         "without (--minutes) -> !{0} !--plan",
     ),
     row(

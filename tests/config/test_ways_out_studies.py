@@ -126,7 +126,7 @@ ROWS = [
     row(
         "--minutes … is too short for … pools",
         SELECT + " --minutes 1 --eval_students 1000 --eval_epochs 10000",
-        "Give more -> --minutes 100 --eval_epochs 1 --eval_students 1",
+        "give about \\d+ -> --minutes 100 --eval_epochs 1 --eval_students 1",
         "(--trials), --eval_students, -> {0} 1 --eval_students 1 --eval_epochs 10",
         "(--eval_architectures) or (?:--eval_epochs) -> {0} MLP --eval_students 1 --eval_epochs 1",
     ),

@@ -108,6 +108,8 @@ def test_it_says_what_it_is():
         (None, {"image_size": (8, "8")}, "1 or 3 channels and a size in pixels"),
         (None, {"image_size": "88"}, "1 or 3 channels and a size in pixels"),
         (nn.Flatten(), {}, "it has no weights"),
+        (None, {"class_names": "0123456789"}, "class_names has to be a list of names, not '0123456789'"),
+        (None, {"class_names": 10}, "class_names has to be a list of names, not 10"),
         (len, {}, "it is no nn.Module, but builtin_function_or_method"),
     ],
 )

@@ -3,12 +3,14 @@
 import collections
 import gc
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
 
 import hf_dd
 from hf_dd.errors import ConfigError, TeacherError
+from hf_dd.teachers.locating import load_teacher, locate
 from hf_dd.teachers.pool import TeacherPool
 from hf_dd.teachers.teacher import Teacher
 from tests.factories import (
@@ -78,6 +80,25 @@ def test_a_broken_teacher_shows_before_the_first_step_though_it_is_not_kept(tiny
     references = [tiny_teachers.references[0], str(tmp_path / "broken")]
     with pytest.raises(TeacherError, match="broken"):
         TeacherPool.from_references(references, in_memory=1)
+
+
+def test_loading_a_teacher_is_no_draw_and_gives_what_can_be_learned_from(tiny_teachers):
+    place = locate(tiny_teachers.folders[0])
+    torch.manual_seed(5)
+    expected = torch.rand(2)
+    torch.manual_seed(5)
+    with torch.inference_mode(), torch.device("meta"):
+        teacher = load_teacher(*place)
+    assert torch.equal(torch.rand(2), expected)
+    assert all(not each.is_inference() and each.device.type == "cpu" for each in teacher.parameters())
+
+
+def test_a_pool_takes_the_folders_that_pretrain_returns(tiny_teachers):
+    folders = [Path(folder) for folder in tiny_teachers.folders[:2]]
+    assert [spec.sha for spec in TeacherPool.from_references(folders).specs] == [
+        spec.sha for spec in TeacherPool.from_references(list(map(str, folders))).specs
+    ]
+    assert len(TeacherPool.from_references(folders[0])) == 1
 
 
 def test_a_pool_in_memory_has_room_for_one_teacher_at_least():

@@ -3,7 +3,7 @@
 import copy
 import hashlib
 import numbers
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
@@ -71,7 +71,7 @@ def adapt_module(
         )
     transform = InputTransform(channels, mean, std, resize=size)
     network = OwnModule(copy.deepcopy(module)).requires_grad_(False).eval()
-    names = None if class_names is None else [str(name) for name in class_names]
+    names = None if class_names is None else names_of(class_names)
     adapted = Adapted(network, transform, names, described(type(module).__name__, dataset) | {"library": "torch"})
     require_working(adapted)
     return adapted
@@ -93,6 +93,13 @@ def numbers_of(name: str, values: Any) -> tuple[float, ...]:
         return tuple(map(float, [values] if isinstance(values, numbers.Real) else values))
     except (TypeError, ValueError) as error:
         raise TeacherError(f"{name} has to be a number for each channel of its images, not {values!r:.80}.") from error
+
+
+def names_of(class_names: Any) -> list[str]:
+    """Names of classes, one or more; raises TeacherError for anything else."""
+    if isinstance(class_names, str) or not isinstance(class_names, Iterable):
+        raise TeacherError(f"class_names has to be a list of names, not {class_names!r:.80}.")
+    return [str(name) for name in class_names]
 
 
 def digest_of(module: nn.Module) -> str:

@@ -1,0 +1,84 @@
+"""A run has torch to itself: as it is when a program begins, whatever its caller did to it, and given back as it was.
+
+A default dtype, the global generators and the precision of products are the whole process's, so that two runs at once
+would change what the other computes, and a run what its caller draws next.
+"""
+
+import contextlib
+import random
+import threading
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+
+from hf_dd.errors import RunError
+
+_running = threading.RLock()  # held by the thread whose run it is; that run may begin others
+
+
+@contextlib.contextmanager
+def alone() -> Iterator[None]:
+    """Let a run compute what its own options say, and leave its caller's torch as it was: dtype, draws, all of it.
+
+    Raises RunError where a run of another thread of this process hasn't ended.
+    """
+    if not _running.acquire(blocking=False):
+        raise RunError(
+            "Another thread of this process is at a run of hf_dd, and both would draw from the same generator: do one "
+            "after the other, or each in a process of its own."
+        )
+    try:
+        with undisturbed(), _own_settings(), _own_draws():
+            yield
+    finally:
+        _running.release()
+
+
+@contextlib.contextmanager
+def undisturbed() -> Iterator[None]:
+    """Keep out what a thread may have told torch: no gradients, inference, autocast, another default device."""
+    accelerator = torch.accelerator.current_accelerator()
+    kinds = ["cpu"] + ([accelerator.type] if accelerator else [])
+    with contextlib.ExitStack() as held:
+        if torch.get_default_device() != torch.device("cpu"):  # else a mode that every call of torch goes through
+            held.enter_context(torch.device("cpu"))
+        if torch.is_inference_mode_enabled():
+            held.enter_context(torch.inference_mode(False))
+        held.enter_context(torch.enable_grad())
+        for kind in filter(torch.is_autocast_enabled, kinds):
+            held.enter_context(torch.autocast(kind, enabled=False))
+        yield
+
+
+@contextlib.contextmanager
+def _own_settings() -> Iterator[None]:
+    """float32 by default, and products of it in its own precision."""
+    dtype = torch.get_default_dtype()
+    products = (torch.backends.cuda.matmul, torch.backends.mkldnn.matmul)
+    lowered = [(each, each.fp32_precision) for each in products if each.fp32_precision not in ("none", "ieee")]
+    torch.set_default_dtype(torch.float32)
+    for each, _ in lowered:
+        each.fp32_precision = "ieee"
+    try:
+        yield
+    finally:
+        for each, precision in lowered:
+            each.fp32_precision = precision
+        torch.set_default_dtype(dtype)
+
+
+@contextlib.contextmanager
+def _own_draws() -> Iterator[None]:
+    """Give the global generators of torch, numpy and Python back as they were."""
+    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else None
+    states = torch.get_rng_state(), np.random.get_state(), random.getstate()
+    try:
+        yield
+    finally:
+        for put, state in zip((torch.set_rng_state, np.random.set_state, random.setstate), states, strict=True):
+            put(state)
+        if cuda is not None:
+            torch.cuda.set_rng_state_all(cuda)
+        elif torch.cuda.is_available():  # which begins with the same seed as the CPU
+            torch.cuda.manual_seed_all(torch.initial_seed())
