@@ -1,6 +1,8 @@
 """`evaluate` and `compare` without --dataset: options of how data are read count, over those of the record."""
 
 import dataclasses
+import json
+import re
 
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ import hf_dd
 from hf_dd import cli
 from hf_dd.artefacts.distilled_folder import Artefact
 from hf_dd.config import DataConfig, EvaluateConfig
+from hf_dd.errors import DataError
 from hf_dd.runs.evaluation_inputs import source_of
 
 MADE_FROM = {"image_column": "picture", "train_split": "own", "image_size": 16, "image_memory_gb": 2.0}
@@ -50,6 +53,20 @@ def test_none_of_them_is_passed_over(command, tmp_path):
     with pytest.raises(SystemExit, match="16"):
         cli.main([command, str(folder), "--image_size", "16", "--output_dir", str(tmp_path / "out")])
     assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_of_sets_is_no_set_and_a_set_of_ours_is_not_imported(tmp_path):
+    for name, kind in (("a", "distilled-set"), ("b/c", "imported-set"), ("teacher", "teacher")):
+        (tmp_path / name).mkdir(parents=True)
+        (tmp_path / name / "hf_dd.json").write_text(json.dumps({"kind": kind}))
+    output = {"output_dir": str(tmp_path.with_name("out"))}
+    told = re.escape(f"isn't a set, but holds 2 sets. Name one: {tmp_path / 'a'}, {tmp_path / 'b/c'}.")
+    with pytest.raises(DataError, match=told):
+        hf_dd.evaluate(sets=[str(tmp_path)], dataset="digits", **output)
+    with pytest.raises(DataError, match=told):
+        hf_dd.import_set(foreign_set=str(tmp_path), dataset="digits", **output)
+    with pytest.raises(DataError, match="a is a set of hf-dd already"):
+        hf_dd.import_set(foreign_set=str(tmp_path / "a"), dataset="digits", **output)
 
 
 STUDENTS = {"eval_architectures": ["MLP"], "eval_students": 1, "eval_epochs": [2], "baselines": ["random"]}
