@@ -117,3 +117,34 @@ def test_a_set_that_was_tested_on_a_split_of_its_own_says_nothing(tmp_path):
     assert not hf_dd.evaluate(sets=[str(folder)], **STUDENTS).tested
     found = hf_dd.evaluate(sets=[str(folder)], dataset=str(data), **STUDENTS).tested
     assert found == {"set": "no --test_split"}
+
+
+def test_a_quick_look_at_several_sets_replaces_no_longer_results_and_one_at_a_single_set_tells_it(tmp_path, caplog):
+    first = hf_dd.distill(objective="random", ipc=1, eval_students=0, output_dir=str(tmp_path / "first"))
+    second = first.copied(tmp_path / "second")
+
+    def evaluated(*sets, **options):
+        """The epochs of each set's results after an evaluation of these."""
+        options = (
+            STUDENTS | {"baselines": [], "output_dir": len(sets) > 1 and str(tmp_path / "both") or None} | options
+        )
+        hf_dd.evaluate(sets=[str(each.folder) for each in sets], **options)
+        results = (Artefact.open(each.folder).record.results for each in (first, second))
+        return [found and found["rows"][0]["epochs"] for found in results]
+
+    assert evaluated(first, eval_epochs=[4]) == [4, None]
+    with caplog.at_level("INFO"):
+        assert evaluated(first, second) == [4, 2]
+    assert (
+        f"{first.folder} keeps its results (dsa, 1 student × 4 epochs), as these (dsa, 1 student × 2 epochs) took"
+        in caplog.text
+    )
+    assert "are replaced" not in caplog.text
+    assert evaluated(first, second, eval_students=2) == [2, 2]  # as much training
+    assert evaluated(first, second, eval_protocol="dsa-authors", eval_epochs=[1]) == [1, 1]  # by another protocol
+    with caplog.at_level("INFO"):
+        assert evaluated(second, eval_epochs=[3]) == [1, 3]
+    assert (
+        "second are replaced: dsa, 1 student × 3 epochs, where they were dsa-authors, 1 student × 1 epoch."
+        in caplog.text
+    )
