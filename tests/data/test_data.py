@@ -644,6 +644,17 @@ def test_images_are_decoded_once_per_size(pets, decodings, datasets_cache):
     assert sorted(path.suffix for path in kept_images(datasets_cache)) == [".json"] * 2 + [".npy"] * 4
 
 
+def test_the_same_images_are_decoded_once_whatever_their_splits_are_called(tmp_path, decodings, caplog):
+    splits = [table([encode(grey(value + shift)) for value in (10, 20)], [0, 1]) for shift in (0, 5)]
+    for name in ("test", "valid"):
+        datasets.DatasetDict(dict(zip(("train", name), splits, strict=True))).save_to_disk(str(tmp_path / name))
+    for folder in ("test", "valid", "test"):
+        data = load(tmp_path / folder)
+        found = [split.images[:, 0, 0, 0].tolist() for split in (data.train, data.test)]
+        assert found == [[10, 20], [15, 25]] and data.test_split == folder
+    assert len(decodings) == 1 and "can't be used" not in caplog.text
+
+
 @pytest.mark.parametrize("kind", ["*.train.npy", "*.test.npy", "*.json"])
 @pytest.mark.parametrize("damage", ["cut", "flipped", "empty", "nonsense"])
 def test_a_damaged_cache_file_is_rebuilt(pets, decodings, datasets_cache, kind, damage, caplog):
