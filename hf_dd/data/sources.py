@@ -120,12 +120,12 @@ def index_classes(
     """Labels as they are stored (numbers or texts), per split, as class names and int64 class indices.
 
     The first split is the training split. With `names`, the stored label i is the class names[i]; without, the sorted
-    labels of the training split are the classes. Raises DataError for an empty split, for labels that are missing
-    (None or -1) or unknown, and for a class without a training image.
+    labels of the training split are the classes. A blank name becomes `class` and its number. Raises DataError for an
+    empty split, for labels that are missing (None or -1) or unknown, and for a class without a training image.
     """
     train = next(iter(values.values()))
     known = range(len(names)) if names is not None else sorted({value for value in train if value is not None})
-    class_names = [str(name) for name in names or known]
+    class_names = [str(name) if str(name).strip() else f"class {i}" for i, name in enumerate(names or known)]
     index = {value: i for i, value in enumerate(known)}
     labels = [_index_labels(split, index, name) for name, split in values.items()]
     counts = torch.bincount(labels[0], minlength=len(class_names)).tolist()

@@ -151,8 +151,10 @@ def by_chance(right: Tensor, mirrored: Tensor) -> float:
 
 
 def small(data: ImageData, rows: Tensor) -> Tensor:
-    """These training images, floats in [0, 1] space, of SIDE pixels at most."""
+    """These training images, floats in [0, 1] space, of SIDE pixels at most; one pixel twice, as networks take two."""
     images = data.train.images[rows.to(data.device)].float() / 255
+    for axis in (2, 3):
+        images = images.repeat_interleave(2, axis) if images.shape[axis] == 1 else images
     height, width = images.shape[2:]
     if max(height, width) <= SIDE:
         return images

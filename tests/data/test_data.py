@@ -518,6 +518,12 @@ def test_plain_labels_are_the_sorted_values(tmp_path, kind, labels, names):
     assert data.class_names == (names or ["False", "True"]) and data.test.labels.tolist() == [1, 0, 1]
 
 
+def test_classes_with_blank_names_are_called_by_their_numbers(tmp_path):
+    split = table([encode(grey(value)) for value in (1, 2, 3)], ["x", " ", ""], datasets.Value("string"))
+    data = load(write_parquet(tmp_path / "blank", train=split))
+    assert data.class_names == ["class 0", "class 1", "x"] and data.train.labels.tolist() == [2, 1, 0]
+
+
 def test_a_test_label_that_training_lacks(tmp_path):
     train, test = (
         table([encode(grey(1))] * 3, x, datasets.Value("string")) for x in (["a", "b", "a"], ["a", "c", "d"])

@@ -94,3 +94,9 @@ def test_a_class_of_a_single_image_has_none_to_be_seen_by(counts, hurts):
     found = flips.measured(data)
     assert found.hurts is hurts and found.accuracy == found.mirrored
     assert all(map(math.isfinite, (found.accuracy, found.mirrored, found.lost)))
+
+
+def test_images_of_a_single_pixel_are_their_own_mirrors(digits):
+    train = dataclasses.replace(digits.train, images=digits.train.labels.byte().view(-1, 1, 1, 1) * 28)
+    found = flips.measured(dataclasses.replace(digits, train=train))
+    assert found.enough and found.accuracy == found.mirrored
