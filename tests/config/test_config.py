@@ -164,7 +164,7 @@ def test_negative_numbers_are_values(yaml_file):
         ("digits", ["'digits'", "--NAME VALUE"]),
         (
             "--config digits-dn",
-            ["digits-dn", "no such file or recipe", "recipes of this command, nearest first: digits-dm, "],
+            ["digits-dn", "no such file or recipe", "nearest first: digits-dm, "],
         ),
         ("--report_to wandb", ["--report_to", "wandb", "tensorboard", "trackio"]),
     ],
