@@ -297,6 +297,7 @@ def dispatch(arguments: Sequence[str]) -> None:
         return
     handler = progress.AboveBars()
     handler.setFormatter(Plain("%(message)s"))
+    handler.addFilter(lambda record: not record.name.startswith("huggingface_hub"))  # which prints by its own
     logging.basicConfig(handlers=[handler])
     logging.getLogger("hf_dd").setLevel(logging.INFO)
     command: Command | Actions = Actions(ABOUT, COMMANDS)

@@ -15,7 +15,7 @@ import math
 
 import torch
 import torch.nn.functional as F
-from datasets import load_dataset
+from datasets import get_dataset_config_names, load_dataset
 from torch import nn
 
 
@@ -71,11 +71,19 @@ def rotate(x: torch.Tensor) -> torch.Tensor:
 OPERATIONS = [color, crop, cutout, lambda x: x.flip(-1) if torch.rand(()) < 0.5 else x, scale, rotate]
 
 
+def configuration_of(name: str, revision: str | None, configuration: str | None) -> str | None:
+    """The configuration to train on: of a set of several tiles in each image 'decoded', if none was asked for."""
+    if configuration is None and "decoded" in get_dataset_config_names(name, revision=revision):
+        print(f"{name} stores several tiles in each image: its configuration 'decoded' is taken.", flush=True)
+        return "decoded"
+    return configuration
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("distilled", help="Hub id or folder of the distilled set")
     parser.add_argument("--revision", help="its tag")
-    parser.add_argument("--configuration", help="'decoded' where the card says that the images are stored compactly")
+    parser.add_argument("--configuration", help="of the set; 'decoded' where it stores tiles")
     parser.add_argument("--test_set", required=True, help="Hub id or folder with a test split of real images")
     parser.add_argument("--mean", type=float, nargs="+", required=True, help="channel means, from the card")
     parser.add_argument("--std", type=float, nargs="+", required=True, help="their standard deviations")
@@ -84,7 +92,8 @@ def main() -> None:
     options = parser.parse_args()
 
     mean, std = (torch.tensor(values).view(1, -1, 1, 1) for values in (options.mean, options.std))
-    rows = load_dataset(options.distilled, options.configuration, revision=options.revision, split="train")
+    configuration = configuration_of(options.distilled, options.revision, options.configuration)
+    rows = load_dataset(options.distilled, configuration, revision=options.revision, split="train")
     train = rows.with_format("torch")[:]
     images, labels = (train["pixel_values"] - mean) / std, train["label"]
     test = load_dataset(options.test_set, split="test").with_format("torch")[:]

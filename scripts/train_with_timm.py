@@ -26,7 +26,7 @@ import numpy as np
 import timm
 import torch
 import torch.nn.functional as F
-from datasets import ClassLabel, Dataset, Image, load_dataset
+from datasets import ClassLabel, Dataset, Image, get_dataset_config_names, load_dataset
 from torchvision.transforms.v2.functional import pil_to_tensor, resize
 
 
@@ -34,7 +34,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("distilled", help="Hub id or folder of the distilled set")
     parser.add_argument("--revision", help="its tag")
-    parser.add_argument("--configuration", help="'decoded' where the card says that the images are stored compactly")
+    parser.add_argument("--configuration", help="of the set; 'decoded' where it stores tiles")
     parser.add_argument("--model", default="resnet18", help="a name that timm.list_models() knows")
     parser.add_argument("--image_size", type=int, help="side to resize to; the model's or the set's own if not given")
     parser.add_argument("--test_set", help="Hub id or folder of real images to state the accuracy on")
@@ -46,6 +46,14 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--batch_size", type=int, default=32)
     parser.add_argument("--seed", type=int, default=0)
     return parser
+
+
+def configuration_of(name: str, revision: str | None, configuration: str | None) -> str | None:
+    """The configuration to train on: of a set of several tiles in each image 'decoded', if none was asked for."""
+    if configuration is None and "decoded" in get_dataset_config_names(name, revision=revision):
+        print(f"{name} stores several tiles in each image: its configuration 'decoded' is taken.", flush=True)
+        return "decoded"
+    return configuration
 
 
 def load(name: str, split: str, revision: str | None = None, configuration: str | None = None) -> Dataset:
@@ -100,7 +108,8 @@ def main() -> None:
     options = make_parser().parse_args()
     torch.manual_seed(options.seed)
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    train = load(options.distilled, "train", options.revision, options.configuration)
+    configuration = configuration_of(options.distilled, options.revision, options.configuration)
+    train = load(options.distilled, "train", options.revision, configuration)
     channels, *sides = shape_of(train)
     names = train.features["label"].names
     test = load(options.test_set, options.test_split) if options.test_set else None

@@ -24,7 +24,7 @@ import math
 
 import numpy as np
 import torch
-from datasets import ClassLabel, Dataset, Image, load_dataset
+from datasets import ClassLabel, Dataset, Image, get_dataset_config_names, load_dataset
 from torchvision.transforms.v2.functional import pil_to_tensor, resize
 from transformers import Trainer, TrainingArguments, ViTConfig, ViTForImageClassification, set_seed
 
@@ -33,7 +33,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("distilled", help="Hub id or folder of the distilled set")
     parser.add_argument("--revision", help="its tag")
-    parser.add_argument("--configuration", help="'decoded' where the card says that the images are stored compactly")
+    parser.add_argument("--configuration", help="of the set; 'decoded' where it stores tiles")
     parser.add_argument("--test_set", help="Hub id or folder of real images to state the accuracy on")
     parser.add_argument("--test_split", default="test")
     parser.add_argument("--mean", type=float, nargs="+", help="channel means; of the distilled set if not given")
@@ -45,6 +45,14 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--output_dir", default="outputs/vit-on-distilled")
     return parser
+
+
+def configuration_of(name: str, revision: str | None, configuration: str | None) -> str | None:
+    """The configuration to train on: of a set of several tiles in each image 'decoded', if none was asked for."""
+    if configuration is None and "decoded" in get_dataset_config_names(name, revision=revision):
+        print(f"{name} stores several tiles in each image: its configuration 'decoded' is taken.", flush=True)
+        return "decoded"
+    return configuration
 
 
 def load(name: str, split: str, revision: str | None = None, configuration: str | None = None) -> Dataset:
@@ -78,7 +86,8 @@ def pixels(rows: dict, channels: int, size: list[int]) -> torch.Tensor:
 def main() -> None:
     options = make_parser().parse_args()
     set_seed(options.seed)
-    train = load(options.distilled, "train", options.revision, options.configuration)
+    configuration = configuration_of(options.distilled, options.revision, options.configuration)
+    train = load(options.distilled, "train", options.revision, configuration)
     names = train.features["label"].names
     test = load(options.test_set, options.test_split) if options.test_set else None
     if test and test.features["label"].names != names:

@@ -59,15 +59,20 @@ class TeacherRecord(Record):
 
     def card(self, reference: str | None = None) -> str:
         """The model card as text, valid front matter included; `reference` is where it lies on the Hub, if it does."""
-        result = self.result(self.accuracy)
         front = ModelCardData(
             model_name=self.name,
             library_name="hf-dd",
             **licences.front(self.data["license"], self.data),
             pipeline_tag="image-classification",
-            datasets=[self.source],
-            tags=["hf-dd-teacher", f"arch:{self.architecture}", f"seed:{self.seed}", "dataset-distillation"],
-            eval_results=[result],
+            datasets=self.source or None,
+            tags=[
+                "hf-dd-teacher",
+                f"arch:{self.architecture}",
+                f"seed:{self.seed}",
+                "dataset-distillation",
+                *self.source_tags,
+            ],
+            eval_results=self.results_of(self.accuracy),
             metrics=["accuracy"],
         )
         about: dict[str, Any] = {"source": Markdown(markdown(self.data["name"])), "derived": "which it was trained on"}

@@ -43,22 +43,31 @@ class Record:
     reproduction: ReproductionFacts | None = None
 
     @property
-    def source(self) -> str:
-        """The source data set as front matter names it: its repository, or a name like one."""
-        return self.data["repo_id"] or slug(self.data["name"])
+    def source(self) -> list[str]:
+        """The source data set as front matter names it, which is by its repository; nothing where it has none."""
+        return [self.data["repo_id"]] if self.data["repo_id"] else []
 
-    def result(self, accuracy: float) -> EvalResult:
-        """An accuracy in [0, 1] on the source's test split, as front matter has it."""
-        return EvalResult(
-            task_type="image-classification",
-            dataset_type=self.source,
-            dataset_name=self.data["name"],
-            dataset_revision=self.data["sha"],
-            dataset_split=self.data.get("test_split", "test"),
-            metric_type="accuracy",
-            metric_value=round(accuracy, 6),
-            metric_name="Accuracy",
-        )
+    @property
+    def source_tags(self) -> list[str]:
+        """The tag that `--teacher_tags dataset:NAME` finds; the Hub makes that of a source that is a repository."""
+        return [] if self.source else [f"dataset:{slug(self.data['name'])}"]
+
+    def results_of(self, accuracy: float) -> list[EvalResult] | None:
+        """An accuracy in [0, 1] on the test split, as front matter has it; None where that names no source."""
+        found = [
+            EvalResult(
+                task_type="image-classification",
+                dataset_type=repo_id,
+                dataset_name=self.data["name"],
+                dataset_revision=self.data["sha"],
+                dataset_split=self.data.get("test_split", "test"),
+                metric_type="accuracy",
+                metric_value=round(accuracy, 6),
+                metric_name="Accuracy",
+            )
+            for repo_id in self.source
+        ]
+        return found or None
 
     def source_page(self, endpoint: str) -> str | None:
         """Where the source's own card is, at its commit; None where it isn't on the Hub."""
@@ -143,7 +152,7 @@ class SetRecord(Record):
         matter = DatasetCardData(
             task_categories=["image-classification"],
             size_categories=[next((name for limit, name in SIZE_CATEGORIES if count < limit), "1M<n<10M")],
-            source_datasets=[self.data["repo_id"]] if self.data["repo_id"] else None,
+            source_datasets=self.source or None,
             tags=["dataset-distillation", "hf-dd", *["synthetic"] * self.synthetic, *front.pop("tags")],
             new_version=self.new_version,
             configs=configs,

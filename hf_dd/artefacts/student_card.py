@@ -93,15 +93,14 @@ class StudentRecord(Record):
     def card(self, endpoint: str, reference: str | None = None) -> str:
         """The model card as text; `reference` is where it lies on the Hub, if it does, `endpoint` that Hub."""
         own = self.learned_from
-        result = self.result(self.accuracy)
         front = ModelCardData(
             model_name=self.name,
             library_name="timm" if self.of_timm else "hf-dd",
             **licences.front(own["license"], self.data),
             pipeline_tag="image-classification",
-            datasets=[*([own["repo_id"]] if own["repo_id"] else []), self.source],
+            datasets=[*([own["repo_id"]] if own["repo_id"] else []), *self.source] or None,
             tags=["hf-dd-student", f"arch:{self.architecture}", f"seed:{self.seed}", "dataset-distillation"],
-            eval_results=[result],
+            eval_results=self.results_of(self.accuracy),
             metrics=["accuracy"],
         )
         page = own["repo_id"] and f"{endpoint}/datasets/{quote(own['repo_id'])}/tree/{own['sha']}"

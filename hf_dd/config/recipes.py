@@ -13,6 +13,7 @@ A name with a separator or the ending .yaml or .yml is a path, any other one is 
 working directory. What a file names is looked for beside that file first. An option that is null has its default.
 """
 
+import itertools
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -23,6 +24,7 @@ from hf_dd.core.resources import resource
 from hf_dd.errors import ConfigError, nearest_first, unknown
 
 ENDINGS = (".yaml", ".yml")
+NEAREST = 8  # recipes that are named where none was meant
 BASE, METHODS, LIKE, CONFIG = "base", "methods", "like", "config"
 
 Place = tuple[Path, str | None]  # a recipe's file, and which of its methods where it holds those of a data set
@@ -38,7 +40,7 @@ def read_recipe(name: str, known: Sequence[str], beside: Path | None = None) -> 
 
     Raises ConfigError where there is none, or it isn't YAML, has an unknown key, or is its own base.
     """
-    return options_of(find(name, beside), known)
+    return options_of(find(name, beside, known), known)
 
 
 def options_of(place: Place, known: Sequence[str], seen: Sequence[Place] = ()) -> dict[str, Any]:
@@ -67,11 +69,11 @@ def options_of(place: Place, known: Sequence[str], seen: Sequence[Place] = ()) -
         raise ConfigError(f"{words(place)}: {key} is {start!r}; it has to be the name of a recipe.")
     if method is not None and start in content[METHODS]:  # which goes over the base already
         return options_of((path, start), known, (*seen, place)) | own
-    return options_of(find(start, path.parent), known, (*seen, place)) | base | own
+    return options_of(find(start, path.parent, known), known, (*seen, place)) | base | own
 
 
-def find(name: str, beside: Path | None = None) -> Place:
-    """Where a recipe is; raises ConfigError where there is none."""
+def find(name: str, beside: Path | None = None, known: Sequence[str] = ()) -> Place:
+    """Where a recipe is; raises ConfigError where there is none, with the nearest ones of the `known` options."""
     for path in candidates(name, "recipes", beside):
         if found := existing(path):
             return found, None
@@ -79,8 +81,18 @@ def find(name: str, beside: Path | None = None) -> Place:
             method = without_ending(path.name).removeprefix(f"{file.stem}-")
             if method != without_ending(path.name) and method in methods_of(file):
                 return file, method
-    recipes = [f"{path.stem}-{method}" for path in built_in("recipes") for method in methods_of(path)]
-    raise missing(name, "recipes", recipes)
+    recipes = {f"{path.stem}-{method}": (path, method) for path in built_in("recipes") for method in methods_of(path)}
+    fitting = (each for each in nearest_first(name, recipes) if is_of(recipes[each], known))
+    raise missing(name, "recipes", [*itertools.islice(fitting, NEAREST)])
+
+
+def is_of(place: Place, known: Sequence[str]) -> bool:
+    """Whether a recipe is one of these options, and not of another command's."""
+    try:
+        options_of(place, known)
+    except ConfigError:
+        return False
+    return True
 
 
 def find_study(name: str) -> Path:
@@ -88,7 +100,7 @@ def find_study(name: str) -> Path:
     for path in candidates(name, "studies", None):
         if found := existing(path):
             return found
-    raise missing(name, "studies", [path.stem for path in built_in("studies")])
+    raise missing(name, "studies", nearest_first(name, [path.stem for path in built_in("studies")]))
 
 
 def built_in(kind: str) -> list[Path]:
@@ -119,12 +131,12 @@ def existing(path: Path) -> Path | None:
 
 
 def missing(name: str, kind: str, known: Sequence[str]) -> ConfigError:
-    """The error for a name that is none, with the nearest ones, and the file that may have been meant."""
+    """The error for a name that is none, with those that there are, and the file that may have been meant."""
     option, noun = ("--config", "recipe") if kind == "recipes" else ("--study", "study")
     file = existing(Path(name))
     meant = f" There is a file {file} here: give it as ./{file}." if file else ""
-    names = ", ".join(nearest_first(name, known))
-    return ConfigError(f"{option} {name}: no such file or {noun};{meant} {kind}: {names}.")
+    of = kind if kind == "studies" else f"{kind} of this command, nearest first"
+    return ConfigError(f"{option} {name}: no such file or {noun};{meant} {of}: {', '.join(known) or 'none'}.")
 
 
 def methods_of(path: Path) -> dict[str, Any]:

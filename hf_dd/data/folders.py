@@ -11,6 +11,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
+from typing import NamedTuple
 
 from hf_dd import hub
 from hf_dd.core.layout import CARD
@@ -28,6 +29,20 @@ WORDS = {"train": "train|training", "validation": "validation|valid|dev|val", "t
 CALLED = {split: rf"({words})[-_ ]?(set|data|images)?" for split, words in WORDS.items()}
 
 Patterns = dict[str, list[str]]  # of the files of each split, below the folder
+Folders = dict[str, list[PurePath]]  # of each split
+
+
+class Files(NamedTuple):
+    """Which files of a folder `load_dataset` is to read.
+
+    Attributes:
+        patterns: of the files of each split; None where it is left to `load_dataset`.
+        folders: of each split, where one table names images of several: all are read as one split, to be told apart
+            by the folders of their images.
+    """
+
+    patterns: Patterns | None = None
+    folders: Folders | None = None
 
 
 def split_of(name: str) -> str | None:
@@ -43,25 +58,25 @@ def is_called(name: str) -> bool:
     return any(re.fullmatch(words, name.lower()) for words in CALLED.values())
 
 
-def files_of_splits(folder: Path) -> Patterns | None:
-    """The files of each split of a folder; None where it is left to `load_dataset`.
+def files_of_splits(folder: Path) -> Files:
+    """The files of each split of a folder, or none where it is left to `load_dataset`.
 
     What is left out, or made one, is told. Raises DataError for what would be passed over, or taken for another thing.
     """
     if hub.front_matter(folder).get("configs") or any((folder / name).is_file() for name in ABOUT[1:]):
-        return None
+        return Files()
     files = list(files_below(folder))
     images = [path for path in files if path.suffix.lower() in IMAGE_SUFFIXES]
     tables = [path for path in files if path.name in METADATA]
     if not images:
-        return splits_of_tables([path for path in files if path.name not in METADATA])
-    if PurePath() in {path.parent for path in tables} or any(path.suffix.lower() in PACKED for path in files):
-        return None
+        return Files(splits_of_tables([path for path in files if path.name not in METADATA]))
+    if any(path.suffix.lower() in PACKED for path in files):
+        return Files()
     others = Counter(path.suffix.lower() for path in files if path.suffix.lower() in OTHER_IMAGES)
     if others:
         told = ", ".join(sorted(others))
         say("%s: %s (%s) can't be read and are left out: convert them.", folder, plural(others.total(), "image"), told)
-    return Layout(folder, images, tables).patterns()
+    return Layout(folder, images, tables).files()
 
 
 def files_below(folder: Path) -> Iterator[PurePath]:
@@ -109,27 +124,30 @@ class Layout:
         images: their paths.
         tables: the paths of tables that may name their classes.
         splits: the folders of each split, once `look` found them.
+        known: the tables that were looked at, and whether they name files.
     """
 
     folder: Path
     images: Sequence[PurePath]
     tables: Sequence[PurePath]
-    splits: dict[str, list[PurePath]] = field(default_factory=lambda: defaultdict(list))
+    splits: Folders = field(default_factory=lambda: defaultdict(list))
+    known: dict[PurePath, bool] = field(default_factory=dict)
 
-    def patterns(self) -> Patterns | None:
+    def files(self) -> Files:
         """As of `files_of_splits`: the outermost folders that are splits decide; else all images are for training."""
         self.look(PurePath(), self.images)
         if not self.splits:
-            return self.patterns_of_classes()
+            at_the_top = any(not table.parent.parts for table in self.tables)  # it names the classes of all
+            return Files(None if at_the_top else self.patterns_of_classes())
         places = [place for own in self.splits.values() for place in own]
-        if any(
-            place.is_relative_to(table.parent) and place != table.parent for table in self.tables for place in places
-        ):
-            return None  # a table of several splits
         if outside := [path for path in self.images if not any(lies_below(path, place) for place in places)]:
             names = list(dict.fromkeys(str(path.parent if path.parent.parts else path) for path in outside))
             say("%s: beside the folders that are splits, and left out: %s.", self.folder, some(names))
-        return {split: [each for place in own for each in self.below(place)] for split, own in self.splits.items()}
+        # The training split first: of one with images of a single class `load_dataset` takes no labels before.
+        splits = {split: self.splits[split] for split in sorted(self.splits, key=lambda split: split != "train")}
+        if any(self.has_table_above(place) for place in places):
+            return Files({"train": self.below(PurePath())}, splits)
+        return Files({split: [each for place in own for each in self.below(place)] for split, own in splits.items()})
 
     def look(self, place: PurePath, images: Sequence[PurePath]) -> None:
         """Find the splits below a folder, by the folders in it that hold images."""
@@ -147,6 +165,8 @@ class Layout:
         called = {name for name in named if is_called(name)}
         training = {name for name, split in named.items() if split == "train"}
         pair = len(set(named.values())) > 1
+        if pair and training & called and all(self.has_table_above(place / name) for name in named):
+            labelled |= {*named}
         without_training = bool(labelled) and not training and called == set(inner)
         if training & labelled and (pair or training & called) or without_training:
             for name, split in named.items():
@@ -165,6 +185,18 @@ class Layout:
         """Whether images of a split's folder have labels: by folders of classes, or by a table."""
         deeper = any(len(path.parts) > len(place.parts) + 1 for path in images)
         return deeper or any(table.is_relative_to(place) for table in self.tables)
+
+    def has_table_above(self, place: PurePath) -> bool:
+        """Whether a table above a split's folder names images, with their paths from there, and so their classes."""
+        above = (table for table in self.tables if place != table.parent and place.is_relative_to(table.parent))
+        return any(self.names_files(table) for table in above)
+
+    def names_files(self, table: PurePath) -> bool:
+        """Whether a table has a column of files of images, by its first line: others say something else of them."""
+        if table not in self.known:
+            with (self.folder / table).open("rb") as file:
+                self.known[table] = b"file_name" in file.readline(2**16)
+        return self.known[table]
 
     def patterns_of_classes(self) -> Patterns | None:
         """Of images that are all for training, in folders of classes; raises DataError where names say otherwise."""

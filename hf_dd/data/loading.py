@@ -2,16 +2,17 @@
 
 import os
 import re
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
 import yaml
 
 from hf_dd import hub
 from hf_dd.config import DataConfig
-from hf_dd.core.progress import Phase
+from hf_dd.core.progress import Phase, say
+from hf_dd.core.text import plural
 from hf_dd.data.columns import IMAGE_SUFFIXES
-from hf_dd.data.folders import ABOUT, files_of_splits
+from hf_dd.data.folders import ABOUT, Files, Folders, files_of_splits, lies_below
 from hf_dd.data.unpacking import require_modest
 from hf_dd.errors import DataError, HfDdError
 
@@ -42,9 +43,10 @@ def load_splits(place: hub.Place, config: DataConfig) -> "datasets.DatasetDict":
         if any((Path(path) / name).is_file() for name in SAVED):
             saved = datasets.load_from_disk(path)
             return saved if isinstance(saved, dict) else datasets.DatasetDict({str(saved.split or "train"): saved})
-        files = files_of_splits(Path(path)) if config.dataset_config is None else None
+        files = files_of_splits(Path(path)) if config.dataset_config is None else Files()
         with Phase(f"preparing {path}", drawn=False):
-            return datasets.load_dataset(path, config.dataset_config, data_files=files)
+            found = datasets.load_dataset(path, config.dataset_config, data_files=files.patterns)
+        return by_folders(found["train"], Path(path), files.folders) if files.folders else found
     except HfDdError:
         raise
     except Exception as error:  # its readers raise nearly anything
@@ -54,6 +56,25 @@ def load_splits(place: hub.Place, config: DataConfig) -> "datasets.DatasetDict":
         if isinstance(error, yaml.YAMLError) or "metadata block" in text:
             hint = " Mend the YAML between three dashes at the top of its README.md, or remove that file."
         raise DataError(f"{what} can't be read: {text}{hint}") from error
+
+
+def by_folders(rows: "datasets.Dataset", folder: Path, folders: Folders) -> "datasets.DatasetDict":
+    """The rows of each split, by the folders that their images lie in; others are left out, and told."""
+    import datasets
+    import pyarrow.compute
+
+    column = next(name for name, feature in rows.features.items() if isinstance(feature, datasets.Image))
+    places = [(split, place) for split, own in folders.items() for place in own]
+    found: dict[str, list[int]] = {split: [] for split in folders}
+    outside = []
+    for row, path in enumerate(pyarrow.compute.struct_field(rows.data.column(column), "path").to_pylist()):
+        below = PurePath(os.path.normpath(path)).relative_to(folder)
+        split = next((split for split, place in places if lies_below(below, place)), None)
+        (outside if split is None else found[split]).append(row)
+    if outside:
+        count = plural(len(outside), "image")
+        say("%s: left out, as they lie in no folder that is a split: %s of its table.", folder, count)
+    return datasets.DatasetDict({split: rows.select(own) for split, own in found.items() if own})
 
 
 def load_pinned(pin: hub.Pin, configuration: str | None) -> "datasets.DatasetDict":

@@ -24,6 +24,7 @@ from hf_dd import hub
 from hf_dd.config import IN_MEMORY, DataConfig, InMemory
 from hf_dd.core import seeding
 from hf_dd.core.progress import over, say
+from hf_dd.core.text import plural
 from hf_dd.data.batches import Images, in_blocks
 from hf_dd.data.columns import find_columns
 from hf_dd.data.decoding import decode_splits, note_of, require_room, resize
@@ -122,16 +123,22 @@ def index_classes(
     """Labels as they are stored (numbers or texts), per split, as class names and int64 class indices.
 
     The first split is the training split. With `names`, the stored label i is the class names[i]; without, the sorted
-    labels of the training split are the classes. Raises DataError for an empty split, for labels that are missing
-    (None or -1) or unknown, and for a class without a training image.
+    labels of the training split are the classes. A blank name becomes `class` and its number. Raises DataError for an
+    empty split, for labels that are missing (None or -1) or unknown, and for a class without a training image.
     """
     train = next(iter(values.values()))
     known = range(len(names)) if names is not None else sorted({value for value in train if value is not None})
-    class_names = [str(name) for name in names or known]
+    class_names = [str(name) if str(name).strip() else f"class {i}" for i, name in enumerate(names or known)]
     index = {value: i for i, value in enumerate(known)}
     labels = [_index_labels(split, index, name) for name, split in values.items()]
     counts = torch.bincount(labels[0], minlength=len(class_names)).tolist()
     if empty := [name for name, count in zip(class_names, counts, strict=True) if count == 0]:
+        for split, own in zip([*values][1:], labels[1:], strict=True):
+            if shown := [name for name in empty if class_names.index(name) in own.unique().tolist()]:
+                raise DataError(
+                    f"Split {split!r} has images of {plural(len(shown), 'class')} of which the training split has "
+                    f"none: {some(shown)}. Add training images of them, or remove them there."
+                )
         raise DataError(
             f"{len(empty)} of the {len(class_names)} classes have no training image: {some(empty)}. Give them some, "
             "or leave them out: remove empty folders, or save labels as texts, which are classes where they occur."

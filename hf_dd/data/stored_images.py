@@ -46,18 +46,22 @@ def files_of(split: "datasets.Dataset", column: str) -> str | None:
 
 
 def read(path: Path, names: Iterable[str], memory_limit: float) -> tuple[dict[str, Images], list[str]] | None:
-    """The splits of these names that the JSON file speaks of, and its notes; None where one isn't what was written.
+    """The splits that the JSON file speaks of, by these names, and its notes; None where one isn't what was written.
 
-    A split of more than `memory_limit` bytes stays in its file. The digest of one is checked where all of it is read,
-    shape and size of the file else.
+    They go by their order: the same images may have been written when their splits were called otherwise. A split of
+    more than `memory_limit` bytes stays in its file. The digest of one is checked where all of it is read, shape and
+    size of the file else.
     """
     if not path.is_file():
         return None
     try:
         content = json_records.read_json(path)
-        written, notes = content["splits"], list(map(str, content.get("notes", [])))
-        found = {name: read_split(split_file(path, name), written[name], memory_limit) for name in names}
-    except (OSError, EOFError, ValueError, LookupError, TypeError, RunError) as error:
+        written, notes = content["splits"].items(), list(map(str, content.get("notes", [])))
+        found = {
+            name: read_split(split_file(path, called), about, memory_limit)
+            for name, (called, about) in zip(names, written, strict=True)
+        }
+    except (OSError, EOFError, ValueError, LookupError, TypeError, AttributeError, RunError) as error:
         logger.warning("The cache file %s can't be used (%s): it is made anew.", path, error)
         return None
     cache.mark_used(path)

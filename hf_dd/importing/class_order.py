@@ -31,6 +31,7 @@ EPOCHS, STEPS, BATCH = 8, 150, 64  # as many epochs, or more of few images: so m
 CHANCE_DRAWS = 50
 WORDNET = re.compile(r"n\d{8}")  # what ImageNet's classes are called in folders
 Classifier = tuple[Callable[[Tensor], Tensor], float]  # of images, and its accuracy
+BY_CHANCE = 0.001  # the probability of as many right guesses from which on labels aren't confirmed
 MINIMUM_WINS, ODDS = 10, 3  # a moved order needs 10 images, and 3 more for each that speaks against it
 
 
@@ -261,7 +262,7 @@ def judge(labels: Tensor, predictions: Tensor, num_classes: int, score: float, s
 
     'mismatch' needs a mapping that more images speak for than if the errors were guesses, and of the images of the
     classes that it moves 10 and three times as many as speak against it. 'confirmed' are labels that the classifier
-    meets beyond chance (p < 0.001), with errors like guesses.
+    meets beyond chance (p < BY_CHANCE), with errors like guesses.
     """
     from scipy.special import bdtrc
 
@@ -274,12 +275,17 @@ def judge(labels: Tensor, predictions: Tensor, num_classes: int, score: float, s
     chance = _chance(labels, predictions, num_classes, seed)
     if wins >= MINIMUM_WINS + ODDS * losses and best > chance:
         verdict = "mismatch"
-    elif bdtrc(met - 1, len(labels), 1 / num_classes) < 0.001 and best <= chance:
+    elif bdtrc(met - 1, len(labels), 1 / num_classes) < BY_CHANCE and best <= chance:
         verdict = "confirmed"
     else:
         verdict = "weak"
     shares = (count / len(labels) for count in (met, best, chance))
     return ClassCheck(verdict, score, *shares, mapping=tuple(mapping.tolist()))
+
+
+def too_few(count: int, num_classes: int) -> bool:
+    """Whether so few images can't confirm their labels, even if the classifier takes all for these."""
+    return num_classes**-count >= BY_CHANCE
 
 
 def _confusion(labels: Tensor, predictions: Tensor, num_classes: int) -> Tensor:

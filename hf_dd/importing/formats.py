@@ -262,8 +262,11 @@ def load_tensors(path: Path) -> Any:
             "as plain tensors where you trust the file, as in torch.save([images, labels], 'plain.pt')."
         ) from error
     except Exception as error:  # a damaged file raises nearly anything
-        reason = " ".join(str(error).split()).split(". ")[0].rstrip(".")
-        raise DataError(f"{path} can't be read as a .pt file: {reason or type(error).__name__}.") from error
+        said = " ".join(str(error).split()).split(". ")[0].rstrip(".")
+        kind = type(error).__name__
+        if not isinstance(error, (ValueError, OSError)):
+            said = f"torch.save didn't write it, or not all of it ({kind}{': ' if said else ''}{said})"
+        raise DataError(f"{path} can't be read as a .pt file: {said or kind}.") from error
 
 
 def _small(content: Any) -> Any:

@@ -8,9 +8,10 @@ import torch
 from torch import Tensor
 
 from hf_dd.config import ImportConfig
+from hf_dd.core.text import plural
 from hf_dd.data.image_data import ImageData
 from hf_dd.errors import DataError, some
-from hf_dd.importing.class_order import ClassCheck, check_classes, in_words, known_order, numbers_of
+from hf_dd.importing.class_order import ClassCheck, check_classes, in_words, known_order, numbers_of, too_few
 from hf_dd.importing.foreign_set import ForeignSet
 from hf_dd.importing.normalisation import NOTHING_FITS, Normalisation, to_own_space
 from hf_dd.nn.tiles import decode_tiles
@@ -61,7 +62,7 @@ def import_foreign(foreign: ForeignSet, data: ImageData, config: ImportConfig, d
         labels = labels.repeat_interleave(config.factor**2)
         soft_labels = None if soft_labels is None else soft_labels.repeat_interleave(config.factor**2, 0)
     classes = check_classes(own, labels, data, seed=config.seed, device=device)
-    _judge_order(classes, foreign, data, class_map, order)
+    _judge_order(classes, len(labels), foreign, data, class_map, order)
     about_order = {"order": order, "class_map": class_map, "moved": classes.moved(data.class_names)}
     return ImportedSet(own, labels, soft_labels, foreign, normalisation, asdict(classes) | about_order)
 
@@ -103,8 +104,13 @@ def _in_order(foreign: ForeignSet, data: ImageData, class_map: list[int]) -> tup
     return labels, None if soft is None else soft[:, order.argsort()]
 
 
-def _judge_order(classes: ClassCheck, foreign: ForeignSet, data: ImageData, class_map: list[int], order: str) -> None:
-    """Refuse a clear mismatch that nobody stated; warn of what is weak, or stated against the evidence."""
+def _judge_order(
+    classes: ClassCheck, count: int, foreign: ForeignSet, data: ImageData, class_map: list[int], order: str
+) -> None:
+    """Refuse a clear mismatch that nobody stated; warn of what is weak, or stated against the evidence.
+
+    `count` is that of the images that were looked at.
+    """
     seen = (
         f"a classifier of {100 * classes.accuracy:.0f} % on real images takes {100 * classes.agreement:.0f} % of the "
         f"images of {foreign.name} for their label"
@@ -134,7 +140,6 @@ def _judge_order(classes: ClassCheck, foreign: ForeignSet, data: ImageData, clas
             f"{in_words(by_number, data)}, or --class_map {in_words(class_map, data)}"
         )
     elif classes.verdict == "weak":
-        doubt = classes.moved(data.class_names)
-        logger.warning(
-            "The order of the classes is not confirmed: %s%s.", seen, f" (by guess, {doubt})" if doubt else ""
-        )
+        doubt = f" (by guess, {moved})" if (moved := classes.moved(data.class_names)) else ""
+        few = f"; {plural(count, 'image')} are too few to be sure" if too_few(count, data.num_classes) else ""
+        logger.warning("The order of the classes is not confirmed: %s%s%s.", seen, doubt, few)

@@ -28,6 +28,11 @@ class _UnwrittenCard(ModelCard):
         """Write nothing: hf_dd's cards are made from the facts of a run, not by the mixin."""
 
 
+def smallest_side(architecture: str) -> int:
+    """The pixels of a side that an architecture's images have at least."""
+    return NETWORKS.words(architecture).get("smallest_side", 2)
+
+
 class Network(nn.Module, PyTorchModelHubMixin, library_name="hf-dd"):
     """A body that maps images to a last activation, and a linear classifier on that activation, flattened.
 
@@ -45,7 +50,7 @@ class Network(nn.Module, PyTorchModelHubMixin, library_name="hf-dd"):
             require_known(f"option of {architecture}", option, defaults)
         require_positive(in_channels=in_channels, num_classes=num_classes)
         size = (image_size, image_size) if isinstance(image_size, int) else tuple(image_size)
-        smallest = NETWORKS.words(architecture).get("smallest_side", 2)
+        smallest = smallest_side(architecture)
         if len(size) != 2 or not all(isinstance(side, int) for side in size) or min(size) < smallest:
             raise ConfigError(f"{architecture} takes images from {smallest}×{smallest} pixels, not {image_size}")
         options = {**defaults, **options}

@@ -5,12 +5,15 @@ import functools
 import logging
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from hf_dd.artefacts import records
 from hf_dd.artefacts.distilled_folder import Artefact
 from hf_dd.config import EvaluateConfig, slug
 from hf_dd.core import files
 from hf_dd.core.layout import RESULTS
+from hf_dd.core.progress import say
+from hf_dd.core.text import plural
 from hf_dd.errors import RunError
 from hf_dd.evaluation import regimes, report
 from hf_dd.evaluation.results import Results
@@ -47,7 +50,8 @@ def place_of(config: EvaluateConfig) -> Path:
 def complete_each(config: EvaluateConfig, parts: Sequence[Results]) -> None:
     """Put the results of each of several local sets into its own record and card, with those of its real images.
 
-    What can't be written is warned of: all results are in the evaluation's own folder.
+    A set keeps results of its own that took more training by the same protocol: a quick look at several is none at it.
+    That, and what can't be written, is warned of: all results are in the evaluation's own folder.
     """
     done = set()
     for place, folder in enumerate(config.sets):
@@ -56,18 +60,53 @@ def complete_each(config: EvaluateConfig, parts: Sequence[Results]) -> None:
         done.add(Path(folder).resolve())
         try:
             own = [of_set(config, results, place) for results in parts]
-            if all(part.rows for part in own):
+            if not all(part.rows for part in own):
+                continue
+            new = regimes.merged(own).as_dict()
+            before = Artefact.open(folder).record.results
+            if before and protocols_of(before) == protocols_of(new) and training_of(before) > training_of(new):
+                logger.warning(
+                    "%s keeps its results (%s), as these (%s) took less training: they are in the evaluation's own "
+                    "folder. An evaluation of this set alone replaces its results.",
+                    *(folder, in_words(before), in_words(new)),
+                )
+            else:
                 complete(folder, regimes.merged(own))
         except RunError as error:
             logger.warning("The card of %s isn't completed: %s", folder, error)
 
 
 def complete(folder: str, results: Results) -> None:
-    """Put a local set's results into its record and its card."""
+    """Put a local set's results into its record and its card, and tell which ones they replace."""
     plotted = (len(results.architectures) > 1 or results.protocols) and report.can_plot()
     plot = functools.partial(report.plot, results) if plotted else None
     with files.claimed(Path(folder)):
-        Artefact.open(folder).with_results(results.as_dict(), plot)
+        artefact = Artefact.open(folder)
+        if before := artefact.record.results:
+            say(
+                "The results of %s are replaced: %s, where they were %s.",
+                folder,
+                in_words(results.as_dict()),
+                in_words(before),
+            )
+        artefact.with_results(results.as_dict(), plot)
+
+
+def protocols_of(results: dict[str, Any]) -> set[str]:
+    """The names of the protocols that results are by."""
+    return {protocol["name"] for protocol in (results["protocol"], *results.get("protocols", {}).values())}
+
+
+def training_of(results: dict[str, Any]) -> int:
+    """The epochs of all students of the set itself."""
+    return sum(row["n"] * row.get("epochs", 0) for row in results["rows"] if not row.get("baseline"))
+
+
+def in_words(results: dict[str, Any]) -> str:
+    """How results came to be: `dsa, 2 students × 100 epochs`; by the set's first row, if it has any."""
+    own = [row for row in results["rows"] if not row.get("baseline")][:1]
+    counts = [f"{plural(row['n'], 'student')} × {plural(row.get('epochs', 0), 'epoch')}" for row in own]
+    return ", ".join([*sorted(protocols_of(results)), *counts])
 
 
 def of_set(config: EvaluateConfig, results: Results, place: int) -> Results:

@@ -1,5 +1,6 @@
 """Sets of other tools in an evaluation, without a folder of ours: read, checked and put in order as an import does."""
 
+import os
 from pathlib import Path
 
 import torch
@@ -11,10 +12,12 @@ from hf_dd.config.base import part
 from hf_dd.config.data import DataConfig
 from hf_dd.core.files import named_plainly
 from hf_dd.core.layout import CHECKPOINTS, PARQUET, RECORD
+from hf_dd.core.text import plural
 from hf_dd.data.image_data import ImageData
 from hf_dd.data.loading import SAVED
 from hf_dd.distillation.checkpoints import STATE
-from hf_dd.errors import ConfigError, DataError
+from hf_dd.distillation.run_folder import holds_set
+from hf_dd.errors import ConfigError, DataError, some
 from hf_dd.importing.formats import read_foreign
 from hf_dd.importing.import_set import import_foreign
 from hf_dd.synthetic.distilled_set import DistilledSet, from_dataset, to_rows
@@ -23,12 +26,14 @@ from hf_dd.synthetic.distilled_set import DistilledSet, from_dataset, to_rows
 def is_foreign(reference: str) -> bool:
     """Whether what lies there has neither a record nor rows of ours.
 
-    Raises HubError where nothing can be read, RunError for the folder of a run that isn't finished.
+    Raises HubError where nothing can be read, RunError for the folder of a run that isn't finished, DataError for one
+    that only holds folders of sets.
     """
     place = hub.find(reference, "dataset")
     if place is None or (place.folder([RECORD]) / RECORD).is_file():
         return False
     if place.local:
+        require_no_sets_below(Path(place.path))
         if any((Path(place.path) / name).is_file() for name in SAVED):
             return False
         tables = sorted(Path(place.path).rglob("*.parquet"))
@@ -40,6 +45,20 @@ def is_foreign(reference: str) -> bool:
         first = [PARQUET] if PARQUET in names else names[:1]
         tables = [hub.pull(place.pin, "dataset", first) / name for name in first]
     return not any("pixel_values" in columns_of(table) for table in tables[:1])
+
+
+def require_foreign(reference: str) -> None:
+    """Raise DataError where a folder is a set of ours already, or holds such: nothing is to be made of it."""
+    folder = Path(os.path.expanduser(reference))
+    if holds_set(folder):
+        raise DataError(f"{reference} is a set of hf-dd already, and is evaluated and pushed as it is.")
+    require_no_sets_below(folder)
+
+
+def require_no_sets_below(folder: Path) -> None:
+    """Raise DataError where folders below one that is no set of ours are such, whose rows would be taken for one's."""
+    if below := sorted(str(path.parent) for path in folder.rglob(RECORD) if holds_set(path.parent)):
+        raise DataError(f"{folder} isn't a set, but holds {plural(len(below), 'set')}. Name one: {some(below)}.")
 
 
 def columns_of(table: Path) -> list[str]:

@@ -16,6 +16,7 @@ from hf_dd.distillation.run_folder import holds_set
 from hf_dd.errors import RunError
 from hf_dd.importing.formats import read_foreign
 from hf_dd.importing.import_set import import_foreign
+from hf_dd.runs.foreign import require_foreign
 
 
 @alone()
@@ -31,6 +32,7 @@ def import_set(config: ImportConfig | None = None, **options: Any) -> Artefact:
     config = ImportConfig.over(config, options)
     folder = Path(config.output_dir or f"outputs/{config.run_name}")
     require_writable(folder)
+    require_foreign(config.foreign_set)
     if folder.exists():
         with holding(folder):  # what a killed import left goes
             pass

@@ -33,6 +33,7 @@ GUIDE = f"--clom ce --clom_alpha auto --clom_augment {VIEWS}"
 STUDENTS = (
     f"--eval_architectures {NETWORK} --eval_students 3 --eval_epochs 150 --eval_copies float --eval_augment {VIEWS}"
 )
+ONE_PROCESS = "--num_processes 1 --num_machines 1 --mixed_precision no --dynamo_backend no"  # else it warns
 LOAD = """\
 from datasets import load_dataset
 train = load_dataset("local/{name}", revision="v1", split="train").with_format("torch")
@@ -46,13 +47,16 @@ def run(output_dir: str, say: Say = print) -> None:
     letters = root / "letters"
     folders = [letters, *(root / name for name in ("hub", "teachers", GUIDED, PLAIN, "evaluation"))]
     if occupied := [str(folder) for folder in folders if folder.exists()]:
-        raise RunError(f"{', '.join(occupied)}: remove what an earlier quickstart left, or give another --output_dir.")
+        raise RunError(
+            f"{', '.join(occupied)}: there already, as an earlier quickstart leaves them, finished or not. Remove "
+            f"them by `{shlex.join(['rm', '-r', *occupied])}`, or give another --output_dir."
+        )
     with embedded_hub(root / "hub", say) as environment:
 
         def shell(line: str, *names: object) -> str:
             return run_command(environment, say, *shlex.split(line), *map(str, names))
 
-        launch = f"accelerate launch --quiet --num_cpu_threads_per_process {os.cpu_count()}"
+        launch = f"accelerate launch --quiet {ONE_PROCESS} --num_cpu_threads_per_process {os.cpu_count()}"
         make, distill = (shlex.quote(shown(resource("scripts", name))) for name in ("make_letters.py", "distill.py"))
         data = f"--dataset {shlex.quote(str(letters))}"
         shell(f"python {make} {DRAWN}", letters)

@@ -119,7 +119,7 @@ def select(
         Indices into `data.train`, int64, (images,), on the CPU, as `herding` orders them.
 
     Raises:
-        ConfigError: for an unknown method or architecture.
+        ConfigError: for an unknown method or architecture, and for images that are too small for it.
         DataError: where a class has fewer than `ipc` images, or where the training diverged.
     """
     require_known("selection", method, METHODS | pruning.METHODS)
@@ -194,7 +194,15 @@ def best_window(
 def trained(
     data: ImageData, architecture: str, epochs: int, seed: int, autocast: Autocast
 ) -> Iterator[networks.Network]:
-    """A network whose features are to tell images apart: as it was drawn, then after every epoch of its training."""
+    """A network whose features are to tell images apart: as it was drawn, then after every epoch of its training.
+
+    Raises ConfigError where the images are smaller than it takes.
+    """
+    if min(data.image_size) < (smallest := networks.smallest_side(architecture)):
+        raise ConfigError(
+            f"Images are chosen by the features of a {architecture}, which takes {smallest}×{smallest} pixels or "
+            f"more, and these have {data.image_size[0]}×{data.image_size[1]}: enlarge them by --image_size {smallest}."
+        )
     network = networks.build(architecture, **data.network_shape, seed=seed).to(data.device)
     say_if_dear(f"selection, {architecture}", len(data.train), epochs)
     with Phase(f"selection, {architecture}", epochs, "epochs") as phase:

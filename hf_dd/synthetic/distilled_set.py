@@ -6,6 +6,7 @@ Everything is in the images' own [0, 1] space.
 import dataclasses
 import io
 import math
+import re
 import unicodedata
 import uuid
 import warnings
@@ -30,6 +31,7 @@ PREVIEW_PER_CLASS = 10  # images, at most
 PREVIEW_FEW = 200  # images, which are shown twice as large as
 PREVIEW_SMALLEST, PREVIEW_LARGEST, PREVIEW_LONGEST = 32, 128, 512  # screen pixels of a shorter side, and of a longer
 PREVIEW_PIXELS, PREVIEW_WIDTH = 2**21, 900  # of the whole picture; rows stand beside each other up to this width
+LATIN = r"LATIN (SMALL|CAPITAL) (?:LETTER|LIGATURE) (?:DOTLESS )?(\w\w?)\b"  # of one letter or two, whatever is added
 PREVIEW_TEXT, PREVIEW_LETTERS, PREVIEW_GAP = 12, 20, 4
 ENCODED = 1_000  # images of which the bytes of many more are estimated
 LONGEST = 2**31 - 1  # numbers in a piece of an Arrow column
@@ -343,10 +345,21 @@ def shown_size(height: int, width: int, smallest: int) -> tuple[int, int]:
 
 
 def caption(name: str, label: int) -> str:
-    """A class's name as the preview has it: short, in letters that its font has; its number where most are lost."""
+    """A class's name as the preview has it: short, in letters that its font has; its number where one is lost."""
     name = unicodedata.normalize("NFKD", " ".join(name.split()))
-    letters = [letter for letter in name if not unicodedata.combining(letter)]
-    if 2 * sum(not letter.isascii() for letter in letters) > len(letters):
+    letters = [in_ascii(letter) for letter in name if not unicodedata.combining(letter)]
+    if not letters or None in letters:
         return f"class {label}"
-    name = "".join(letters).encode("ascii", "replace").decode()
+    name = "".join(letters)
     return name if len(name) <= PREVIEW_LETTERS else f"{name[: PREVIEW_LETTERS - 3]}..."
+
+
+def in_ascii(character: str) -> str | None:
+    """A character without what is added to it (ø as o, ß as ss); None for a letter of another script, ? for a sign."""
+    if character.casefold().isascii():
+        return character if character.isascii() else character.casefold()
+    if named := re.match(LATIN, unicodedata.name(character, "")):
+        return named[2].lower() if named[1] == "SMALL" else named[2].capitalize()
+    if unicodedata.category(character) == "Pd":
+        return "-"
+    return None if character.isalnum() else "?"

@@ -14,11 +14,11 @@ from torch import Tensor
 from hf_dd.config import DistillConfig
 from hf_dd.core.precision import Autocast
 from hf_dd.core.processes import from_main_process
-from hf_dd.core.registry import STARTS
+from hf_dd.core.registry import OBJECTIVES, STARTS
 from hf_dd.core.seeding import generator
 from hf_dd.data.batches import in_chunks
 from hf_dd.data.image_data import ImageData
-from hf_dd.errors import DataError
+from hf_dd.errors import ConfigError, DataError
 from hf_dd.synthetic import coresets
 from hf_dd.synthetic.patches import PatchOptions, realistic_images, realistic_patches
 from hf_dd.synthetic.synthetic_set import SyntheticSet
@@ -88,9 +88,13 @@ class Request:
             labels, classes = self.data.train.labels, self.data.num_classes
             rows = from_main_process(lambda: coresets.METHODS[method](features, labels, classes, count))
         else:
-            rows = coresets.select(
-                self.data, method, self.count, self.config.seed, epochs=epochs or 0, autocast=self.autocast
-            )
+            how = {"epochs": epochs or 0, "autocast": self.autocast}
+            try:
+                rows = coresets.select(self.data, method, self.count, self.config.seed, **how)
+            except ConfigError as error:
+                if OBJECTIVES.said(self.config.objective, "chooses"):
+                    raise
+                raise ConfigError(f"{error} Or start from images that are drawn: --init real.") from error
         return self.of_rows(rows)
 
 

@@ -427,6 +427,7 @@ def test_the_front_matter_of_a_teacher(trained):
     trained.data["test_split"] = "validation"
     assert ModelCard(trained.card()).data.eval_results[0].dataset_split == "validation"
     assert (result.dataset_type, result.dataset_revision) == ("local/pets", DATA_SHA)
+    assert not any(tag.startswith("dataset:") for tag in front["tags"])  # the Hub adds it
 
 
 def test_a_record_comes_back_from_its_json(distilled, trained):
@@ -584,7 +585,9 @@ def test_a_source_that_is_not_on_the_hub_is_no_source_of_the_hub(distilled, trai
     assert "source_datasets" not in front and front["license"] == "unknown"
     assert "Unknown: digits, of whose training images these were made, states none." in distilled.card(ENDPOINT)
     assert "Unknown: digits, which it was trained on, states none." in trained.card()
-    assert ModelCard(trained.card()).data.datasets == ["digits"]  # by which `--teacher_tags dataset:digits` finds it
+    front = ModelCard(trained.card()).data.to_dict()
+    assert "datasets" not in front and "model-index" not in front  # no id of the Hub
+    assert "dataset:digits" in front["tags"]  # by which `--teacher_tags dataset:digits` finds it
 
 
 def test_front_matter_has_nothing_that_is_null(distilled):

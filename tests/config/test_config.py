@@ -162,7 +162,10 @@ def test_negative_numbers_are_values(yaml_file):
         ("--push_to_hub perhaps", ["--push_to_hub", "perhaps"]),
         ("--dtype float16", ["--dtype", "float16", "float32"]),
         ("digits", ["'digits'", "--NAME VALUE"]),
-        ("--config nothing-dm", ["nothing-dm", "no such file or recipe", "digits-dm"]),
+        (
+            "--config digits-dn",
+            ["digits-dn", "no such file or recipe", "nearest first: digits-dm, "],
+        ),
         ("--report_to wandb", ["--report_to", "wandb", "tensorboard", "trackio"]),
     ],
 )

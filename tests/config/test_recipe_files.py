@@ -171,7 +171,7 @@ def test_a_path_has_a_separator_or_an_ending(write):
     names = ("digits-dm.yaml", "./digits-dm", "./mine", folder / "mine")
     assert [parse(name).ipc for name in names] == [23, 23, 24, 24]
     meant = "no such .* There is a file mine here: give it as ./mine."
-    with pytest.raises(ConfigError, match=f"--config mine: {meant} recipes: "):
+    with pytest.raises(ConfigError, match=f"--config mine: {meant} recipes of this command, nearest first: "):
         parse("mine")
     write(other_yml="ipc: 25")
     with pytest.raises(ConfigError, match=r"There is a file other.yml here: give it as ./other.yml."):

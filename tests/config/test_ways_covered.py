@@ -46,7 +46,7 @@ OTHERWISE = {  # the tests that follow them
 NOT_RUN = {  # and why
     "Name the folder that holds the Hub": "it serves until it is interrupted, as tests/local_hub has it",
     "give a command after --": "a quickstart takes minutes, as tests/runs/test_quickstart.py has it",
-    "…: remove what an earlier quickstart left": "a quickstart takes minutes",
+    "…: there already, as an earlier quickstart leaves": "tests/runs/test_quickstart.py has it",
     "--minutes N plans for less": "said of runs that take long; what `--minutes` does is in tests/planning",
     "--trackio_options are Trackio's": "a tracker needs its own process, as tests/distillation/test_tracking.py has",
     "The students learn from hard labels": "DATM needs experts, as tests/objectives/test_datm.py has them",
@@ -80,6 +80,7 @@ NO_WAY = (  # names of options and commands without advice
     "operations of the augmentation, joined by '_' (`hf_dd.nn.random_views`), 'siamese' for those of `--augment`, or",
     "--train_split( or --test_split)?",
     # what a quickstart types itself
+    "--num_processes 1 --num_machines 1",
     *("--fonts pillow", "--teacher_seeds 0 1", "--ipc 5 --iterations 140", "--clom ce --clom_alpha auto"),
     *(
         "--eval_copies float --eval_augment …",

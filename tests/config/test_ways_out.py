@@ -131,6 +131,12 @@ ROWS = [
         "(--networks_from).*leave it out -> !{0}",
     ),
     row(
+        ("Images are chosen by the features", "… Or start from images that are drawn: --init real."),
+        "distill {digits} --image_size 1 --iterations 1 --real_batch_size 4 --architecture MLP --augment none",
+        r"enlarge them by (--image_size \d+)",
+        "--init real",
+    ),
+    row(
         "--selection_epochs has no meaning",
         "{dm} --dataset {three} --real_batch_size 2 --selection_epochs 1 --init noise",
         "(--selection_epochs).*leave it out -> !{0}",

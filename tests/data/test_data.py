@@ -518,6 +518,12 @@ def test_plain_labels_are_the_sorted_values(tmp_path, kind, labels, names):
     assert data.class_names == (names or ["False", "True"]) and data.test.labels.tolist() == [1, 0, 1]
 
 
+def test_classes_with_blank_names_are_called_by_their_numbers(tmp_path):
+    split = table([encode(grey(value)) for value in (1, 2, 3)], ["x", " ", ""], datasets.Value("string"))
+    data = load(write_parquet(tmp_path / "blank", train=split))
+    assert data.class_names == ["class 0", "class 1", "x"] and data.train.labels.tolist() == [2, 1, 0]
+
+
 def test_a_test_label_that_training_lacks(tmp_path):
     train, test = (
         table([encode(grey(1))] * 3, x, datasets.Value("string")) for x in (["a", "b", "a"], ["a", "c", "d"])
@@ -642,6 +648,17 @@ def test_images_are_decoded_once_per_size(pets, decodings, datasets_cache):
     assert load(pets, image_size=2).image_size == (2, 2) and load(pets).image_size == (4, 4)
     assert decodings == [("image", None, None), ("image", 2, None)]
     assert sorted(path.suffix for path in kept_images(datasets_cache)) == [".json"] * 2 + [".npy"] * 4
+
+
+def test_the_same_images_are_decoded_once_whatever_their_splits_are_called(tmp_path, decodings, caplog):
+    splits = [table([encode(grey(value + shift)) for value in (10, 20)], [0, 1]) for shift in (0, 5)]
+    for name in ("test", "valid"):
+        datasets.DatasetDict(dict(zip(("train", name), splits, strict=True))).save_to_disk(str(tmp_path / name))
+    for folder in ("test", "valid", "test"):
+        data = load(tmp_path / folder)
+        found = [split.images[:, 0, 0, 0].tolist() for split in (data.train, data.test)]
+        assert found == [[10, 20], [15, 25]] and data.test_split == folder
+    assert len(decodings) == 1 and "can't be used" not in caplog.text
 
 
 @pytest.mark.parametrize("kind", ["*.train.npy", "*.test.npy", "*.json"])

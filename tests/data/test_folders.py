@@ -1,6 +1,7 @@
 """Folders as their users name them: which images are which split and class, and what is said of the others."""
 
 import io
+import json
 import shutil
 
 import datasets
@@ -202,6 +203,36 @@ def test_a_table_above_the_images_names_their_classes(tmp_path):
     table = "file_name,label\nimages/site1/1.png,x\nimages/site2/2.png,y\n"
     tree = {"data/images/site1": 1, "data/images/site2": 1, "data/metadata.csv": table}
     assert read(tmp_path / "sites", tree) == ({"x": 1, "y": 1}, None)
+
+
+@pytest.mark.parametrize("inside", ["", "images/"])
+@pytest.mark.parametrize("around", ["", "data/"])
+@pytest.mark.parametrize("kind", ["csv", "jsonl"])
+def test_a_table_above_the_splits_names_the_classes_of_each(tmp_path, around, inside, kind, caplog):
+    labels = {f"Train/{inside}1.png": "x", f"Train/{inside}2.png": "y", f"Test/{inside}3.png": "y", "more/4.png": "x"}
+    lines = ["file_name,label", *(f"{name},{label}" for name, label in labels.items())]
+    if kind == "jsonl":
+        lines = [json.dumps({"file_name": name, "label": label}) for name, label in labels.items()]
+    tree = {f"{around}Train/{inside}": 2, f"{around}Test/{inside}": 1, f"{around}more": 1}
+    root = fill(tmp_path / "mine", tree | {f"{around}metadata.{kind}": "\n".join(lines)})
+    data = load_data(root)
+    assert data.class_names == ["x", "y"] and data.train.labels.tolist() == [0, 1] and data.test.labels.tolist() == [1]
+    for images, numbers in ((data.train.images, (1, 2)), (data.test.images, (3,))):
+        for image, number in zip(images, numbers, strict=True):
+            assert np.array_equal(image[0], Image.open(io.BytesIO(png(number))))
+    assert "left out, as they lie in no folder that is a split: 1 image of its table." in caplog.text
+
+
+def test_a_table_above_the_splits_that_names_no_files_is_left_alone(tmp_path):
+    assert read(tmp_path, two("Train", "Test") | {"metadata.csv": "id,age\n1,2\n"}) == ({"a": 3, "b": 3}, 4)
+
+
+def test_a_test_folder_may_have_one_class_alone_if_it_is_one_of_the_training_folders(tmp_path):
+    train = {"train/a": 2, "train/b": 2}
+    assert read(tmp_path / "known", train | {"test/b": 1}) == ({"a": 2, "b": 2}, 1)
+    for name, test in (("one", {"test/c": 1}), ("two", {"test/a": 1, "test/c": 1})):
+        with pytest.raises(DataError, match="'test' has images of 1 class of which the training split has none: c"):
+            read(tmp_path / name, train | test)
 
 
 def save_tables(root, counts):

@@ -8,6 +8,7 @@ import re
 import shlex
 import zipfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import datasets
 import numpy as np
@@ -23,7 +24,7 @@ from hf_dd.config import DataConfig, ImportConfig
 from hf_dd.data.image_data import Split, facts_of, load_data
 from hf_dd.data.sources import digits_rows
 from hf_dd.errors import ConfigError, DataError, RunError
-from hf_dd.importing import class_order
+from hf_dd.importing import class_order, import_set
 from hf_dd.importing.class_order import check_classes, classifiers_of, in_words, judge, known_order
 from hf_dd.importing.formats import load_tensors
 from hf_dd.importing.normalisation import FIELD_STATISTICS, to_own_space, unwhitening
@@ -31,7 +32,7 @@ from hf_dd.nn import networks
 from hf_dd.nn.tiles import decode_tiles
 from hf_dd.synthetic.distilled_set import to_dataset, to_eight_bits, to_pil
 from hf_dd.synthetic.synthetic_set import SyntheticSet
-from tests.factories import assert_clean
+from tests.factories import assert_clean, make_data
 
 IPC = 10
 
@@ -360,7 +361,7 @@ def test_noise_is_a_warning_and_a_line_on_the_card(digits, import_it, tmp_path, 
     noise = SyntheticSet.initial(digits, IPC, "noise", 3, torch.float32).requires_grad_(False)
     artefact = import_it(write_dc(tmp_path / "res.pt", (noise.pixels, noise.labels)))
     assert artefact.record.classes["verdict"] == "weak"
-    assert "The order of the classes is not confirmed" in caplog.text
+    assert "The order of the classes is not confirmed" in caplog.text and "too few" not in caplog.text
     assert "neither confirmed nor contradicted by a classifier" in (artefact.folder / "README.md").read_text()
 
 
@@ -453,6 +454,24 @@ def test_files_of_something_else(import_it, tmp_path, content, message):
     torch.save(content, tmp_path / "x.pt")
     with pytest.raises((DataError, ConfigError), match=message):
         import_it(tmp_path / "x.pt")
+
+
+def test_a_file_that_torch_did_not_write_is_said_to_be_none(import_it, tmp_path):
+    (tmp_path / "x.pt").write_text("hello")
+    with pytest.raises(DataError, match="x.pt can't be read as a .pt file: torch.save didn't write it.*KeyError: 101"):
+        import_it(tmp_path / "x.pt")
+
+
+def test_few_images_confirm_no_order_even_if_all_are_taken_for_their_labels(caplog):
+    """Two classes are all met by chance in one of 2 ** 9 = 512 tries of nine images, and in one of 1,024 of ten."""
+    data, foreign = make_data((9, 9)), SimpleNamespace(name="x.pt")
+    for count, verdict in ((9, "weak"), (10, "confirmed")):
+        labels = torch.arange(count) % 2
+        check = judge(labels, labels, 2, 1.0, 0)
+        assert (check.verdict, check.agreement) == (verdict, 1)
+        import_set._judge_order(check, count, foreign, data, [0, 1], "by name")
+    assert caplog.text.count("images of x.pt for their label; 9 images are too few to be sure") == 1
+    assert caplog.text.count("not confirmed") == 1
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ import hf_dd
 from hf_dd import cli
 from hf_dd.artefacts.distilled_folder import Artefact
 from hf_dd.config import DataConfig, DistillConfig, EvaluateConfig
-from hf_dd.errors import ConfigError
+from hf_dd.errors import ConfigError, DataError
 from hf_dd.evaluation import report
 from hf_dd.runs.evaluation_inputs import names_of, source_of
 from tests.factories import message_of, says
@@ -54,6 +55,20 @@ def test_none_of_them_is_passed_over(command, tmp_path):
     with pytest.raises(SystemExit, match="16"):
         cli.main([command, str(folder), "--image_size", "16", "--output_dir", str(tmp_path / "out")])
     assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_of_sets_is_no_set_and_a_set_of_ours_is_not_imported(tmp_path):
+    for name, kind in (("a", "distilled-set"), ("b/c", "imported-set"), ("teacher", "teacher")):
+        (tmp_path / name).mkdir(parents=True)
+        (tmp_path / name / "hf_dd.json").write_text(json.dumps({"kind": kind}))
+    output = {"output_dir": str(tmp_path.with_name("out"))}
+    told = re.escape(f"isn't a set, but holds 2 sets. Name one: {tmp_path / 'a'}, {tmp_path / 'b/c'}.")
+    with pytest.raises(DataError, match=told):
+        hf_dd.evaluate(sets=[str(tmp_path)], dataset="digits", **output)
+    with pytest.raises(DataError, match=told):
+        hf_dd.import_set(foreign_set=str(tmp_path), dataset="digits", **output)
+    with pytest.raises(DataError, match="a is a set of hf-dd already"):
+        hf_dd.import_set(foreign_set=str(tmp_path / "a"), dataset="digits", **output)
 
 
 STUDENTS = {"eval_architectures": ["MLP"], "eval_students": 1, "eval_epochs": [2], "baselines": ["random"]}
@@ -171,3 +186,34 @@ def test_an_evaluation_of_nothing_is_refused_and_one_of_real_images_leaves_the_s
     assert [row.baseline for row in results.rows] == ["random"]
     assert hf_dd.Artefact.open(made.folder).record.results == made.record.results
     assert json.loads((tmp_path / "outputs/evaluate-set/results.json").read_text())["rows"]
+
+
+def test_a_quick_look_at_several_sets_replaces_no_longer_results_and_one_at_a_single_set_tells_it(tmp_path, caplog):
+    first = hf_dd.distill(objective="random", ipc=1, eval_students=0, output_dir=str(tmp_path / "first"))
+    second = first.copied(tmp_path / "second")
+
+    def evaluated(*sets, **options):
+        """The epochs of each set's results after an evaluation of these."""
+        options = (
+            STUDENTS | {"baselines": [], "output_dir": len(sets) > 1 and str(tmp_path / "both") or None} | options
+        )
+        hf_dd.evaluate(sets=[str(each.folder) for each in sets], **options)
+        results = (Artefact.open(each.folder).record.results for each in (first, second))
+        return [found and found["rows"][0]["epochs"] for found in results]
+
+    assert evaluated(first, eval_epochs=[4]) == [4, None]
+    with caplog.at_level("INFO"):
+        assert evaluated(first, second) == [4, 2]
+    assert (
+        f"{first.folder} keeps its results (dsa, 1 student × 4 epochs), as these (dsa, 1 student × 2 epochs) took"
+        in caplog.text
+    )
+    assert "are replaced" not in caplog.text
+    assert evaluated(first, second, eval_students=2) == [2, 2]  # as much training
+    assert evaluated(first, second, eval_protocol="dsa-authors", eval_epochs=[1]) == [1, 1]  # by another protocol
+    with caplog.at_level("INFO"):
+        assert evaluated(second, eval_epochs=[3]) == [1, 3]
+    assert (
+        "second are replaced: dsa, 1 student × 3 epochs, where they were dsa-authors, 1 student × 1 epoch."
+        in caplog.text
+    )

@@ -1,5 +1,6 @@
 """The quickstart's embedded Hub: its clients get their whole environment, in whatever order that is printed."""
 
+import re
 import subprocess
 
 import pytest
@@ -41,3 +42,22 @@ def test_a_hub_that_does_not_start_is_an_error(tmp_path):
     with pytest.raises(HfDdError, match="The embedded Hub didn't start"):
         with quickstart.embedded_hub(tmp_path / "hub", lambda line: None):
             pass
+
+
+def test_what_an_earlier_quickstart_left_is_removed_by_the_command_that_is_printed(tmp_path, monkeypatch):
+    class Started(Exception):
+        pass
+
+    def started(*arguments):
+        raise Started
+
+    monkeypatch.setattr(quickstart, "embedded_hub", started)
+    for name in ("letters", "hub"):
+        (tmp_path / "my outputs" / name / "below").mkdir(parents=True)
+    (tmp_path / "my outputs/own").mkdir()
+    with pytest.raises(HfDdError, match="there already") as error:
+        quickstart.run(str(tmp_path / "my outputs"))
+    subprocess.run(re.search("`(.*)`", str(error.value))[1], shell=True, check=True)
+    assert [path.name for path in (tmp_path / "my outputs").iterdir()] == ["own"]
+    with pytest.raises(Started):
+        quickstart.run(str(tmp_path / "my outputs"))

@@ -9,6 +9,7 @@ from transformers import ViTForImageClassification
 import hf_dd
 from hf_dd.config import DataConfig
 from hf_dd.core.resources import resource
+from tests.scripts import loading
 
 
 @pytest.fixture(scope="module")
@@ -94,3 +95,19 @@ def test_other_classes_are_refused_before_training(example, without_pixel_values
     done, losses, _ = train(example, without_pixel_values, "--test_set", real / "exchanged")
     assert done.returncode == 1 and not losses
     assert "has other classes than" in done.stderr and "Traceback" not in done.stderr
+
+
+@pytest.fixture(scope="module")
+def tiles(tmp_path_factory):
+    """The folder of a distilled set that stores four images in each."""
+    folder, options = tmp_path_factory.mktemp("tiles") / "run", {"objective": "random", "ipc": 1, "factor": 2}
+    return hf_dd.distill(dataset="digits", eval_students=0, output_dir=str(folder), **options).folder
+
+
+@pytest.mark.parametrize("name", ["on_distilled", "with_timm", "with_transformers", "on_labels"])
+def test_of_a_set_of_tiles_the_single_images_are_trained_on(name, distilled, tiles, capsys):
+    configuration_of = loading.script(f"train_{name}").configuration_of
+    assert configuration_of(str(distilled), None, None) is None and not capsys.readouterr().out
+    assert configuration_of(str(tiles), None, None) == "decoded"
+    assert "'decoded' is taken" in capsys.readouterr().out
+    assert configuration_of(str(tiles), None, "default") == "default" and not capsys.readouterr().out

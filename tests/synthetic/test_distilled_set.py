@@ -210,9 +210,11 @@ def test_a_preview_of_a_thousand_classes_stays_small_and_counts_those_that_it_le
 
 
 def test_a_class_is_called_on_the_preview_by_what_its_font_has():
-    assert caption("Ankle boot", 0) == "Ankle boot" and caption("Müllwagen\n 漢", 0) == "Mullwagen ?"
+    assert caption("Ankle boot", 0) == "Ankle boot" and caption("Müllwagen\n 🎉", 0) == "Mullwagen ?"
+    assert caption("Straße – Ærø, Łódź", 0) == "Strasse - Aero, Lodz" and caption("crème brûlée", 0) == "creme brulee"
+    assert [caption(name, 2) for name in ("Ωmega", "Müllwagen 漢", " ")] == ["class 2"] * 3
     assert [caption(name, label) for label, name in enumerate("猫犬")] == ["class 0", "class 1"]
-    assert caption("кошка", 7) == "class 7" and caption("København", 7) == "K?benhavn"
+    assert caption("кошка", 7) == "class 7" and caption("København", 7) == "Kobenhavn"
     assert caption("a" * 21, 0) == "a" * 17 + "..."
 
 

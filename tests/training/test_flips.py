@@ -48,6 +48,15 @@ def test_what_is_lost_decides(rights, mirroreds, hurts):
     assert found.lost == pytest.approx(max(a - b for a, b in zip(rights, mirroreds, strict=True)) / 100)
 
 
+@pytest.mark.parametrize(("each", "mirrored", "hurts"), [(3, 0, True), (3, 3, True), (4, 0, True), (4, 4, False)])
+def test_few_images_tell_nothing_however_many_are_lost(each, mirrored, hurts):
+    """A coin loses 6 of 6 in one of 64 tries, 8 of 8 in one of 256."""
+    found = outcome([each, each], [mirrored, mirrored], each)
+    assert (found.hurts, found.enough) == (hurts, each == 4)
+    assert ("too few of them to tell" in str(found)) == (each == 3)
+    assert ("is right on 100 % of held-out ones" in str(found)) == (each == 4)
+
+
 @pytest.fixture(scope="module")
 def digits():
     return load_data("digits")
@@ -85,3 +94,9 @@ def test_a_class_of_a_single_image_has_none_to_be_seen_by(counts, hurts):
     found = flips.measured(data)
     assert found.hurts is hurts and found.accuracy == found.mirrored
     assert all(map(math.isfinite, (found.accuracy, found.mirrored, found.lost)))
+
+
+def test_images_of_a_single_pixel_are_their_own_mirrors(digits):
+    train = dataclasses.replace(digits.train, images=digits.train.labels.byte().view(-1, 1, 1, 1) * 28)
+    found = flips.measured(dataclasses.replace(digits, train=train))
+    assert found.enough and found.accuracy == found.mirrored
