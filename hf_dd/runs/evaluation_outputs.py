@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import logging
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -64,7 +65,8 @@ def complete_each(config: EvaluateConfig, parts: Sequence[Results]) -> None:
                 continue
             new = regimes.merged(own).as_dict()
             before = Artefact.open(folder).record.results
-            if before and protocols_of(before) == protocols_of(new) and training_of(before) > training_of(new):
+            shorter = before and math.prod(longest(new)) < math.prod(longest(before))
+            if shorter and protocols_of(before) == protocols_of(new):
                 logger.warning(
                     "%s keeps its results (%s), as these (%s) took less training: they are in the evaluation's own "
                     "folder. An evaluation of this set alone replaces its results.",
@@ -97,16 +99,16 @@ def protocols_of(results: dict[str, Any]) -> set[str]:
     return {protocol["name"] for protocol in (results["protocol"], *results.get("protocols", {}).values())}
 
 
-def training_of(results: dict[str, Any]) -> int:
-    """The epochs of all students of the set itself."""
-    return sum(row["n"] * row.get("epochs", 0) for row in results["rows"] if not row.get("baseline"))
+def longest(results: dict[str, Any]) -> tuple[int, int]:
+    """Students and epochs of the row of the set itself that took most training; 0 where there is none."""
+    own = [(row["n"], row.get("epochs", 0)) for row in results["rows"] if not row.get("baseline")]
+    return max(own, key=math.prod, default=(0, 0))
 
 
 def in_words(results: dict[str, Any]) -> str:
-    """How results came to be: `dsa, 2 students × 100 epochs`; by the set's first row, if it has any."""
-    own = [row for row in results["rows"] if not row.get("baseline")][:1]
-    counts = [f"{plural(row['n'], 'student')} × {plural(row.get('epochs', 0), 'epoch')}" for row in own]
-    return ", ".join([*sorted(protocols_of(results)), *counts])
+    """How results came to be: `dsa, 2 students × 100 epochs`."""
+    students, epochs = longest(results)
+    return ", ".join([*sorted(protocols_of(results)), f"{plural(students, 'student')} × {plural(epochs, 'epoch')}"])
 
 
 def of_set(config: EvaluateConfig, results: Results, place: int) -> Results:
