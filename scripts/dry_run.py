@@ -71,7 +71,8 @@ def dry(recipe, options):
     images, teacher = images_of(place, options), teacher_of(place / teacher / "teacher", teacher, options)
     own = dict(CHANGED[recipe])
     if "objective_options" in own:
-        own["objective_options"] = [*config.objective_options, *own["objective_options"]]
+        texts = [*config.objective_options, *own["objective_options"]]
+        own["objective_options"] = list({text.partition("=")[0]: text for text in texts}.values())
     own |= {"ipc": [1], "eval_students": [0], "teachers": [teacher], "save_total_limit": [9]}
     seen = {"dataset": [images]}
     if (options.classes, options.side) != (CLASSES, config.image_size):

@@ -156,7 +156,8 @@ def test_two_steps_of_a_full_budget_recipe_on_data_of_its_shape(recipe, folder_o
     if config.objective in ("dm", "dc", "dsa", "lgm"):
         changes["real_batch_size"] = 2
     if own := FEW.get(config.objective):
-        changes["objective_options"] = [*config.objective_options, *own]
+        texts = [*config.objective_options, *own]
+        changes["objective_options"] = list({text.partition("=")[0]: text for text in texts}.values())
     if OBJECTIVES[config.objective].published.iterations:
         changes["iterations"] = 2
     if OBJECTIVES[config.objective].uses_experts:

@@ -16,7 +16,7 @@ import pytest
 from huggingface_hub.utils import tqdm as of_the_hub
 
 import hf_dd
-from hf_dd import cli
+from hf_dd import cli, hub
 from hf_dd.core import progress
 from hf_dd.core.progress import Phase, duration, over, say_if_dear
 
@@ -291,7 +291,7 @@ FEW = DIGITS | {"ipc": 1, "objective": "random"}
             lambda: hf_dd.distill(**FEW | {"objective": "herding"}, selection_epochs=1, eval_students=0),
         ),
         ("teachers.pool.locate", lambda: hf_dd.TeacherPool.from_references(["a/b", "a/c"])),
-        ("teachers.pool.load_teacher", lambda: hf_dd.TeacherPool.from_files([(None, None)] * 2)),
+        ("teachers.pool.load_teacher", lambda: hf_dd.TeacherPool.from_files([(hub.Pin("a/b", "main", "0" * 40), Path("a"))] * 2)),
     ],
     ids=["distillation", "students", "teachers", "selection", "teachers' places", "teachers' files"],
 )
