@@ -291,7 +291,10 @@ FEW = DIGITS | {"ipc": 1, "objective": "random"}
             lambda: hf_dd.distill(**FEW | {"objective": "herding"}, selection_epochs=1, eval_students=0),
         ),
         ("teachers.pool.locate", lambda: hf_dd.TeacherPool.from_references(["a/b", "a/c"])),
-        ("teachers.pool.load_teacher", lambda: hf_dd.TeacherPool.from_files([(hub.Pin("a/b", "main", "0" * 40), Path("a"))] * 2)),
+        (
+            "teachers.pool.load_teacher",
+            lambda: hf_dd.TeacherPool.from_files([(hub.Pin("a/b", "main", "0" * 40), Path("a"))] * 2),
+        ),
     ],
     ids=["distillation", "students", "teachers", "selection", "teachers' places", "teachers' files"],
 )
