@@ -107,6 +107,9 @@ def difference(
 ) -> intervals.Interval:
     """The mean over pairs and architectures of first - second, with its interval over seeds (or students)."""
     cells = {name: outcomes[name].means(architectures) for pair in pairs for name in pair}
+    counts = {len(students) for seeds in cells.values() for students in seeds}
+    if len(counts) > 1 and all(len(seeds) > 1 for seeds in cells.values()):  # distillations are what is paired
+        cells = {name: [[statistics.fmean(students)] for students in seeds] for name, seeds in cells.items()}
     if len({tuple(map(len, seeds)) for seeds in cells.values()}) > 1:
         raise RunError(f"The cells of {pairs} have different numbers of seeds or students: they can't be paired.")
     sides = [np.mean([cells[pair[side]] for pair in pairs], 0) for side in (0, 1)]

@@ -71,6 +71,7 @@ def card_of(folder: Path, outcomes: Mapping[str, Outcome], pushed: Mapping[str, 
         tags=["dataset-distillation", "hf-dd", "hf-dd-study"],
         configs=[hub_metadata.configuration("default", PARQUET, digest_of(folder / PARQUET))],
     )
+    text = (folder / MARKDOWN).read_text(encoding="utf-8")
     return hub_metadata.render(
         DatasetCard,
         front,
@@ -79,9 +80,7 @@ def card_of(folder: Path, outcomes: Mapping[str, Outcome], pushed: Mapping[str, 
         cells=len(outcomes),
         distillations=len(made),
         students=sum(1 for _ in students_of(outcomes)),
-        report=Markdown(
-            (folder / MARKDOWN).read_text(encoding="utf-8").partition("\n\n")[2]
-        ),  # below the card's own title
+        report=Markdown(text.partition("\n\n")[2]),  # below the card's own title
         papers=papers.cited(each for record in made for each in papers.behind(record["settings"])),
         record={"pushed": pushed, "versions": provenance.versions()},
     )

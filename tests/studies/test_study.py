@@ -796,6 +796,22 @@ def test_cells_are_compared_over_the_architectures_that_they_share():
     assert len(table) == 4
 
 
+def test_cells_of_other_numbers_of_students_are_paired_by_their_distillations():
+    """Differences of 2 and 4 of the means of the seeds: t(0.975, 1) = 12.7062 of a standard error of 1."""
+    records = [{"results": {"seed": seed}} for seed in (0, 3)]
+    cells = {
+        "three": outcomes_of.Outcome(records, {"ConvNet": [(80.0, 81.0, 82.0), (84.0, 84.0, 84.0)]}),
+        "two": outcomes_of.Outcome(records, {"ConvNet": [(78.0, 80.0), (79.0, 81.0)]}),
+    }
+    found = outcomes_of.gain(cells, [("three", "two")]).interval
+    assert (found.mean, found.n, found.half_width) == (3.0, 2, pytest.approx(12.7062, abs=1e-4))
+    single = {
+        name: dataclasses.replace(own, scores={"ConvNet": own.scores["ConvNet"][:1]}) for name, own in cells.items()
+    }
+    with pytest.raises(RunError, match="different numbers of seeds or students"):
+        outcomes_of.gain(single, [("three", "two")])
+
+
 def test_what_teachers_took_counts_each_training_run_once():
     def spec(repo, sha, seconds):
         return {"repo_id": repo, "sha": sha, "seconds": seconds}
