@@ -49,7 +49,7 @@ def told(folder):
 # --- before any training
 
 
-NAMES = ["", "a b", "a..b", "x/", "/x", "a//b", "@", "a@{b", "-x", ".x", "a/.x", "x.", "x.lock", "a.lock/b", "HEAD"]
+NAMES = ["a b", "a..b", "x/", "/x", "a//b", "@", "a@{b", "-x", ".x", "a/.x", "x.", "x.lock", "a.lock/b", "HEAD"]
 NAMES += [
     "0" * 40,
     "refs/heads/x",

@@ -247,7 +247,7 @@ def test_a_near_miss_is_pointed_to_digits(name):
         load_data(DataConfig(dataset=name))
 
 
-@pytest.mark.parametrize("name", ["", "mnist", "./nowhere", "/no/such/folder", "a/b/c"])
+@pytest.mark.parametrize("name", ["mnist", "./nowhere", "/no/such/folder", "a/b/c"])
 def test_an_unknown_name_lists_the_forms(name):
     with pytest.raises(DataError, match="a folder of IDX files, or 'digits'") as raised:
         load_data(DataConfig(dataset=name))

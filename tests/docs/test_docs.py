@@ -58,7 +58,7 @@ def test_readme_is_short_and_has_the_two_commands():
     lines = (ROOT / "README.md").read_text(encoding="utf-8").splitlines()
     assert len(lines) <= 150
     assert 'pip install -e ".[local-hub]" && hf-dd quickstart' in lines
-    assert 'pip install -e ".[dev]" && python -m pytest -n 2' in lines
+    assert 'pip install -e ".[dev]" && python -m pytest -n 3' in lines
 
 
 def test_every_page_is_in_the_menu():

@@ -139,7 +139,7 @@ def test_ce_refuses_a_teacher_of_more_classes():
 # --- CLoM, cos
 
 
-class LinearTeacher:
+class LinearTeacher(Teacher):
     """A teacher whose features are a random linear map of the images, and may point anywhere."""
 
     spec = None

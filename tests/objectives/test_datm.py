@@ -286,9 +286,10 @@ def run(tmp_path_factory):
 
     def run(folder, *own, **options):
         words = ["student_steps=2", "expert_epochs=1", "max_start_epoch=2", "first_max_start_epoch=1", "growth=2"]
+        words = list({word.partition("=")[0]: word for word in (*words, "threshold=9", *own)}.values())
         return hf_dd.distill(
             **{"dataset": "digits", "objective": "datm", "experts": [str(expert)], "iterations": 4, "ipc": 1}
-            | {"image_learning_rate": 1.0, "objective_options": [*words, "threshold=9", *own], "save_steps": 2}
+            | {"image_learning_rate": 1.0, "objective_options": words, "save_steps": 2}
             | {"eval_students": 0, "output_dir": str(root / folder)}
             | small
             | options

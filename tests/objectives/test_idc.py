@@ -31,7 +31,8 @@ COMPOSITE = "composite_color_crop_cutout"
 
 
 def options_for(*own, **options):
-    return make_config(**{"objective": "idc", "augment": COMPOSITE, "objective_options": [*LOOPS, *own]} | options)
+    words = list({word.partition("=")[0]: word for word in (*LOOPS, *own)}.values())
+    return make_config(**{"objective": "idc", "augment": COMPOSITE, "objective_options": words} | options)
 
 
 def iterate(objective, step):
