@@ -126,7 +126,8 @@ FOLDERS = [
     ),
     row(
         "--minutes … is too short for images of …",
-        "distill --dataset {many} --clom none --minutes 0.002 --image_size 512 --output_dir out",
+        "distill --dataset {many} --clom none --minutes 0.002 --image_size 512 --iterations 5 --eval_students 0 "
+        "--output_dir out",
         "Give more -> --minutes 1 --image_size 8",
         "smaller (--image_size) -> {0} 8 --minutes 1",
     ),
