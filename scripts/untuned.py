@@ -7,6 +7,7 @@
     python scripts/make_letters.py outputs/letters
     python scripts/untuned.py --data digits fashion-mnist=FOLDER letters=outputs/letters --output_dir outputs/untuned
     python scripts/untuned.py --data digits --ipc 1 --minutes 10 --seeds 0          # a part of it
+    python scripts/untuned.py --data --output_dir docs/results/untuned              # what is there, written anew
 
 Each set is one run of the command line, everything within its minutes; what the same command made already is kept, so
 that an interrupted table goes on. Then students of one protocol, `dsa` with `--epochs`, train on all sets of a data
@@ -18,6 +19,7 @@ that a table can be made part by part.
 
 import argparse
 import json
+import math
 import shlex
 import subprocess
 import sys
@@ -35,7 +37,7 @@ KINDS = {"planned": ["--clom", "none"], "own teachers": ["--clom", "ce"]}
 def main():
     """Run what is missing, and write the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", nargs="+", default=["digits"], help="NAME or NAME=REFERENCE.")
+    parser.add_argument("--data", nargs="*", default=["digits"], help="NAME or NAME=REFERENCE.")
     parser.add_argument("--ipc", nargs="+", type=int, default=[1, 10])
     parser.add_argument("--minutes", nargs="+", type=float, default=[10, 30])
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2], help="Of the distillations.")
@@ -135,7 +137,7 @@ def rows_of(name, ipc, sets, results, options):
             row[baseline] = {key: other[key] for key in ("mean", "half_width", "n")}
             gains = [[a - b for a, b in zip(own["scores"], other["scores"], strict=True)] for own, _ in members]
             row[f"over {baseline}"] = over_distillations(gains)
-        row |= {"took": [about["seconds"] for _, about in members]}
+        row |= {"took": [about["seconds"] for _, about in members], "with_real_images": True}
         row |= {"hardware": sorted({about["hardware"] for _, about in members})}
         row |= {"code": sorted({about["code"] for _, about in members})}
         rows.append(row | {"commands": [about["command"] for _, about in members]})
@@ -149,11 +151,13 @@ def over_distillations(values):
 
 def write(folder, rows):
     """Write the table: these rows, and those of earlier calls."""
+    rows_are_new = bool(rows)
     kept = folder / "untuned.json"
     earlier = json.loads(kept.read_text()) if kept.exists() else {"rows": []}
-    found = {key_of(row): row for row in [*earlier["rows"], *rows]}
+    found = {key_of(row): row for row in [*map(with_real_images, earlier["rows"]), *rows]}
     rows = [found[key] for key in sorted(found)]
-    calls = [*earlier.get("command", "").split("; "), shown(["python", "scripts/untuned.py", *sys.argv[1:]])]
+    calls = earlier.get("command", "").split("; ")
+    calls += [shown(["python", "scripts/untuned.py", *sys.argv[1:]])] if rows_are_new else []
     calls = list(dict.fromkeys(filter(None, calls)))
     about = {
         "command": "; ".join(calls),
@@ -192,6 +196,21 @@ def write(folder, rows):
     lines += [f"- `{command}` ({commits(row['code'])})" for row in rows for command in row["commands"]]
     (folder / "untuned.md").write_text("\n".join(lines) + "\n")
     print((folder / "untuned.md").read_text())
+
+
+def with_real_images(row):
+    """A row of several distillations with intervals that hold what its real images vary.
+
+    Those of earlier versions, which kept no student's score, held the spread of the distillations alone: both are added
+    as those of independent means are.
+    """
+    if row["distillations"] == 1 or row.get("with_real_images"):
+        return row
+    over = {}
+    for kind in ("random", "herding"):
+        gain = row[f"over {kind}"]
+        over[f"over {kind}"] = gain | {"half_width": math.hypot(gain["half_width"], row[kind]["half_width"])}
+    return row | over | {"with_real_images": True}
 
 
 def key_of(row):

@@ -83,6 +83,16 @@ def test_rows_are_over_distillations_and_over_students_of_a_single_one(script, m
     assert "| digits | 1 | 10 | own teachers | 1 × 2 ConvNet | 72.0 [46.6, 97.4] | 41.0 | 52.0 |" in "\n".join(lines)
 
 
+def test_intervals_of_earlier_rows_hold_what_their_real_images_vary(script):
+    row = {"distillations": 3, "random": {"half_width": 4.0}, "herding": {"half_width": 0.0}}
+    row |= {f"over {kind}": {"mean": 9.0, "half_width": 3.0} for kind in ("random", "herding")}
+    wide = script.with_real_images(row)
+    assert [wide[f"over {kind}"]["half_width"] for kind in ("random", "herding")] == [5.0, 3.0]
+    assert script.with_real_images(wide) == wide and script.with_real_images(row | {"distillations": 1}) == row | {
+        "distillations": 1
+    }
+
+
 def test_rows_of_another_machine_stand_beside_those_there_are(script, monkeypatch, tmp_path):
     part = ["--ipc", "1", "--minutes", "10", "--kinds", "planned", "--seeds"]
     (first,) = table(script, monkeypatch, tmp_path, *part, "0")
