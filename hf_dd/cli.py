@@ -324,7 +324,7 @@ def dispatch(arguments: Sequence[str]) -> None:
     if isinstance(run, str):
         place, _, name = run.partition(":")
         run = getattr(module(place), name)
-    with within_memory(list(vars(options))):
+    with within_memory(vars(options)):
         lines = command.shown(run(options))
     for line in lines if isinstance(lines, Iterator) else [lines]:
         if line is not None and (command.everywhere or progress.is_first_process()):

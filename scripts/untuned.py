@@ -201,8 +201,8 @@ def write(folder, rows):
 def with_real_images(row):
     """A row of several distillations with intervals that hold what its real images vary.
 
-    Those of earlier versions, which kept no student's score, held the spread of the distillations alone: both are added
-    as those of independent means are.
+    Those of earlier versions, which kept no student's score, held the spread of the distillations alone: both are
+    added as those of independent means are.
     """
     if row["distillations"] == 1 or row.get("with_real_images"):
         return row

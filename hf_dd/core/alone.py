@@ -7,21 +7,23 @@ would change what the other computes, and a run what its caller draws next.
 import contextlib
 import random
 import threading
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 import numpy as np
 import torch
 
+from hf_dd.core.memory import within_memory
 from hf_dd.errors import RunError
 
 _running = threading.RLock()  # held by the thread whose run it is; that run may begin others
 
 
 @contextlib.contextmanager
-def alone() -> Iterator[None]:
+def alone(options: Collection[str] = ()) -> Iterator[None]:
     """Let a run compute what its own options say, and leave its caller's torch as it was: dtype, draws, all of it.
 
-    Raises RunError where a run of another thread of this process hasn't ended.
+    Raises RunError where a run of another thread of this process hasn't ended, and for a lack of memory, with those of
+    the run's `options` that take it.
     """
     if not _running.acquire(blocking=False):
         raise RunError(
@@ -29,7 +31,7 @@ def alone() -> Iterator[None]:
             "after the other, or each in a process of its own."
         )
     try:
-        with undisturbed(), _own_settings(), _own_draws():
+        with within_memory(options), undisturbed(), _own_settings(), _own_draws():
             yield
     finally:
         _running.release()

@@ -2,7 +2,7 @@
 
 import contextlib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator
 
 from hf_dd.errors import RunError
 
@@ -34,7 +34,7 @@ def is_lack_of_memory(error: BaseException) -> bool:
 
 
 @contextlib.contextmanager
-def within_memory(options: Sequence[str]) -> Iterator[None]:
+def within_memory(options: Collection[str]) -> Iterator[None]:
     """Let a lack of memory be a RunError, which names those of these options that take memory."""
     try:
         yield

@@ -108,18 +108,22 @@ class Evaluation:
         ]
         rows = self.rows(self.choose(choices), students)
         taught_by = tuple(asdict(teacher.spec) | {"bytes": teacher.bytes} for teacher in self.teachers or ())
-        counts = torch.bincount(self.data.test.labels)
         return Results(
             self.resolved(candidates[0], self.protocol, architectures[0]) if candidates else self.protocol,
             tuple(rows),
             hardware(self.accelerator),
             teachers=taught_by,
-            majority=100 * counts.max().item() / len(self.data.test),
+            majority=self.majority,
             chance=100 / self.data.num_classes,
             test_images=len(self.data.test),
             seed=self.seed,
             data=self.data.name,
         )
+
+    @property
+    def majority(self) -> float:
+        """Percent of the test split in its commonest class."""
+        return 100 * torch.bincount(self.data.test.labels).max().item() / len(self.data.test)
 
     def targets(self, candidate: Candidate, protocol: Protocol) -> Targets:
         """What students on a candidate learn from; see `Teaching.targets`."""

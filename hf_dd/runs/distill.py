@@ -22,7 +22,6 @@ from hf_dd.core.alone import alone
 from hf_dd.core.clock import begun
 from hf_dd.core.layout import LOGS
 from hf_dd.core.machine import hardware
-from hf_dd.core.memory import within_memory
 from hf_dd.core.precision import bf16_is_faster
 from hf_dd.core.processes import from_main_process, new_accelerator
 from hf_dd.core.progress import say
@@ -56,8 +55,7 @@ from hf_dd.training.pretraining import grid
 logger = logging.getLogger(__name__)
 
 
-@alone()
-@within_memory(list(kinds(DistillConfig)))
+@alone(kinds(DistillConfig))
 def distill(
     config: DistillConfig | None = None,
     *,

@@ -15,7 +15,6 @@ from hf_dd.config import EvaluateConfig
 from hf_dd.config.base import kinds, values
 from hf_dd.core import files
 from hf_dd.core.alone import alone
-from hf_dd.core.memory import within_memory
 from hf_dd.core.processes import by_main_process, new_accelerator, require_writable
 from hf_dd.core.registry import NETWORKS, PROTOCOLS, origins
 from hf_dd.data.image_data import ImageData, of_each_class
@@ -36,8 +35,7 @@ from hf_dd.teachers.feature_cache import FeatureMemory
 from hf_dd.teachers.pool import TeacherPool
 
 
-@alone()
-@within_memory(list(kinds(EvaluateConfig)))
+@alone(kinds(EvaluateConfig))
 def evaluate(config: EvaluateConfig | None = None, **options: Any) -> Results:
     """Train students on distilled sets and on real images of the same ipc; returns and writes the results.
 
@@ -57,7 +55,7 @@ def evaluate(config: EvaluateConfig | None = None, **options: Any) -> Results:
     return regimes.merged(parts)
 
 
-@alone()
+@alone(kinds(EvaluateConfig))
 def compare(config: EvaluateConfig | None = None, **options: Any) -> Path:
     """Evaluate several sets under one protocol with the same students, and write how they differ; returns the folder.
 

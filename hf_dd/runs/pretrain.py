@@ -19,7 +19,6 @@ from hf_dd.core import files
 from hf_dd.core.alone import alone
 from hf_dd.core.layout import RECORD
 from hf_dd.core.machine import hardware
-from hf_dd.core.memory import within_memory
 from hf_dd.core.processes import new_accelerator, require_writable
 from hf_dd.core.progress import Phase
 from hf_dd.core.registry import NETWORKS
@@ -30,8 +29,7 @@ from hf_dd.training.pretraining import grid, new_teacher, train_teacher
 logger = logging.getLogger(__name__)
 
 
-@alone()
-@within_memory(list(kinds(PretrainConfig)))
+@alone(kinds(PretrainConfig))
 def pretrain(config: PretrainConfig | None = None, **options: Any) -> list[Path | hub.Pin]:
     """Train a grid of teachers, spread over the processes.
 

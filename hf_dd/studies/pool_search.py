@@ -19,7 +19,7 @@ import torch
 
 from hf_dd.artefacts.provenance import command_line, versions
 from hf_dd.config import DistillConfig, SelectConfig, TeacherConfig
-from hf_dd.config.base import defaults, part, values
+from hf_dd.config.base import defaults, kinds, part, values
 from hf_dd.core import files, json_records
 from hf_dd.core.alone import alone
 from hf_dd.core.clock import since
@@ -80,7 +80,7 @@ class Selection:
         return f"{self.best.name}: {self.score:.2f} % on the validation split, {among}; {kept}"
 
 
-@alone()
+@alone(kinds(SelectConfig))
 def select(config: SelectConfig | None = None, **options: Any) -> Selection:
     """Find the pool that guides best; every process returns it.
 
@@ -308,7 +308,7 @@ class Search:
         options = self.named(best)
         pool = self.pool_of(options, f"hf-dd pool select: {options.name}")
         tried = sum(bool(entrant.scores) for entrant in self.race.entrants)
-        guessing = 100 * (torch.bincount(self.data.test.labels).max().item() / len(self.data.test))
+        guessing = self.race.evaluation.majority
         found = Selection(self.folder, options, best.last_score, pool, tried, len(self.pools), guessing)
         by_main_process(lambda: self.write_lock(found))
         return found
