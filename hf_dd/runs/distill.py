@@ -38,7 +38,8 @@ from hf_dd.evaluation.protocols import Protocol
 from hf_dd.evaluation.students import require_known, students_of
 from hf_dd.objectives.base import seen_as_published
 from hf_dd.planning import told
-from hf_dd.planning.measurements import read_plan, require_validation
+from hf_dd.planning.measurements import require_validation
+from hf_dd.planning.plan_file import read_plan
 from hf_dd.planning.planner import Planner
 from hf_dd.runs.crop_labels import labelling, views_of
 from hf_dd.runs.evaluate import evaluate

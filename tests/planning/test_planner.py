@@ -17,7 +17,7 @@ from hf_dd.distillation.distiller import Distiller
 from hf_dd.errors import ConfigError, DataError, HfDdError, RunError
 from hf_dd.planning import budget
 from hf_dd.planning.budget import StudentCosts
-from hf_dd.planning.measurements import read_plan
+from hf_dd.planning.plan_file import read_plan
 from hf_dd.planning.planner import Planner
 from hf_dd.planning.race import Entrant, Race
 from hf_dd.planning.racing import Racing
