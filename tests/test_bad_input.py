@@ -446,8 +446,8 @@ def test_a_test_split_without_labels(set_of, not_evaluated, tmp_path, missing):
 def test_no_test_split_at_all(set_of, not_evaluated, pets):
     not_evaluated(
         set_of(labels=[0, 1], names=["cat", "dog"]),
-        f"{pets} has no test split to evaluate on; name it by --test_split, or put some images of each class below a "
-        "folder test, the others below train.",
+        f"{pets} has no test split to evaluate on; name it by --test_split, hold out images of each class by "
+        "--test_share 0.2, or put some of each below a folder test, the others below train.",
         *("--dataset", pets),
     )
 

@@ -1,6 +1,7 @@
 """Options of what every run needs: a data set, a seed, a place for the output."""
 
 import functools
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from hf_dd.config.base import Options, option
@@ -27,6 +28,13 @@ class DataConfig(Options):
     label_column: str | None = data(None, "Column with the labels; found from the features if not given.")
     train_split: str = data("train", "Split to distill from.")
     test_split: str | None = data(None, "Split to evaluate on; 'test', else 'validation', if not given.")
+    test_share: float | None = data(
+        None,
+        "Share of each class's training images that is held out to evaluate on, the same in every run, in the place "
+        "of a test split.",
+        above=0,
+        below=1,
+    )
     image_size: int | None = data(
         None,
         "Side in pixels that every image is brought to (cover, then centre crop); as they are if not given.",
@@ -61,6 +69,20 @@ class DataConfig(Options):
     def __post_init__(self) -> None:
         self.dataset = reference_of(self.dataset)
         super().__post_init__()
+
+    def contradictions(self) -> Iterator[str]:
+        """As of all options."""
+        yield from super().contradictions()
+        if self.test_share is not None and self.test_split is not None:
+            yield (
+                f"--test_share {self.test_share:g} makes a test split of training images, and --test_split "
+                f"{self.test_split} names one: leave one out."
+            )
+        if self.test_share is not None and self.test_resize is not None:
+            yield (
+                f"--test_resize {self.test_resize} is of the images of a test split, and those of --test_share are "
+                "read as the training images that they are: leave one out."
+            )
 
 
 @dataclass

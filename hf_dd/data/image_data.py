@@ -17,6 +17,7 @@ from hf_dd.core.alone import undisturbed
 from hf_dd.core.progress import over, say
 from hf_dd.data.batches import Images, in_blocks
 from hf_dd.data.sources import Split, fingerprint, labelling, read_source
+from hf_dd.data.test_share import with_test_share
 from hf_dd.data.whitening import fitted
 from hf_dd.errors import ConfigError, DataError, some
 from hf_dd.nn.whitening import Whitening
@@ -183,7 +184,10 @@ class ImageData:
         )
 
 
-HOW_TO_TEST = "name it by --test_split, or put some images of each class below a folder test, the others below train"
+HOW_TO_TEST = (
+    "name it by --test_split, hold out images of each class by --test_share 0.2, or put some of each below a folder "
+    "test, the others below train"
+)
 
 
 def of_each_class(ipc: int | Sequence[int], num_classes: int) -> list[int]:
@@ -206,6 +210,8 @@ def load_data(config: Any, whitening: Whitening | None = None) -> ImageData:
             f"--test_split {config.test_split} is the training split: name another one, or leave it out."
         )
     source = read_source(config)
+    if config.test_share is not None:
+        source = with_test_share(source, config.test_share)
     require_differences(source.train.images, source.name)
     for note in source.notes:
         say("%s: %s", source.name, note)

@@ -63,6 +63,7 @@ class Source:
     pin: hub.Pin | None = None
     notes: tuple[str, ...] = ()  # what was done to its images
     test_split: str = "test"  # what the second split is called
+    train_split: str = "train"  # and the first
 
 
 def read_source(config: DataConfig) -> Source:
@@ -165,7 +166,7 @@ def _index_labels(values: Sequence[Any], index: dict[Any, int], split: str) -> T
 def _at_size(source: Source, config: DataConfig) -> Source:
     """A source that has no columns or splits to choose, at the size asked for; such a choice raises ConfigError."""
     fixed = DataConfig(dataset=config.dataset, test_split=config.test_split and "test")
-    for name in ("dataset_config", "image_column", "label_column", "train_split", "test_split"):
+    for name in ("dataset_config", "image_column", "label_column", "train_split", "test_split", "test_share"):
         if getattr(config, name) != getattr(fixed, name):
             raise ConfigError(f"--{name} has no meaning for {config.dataset}, which has one form only; leave it out.")
     if config.image_size is None and config.test_resize is None:
@@ -298,6 +299,7 @@ def read_dataset(splits: "datasets.DatasetDict", config: DataConfig, name: str, 
     )
     train, test, *_ = *map(Split, images.values(), labels), None
     called = {"test_split": list(chosen)[-1]} if test else {}
+    called |= {"train_split": config.train_split}
     return Source(name, "unknown", class_names, train, test, notes=tuple(notes), **called)
 
 
@@ -317,7 +319,7 @@ def _stored_labels(dataset: "datasets.Dataset", column: str) -> list[Any]:
 def _choose_splits(splits: "datasets.DatasetDict", config: DataConfig) -> "dict[str, datasets.Dataset]":
     """The training split, then the test split if there is one."""
     test_split = config.test_split
-    if test_split is None:
+    if test_split is None and config.test_share is None:
         test_split = next((name for name in TEST_SPLITS if name in splits and name != config.train_split), None)
     chosen = {"train_split": config.train_split, "test_split": test_split}
     for option, name in chosen.items():

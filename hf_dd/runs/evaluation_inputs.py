@@ -19,7 +19,7 @@ from hf_dd.runs.foreign import brought_in, is_foreign
 from hf_dd.synthetic.distilled_set import DistilledSet
 
 SEEN = ("statistics", "zca")  # options of how networks see images
-TESTED = ("test_split", "test_resize")  # options of the test images alone, which the data's fingerprint isn't of
+TESTED = ("test_split", "test_share", "test_resize")  # options of which images are tested, and how they are read
 
 
 def sets_and_data(
@@ -105,6 +105,8 @@ def source_of(config: EvaluateConfig, record: dict[str, Any]) -> DataConfig:
     if not record:
         raise ConfigError(f"{config.sets[0]} doesn't say what it was made from: name its data set by --dataset.")
     made_from = {key: value for key in named(config, "data") if (value := settings.get(key)) is not None}
+    if given.keys() & {"test_split", "test_share"}:  # two ways to say what is tested, of which one is said anew
+        made_from = {key: value for key, value in made_from.items() if key not in ("test_split", "test_share")}
     return DataConfig(**{"dataset": record["data"]["reference"]} | made_from | given)
 
 

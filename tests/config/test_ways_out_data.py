@@ -31,6 +31,12 @@ def make_unlabelled_test(stock, folder):
 
 
 @made
+def make_once_each(stock, folder):
+    """One image of each of three classes."""
+    return saved(folder, ("train",), count=1)
+
+
+@made
 def make_fractions(stock, folder):
     images, labels = pictures()
     columns = {"image": list(images), "label": [label + 0.5 for label in labels], "kind": labels}
@@ -70,6 +76,23 @@ ROWS = [
         "{random} --dataset {unlabelled} --test_split train",
         "(--test_split) train is.*name another one -> {0} more",
         "(--test_split) train is.*leave it out -> !{0} --train_split more",
+    ),
+    row(
+        "--test_share … makes a test split",
+        "{random} --dataset {unlabelled} --train_split more --test_share 0.5 --test_split part",
+        "(--test_share) 0.5 makes.*leave one out -> !{0} --train_split more !--test_split",
+        "(--test_split) part names.*leave one out -> !{0}",
+    ),
+    row(
+        "--test_resize … is of the images of a test split",
+        "{random} --dataset {untested} --test_share 0.5 --test_resize 8",
+        "(--test_resize) 8 is.*leave one out -> !{0}",
+        "(--test_share) are.*leave one out -> !{0} --test_split more",
+    ),
+    row(
+        "… has one image alone. Give each class",
+        "{random} --dataset {once_each} --test_share 0.5",
+        "leave (--test_share) out -> !{0}",
     ),
     row(
         "the largest --factor possible is …",

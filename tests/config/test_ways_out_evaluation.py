@@ -140,9 +140,10 @@ ROWS = [
         "or its (--image_size) -> {0} 8",
     ),
     row(
-        "name it by --test_split, or put",
+        "name it by --test_split, hold out",
         "evaluate {headed} {evaluated} --dataset {untested}",
         "name it by (--test_split) -> {0} more",
+        "each class by (--test_share 0.2), or -> {0}",
     ),
     row(
         "… of the class … would be beside … real ones",

@@ -215,9 +215,10 @@ TEACHERS = [
         "(--soft_label_topk) 20.*or leave it out -> !{0}",
     ),
     row(
-        "name it by --test_split, or put",
+        "name it by --test_split, hold out",
         "pretrain --dataset {untested} --epochs 1 --architectures MLP --output_dir teachers",
         "by (--test_split) -> {0} more",
+        "by (--test_share 0.2), or -> {0}",
     ),
     row(
         "… seed … diverged in epoch",

@@ -23,6 +23,7 @@ SINCE = {
     "images_at_once",
     "statistics",
     "test_resize",
+    "test_share",
     "zca",
 }  # options that decide pixels and that it didn't know: without them a run is as it was
 BEFORE = Path(__file__).resolve().parents[1] / "fixtures" / "before"

@@ -690,5 +690,5 @@ def test_a_data_set_that_tests_nobody_is_told(tmp_path, caplog):
     )
     options = {name: value for name, value in SMALL.items() if name != "dataset"} | {"iterations": 2}
     made = distill(dataset=rows, output_dir=str(tmp_path), **options)
-    told = "has no test split: nothing is evaluated, and no teachers are trained. Name it by --test_split, or put some"
+    told = "has no test split: nothing is evaluated, and no teachers are trained. Name it by --test_split, hold"
     assert told in caplog.text and made.record.results is None
