@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 from huggingface_hub import ModelCard, ModelCardData
 
+from hf_dd import hub
 from hf_dd.artefacts import licences, papers
 from hf_dd.artefacts.facts import (
     DecodedFacts,
@@ -25,7 +26,7 @@ from hf_dd.artefacts.facts import (
 from hf_dd.artefacts.record import Record, SetRecord
 from hf_dd.config import TeacherConfig, slug
 from hf_dd.config.base import defaults
-from hf_dd.core.layout import DISTILLED_SET, IMPORTED_SET
+from hf_dd.core.layout import DISTILLED_SET, IMPORTED_SET, training_run
 from hf_dd.core.registry import OBJECTIVES, STARTS
 from hf_dd.core.text import Markdown, markdown, number, plural
 from hf_dd.teachers.diversity import in_words
@@ -277,7 +278,8 @@ def teaching_seconds(teachers: Iterable[dict[str, Any]]) -> float | None:
     """What it took to train teachers or experts, each run counted once, to its last epoch here; None if unknown."""
     runs: dict[str, list[float | None]] = {}
     for spec in teachers:
-        runs.setdefault(spec["repo_id"].partition("/epoch-")[0], []).append(spec.get("seconds"))
+        local = spec.get("sha", "").startswith(hub.DIGEST)  # an expert, which has several, is a run already
+        runs.setdefault(training_run(spec["repo_id"], local), []).append(spec.get("seconds"))
     return None if any(None in seconds for seconds in runs.values()) else sum(map(max, runs.values()))
 
 

@@ -10,7 +10,7 @@ from hf_dd.artefacts.cards import Record, TeacherRecord
 from hf_dd.artefacts.comparison import Verdict
 from hf_dd.artefacts.records import write_record
 from hf_dd.core import files
-from hf_dd.core.layout import CARD, RECORD
+from hf_dd.core.layout import CARD, RECORD, epoch_name
 from hf_dd.errors import RunError
 from hf_dd.runs.recorded import Source, opened
 
@@ -86,5 +86,5 @@ def content_of(record: Record) -> dict[str, Any]:
 def card_of(record: Record, repo_id: str | None) -> str:
     """The card of a set or a teacher; of a teacher with the repository's name in its code, where it has one."""
     if isinstance(record, TeacherRecord):
-        return record.card(f"{repo_id}@epoch-{record.epoch}" if repo_id else None)
+        return record.card(f"{repo_id}@{epoch_name(record.epoch)}" if repo_id else None)
     return record.card(hub.endpoint())

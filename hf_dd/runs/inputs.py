@@ -10,14 +10,13 @@ from hf_dd.artefacts.cards import ImportedRecord, Record, SetRecord, TeacherReco
 from hf_dd.artefacts.comparison import Check, Difference, versions_apart
 from hf_dd.config import DataConfig, ImportConfig
 from hf_dd.config.base import Options, part
-from hf_dd.core.layout import WEIGHTS
+from hf_dd.core.layout import WEIGHTS, epoch_name, epoch_of
 from hf_dd.core.registry import PROTOCOLS
 from hf_dd.data.image_data import load_data
 from hf_dd.errors import DataError, HfDdError
 from hf_dd.importing.formats import read_foreign
 from hf_dd.runs.recorded import Source
 from hf_dd.teachers import pins
-from hf_dd.teachers.locating import EPOCH
 
 
 def checked(source: Source, run: Options) -> Iterator[Check]:
@@ -50,8 +49,8 @@ def require_own_files(source: Source) -> None:
     if place.pin and place.revision and place.revision in hub.tags(place.path, place.repo_type):
         pushed = getattr(record, "pushed", None) or {}
         before = pushed.get("tag") if pushed.get("repo_id") == place.path else None
-        if isinstance(record, TeacherRecord) and EPOCH.fullmatch(place.revision):
-            before = f"epoch-{record.epoch}"
+        if isinstance(record, TeacherRecord) and epoch_of(place.revision) is not None:
+            before = epoch_name(record.epoch)
         if before not in (None, place.revision):
             raise DataError(
                 f"the tag {place.revision} is on a commit that was pushed as {before}: it was moved. Name the one "
@@ -107,8 +106,8 @@ def inputs_of(source: Source) -> Iterator[hub.Pin]:
             continue
         for epoch, sha in zip(expert["epochs"], expert["shas"], strict=True):
             local = sha.startswith(hub.DIGEST)
-            name = f"{expert['repo_id']}/epoch-{epoch}" if local else expert["repo_id"]
-            found[f"{name}@{sha}"] = hub.Pin(name, f"epoch-{epoch}", sha)
+            name = f"{expert['repo_id']}/{epoch_name(epoch)}" if local else expert["repo_id"]
+            found[f"{name}@{sha}"] = hub.Pin(name, epoch_name(epoch), sha)
     yield from found.values()
 
 

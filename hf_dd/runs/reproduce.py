@@ -29,7 +29,7 @@ from hf_dd.config.base import Options, part
 from hf_dd.config.reproduction import ReproduceConfig
 from hf_dd.core import files, json_records
 from hf_dd.core.files import digest_of
-from hf_dd.core.layout import CHECKPOINTS, RECORD, WEIGHTS
+from hf_dd.core.layout import CHECKPOINTS, RECORD, WEIGHTS, epoch_name
 from hf_dd.core.machine import hardware, precision_on
 from hf_dd.core.processes import (
     by_main_process,
@@ -150,7 +150,7 @@ def teachers_again(source: Source, run: DistillConfig, root: Path) -> Iterator[s
     own = [(spec.repo_id, spec.sha) for spec in pins.specs_of(source.record.teachers)]
     for expert in source.record.experts:
         own += [
-            (f"{expert['repo_id']}/epoch-{epoch}", sha)
+            (f"{expert['repo_id']}/{epoch_name(epoch)}", sha)
             for epoch, sha in zip(expert["epochs"], expert["shas"], strict=True)
         ]
     found = [(sha, place) for name, sha in own if (place := source.beneath(name, root))]
@@ -317,7 +317,7 @@ def teacher_again(source: Source, run: PretrainConfig) -> tuple[Values, list[Acc
     record, data = source.record, load_data(run)
     pretrain(run)
     name = teacher_folder.teacher_name(data, record.architecture, record.seed)
-    folder = Path(run.output_dir) / name / f"epoch-{record.epoch}"
+    folder = Path(run.output_dir) / name / epoch_name(record.epoch)
     files = [source.folder / WEIGHTS, folder / WEIGHTS]
     values = weights_apart(*map(load_file, files), digest_of(files[0]) == digest_of(files[1]))
     accuracy = teacher_folder.read_teacher(folder).accuracy

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from hf_dd import hub
 from hf_dd.config.arguments import require_fitting
+from hf_dd.core.layout import epoch_name, epoch_of
 from hf_dd.errors import ConfigError, TeacherError
-from hf_dd.teachers.locating import EPOCH
 
 TEACHER = "hf-dd-teacher"  # the Hub tag of what `hf-dd pretrain` made
 
@@ -90,8 +90,8 @@ class TeacherQuery:
         """The epochs asked for of each repository, given its git tags; raises TeacherError for those it lacks."""
         pins, lacking = [], []
         for repo_id, present in tags.items():
-            kept = sorted(filter(EPOCH.fullmatch, present), key=lambda tag: int(tag.removeprefix("epoch-")))
-            asked = [epoch if epoch == "final" else f"epoch-{int(epoch)}" for epoch in dict.fromkeys(self.epochs)]
+            kept = sorted((tag for tag in present if epoch_of(tag) is not None), key=epoch_of)
+            asked = [epoch if epoch == "final" else epoch_name(int(epoch)) for epoch in dict.fromkeys(self.epochs)]
             revisions = asked or kept or ["epoch-N"]
             if absent := [revision for revision in revisions if revision not in present]:
                 there = ", ".join([*kept, *(["final"] if "final" in present else [])])
