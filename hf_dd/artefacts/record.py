@@ -7,6 +7,7 @@ from urllib.parse import quote
 
 from huggingface_hub import DatasetCard, DatasetCardData, EvalResult
 
+from hf_dd import hub
 from hf_dd.artefacts import licences, papers, reading
 from hf_dd.artefacts.facts import CropLabelFacts, DataFacts, ReproductionFacts, ResultFacts
 from hf_dd.artefacts.hub_metadata import configuration, render
@@ -82,7 +83,7 @@ class Record:
         for teacher in getattr(self, "teachers", []):
             if teacher["repo_id"].startswith(IN_MEMORY):
                 name = teacher["repo_id"].removeprefix(IN_MEMORY)
-                given.append(f"the teacher {code(name)} (weights {code(teacher['sha'][:19])})")
+                given.append(f"the teacher {code(name)} (weights {code(hub.short(teacher['sha']))})")
         objects = "was an object" if len(given) == 1 else "were objects"
         in_memory = Markdown(f"{' and '.join(given)} {objects} in memory")
         values |= {"sentences": verdict.sentences, "mark": verdict.mark, "interval": intervals.of_accuracy}

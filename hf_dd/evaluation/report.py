@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hf_dd import hub
 from hf_dd.core import files
 from hf_dd.core.text import duration, markdown
 from hf_dd.errors import ConfigError
@@ -66,7 +67,7 @@ def taught(results: Results) -> str:
     by = {row.teaching: None for row in results.rows if row.teaching}
     sentences = [f" Labels: {'; '.join(by)}."] if by else []
     for teacher in results.teachers:
-        digest = teacher["sha"].removeprefix("sha256:")[:8]
+        digest = hub.digits(teacher["sha"])
         sentences.append(f" {digest} is {teacher['repo_id']}@{teacher['revision']}, {teacher['bytes']:,} bytes.")
     return "".join(sentences)
 

@@ -3,6 +3,7 @@
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from hf_dd import hub
 from hf_dd.evaluation import intervals, verdict
 from hf_dd.evaluation.protocols import Protocol
 
@@ -94,7 +95,7 @@ class Row:
         """The soft labels in words; empty for hard ones."""
         if self.temperature is None:
             return ""
-        digests = ", ".join(sha.removeprefix("sha256:")[:8] for sha in self.taught_by)
+        digests = ", ".join(map(hub.digits, self.taught_by))
         return f"soft labels at temperature {self.temperature:g}" + (f" by {digests}" if digests else "")
 
     def __str__(self) -> str:

@@ -43,6 +43,7 @@ from hf_dd.hub.places import (
     Place,
     RepoType,
     dataset_license,
+    digits,
     find,
     front_matter,
     is_private,
@@ -52,6 +53,7 @@ from hf_dd.hub.places import (
     require_commit,
     require_intact,
     resolve,
+    short,
     tags,
 )
 from hf_dd.hub.pushes import (

@@ -33,6 +33,16 @@ GLOB = re.compile(r"[*?\[]")  # of a pattern, which no name of a file has
 logging.getLogger("huggingface_hub._snapshot_download").addFilter(lambda said: "No files matched" not in str(said.msg))
 
 
+def digits(sha: str) -> str:
+    """The first 8 hex digits of a commit, or of the digest of weights."""
+    return sha.removeprefix(DIGEST)[:8]
+
+
+def short(sha: str) -> str:
+    """The first 8 hex digits of a commit, or `sha256:` and the first 12 of a digest of weights."""
+    return sha[: len(DIGEST) + 12] if sha.startswith(DIGEST) else sha[:8]
+
+
 @dataclass(frozen=True)
 class Pin:
     """A repository at one commit: what was asked (`revision`) and what it meant (`sha`, 40 hex digits).
@@ -55,7 +65,7 @@ class Pin:
         return self.repo_id if self.local else f"{self.repo_id}@{self.sha}"
 
     def __str__(self) -> str:
-        return f"{self.repo_id}@{self.revision} ({self.sha.removeprefix(DIGEST)[:8]})"
+        return f"{self.repo_id}@{self.revision} ({digits(self.sha)})"
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ def checked(source: Source, run: Options) -> Iterator[Check]:
     yield attempt(f"the files of {source.reference}", lambda: require_own_files(source))
     yield attempt(f"data set {run.dataset}", lambda: require_data(run, source.record))
     for pin, error in pins.verify(pins.Lock(source.reference, list(inputs_of(source))), trusted_by(run)):
-        yield Check(f"{pin.repo_id}@{pin.revision} ({pin.sha.removeprefix('sha256:')[:8]})", str(error or ""))
+        yield Check(str(pin), str(error or ""))
     if isinstance(run, ImportConfig):
         yield attempt(f"set {run.foreign_set}", lambda: require_foreign(run, source.record))
 
@@ -115,7 +115,8 @@ def moved(source: Source) -> Iterator[str]:
     """Of which inputs a revision means another commit by now: the one on record is what counts."""
     for pin in inputs_of(source):
         if pins.moved(pin):
-            yield f"{pin.repo_id}@{pin.revision} moved since: the commit on record, {pin.sha[:8]}, is what is used"
+            sha = hub.digits(pin.sha)
+            yield f"{pin.repo_id}@{pin.revision} moved since: the commit on record, {sha}, is what is used"
 
 
 def differences(record: Record, here: str) -> Iterator[Difference]:

@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from hf_dd import hub
 from hf_dd.artefacts.provenance import versions
 from hf_dd.core import files, json_records
 from hf_dd.core.text import Markdown, code, duration, markdown
@@ -282,7 +283,7 @@ def circumstances_of(row: Mapping[str, Any], record: Mapping[str, Any]) -> dict[
     facts = {
         **protocol,
         "learning_rate": rate,
-        "taught by": ", ".join(sha.removeprefix("sha256:")[:8] for sha in taught_by),
+        "taught by": ", ".join(map(hub.digits, taught_by)),
         "draws": row.get("draws"),
         "data": data["name"],
         "pixels": "×".join(map(str, data["image_size"])),

@@ -63,8 +63,8 @@ def locate_again(pin: hub.Pin) -> Path:
     now, folder = locate_locally(Path(pin.repo_id))
     if now.sha != pin.sha:
         raise TeacherError(
-            f"Teacher {pin.repo_id} isn't what it was when it was locked: its weights were {pin.sha[:19]} and are "
-            f"{now.sha[:19]}."
+            f"Teacher {pin.repo_id} isn't what it was when it was locked: its weights were {hub.short(pin.sha)} and "
+            f"are {hub.short(now.sha)}."
         )
     known = pin.configuration if isinstance(pin, TeacherSpec) else None
     if known and known != adapters.configuration_of(folder):

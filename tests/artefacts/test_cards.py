@@ -363,7 +363,7 @@ def test_a_row_says_its_rate_its_epochs_and_its_backbone(distilled):
     assert "| 3 | 100 | 0.02 (the set's own) |" in card and "The set's own rate was learned with its images." in card
     assert "| me/teacher@final (`cccccccc`) |" in card and "| 3 | 300 | 0.01 |" in card
     first["backbone"] = "sha256:" + "d" * 64
-    assert "(`sha256:dddddddd`)" in distilled.card(ENDPOINT)
+    assert "(`sha256:dddddddddddd`)" in distilled.card(ENDPOINT)
     del first["epochs"], first["own_learning_rate"], first["backbone"], distilled.results["plot"]  # an older record
     assert_clean(distilled.card(ENDPOINT))
 
