@@ -38,7 +38,7 @@ WITHOUT_NETWORK = {
     "artefacts.papers": {"urllib.parse.quote"},
     "artefacts.record": {"DatasetCard", "DatasetCardData", "EvalResult", "urllib.parse.quote"},
     "artefacts.rows": {"DatasetCardData"},
-    "artefacts.student_card": {"ModelCard", "ModelCardData", "urllib.parse.quote"},
+    "artefacts.student_card": {"ModelCard", "ModelCardData"},
     "studies.publish": {"DatasetCard", "DatasetCardData"},
     "nn.networks": {
         "ModelCard",

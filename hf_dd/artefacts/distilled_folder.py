@@ -37,8 +37,7 @@ from hf_dd.data.image_data import ImageData
 from hf_dd.distillation.distiller import Distillation
 from hf_dd.distillation.run_folder import ARTEFACT_ENTRIES, RUN_ENTRIES
 from hf_dd.errors import ConfigError, DataError, HubError, RunError
-from hf_dd.evaluation import verdict
-from hf_dd.evaluation.intervals import spread
+from hf_dd.evaluation import tables, verdict
 from hf_dd.importing.import_set import ImportedSet
 from hf_dd.synthetic.distilled_set import DistilledSet, preview, to_dataset, to_rows
 from hf_dd.teachers.pool import TeacherPool
@@ -80,7 +79,7 @@ class Artefact:
         if results:
             lines += verdict.sentences(results)
         for row in results["rows"] if results else []:
-            accuracy = spread(row["mean"], row["std"], row["n"]) + verdict.mark(row, results)
+            accuracy = tables.accuracy(row, results)
             lines.append(f"  {row['set']} [{row['copy']}] {row['architecture']}: {accuracy} (n={row['n']})")
         return "\n".join(lines)
 

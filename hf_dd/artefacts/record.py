@@ -15,7 +15,7 @@ from hf_dd.config import IN_MEMORY, slug
 from hf_dd.core.layout import LABELS
 from hf_dd.core.registry import origins_in_words
 from hf_dd.core.text import Markdown, code, markdown, verbatim
-from hf_dd.evaluation import intervals, verdict
+from hf_dd.evaluation import intervals, tables, verdict
 from hf_dd.evaluation.protocols import in_words
 
 SIZE_CATEGORIES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
@@ -86,7 +86,7 @@ class Record:
                 given.append(f"the teacher {code(name)} (weights {code(hub.short(teacher['sha']))})")
         objects = "was an object" if len(given) == 1 else "were objects"
         in_memory = Markdown(f"{' and '.join(given)} {objects} in memory")
-        values |= {"sentences": verdict.sentences, "mark": verdict.mark, "interval": intervals.of_accuracy}
+        values |= {"sentences": verdict.sentences, "tables": tables, "spread": intervals.spread}
         values |= {"regimes": verdict.REGIMES, "in_words": in_words, "reproducing": reading.reproducing}
         results = getattr(self, "results", None) or {}
         plugins = origins_in_words(getattr(self, "plugins", {}) | results.get("plugins", {}))

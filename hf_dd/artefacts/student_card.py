@@ -3,10 +3,10 @@
 import statistics
 from dataclasses import dataclass, field
 from typing import Any, TypedDict
-from urllib.parse import quote
 
 from huggingface_hub import ModelCard, ModelCardData
 
+from hf_dd import hub
 from hf_dd.artefacts import licences
 from hf_dd.artefacts.facts import ProtocolFacts
 from hf_dd.artefacts.record import Record
@@ -103,7 +103,7 @@ class StudentRecord(Record):
             eval_results=self.results_of(self.accuracy),
             metrics=["accuracy"],
         )
-        page = own["repo_id"] and f"{endpoint}/datasets/{quote(own['repo_id'])}/tree/{own['sha']}"
+        page = own["repo_id"] and hub.page(endpoint, own["repo_id"], own["sha"], "dataset")
         about = {
             "reference": reference,
             "set": Markdown(f"[{markdown(own['repo_id'])}]({page})" if page else code(own["name"])),

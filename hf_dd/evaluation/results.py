@@ -4,7 +4,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from hf_dd import hub
-from hf_dd.evaluation import intervals, verdict
+from hf_dd.evaluation import intervals, tables, verdict
 from hf_dd.evaluation.protocols import Protocol
 
 
@@ -81,14 +81,12 @@ class Row:
     @property
     def looking(self) -> str:
         """The best of the looks that a paper takes, in words; empty where nobody looked."""
-        if self.looks is None:
-            return ""
-        return f"best of {self.looks} look{'s' * (self.looks != 1)} at the test split {self.best_of_looks:.2f}"
+        return tables.looks(vars(self))
 
     @property
     def storage(self) -> str:
         """The bytes in words."""
-        return f"{self.bytes:,}" + (f" + {self.soft_label_bytes:,} of soft labels" if self.soft_label_bytes else "")
+        return tables.storage(vars(self))
 
     @property
     def teaching(self) -> str:
@@ -99,11 +97,10 @@ class Row:
         return f"soft labels at temperature {self.temperature:g}" + (f" by {digests}" if digests else "")
 
     def __str__(self) -> str:
-        own = " (the set's own)" if self.own_learning_rate else ""
+        besides = "".join(f", {each}" for each in (self.teaching, self.looking) if each)
         return (
             f"{self.set} [{self.copy}] {self.architecture}: {self.accuracy} (n={self.n}), "
-            f"{self.epochs} epochs at {self.learning_rate:g}{own}{self.effort}, {self.storage} bytes"
-            f"{', ' + self.teaching if self.teaching else ''}{', ' + self.looking if self.looking else ''}"
+            f"{self.epochs} epochs at {tables.rate(vars(self))}{self.effort}, {self.storage} bytes{besides}"
         )
 
 
@@ -127,7 +124,7 @@ class Score:
     inputs: dict[str, Row]
 
     def __str__(self) -> str:
-        made_of = ", ".join(f"{name} {row.mean:.2f} ({row.protocol})" for name, row in self.inputs.items())
+        made_of = tables.made_of(asdict(self))
         return f"{self.set} [{self.copy}] {self.architecture}: {self.name} {self.value:.4f}, of {made_of}"
 
 

@@ -48,6 +48,7 @@ from hf_dd.hub.places import (
     front_matter,
     is_private,
     list_files,
+    page,
     pull,
     refs,
     require_commit,

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import quote
 
 from huggingface_hub import DatasetCard, constants, try_to_load_from_cache
 from huggingface_hub.errors import LocalEntryNotFoundError, RepositoryNotFoundError, RevisionNotFoundError
@@ -41,6 +42,11 @@ def digits(sha: str) -> str:
 def short(sha: str) -> str:
     """The first 8 hex digits of a commit, or `sha256:` and the first 12 of a digest of weights."""
     return sha[: len(DIGEST) + 12] if sha.startswith(DIGEST) else sha[:8]
+
+
+def page(endpoint: str, repo_id: str, sha: str, repo_type: RepoType = "model") -> str:
+    """Where a Hub shows a repository at a commit."""
+    return f"{endpoint}/{'' if repo_type == 'model' else f'{repo_type}s/'}{quote(repo_id)}/tree/{quote(sha)}"
 
 
 @dataclass(frozen=True)
