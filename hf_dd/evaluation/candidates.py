@@ -31,9 +31,9 @@ from hf_dd.teachers.crop_labels import CropLabels
 KEPT = 2  # the version of what is kept of students: raise it with any change that changes an accuracy
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Candidate:
-    """Images to train students on, what to call them, and the bytes that they take.
+    """Images to train students on, what to call them, and the bytes that they take; equal to itself alone.
 
     Attributes:
         images: (N, channels, height, width): floats in [0, 1] space, or uint8.

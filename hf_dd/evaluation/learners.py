@@ -38,11 +38,6 @@ class Job(NamedTuple):
     protocol: Protocol
 
     @property
-    def key(self) -> tuple:
-        """The same for the same job on a process, as long as it has that candidate."""
-        return id(self.candidate), self.architecture, self.protocol
-
-    @property
     def work(self) -> int:
         """Images that a student of it learns, in all epochs."""
         return self.protocol.images_seen(len(self.candidate.images))

@@ -31,7 +31,7 @@ class Teaching:
     data: ImageData
     teachers: TeacherPool | None
     accelerator: Accelerator
-    _labels: dict[tuple[int, float], tuple[Candidate, Tensor]] = field(default_factory=dict)
+    _labels: dict[tuple[Candidate, float], Tensor] = field(default_factory=dict)
 
     def targets(self, candidate: Candidate, protocol: Protocol) -> Targets:
         """What the protocol compares the logits of students on a candidate with.
@@ -83,15 +83,14 @@ class Teaching:
         temperature = protocol.temperature
         if candidate.soft_labels is not None:
             return tempered(candidate.soft_labels.to(self.data.device), candidate.temperature, temperature)
-        key = id(candidate), temperature
-        if key in self._labels:
-            return self._labels[key][1]
+        if (candidate, temperature) in self._labels:
+            return self._labels[candidate, temperature]
         pool, shared = self.asked(protocol), (temperature, self.data.device)
         blocks = (block if block.is_floating_point() else block.float() / 255 for block in in_blocks(candidate.images))
         each = [relabel(pool, self.data.class_names, block, "mean", *shared) for block in blocks]
         found = torch.cat(each).to(self.data.device)
         if candidate.baseline != "random":  # of which every student has its own
-            self._labels[key] = candidate, found  # the candidate as well: no other gets its id meanwhile
+            self._labels[candidate, temperature] = found
         return found
 
     def teaching(self, candidate: Candidate, protocol: Protocol) -> dict[str, Any]:

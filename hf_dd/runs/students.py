@@ -49,8 +49,8 @@ class Students:
 
     Attributes:
         root: holds the folders.
-        rows: the folder's name of each row, by the id of its candidate and its architecture.
-        sets: what each candidate is a copy of, by its id.
+        rows: the folder's name of each row, by its candidate and its architecture.
+        sets: what each candidate is a copy of.
         owner: of the repositories; None where nothing is pushed.
     """
 
@@ -58,8 +58,8 @@ class Students:
     config: EvaluateConfig
     evaluation: Evaluation
     accelerator: Accelerator
-    rows: dict[tuple[int, str], str]
-    sets: dict[int, LearnedFrom]
+    rows: dict[tuple[Candidate, str], str]
+    sets: dict[Candidate, LearnedFrom]
     owner: str | None
 
     def __post_init__(self) -> None:
@@ -72,7 +72,7 @@ class Students:
 
     def row(self, candidate: Candidate, architecture: str) -> Path:
         """The folder of a row."""
-        return self.root / self.rows[id(candidate), architecture]
+        return self.root / self.rows[candidate, architecture]
 
     def holds(self, job: Job, student: int, key: str) -> bool:
         """Whether that very student is there already."""
@@ -89,12 +89,12 @@ class Students:
     def record(self, job: Job, seed: int, accuracy: float, key: str) -> StudentRecord:
         """What is known of a student once it is tested."""
         candidate, architecture, protocol = job
-        own, ipc = self.sets[id(candidate)], candidate.ipc
+        own, ipc = self.sets[candidate], candidate.ipc
         named = [(NETWORKS, architecture), (PROTOCOLS, self.config.eval_protocol)]
         pool = self.evaluation.teachers
         taught_by = self.evaluation.teaching.teaching(candidate, protocol).get("taught_by", ())
         return StudentRecord(
-            name=self.rows[id(candidate), architecture],
+            name=self.rows[candidate, architecture],
             data=self.data,
             command=self.command,
             versions=self.versions,
@@ -224,7 +224,7 @@ def shelf_of(
     if config.push_students:
         owner, _, base = hub.full_repo_id(config.push_students).partition("/")
     sets = [learned_from(name, own, owner is not None) for name, own in zip(config.sets, records, strict=True)]
-    of_copy = {id(own): sets[index // len(config.eval_copies)] for index, own in enumerate(candidates)}
+    of_copy = {own: sets[index // len(config.eval_copies)] for index, own in enumerate(candidates)}
     rows, slugs = {}, list(map(slug, config.sets))
     for place, own in enumerate(slugs[1:], 1):
         slugs[place] = f"{own}-{place + 1}" if own in slugs[1:place] else own
@@ -234,7 +234,7 @@ def shelf_of(
             parts = [slugs[place]] if place else []
             parts += [slug(architecture)] if architecture != config.eval_architectures[0] else []
             parts += [candidate.copy] if copy else []
-            rows[id(candidate), architecture] = "-".join([base, *parts])
+            rows[candidate, architecture] = "-".join([base, *parts])
     root = Path(config.save_students or f"outputs/students-{slug(base)}")
     students = Students(root, config, evaluation, accelerator, rows, of_copy, owner)
     students.judge(candidates)

@@ -196,7 +196,7 @@ def test_nothing_is_trained_twice_and_baselines_are_remembered(data, trained, mo
     assert before == 4 and scores[0].inputs["distilled"] is results.rows[0]  # two students of each
     assert scores[1].inputs["random_plain"] is results.rows[1]
     on_test = [(job, student) for job, (student,), on_test in calls if on_test]
-    assert len({(id(job.candidate), job.protocol, student) for job, student in on_test}) == len(on_test)
+    assert len({(job.candidate, job.protocol, student) for job, student in on_test}) == len(on_test)
     calls.clear()
     score(data, config.SCORES)
     assert not [job for job, *_ in calls if job.candidate.baseline]
