@@ -26,7 +26,7 @@ from hf_dd.artefacts.facts import (
 from hf_dd.artefacts.record import Record, SetRecord
 from hf_dd.config import TeacherConfig, slug
 from hf_dd.config.base import defaults
-from hf_dd.core.layout import DISTILLED_SET, IMPORTED_SET, training_run
+from hf_dd.core.layout import DISTILLED_SET, IMPORTED_SET, epoch_name, training_run
 from hf_dd.core.registry import OBJECTIVES, STARTS
 from hf_dd.core.text import Markdown, markdown, number, plural
 from hf_dd.teachers.diversity import in_words
@@ -58,8 +58,8 @@ class TeacherRecord(Record):
     plugins: dict[str, dict[str, str]] = field(default_factory=dict)
     kind: str = "teacher"
 
-    def card(self, reference: str | None = None) -> str:
-        """The model card as text, valid front matter included; `reference` is where it lies on the Hub, if it does."""
+    def card(self, endpoint: str, repo_id: str | None = None) -> str:
+        """The model card, see `Record.card`."""
         front = ModelCardData(
             model_name=self.name,
             library_name="hf-dd",
@@ -78,7 +78,8 @@ class TeacherRecord(Record):
         )
         about: dict[str, Any] = {"source": Markdown(markdown(self.data["name"])), "derived": "which it was trained on"}
         about |= {"guide": papers.link_of("clom"), "papers": {}}
-        return self.rendered(ModelCard, front, "teacher_card.md.jinja", reference=reference, **about)
+        about["reference"] = repo_id and f"{repo_id}@{epoch_name(self.epoch)}"
+        return self.rendered(ModelCard, front, "teacher_card.md.jinja", **about)
 
 
 LABELLERS = "They took no part in the distillation, but label its images for the students"
@@ -191,8 +192,8 @@ class DistilledRecord(SetRecord):
         experts = f" of {plural(len(self.experts), 'expert')}" if self.experts else ""
         return f"{self.settings['objective']}{experts}{guide}, ipc {self.settings['ipc']}"
 
-    def card(self, endpoint: str) -> str:
-        """The data set card as text; `endpoint` is the Hub that the links to the teachers' commits lead to."""
+    def card(self, endpoint: str, repo_id: str | None = None) -> str:
+        """The data set card, see `Record.card`."""
         objective, guide = self.settings["objective"], self.settings["clom"]
         front = {
             "pretty_name": f"{self.data['name']} distilled, {plural(self.settings['ipc'], 'image')} per class",
@@ -244,8 +245,8 @@ class ImportedRecord(SetRecord):
         """What made the set, in a few words."""
         return f"{self.settings['method'] or 'unknown method'}, {self.images} images, imported"
 
-    def card(self, endpoint: str) -> str:
-        """The data set card as text; `endpoint` is the Hub that the link to the source leads to."""
+    def card(self, endpoint: str, repo_id: str | None = None) -> str:
+        """The data set card, see `Record.card`."""
         method, paper = self.settings["method"], self.settings["paper"]
         front = {
             "pretty_name": f"{self.data['name']} distilled{f' by {method}' if method else ''}, {self.images} images",

@@ -65,7 +65,7 @@ class Artefact:
     @classmethod
     def written(cls, folder: Path, record: SetRecord) -> "Artefact":
         """The artefact in a folder once its card and its record are written there, which is done last."""
-        write_record(folder, record, record.card(hub.endpoint()))
+        write_record(folder, record)
         return cls(folder, record)
 
     @classmethod

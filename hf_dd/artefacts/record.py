@@ -75,6 +75,14 @@ class Record:
         data = self.data
         return f"{endpoint}/datasets/{quote(data['repo_id'])}/blob/{data['sha']}/README.md" if data["sha"] else None
 
+    def card(self, endpoint: str, repo_id: str | None = None) -> str:
+        """The card as text, valid front matter included.
+
+        `endpoint` is the Hub that links lead to; `repo_id` is where a teacher or a student lies on it, if it does: a
+        set's record says that by itself.
+        """
+        raise NotImplementedError
+
     def rendered(self, card: type, front: Any, template: str, **values: Any) -> str:
         """A card, which says whose the plug-ins are, and what was given in memory instead of a reference."""
         given = []

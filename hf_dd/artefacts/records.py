@@ -60,7 +60,7 @@ def retried(error: HubError, holds: str, command: Sequence[str]) -> HubError:
     return HubError(f"{error} Nothing is lost: {holds}. Retry: {shlex.join(command)}")
 
 
-def write_record(folder: Path, record: Record, card: str) -> None:
-    """Write the card, then the record that says that all is there."""
-    files.write_text(folder / CARD, card)
+def write_record(folder: Path, record: Record, card: str | None = None) -> None:
+    """Write the card, a record's own where none is given, then the record that says that all is there."""
+    files.write_text(folder / CARD, record.card(hub.endpoint()) if card is None else card)
     files.write_json(folder / RECORD, dataclasses.asdict(record))

@@ -79,7 +79,7 @@ def write_snapshot(
         networks.save(snapshot.network, unfinished, facts)
         if data.whitening:
             put_whitening(data.whitening, folder, unfinished)
-        write_record(unfinished, record, record.card())
+        write_record(unfinished, record)
     return final
 
 
@@ -227,7 +227,7 @@ def is_pushed(folder: Path, namespace: str | None) -> bool:
 def ready(epoch: Path, repo_id: str) -> Iterator[Path]:
     """A folder of an epoch's files as they are pushed, whose card names the repository."""
     with links_to(epoch, FILES) as links:
-        files.write_text(links / CARD, read_teacher(epoch).card(f"{repo_id}@{epoch.name}"))
+        files.write_text(links / CARD, read_teacher(epoch).card(hub.endpoint(), repo_id))
         yield links
 
 

@@ -38,6 +38,11 @@ def epoch_of(name: str) -> int | None:
     return match and int(match[1])
 
 
+def student_name(seed: int) -> str:
+    """What the student of a seed is called among those of its row: the tag of a repository, or the folder."""
+    return f"seed-{seed}"
+
+
 def training_run(repo_id: str, local: bool) -> str:
     """What the epochs of a teacher's run have in common: their repository, or the folder that holds theirs."""
     run, _, name = repo_id.rpartition("/")

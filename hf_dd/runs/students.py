@@ -14,7 +14,7 @@ from hf_dd.artefacts import provenance, student_folder
 from hf_dd.artefacts.student_card import StudentRecord
 from hf_dd.config import EvaluateConfig, slug
 from hf_dd.core import json_records
-from hf_dd.core.layout import IMPORTED_SET, RECORD
+from hf_dd.core.layout import IMPORTED_SET, RECORD, student_name
 from hf_dd.core.machine import hardware
 from hf_dd.core.processes import by_main_process, require_writable
 from hf_dd.core.registry import NETWORKS, PROTOCOLS, origins
@@ -178,7 +178,7 @@ class Students:
         by_main_process(complete)
         if not self.owner:
             return results
-        tags = [f"seed-{seed}" for seed in seeds]
+        tags = list(map(student_name, seeds))
         found = [
             {"repo_id": f"{self.owner}/{folder.name}", "tags": tags}
             | {"set": row.set, "copy": row.copy, "architecture": row.architecture}
