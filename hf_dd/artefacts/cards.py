@@ -30,6 +30,7 @@ from hf_dd.core.layout import DISTILLED_SET, IMPORTED_SET, epoch_name, training_
 from hf_dd.core.registry import OBJECTIVES, STARTS
 from hf_dd.core.text import Markdown, markdown, number, plural
 from hf_dd.teachers.diversity import in_words
+from hf_dd.teachers.query import TEACHER
 from hf_dd.teachers.teacher import TeacherSpec
 
 
@@ -67,7 +68,7 @@ class TeacherRecord(Record):
             pipeline_tag="image-classification",
             datasets=self.source or None,
             tags=[
-                "hf-dd-teacher",
+                TEACHER,
                 f"arch:{self.architecture}",
                 f"seed:{self.seed}",
                 "dataset-distillation",

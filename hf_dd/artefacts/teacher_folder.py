@@ -61,7 +61,7 @@ def write_snapshot(
         architecture=snapshot.architecture,
         seed=snapshot.seed,
         epoch=snapshot.epoch,
-        dataset=data.name if data.sha is None else f"{data.repo_id}@{data.sha}",
+        dataset=data.pinned or data.name,
         accuracy=snapshot.accuracy,
         loss=snapshot.loss,
         seconds=snapshot.seconds,

@@ -6,19 +6,15 @@ are remembered. Whatever is chosen (rate, epochs, the best protocol of a set) is
 
 from collections.abc import Callable, Sequence
 
+from hf_dd.core.strategies import SIAMESE
 from hf_dd.errors import ConfigError
 from hf_dd.evaluation.candidates import Candidate
 from hf_dd.evaluation.evaluation import Evaluation
 from hf_dd.evaluation.learners import Job
-from hf_dd.evaluation.protocols import SIAMESE, Protocol, alternatives
+from hf_dd.evaluation.protocols import Protocol, alternatives
 from hf_dd.evaluation.results import Score
 
 RealImages = Callable[[str, int | tuple[int, ...] | None], Candidate]
-METRICS = {  # in hf_dd.metrics, whose import of `evaluate` costs more than all of a short run: only if it is asked for
-    "relative_accuracy": "RelativeAccuracy",
-    "augmentation_robust_score": "AugmentationRobustScore",
-    "label_robust_score": "LabelRobustScore",
-}
 
 
 def require_sense(names: Sequence[str], protocol: Protocol) -> None:
@@ -42,7 +38,7 @@ def score_sets(
 
     Args:
         evaluation: trains the students.
-        names: keys of METRICS.
+        names: of `config.SCORES`.
         sets: the copies of distilled sets.
         real_images: the baseline 'random' at an ipc, or 'full' at None; the same object whenever it is asked again.
         architectures: what is trained, by name.
@@ -50,7 +46,7 @@ def score_sets(
     """
     if not names:
         return ()
-    from hf_dd import metrics
+    from hf_dd import metrics  # whose import of `evaluate` costs more than all of a short run
 
     asked = [
         (name, own, architecture, inputs_of(name, evaluation, own, real_images, architecture))
@@ -73,7 +69,7 @@ def score_sets(
     for (name, own, architecture, _), found in zip(asked, jobs, strict=True):
         inputs = {key: next(rows) for key in found}
         fractions = {key: [score / 100 for score in row.scores] for key, row in inputs.items()}
-        values = getattr(metrics, METRICS[name])(keep_in_memory=True).compute(**fractions)
+        values = getattr(metrics, name.title().replace("_", ""))(keep_in_memory=True).compute(**fractions)
         scores.append(Score(name, own.name, architecture, own.copy, values.pop(name), values, inputs))
     return tuple(scores)
 

@@ -7,6 +7,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
+from hf_dd.core.tensors import FLOAT_BYTES
 from hf_dd.data.batches import in_blocks
 from hf_dd.data.image_data import ImageData
 from hf_dd.errors import ConfigError, DataError
@@ -108,7 +109,7 @@ class Teaching:
     def label_bytes(self, candidate: Candidate, protocol: Protocol) -> int:
         """What soft labels take that are stored with a candidate, in float32, or were made for it once."""
         if candidate.soft_labels is None and protocol.labels_once:
-            return len(candidate.images) * self.data.num_classes * 4
+            return len(candidate.images) * self.data.num_classes * FLOAT_BYTES
         return candidate.soft_label_bytes
 
     def calls(self, candidate: Candidate, protocol: Protocol, count: int) -> int:

@@ -8,18 +8,12 @@ import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from hf_dd.config.evaluation import REGIMES
 from hf_dd.evaluation import intervals, learning
 
 Facts = Mapping[str, Any]
 COMMONEST = "always the commonest class"  # what needs no image at all, as a row of tables
-STD_OF_TWO = 2**0.5 / 12.706  # of two values, in half-widths of their mean's interval: t(0.975, 1) is 12.706
 ALL = ("random", "full")  # kinds of real images that nobody chose
-REGIMES = {  # what students learn from, in words
-    "hard": "hard labels",
-    "soft": "a soft label per image",
-    "crops": "stored soft labels of crops",
-    "online": "soft labels of every view",
-}
 
 
 def sentences(results: Facts) -> list[str]:
@@ -212,7 +206,7 @@ def is_open(over: intervals.Interval) -> bool:
     """
     if over.n == 1:
         return over.mean > 0
-    return over.n == 2 and not is_gain(over) and over.mean > 2 * over.half_width * STD_OF_TWO
+    return over.n == 2 and not is_gain(over) and over.mean > 2 * 2**0.5 * over.half_width / intervals.quantile(1)
 
 
 def judged(over: intervals.Interval, kind: str, unit: str) -> str:

@@ -19,7 +19,7 @@ from hf_dd.config import DistillConfig
 from hf_dd.core.layout import RECORD, WEIGHTS, epoch_name, epoch_of
 from hf_dd.data.batches import by_chunks
 from hf_dd.data.image_data import ImageData
-from hf_dd.errors import TeacherError
+from hf_dd.errors import TeacherError, some
 from hf_dd.nn import networks
 from hf_dd.nn.networks import Network
 from hf_dd.teachers.adapters.own import stated
@@ -238,7 +238,7 @@ def require_same(
     if tuple(found["class_names"]) != tuple(data.class_names):
         raise TeacherError(
             f"{name} has another label space than {data.name}: its classes are, in order, "
-            f"{listed(found['class_names'])}, and those of the data set {listed(data.class_names)}."
+            f"{some(found['class_names'])}, and those of the data set {some(data.class_names)}."
         )
     differing = [key for key, value in network.config.items() if found.get(key) != value]
     differing = ["architecture"] if "architecture" in differing else differing
@@ -281,8 +281,3 @@ def ranges(numbers: Iterable[int]) -> str:
         else:
             runs.append([number, number])
     return ", ".join(str(first) if first == last else f"{first} to {last}" for first, last in runs)
-
-
-def listed(names: Sequence[str], most: int = 12) -> str:
-    """Names for a message, cut where they are many."""
-    return ", ".join(names[:most]) + (f", … ({len(names)} in all)" if len(names) > most else "")
