@@ -15,9 +15,9 @@ from torch import Tensor
 
 from hf_dd import hub
 from hf_dd.artefacts import crop_label_files, provenance, teacher_folder
-from hf_dd.artefacts.cards import DistilledRecord, ImportedRecord, SetRecord
 from hf_dd.artefacts.records import links_to, read_record, retried, write_record
 from hf_dd.artefacts.rows import decoded_rows, read_rows, require_whole, write_images
+from hf_dd.artefacts.set_records import DistilledRecord, ImportedRecord, SetRecord
 from hf_dd.config import ImportConfig, as_dict
 from hf_dd.config.arguments import typed
 from hf_dd.core import files, json_records

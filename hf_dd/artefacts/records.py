@@ -1,4 +1,4 @@
-"""`hf_dd.json`: what a folder of ours says of itself.
+"""`hf_dd.json` read and written, and what every push does with the folder around it.
 
 The record is written last: its presence says that the rest of the folder is there.
 """
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from hf_dd import hub
-from hf_dd.artefacts.cards import Record
+from hf_dd.artefacts.record import Record
 from hf_dd.core import files, json_records
 from hf_dd.core.layout import CARD, RECORD
 from hf_dd.errors import HubError, RunError

@@ -11,7 +11,7 @@ from torch import nn
 
 from hf_dd import hub
 from hf_dd.artefacts.records import links_to, read_record, write_record
-from hf_dd.artefacts.student_card import StudentRecord
+from hf_dd.artefacts.student_record import StudentRecord
 from hf_dd.artefacts.teacher_folder import FILES, same_weights
 from hf_dd.core import files, json_records
 from hf_dd.core.layout import CARD, RECORD, student_name

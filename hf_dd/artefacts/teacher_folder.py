@@ -14,8 +14,8 @@ from safetensors.torch import save_file
 
 from hf_dd import hub
 from hf_dd.artefacts import provenance
-from hf_dd.artefacts.cards import TeacherRecord
 from hf_dd.artefacts.records import links_to, read_record, retried, write_record
+from hf_dd.artefacts.teacher_record import TeacherRecord
 from hf_dd.config import slug
 from hf_dd.core import files, json_records
 from hf_dd.core.layout import CARD, EPOCHS, RECORD, WEIGHTS, WHITENING, epoch_name, epoch_of

@@ -6,8 +6,10 @@ from pathlib import Path
 
 from hf_dd import hub
 from hf_dd.artefacts import provenance, rows
-from hf_dd.artefacts.cards import ImportedRecord, Record, SetRecord, TeacherRecord
 from hf_dd.artefacts.comparison import Check, Difference, versions_apart
+from hf_dd.artefacts.record import Record
+from hf_dd.artefacts.set_records import ImportedRecord, SetRecord
+from hf_dd.artefacts.teacher_record import TeacherRecord
 from hf_dd.config import DataConfig, ImportConfig
 from hf_dd.config.base import Options, part
 from hf_dd.core.layout import WEIGHTS, epoch_name, epoch_of

@@ -12,7 +12,6 @@ from safetensors.torch import load_file
 
 from hf_dd import hub
 from hf_dd.artefacts import provenance, rows, teacher_folder
-from hf_dd.artefacts.cards import Record, SetRecord
 from hf_dd.artefacts.comparison import (
     Accuracy,
     Values,
@@ -24,6 +23,8 @@ from hf_dd.artefacts.comparison import (
     weights_apart,
 )
 from hf_dd.artefacts.distilled_folder import Artefact
+from hf_dd.artefacts.record import Record
+from hf_dd.artefacts.set_records import SetRecord
 from hf_dd.config import DataConfig, DistillConfig, ImportConfig, PretrainConfig, slug
 from hf_dd.config.base import Options, part
 from hf_dd.config.reproduction import ReproduceConfig

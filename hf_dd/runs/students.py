@@ -11,7 +11,7 @@ from torch import nn
 
 from hf_dd import hub
 from hf_dd.artefacts import provenance, student_folder
-from hf_dd.artefacts.student_card import StudentRecord
+from hf_dd.artefacts.student_record import StudentRecord
 from hf_dd.config import EvaluateConfig, slug
 from hf_dd.core import json_records
 from hf_dd.core.layout import IMPORTED_SET, RECORD, student_name

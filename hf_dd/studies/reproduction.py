@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from hf_dd import hub
-from hf_dd.artefacts.cards import DistilledRecord
 from hf_dd.artefacts.comparison import Verdict
 from hf_dd.artefacts.distilled_folder import Artefact, record_of
 from hf_dd.artefacts.records import read_record
+from hf_dd.artefacts.set_records import DistilledRecord
 from hf_dd.config import PretrainConfig
 from hf_dd.config.base import kinds
 from hf_dd.config.reproduction import ReproduceConfig, read_command

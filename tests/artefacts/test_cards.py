@@ -16,7 +16,8 @@ import yaml
 from huggingface_hub import DatasetCard, ModelCard
 
 from hf_dd.artefacts import licences, papers
-from hf_dd.artefacts.cards import DistilledRecord, ImportedRecord, TeacherRecord
+from hf_dd.artefacts.set_records import DistilledRecord, ImportedRecord
+from hf_dd.artefacts.teacher_record import TeacherRecord
 from hf_dd.config import slug
 from hf_dd.core.registry import OBJECTIVES
 from hf_dd.core.text import duration, number

@@ -7,7 +7,7 @@ import pyarrow.parquet
 import pytest
 from playwright.sync_api import expect
 
-from hf_dd.artefacts.cards import DistilledRecord, ImportedRecord
+from hf_dd.artefacts.set_records import DistilledRecord, ImportedRecord
 from hf_dd.config.gallery import GalleryBuildOptions
 from hf_dd.core.json_records import as_record
 from hf_dd.core.layout import PARQUET, RECORD
