@@ -19,11 +19,12 @@ from torch import Tensor, nn
 
 from hf_dd.core.progress import Phase
 from hf_dd.core.seeding import generator
+from hf_dd.data.batches import in_chunks
 from hf_dd.data.image_data import ImageData
 from hf_dd.errors import ConfigError, DataError, some
 from hf_dd.nn import networks
 from hf_dd.teachers.class_names import SYNSET
-from hf_dd.training.loop import Prepare, TrainingRecipe, accuracy, fit, in_chunks, predict
+from hf_dd.training.loop import Prepare, TrainingRecipe, accuracy, fit, predict
 
 REAL_IMAGES, PER_CLASS = 10_000, 500  # at most, for the classifier
 SIDE = 32  # larger images are shrunk to this for the classifier
