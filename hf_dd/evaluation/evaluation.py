@@ -22,7 +22,7 @@ from hf_dd.evaluation.candidates import Candidate
 from hf_dd.evaluation.learners import Job, Learners, Part, Scored
 from hf_dd.evaluation.protocols import Protocol
 from hf_dd.evaluation.results import Results, Row
-from hf_dd.evaluation.students import Students, students_of
+from hf_dd.evaluation.students import Kind, students_of
 from hf_dd.evaluation.teaching import Teaching
 from hf_dd.teachers.pool import TeacherPool
 from hf_dd.training.targets import Targets
@@ -74,12 +74,12 @@ class Evaluation:
         self.data = self.data.to(self.accelerator.device)
         self.teachers = self.teachers and self.teachers.to(self.accelerator.device, torch.float32)
         self.teaching = Teaching(self.data, self.teachers, self.accelerator)
-        self._students: dict[str, Students] = {}
+        self._students: dict[str, Kind] = {}
         own = {"seed": self.seed, "compile": self.compile, "looks": self.looks}
         self.learners = Learners(self.data, self.students, self.teaching, self.accelerator, **own)
         self._rows: dict[tuple[Job, int], Row] = {}
 
-    def students(self, architecture: str) -> Students:
+    def students(self, architecture: str) -> Kind:
         """What is trained by this name; raises ConfigError, TeacherError or HubError, see `students_of`."""
         if architecture not in self._students:
             autocast = self.accelerator.autocast

@@ -29,7 +29,7 @@ class Row:
         soft_label_bytes: of the soft labels that are stored with the set, used or not, or were made for it once.
         temperature: of the soft labels that the students learned from; None for hard labels.
         taught_by: commits (or digests) of the teachers whose labels they are, where that is known.
-        losses: that the students were trained by, see `learning.stretches`; the mean over them, or nothing.
+        losses: that the students were trained by, see `convergence.stretches`; the mean over them, or nothing.
         regime: what the protocol has students learn from: 'hard', 'soft', 'crops' or 'online' labels.
         draws: of random images, all students' together; `scores` are means over those of a student, `std` is over all.
         steps: of the optimiser, for one student.

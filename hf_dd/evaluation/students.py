@@ -115,7 +115,7 @@ class LinearProbe:
         return torch.cat(found)
 
 
-Students = FromScratch | LinearProbe
+Kind = FromScratch | LinearProbe
 
 
 def normalised(data: ImageData, protocol: Protocol) -> ImageData:
@@ -140,7 +140,7 @@ def require_known(architectures: Sequence[str], protocol: Protocol) -> None:
             NETWORKS.find(architecture, "--eval_architectures")
 
 
-def students_of(architecture: str, protocol: Protocol, data: ImageData, autocast: Autocast = nullcontext) -> Students:
+def students_of(architecture: str, protocol: Protocol, data: ImageData, autocast: Autocast = nullcontext) -> Kind:
     """What a protocol trains by this name: an architecture, or for a probe a reference of a teacher.
 
     Raises ConfigError where the name is of the other kind, unknown, or of a network that can't take the images;

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from hf_dd.config.evaluation import REGIMES
-from hf_dd.evaluation import intervals, learning
+from hf_dd.evaluation import convergence, intervals
 
 Facts = Mapping[str, Any]
 COMMONEST = "always the commonest class"  # what needs no image at all, as a row of tables
@@ -246,9 +246,9 @@ def at_chance(row: Facts, results: Facts) -> bool:
 
 
 def needed(row: Facts) -> float | None:
-    """The epochs that a row's students would have needed to converge, see `learning.epochs_needed`."""
+    """The epochs that a row's students would have needed to converge, see `convergence.epochs_needed`."""
     hard = row.get("temperature") is None
-    return learning.epochs_needed(row.get("losses") or (), row.get("epochs") or 0, hard)
+    return convergence.epochs_needed(row.get("losses") or (), row.get("epochs") or 0, hard)
 
 
 def mark(row: Facts, results: Facts) -> str:

@@ -44,7 +44,7 @@ class LearnedFrom:
 
 
 @dataclass(eq=False)
-class Students:
+class StudentShelf:
     """A `Shelf`: each row's students in a folder of their own, which is a repository of models where they are pushed.
 
     Attributes:
@@ -206,7 +206,7 @@ def shelf_of(
     records: Sequence[dict[str, Any]],
     candidates: Sequence[Candidate],
     accelerator: Accelerator,
-) -> Students | None:
+) -> StudentShelf | None:
     """Where the students of sets are to be kept, once that is judged; None where they aren't.
 
     Args:
@@ -216,7 +216,7 @@ def shelf_of(
         candidates: the copies of each set, in their order.
         accelerator: of the evaluation.
 
-    Raises an error before anything is trained where that can't be, see `Students.judge`.
+    Raises an error before anything is trained where that can't be, see `StudentShelf.judge`.
     """
     if not (config.push_students or config.save_students):
         return None
@@ -236,10 +236,10 @@ def shelf_of(
             parts += [candidate.copy] if copy else []
             rows[candidate, architecture] = "-".join([base, *parts])
     root = Path(config.save_students or f"outputs/students-{slug(base)}")
-    students = Students(root, config, evaluation, accelerator, rows, of_copy, owner)
-    students.judge(candidates)
+    shelf = StudentShelf(root, config, evaluation, accelerator, rows, of_copy, owner)
+    shelf.judge(candidates)
     require_writable(root)
-    return students
+    return shelf
 
 
 def learned_from(reference: str, record: dict[str, Any], pushes: bool) -> LearnedFrom:
