@@ -41,6 +41,7 @@ WITHOUT_NETWORK = {
     "artefacts.student_record": {"ModelCard", "ModelCardData"},
     "artefacts.teacher_record": {"ModelCard", "ModelCardData"},
     "studies.publish": {"DatasetCard", "DatasetCardData"},
+    "gallery.space": {"SpaceCard", "SpaceCardData"},
     "nn.networks": {
         "ModelCard",
         "PyTorchModelHubMixin",
