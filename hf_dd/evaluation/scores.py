@@ -5,6 +5,7 @@ are remembered. Whatever is chosen (rate, epochs, the best protocol of a set) is
 """
 
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 from hf_dd.core.strategies import SIAMESE
 from hf_dd.errors import ConfigError
@@ -54,34 +55,37 @@ def score_sets(
         for own in sets
         for name in dict.fromkeys(names)
     ]
-    choices = [
-        [Job(chosen_for, architecture, option) for option in options]
-        for _, _, architecture, inputs in asked
-        for _, chosen_for, options in inputs.values()
-    ]
-    chosen = iter(evaluation.choose(choices))
-    jobs = [
-        {key: next(chosen)._replace(candidate=candidate) for key, (candidate, _, _) in inputs.items()}
-        for *_, inputs in asked
-    ]
-    rows = iter(evaluation.rows([job for found in jobs for job in found.values()], students))
+    every = [(architecture, each) for _, _, architecture, inputs in asked for each in inputs.values()]
+    chosen = evaluation.choose(
+        [[Job(each.chosen_for, architecture, option) for option in each.options] for architecture, each in every]
+    )
+    jobs = [job._replace(candidate=each.trained_on) for job, (_, each) in zip(chosen, every, strict=True)]
+    rows = iter(evaluation.rows(jobs, students))
     scores = []
-    for (name, own, architecture, _), found in zip(asked, jobs, strict=True):
-        inputs = {key: next(rows) for key in found}
+    for name, own, architecture, needed in asked:
+        inputs = {key: next(rows) for key in needed}
         fractions = {key: [score / 100 for score in row.scores] for key, row in inputs.items()}
         values = getattr(metrics, name.title().replace("_", ""))(keep_in_memory=True).compute(**fractions)
         scores.append(Score(name, own.name, architecture, own.copy, values.pop(name), values, inputs))
     return tuple(scores)
 
 
+class Input(NamedTuple):
+    """What students of a metric's input are trained on, and for what the best of which protocols is chosen."""
+
+    trained_on: Candidate
+    chosen_for: Candidate
+    options: list[Protocol]
+
+
 def inputs_of(
     name: str, evaluation: Evaluation, own: Candidate, real_images: RealImages, architecture: str = ""
-) -> dict[str, tuple[Candidate, Candidate, list[Protocol]]]:
-    """For each input of a metric what students are trained on, and for what the best of which protocols is chosen."""
+) -> dict[str, Input]:
+    """The inputs of a metric, by the names that it has for them."""
     protocol = evaluation.protocol
 
-    def under(candidate: Candidate, protocol: Protocol) -> tuple[Candidate, Candidate, list[Protocol]]:
-        return candidate, candidate, evaluation.options(candidate, protocol, architecture)
+    def under(candidate: Candidate, protocol: Protocol) -> Input:
+        return Input(candidate, candidate, evaluation.options(candidate, protocol, architecture))
 
     if name == "relative_accuracy":
         return {"distilled": under(own, protocol), "full": under(real_images("full", None), protocol)}
@@ -101,6 +105,6 @@ def inputs_of(
     return {
         "full": under(real_images("full", None), hard),
         "distilled": under(own, hard),
-        "distilled_best": (own, own, options),
-        "random_best": (random, own, options),
+        "distilled_best": Input(own, own, options),
+        "random_best": Input(random, own, options),
     }
