@@ -98,8 +98,8 @@ def require_writable(namespace: str, what: str) -> None:
     if namespace not in known or role == "read":
         may = "only reads" if role == "read" else f"is that of {some(known)}"
         raise Refused(
-            f"{what}: your token may not push to {namespace}; it needs write access to this namespace, and {may}. Log "
-            "in with another by `hf auth login`, or name another owner."
+            f"{what}: your token may not push to {namespace}: that takes one with write access there, and yours {may}."
+            " Log in with another by `hf auth login`, or name another owner."
         )
 
 
