@@ -321,7 +321,7 @@ def rows_apart(
         gaps = [students_apart(row, each) for each in (own, claimed) if each is not None]
         accuracies.append(
             Accuracy(
-                named(row),
+                row_in_words(row),
                 row["mean"],
                 row["half_width"],
                 own["mean"],
@@ -348,7 +348,7 @@ def students_apart(there: Mapping[str, Any], here: Mapping[str, Any]) -> float |
     return abs(difference.mean) + difference.half_width
 
 
-def named(row: Mapping[str, Any]) -> str:
+def row_in_words(row: Mapping[str, Any]) -> str:
     """A row in a few words."""
     labels = f", {row['regime']} labels" if row.get("regime", "hard") not in ("hard", None) else ""
     return f"[{row.get('baseline') or 'set'}, {row['copy']}, {row['architecture']}, n={row['n']}{labels}]"

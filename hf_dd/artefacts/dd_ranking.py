@@ -74,15 +74,15 @@ def entry(scores: Mapping[str, Score], record: Mapping[str, Any], dataset: str) 
         "hard_label_recovery": recovery,
         "improvement_over_random": improvement,
         "lrs": (lrs := [mapped(*pair) for pair in zip(improvement, [-gap for gap in recovery], strict=True)]),
-        **spread("hard_label_recovery", recovery),
-        **spread("improvement_over_random", improvement),
-        **spread("label_robust_score", lrs),
+        **mean_and_std("hard_label_recovery", recovery),
+        **mean_and_std("improvement_over_random", improvement),
+        **mean_and_std("label_robust_score", lrs),
         "with_aug_scores": augmented,
         "without_aug_scores": plain,
         "ars_list": (ars := [mapped(*pair) for pair in zip(augmented, plain, strict=True)]),
-        **spread("with_aug_scores", augmented),
-        **spread("without_aug_scores", plain),
-        **spread("augmentation_robust_score", ars),
+        **mean_and_std("with_aug_scores", augmented),
+        **mean_and_std("without_aug_scores", plain),
+        **mean_and_std("augmentation_robust_score", ars),
         "accuracies": {
             name: {"protocol": own.protocol, "scores": list(own.scores)}
             for name, own in (label.inputs | augmentation.inputs).items()
@@ -113,6 +113,6 @@ def mapped(first: float, second: float) -> float:
     return ranking_score(WEIGHT, first, second)
 
 
-def spread(name: str, values: Sequence[float]) -> dict[str, float]:
+def mean_and_std(name: str, values: Sequence[float]) -> dict[str, float]:
     """Mean and standard deviation (of the population, as numpy's) of a score over its runs."""
     return {f"{name}_mean": statistics.fmean(values), f"{name}_std": statistics.pstdev(values)}

@@ -30,7 +30,7 @@ from hf_dd.config.base import defaults
 from hf_dd.core.layout import DISTILLED_SET, IMPORTED_SET, LABELS, training_run
 from hf_dd.core.registry import OBJECTIVES, STARTS
 from hf_dd.core.text import Markdown, markdown, number, plural, verbatim
-from hf_dd.teachers.diversity import in_words
+from hf_dd.teachers import diversity
 from hf_dd.teachers.teacher import TeacherSpec
 
 SIZE_CATEGORIES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
@@ -248,7 +248,7 @@ class DistilledRecord(SetRecord):
             paper=papers.link_of(objective),
             guide_paper=papers.link_of("clom") if objective != "clom" else "",
             derived="of whose training images these were made" if self.synthetic else "whose images these are",
-            diversity=in_words(self.diversity) if self.diversity else None,
+            diversity=diversity.in_words(self.diversity) if self.diversity else None,
         )
 
 

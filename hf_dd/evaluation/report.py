@@ -86,7 +86,7 @@ def plot(results: Results, path: Path) -> None:
     """
     panels: dict[str, list[Bar]] = {}
     for row in results.rows:
-        labels = f", {verdict.in_words(row.regime)}" if results.protocols else ""
+        labels = f", {verdict.regime_in_words(row.regime)}" if results.protocols else ""
         panels.setdefault(f"{row.architecture}{labels}", []).append(bar_of(row))
     names = ", ".join(f"{each['name']} v{each['version']}" for each in results.protocols.values())
     write_bars(panels, f"protocols {names}" if names else f"protocol {results.protocol}", path)

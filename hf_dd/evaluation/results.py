@@ -203,5 +203,6 @@ class Results:
         head = f"Results under {'; '.join(map(str, protocols))}, {self.place}"
         rows = [f"{row}{verdict.mark(each, facts)}" for row, each in zip(self.rows, facts["rows"], strict=True)]
         if self.protocols:
-            rows = [f"{line}, {verdict.in_words(row.regime)}" for line, row in zip(rows, self.rows, strict=True)]
+            labels = [verdict.regime_in_words(row.regime) for row in self.rows]
+            rows = [", ".join(pair) for pair in zip(rows, labels, strict=True)]
         return "\n".join([*verdict.sentences(facts), head, *(f"  {line}" for line in (*rows, *self.scores))])

@@ -45,7 +45,7 @@ def cells(row: Facts, results: Facts) -> dict[str, Any]:
         "copy": row["copy"],
         "bytes": storage(row),
         "student": Markdown(f"{markdown(student)} ({code(hub.short(backbone))})") if backbone else student,
-        "labels": verdict.in_words(verdict.regime_of(row, results)) if results.get("protocols") else None,
+        "labels": verdict.regime_in_words(verdict.regime_of(row, results)) if results.get("protocols") else None,
         "accuracy": accuracy(row, results),
         "interval": intervals.of_accuracy(row["mean"], row["half_width"]),
         "n": f"{row['n']} on {draws} draws" if (draws or 0) > row["n"] else row["n"],

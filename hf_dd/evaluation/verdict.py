@@ -27,7 +27,7 @@ def sentences(results: Facts) -> list[str]:
         else:
             named = [each.partition(" ")[0].count("/") for each in gains]  # `timm/…`, which is written as it is
             found += [each if own else each[0].upper() + each[1:] for each, own in zip(gains, named, strict=True)]
-        doubted += doubts(part, f" on {in_words(regime)}" if len(parts) > 1 else "")
+        doubted += doubts(part, f" on {regime_in_words(regime)}" if len(parts) > 1 else "")
     return [*found, *otherwise(results), *soft_alone(results), *doubted, *guessing(results)]
 
 
@@ -40,7 +40,7 @@ def regime_of(row: Facts, results: Facts) -> str:
     return "hard" if all(each.get("temperature") is None for each in results["rows"]) else "soft"
 
 
-def in_words(regime: str) -> str:
+def regime_in_words(regime: str) -> str:
     """What students learn from in words; as it is called where it is none of REGIMES."""
     return REGIMES.get(regime, regime)
 
@@ -111,7 +111,7 @@ def gain(evaluations: Sequence[Facts], name: str | None = None) -> str:
     elif instead and not better:
         text += f"; so use {instead}" if several else ": use that"
     labels = dict.fromkeys(regime_of(row, results) for results in evaluations[:1] for row in sets[0])
-    about = [", ".join([count(sets), *([] if several else said), *map(in_words, labels)])]
+    about = [", ".join([count(sets), *([] if several else said), *map(regime_in_words, labels)])]
     about += ["a single student has no interval"] if alone and not is_undecided else []
     about += ["the set taught by soft labels, the real images by hard ones"] if soft else []
     missing = "; no selection such as herding was evaluated beside it" if None in selections.values() else ""

@@ -137,7 +137,7 @@ def numbers_of(names: Sequence[str]) -> list[int] | None:
     return numbers if len(set(numbers)) == len(numbers) else None
 
 
-def in_words(order: Sequence[int], data: ImageData) -> str:
+def order_in_words(order: Sequence[int], data: ImageData) -> str:
     """An order as `--class_map` takes it on a command line: by index, or by name where an index would be one."""
     words = [str(number) for number in order]
     try:
