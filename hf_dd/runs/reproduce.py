@@ -16,8 +16,8 @@ from hf_dd.artefacts.comparison import (
     Accuracy,
     Values,
     Verdict,
-    named,
     of_test_images,
+    row_in_words,
     rows_apart,
     sets_apart,
     weights_apart,
@@ -192,7 +192,7 @@ def left_out(record: SetRecord, accuracies: Sequence[Accuracy]) -> list[str]:
     """What is said of the accuracies on record that weren't looked at."""
     results = record.results or {"rows": []}
     found = Counter(each.what for each in accuracies)  # of those at several rates one may be there, and another not
-    names = list((Counter(map(named, results["rows"])) - found).elements())
+    names = list((Counter(map(row_in_words, results["rows"])) - found).elements())
     why = "".join(f" (tested by {how})" for how in dict.fromkeys(results.get("tested", {}).values()))
     return [f"not evaluated again{why}: {', '.join(names)}"] if names else []
 
