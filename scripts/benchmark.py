@@ -210,7 +210,7 @@ class Ours:
         self.step(self.cos)
 
     def recipe(self, epochs):
-        from hf_dd.evaluation.protocols import PROTOCOLS
+        from hf_dd.core.registry import PROTOCOLS
 
         return PROTOCOLS["dsa"].with_changes(epochs=epochs).recipe()
 

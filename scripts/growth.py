@@ -338,12 +338,12 @@ def main():
                 results[sweep].append((point, run_point(point, Path(folder))))
                 print(f"{sweep} {changed}: {results[sweep][-1][1]}", flush=True)
     from hf_dd.core import files
-    from hf_dd.evaluation import report
+    from hf_dd.core.text import table as markdown_table
 
     output, about = Path(options.output_dir), made_by()
     files.write_json(output / "growth.json", {"about": about, "sweeps": results})
     plot(results, output / "growth.png")
-    facts = report.table(["made", "by"], about.items())
+    facts = markdown_table(["made", "by"], about.items())
     text = f"# How a step grows\n\n![Time and memory of a step](growth.png)\n\n{facts}\n\n{table(results)}\n"
     files.write_text(output / "growth.md", text)
     print("\n" + table(results))

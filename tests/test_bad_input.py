@@ -854,7 +854,7 @@ def test_an_interrupted_push_of_a_teacher_goes_on(run_folder, api, tagged, tmp_p
     folder = run_folder()
     repo = f"local/{folder.name}"
     pushed = Path(shutil.copytree(folder / "epoch-1", tmp_path / "pushed"))
-    (pushed / "README.md").write_text(teacher_folder.read_teacher(pushed).card(f"{repo}@epoch-1"))
+    (pushed / "README.md").write_text(teacher_folder.read_teacher(pushed).card(hf_dd.hub.endpoint(), repo))
 
     def interrupted(self, *given, **named):
         raise KeyboardInterrupt

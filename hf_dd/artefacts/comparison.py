@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from hf_dd import hub
 from hf_dd.evaluation import intervals, verdict
 from hf_dd.synthetic.distilled_set import DistilledSet
 from hf_dd.teachers.crop_labels import CropLabels
@@ -223,7 +224,7 @@ class Verdict:
 
     def lines(self) -> list[str]:
         """All of it, for a terminal."""
-        found = [f"{self.set}{f' ({self.at[:8]})' if self.at else ''}, {self.kind}"]
+        found = [f"{self.set}{f' ({hub.digits(self.at)})' if self.at else ''}, {self.kind}"]
         found += [f"  {each}" for each in (*self.checks, *self.differences, *self.notes)]
         found += [f"  {line}" for part in self.parts for line in part.lines()]
         found += [f"  {each}" for each in ([self.values] if self.values else []) + list(self.accuracies)]
@@ -320,7 +321,7 @@ def rows_apart(
         gaps = [students_apart(row, each) for each in (own, claimed) if each is not None]
         accuracies.append(
             Accuracy(
-                named(row),
+                row_in_words(row),
                 row["mean"],
                 row["half_width"],
                 own["mean"],
@@ -347,7 +348,7 @@ def students_apart(there: Mapping[str, Any], here: Mapping[str, Any]) -> float |
     return abs(difference.mean) + difference.half_width
 
 
-def named(row: Mapping[str, Any]) -> str:
+def row_in_words(row: Mapping[str, Any]) -> str:
     """A row in a few words."""
     labels = f", {row['regime']} labels" if row.get("regime", "hard") not in ("hard", None) else ""
     return f"[{row.get('baseline') or 'set'}, {row['copy']}, {row['architecture']}, n={row['n']}{labels}]"

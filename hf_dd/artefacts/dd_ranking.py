@@ -12,10 +12,10 @@ from typing import Any
 
 from hf_dd.artefacts import papers
 from hf_dd.config import slug
+from hf_dd.config.evaluation import OF_DD_RANKING
 from hf_dd.core.registry import OBJECTIVES
 from hf_dd.evaluation.results import Results, Row, Score
 
-SCORES = ("label_robust_score", "augmentation_robust_score")
 WEIGHT = 0.5  # of improvement over random, and of the difference with augmentation: both of the leaderboard
 TOOL = "of a run, as DD-Ranking's tool saves it (ddranking/metrics, commit b8b09664)"
 RETURNED = "over the runs, as `compute_metrics` of DD-Ranking's tool returns it, in fractions"
@@ -42,7 +42,7 @@ def submission(
     """
     found: dict[tuple[str, str, str], dict[str, Score]] = {}
     for score in results.scores:
-        if score.name in SCORES:
+        if score.name in OF_DD_RANKING:
             found.setdefault((score.set, score.copy, score.architecture), {})[score.name] = score
 
     def data_of(name: str) -> str:
@@ -57,7 +57,7 @@ def submission(
 
 def entry(scores: Mapping[str, Score], record: Mapping[str, Any], dataset: str) -> dict[str, Any]:
     """One line of the list: who made the set, the data that it was tested on, and what each run scored."""
-    label, augmentation = (scores[name] for name in SCORES)
+    augmentation, label = (scores[name] for name in OF_DD_RANKING)
     row = label.inputs["distilled"]
     recovery = gaps(label.inputs, "full", "distilled")
     improvement = gaps(label.inputs, "distilled_best", "random_best")
@@ -74,15 +74,15 @@ def entry(scores: Mapping[str, Score], record: Mapping[str, Any], dataset: str) 
         "hard_label_recovery": recovery,
         "improvement_over_random": improvement,
         "lrs": (lrs := [mapped(*pair) for pair in zip(improvement, [-gap for gap in recovery], strict=True)]),
-        **spread("hard_label_recovery", recovery),
-        **spread("improvement_over_random", improvement),
-        **spread("label_robust_score", lrs),
+        **mean_and_std("hard_label_recovery", recovery),
+        **mean_and_std("improvement_over_random", improvement),
+        **mean_and_std("label_robust_score", lrs),
         "with_aug_scores": augmented,
         "without_aug_scores": plain,
         "ars_list": (ars := [mapped(*pair) for pair in zip(augmented, plain, strict=True)]),
-        **spread("with_aug_scores", augmented),
-        **spread("without_aug_scores", plain),
-        **spread("augmentation_robust_score", ars),
+        **mean_and_std("with_aug_scores", augmented),
+        **mean_and_std("without_aug_scores", plain),
+        **mean_and_std("augmentation_robust_score", ars),
         "accuracies": {
             name: {"protocol": own.protocol, "scores": list(own.scores)}
             for name, own in (label.inputs | augmentation.inputs).items()
@@ -113,6 +113,6 @@ def mapped(first: float, second: float) -> float:
     return ranking_score(WEIGHT, first, second)
 
 
-def spread(name: str, values: Sequence[float]) -> dict[str, float]:
+def mean_and_std(name: str, values: Sequence[float]) -> dict[str, float]:
     """Mean and standard deviation (of the population, as numpy's) of a score over its runs."""
     return {f"{name}_mean": statistics.fmean(values), f"{name}_std": statistics.pstdev(values)}

@@ -15,9 +15,9 @@ from torch import Tensor
 
 from hf_dd import hub
 from hf_dd.artefacts import crop_label_files, provenance, teacher_folder
-from hf_dd.artefacts.cards import DistilledRecord, ImportedRecord, SetRecord
 from hf_dd.artefacts.records import links_to, read_record, retried, write_record
 from hf_dd.artefacts.rows import decoded_rows, read_rows, require_whole, write_images
+from hf_dd.artefacts.set_records import DistilledRecord, ImportedRecord, SetRecord
 from hf_dd.config import ImportConfig, as_dict
 from hf_dd.config.arguments import typed
 from hf_dd.core import files, json_records
@@ -37,8 +37,7 @@ from hf_dd.data.image_data import ImageData
 from hf_dd.distillation.distiller import Distillation
 from hf_dd.distillation.run_folder import ARTEFACT_ENTRIES, RUN_ENTRIES
 from hf_dd.errors import ConfigError, DataError, HubError, RunError
-from hf_dd.evaluation import verdict
-from hf_dd.evaluation.intervals import spread
+from hf_dd.evaluation import tables, verdict
 from hf_dd.importing.import_set import ImportedSet
 from hf_dd.synthetic.distilled_set import DistilledSet, preview, to_dataset, to_rows
 from hf_dd.teachers.pool import TeacherPool
@@ -66,7 +65,7 @@ class Artefact:
     @classmethod
     def written(cls, folder: Path, record: SetRecord) -> "Artefact":
         """The artefact in a folder once its card and its record are written there, which is done last."""
-        write_record(folder, record, record.card(hub.endpoint()))
+        write_record(folder, record)
         return cls(folder, record)
 
     @classmethod
@@ -80,7 +79,7 @@ class Artefact:
         if results:
             lines += verdict.sentences(results)
         for row in results["rows"] if results else []:
-            accuracy = spread(row["mean"], row["std"], row["n"]) + verdict.mark(row, results)
+            accuracy = tables.accuracy(row, results)
             lines.append(f"  {row['set']} [{row['copy']}] {row['architecture']}: {accuracy} (n={row['n']})")
         return "\n".join(lines)
 

@@ -1,4 +1,4 @@
-"""What the parts of a record hold: the fields that every version of `hf_dd.json` has, each by its type."""
+"""What the parts of a record hold, each field by its type; those that some versions didn't write are `NotRequired`."""
 
 from typing import Annotated, Any, NotRequired, TypedDict
 
@@ -37,7 +37,7 @@ class DataFacts(TypedDict):
 
 
 class ProtocolFacts(TypedDict):
-    """Of the protocol of results, what every version wrote."""
+    """What a record says of the protocol of its results, see `evaluation.protocols.Protocol`."""
 
     name: str
     version: int

@@ -5,6 +5,7 @@ from typing import Any
 
 import jinja2
 
+from hf_dd import hub
 from hf_dd.artefacts import papers
 from hf_dd.core.resources import resource
 from hf_dd.core.text import Markdown, code, duration, markdown, number, verbatim
@@ -28,8 +29,8 @@ def render(card: type, front: Any, template: str, **values: Any) -> str:
     """Fill a template of cards/ with front matter and values; `section(NAME)` in it is another one, filled alike.
 
     Every text is shown as `core.text.markdown` has it, every number as `number` has it; `code`, `verbatim`, `number`,
-    `duration`, `paper` and `bibtex` are filters. Raises RunError for what can't be shown so, as in a record that isn't
-    ours.
+    `duration`, `digits` and `short` of a commit, `paper` and `bibtex` are filters. Raises RunError for what can't be
+    shown so, as in a record that isn't ours.
     """
 
     def section(name: str) -> Markdown:
@@ -49,6 +50,7 @@ def template_of(name: str) -> jinja2.Template:
         finalize=lambda value: markdown(value) if isinstance(value, str) or has_text(value) else number(value)
     )
     environment.filters |= {"code": code, "verbatim": verbatim, "number": number, "duration": duration}
+    environment.filters |= {"digits": hub.digits, "short": hub.short}
     environment.filters |= {"paper": papers.link, "bibtex": lambda words, name: papers.entry(name, words)}
     return environment.from_string(resource("cards", name).read_text(encoding="utf-8"))
 

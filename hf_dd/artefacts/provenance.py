@@ -27,7 +27,7 @@ def data_record(data: ImageData) -> dict[str, Any]:
     """What a card says of the source data set."""
     return {
         "name": data.name,
-        "reference": data.reference if data.sha is None else f"{data.repo_id}@{data.sha}",
+        "reference": data.pinned or data.reference,
         "repo_id": data.repo_id,
         "revision": data.revision,
         "sha": data.sha,
@@ -88,7 +88,7 @@ def pinned(config: Any, data: ImageData, pool: TeacherPool | None = None) -> dic
     Teachers that were found by tags or in a pool are named themselves. Local folders stay as they were given, but for
     that of the output, which is nobody else's. An expert has no name but its repository's, whose tags are its epochs.
     """
-    pins: dict[str, Any] = {"output_dir": None} | ({"dataset": f"{data.repo_id}@{data.sha}"} if data.sha else {})
+    pins: dict[str, Any] = {"output_dir": None} | ({"dataset": data.pinned} if data.pinned else {})
     given = getattr(config, "teachers", [])
     if pool and not given:
         pins |= {"teacher_tags": [], "teacher_pool": None, "teacher_revision": TeacherConfig.teacher_revision}

@@ -1,4 +1,4 @@
-"""`hf_dd.json`: what a folder of ours says of itself.
+"""`hf_dd.json` read and written, and what every push does with the folder around it.
 
 The record is written last: its presence says that the rest of the folder is there.
 """
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from hf_dd import hub
-from hf_dd.artefacts.cards import Record
+from hf_dd.artefacts.record import Record
 from hf_dd.core import files, json_records
 from hf_dd.core.layout import CARD, RECORD
 from hf_dd.errors import HubError, RunError
@@ -60,7 +60,7 @@ def retried(error: HubError, holds: str, command: Sequence[str]) -> HubError:
     return HubError(f"{error} Nothing is lost: {holds}. Retry: {shlex.join(command)}")
 
 
-def write_record(folder: Path, record: Record, card: str) -> None:
-    """Write the card, then the record that says that all is there."""
-    files.write_text(folder / CARD, card)
+def write_record(folder: Path, record: Record, card: str | None = None) -> None:
+    """Write the card, a record's own where none is given, then the record that says that all is there."""
+    files.write_text(folder / CARD, record.card(hub.endpoint()) if card is None else card)
     files.write_json(folder / RECORD, dataclasses.asdict(record))

@@ -19,6 +19,7 @@ from hf_dd.config import DataConfig
 from hf_dd.core import files
 from hf_dd.core.files import digest_of
 from hf_dd.core.layout import DECODED, LABELS, PARQUET, PREVIEW, RECORD, WHITENING
+from hf_dd.core.tensors import FLOAT_BYTES
 from hf_dd.data.loading import load_splits
 from hf_dd.data.unpacking import require_modest_file
 from hf_dd.errors import DataError, RunError, some
@@ -30,7 +31,6 @@ from hf_dd.synthetic.synthetic_set import SyntheticSet
 if TYPE_CHECKING:
     import datasets
 
-FLOAT_BYTES = 4
 PLAIN_SIZE, LARGEST_RATIO = 2**27, 64  # bytes of rows that are never too many, and times a file's own bytes
 
 

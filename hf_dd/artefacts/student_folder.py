@@ -11,10 +11,10 @@ from torch import nn
 
 from hf_dd import hub
 from hf_dd.artefacts.records import links_to, read_record, write_record
-from hf_dd.artefacts.student_card import StudentRecord
+from hf_dd.artefacts.student_record import StudentRecord
 from hf_dd.artefacts.teacher_folder import FILES, same_weights
 from hf_dd.core import files, json_records
-from hf_dd.core.layout import CARD, RECORD
+from hf_dd.core.layout import CARD, RECORD, student_name
 from hf_dd.errors import HubError, RunError
 from hf_dd.evaluation.results import Row
 from hf_dd.nn import networks
@@ -23,8 +23,8 @@ logger = logging.getLogger(__name__)
 
 
 def folder_of(row: Path, seed: int) -> Path:
-    """Where the student of a seed lies among those of its row; its tag is called alike."""
-    return row / f"seed-{seed}"
+    """Where the student of a seed lies among those of its row."""
+    return row / student_name(seed)
 
 
 def write_student(folder: Path, network: nn.Module, record: StudentRecord) -> None:
@@ -36,7 +36,7 @@ def write_student(folder: Path, network: nn.Module, record: StudentRecord) -> No
             save_as_timm(unfinished, network, record)
         else:
             networks.save(network, unfinished, {key: data[key] for key in ("class_names", "mean", "std")})
-        write_record(unfinished, record, record.card(hub.endpoint()))
+        write_record(unfinished, record)
 
 
 def save_as_timm(folder: Path, network: nn.Module, record: StudentRecord) -> None:
@@ -84,7 +84,7 @@ def complete_row(folder: Path, row: Row, seeds: Sequence[int]) -> None:
     for seed in seeds:
         place = folder_of(folder, seed)
         record = dataclasses.replace(read_student(place), scores=list(row.scores))
-        write_record(place, record, record.card(hub.endpoint()))
+        write_record(place, record)
 
 
 def push_row(folder: Path, repo_id: str, seeds: Sequence[int]) -> hub.Pin:
@@ -97,9 +97,8 @@ def push_row(folder: Path, repo_id: str, seeds: Sequence[int]) -> hub.Pin:
     median = statistics.median_low(record.accuracy for record in records.values())
     order = sorted(seeds, key=lambda seed: records[seed].accuracy == median)
     present = hub.require_pushable(repo_id, "model")
-    there = {
-        seed: hub.Pin(repo_id, f"seed-{seed}", present[f"seed-{seed}"]) for seed in order if f"seed-{seed}" in present
-    }
+    tags = {seed: student_name(seed) for seed in order}
+    there = {seed: hub.Pin(repo_id, tag, present[tag]) for seed, tag in tags.items() if tag in present}
     for seed, pin in there.items():
         if not same_weights(pin, folder_of(folder, seed)):
             raise HubError(
@@ -107,14 +106,14 @@ def push_row(folder: Path, repo_id: str, seeds: Sequence[int]) -> hub.Pin:
             )
     for seed in order:
         place = folder_of(folder, seed)
-        tag, record = place.name, records[seed]
+        record = records[seed]
         if seed in there:
             pin = there[seed]
             continue
         with links_to(place, FILES) as links:
-            files.write_text(links / CARD, record.card(hub.endpoint(), f"{repo_id}@{tag}"))
+            files.write_text(links / CARD, record.card(hub.endpoint(), repo_id))
             message = f"{record.name}, seed {seed}: {100 * record.accuracy:.2f} %"
-            pin = hub.publish(links, repo_id, "model", files=FILES, message=message, tag=tag).pin
+            pin = hub.publish(links, repo_id, "model", files=FILES, message=message, tag=tags[seed]).pin
     logger.info("The students of %s are at %s/%s, each by its tag.", folder.name, hub.endpoint(), repo_id)
     return pin
 
@@ -125,7 +124,7 @@ def published_run(repo_id: str, seeds: Sequence[int], present: dict[str, str]) -
     `present` are its tags. Raises HubError where one of them is on something else than a student.
     """
     for seed in seeds:
-        if (tag := f"seed-{seed}") in present:
+        if (tag := student_name(seed)) in present:
             folder = hub.pull(hub.Pin(repo_id, tag, present[tag]), files=[RECORD])
             try:
                 return read_student(folder)

@@ -14,11 +14,11 @@ from safetensors.torch import save_file
 
 from hf_dd import hub
 from hf_dd.artefacts import provenance
-from hf_dd.artefacts.cards import TeacherRecord
 from hf_dd.artefacts.records import links_to, read_record, retried, write_record
+from hf_dd.artefacts.teacher_record import TeacherRecord
 from hf_dd.config import slug
 from hf_dd.core import files, json_records
-from hf_dd.core.layout import CARD, RECORD, WEIGHTS, WHITENING
+from hf_dd.core.layout import CARD, EPOCHS, RECORD, WEIGHTS, WHITENING, epoch_name, epoch_of
 from hf_dd.core.registry import NETWORKS, origins
 from hf_dd.data.image_data import ImageData
 from hf_dd.errors import HubError, RunError
@@ -61,7 +61,7 @@ def write_snapshot(
         architecture=snapshot.architecture,
         seed=snapshot.seed,
         epoch=snapshot.epoch,
-        dataset=data.name if data.sha is None else f"{data.repo_id}@{data.sha}",
+        dataset=data.pinned or data.name,
         accuracy=snapshot.accuracy,
         loss=snapshot.loss,
         seconds=snapshot.seconds,
@@ -74,18 +74,18 @@ def write_snapshot(
     )
     facts: dict[str, Any] = {"class_names": data.class_names, "mean": list(data.mean), "std": list(data.std)}
     facts |= {"whitening": data.whitening.facts()} if data.whitening else {}
-    final = folder / f"epoch-{snapshot.epoch}"
+    final = folder / epoch_name(snapshot.epoch)
     with files.folder(final) as unfinished:
         networks.save(snapshot.network, unfinished, facts)
         if data.whitening:
             put_whitening(data.whitening, folder, unfinished)
-        write_record(unfinished, record, record.card())
+        write_record(unfinished, record)
     return final
 
 
 def put_whitening(whitening: Whitening, run: Path, folder: Path) -> None:
     """Give an epoch the whitening, as a link to an earlier one's of the run where there is one: it is large."""
-    for other in sorted(run.glob(f"epoch-*/{WHITENING}")):
+    for other in sorted(run.glob(f"{EPOCHS}/{WHITENING}")):
         with contextlib.suppress(OSError):
             os.link(other, folder / WHITENING)
             return
@@ -99,7 +99,7 @@ def read_teacher(folder: Path) -> TeacherRecord:
 
 def entries_of(folder: Path) -> list[str]:
     """The names of all that a teacher's run writes into its folder: the record first, which says that it is whole."""
-    return [RECORD, CHECKPOINT, *(path.name for path in folder.glob("epoch-*"))]
+    return [RECORD, CHECKPOINT, *(path.name for path in folder.glob(EPOCHS))]
 
 
 def remove_teacher(folder: Path) -> None:
@@ -118,7 +118,7 @@ def identity_of(data: dict[str, Any], architecture: str, training: dict[str, Any
 
 def made_with(folder: Path) -> dict[str, Any] | None:
     """The identity of the run that a folder holds, whole or in part; None where it holds none."""
-    for path in sorted(folder.glob(f"epoch-*/{RECORD}")):
+    for path in sorted(folder.glob(f"{EPOCHS}/{RECORD}")):
         record = read_teacher(path.parent)
         return identity_of(record.data, record.architecture, record.training)
     return (read_checkpoint(folder) or [None])[0]
@@ -148,7 +148,7 @@ def read_checkpoint(folder: Path) -> tuple[dict[str, Any], Standing, float] | No
 
 def write_run(folder: Path, epochs: Sequence[int], name: str | None = None) -> None:
     """Close a teacher's run folder: which revisions it holds, and which one is the final."""
-    revisions = [f"epoch-{epoch}" for epoch in epochs]
+    revisions = [epoch_name(epoch) for epoch in epochs]
     content = {"kind": "teacher-run", "name": name or folder.name, "revisions": revisions, "final": revisions[-1]}
     files.write_json(folder / RECORD, content)
     close(folder)
@@ -186,7 +186,7 @@ def push_teacher(
         for revision in revisions:
             if revision not in present:
                 with ready(folder / revision, repo_id) as links:
-                    message = f"Epoch {revision.removeprefix('epoch-')} of {run['name']}"
+                    message = f"Epoch {epoch_of(revision)} of {run['name']}"
                     done = hub.publish(
                         links, repo_id, "model", files=FILES, message=message, tag=revision, private=private
                     )
@@ -227,7 +227,7 @@ def is_pushed(folder: Path, namespace: str | None) -> bool:
 def ready(epoch: Path, repo_id: str) -> Iterator[Path]:
     """A folder of an epoch's files as they are pushed, whose card names the repository."""
     with links_to(epoch, FILES) as links:
-        files.write_text(links / CARD, read_teacher(epoch).card(f"{repo_id}@{epoch.name}"))
+        files.write_text(links / CARD, read_teacher(epoch).card(hub.endpoint(), repo_id))
         yield links
 
 
@@ -236,7 +236,7 @@ def lead_main_to(pin: hub.Pin, epoch: Path, name: str) -> None:
     main = hub.resolve(pin.repo_id)
     if main.sha != pin.sha and not same_weights(main, epoch):
         with ready(epoch, pin.repo_id) as links:
-            message = f"Epoch {epoch.name.removeprefix('epoch-')} of {name} again, which is its final one"
+            message = f"Epoch {epoch_of(epoch.name)} of {name} again, which is its final one"
             hub.push_files(links, pin.repo_id, "model", FILES, message, None, False)
 
 

@@ -13,9 +13,14 @@ from hf_dd.errors import ConfigError, require_known
 
 SELECTIONS = tuple(name for name, (_, words) in STARTS.declared.items() if words.get("embeds"))
 BASELINES = ("random", *SELECTIONS, "full")
-SCORES = ("relative_accuracy", "augmentation_robust_score", "label_robust_score")
-
-REGIMES = ("hard", "soft", "crops", "online")
+OF_DD_RANKING = ("augmentation_robust_score", "label_robust_score")
+SCORES = ("relative_accuracy", *OF_DD_RANKING)
+REGIMES = {  # what students learn from, in words
+    "hard": "hard labels",
+    "soft": "a soft label per image",
+    "crops": "stored soft labels of crops",
+    "online": "soft labels of every view",
+}
 
 evaluation = functools.partial(option, group="evaluation", role="evaluation")
 
@@ -189,7 +194,7 @@ class EvaluateConfig(DataConfig, EvaluationConfig, CropLabelConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.dd_ranking:
-            self.scores = list(dict.fromkeys([*self.scores, *SCORES[1:]]))
+            self.scores = list(dict.fromkeys([*self.scores, *OF_DD_RANKING]))
 
     def contradictions(self) -> Iterator[str]:
         """As of all options."""

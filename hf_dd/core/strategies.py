@@ -3,6 +3,7 @@
 from hf_dd.errors import ConfigError, require_known
 
 STRATEGY = ("color", "crop", "cutout", "flip", "scale", "rotate")
+SIAMESE = "_".join(STRATEGY)  # all of them, as papers and protocols have it
 MIXES = ("none", "cutmix", "mixup")
 COMPOSITE = "composite"  # before operations that are taken together, not one of them
 

@@ -20,6 +20,7 @@ from torch.nn.modules.module import (
 
 from hf_dd.errors import RunError
 
+FLOAT_BYTES = 4  # of a number in float32
 LARGEST_HEADER = 2**24  # bytes of a safetensors file's header
 PARTS_PER_TENSOR, MORE_PARTS = 100, 10_000  # layers and parameters that a network may be made of
 

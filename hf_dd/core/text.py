@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from hf_dd.errors import plain
@@ -57,3 +57,10 @@ def code(value: Any) -> Markdown:
 def verbatim(value: Any) -> Markdown:
     """A value as a line of a block of code."""
     return Markdown(plain(str(value)).replace("```", "'''"))
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> Markdown:
+    """A table in markdown; a cell that is None is a dash."""
+    texts = [["–" if cell is None else markdown(cell) for cell in row] for row in [head, *rows]]
+    lines = ["| " + " | ".join(cells) + " |" for cells in texts]
+    return Markdown("\n".join([lines[0], "|" + "---|" * len(head), *lines[1:]]))

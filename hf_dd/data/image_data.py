@@ -70,6 +70,11 @@ class ImageData:
     test_resize: int | None = None
 
     @property
+    def pinned(self) -> str | None:
+        """The repository at its commit; None where it is none of the Hub."""
+        return f"{self.repo_id}@{self.sha}" if self.sha else None
+
+    @property
     def channels(self) -> int:
         """1 (grey) or 3 (RGB)."""
         return self.train.images.shape[1]

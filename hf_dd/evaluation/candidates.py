@@ -20,6 +20,7 @@ from torch import Tensor
 from hf_dd.core import cache
 from hf_dd.core.precision import Autocast
 from hf_dd.core.seeding import generator
+from hf_dd.core.tensors import FLOAT_BYTES
 from hf_dd.core.text import ipc_in_words
 from hf_dd.data.batches import Images
 from hf_dd.data.image_data import ImageData, of_each_class
@@ -31,9 +32,9 @@ from hf_dd.teachers.crop_labels import CropLabels
 KEPT = 2  # the version of what is kept of students: raise it with any change that changes an accuracy
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Candidate:
-    """Images to train students on, what to call them, and the bytes that they take.
+    """Images to train students on, what to call them, and the bytes that they take; equal to itself alone.
 
     Attributes:
         images: (N, channels, height, width): floats in [0, 1] space, or uint8.
@@ -106,7 +107,7 @@ class Candidate:
     def soft_label_bytes(self) -> int:
         """What the soft labels take beside the images: in float32, and those of crops in their files."""
         of_crops = 0 if self.crop_labels is None else self.crop_labels.stored_bytes
-        return of_crops + (0 if self.soft_labels is None else self.soft_labels.numel() * 4)
+        return of_crops + (0 if self.soft_labels is None else self.soft_labels.numel() * FLOAT_BYTES)
 
 
 def candidates_of(

@@ -22,7 +22,7 @@ from hf_dd.evaluation.candidates import Candidate
 from hf_dd.evaluation.learners import Job, Learners, Part, Scored
 from hf_dd.evaluation.protocols import Protocol
 from hf_dd.evaluation.results import Results, Row
-from hf_dd.evaluation.students import Students, students_of
+from hf_dd.evaluation.students import Kind, students_of
 from hf_dd.evaluation.teaching import Teaching
 from hf_dd.teachers.pool import TeacherPool
 from hf_dd.training.targets import Targets
@@ -74,12 +74,12 @@ class Evaluation:
         self.data = self.data.to(self.accelerator.device)
         self.teachers = self.teachers and self.teachers.to(self.accelerator.device, torch.float32)
         self.teaching = Teaching(self.data, self.teachers, self.accelerator)
-        self._students: dict[str, Students] = {}
+        self._students: dict[str, Kind] = {}
         own = {"seed": self.seed, "compile": self.compile, "looks": self.looks}
         self.learners = Learners(self.data, self.students, self.teaching, self.accelerator, **own)
-        self._rows: dict[tuple, tuple[Candidate, Row]] = {}
+        self._rows: dict[tuple[Job, int], Row] = {}
 
-    def students(self, architecture: str) -> Students:
+    def students(self, architecture: str) -> Kind:
         """What is trained by this name; raises ConfigError, TeacherError or HubError, see `students_of`."""
         if architecture not in self._students:
             autocast = self.accelerator.autocast
@@ -162,17 +162,16 @@ class Evaluation:
         That is one of the real training images, and the test split isn't even looked at: `held_out` has the validation
         images in its place. Ties go to the job that comes first. Every process returns all.
         """
-        keys = [tuple(job.key for job in jobs) for jobs in choices]
-        several = {key: jobs for key, jobs in zip(keys, choices, strict=True) if len(jobs) > 1}
-        waiting = list(several.values())
+        choices = list(map(tuple, choices))
+        waiting = list(dict.fromkeys(jobs for jobs in choices if len(jobs) > 1))
         places = range(self.accelerator.process_index, len(waiting), self.accelerator.num_processes)
         trials = [self.trials(waiting[place]) for place in places]
         parts = [part for own in trials for part in own]
         with self.learners.phase("choosing epochs and rates", parts, "trials"):
             mine = [(place, self.best(own)) for place, own in zip(places, trials, strict=True)]
         found = dict(gather_object(mine))
-        best = {key: found[place] for place, key in enumerate(several)}  # keys aren't alike on the processes
-        return [jobs[best.get(key, 0)] for key, jobs in zip(keys, choices, strict=True)]
+        best = {jobs: found[place] for place, jobs in enumerate(waiting)}
+        return [jobs[best.get(jobs, 0)] for jobs in choices]
 
     def trials(self, jobs: Sequence[Job]) -> list[Part]:
         """Jobs as they are tried: one student each, tested on the validation split."""
@@ -195,7 +194,7 @@ class Evaluation:
 
     def rows(self, jobs: Sequence[Job], students: int) -> list[Row]:
         """The row of each job, trained once in this evaluation; every process returns all."""
-        missing = list({job.key: job for job in jobs if (*job.key, students) not in self._rows}.values())
+        missing = [job for job in dict.fromkeys(jobs) if (job, students) not in self._rows]
         each = [
             (place, student, draw)
             for place, job in enumerate(missing)
@@ -217,10 +216,9 @@ class Evaluation:
         done = dict(gather_object(list(done.items())))
         for place, job in enumerate(missing):
             draws = range(self.draws_of(job))
-            row = self.row(job, [[done[place, student, draw] for draw in draws] for student in range(students)])
-            # With the candidate as well: no other gets its id meanwhile.
-            self._rows[*job.key, students] = job.candidate, row
-        return [self._rows[*job.key, students][1] for job in jobs]
+            scored = [[done[place, student, draw] for draw in draws] for student in range(students)]
+            self._rows[job, students] = self.row(job, scored)
+        return [self._rows[job, students] for job in jobs]
 
     def draws_of(self, job: Job) -> int:
         """How many draws of its images each student of a job is trained on."""

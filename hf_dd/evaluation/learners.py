@@ -16,17 +16,17 @@ from hf_dd.core import cache
 from hf_dd.core.clock import since
 from hf_dd.core.progress import Phase, say_if_dear
 from hf_dd.data.image_data import ImageData
-from hf_dd.evaluation import learning
+from hf_dd.evaluation import convergence
 from hf_dd.evaluation.candidates import Candidate, score_file
 from hf_dd.evaluation.protocols import Protocol
-from hf_dd.evaluation.students import Students
+from hf_dd.evaluation.students import Kind
 from hf_dd.evaluation.teaching import Teaching
 from hf_dd.training.loop import accuracy, fit, predict
 from hf_dd.training.side_by_side import fit_side_by_side
 
 logger = logging.getLogger(__name__)
 
-# A student's accuracy in [0, 1], its seconds, its losses by `learning`; the best of its looks, where there are any.
+# A student's accuracy in [0, 1], its seconds, its losses by `convergence`; the best of its looks, where there are any.
 Scored = tuple[float, float, list[float]] | tuple[float, float, list[float], float]
 
 
@@ -36,11 +36,6 @@ class Job(NamedTuple):
     candidate: Candidate
     architecture: str
     protocol: Protocol
-
-    @property
-    def key(self) -> tuple:
-        """The same for the same job on a process, as long as it has that candidate."""
-        return id(self.candidate), self.architecture, self.protocol
 
     @property
     def work(self) -> int:
@@ -83,7 +78,7 @@ class Learners:
     """
 
     data: ImageData
-    kind: Callable[[str], Students]
+    kind: Callable[[str], Kind]
     teaching: Teaching
     accelerator: Accelerator
     _: KW_ONLY
@@ -192,7 +187,7 @@ class Learners:
                 losses = torch.stack(of_epochs)[None]  # read below, not here
             scores = [score_of(network) for network in learners]
         seconds = since(started) / len(students)
-        curves = [learning.stretches(of_student) for of_student in losses]
+        curves = [convergence.stretches(of_student) for of_student in losses]
         for student, score in zip(students, scores, strict=True):
             logger.info(
                 "%s [%s] %s student %d: %.2f %% in %.0f s",

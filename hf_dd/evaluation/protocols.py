@@ -26,7 +26,6 @@ from hf_dd.training.loop import TrainingRecipe
 from hf_dd.training.schedules import SCHEDULES
 from hf_dd.training.targets import Loss
 
-SIAMESE = "_".join(augment.STRATEGY)
 SCORED = ("dc", "dsa", "soft-label", "soft-label-online")  # a score's choice of protocols stays what it is
 ANY = math.inf
 # The epochs, counted from 1, after which the rate drops to a tenth, by the schedule.

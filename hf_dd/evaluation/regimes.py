@@ -12,7 +12,7 @@ from hf_dd.config.evaluation import EvaluateConfig, parse_regimes
 from hf_dd.core.registry import PROTOCOLS
 from hf_dd.core.text import duration
 from hf_dd.errors import ConfigError
-from hf_dd.evaluation import intervals, verdict
+from hf_dd.evaluation import intervals, tables, verdict
 from hf_dd.evaluation.candidates import Candidate
 from hf_dd.evaluation.protocols import Protocol
 from hf_dd.evaluation.results import Results
@@ -90,8 +90,7 @@ def audit(results: Results) -> tuple[list[str], list[list[Any]]]:
                 cells += [None] * 4
                 continue
             own = dataclasses.asdict(row)
-            mark = verdict.mark(own, part)
-            accuracy = f"{row.accuracy}{mark} {intervals.of_accuracy(row.mean, row.half_width)}"
+            accuracy = f"{tables.accuracy(own, part)} {intervals.of_accuracy(row.mean, row.half_width)}"
             cells += [accuracy, verdict.over_random(own, part), f"{row.steps:,}", duration(row.seconds)]
         rows.append(cells)
     return head, rows

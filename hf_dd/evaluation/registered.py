@@ -7,7 +7,8 @@ students learn logits in `registered_teacher_logits`.
 import dataclasses
 
 from hf_dd.core.registry import PROTOCOLS
-from hf_dd.evaluation.protocols import SIAMESE, Protocol
+from hf_dd.core.strategies import SIAMESE
+from hf_dd.evaluation.protocols import Protocol
 from hf_dd.nn.views import Views
 
 ADAMW = {"optimizer": "adamw", "schedule": "cosine", "learning_rate": 0.001}

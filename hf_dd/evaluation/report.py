@@ -2,18 +2,18 @@
 
 import importlib.util
 import textwrap
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hf_dd import hub
 from hf_dd.core import files
-from hf_dd.core.text import duration, markdown
+from hf_dd.core.text import markdown, table
 from hf_dd.errors import ConfigError
-from hf_dd.evaluation import intervals, verdict
+from hf_dd.evaluation import tables, verdict
 from hf_dd.evaluation.regimes import audit
 from hf_dd.evaluation.results import Results, Row
-from hf_dd.teachers.teacher import TeacherSpec
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -26,27 +26,15 @@ def comparison(results: Results, about: dict[str, dict[str, Any]]) -> str:
         results: of all sets; a difference is paired by the student's seed.
         about: for a set's name what else there is to say of it, e.g. {"teachers": 2}.
     """
-    columns = list(dict.fromkeys(key for facts in about.values() for key in facts))
-    several = len(results.protocols) > 1
-    looked = any(row.looking for row in results.rows)
-    head = ["set", "copy", "student", *["labels"] * several, "accuracy (%)", "95 % interval", "n", "against the first"]
-    head += ["epochs", "steps", "rate", "ipc", "bytes", *["beside it"] * looked]
-    rows, facts = [], results.as_dict()
+    facts, several = results.as_dict(), len(results.protocols) > 1
+    more = []
     for index, row in enumerate(results.rows):
         like = (row.architecture, row.regime)
         first = next(i for i, other in enumerate(results.rows) if (other.architecture, other.regime) == like)
-        accuracy = row.accuracy + verdict.mark(facts["rows"][index], facts)
-        drawn = f"{row.n} on {row.draws} draws" if (row.draws or row.n) > row.n else row.n
-        cells = [row.set, row.copy, row.architecture, *[verdict.in_words(row.regime)] * several]
-        cells += [accuracy, intervals.of_accuracy(row.mean, row.half_width), drawn]
-        cells += [None if index == first else results.difference(index, first), row.epochs]
-        cells += [None if row.steps is None else f"{row.steps:,}"]
-        cells += [f"{row.learning_rate:g}{' (own)' if row.own_learning_rate else ''}", row.ipc, row.storage]
-        cells += [row.looking or None] * looked
-        rows.append(cells + [about.get(row.set, {}).get(key) for key in columns])
-    if results.majority is not None:
-        blank = [None] * (len(head) - 4 - several + len(columns))
-        rows.append([verdict.COMMONEST, None, None, *[None] * several, f"{results.majority:.2f}", *blank])
+        apart = None if index == first else results.difference(index, first)
+        more.append({"difference": apart} | about.get(row.set, {}))
+    columns = dict.fromkeys([*tables.COMPARED, *(key for said in about.values() for key in said)])
+    rows = tables.of_results(facts, list(columns), more, accuracy="accuracy (%)", interval="95 % interval")
     found = [f"- {markdown(sentence)}" for sentence in verdict.sentences(facts)]
     under = "; ".join(dict.fromkeys(row.protocol for row in results.rows)) if several else str(results.protocol)
     note = (
@@ -55,10 +43,9 @@ def comparison(results: Results, about: dict[str, dict[str, Any]]) -> str:
         "was learned with its images."
         f"{markdown(taught(results))}"
     )
-    regimes = [table(*audit(results))] if several else []
-    crossed = [matrix(results)] if len(results.architectures) > 1 and not several else []
-    scored = [scores(results)] if results.scores else []
-    return "\n\n".join(["\n".join(found), *regimes, table(head + columns, rows), *crossed, *scored, note]) + "\n"
+    audited = table(*audit(results)) if several else ""
+    parts = ["\n".join(found), audited, rows, tables.matrix(facts), tables.scores(facts), note]
+    return "\n\n".join(filter(None, parts)) + "\n"
 
 
 def taught(results: Results) -> str:
@@ -66,51 +53,9 @@ def taught(results: Results) -> str:
     by = {row.teaching: None for row in results.rows if row.teaching}
     sentences = [f" Labels: {'; '.join(by)}."] if by else []
     for teacher in results.teachers:
-        digest = teacher["sha"].removeprefix("sha256:")[:8]
+        digest = hub.digits(teacher["sha"])
         sentences.append(f" {digest} is {teacher['repo_id']}@{teacher['revision']}, {teacher['bytes']:,} bytes.")
     return "".join(sentences)
-
-
-def scores(results: Results) -> str:
-    """The scores, in markdown, with the mean accuracies (%) that each was computed from and their protocols."""
-    rows = []
-    for score in results.scores:
-        inputs = "; ".join(f"{name} {row.mean:.2f} ({row.protocol})" for name, row in score.inputs.items())
-        rows.append([score.set, score.copy, score.architecture, score.name, f"{score.value:.4f}", inputs])
-    return table(["set", "copy", "student", "score", "value", "of"], rows)
-
-
-def matrix(results: Results) -> str:
-    """Sets against architectures, in markdown."""
-    facts = results.as_dict()
-    found = {
-        (row.set, row.copy, row.architecture): row.accuracy + verdict.mark(each, facts)
-        for row, each in zip(results.rows, facts["rows"], strict=True)
-    }
-    sets = dict.fromkeys((row.set, row.copy) for row in results.rows)
-    rows = [[*each, *(found[*each, architecture] for architecture in results.architectures)] for each in sets]
-    return table(["set", "copy", *results.architectures], rows)
-
-
-def table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
-    """A table in markdown; a cell that is None is a dash."""
-    texts = [["–" if cell is None else markdown(cell) for cell in row] for row in [head, *rows]]
-    lines = ["| " + " | ".join(cells) + " |" for cells in texts]
-    return "\n".join([lines[0], "|" + "---|" * len(head), *lines[1:]])
-
-
-def teacher_table(specs: Sequence[TeacherSpec], used_in: Mapping[str, Sequence[str]] | None = None) -> str:
-    """Teachers in markdown, with the paper's options where they are known, and what each is used in, by its sha."""
-    rows = []
-    for spec in specs:
-        library = "" if spec.library == "hf_dd" else f" ({spec.library})"
-        accuracy = None if spec.accuracy is None else f"{100 * spec.accuracy:.2f} %"
-        seconds = None if spec.seconds is None else duration(spec.seconds)
-        row = [spec.repo_id, spec.revision, spec.sha, f"{spec.architecture}{library}", spec.seed, spec.epoch]
-        row += [spec.dataset, accuracy, seconds]
-        rows.append([*row, ", ".join(used_in[spec.sha])] if used_in else row)
-    head = ["teacher", "revision", "sha", "architecture", "seed", "epoch", "trained on", "accuracy", "took"]
-    return table([*head, "used in"] if used_in else head, rows)
 
 
 def can_plot() -> bool:
@@ -141,7 +86,7 @@ def plot(results: Results, path: Path) -> None:
     """
     panels: dict[str, list[Bar]] = {}
     for row in results.rows:
-        labels = f", {verdict.in_words(row.regime)}" if results.protocols else ""
+        labels = f", {verdict.regime_in_words(row.regime)}" if results.protocols else ""
         panels.setdefault(f"{row.architecture}{labels}", []).append(bar_of(row))
     names = ", ".join(f"{each['name']} v{each['version']}" for each in results.protocols.values())
     write_bars(panels, f"protocols {names}" if names else f"protocol {results.protocol}", path)

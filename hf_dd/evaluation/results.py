@@ -3,7 +3,8 @@
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from hf_dd.evaluation import intervals, verdict
+from hf_dd import hub
+from hf_dd.evaluation import intervals, tables, verdict
 from hf_dd.evaluation.protocols import Protocol
 
 
@@ -28,7 +29,7 @@ class Row:
         soft_label_bytes: of the soft labels that are stored with the set, used or not, or were made for it once.
         temperature: of the soft labels that the students learned from; None for hard labels.
         taught_by: commits (or digests) of the teachers whose labels they are, where that is known.
-        losses: that the students were trained by, see `learning.stretches`; the mean over them, or nothing.
+        losses: that the students were trained by, see `convergence.stretches`; the mean over them, or nothing.
         regime: what the protocol has students learn from: 'hard', 'soft', 'crops' or 'online' labels.
         draws: of random images, all students' together; `scores` are means over those of a student, `std` is over all.
         steps: of the optimiser, for one student.
@@ -80,29 +81,26 @@ class Row:
     @property
     def looking(self) -> str:
         """The best of the looks that a paper takes, in words; empty where nobody looked."""
-        if self.looks is None:
-            return ""
-        return f"best of {self.looks} look{'s' * (self.looks != 1)} at the test split {self.best_of_looks:.2f}"
+        return tables.looks(vars(self))
 
     @property
     def storage(self) -> str:
         """The bytes in words."""
-        return f"{self.bytes:,}" + (f" + {self.soft_label_bytes:,} of soft labels" if self.soft_label_bytes else "")
+        return tables.storage(vars(self))
 
     @property
     def teaching(self) -> str:
         """The soft labels in words; empty for hard ones."""
         if self.temperature is None:
             return ""
-        digests = ", ".join(sha.removeprefix("sha256:")[:8] for sha in self.taught_by)
+        digests = ", ".join(map(hub.digits, self.taught_by))
         return f"soft labels at temperature {self.temperature:g}" + (f" by {digests}" if digests else "")
 
     def __str__(self) -> str:
-        own = " (the set's own)" if self.own_learning_rate else ""
+        besides = "".join(f", {each}" for each in (self.teaching, self.looking) if each)
         return (
             f"{self.set} [{self.copy}] {self.architecture}: {self.accuracy} (n={self.n}), "
-            f"{self.epochs} epochs at {self.learning_rate:g}{own}{self.effort}, {self.storage} bytes"
-            f"{', ' + self.teaching if self.teaching else ''}{', ' + self.looking if self.looking else ''}"
+            f"{self.epochs} epochs at {tables.rate(vars(self))}{self.effort}, {self.storage} bytes{besides}"
         )
 
 
@@ -126,7 +124,7 @@ class Score:
     inputs: dict[str, Row]
 
     def __str__(self) -> str:
-        made_of = ", ".join(f"{name} {row.mean:.2f} ({row.protocol})" for name, row in self.inputs.items())
+        made_of = tables.made_of(asdict(self))
         return f"{self.set} [{self.copy}] {self.architecture}: {self.name} {self.value:.4f}, of {made_of}"
 
 
@@ -205,5 +203,6 @@ class Results:
         head = f"Results under {'; '.join(map(str, protocols))}, {self.place}"
         rows = [f"{row}{verdict.mark(each, facts)}" for row, each in zip(self.rows, facts["rows"], strict=True)]
         if self.protocols:
-            rows = [f"{line}, {verdict.in_words(row.regime)}" for line, row in zip(rows, self.rows, strict=True)]
+            labels = [verdict.regime_in_words(row.regime) for row in self.rows]
+            rows = [", ".join(pair) for pair in zip(rows, labels, strict=True)]
         return "\n".join([*verdict.sentences(facts), head, *(f"  {line}" for line in (*rows, *self.scores))])

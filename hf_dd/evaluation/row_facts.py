@@ -4,7 +4,7 @@ from typing import NotRequired, TypedDict
 
 
 class RowFacts(TypedDict):
-    """Of a row of results, what every version wrote, see `evaluation.results.Row`."""
+    """A row of results, see `evaluation.results.Row`; what some versions didn't write is `NotRequired`."""
 
     set: str
     architecture: str

@@ -5,20 +5,17 @@ are remembered. Whatever is chosen (rate, epochs, the best protocol of a set) is
 """
 
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
+from hf_dd.core.strategies import SIAMESE
 from hf_dd.errors import ConfigError
 from hf_dd.evaluation.candidates import Candidate
 from hf_dd.evaluation.evaluation import Evaluation
 from hf_dd.evaluation.learners import Job
-from hf_dd.evaluation.protocols import SIAMESE, Protocol, alternatives
+from hf_dd.evaluation.protocols import Protocol, alternatives
 from hf_dd.evaluation.results import Score
 
 RealImages = Callable[[str, int | tuple[int, ...] | None], Candidate]
-METRICS = {  # in hf_dd.metrics, whose import of `evaluate` costs more than all of a short run: only if it is asked for
-    "relative_accuracy": "RelativeAccuracy",
-    "augmentation_robust_score": "AugmentationRobustScore",
-    "label_robust_score": "LabelRobustScore",
-}
 
 
 def require_sense(names: Sequence[str], protocol: Protocol) -> None:
@@ -42,7 +39,7 @@ def score_sets(
 
     Args:
         evaluation: trains the students.
-        names: keys of METRICS.
+        names: of `config.SCORES`.
         sets: the copies of distilled sets.
         real_images: the baseline 'random' at an ipc, or 'full' at None; the same object whenever it is asked again.
         architectures: what is trained, by name.
@@ -50,7 +47,7 @@ def score_sets(
     """
     if not names:
         return ()
-    from hf_dd import metrics
+    from hf_dd import metrics  # whose import of `evaluate` costs more than all of a short run
 
     asked = [
         (name, own, architecture, inputs_of(name, evaluation, own, real_images, architecture))
@@ -58,34 +55,37 @@ def score_sets(
         for own in sets
         for name in dict.fromkeys(names)
     ]
-    choices = [
-        [Job(chosen_for, architecture, option) for option in options]
-        for _, _, architecture, inputs in asked
-        for _, chosen_for, options in inputs.values()
-    ]
-    chosen = iter(evaluation.choose(choices))
-    jobs = [
-        {key: next(chosen)._replace(candidate=candidate) for key, (candidate, _, _) in inputs.items()}
-        for *_, inputs in asked
-    ]
-    rows = iter(evaluation.rows([job for found in jobs for job in found.values()], students))
+    every = [(architecture, each) for _, _, architecture, inputs in asked for each in inputs.values()]
+    chosen = evaluation.choose(
+        [[Job(each.chosen_for, architecture, option) for option in each.options] for architecture, each in every]
+    )
+    jobs = [job._replace(candidate=each.trained_on) for job, (_, each) in zip(chosen, every, strict=True)]
+    rows = iter(evaluation.rows(jobs, students))
     scores = []
-    for (name, own, architecture, _), found in zip(asked, jobs, strict=True):
-        inputs = {key: next(rows) for key in found}
+    for name, own, architecture, needed in asked:
+        inputs = {key: next(rows) for key in needed}
         fractions = {key: [score / 100 for score in row.scores] for key, row in inputs.items()}
-        values = getattr(metrics, METRICS[name])(keep_in_memory=True).compute(**fractions)
+        values = getattr(metrics, name.title().replace("_", ""))(keep_in_memory=True).compute(**fractions)
         scores.append(Score(name, own.name, architecture, own.copy, values.pop(name), values, inputs))
     return tuple(scores)
 
 
+class Input(NamedTuple):
+    """What students of a metric's input are trained on, and for what the best of which protocols is chosen."""
+
+    trained_on: Candidate
+    chosen_for: Candidate
+    options: list[Protocol]
+
+
 def inputs_of(
     name: str, evaluation: Evaluation, own: Candidate, real_images: RealImages, architecture: str = ""
-) -> dict[str, tuple[Candidate, Candidate, list[Protocol]]]:
-    """For each input of a metric what students are trained on, and for what the best of which protocols is chosen."""
+) -> dict[str, Input]:
+    """The inputs of a metric, by the names that it has for them."""
     protocol = evaluation.protocol
 
-    def under(candidate: Candidate, protocol: Protocol) -> tuple[Candidate, Candidate, list[Protocol]]:
-        return candidate, candidate, evaluation.options(candidate, protocol, architecture)
+    def under(candidate: Candidate, protocol: Protocol) -> Input:
+        return Input(candidate, candidate, evaluation.options(candidate, protocol, architecture))
 
     if name == "relative_accuracy":
         return {"distilled": under(own, protocol), "full": under(real_images("full", None), protocol)}
@@ -105,6 +105,6 @@ def inputs_of(
     return {
         "full": under(real_images("full", None), hard),
         "distilled": under(own, hard),
-        "distilled_best": (own, own, options),
-        "random_best": (random, own, options),
+        "distilled_best": Input(own, own, options),
+        "random_best": Input(random, own, options),
     }

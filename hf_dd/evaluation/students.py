@@ -71,7 +71,7 @@ class LinearProbe:
         self.identity = self.backbone = teacher.spec.sha
         blank = torch.zeros(1, data.channels, *data.image_size, device=data.device)
         self.size = self.features(blank).shape[1]
-        self._kept: dict[int, tuple[Images, Tensor]] = {}
+        self._kept: dict[Images, Tensor] = {}  # a tensor is a key as the object that it is
 
     def new(self, seed: int) -> nn.Module:
         """A linear head on the CPU, drawn as the protocol says."""
@@ -88,11 +88,11 @@ class LinearProbe:
 
     def tested(self, images: Images, keep: bool = False) -> Tensor:
         """The images' features, computed once for images that are to be kept for other students."""
-        if id(images) in self._kept:
-            return self._kept[id(images)][1]
+        if images in self._kept:
+            return self._kept[images]
         features = self.features(images)
         if keep:
-            self._kept[id(images)] = images, features  # the images as well: no others get their id meanwhile
+            self._kept[images] = features
         return features
 
     def prepare(self, batch: Tensor) -> Tensor:
@@ -115,7 +115,7 @@ class LinearProbe:
         return torch.cat(found)
 
 
-Students = FromScratch | LinearProbe
+Kind = FromScratch | LinearProbe
 
 
 def normalised(data: ImageData, protocol: Protocol) -> ImageData:
@@ -140,7 +140,7 @@ def require_known(architectures: Sequence[str], protocol: Protocol) -> None:
             NETWORKS.find(architecture, "--eval_architectures")
 
 
-def students_of(architecture: str, protocol: Protocol, data: ImageData, autocast: Autocast = nullcontext) -> Students:
+def students_of(architecture: str, protocol: Protocol, data: ImageData, autocast: Autocast = nullcontext) -> Kind:
     """What a protocol trains by this name: an architecture, or for a probe a reference of a teacher.
 
     Raises ConfigError where the name is of the other kind, unknown, or of a network that can't take the images;

@@ -7,6 +7,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
+from hf_dd.core.tensors import FLOAT_BYTES
 from hf_dd.data.batches import in_blocks
 from hf_dd.data.image_data import ImageData
 from hf_dd.errors import ConfigError, DataError
@@ -31,7 +32,7 @@ class Teaching:
     data: ImageData
     teachers: TeacherPool | None
     accelerator: Accelerator
-    _labels: dict[tuple[int, float], tuple[Candidate, Tensor]] = field(default_factory=dict)
+    _labels: dict[tuple[Candidate, float], Tensor] = field(default_factory=dict)
 
     def targets(self, candidate: Candidate, protocol: Protocol) -> Targets:
         """What the protocol compares the logits of students on a candidate with.
@@ -83,15 +84,14 @@ class Teaching:
         temperature = protocol.temperature
         if candidate.soft_labels is not None:
             return tempered(candidate.soft_labels.to(self.data.device), candidate.temperature, temperature)
-        key = id(candidate), temperature
-        if key in self._labels:
-            return self._labels[key][1]
+        if (candidate, temperature) in self._labels:
+            return self._labels[candidate, temperature]
         pool, shared = self.asked(protocol), (temperature, self.data.device)
         blocks = (block if block.is_floating_point() else block.float() / 255 for block in in_blocks(candidate.images))
         each = [relabel(pool, self.data.class_names, block, "mean", *shared) for block in blocks]
         found = torch.cat(each).to(self.data.device)
         if candidate.baseline != "random":  # of which every student has its own
-            self._labels[key] = candidate, found  # the candidate as well: no other gets its id meanwhile
+            self._labels[candidate, temperature] = found
         return found
 
     def teaching(self, candidate: Candidate, protocol: Protocol) -> dict[str, Any]:
@@ -109,7 +109,7 @@ class Teaching:
     def label_bytes(self, candidate: Candidate, protocol: Protocol) -> int:
         """What soft labels take that are stored with a candidate, in float32, or were made for it once."""
         if candidate.soft_labels is None and protocol.labels_once:
-            return len(candidate.images) * self.data.num_classes * 4
+            return len(candidate.images) * self.data.num_classes * FLOAT_BYTES
         return candidate.soft_label_bytes
 
     def calls(self, candidate: Candidate, protocol: Protocol, count: int) -> int:

@@ -8,18 +8,12 @@ import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from hf_dd.evaluation import intervals, learning
+from hf_dd.config.evaluation import REGIMES
+from hf_dd.evaluation import convergence, intervals
 
 Facts = Mapping[str, Any]
 COMMONEST = "always the commonest class"  # what needs no image at all, as a row of tables
-STD_OF_TWO = 2**0.5 / 12.706  # of two values, in half-widths of their mean's interval: t(0.975, 1) is 12.706
 ALL = ("random", "full")  # kinds of real images that nobody chose
-REGIMES = {  # what students learn from, in words
-    "hard": "hard labels",
-    "soft": "a soft label per image",
-    "crops": "stored soft labels of crops",
-    "online": "soft labels of every view",
-}
 
 
 def sentences(results: Facts) -> list[str]:
@@ -33,7 +27,7 @@ def sentences(results: Facts) -> list[str]:
         else:
             named = [each.partition(" ")[0].count("/") for each in gains]  # `timm/…`, which is written as it is
             found += [each if own else each[0].upper() + each[1:] for each, own in zip(gains, named, strict=True)]
-        doubted += doubts(part, f" on {in_words(regime)}" if len(parts) > 1 else "")
+        doubted += doubts(part, f" on {regime_in_words(regime)}" if len(parts) > 1 else "")
     return [*found, *otherwise(results), *soft_alone(results), *doubted, *guessing(results)]
 
 
@@ -46,7 +40,7 @@ def regime_of(row: Facts, results: Facts) -> str:
     return "hard" if all(each.get("temperature") is None for each in results["rows"]) else "soft"
 
 
-def in_words(regime: str) -> str:
+def regime_in_words(regime: str) -> str:
     """What students learn from in words; as it is called where it is none of REGIMES."""
     return REGIMES.get(regime, regime)
 
@@ -117,7 +111,7 @@ def gain(evaluations: Sequence[Facts], name: str | None = None) -> str:
     elif instead and not better:
         text += f"; so use {instead}" if several else ": use that"
     labels = dict.fromkeys(regime_of(row, results) for results in evaluations[:1] for row in sets[0])
-    about = [", ".join([count(sets), *([] if several else said), *map(in_words, labels)])]
+    about = [", ".join([count(sets), *([] if several else said), *map(regime_in_words, labels)])]
     about += ["a single student has no interval"] if alone and not is_undecided else []
     about += ["the set taught by soft labels, the real images by hard ones"] if soft else []
     missing = "; no selection such as herding was evaluated beside it" if None in selections.values() else ""
@@ -212,7 +206,7 @@ def is_open(over: intervals.Interval) -> bool:
     """
     if over.n == 1:
         return over.mean > 0
-    return over.n == 2 and not is_gain(over) and over.mean > 2 * over.half_width * STD_OF_TWO
+    return over.n == 2 and not is_gain(over) and over.mean > 2 * 2**0.5 * over.half_width / intervals.quantile(1)
 
 
 def judged(over: intervals.Interval, kind: str, unit: str) -> str:
@@ -252,9 +246,9 @@ def at_chance(row: Facts, results: Facts) -> bool:
 
 
 def needed(row: Facts) -> float | None:
-    """The epochs that a row's students would have needed to converge, see `learning.epochs_needed`."""
+    """The epochs that a row's students would have needed to converge, see `convergence.epochs_needed`."""
     hard = row.get("temperature") is None
-    return learning.epochs_needed(row.get("losses") or (), row.get("epochs") or 0, hard)
+    return convergence.epochs_needed(row.get("losses") or (), row.get("epochs") or 0, hard)
 
 
 def mark(row: Facts, results: Facts) -> str:

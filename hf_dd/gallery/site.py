@@ -118,7 +118,7 @@ def kind_of(fact: dict[str, Any]) -> str:
 
 def set_pages(entries: Sequence[Entry]) -> dict[str, str]:
     """The page of each set by its key, each a name of its own."""
-    return {entry.key: name for entry, name in zip(entries, named("sets", [e.key for e in entries]), strict=True)}
+    return {entry.key: name for entry, name in zip(entries, page_names("sets", [e.key for e in entries]), strict=True)}
 
 
 def pool_pages(entries: Sequence[Entry]) -> dict[tuple[str, ...], str]:
@@ -127,10 +127,10 @@ def pool_pages(entries: Sequence[Entry]) -> dict[tuple[str, ...], str]:
     for entry in entries:
         if teachers := teachers_of(entry):
             pools.setdefault(teachers, str(entry.record.get("pool") or f"pool-of-{entry.key}"))
-    return dict(zip(pools, named("pools", list(pools.values())), strict=True))
+    return dict(zip(pools, page_names("pools", list(pools.values())), strict=True))
 
 
-def named(folder: str, texts: Sequence[str]) -> list[str]:
+def page_names(folder: str, texts: Sequence[str]) -> list[str]:
     """A file in a folder for each text: letters of it that every disk and address takes, and a number if need be."""
     found: dict[str, None] = {}
     for text in texts:
@@ -166,7 +166,7 @@ def page(
     facts |= {
         "methods": methods(),
         "single": False,
-        "usual": verdict.in_words("hard"),
+        "usual": verdict.regime_in_words("hard"),
         "tables": None if live is None else told.tables(),
     } | more
     data = json.dumps(facts, ensure_ascii=False, allow_nan=False, separators=(",", ":"))

@@ -3,9 +3,10 @@
 import tempfile
 from pathlib import Path
 
-import yaml
+from huggingface_hub import SpaceCard, SpaceCardData
 
 from hf_dd import hub
+from hf_dd.artefacts.hub_metadata import render
 from hf_dd.config.gallery import GalleryPushOptions
 from hf_dd.core import files
 from hf_dd.core.layout import CARD
@@ -35,20 +36,20 @@ def push(options: GalleryPushOptions) -> str:
 
 def card(entries: list[Entry]) -> str:
     """The card of the Space: what the Hub reads of it."""
-    front = {
-        "title": site.TITLE,
-        "emoji": "🔬",
-        "colorFrom": "gray",
-        "colorTo": "blue",
-        "sdk": "static",
-        "app_file": "index.html",
-        "fullWidth": True,
-        "header": "mini",
-        "short_description": "Small sets that stand in for large ones",
-        "tags": ["hf-dd", "dataset-distillation"],
-        "datasets": [entry.ref for entry in entries if entry.ref][:LISTED],
-    }
-    return f"---\n{yaml.safe_dump(front, sort_keys=False, allow_unicode=True)}---\n\nMade by `hf-dd gallery push`.\n"
+    front = SpaceCardData(
+        title=site.TITLE,
+        sdk="static",
+        app_file="index.html",
+        datasets=[entry.ref for entry in entries if entry.ref][:LISTED],
+        tags=["hf-dd", "dataset-distillation"],
+        emoji="🔬",
+        colorFrom="gray",
+        colorTo="blue",
+        fullWidth=True,
+        header="mini",
+        short_description="Small sets that stand in for large ones",
+    )
+    return render(SpaceCard, front, "space_card.md.jinja")
 
 
 def front_page() -> str:

@@ -113,7 +113,7 @@ def row_of(row: Facts, results: Facts) -> dict[str, Any]:
         over = verdict.over_random(row, results)
     said = {
         "own": not row.get("baseline") and row["set"] == first,
-        "labels": verdict.in_words(regime),
+        "labels": verdict.regime_in_words(regime),
         "protocol": results["protocols"].get(regime) or results["protocols"].get(None),
         "mark": verdict.mark(row, results).strip(),
         "gain": over and vars(over),
@@ -129,10 +129,10 @@ def protocols_of(results: Facts) -> dict[str | None, str]:
     for regime, protocol in of_regimes.items():
         protocol = mapping(protocol)
         names = protocol.get("changed") if isinstance(protocol.get("changed"), list) else []
-        changed = [f"{name} {in_words(protocol.get(name))}".strip() for name in names if isinstance(name, str)]
+        changed = [f"{name} {spelt(protocol.get(name))}".strip() for name in names if isinstance(name, str)]
         if name := text(protocol.get("name")):
             about = ", ".join([*changed, *tested])
-            found[regime] = f"{name} v{in_words(protocol.get('version'))}" + (f", changed: {about}" if about else "")
+            found[regime] = f"{name} v{spelt(protocol.get('version'))}" + (f", changed: {about}" if about else "")
     return found
 
 
@@ -149,7 +149,7 @@ def labels_of(record: Facts) -> list[str]:
     """What students of a set would learn from, in words: what is stored with it; nothing where it doesn't say that."""
     if "soft_labels" not in record:
         return []
-    return [verdict.in_words(each) for each in reading.stored_labels(record)]
+    return [verdict.regime_in_words(each) for each in reading.stored_labels(record)]
 
 
 def storage_of(record: Facts, own: Sequence[Facts]) -> dict[str, int]:
@@ -170,7 +170,7 @@ def text(value: Any) -> str | None:
     return value if isinstance(value, str) and value else None
 
 
-def in_words(value: Any) -> str:
+def spelt(value: Any) -> str:
     """A text or a number; nothing for other things."""
     return number(value) if isinstance(value, str | int | float) else ""
 

@@ -11,7 +11,7 @@ from huggingface_hub.utils import validate_repo_id
 from hf_dd.errors import ConfigError, HubError, some
 from hf_dd.hub import client
 from hf_dd.hub.client import Refused, Taken, clear_errors, first_line
-from hf_dd.hub.places import RepoType, is_private, refs
+from hf_dd.hub.places import RepoType, digits, is_private, refs
 
 NO_REF = re.compile(  # what `git check-ref-format` refuses, and what would be taken for a commit or an option
     r"|[0-9a-fA-F]{40}|HEAD|@|refs/.*|-.*|/.*|.*/|.*\.|(.*/)?\..*|.*\.lock(/.*)?|.*(//|\.\.|@\{|[\s~^:?*\[\\]).*|.{201,}",
@@ -98,8 +98,8 @@ def require_writable(namespace: str, what: str) -> None:
     if namespace not in known or role == "read":
         may = "only reads" if role == "read" else f"is that of {some(known)}"
         raise Refused(
-            f"{what}: your token may not push to {namespace}; it needs write access to this namespace, and {may}. Log "
-            "in with another by `hf auth login`, or name another owner."
+            f"{what}: your token may not push to {namespace}: that takes one with write access there, and yours {may}."
+            " Log in with another by `hf auth login`, or name another owner."
         )
 
 
@@ -113,6 +113,6 @@ def require_free(repo_id: str, repo_type: RepoType, *, tag: str | None = None, *
 def taken(tag: str, present: Mapping[str, str], repo_id: str) -> Taken:
     """The error for a tag that the repository has already."""
     return Taken(
-        f"{repo_id} has a tag {tag} already (commit {present[tag][:8]}): choose another --hub_tag, or another "
+        f"{repo_id} has a tag {tag} already (commit {digits(present[tag])}): choose another --hub_tag, or another "
         "--hub_dataset_id."
     )

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import quote
 
 from huggingface_hub import DatasetCard, constants, try_to_load_from_cache
 from huggingface_hub.errors import LocalEntryNotFoundError, RepositoryNotFoundError, RevisionNotFoundError
@@ -31,6 +32,21 @@ GLOB = re.compile(r"[*?\[]")  # of a pattern, which no name of a file has
 
 # That a repository has none of the files that it may have is nothing to warn of.
 logging.getLogger("huggingface_hub._snapshot_download").addFilter(lambda said: "No files matched" not in str(said.msg))
+
+
+def digits(sha: str) -> str:
+    """The first 8 hex digits of a commit, or of the digest of weights."""
+    return sha.removeprefix(DIGEST)[:8]
+
+
+def short(sha: str) -> str:
+    """The first 8 hex digits of a commit, or `sha256:` and the first 12 of a digest of weights."""
+    return sha[: len(DIGEST) + 12] if sha.startswith(DIGEST) else sha[:8]
+
+
+def page(endpoint: str, repo_id: str, sha: str, repo_type: RepoType = "model") -> str:
+    """Where a Hub shows a repository at a commit."""
+    return f"{endpoint}/{'' if repo_type == 'model' else f'{repo_type}s/'}{quote(repo_id)}/tree/{quote(sha)}"
 
 
 @dataclass(frozen=True)
@@ -55,7 +71,7 @@ class Pin:
         return self.repo_id if self.local else f"{self.repo_id}@{self.sha}"
 
     def __str__(self) -> str:
-        return f"{self.repo_id}@{self.revision} ({self.sha.removeprefix(DIGEST)[:8]})"
+        return f"{self.repo_id}@{self.revision} ({digits(self.sha)})"
 
 
 @dataclass(frozen=True)

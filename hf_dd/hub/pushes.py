@@ -12,7 +12,7 @@ from hf_dd.errors import HubError
 from hf_dd.hub import client
 from hf_dd.hub.client import Outrun, clear_errors, endpoint
 from hf_dd.hub.permission import require_pushable, taken
-from hf_dd.hub.places import Pin, RepoType, pull, require_commit, tags
+from hf_dd.hub.places import Pin, RepoType, digits, pull, require_commit, tags
 
 ATTEMPTS = 5  # of a push that others come before
 
@@ -147,7 +147,7 @@ def create_tag(repo_id: str, repo_type: RepoType, tag: str, sha: str) -> None:
     if present is None:
         raise missing
     if present != sha:
-        raise Outrun(f"Somebody else has put the tag {tag} of {repo_id} on the commit {present[:8]}.")
+        raise Outrun(f"Somebody else has put the tag {tag} of {repo_id} on the commit {digits(present)}.")
 
 
 def publish_space(folder: Path, repo_id: str, message: str, private: bool = False) -> str:

@@ -19,17 +19,18 @@ from torch import Tensor, nn
 
 from hf_dd.core.progress import Phase
 from hf_dd.core.seeding import generator
+from hf_dd.data.batches import in_chunks
 from hf_dd.data.image_data import ImageData
 from hf_dd.errors import ConfigError, DataError, some
 from hf_dd.nn import networks
-from hf_dd.training.loop import Prepare, TrainingRecipe, accuracy, fit, in_chunks, predict
+from hf_dd.teachers.class_names import SYNSET
+from hf_dd.training.loop import Prepare, TrainingRecipe, accuracy, fit, predict
 
 REAL_IMAGES, PER_CLASS = 10_000, 500  # at most, for the classifier
 SIDE = 32  # larger images are shrunk to this for the classifier
 RIDGE = 0.1  # of the readout: an image's share of the penalty
 EPOCHS, STEPS, BATCH = 8, 150, 64  # as many epochs, or more of few images: so many steps at least
 CHANCE_DRAWS = 50
-WORDNET = re.compile(r"n\d{8}")  # what ImageNet's classes are called in folders
 Classifier = tuple[Callable[[Tensor], Tensor], float]  # of images, and its accuracy
 BY_CHANCE = 0.001  # the probability of as many right guesses from which on labels aren't confirmed
 MINIMUM_WINS, ODDS = 10, 3  # a moved order needs 10 images, and 3 more for each that speaks against it
@@ -94,7 +95,7 @@ def known_order(own_names: list[str] | None, data: ImageData, stated: list[str])
     shared = set(own_names or ()) & set(data.class_names)
     if not shared and own_names is None:
         return list(range(data.num_classes)), "by position"
-    if not shared and all(map(WORDNET.fullmatch, own_names)):  # ImageNet's classes are in the order of these
+    if not shared and all(map(SYNSET.fullmatch, own_names)):  # ImageNet's classes are in the order of these
         return [sorted(own_names).index(name) for name in own_names], "by position"
     if not shared and own is not None:  # other numbers
         if sorted(own) in (indices := [list(range(start, start + len(own))) for start in (0, 1)]):
@@ -136,7 +137,7 @@ def numbers_of(names: Sequence[str]) -> list[int] | None:
     return numbers if len(set(numbers)) == len(numbers) else None
 
 
-def in_words(order: Sequence[int], data: ImageData) -> str:
+def order_in_words(order: Sequence[int], data: ImageData) -> str:
     """An order as `--class_map` takes it on a command line: by index, or by name where an index would be one."""
     words = [str(number) for number in order]
     try:

@@ -190,8 +190,8 @@ def _images_file(folder: Path) -> Path:
         return files[0]
     raise DataError(
         f"{folder} holds {len(files) or 'no'} files of images ({some([path.name for path in files])}): name the one "
-        "of the set by its path. Of parts of one set, first make one: torch.save(torch.cat([torch.load(part) for part "
-        "in parts]), 'images_all.pt'), and the same for their labels."
+        "of the set by its path. If these are parts of one set, first put them into one file: torch.save(torch.cat("
+        "[torch.load(part) for part in parts]), 'images_all.pt'), and their labels likewise."
     )
 
 

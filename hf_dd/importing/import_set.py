@@ -11,7 +11,7 @@ from hf_dd.config import ImportConfig
 from hf_dd.core.text import plural
 from hf_dd.data.image_data import ImageData
 from hf_dd.errors import DataError, some
-from hf_dd.importing.class_order import ClassCheck, check_classes, in_words, known_order, numbers_of, too_few
+from hf_dd.importing.class_order import ClassCheck, check_classes, known_order, numbers_of, order_in_words, too_few
 from hf_dd.importing.foreign_set import ForeignSet
 from hf_dd.importing.normalisation import NOTHING_FITS, Normalisation, to_own_space
 from hf_dd.nn.tiles import decode_tiles
@@ -123,8 +123,8 @@ def _judge_order(
         if order != "stated":
             looked = [classes.mapping[label] for label in class_map]
             raise DataError(
-                f"{found} If that is right, import it with --class_map {in_words(looked, data)}; to keep the order as "
-                f"it is, state that: --class_map {in_words(class_map, data)}"
+                f"{found} If that is right, import it with --class_map {order_in_words(looked, data)}; to keep the "
+                f"order as it is, state that: --class_map {order_in_words(class_map, data)}"
             )
         logger.warning("%s The order was stated, so it stays.", found)
     elif (
@@ -137,7 +137,7 @@ def _judge_order(
         raise DataError(
             f"The labels of {foreign.name} may be numbers or places of the classes of {data.name} "
             f"({some(data.class_names)}), and its images don't tell which. State it: --class_map "
-            f"{in_words(by_number, data)}, or --class_map {in_words(class_map, data)}"
+            f"{order_in_words(by_number, data)}, or --class_map {order_in_words(class_map, data)}"
         )
     elif classes.verdict == "weak":
         doubt = f" (by guess, {moved})" if (moved := classes.moved(data.class_names)) else ""

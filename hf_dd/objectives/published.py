@@ -9,11 +9,10 @@ from typing import Any
 from hf_dd.config import DistillConfig, parse_key_values
 from hf_dd.config.base import raise_together
 from hf_dd.core.registry import STARTS
-from hf_dd.core.strategies import STRATEGY, parse_strategy
+from hf_dd.core.strategies import SIAMESE, STRATEGY, parse_strategy
 from hf_dd.objectives.cells import Cell
 
-AUGMENTATION = "_".join(STRATEGY)  # Siamese augmentation's operations, all that the papers use
-NOT_GIVEN = (None, AUGMENTATION, "_".join(each for each in STRATEGY if each != "flip"))  # what the data decide
+NOT_GIVEN = (None, SIAMESE, "_".join(each for each in STRATEGY if each != "flip"))  # what the data decide
 EMBEDDING_EPOCHS = 10  # of the network by whose features the papers' herding chooses
 
 # How the papers of matching methods optimise images.
@@ -84,7 +83,7 @@ class Published:
         own = {name: value for name, value in dataclasses.asdict(self).items() if hasattr(config, name)}
         of_cell, of_objective = self.of_cells(config)
         decided = config.published or "flip" not in parse_strategy(self.strategy)
-        augment = (self.strategy or AUGMENTATION) if decided else None
+        augment = (self.strategy or SIAMESE) if decided else None
         own |= {"init": self.start(config.published), "augment": augment}
         own["image_learning_rate"] = self.rate(config.ipc)
         own |= of_cell

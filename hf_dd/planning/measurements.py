@@ -14,7 +14,7 @@ from hf_dd.core import files
 from hf_dd.core.clock import since
 from hf_dd.core.processes import by_main_process, from_main_process
 from hf_dd.core.registry import OBJECTIVES, PROTOCOLS
-from hf_dd.core.strategies import parse_strategy
+from hf_dd.core.strategies import SIAMESE, parse_strategy
 from hf_dd.data.image_data import ImageData
 from hf_dd.data.validation import VALIDATION_SHARE, held_out
 from hf_dd.distillation.distiller import DECIDING
@@ -23,7 +23,6 @@ from hf_dd.errors import DataError
 from hf_dd.evaluation.candidates import Candidate, baseline
 from hf_dd.evaluation.evaluation import Evaluation
 from hf_dd.evaluation.protocols import Protocol
-from hf_dd.objectives.published import AUGMENTATION
 from hf_dd.planning.budget import Size, StudentCosts
 from hf_dd.planning.plan_file import moved, read_plan
 from hf_dd.training import flips
@@ -93,7 +92,7 @@ class Measurements:
         if self.config.augment is not None or not self.published.augmenting:
             return self.config.augment or "none"
         if self.config.published:
-            return self.published.strategy or AUGMENTATION
+            return self.published.strategy or SIAMESE
         return flips.augmentation(self.data, parse_strategy(self.published.strategy), self.accelerator.autocast)
 
     def judging(self, epochs: int) -> Evaluation:

@@ -24,6 +24,7 @@ from hf_dd.core.layout import CHECKPOINTS
 from hf_dd.core.processes import by_main_process, from_main_process
 from hf_dd.core.progress import say
 from hf_dd.core.registry import OBJECTIVES
+from hf_dd.core.tensors import FLOAT_BYTES
 from hf_dd.distillation import checkpoints
 from hf_dd.distillation.distiller import Distiller
 from hf_dd.errors import RunError
@@ -220,7 +221,7 @@ def candidate_of(synthetic: SyntheticSet, name: str) -> Candidate:
     """The images of a set that is being distilled, as they are now."""
     images = synthetic.own_space(synthetic.images()).detach().float().cpu()
     labels = synthetic.image_labels().cpu()
-    return Candidate(name, "float", images, labels, images.numel() * 4, factor=synthetic.factor)
+    return Candidate(name, "float", images, labels, images.numel() * FLOAT_BYTES, factor=synthetic.factor)
 
 
 def goes_on(folder: Path, distiller: Distiller) -> bool:

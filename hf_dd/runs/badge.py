@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from hf_dd import hub
-from hf_dd.artefacts.cards import Record, TeacherRecord
 from hf_dd.artefacts.comparison import Verdict
+from hf_dd.artefacts.record import Record
 from hf_dd.artefacts.records import write_record
 from hf_dd.core import files
 from hf_dd.core.layout import CARD, RECORD
@@ -34,7 +34,7 @@ def write(source: Source, verdict: Verdict) -> str:
             record = dataclasses.replace(
                 opened(source.reference, source.place, source.folder).record, reproduction=found
             )
-            write_record(source.folder, record, card_of(record, None))
+            write_record(source.folder, record)
         return str(source.folder / CARD)
     for attempt in range(hub.ATTEMPTS):
         try:
@@ -50,8 +50,8 @@ def push(source: Source, found: dict[str, Any]) -> str:
     before = main.record
     record = dataclasses.replace(before, reproduction=found)
     told = (main.folder / CARD).read_text(encoding="utf-8")
-    card = card_of(record, place.path)
-    if told != card_of(before, place.path):  # somebody has written into it: that stays
+    card = record.card(hub.endpoint(), place.path)
+    if told != before.card(hub.endpoint(), place.path):  # somebody has written into it: that stays
         sentence = next(line for line in card.splitlines() if line.startswith(SENTENCE))
         lines = [line for line in told.rstrip().splitlines() if not line.startswith(SENTENCE)]
         card = "\n".join([*lines, "", sentence, ""])
@@ -81,10 +81,3 @@ def require_main(source: Source) -> Source:
 def content_of(record: Record) -> dict[str, Any]:
     """What a record says of how something was made."""
     return {key: value for key, value in dataclasses.asdict(record).items() if key not in LATER}
-
-
-def card_of(record: Record, repo_id: str | None) -> str:
-    """The card of a set or a teacher; of a teacher with the repository's name in its code, where it has one."""
-    if isinstance(record, TeacherRecord):
-        return record.card(f"{repo_id}@epoch-{record.epoch}" if repo_id else None)
-    return record.card(hub.endpoint())

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
 
+from hf_dd import hub
 from hf_dd.core import cache
 from hf_dd.core.files import UNFINISHED
 from hf_dd.core.json_records import read_json
@@ -53,7 +54,7 @@ class Entry:
 
     def cells(self) -> tuple[str, ...]:
         """What a listing says of it, by COLUMNS."""
-        teacher = f"{self.teacher} ({self.sha.removeprefix('sha256:')[:8]})" if self.teacher else "–"
+        teacher = f"{self.teacher} ({hub.digits(self.sha)})" if self.teacher else "–"
         used = datetime.fromtimestamp(self.used).strftime("%Y-%m-%d %H:%M")
         return self.kind, self.name, teacher, self.data or "–", f"{self.bytes:,}", used
 

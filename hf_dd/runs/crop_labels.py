@@ -10,7 +10,7 @@ from torch import Tensor
 
 from hf_dd.artefacts.crop_label_files import CropLabelling
 from hf_dd.artefacts.distilled_folder import Artefact, load_distilled
-from hf_dd.artefacts.record import SetRecord
+from hf_dd.artefacts.set_records import SetRecord
 from hf_dd.config import EvaluateConfig
 from hf_dd.config.labels import CropLabelConfig
 from hf_dd.core import files

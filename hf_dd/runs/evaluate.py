@@ -50,8 +50,8 @@ def evaluate(config: EvaluateConfig | None = None, **options: Any) -> Results:
     Raises ConfigError, DataError, TeacherError, HubError or RunError, before any student is trained.
     """
     config = EvaluateConfig.over(config, options)
-    parts, _ = evaluate_sets(config, place_of(config))
-    by_main_process(lambda: keep_results(config, parts))
+    parts, records_of = evaluate_sets(config, place_of(config))
+    by_main_process(lambda: keep_results(config, parts, records_of))
     return regimes.merged(parts)
 
 
@@ -81,7 +81,7 @@ def compare(config: EvaluateConfig | None = None, **options: Any) -> Path:
         report.plot(results, folder / "comparison.png")
 
     by_main_process(write)
-    by_main_process(lambda: complete_each(config, parts))
+    by_main_process(lambda: complete_each(config, parts, records_of))
     return folder
 
 

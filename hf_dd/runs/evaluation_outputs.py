@@ -4,26 +4,28 @@ import dataclasses
 import functools
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from hf_dd.artefacts import records
 from hf_dd.artefacts.distilled_folder import Artefact
 from hf_dd.config import EvaluateConfig, slug
 from hf_dd.core import files
-from hf_dd.core.layout import RESULTS
+from hf_dd.core.layout import RECORD, RESULTS
 from hf_dd.core.progress import say
 from hf_dd.core.text import plural
 from hf_dd.errors import RunError
 from hf_dd.evaluation import regimes, report
-from hf_dd.evaluation.results import Results
+from hf_dd.evaluation.results import Results, Row
 
 logger = logging.getLogger(__name__)
 
 
-def keep_results(config: EvaluateConfig, parts: Sequence[Results]) -> None:
-    """Write results.json, unless the evaluation was of a single local set, and complete the cards of local sets."""
+def keep_results(config: EvaluateConfig, parts: Sequence[Results], names: Iterable[str]) -> None:
+    """Write results.json, unless the evaluation was of a single local set, and complete the cards of local sets.
+
+    `names` are what results call the sets, in their order.
+    """
     if own := own_folder(config):
         complete(own, regimes.merged(parts))
         return
@@ -31,7 +33,7 @@ def keep_results(config: EvaluateConfig, parts: Sequence[Results]) -> None:
     with files.claimed(folder):
         write_results(folder, regimes.merged(parts))
     if len(config.sets) > 1:
-        complete_each(config, parts)
+        complete_each(config, parts, names)
 
 
 def own_folder(config: EvaluateConfig) -> str | None:
@@ -40,7 +42,7 @@ def own_folder(config: EvaluateConfig) -> str | None:
     Those of real images alone aren't: they would take the place of the set's own.
     """
     single = config.sets[0] if len(config.sets) == 1 and config.output_dir is None and config.eval_copies else None
-    return single if single and (Path(single) / records.RECORD).is_file() else None
+    return single if single and (Path(single) / RECORD).is_file() else None
 
 
 def place_of(config: EvaluateConfig) -> Path:
@@ -48,19 +50,20 @@ def place_of(config: EvaluateConfig) -> Path:
     return Path(own_folder(config) or config.output_dir or f"outputs/evaluate-{'-'.join(map(slug, config.sets))}")
 
 
-def complete_each(config: EvaluateConfig, parts: Sequence[Results]) -> None:
+def complete_each(config: EvaluateConfig, parts: Sequence[Results], names: Iterable[str]) -> None:
     """Put the results of each of several local sets into its own record and card, with those of its real images.
 
     A set keeps results of its own that took more training by the same protocol: a quick look at several is none at it.
-    That, and what can't be written, is warned of: all results are in the evaluation's own folder.
+    That, and what can't be written, is warned of: all results are in the evaluation's own folder. `names` are what
+    results call the sets, in their order.
     """
     done = set()
-    for place, folder in enumerate(config.sets):
-        if not (Path(folder) / records.RECORD).is_file() or Path(folder).resolve() in done:
+    for folder, name in zip(config.sets, names, strict=True):
+        if not (Path(folder) / RECORD).is_file() or Path(folder).resolve() in done:
             continue
         done.add(Path(folder).resolve())
         try:
-            own = [of_set(config, results, place) for results in parts]
+            own = [of_set(results, name) for results in parts]
             if not all(part.rows for part in own):
                 continue
             new = regimes.merged(own).as_dict()
@@ -111,28 +114,19 @@ def in_words(results: dict[str, Any]) -> str:
     return ", ".join([*sorted(protocols_of(results)), f"{plural(students, 'student')} × {plural(epochs, 'epoch')}"])
 
 
-def of_set(config: EvaluateConfig, results: Results, place: int) -> Results:
-    """Of one regime's results those of the set at this place, and of the real images of its ipc."""
-    copies, names = len(config.eval_copies), len(set(config.scores))
-    each = len(results.rows) // len(config.eval_architectures)  # of an architecture: the sets' copies, then others
-    own = [index for index in range(len(results.rows)) if copies and index % each // copies == place]
-    ipcs = {results.rows[index].ipc for index in own}
-    rows = [
-        row
-        for index, row in enumerate(results.rows)
-        if index in own or row.baseline == "full" or (row.baseline and row.ipc in ipcs)
-    ]
-    places = [index // names % (len(config.sets) * copies) // copies for index in range(len(results.scores))]
-    scores = [score for score, of in zip(results.scores, places, strict=True) if of == place]
-    published = [index for index, row in enumerate(results.rows) if row.baseline is None]
-    students = [each for index, each in zip(published, results.students, strict=False) if index in own]
-    sets = {results.rows[index].set for index in own}
+def of_set(results: Results, name: str) -> Results:
+    """Of one regime's results those of a set, and of the real images of its ipc."""
+    ipcs = {row.ipc for row in results.rows if row.set == name and not row.baseline}
+
+    def belongs(row: Row) -> bool:
+        return row.baseline == "full" or row.ipc in ipcs if row.baseline else row.set == name
+
     return dataclasses.replace(
         results,
-        rows=tuple(rows if own else ()),
-        scores=tuple(scores),
-        students=tuple(students),
-        tested={name: how for name, how in results.tested.items() if name in sets},
+        rows=tuple(filter(belongs, results.rows)) if ipcs else (),
+        scores=tuple(score for score in results.scores if score.set == name),
+        students=tuple(each for each in results.students if each["set"] == name),
+        tested={own: how for own, how in results.tested.items() if own == name},
     )
 
 

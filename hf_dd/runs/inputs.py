@@ -6,18 +6,19 @@ from pathlib import Path
 
 from hf_dd import hub
 from hf_dd.artefacts import provenance, rows
-from hf_dd.artefacts.cards import ImportedRecord, Record, SetRecord, TeacherRecord
 from hf_dd.artefacts.comparison import Check, Difference, versions_apart
+from hf_dd.artefacts.record import Record
+from hf_dd.artefacts.set_records import ImportedRecord, SetRecord
+from hf_dd.artefacts.teacher_record import TeacherRecord
 from hf_dd.config import DataConfig, ImportConfig
 from hf_dd.config.base import Options, part
-from hf_dd.core.layout import WEIGHTS
+from hf_dd.core.layout import WEIGHTS, epoch_name, epoch_of
 from hf_dd.core.registry import PROTOCOLS
 from hf_dd.data.image_data import load_data
 from hf_dd.errors import DataError, HfDdError
 from hf_dd.importing.formats import read_foreign
 from hf_dd.runs.recorded import Source
 from hf_dd.teachers import pins
-from hf_dd.teachers.locating import EPOCH
 
 
 def checked(source: Source, run: Options) -> Iterator[Check]:
@@ -25,7 +26,7 @@ def checked(source: Source, run: Options) -> Iterator[Check]:
     yield attempt(f"the files of {source.reference}", lambda: require_own_files(source))
     yield attempt(f"data set {run.dataset}", lambda: require_data(run, source.record))
     for pin, error in pins.verify(pins.Lock(source.reference, list(inputs_of(source))), trusted_by(run)):
-        yield Check(f"{pin.repo_id}@{pin.revision} ({pin.sha.removeprefix('sha256:')[:8]})", str(error or ""))
+        yield Check(str(pin), str(error or ""))
     if isinstance(run, ImportConfig):
         yield attempt(f"set {run.foreign_set}", lambda: require_foreign(run, source.record))
 
@@ -50,8 +51,8 @@ def require_own_files(source: Source) -> None:
     if place.pin and place.revision and place.revision in hub.tags(place.path, place.repo_type):
         pushed = getattr(record, "pushed", None) or {}
         before = pushed.get("tag") if pushed.get("repo_id") == place.path else None
-        if isinstance(record, TeacherRecord) and EPOCH.fullmatch(place.revision):
-            before = f"epoch-{record.epoch}"
+        if isinstance(record, TeacherRecord) and epoch_of(place.revision) is not None:
+            before = epoch_name(record.epoch)
         if before not in (None, place.revision):
             raise DataError(
                 f"the tag {place.revision} is on a commit that was pushed as {before}: it was moved. Name the one "
@@ -107,8 +108,8 @@ def inputs_of(source: Source) -> Iterator[hub.Pin]:
             continue
         for epoch, sha in zip(expert["epochs"], expert["shas"], strict=True):
             local = sha.startswith(hub.DIGEST)
-            name = f"{expert['repo_id']}/epoch-{epoch}" if local else expert["repo_id"]
-            found[f"{name}@{sha}"] = hub.Pin(name, f"epoch-{epoch}", sha)
+            name = f"{expert['repo_id']}/{epoch_name(epoch)}" if local else expert["repo_id"]
+            found[f"{name}@{sha}"] = hub.Pin(name, epoch_name(epoch), sha)
     yield from found.values()
 
 
@@ -116,7 +117,8 @@ def moved(source: Source) -> Iterator[str]:
     """Of which inputs a revision means another commit by now: the one on record is what counts."""
     for pin in inputs_of(source):
         if pins.moved(pin):
-            yield f"{pin.repo_id}@{pin.revision} moved since: the commit on record, {pin.sha[:8]}, is what is used"
+            sha = hub.digits(pin.sha)
+            yield f"{pin.repo_id}@{pin.revision} moved since: the commit on record, {sha}, is what is used"
 
 
 def differences(record: Record, here: str) -> Iterator[Difference]:

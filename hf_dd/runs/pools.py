@@ -16,7 +16,7 @@ from hf_dd.core import files
 from hf_dd.core.alone import alone
 from hf_dd.data.image_data import load_data
 from hf_dd.errors import ConfigError, TeacherError, some
-from hf_dd.evaluation import report
+from hf_dd.evaluation import tables
 from hf_dd.teachers import diversity
 from hf_dd.teachers import pins as locks
 from hf_dd.teachers import query as queries
@@ -132,7 +132,7 @@ def beside(output: str | os.PathLike[str] | None) -> Iterator[Path | None]:
 def show(place: str, dataset: str | DataConfig | None = None, trusted: Sequence[str] = ()) -> str:
     """A pool as a table, and how diverse it is on a data set."""
     lock = locks.read(place)
-    lines = [lock.source, "", report.teacher_table(lock.specs())]
+    lines = [lock.source, "", tables.teachers(list(map(vars, lock.specs())))]
     if dataset:
         require_all_named(trusted, lock.pins)
         pool, data = TeacherPool.from_lock(place, 1, trusted), load_data(dataset)

@@ -17,7 +17,7 @@ from hf_dd.config import PretrainConfig
 from hf_dd.config.base import defaults, kinds, values
 from hf_dd.core import files
 from hf_dd.core.alone import alone
-from hf_dd.core.layout import RECORD
+from hf_dd.core.layout import RECORD, epoch_name
 from hf_dd.core.machine import hardware
 from hf_dd.core.processes import new_accelerator, require_writable
 from hf_dd.core.progress import Phase
@@ -126,7 +126,7 @@ def apart(
     if pairs or not (folder / RECORD).is_file():
         return pairs
     revisions = read_record(folder).get("revisions", [])
-    missing = [epoch for epoch in config.kept_epochs if f"epoch-{epoch}" not in revisions]
+    missing = [epoch for epoch in config.kept_epochs if epoch_name(epoch) not in revisions]
     return [f"keep_epochs: it lacks {some(missing)}"] if missing else []
 
 
@@ -145,7 +145,7 @@ def train(
     if state == "part" and (kept := teacher_folder.read_checkpoint(folder)):
         _, standing, seconds = kept
         if all(
-            (folder / f"epoch-{epoch}" / RECORD).is_file() for epoch in config.kept_epochs if epoch <= standing.epoch
+            (folder / epoch_name(epoch) / RECORD).is_file() for epoch in config.kept_epochs if epoch <= standing.epoch
         ):
             logger.info("%s goes on after epoch %d.", folder.name, standing.epoch)
             start = standing, seconds

@@ -12,9 +12,11 @@ from typing import Any
 
 from hf_dd import hub
 from hf_dd.artefacts import teacher_folder
-from hf_dd.artefacts.cards import DistilledRecord, ImportedRecord, Record, TeacherRecord
 from hf_dd.artefacts.distilled_folder import DISTILLED_FILES, record_of
+from hf_dd.artefacts.record import Record
 from hf_dd.artefacts.records import read_record
+from hf_dd.artefacts.set_records import DistilledRecord, ImportedRecord
+from hf_dd.artefacts.teacher_record import TeacherRecord
 from hf_dd.config import DistillConfig, ImportConfig, PretrainConfig, parse_key_values
 from hf_dd.config.base import Options, is_default, named
 from hf_dd.config.reproduction import ReproduceConfig, read_command

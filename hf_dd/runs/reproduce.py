@@ -12,24 +12,25 @@ from safetensors.torch import load_file
 
 from hf_dd import hub
 from hf_dd.artefacts import provenance, rows, teacher_folder
-from hf_dd.artefacts.cards import Record, SetRecord
 from hf_dd.artefacts.comparison import (
     Accuracy,
     Values,
     Verdict,
-    named,
     of_test_images,
+    row_in_words,
     rows_apart,
     sets_apart,
     weights_apart,
 )
 from hf_dd.artefacts.distilled_folder import Artefact
+from hf_dd.artefacts.record import Record
+from hf_dd.artefacts.set_records import SetRecord
 from hf_dd.config import DataConfig, DistillConfig, ImportConfig, PretrainConfig, slug
 from hf_dd.config.base import Options, part
 from hf_dd.config.reproduction import ReproduceConfig
 from hf_dd.core import files, json_records
 from hf_dd.core.files import digest_of
-from hf_dd.core.layout import CHECKPOINTS, RECORD, WEIGHTS
+from hf_dd.core.layout import CHECKPOINTS, RECORD, WEIGHTS, epoch_name
 from hf_dd.core.machine import hardware, precision_on
 from hf_dd.core.processes import (
     by_main_process,
@@ -150,7 +151,7 @@ def teachers_again(source: Source, run: DistillConfig, root: Path) -> Iterator[s
     own = [(spec.repo_id, spec.sha) for spec in pins.specs_of(source.record.teachers)]
     for expert in source.record.experts:
         own += [
-            (f"{expert['repo_id']}/epoch-{epoch}", sha)
+            (f"{expert['repo_id']}/{epoch_name(epoch)}", sha)
             for epoch, sha in zip(expert["epochs"], expert["shas"], strict=True)
         ]
     found = [(sha, place) for name, sha in own if (place := source.beneath(name, root))]
@@ -191,7 +192,7 @@ def left_out(record: SetRecord, accuracies: Sequence[Accuracy]) -> list[str]:
     """What is said of the accuracies on record that weren't looked at."""
     results = record.results or {"rows": []}
     found = Counter(each.what for each in accuracies)  # of those at several rates one may be there, and another not
-    names = list((Counter(map(named, results["rows"])) - found).elements())
+    names = list((Counter(map(row_in_words, results["rows"])) - found).elements())
     why = "".join(f" (tested by {how})" for how in dict.fromkeys(results.get("tested", {}).values()))
     return [f"not evaluated again{why}: {', '.join(names)}"] if names else []
 
@@ -317,7 +318,7 @@ def teacher_again(source: Source, run: PretrainConfig) -> tuple[Values, list[Acc
     record, data = source.record, load_data(run)
     pretrain(run)
     name = teacher_folder.teacher_name(data, record.architecture, record.seed)
-    folder = Path(run.output_dir) / name / f"epoch-{record.epoch}"
+    folder = Path(run.output_dir) / name / epoch_name(record.epoch)
     files = [source.folder / WEIGHTS, folder / WEIGHTS]
     values = weights_apart(*map(load_file, files), digest_of(files[0]) == digest_of(files[1]))
     accuracy = teacher_folder.read_teacher(folder).accuracy

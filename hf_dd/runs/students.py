@@ -11,10 +11,10 @@ from torch import nn
 
 from hf_dd import hub
 from hf_dd.artefacts import provenance, student_folder
-from hf_dd.artefacts.student_card import StudentRecord
+from hf_dd.artefacts.student_record import StudentRecord
 from hf_dd.config import EvaluateConfig, slug
 from hf_dd.core import json_records
-from hf_dd.core.layout import IMPORTED_SET, RECORD
+from hf_dd.core.layout import IMPORTED_SET, RECORD, student_name
 from hf_dd.core.machine import hardware
 from hf_dd.core.processes import by_main_process, require_writable
 from hf_dd.core.registry import NETWORKS, PROTOCOLS, origins
@@ -44,13 +44,13 @@ class LearnedFrom:
 
 
 @dataclass(eq=False)
-class Students:
+class StudentShelf:
     """A `Shelf`: each row's students in a folder of their own, which is a repository of models where they are pushed.
 
     Attributes:
         root: holds the folders.
-        rows: the folder's name of each row, by the id of its candidate and its architecture.
-        sets: what each candidate is a copy of, by its id.
+        rows: the folder's name of each row, by its candidate and its architecture.
+        sets: what each candidate is a copy of.
         owner: of the repositories; None where nothing is pushed.
     """
 
@@ -58,8 +58,8 @@ class Students:
     config: EvaluateConfig
     evaluation: Evaluation
     accelerator: Accelerator
-    rows: dict[tuple[int, str], str]
-    sets: dict[int, LearnedFrom]
+    rows: dict[tuple[Candidate, str], str]
+    sets: dict[Candidate, LearnedFrom]
     owner: str | None
 
     def __post_init__(self) -> None:
@@ -72,7 +72,7 @@ class Students:
 
     def row(self, candidate: Candidate, architecture: str) -> Path:
         """The folder of a row."""
-        return self.root / self.rows[id(candidate), architecture]
+        return self.root / self.rows[candidate, architecture]
 
     def holds(self, job: Job, student: int, key: str) -> bool:
         """Whether that very student is there already."""
@@ -89,12 +89,12 @@ class Students:
     def record(self, job: Job, seed: int, accuracy: float, key: str) -> StudentRecord:
         """What is known of a student once it is tested."""
         candidate, architecture, protocol = job
-        own, ipc = self.sets[id(candidate)], candidate.ipc
+        own, ipc = self.sets[candidate], candidate.ipc
         named = [(NETWORKS, architecture), (PROTOCOLS, self.config.eval_protocol)]
         pool = self.evaluation.teachers
         taught_by = self.evaluation.teaching.teaching(candidate, protocol).get("taught_by", ())
         return StudentRecord(
-            name=self.rows[id(candidate), architecture],
+            name=self.rows[candidate, architecture],
             data=self.data,
             command=self.command,
             versions=self.versions,
@@ -178,7 +178,7 @@ class Students:
         by_main_process(complete)
         if not self.owner:
             return results
-        tags = [f"seed-{seed}" for seed in seeds]
+        tags = list(map(student_name, seeds))
         found = [
             {"repo_id": f"{self.owner}/{folder.name}", "tags": tags}
             | {"set": row.set, "copy": row.copy, "architecture": row.architecture}
@@ -206,7 +206,7 @@ def shelf_of(
     records: Sequence[dict[str, Any]],
     candidates: Sequence[Candidate],
     accelerator: Accelerator,
-) -> Students | None:
+) -> StudentShelf | None:
     """Where the students of sets are to be kept, once that is judged; None where they aren't.
 
     Args:
@@ -216,7 +216,7 @@ def shelf_of(
         candidates: the copies of each set, in their order.
         accelerator: of the evaluation.
 
-    Raises an error before anything is trained where that can't be, see `Students.judge`.
+    Raises an error before anything is trained where that can't be, see `StudentShelf.judge`.
     """
     if not (config.push_students or config.save_students):
         return None
@@ -224,7 +224,7 @@ def shelf_of(
     if config.push_students:
         owner, _, base = hub.full_repo_id(config.push_students).partition("/")
     sets = [learned_from(name, own, owner is not None) for name, own in zip(config.sets, records, strict=True)]
-    of_copy = {id(own): sets[index // len(config.eval_copies)] for index, own in enumerate(candidates)}
+    of_copy = {own: sets[index // len(config.eval_copies)] for index, own in enumerate(candidates)}
     rows, slugs = {}, list(map(slug, config.sets))
     for place, own in enumerate(slugs[1:], 1):
         slugs[place] = f"{own}-{place + 1}" if own in slugs[1:place] else own
@@ -234,12 +234,12 @@ def shelf_of(
             parts = [slugs[place]] if place else []
             parts += [slug(architecture)] if architecture != config.eval_architectures[0] else []
             parts += [candidate.copy] if copy else []
-            rows[id(candidate), architecture] = "-".join([base, *parts])
+            rows[candidate, architecture] = "-".join([base, *parts])
     root = Path(config.save_students or f"outputs/students-{slug(base)}")
-    students = Students(root, config, evaluation, accelerator, rows, of_copy, owner)
-    students.judge(candidates)
+    shelf = StudentShelf(root, config, evaluation, accelerator, rows, of_copy, owner)
+    shelf.judge(candidates)
     require_writable(root)
-    return students
+    return shelf
 
 
 def learned_from(reference: str, record: dict[str, Any], pushes: bool) -> LearnedFrom:

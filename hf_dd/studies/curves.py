@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from hf_dd.core.text import duration
-from hf_dd.evaluation import intervals, report
+from hf_dd.core import text
+from hf_dd.evaluation import intervals
 from hf_dd.studies.outcomes import Outcome
 
 if TYPE_CHECKING:
@@ -64,12 +64,12 @@ def table(found: Curves) -> str:
         for point in points
     ]
     head = ["curve", "cell", "accuracy (%), 95 % interval", "distilled in", "teachers took", "together"]
-    return report.table(head, rows)
+    return text.table(head, rows)
 
 
 def told(minutes: float | None) -> str | None:
     """Minutes in words; None of none, and where they aren't known."""
-    return duration(60 * minutes) if minutes else None
+    return text.duration(60 * minutes) if minutes else None
 
 
 def picture(found: Curves, real: Mapping[str, float], hardware: str) -> "Figure":

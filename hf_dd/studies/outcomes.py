@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from hf_dd.artefacts.cards import teaching_seconds
 from hf_dd.artefacts.distilled_folder import Artefact
+from hf_dd.artefacts.set_records import teaching_seconds
 from hf_dd.errors import RunError
 from hf_dd.evaluation import intervals
 from hf_dd.evaluation.verdict import share_students
@@ -76,7 +76,7 @@ class Outcome:
 
     @property
     def teaching_seconds(self) -> float | None:
-        """What it took to train them, and the experts, see `cards.teaching_seconds`."""
+        """What it took to train them, and the experts, see `set_records.teaching_seconds`."""
         experts = {(own["repo_id"], *own["shas"]): own for record in self.records for own in record.get("experts", [])}
         return teaching_seconds([*self.teachers, *experts.values()])
 

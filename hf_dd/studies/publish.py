@@ -13,7 +13,6 @@ from huggingface_hub import DatasetCard, DatasetCardData
 
 from hf_dd import hub
 from hf_dd.artefacts import hub_metadata, licences, papers, provenance, records
-from hf_dd.artefacts.rows import digest_of
 from hf_dd.core import files, json_records
 from hf_dd.core.layout import CARD, LOCK, PARQUET, RECORD
 from hf_dd.core.text import Markdown
@@ -69,7 +68,7 @@ def card_of(folder: Path, outcomes: Mapping[str, Outcome], pushed: Mapping[str, 
         pretty_name=f"{folder.name}: a study of dataset distillation",
         source_datasets=[data["repo_id"]] if data["repo_id"] else None,
         tags=["dataset-distillation", "hf-dd", "hf-dd-study"],
-        configs=[hub_metadata.configuration("default", PARQUET, digest_of(folder / PARQUET))],
+        configs=[hub_metadata.configuration("default", PARQUET, files.digest_of(folder / PARQUET))],
     )
     text = (folder / MARKDOWN).read_text(encoding="utf-8")
     return hub_metadata.render(
@@ -137,5 +136,5 @@ def push_study(
 def content_of(folder: Path) -> str:
     """The digest of all that is published of a study, by name; but for its card, which is of these and of its tag."""
     found = {path for pattern in STUDY_FILES for path in folder.glob(pattern)} - {folder / CARD}
-    digests = {path.relative_to(folder).as_posix(): digest_of(path) for path in found}
+    digests = {path.relative_to(folder).as_posix(): files.digest_of(path) for path in found}
     return hashlib.sha256(json.dumps(digests, sort_keys=True).encode()).hexdigest()

@@ -39,6 +39,7 @@ from hf_dd.config.base import shown
 from hf_dd.config.parsing import read_values
 from hf_dd.config.recipes import find_study, mapping, read_recipe
 from hf_dd.config.yaml_files import read_yaml
+from hf_dd.core.layout import epoch_name
 from hf_dd.distillation.checks import preflight
 from hf_dd.errors import ConfigError, nearest_first, unknown
 from hf_dd.studies import pool_search
@@ -340,6 +341,6 @@ def check_named(plan: Study, names: Mapping[tuple[str, str], str]) -> None:
                 f"{place} is no teacher that this study makes: {known or 'none'}. The data set's name before the "
                 "architecture's may be left out."
             )
-        tags = ["final", *(f"epoch-{epoch}" for epoch in plan.teachers[grid].kept_epochs)]
+        tags = ["final", *map(epoch_name, plan.teachers[grid].kept_epochs)]
         if revision and revision not in tags:
             raise ConfigError(f"{place}: of that teacher, the study keeps {', '.join(tags)}.")

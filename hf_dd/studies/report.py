@@ -7,15 +7,15 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from hf_dd import hub
 from hf_dd.artefacts.provenance import versions
 from hf_dd.core import files, json_records
-from hf_dd.core.text import Markdown, code, duration, markdown
+from hf_dd.core.text import Markdown, code, duration, markdown, table
 from hf_dd.errors import RunError
-from hf_dd.evaluation import intervals, report, verdict
+from hf_dd.evaluation import intervals, report, tables, verdict
 from hf_dd.evaluation.protocols import in_words
 from hf_dd.studies import curves
 from hf_dd.studies.outcomes import Gain, Outcome, gain, rows_of
-from hf_dd.teachers.teacher import TeacherSpec
 
 logger = logging.getLogger(__name__)
 
@@ -121,7 +121,7 @@ def about_table(about: Mapping[str, Any]) -> str:
         ["code", "; ".join(about["code"])],
         ["hardware", "; ".join(about["hardware"])],
     ]
-    return report.table(["made", "by"], rows)
+    return table(["made", "by"], rows)
 
 
 def spread(scores: Sequence[float]) -> str:
@@ -183,7 +183,7 @@ def cell_table(outcomes: Mapping[str, Outcome]) -> str:
         "points above random real images of the same ipc and protocol, in brackets the sum of both standard "
         "deviations."
     )
-    return f"{report.table(head, rows)}\n\n{note}"
+    return f"{table(head, rows)}\n\n{note}"
 
 
 def baseline_rows(outcomes: Mapping[str, Outcome]) -> list[tuple[str, dict[str, Any]]]:
@@ -264,7 +264,7 @@ def architecture_table(outcomes: Mapping[str, Outcome]) -> str:
         own = [spread(outcome.students(each)) if each in outcome.scores else None for each in architectures]
         mean = statistics.fmean(statistics.fmean(outcome.students(each)) for each in outcome.scores)
         rows.append([name, *own, f"{mean:.2f}"])
-    return report.table(["cell", *architectures, "mean"], rows)
+    return table(["cell", *architectures, "mean"], rows)
 
 
 def protocol_of(row: Mapping[str, Any], record: Mapping[str, Any]) -> str:
@@ -282,7 +282,7 @@ def circumstances_of(row: Mapping[str, Any], record: Mapping[str, Any]) -> dict[
     facts = {
         **protocol,
         "learning_rate": rate,
-        "taught by": ", ".join(sha.removeprefix("sha256:")[:8] for sha in taught_by),
+        "taught by": ", ".join(map(hub.digits, taught_by)),
         "draws": row.get("draws"),
         "data": data["name"],
         "pixels": "×".join(map(str, data["image_size"])),
@@ -316,14 +316,14 @@ def gain_table(gains: Mapping[str, Gain], pairs: Mapping[str, Sequence[tuple[str
     for name, found in gains.items():
         between = ", ".join(f"{first} − {second}" for first, second in pairs[name])
         rows.append([name, found.interval, found.interval.n, between, ", ".join(found.of_each)])
-    return report.table(["comparison", "points, 95 % interval", "n", "pairs", "students"], rows)
+    return table(["comparison", "points, 95 % interval", "n", "pairs", "students"], rows)
 
 
 def gains_of_each(gains: Mapping[str, Gain]) -> str:
     """Comparisons over several architectures, by each of these, in markdown."""
     architectures = list(dict.fromkeys(each for found in gains.values() for each in found.of_each))
     rows = [[name, *map(found.of_each.get, architectures)] for name, found in gains.items()]
-    return report.table(["comparison, points", *architectures], rows)
+    return table(["comparison, points", *architectures], rows)
 
 
 def teacher_table(outcomes: Mapping[str, Outcome]) -> str:
@@ -331,9 +331,9 @@ def teacher_table(outcomes: Mapping[str, Outcome]) -> str:
     specs, used_in = {}, {}
     for name, outcome in outcomes.items():
         for found in outcome.teachers:
-            specs[found["sha"]] = TeacherSpec(**found)
+            specs[found["sha"]] = found
             used_in.setdefault(found["sha"], []).append(name)
-    return report.teacher_table(list(specs.values()), used_in)
+    return tables.teachers(list(specs.values()), used_in=used_in)
 
 
 def pool_table(outcomes: Mapping[str, Outcome]) -> list[str]:
@@ -345,7 +345,7 @@ def pool_table(outcomes: Mapping[str, Outcome]) -> list[str]:
             cka = None if found["cka"] is None else f"{found['cka']:.4f}"
             rows.append([name, len(outcome.teachers), differing, cka, f"{found['images']:,}"])
     head = ["pool of", "teachers", "mean pairwise disagreement (%)", "mean pairwise CKA", "validation images"]
-    return [report.table(head, rows)] if rows else []
+    return [table(head, rows)] if rows else []
 
 
 def search_table(searches: Mapping[str, Mapping[str, Any]]) -> str:
@@ -355,4 +355,4 @@ def search_table(searches: Mapping[str, Mapping[str, Any]]) -> str:
         best, tried = search["best"], f"{len(search['tried'])} of {search['pools']}"
         seconds = sum(pool["seconds"] for pool in search["tried"])
         rows.append([name, best["pool"], f"{best['score']:.2f}", tried, duration(seconds)])
-    return report.table(["pool", "chosen", "validation accuracy (%)", "pools tried", "all their runs took"], rows)
+    return table(["pool", "chosen", "validation accuracy (%)", "pools tried", "all their runs took"], rows)

@@ -7,16 +7,16 @@ from pathlib import Path
 from typing import Any
 
 from hf_dd import hub
-from hf_dd.artefacts.cards import DistilledRecord
 from hf_dd.artefacts.comparison import Verdict
 from hf_dd.artefacts.distilled_folder import Artefact, record_of
 from hf_dd.artefacts.records import read_record
+from hf_dd.artefacts.set_records import DistilledRecord
 from hf_dd.config import PretrainConfig
 from hf_dd.config.base import kinds
 from hf_dd.config.reproduction import ReproduceConfig, read_command
 from hf_dd.core import json_records
 from hf_dd.core.alone import alone
-from hf_dd.core.layout import PARQUET, RECORD
+from hf_dd.core.layout import PARQUET, RECORD, training_run
 from hf_dd.core.processes import by_main_process, from_main_process
 from hf_dd.core.progress import say
 from hf_dd.errors import ConfigError, RunError, nearest_first, some
@@ -109,17 +109,16 @@ def grids_of(folder: Path, record: DistilledRecord) -> Iterator[PretrainConfig]:
     """
     place = Path(record.settings["output_dir"]).parents[1]
     prefix = f"{place / TEACHERS}/"
-    facts = ("repo_id", "architecture", "seed", "dataset")
-    # The folder of an expert is that of its run, the one of a teacher that of an epoch.
-    runs = [{**expert, "repo_id": f"{expert['repo_id']}/"} for expert in record.experts]
-    runs += [{name: getattr(spec, name) for name in facts} for spec in pins.specs_of(record.teachers)]
+    runs = [*record.experts]
+    for spec in pins.specs_of(record.teachers):
+        runs.append(vars(spec) | {"repo_id": training_run(spec.repo_id, spec.local)})
     own = [run for run in runs if run["repo_id"].startswith(prefix)]
     if not own:
         return
     command = json_records.read_json(folder / JSON).get("command")  # which 0.1.0 didn't write
     dataset = read_command(command, made_by(record)).dataset if command else None
     grids = content_of(folder / RECIPE)["teachers"]
-    for run in {run["repo_id"].rpartition("/")[0]: run for run in own}.values():  # each once, whatever its epoch
+    for run in {run["repo_id"]: run for run in own}.values():  # each once, whatever its epoch
         grid = run["repo_id"].removeprefix(prefix).partition("/")[0]
         if grid not in grids:
             raise RunError(f"{folder / RECIPE} doesn't say how the teachers of {prefix}{grid} are trained.")

@@ -14,9 +14,10 @@ from filelock import FileLock, Timeout
 
 from hf_dd import hub
 from hf_dd.artefacts import teacher_folder
-from hf_dd.artefacts.cards import DistilledRecord
-from hf_dd.artefacts.distilled_folder import Artefact, require_whole
+from hf_dd.artefacts.distilled_folder import Artefact
 from hf_dd.artefacts.provenance import command_line
+from hf_dd.artefacts.rows import require_whole
+from hf_dd.artefacts.set_records import DistilledRecord
 from hf_dd.config import DistillConfig, EvaluationConfig, PretrainConfig, StudyConfig
 from hf_dd.config.base import kinds, named, part
 from hf_dd.core import files, json_records, progress

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from hf_dd.core.tensors import FLOAT_BYTES
 from hf_dd.data.batches import Images
 from hf_dd.errors import DataError
 from hf_dd.nn.whitening import Whitening
@@ -89,12 +90,12 @@ class DistilledSet:
 
     def bytes(self, name: str) -> int:
         """What the stored images of a copy take: float32, or PNG as they are."""
-        return self.pixel_values.numel() * 4 // self.factor**2 if name == "float" else self.image_bytes
+        return self.pixel_values.numel() * FLOAT_BYTES // self.factor**2 if name == "float" else self.image_bytes
 
     @property
     def soft_label_bytes(self) -> int:
         """What the soft labels take beside them, in float32."""
-        return 0 if self.soft_labels is None else self.soft_labels.numel() * 4
+        return 0 if self.soft_labels is None else self.soft_labels.numel() * FLOAT_BYTES
 
     def decoded(self, images: "DistilledSet", name: str) -> "DistilledSet":
         """These stored images as the training images that they decode to; raises DataError where they don't fit."""

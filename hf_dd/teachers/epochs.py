@@ -21,7 +21,7 @@ def earlier(teacher: TeacherSpec, references: Sequence[str] = ()) -> hub.Pin:
         raise TeacherError(f"Teacher {teacher}: {NEEDED} of `hf-dd pretrain`, and it is of none.")
     if references:
         pins = [locate(reference)[0] for reference in references]
-        own = [pin for pin in pins if Path(run_of(pin)).absolute() == Path(run_of(teacher)).absolute()]
+        own = [pin for pin in pins if Path(home_of(pin)).absolute() == Path(home_of(teacher)).absolute()]
         if len(own) != 1:
             what = "more than one" if own else "no"
             raise TeacherError(
@@ -29,7 +29,7 @@ def earlier(teacher: TeacherSpec, references: Sequence[str] = ()) -> hub.Pin:
             )
         return own[0]
     try:
-        run = Expert(run_of(teacher))
+        run = Expert(home_of(teacher))
     except TeacherError as error:
         raise TeacherError(f"Teacher {teacher}: {NEEDED}, and only this one is there ({error})") from error
     if not teacher.epoch:
@@ -43,8 +43,8 @@ def earlier(teacher: TeacherSpec, references: Sequence[str] = ()) -> hub.Pin:
     return run.pin(min(before))
 
 
-def run_of(pin: hub.Pin) -> str:
-    """What a teacher's epochs have in common: the repository, or the folder that holds theirs."""
+def home_of(pin: hub.Pin) -> str:
+    """Where a teacher's epochs are: the repository, or the folder that its own is in, whatever that is called."""
     return str(Path(pin.repo_id).parent) if pin.local else pin.repo_id
 
 

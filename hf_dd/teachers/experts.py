@@ -16,14 +16,14 @@ from torch.func import functional_call
 
 from hf_dd import hub
 from hf_dd.config import DistillConfig
-from hf_dd.core.layout import RECORD, WEIGHTS
+from hf_dd.core.layout import RECORD, WEIGHTS, epoch_name, epoch_of
 from hf_dd.data.batches import by_chunks
 from hf_dd.data.image_data import ImageData
-from hf_dd.errors import TeacherError
+from hf_dd.errors import TeacherError, some
 from hf_dd.nn import networks
 from hf_dd.nn.networks import Network
 from hf_dd.teachers.adapters.own import stated
-from hf_dd.teachers.locating import EPOCH, locate_locally, run_of
+from hf_dd.teachers.locating import locate_locally, read_run
 from hf_dd.teachers.teacher import naming
 
 Parameters = dict[str, Tensor]
@@ -57,7 +57,7 @@ class Expert:
         self.name, self.place = reference, place
         if place.local:
             try:
-                found = dict.fromkeys(run_of(Path(place.path))["revisions"], "")
+                found = dict.fromkeys(read_run(Path(place.path))["revisions"], "")
             except TeacherError as error:
                 raise TeacherError(
                     f"Expert {reference} is no folder of a finished run of `hf-dd pretrain`, with its epochs as "
@@ -65,7 +65,7 @@ class Expert:
                 ) from error
         else:  # the pin tells whether there is such a repository at all
             found = hub.tags(reference, "model") if place.pin else {}
-        self.revisions = {int(match[1]): sha for tag, sha in found.items() if (match := EPOCH.fullmatch(tag))}
+        self.revisions = {epoch: sha for tag, sha in found.items() if (epoch := epoch_of(tag)) is not None}
         self.pins: dict[int, hub.Pin] = {}
         if not self.revisions:
             raise TeacherError(
@@ -85,7 +85,7 @@ class Expert:
 
     def pin(self, epoch: int) -> hub.Pin:
         """The commit of an epoch, or the digest of its weights in a local folder; raises TeacherError without them."""
-        revision = f"epoch-{epoch}"
+        revision = epoch_name(epoch)
         if self.place.local:
             weights = Path(self.place.path) / revision / WEIGHTS
             if not weights.is_file():
@@ -238,7 +238,7 @@ def require_same(
     if tuple(found["class_names"]) != tuple(data.class_names):
         raise TeacherError(
             f"{name} has another label space than {data.name}: its classes are, in order, "
-            f"{listed(found['class_names'])}, and those of the data set {listed(data.class_names)}."
+            f"{some(found['class_names'])}, and those of the data set {some(data.class_names)}."
         )
     differing = [key for key, value in network.config.items() if found.get(key) != value]
     differing = ["architecture"] if "architecture" in differing else differing
@@ -281,8 +281,3 @@ def ranges(numbers: Iterable[int]) -> str:
         else:
             runs.append([number, number])
     return ", ".join(str(first) if first == last else f"{first} to {last}" for first, last in runs)
-
-
-def listed(names: Sequence[str], most: int = 12) -> str:
-    """Names for a message, cut where they are many."""
-    return ", ".join(names[:most]) + (f", … ({len(names)} in all)" if len(names) > most else "")

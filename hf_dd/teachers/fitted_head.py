@@ -54,7 +54,7 @@ def fit_head(teacher: Teacher, memory: FeatureMemory, seed: int) -> FittedHead:
     names = ["weight", "bias", "accuracy"]
     found = memory.kept("heads", teacher, names, compute, seed, METHOD)
     about = {
-        "data": data.name if data.sha is None else f"{data.repo_id}@{data.sha}",
+        "data": data.pinned or data.name,
         "fingerprint": data.fingerprint,
         "method": METHOD,
         "seed": seed,

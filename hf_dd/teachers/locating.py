@@ -5,7 +5,6 @@ timm or transformers (`adapters`).
 """
 
 import os
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,12 +16,10 @@ from hf_dd.config import IN_MEMORY
 from hf_dd.core import files
 from hf_dd.core.alone import undisturbed
 from hf_dd.core.json_records import read_json, require
-from hf_dd.core.layout import RECORD
+from hf_dd.core.layout import RECORD, epoch_of
 from hf_dd.errors import RunError, TeacherError, some
 from hf_dd.teachers import adapters
 from hf_dd.teachers.teacher import Teacher, TeacherSpec, naming
-
-EPOCH = re.compile(r"epoch-(0|[1-9]\d*)")  # a revision of a run, as a folder and as a tag
 
 
 def locate(teacher: str | os.PathLike[str] | hub.Pin, trusted: Sequence[str] = ()) -> tuple[hub.Pin, Path]:
@@ -66,8 +63,8 @@ def locate_again(pin: hub.Pin) -> Path:
     now, folder = locate_locally(Path(pin.repo_id))
     if now.sha != pin.sha:
         raise TeacherError(
-            f"Teacher {pin.repo_id} isn't what it was when it was locked: its weights were {pin.sha[:19]} and are "
-            f"{now.sha[:19]}."
+            f"Teacher {pin.repo_id} isn't what it was when it was locked: its weights were {hub.short(pin.sha)} and "
+            f"are {hub.short(now.sha)}."
         )
     known = pin.configuration if isinstance(pin, TeacherSpec) else None
     if known and known != adapters.configuration_of(folder):
@@ -91,7 +88,7 @@ def locate_locally(folder: Path, revision: str | None = None) -> tuple[hub.Pin, 
             )
     else:
         try:
-            run = run_of(folder)
+            run = read_run(folder)
         except TeacherError as error:
             raise TeacherError(
                 f"Teacher {folder}: {error}. A teacher's folder is a run or an epoch of `hf-dd pretrain`, or a model "
@@ -112,7 +109,7 @@ def locate_locally(folder: Path, revision: str | None = None) -> tuple[hub.Pin, 
     return hub.Pin(str(folder), revision or folder.name, f"{hub.DIGEST}{digest}"), folder
 
 
-def run_of(folder: Path) -> dict[str, Any]:
+def read_run(folder: Path) -> dict[str, Any]:
     """The record of a teacher's run in a folder; raises TeacherError, which says what there is instead."""
     path = folder / RECORD
     if not path.exists():
@@ -126,7 +123,7 @@ def run_of(folder: Path) -> dict[str, Any]:
             require(run, dict, {"name": str, "revisions": list[str], "final": str}, str(path))
         except RunError as error:
             raise TeacherError(str(error).rstrip(".")) from error
-        if wrong := [name for name in (*run["revisions"], run["final"]) if not EPOCH.fullmatch(name)]:
+        if wrong := [name for name in (*run["revisions"], run["final"]) if epoch_of(name) is None]:
             raise TeacherError(f"its hf_dd.json lists {some(wrong)} among its epochs, which are called epoch-N")
         return run
     instead = f"it holds {'an' if run['kind'][:1] in 'aeiou' else 'a'} {run['kind'].replace('-', ' ')} of hf-dd"

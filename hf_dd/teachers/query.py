@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from hf_dd import hub
 from hf_dd.config.arguments import require_fitting
+from hf_dd.core.layout import epoch_name, epoch_of
 from hf_dd.errors import ConfigError, TeacherError
-from hf_dd.teachers.locating import EPOCH
 
 TEACHER = "hf-dd-teacher"  # the Hub tag of what `hf-dd pretrain` made
 
@@ -79,8 +79,8 @@ class TeacherQuery:
         wanted = [(a, s) for a in self.architectures or [""] for s in list(map(str, self.seeds)) or [""]]
         if lacking := [both for both in wanted if not any(matches(both, run) for run in runs.values())]:
             raise TeacherError(
-                f"There is no teacher of {', '.join(map(named, lacking))}{f' on {self.domain}' if domain else ''}. "
-                f"There are {', '.join(map(named, sorted(set(runs.values()), key=in_order)))}."
+                f"There is no teacher of {', '.join(map(words_of, lacking))}{f' on {self.domain}' if domain else ''}. "
+                f"There are {', '.join(map(words_of, sorted(set(runs.values()), key=in_order)))}."
             )
         chosen = [repo_id for repo_id, run in runs.items() if any(matches(both, run) for both in wanted)]
         chosen.sort(key=lambda repo_id: (in_order(runs[repo_id]), repo_id))
@@ -90,8 +90,8 @@ class TeacherQuery:
         """The epochs asked for of each repository, given its git tags; raises TeacherError for those it lacks."""
         pins, lacking = [], []
         for repo_id, present in tags.items():
-            kept = sorted(filter(EPOCH.fullmatch, present), key=lambda tag: int(tag.removeprefix("epoch-")))
-            asked = [epoch if epoch == "final" else f"epoch-{int(epoch)}" for epoch in dict.fromkeys(self.epochs)]
+            kept = sorted((tag for tag in present if epoch_of(tag) is not None), key=epoch_of)
+            asked = [epoch if epoch == "final" else epoch_name(int(epoch)) for epoch in dict.fromkeys(self.epochs)]
             revisions = asked or kept or ["epoch-N"]
             if absent := [revision for revision in revisions if revision not in present]:
                 there = ", ".join([*kept, *(["final"] if "final" in present else [])])
@@ -112,7 +112,7 @@ def matches(wanted: tuple[str, str], run: tuple[str, str]) -> bool:
     return all(asked in ("", found) for asked, found in zip(wanted, run, strict=True))
 
 
-def named(run: tuple[str, str]) -> str:
+def words_of(run: tuple[str, str]) -> str:
     """Architecture and seed in words."""
     return " ".join(filter(None, (run[0], run[1] and f"seed {run[1]}"))) or "no known architecture"
 

@@ -18,15 +18,13 @@ from hf_dd.config.base import kinds
 from hf_dd.config.uses import ContinualConfig
 from hf_dd.core.alone import alone
 from hf_dd.core.seeding import generator
-from hf_dd.core.text import plural
+from hf_dd.core.tensors import FLOAT_BYTES
+from hf_dd.core.text import plural, table
 from hf_dd.data.image_data import of_each_class
 from hf_dd.errors import ConfigError, DataError
 from hf_dd.evaluation import intervals
 from hf_dd.evaluation.candidates import Candidate
-from hf_dd.evaluation.report import table
 from hf_dd.uses.subject import Subject
-
-FLOAT_BYTES = 4  # of a pixel's value, which is one byte of a real image
 
 
 @alone(kinds(ContinualConfig))

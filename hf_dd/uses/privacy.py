@@ -22,11 +22,10 @@ from hf_dd.config.base import kinds
 from hf_dd.config.uses import PrivacyConfig
 from hf_dd.core.alone import alone
 from hf_dd.core.seeding import generator
-from hf_dd.core.text import markdown
+from hf_dd.core.text import markdown, table
 from hf_dd.data.batches import Images, in_blocks
 from hf_dd.evaluation import intervals
 from hf_dd.evaluation.candidates import Candidate
-from hf_dd.evaluation.report import table
 from hf_dd.training.loop import accuracy
 from hf_dd.uses import copies
 from hf_dd.uses.subject import Subject

@@ -24,12 +24,12 @@ from hf_dd.config.base import kinds
 from hf_dd.config.uses import SearchConfig
 from hf_dd.core.alone import alone
 from hf_dd.core.seeding import derive_seed, generator
+from hf_dd.core.text import table
 from hf_dd.data.image_data import ImageData
 from hf_dd.data.validation import held_out
 from hf_dd.evaluation import intervals
 from hf_dd.evaluation.evaluation import Evaluation
 from hf_dd.evaluation.learners import Job
-from hf_dd.evaluation.report import table
 from hf_dd.evaluation.results import Row
 from hf_dd.evaluation.students import FromScratch
 from hf_dd.nn import networks

@@ -16,7 +16,8 @@ import yaml
 from huggingface_hub import DatasetCard, ModelCard
 
 from hf_dd.artefacts import licences, papers
-from hf_dd.artefacts.cards import DistilledRecord, ImportedRecord, TeacherRecord
+from hf_dd.artefacts.set_records import DistilledRecord, ImportedRecord
+from hf_dd.artefacts.teacher_record import TeacherRecord
 from hf_dd.config import slug
 from hf_dd.core.registry import OBJECTIVES
 from hf_dd.core.text import duration, number
@@ -196,7 +197,7 @@ def test_the_dataset_card(distilled):
 
 
 def test_the_teacher_card(trained):
-    compare_with_golden("teacher_card.md", trained.card())
+    compare_with_golden("teacher_card.md", trained.card(ENDPOINT))
 
 
 @pytest.mark.parametrize("guided", [True, False])
@@ -263,7 +264,7 @@ def test_a_card_says_of_a_method_only_what_its_author_says(distilled, objective)
 
 
 def test_a_card_says_whose_its_plug_ins_are(distilled, trained):
-    assert "Plug-ins" not in distilled.card("https://hub") + trained.card()
+    assert "Plug-ins" not in distilled.card("https://hub") + trained.card(ENDPOINT)
     mine = {"package": "their-package", "version": "1.2"}
     distilled.plugins = {"objective strange": mine, "start odd:start": {"module": "odd", "sha256": "ab" * 32}}
     distilled.results = copy.deepcopy(RESULTS) | {"plugins": {"protocol brief": mine}}
@@ -274,7 +275,7 @@ def test_a_card_says_whose_its_plug_ins_are(distilled, trained):
         "`abababababab`); protocol `brief` of their-package 1.2.\n"
     ) in card
     trained.plugins = {"architecture Thin": {"module": "__main__"}}
-    assert "\nPlug-ins: architecture `Thin` of the module \\_\\_main\\_\\_.\n" in trained.card()
+    assert "\nPlug-ins: architecture `Thin` of the module \\_\\_main\\_\\_.\n" in trained.card(ENDPOINT)
 
 
 def test_a_pull_request_has_no_tag_to_load(distilled):
@@ -323,11 +324,11 @@ def test_numbers_have_the_digits_that_are_worth_reading():
 def test_the_teacher_card_is_clean(trained, seed):
     trained.seed = seed
     trained.training["architecture_options"] = []
-    tables = assert_clean(trained.card())
+    tables = assert_clean(trained.card(ENDPOINT))
     assert "| architecture_options | none |" in tables[0] and "| lr_drops | 0.3333, 0.6667 |" in tables[0]
     assert len(tables) == 1
     trained.data.update(repo_id=None, revision=None, sha=None, name="digits", channels=1)
-    assert_clean(trained.card())
+    assert_clean(trained.card(ENDPOINT))
 
 
 @pytest.mark.parametrize("plotted", [False, True])
@@ -363,7 +364,7 @@ def test_a_row_says_its_rate_its_epochs_and_its_backbone(distilled):
     assert "| 3 | 100 | 0.02 (the set's own) |" in card and "The set's own rate was learned with its images." in card
     assert "| me/teacher@final (`cccccccc`) |" in card and "| 3 | 300 | 0.01 |" in card
     first["backbone"] = "sha256:" + "d" * 64
-    assert "(`sha256:dddddddd`)" in distilled.card(ENDPOINT)
+    assert "(`sha256:dddddddddddd`)" in distilled.card(ENDPOINT)
     del first["epochs"], first["own_learning_rate"], first["backbone"], distilled.results["plot"]  # an older record
     assert_clean(distilled.card(ENDPOINT))
 
@@ -417,7 +418,7 @@ def test_the_front_matter_without_a_guide(distilled):
 
 
 def test_the_front_matter_of_a_teacher(trained):
-    card = trained.card()
+    card = trained.card(ENDPOINT)
     front = yaml.safe_load(card.split("---\n")[1])
     assert front["library_name"] == "hf-dd" and front["license"] == "cc-by-4.0"
     assert front["pipeline_tag"] == "image-classification" and front["datasets"] == ["local/pets"]
@@ -425,7 +426,7 @@ def test_the_front_matter_of_a_teacher(trained):
     (result,) = ModelCard(card).data.eval_results
     assert (result.metric_type, result.metric_value, result.dataset_split) == ("accuracy", 0.87125, "test")
     trained.data["test_split"] = "validation"
-    assert ModelCard(trained.card()).data.eval_results[0].dataset_split == "validation"
+    assert ModelCard(trained.card(ENDPOINT)).data.eval_results[0].dataset_split == "validation"
     assert (result.dataset_type, result.dataset_revision) == ("local/pets", DATA_SHA)
     assert not any(tag.startswith("dataset:") for tag in front["tags"])  # the Hub adds it
 
@@ -584,8 +585,8 @@ def test_a_source_that_is_not_on_the_hub_is_no_source_of_the_hub(distilled, trai
     front = DatasetCard(distilled.card(ENDPOINT)).data.to_dict()
     assert "source_datasets" not in front and front["license"] == "unknown"
     assert "Unknown: digits, of whose training images these were made, states none." in distilled.card(ENDPOINT)
-    assert "Unknown: digits, which it was trained on, states none." in trained.card()
-    front = ModelCard(trained.card()).data.to_dict()
+    assert "Unknown: digits, which it was trained on, states none." in trained.card(ENDPOINT)
+    front = ModelCard(trained.card(ENDPOINT)).data.to_dict()
     assert "datasets" not in front and "model-index" not in front  # no id of the Hub
     assert "dataset:digits" in front["tags"]  # by which `--teacher_tags dataset:digits` finds it
 

@@ -63,11 +63,11 @@ def test_every_field_has_a_source():
         "full distilled distilled_best random_best distilled_augmented random_augmented distilled_plain random_plain"
     )
     score = dd_ranking.Score("x", "a", "MLP", "float", 0.5, {}, dict.fromkeys(names.split(), row))
-    entry = dd_ranking.entry(dict.fromkeys(dd_ranking.SCORES, score), {}, "digits")
+    entry = dd_ranking.entry(dict.fromkeys(dd_ranking.OF_DD_RANKING, score), {}, "digits")
     named = {name for names in dd_ranking.SOURCES for name in names.split(", ")}
     assert {key for key in entry if not key.endswith(("_mean", "_std"))} == named - {"…_mean", "…_std"}
     imported = {"settings": {"method": "DM", "paper": "arXiv 2110.04181"}, "data": {"name": "pets"}}
-    entry = dd_ranking.entry(dict.fromkeys(dd_ranking.SCORES, score), imported, "digits")
+    entry = dd_ranking.entry(dict.fromkeys(dd_ranking.OF_DD_RANKING, score), imported, "digits")
     assert (entry["name"], entry["paper"], entry["dataset"]) == ("DM", "arXiv 2110.04181", "digits")
 
 
@@ -78,7 +78,7 @@ def test_scores_are_of_the_data_that_were_tested_on():
     scores = tuple(
         dd_ranking.Score(name, own, "MLP", "float", 0.5, {}, inputs)
         for own in ("here", "elsewhere")
-        for name in dd_ranking.SCORES
+        for name in dd_ranking.OF_DD_RANKING
     )
     tested = {"elsewhere": "--dataset digits"}
     results = Results(PROTOCOLS["dc"], (), "CPU", scores, tested=tested)

@@ -135,7 +135,7 @@ def test_a_pushed_teachers_snippet_names_its_epoch_and_runs(folder, unique):
 @pytest.mark.parametrize("folder", [TEACHER], indirect=True)
 def test_a_teachers_snippet_in_its_folder_names_the_folder(folder, unique):
     record = teacher_folder.read_teacher(folder / "epoch-1")
-    names = run_snippets(record.card(), folder / "epoch-1")
+    names = run_snippets(record.card(hub.endpoint()), folder / "epoch-1")
     assert names["teacher"].spec.epoch == 1 and names["logits"].shape == (len(names["images"]), 10)
 
 

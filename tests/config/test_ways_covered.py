@@ -71,7 +71,6 @@ NO_WAY = (  # names of options and commands without advice
     "hf-dd reproduce: …",
     "hf-dd reproduce …",
     "hf-dd pool select: …",
-    "Made by `hf-dd gallery push`.",
     "`… … --help` lists the options.",
     "With --published, for a data set",
     "Options of its own, by",

@@ -24,7 +24,7 @@ from hf_dd.data import validation
 from hf_dd.data.batches import StoredImages
 from hf_dd.data.image_data import Split, load_data
 from hf_dd.errors import ConfigError, DataError, RunError
-from hf_dd.evaluation import candidates, intervals, learners, report
+from hf_dd.evaluation import candidates, intervals, learners, report, tables
 from hf_dd.evaluation.candidates import Candidate, baseline
 from hf_dd.evaluation.evaluation import Evaluation
 from hf_dd.evaluation.learners import Learners
@@ -478,7 +478,7 @@ def test_every_row_says_what_it_takes(distilled, data, tmp_path):
     assert (written["protocol"]["name"], written["protocol"]["version"]) == ("dsa", 1)
     assert written["protocol"]["changed"] == ["augment", "epochs"]  # mirrored digits are other signs
     assert written["protocol"]["augment"] == "color_crop_cutout_scale_rotate"
-    lines = report.matrix(results).splitlines()
+    lines = tables.matrix(results.as_dict()).splitlines()
     assert lines[0] == "| set | copy | MLP | LeNet |" and len(lines) == 6
 
 

@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 
 from hf_dd.errors import ConfigError
-from hf_dd.evaluation import intervals, report
+from hf_dd.evaluation import intervals, report, tables
 from hf_dd.evaluation.protocols import PROTOCOLS
 from hf_dd.evaluation.results import Results, Row
 
@@ -47,6 +47,30 @@ def test_one_student_has_no_spread_and_no_interval():
     assert "| set | float | 81.00 | 70.00 |" in text
     assert text.endswith("7.00 (n = 1)") and intervals.of_mean([7.0]).half_width is None
     assert str(intervals.of_mean([6.0, 8.0])) == "7.00 [-5.71, 19.71]"  # t(0.975, 1) = 12.706
+
+
+def test_cards_and_comparisons_say_the_same_of_a_row():
+    one = row("set", own_learning_rate=True, looks=1, best_of_looks=83.0, backbone="sha256:" + "d" * 64)
+    for text in (tables.of_results(results(one).as_dict()), report.comparison(results(one), {"set": {"teachers": 2}})):
+        for cell in (
+            "ConvNet (`sha256:dddddddddddd`)",
+            "0.01 (the set's own)",
+            "best of 1 look at the test split 83.00",
+        ):
+            assert f"| {cell} |" in text
+        assert "steps" not in text and "labels |" not in text
+    assert text.splitlines()[2].endswith("| bytes | beside it | teachers |")
+
+
+def test_a_table_of_teachers_says_what_may_use_pickles_and_lies_in_memory():
+    facts = {"revision": "final", "architecture": "Net", "seed": 0, "epoch": None, "dataset": None, "accuracy": 0.5}
+    local = facts | {"repo_id": "memory:a", "sha": "sha256:" + "1" * 64, "library": "torch"}
+    there = facts | {"repo_id": "me/b", "sha": "2" * 40, "library": "timm", "trusted": True, "seconds": 90.0}
+    first, second = tables.teachers([local, there], "https://hub.example").splitlines()[2:]
+    assert first.endswith("| in memory, weights `sha256:111111111111` | Net (torch) | 0 | – | – | 50.00 % | – |")
+    link = f"[`22222222`](https://hub.example/me/b/tree/{'2' * 40})"
+    assert second == f"| me/b | final | {link} | Net (timm, pickles and code allowed) | 0 | – | – | 50.00 % | 90 s |"
+    assert f"| {'2' * 40} | Net (timm, pickles and code allowed) |" in tables.teachers([local, there])
 
 
 def test_bars_begin_at_zero_and_random_images_are_among_them(both):

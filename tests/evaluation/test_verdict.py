@@ -9,7 +9,7 @@ import torch
 from hf_dd.config import DataConfig
 from hf_dd.core import processes
 from hf_dd.data.image_data import Split, load_data
-from hf_dd.evaluation import candidates, intervals, learning, verdict
+from hf_dd.evaluation import candidates, convergence, intervals, verdict
 from hf_dd.evaluation.evaluation import Evaluation
 from hf_dd.evaluation.learners import Learners
 from hf_dd.evaluation.protocols import PROTOCOLS
@@ -209,7 +209,7 @@ FALLS = [2.3 * math.exp(-epoch / 40) for epoch in range(1000)]
     ],
 )
 def test_the_epochs_that_are_needed_follow_from_how_the_loss_fell(losses, hard, needed):
-    found = learning.epochs_needed(learning.stretches(torch.tensor(losses)), len(losses), hard)
+    found = convergence.epochs_needed(convergence.stretches(torch.tensor(losses)), len(losses), hard)
     assert found == (None if needed is None else pytest.approx(needed, rel=0.2))
 
 

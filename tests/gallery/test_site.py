@@ -13,7 +13,7 @@ from hf_dd.core.layout import PARQUET, RECORD
 from hf_dd.errors import ConfigError, HubError, RunError
 from hf_dd.gallery import images
 from hf_dd.gallery.collect import collect, tidied
-from hf_dd.gallery.site import build, named
+from hf_dd.gallery.site import build, page_names
 from tests.conftest import REPOSITORY_ROOT
 from tests.gallery.synthetic import write_set
 
@@ -117,7 +117,7 @@ def test_sets_of_the_same_name_have_keys_and_pages_of_their_own(tmp_path):
         write_set(tmp_path / place, 0, name="same")
     entries = collect([str(tmp_path / "a"), str(tmp_path / "b"), str(tmp_path / "a")], "hf-dd")
     assert [entry.key for entry in entries] == ["same", "same-2"]
-    assert named("sets", ["a/b", "a b", "../..", "é", "x" * 500])[:4] == [
+    assert page_names("sets", ["a/b", "a b", "../..", "é", "x" * 500])[:4] == [
         "sets/a-b.html", "sets/a-b-2.html", "sets/data-data.html", "sets/set.html",
     ]  # fmt: skip
 

@@ -7,7 +7,7 @@ import pyarrow.parquet
 import pytest
 from playwright.sync_api import expect
 
-from hf_dd.artefacts.cards import DistilledRecord, ImportedRecord
+from hf_dd.artefacts.set_records import DistilledRecord, ImportedRecord
 from hf_dd.config.gallery import GalleryBuildOptions
 from hf_dd.core.json_records import as_record
 from hf_dd.core.layout import PARQUET, RECORD
@@ -151,7 +151,7 @@ def test_a_page_shows_these_lines(visit, site_of):
 
 def test_an_imported_set_is_told_as_its_record_has_it():
     assert told.of(imported(method="Herding"))["origin"] == "chosen"
-    assert told.of(imported(method="DM"))["origin"] == "synthetic" and told.of(imported())["imported"]
+    assert told.of(imported(method="DATM+TESLA"))["origin"] == "synthetic" and told.of(imported())["imported"]
     assert told.of(imported(method="of nobody"))["origin"] is told.of(imported(method=None))["origin"] is None
     assert told.of(imported())["labels"] == ["hard labels"]
     assert told.of(imported() | {"soft_labels": True})["labels"] == ["a soft label per image"]
@@ -256,7 +256,8 @@ def test_a_page_reads_a_record_as_the_library_does(visit, tmp_path):
     records = [record(number, f"set-{number}", 1 + number) for number in range(5)]
     records += [before(name) for name in ("distilled", "imported", "mtt")]
     records += [in_regimes(record(2, "set", 1), *each) for each in (["hard", "soft"], ["crops"], ["online", "hard"])]
-    records += [imported(method="Herding"), imported(method=None), unfinished(record(2, "set", 1))]
+    records += [imported(method=each) for each in ("Herding", "DATM+TESLA", "of/us/DM/@v1", "", None)]
+    records += [unfinished(record(2, "set", 1))]
     records += [
         evaluated(imported(), "1–2", "1–2"),
         record(1, "set", 1) | {"crop_labels": CROPS, "soft_labels": {"a": 1}},

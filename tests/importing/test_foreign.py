@@ -25,7 +25,7 @@ from hf_dd.data.image_data import Split, facts_of, load_data
 from hf_dd.data.sources import digits_rows
 from hf_dd.errors import ConfigError, DataError, RunError
 from hf_dd.importing import class_order, import_set
-from hf_dd.importing.class_order import check_classes, classifiers_of, in_words, judge, known_order
+from hf_dd.importing.class_order import check_classes, classifiers_of, judge, known_order, order_in_words
 from hf_dd.importing.formats import load_tensors
 from hf_dd.importing.normalisation import FIELD_STATISTICS, to_own_space, unwhitening
 from hf_dd.nn import networks
@@ -697,14 +697,14 @@ def test_a_stated_order_is_of_names_where_all_are_names(digits):
     by_name = [TEXT_ORDER.index(str(number)) for number in range(12)]
     assert known_order(None, twelve, [str(number) for number in range(12)])[0] == by_name
     for order in (by_name, list(range(12)), by_name[::-1]):  # what is advised is parsed as it is meant
-        assert known_order(None, twelve, shlex.split(in_words(order, twelve)))[0] == order
-    assert in_words(by_name, twelve) == "0 1 2 3 4 5 6 7 8 9 10 11"
+        assert known_order(None, twelve, shlex.split(order_in_words(order, twelve)))[0] == order
+    assert order_in_words(by_name, twelve) == "0 1 2 3 4 5 6 7 8 9 10 11"
     spaced = called(digits, "a b", "c'd", "$e")
-    assert in_words([2, 0, 1], spaced) == "2 0 1"
+    assert order_in_words([2, 0, 1], spaced) == "2 0 1"
     numbered = called(digits, "1", "2", "x y")
     assert known_order(None, numbered, ["0", "1", "2"])[0] == [0, 1, 2]  # '0' is no class: they are indices
-    assert in_words([1, 0, 2], numbered) == "1 0 2"
-    assert in_words([1, 0, 2], called(digits, "1", "0", "x y")) == "0 1 'x y'"
+    assert order_in_words([1, 0, 2], numbered) == "1 0 2"
+    assert order_in_words([1, 0, 2], called(digits, "1", "0", "x y")) == "0 1 'x y'"
     assert known_order(None, numbered, ["2", "1", "x y"])[0] == [1, 0, 2]
     with pytest.raises(ConfigError, match="can be read in two ways"):
         known_order(None, called(digits, "1", "0", "x"), ["0", "1", "2"])

@@ -17,7 +17,7 @@ from transformers import AutoModelForImageClassification
 
 import hf_dd
 from hf_dd import cli, hub
-from hf_dd.artefacts.student_card import StudentRecord
+from hf_dd.artefacts.student_record import StudentRecord
 from hf_dd.core.registry import NETWORKS
 from hf_dd.data.sources import read_digits
 from hf_dd.teachers.locating import load_teacher, locate

@@ -822,7 +822,9 @@ def test_what_teachers_took_counts_each_training_run_once():
     assert took() == 0
     hub = [spec("me/a", "1", 10.0), spec("me/a", "2", 40.0), spec("me/b", "3", 5.0)]
     assert took(*hub) == 45.0
-    assert took(spec("t/a/epoch-1", "1", 10.0), spec("t/a/epoch-4", "2", 40.0)) == 40.0
+    local = [spec(f"t/epoch-study/{name}", f"sha256:{name}", 10.0) for name in ("a/epoch-1", "a/epoch-4", "b/epoch-4")]
+    assert took(*local) == 20.0
+    assert took(spec("me/epoch-a", "1", 10.0), spec("me/epoch-b", "2", 40.0), spec("me/epoch-1", "3", 5.0)) == 55.0
     assert took(*hub, spec("timm/x", "4", None)) is None
 
 

@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 
 from hf_dd.errors import TeacherError
 from hf_dd.teachers import adapters
-from hf_dd.teachers.locating import locate, run_of
+from hf_dd.teachers.locating import locate, read_run
 from hf_dd.teachers.pool import TeacherPool
 from tests.factories import NAMES, local_teacher, make_data, make_teacher, save_timm, save_transformers
 
@@ -178,7 +178,7 @@ def test_a_run_names_epochs_alone(tmp_path):
     for odd in ({"final": "../secret"}, {"revisions": ["epoch-1", "/etc"]}, {"revisions": [1]}, {"final": None}):
         (tmp_path / "hf_dd.json").write_text(json.dumps(record | odd))
         with pytest.raises(TeacherError, match=r"called epoch-N|revisions\[0\] is 1|final is None"):
-            run_of(tmp_path)
+            read_run(tmp_path)
 
 
 def test_many_classes_that_differ_are_counted():

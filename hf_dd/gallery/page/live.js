@@ -130,10 +130,16 @@ function rowsOf(results) {
   }))
 }
 
+// As config's: the last part of a reference or path, in lower case, its words joined.
+function slug(name) {
+  const last = name.split("@")[0].replace(/\/+$/, "").split("/").pop()
+  return (last.toLowerCase().match(/[\p{L}\p{N}]+/gu) || ["data"]).join("-")
+}
+
 function originOf(record, settings) {
   if (record.kind !== TABLES.imported)
     return num(settings.iterations) === null ? null : settings.iterations > 0 ? "synthetic" : "chosen"
-  const method = text(settings.method).toLowerCase()
+  const method = slug(text(settings.method))
   return !Object.hasOwn(METHODS, method) ? null : TABLES.chosen.includes(method) ? "chosen" : "synthetic"
 }
 

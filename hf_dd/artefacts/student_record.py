@@ -3,13 +3,14 @@
 import statistics
 from dataclasses import dataclass, field
 from typing import Any, TypedDict
-from urllib.parse import quote
 
 from huggingface_hub import ModelCard, ModelCardData
 
+from hf_dd import hub
 from hf_dd.artefacts import licences
 from hf_dd.artefacts.facts import ProtocolFacts
 from hf_dd.artefacts.record import Record
+from hf_dd.core.layout import student_name
 from hf_dd.core.text import Markdown, code, markdown
 from hf_dd.nn.timm_networks import PREFIX
 
@@ -90,8 +91,8 @@ class StudentRecord(Record):
             "data set": self.data["fingerprint"],
         }
 
-    def card(self, endpoint: str, reference: str | None = None) -> str:
-        """The model card as text; `reference` is where it lies on the Hub, if it does, `endpoint` that Hub."""
+    def card(self, endpoint: str, repo_id: str | None = None) -> str:
+        """The model card, see `Record.card`."""
         own = self.learned_from
         front = ModelCardData(
             model_name=self.name,
@@ -103,9 +104,9 @@ class StudentRecord(Record):
             eval_results=self.results_of(self.accuracy),
             metrics=["accuracy"],
         )
-        page = own["repo_id"] and f"{endpoint}/datasets/{quote(own['repo_id'])}/tree/{own['sha']}"
+        page = own["repo_id"] and hub.page(endpoint, own["repo_id"], own["sha"], "dataset")
         about = {
-            "reference": reference,
+            "reference": repo_id and f"{repo_id}@{student_name(self.seed)}",
             "set": Markdown(f"[{markdown(own['repo_id'])}]({page})" if page else code(own["name"])),
             "papers": {},
         }

@@ -1,18 +1,18 @@
-"""What is known of a teacher and of a distilled set, captured while it is made, and the card that says it.
+"""What is known of a distilled set, captured while it is made or imported, and the card that says it.
 
 An imported set was made elsewhere: its card says what the import found out, and what stays unknown.
-
-A record is what `hf_dd.json` holds; the card (README.md) is a function of the record alone.
 """
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
-from huggingface_hub import ModelCard, ModelCardData
+from huggingface_hub import DatasetCard, DatasetCardData
 
-from hf_dd.artefacts import licences, papers
+from hf_dd import hub
+from hf_dd.artefacts import licences, papers, reading
 from hf_dd.artefacts.facts import (
+    CropLabelFacts,
     DecodedFacts,
     DistillationFacts,
     DiversityFacts,
@@ -20,67 +20,103 @@ from hf_dd.artefacts.facts import (
     ImportFacts,
     LabelFacts,
     OriginFacts,
+    ResultFacts,
     RunFacts,
 )
-from hf_dd.artefacts.record import Record, SetRecord
+from hf_dd.artefacts.hub_metadata import configuration
+from hf_dd.artefacts.record import Record
 from hf_dd.config import TeacherConfig, slug
 from hf_dd.config.base import defaults
-from hf_dd.core.layout import DISTILLED_SET, IMPORTED_SET
+from hf_dd.core.layout import DISTILLED_SET, IMPORTED_SET, LABELS, training_run
 from hf_dd.core.registry import OBJECTIVES, STARTS
-from hf_dd.core.text import Markdown, markdown, number, plural
-from hf_dd.teachers.diversity import in_words
+from hf_dd.core.text import Markdown, markdown, number, plural, verbatim
+from hf_dd.teachers import diversity
 from hf_dd.teachers.teacher import TeacherSpec
+
+SIZE_CATEGORIES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
+LABELLERS = "They took no part in the distillation, but label its images for the students"
 
 
 @dataclass(kw_only=True)
-class TeacherRecord(Record):
-    """`hf_dd.json` of a teacher at one epoch.
+class SetRecord(Record):
+    """What the `hf_dd.json` of every distilled set says.
 
     Attributes:
-        dataset: name of the data set that it was trained on, with its commit if it has one.
-        accuracy: on the test split, in [0, 1].
-        loss: mean over the epoch's images; None at epoch 0, the network as it was drawn.
-        training: the options that it was trained with.
-        seconds: of training up to this epoch.
-        plugins: the package or file of each part that isn't hf_dd's own, see `core.registry.origins`.
+        settings: every option.
+        learning_rate: the one learned with the images, or None.
+        dataset_info: features and splits, as in the card's front matter; a list where there are two configurations.
+        results: an evaluation's `Results.as_dict()`, or None.
+        pushed: repo_id and tag (None for a pull request) of the last push, or None.
+        parquet_sha256: of the rows' file.
+        storage: bytes of the images as `float` and `8bit`, and of the `soft_labels` beside them.
+        new_version: the repository of a better set that takes this one's place, or None.
+        crop_labels: what teachers say of crops of the training images; None where that isn't stored.
     """
 
-    architecture: str
-    seed: int
-    epoch: int
-    dataset: str
-    accuracy: float
-    loss: float | None
-    seconds: float
-    training: dict[str, Any]
-    hardware: str
-    plugins: dict[str, dict[str, str]] = field(default_factory=dict)
-    kind: str = "teacher"
+    settings: dict[str, Any]
+    dataset_info: dict[str, Any] | list[dict[str, Any]]
+    learning_rate: float | None = None
+    results: ResultFacts | None = None
+    pushed: dict[str, str | None] | None = None
+    parquet_sha256: str = ""
+    storage: dict[str, int] = field(default_factory=dict)
+    new_version: str | None = None
+    crop_labels: CropLabelFacts | None = None
 
-    def card(self, reference: str | None = None) -> str:
-        """The model card as text, valid front matter included; `reference` is where it lies on the Hub, if it does."""
-        front = ModelCardData(
-            model_name=self.name,
-            library_name="hf-dd",
-            **licences.front(self.data["license"], self.data),
-            pipeline_tag="image-classification",
-            datasets=self.source or None,
-            tags=[
-                "hf-dd-teacher",
-                f"arch:{self.architecture}",
-                f"seed:{self.seed}",
-                "dataset-distillation",
-                *self.source_tags,
-            ],
-            eval_results=self.results_of(self.accuracy),
-            metrics=["accuracy"],
+    def set_card(
+        self,
+        template: str,
+        front: dict[str, Any],
+        *,
+        endpoint: str,
+        license: str,
+        count: int,
+        decoded: str | None,
+        cited: Mapping[str, papers.Words],
+        **values: Any,
+    ) -> str:
+        """The data set card.
+
+        Args:
+            template: of cards/.
+            front: what only this kind of set says in front matter.
+            endpoint: the Hub that links lead to.
+            license: of the set.
+            count: of its images.
+            decoded: sha256 of those rows, or None.
+            cited: see `papers.cited`.
+            values: for the template.
+        """
+        page, name = self.source_page(endpoint), self.data["name"]
+        source = Markdown(f"[{markdown(name)}]({page})" if page else markdown(name))
+        configs = [configuration("default", "data/train-*", self.parquet_sha256)]
+        configs += [configuration("decoded", "decoded/train-*", decoded)] if decoded else []
+        if self.crop_labels:
+            digests = " and ".join(self.crop_labels["files"].values())
+            configs.append(configuration(LABELS, f"{LABELS}/train-*", digests))
+        matter = DatasetCardData(
+            task_categories=["image-classification"],
+            size_categories=[next((name for limit, name in SIZE_CATEGORIES if count < limit), "1M<n<10M")],
+            source_datasets=self.source or None,
+            tags=["dataset-distillation", "hf-dd", *["synthetic"] * self.synthetic, *front.pop("tags")],
+            new_version=self.new_version,
+            configs=configs,
+            dataset_info=self.dataset_info,
+            **licences.front(license, self.data, page),
+            **front,
         )
-        about: dict[str, Any] = {"source": Markdown(markdown(self.data["name"])), "derived": "which it was trained on"}
-        about |= {"guide": papers.link_of("clom"), "papers": {}}
-        return self.rendered(ModelCard, front, "teacher_card.md.jinja", reference=reference, **about)
+        pushed = (self.pushed or {}).get("repo_id"), (self.pushed or {}).get("tag")
+        values |= {"endpoint": endpoint, "count": count, "source": source, "papers": cited}
+        lines = reading.load_lines(*pushed, reading.configuration(vars(self)))
+        values |= {"load_lines": Markdown("\n".join(map(verbatim, lines)))}
+        values |= {"load_labels": verbatim(reading.loading(*pushed, LABELS))}
+        values |= {"reference": reading.reference_of(*pushed)}
+        return self.rendered(DatasetCard, matter, template, **values)
 
-
-LABELLERS = "They took no part in the distillation, but label its images for the students"
+    @property
+    def synthetic(self) -> bool:
+        """Whether it is known that the images were optimised, and aren't chosen real ones."""
+        return reading.origin(self.kind, self.settings) == reading.SYNTHETIC
 
 
 @dataclass(kw_only=True)
@@ -190,8 +226,8 @@ class DistilledRecord(SetRecord):
         experts = f" of {plural(len(self.experts), 'expert')}" if self.experts else ""
         return f"{self.settings['objective']}{experts}{guide}, ipc {self.settings['ipc']}"
 
-    def card(self, endpoint: str) -> str:
-        """The data set card as text; `endpoint` is the Hub that the links to the teachers' commits lead to."""
+    def card(self, endpoint: str, repo_id: str | None = None) -> str:
+        """The data set card, see `Record.card`."""
         objective, guide = self.settings["objective"], self.settings["clom"]
         front = {
             "pretty_name": f"{self.data['name']} distilled, {plural(self.settings['ipc'], 'image')} per class",
@@ -212,7 +248,7 @@ class DistilledRecord(SetRecord):
             paper=papers.link_of(objective),
             guide_paper=papers.link_of("clom") if objective != "clom" else "",
             derived="of whose training images these were made" if self.synthetic else "whose images these are",
-            diversity=in_words(self.diversity) if self.diversity else None,
+            diversity=diversity.in_words(self.diversity) if self.diversity else None,
         )
 
 
@@ -243,8 +279,8 @@ class ImportedRecord(SetRecord):
         """What made the set, in a few words."""
         return f"{self.settings['method'] or 'unknown method'}, {self.images} images, imported"
 
-    def card(self, endpoint: str) -> str:
-        """The data set card as text; `endpoint` is the Hub that the link to the source leads to."""
+    def card(self, endpoint: str, repo_id: str | None = None) -> str:
+        """The data set card, see `Record.card`."""
         method, paper = self.settings["method"], self.settings["paper"]
         front = {
             "pretty_name": f"{self.data['name']} distilled{f' by {method}' if method else ''}, {self.images} images",
@@ -277,7 +313,8 @@ def teaching_seconds(teachers: Iterable[dict[str, Any]]) -> float | None:
     """What it took to train teachers or experts, each run counted once, to its last epoch here; None if unknown."""
     runs: dict[str, list[float | None]] = {}
     for spec in teachers:
-        runs.setdefault(spec["repo_id"].partition("/epoch-")[0], []).append(spec.get("seconds"))
+        local = spec.get("sha", "").startswith(hub.DIGEST)  # an expert, which has several, is a run already
+        runs.setdefault(training_run(spec["repo_id"], local), []).append(spec.get("seconds"))
     return None if any(None in seconds for seconds in runs.values()) else sum(map(max, runs.values()))
 
 
