@@ -44,7 +44,10 @@ def grid(config: PretrainConfig) -> list[tuple[str, int]]:
 
 
 def training_recipe(config: PretrainConfig) -> TrainingRecipe:
-    """The options as a recipe; drops are given as fractions so that a short training decays as well."""
+    """The options as a recipe; drops are given as fractions so that a short training decays as well.
+
+    Its first epoch has the whole learning rate, however few there are.
+    """
     mix, probability = parse_mix(config.mix)
     return TrainingRecipe(
         epochs=config.epochs,
@@ -52,7 +55,7 @@ def training_recipe(config: PretrainConfig) -> TrainingRecipe:
         momentum=config.momentum,
         weight_decay=config.weight_decay,
         batch_size=config.batch_size,
-        drops=tuple(round(fraction * config.epochs) for fraction in config.lr_drops),
+        drops=tuple(max(1, round(fraction * config.epochs)) for fraction in config.lr_drops),
         strategy=augment.parse_strategy(config.augment),
         one_operation=config.augment_by == "batch",
         views=None if mix == "none" else Views(mix=mix, probability=probability),
