@@ -35,7 +35,7 @@ def misfits(config: DistillConfig, objective: type[Objective]) -> Iterator[str]:
                 "makes: leave it out."
             )
     NETWORKS.find(config.architecture)
-    init = config.init or objective.published.start(config.published)
+    init = objective.published.start(config)
     STARTS.find(init)
     start, needs = STARTS.words(init), Needs.of(config)
     if objective.guide_only and config.clom in (None, "none"):
@@ -44,7 +44,7 @@ def misfits(config: DistillConfig, objective: type[Objective]) -> Iterator[str]:
         yield f"--clom has nothing to guide: --objective {config.objective} optimises nothing."
     drawn = objective.published.drawn(config)
     if (needs.method or needs.start or needs.networks) and not config.named_teachers:
-        asking = f"--init {config.init}" if needs.start else f"--networks {drawn}"
+        asking = f"--init {init}" if needs.start else f"--networks {drawn}"
         asking = f"--objective {config.objective}" if needs.method else asking
         yield f"{asking} {NEEDS_TEACHERS}"
     if start.get("experts") and not objective.uses_experts:

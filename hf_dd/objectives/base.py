@@ -156,6 +156,7 @@ class Objective:
         whitens: whether `--zca` has a meaning for it: not where it sees the images through teachers alone, or works in
             [0, 1] space.
         options: those of this run.
+        settings: all options of this run, with the published value where one isn't given, see `Published.filled_in`.
     """
 
     published: ClassVar[Published]
@@ -169,6 +170,7 @@ class Objective:
 
     def __init__(self, config: DistillConfig, data: ImageData, pool: TeacherPool | None = None):
         self.options = options_of(type(self), config)
+        self.settings = self.published.filled_in(config)
 
     def losses(self, step: Step) -> Iterator[Losses]:
         """Yield, for each optimiser step of this iteration, this rank's share of each named loss term (scalars).

@@ -70,7 +70,7 @@ class MinimalInformationLoss(Objective):
 
     def __init__(self, config: DistillConfig, data: ImageData, pool: TeacherPool | None = None):
         super().__init__(config, data, pool)
-        self.strategy = augment.parse_strategy(config.augment)
+        self.strategy = augment.parse_strategy(self.settings["augment"])
         self.pool = pool.to(data.device, getattr(torch, config.dtype))
         self.layer = self.options.layer
         blank = torch.full((1, data.channels, *data.image_size), 0.5, dtype=getattr(torch, config.dtype))

@@ -220,7 +220,7 @@ class Guided:
         self.pooling = config.clom_pool
         self.alpha, self.balance = config.clom_alpha, config.clom_balance
         self.fade = FADES[config.clom_schedule]
-        self.iterations = config.iterations or objective.published.iterations
+        self.iterations = objective.settings["iterations"]
         self.largest = torch.zeros(2, device=data.device, dtype=getattr(torch, config.dtype))  # objective's, CLoM's
         self.per_image = config.clom_alpha_per == "image"
         self.alphas = parse_key_values(config.clom_alphas)

@@ -76,7 +76,7 @@ class Dance(DistributionMatching):
     def __init__(self, config: DistillConfig, data: ImageData, pool: TeacherPool | None = None):
         super().__init__(config, data, pool)
         self.pool = pool.to(data.device, self.network.classifier.weight.dtype)
-        self.cross_entropy = ClassificationDistance(pool, data, augment.parse_strategy(config.augment))
+        self.cross_entropy = ClassificationDistance(pool, data, augment.parse_strategy(self.settings["augment"]))
 
     def losses(self, step: Step) -> Iterator[Losses]:
         """Yield the matching loss, then that of the calibration step where there is one."""

@@ -61,7 +61,8 @@ class DifficultyAligned:
         bound = min(last, first + (last - first) * index // growth) if growth else last
         return range(self.starts.start, max(bound, self.starts.start + 1))
 
-    def asks_last_epoch(self, config: DistillConfig) -> bool:
+    @property
+    def asks_last_epoch(self) -> bool:
         """The first labels are of that."""
         return True
 

@@ -54,14 +54,14 @@ class DistributionMatching(Objective):
 
     def __init__(self, config: DistillConfig, data: ImageData, pool: TeacherPool | None = None):
         super().__init__(config, data, pool)
-        self.batch_size = config.real_batch_size or self.published.real_batch_size
-        self.strategy = augment.parse_strategy(config.augment)
+        self.batch_size = self.settings["real_batch_size"]
+        self.strategy = augment.parse_strategy(self.settings["augment"])
         self.network = student(config, data).requires_grad_(False).train()
         self.drawn = DrawnNetwork(self.network, config, data, pool, self.published)
         self.replicated = self.network.has_batch_norm
         self.embed = self.network.features
         if config.compile:
-            self.embed = compiled(self.embed, config.iterations or self.published.iterations)
+            self.embed = compiled(self.embed, self.settings["iterations"])
 
     def losses(self, step: Step) -> Iterator[Losses]:
         """Yield one loss: the terms of this rank's classes, or its share of them."""

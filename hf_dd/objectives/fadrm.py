@@ -5,14 +5,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from hf_dd.config import DistillConfig
 from hf_dd.config.base import option
 from hf_dd.core.registry import OBJECTIVES
-from hf_dd.data.image_data import ImageData
 from hf_dd.objectives.published import Published
 from hf_dd.objectives.sre2l import Recovery, RecoveryOptions
 from hf_dd.synthetic.synthetic_set import SyntheticSet
-from hf_dd.teachers.pool import TeacherPool
 
 
 @dataclass(frozen=True)
@@ -82,12 +79,8 @@ class ResidualRecovery(Recovery):
     )
     Options = ResidualOptions
 
-    def __init__(self, config: DistillConfig, data: ImageData, pool: TeacherPool | None = None):
-        super().__init__(config, data, pool)
-        self.iterations = config.iterations or self.published.iterations
-
     def parameterise(self, initial: SyntheticSet) -> SyntheticSet:
         """The set that remembers its patches."""
-        stages = self.options.stages
-        at = {round(self.iterations * stage / stages) for stage in range(1, stages)} - {0}
+        stages, iterations = self.options.stages, self.settings["iterations"]
+        at = {round(iterations * stage / stages) for stage in range(1, stages)} - {0}
         return ResidualSet(initial, at, self.options.residual)

@@ -96,8 +96,8 @@ class GradientMatching(Objective):
 
     def __init__(self, config: DistillConfig, data: ImageData, pool: TeacherPool | None = None):
         super().__init__(config, data, pool)
-        self.batch_size = config.real_batch_size or self.published.real_batch_size
-        self.strategy = augment.parse_strategy(config.augment) if self.published.augments else ()
+        self.batch_size = self.settings["real_batch_size"]
+        self.strategy = augment.parse_strategy(self.settings["augment"])
         self.outer, self.inner = self.loops(config.ipc)
         self.distance = DISTANCES[self.options.distance]
         self.network = student(config, data)
@@ -107,8 +107,7 @@ class GradientMatching(Objective):
         # compiled network can't be.
         self.forward: Callable[[Tensor], Tensor] = self.network
         if config.compile:
-            calls = (config.iterations or self.published.iterations) * self.outer * data.num_classes
-            self.forward = compiled(self.network, calls)
+            self.forward = compiled(self.network, self.settings["iterations"] * self.outer * data.num_classes)
 
     def loops(self, ipc: int) -> tuple[int, TrainingRecipe]:
         """How many steps on the images a network gives, and how it is trained between two of them."""

@@ -106,13 +106,12 @@ class LinearGradientMatching(Objective):
     def __init__(self, config: DistillConfig, data: ImageData, pool: TeacherPool | None = None):
         super().__init__(config, data, pool)
         self.augmentation = Augmentation(config, self.options, data)
-        self.batch_size = config.real_batch_size or self.published.real_batch_size
+        self.batch_size = self.settings["real_batch_size"]
         self.pool = pool.to(data.device, getattr(torch, config.dtype))
         self.feature_sizes: dict[int, int] = {}
         self.data, self.seed = data, config.seed
-        self.growth_steps = self.options.pyramid_steps if (config.init or self.published.init) == "noise" else None
-        levels = len(level_sizes(*data.image_size))
-        iterations = config.iterations or self.published.iterations
+        self.growth_steps = self.options.pyramid_steps if self.settings["init"] == "noise" else None
+        levels, iterations = len(level_sizes(*data.image_size)), self.settings["iterations"]
         if self.growth_steps and iterations <= (levels - 1) * self.growth_steps:
             logger.warning(
                 "The pyramid has %d levels, and the last joins after %d iterations, but the run ends after %d: its "

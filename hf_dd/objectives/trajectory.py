@@ -93,13 +93,13 @@ class TrajectoryMatching(Objective):
         experts: ExpertPool | None = None,
     ):
         super().__init__(config, data, pool)
-        self.seed, self.iterations = config.seed, config.iterations or self.published.iterations
+        self.seed, self.iterations = config.seed, self.settings["iterations"]
         if config.compile:
             raise ConfigError(
                 f"--compile doesn't work with --objective {self.name}: a compiled network can't be differentiated "
                 "twice. Leave it out."
             )
-        self.strategy = augment.parse_strategy(config.augment)
+        self.strategy = augment.parse_strategy(self.settings["augment"])
         self.network = student(config, data).requires_grad_(False).train()
         self.experts = experts
         first = experts.first_epoch()
@@ -114,9 +114,9 @@ class TrajectoryMatching(Objective):
                 "The experts didn't keep epoch %d: students start from epoch %d on.", self.least_start, first
             )
         epochs = {epoch + after for epoch in self.starts for after in (0, self.options.expert_epochs)}
-        if self.asks_last_epoch(config):
+        if self.asks_last_epoch:
             epochs.add(experts.last_epoch())
-        if (self.asks_last_epoch(config) or self.makes_labels(config)) and self.network.has_batch_norm:
+        if (self.asks_last_epoch or self.makes_labels(config)) and self.network.has_batch_norm:
             raise ConfigError(
                 f"--architecture {config.architecture}: this run asks experts about images, and they would answer by "
                 "BatchNorm statistics, which trajectories don't keep. Choose a network without."
@@ -125,9 +125,10 @@ class TrajectoryMatching(Objective):
         rate = torch.full((), self.options.student_learning_rate, dtype=getattr(torch, config.dtype))
         self.rate = nn.Parameter(rate.to(data.device))
 
-    def asks_last_epoch(self, config: DistillConfig) -> bool:
+    @property
+    def asks_last_epoch(self) -> bool:
         """Whether a run looks at what experts are in the end: where its images start by that."""
-        return bool(STARTS.said(config.init or self.published.init, "experts"))
+        return bool(STARTS.said(self.settings["init"], "experts"))
 
     def learnables(self) -> dict[str, Learnable]:
         """The step size a."""
