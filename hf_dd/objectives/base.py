@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from hf_dd.config import DistillConfig, parse_key_values
-from hf_dd.config.base import named, range_of, within
+from hf_dd.config.base import Kind, judged, named
 from hf_dd.core.precision import Autocast
 from hf_dd.core.registry import OBJECTIVES
 from hf_dd.core.seeding import generator
@@ -231,7 +231,7 @@ def options_of(objective: type[Objective], config: DistillConfig) -> Any:
     """An objective's own options from `--objective_options`.
 
     Raises ConfigError for one that isn't its own, and for a value of another type than the default's or, where it is
-    declared by `option`, out of its range or grammar; the default may stand for something else, and is always taken.
+    declared by `option`, one that isn't taken; the default may stand for something else, and always is.
     """
     fields = {field.name: field for field in dataclasses.fields(objective.Options)}
     given = parse_key_values(config.objective_options)
@@ -240,19 +240,9 @@ def options_of(objective: type[Objective], config: DistillConfig) -> Any:
         if name not in fields:
             known = ", ".join(nearest_first(name, fields)) or "none"
             raise ConfigError(f"--objective_options: {config.objective} has no {name!r}; it has {known}.")
-        own = fields[name]
-        kind, told = type(own.default), f"--objective_options {name}={value}: "
-        if not isinstance(value, (int, float) if kind is float else kind):
-            raise ConfigError(f"{told}it has to be of type {kind.__name__}.")
-        if not own.metadata or value == own.default:
-            continue
-        if kind is not str and not within(value, own.metadata):
-            raise ConfigError(f"{told}it has to be {range_of(own, 'finite')}.")
-        if grammar := own.metadata["grammar"]:
-            try:
-                grammar(value)
-            except ConfigError as error:
-                raise ConfigError(f"{told}{error}.") from error
+        kind, default = Kind(type(fields[name].default), (), False, False), fields[name].default
+        if value != default:
+            given[name] = judged(fields[name], kind, value, f"--objective_options {name}")
     return objective.Options(**published | given)
 
 

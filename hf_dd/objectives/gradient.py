@@ -24,7 +24,7 @@ from hf_dd.core.compile import compiled
 from hf_dd.core.registry import OBJECTIVES
 from hf_dd.data.batches import chunks_of, in_chunks
 from hf_dd.data.image_data import ImageData
-from hf_dd.errors import ConfigError, require_known
+from hf_dd.errors import ConfigError
 from hf_dd.nn import augment
 from hf_dd.objectives import cells
 from hf_dd.objectives.base import Losses, Objective, Step, student, zero_with_gradient
@@ -42,6 +42,43 @@ EPSILON = 1e-6
 Gradients = Sequence[Tensor]
 
 
+def layerwise_distance(synthetic: Gradients, real: Gradients) -> Tensor:
+    """Σ over layers and output rows of 1 − cos (DC, eq. 10); of parameters with two dimensions and more."""
+    return torch.stack(
+        [cosine_distances(s.flatten(1), r.flatten(1)).sum() for s, r in zip(synthetic, real, strict=True)]
+    ).sum()
+
+
+def squared_distance(synthetic: Gradients, real: Gradients) -> Tensor:
+    """‖g_S − g_T‖² over all parameters, not divided by their number: the papers' ablation `mse`."""
+    return torch.stack([(s - r).square().sum() for s, r in zip(synthetic, real, strict=True)]).sum()
+
+
+def global_cosine_distance(synthetic: Gradients, real: Gradients) -> Tensor:
+    """1 − cos(g_S, g_T) of all parameters as one vector: the papers' ablation `cos`."""
+    vectors = [torch.cat([tensor.flatten() for tensor in tensors])[None] for tensors in (synthetic, real)]
+    return cosine_distances(*vectors).sum()
+
+
+def cosine_distances(left: Tensor, right: Tensor) -> Tensor:
+    """1 − cos of the rows of two matrices."""
+    norms = torch.linalg.vector_norm(left, dim=1) * torch.linalg.vector_norm(right, dim=1)
+    return 1 - (left * right).sum(1) / (norms + EPSILON)
+
+
+def absolute_distance(synthetic: Gradients, real: Gradients) -> Tensor:
+    """Σ |g_S − g_T| over all parameters (IDC, Kim et al., ICML 2022)."""
+    return torch.stack([(s - r).abs().sum() for s, r in zip(synthetic, real, strict=True)]).sum()
+
+
+DISTANCES: dict[str, Callable[[Gradients, Gradients], Tensor]] = {
+    "layerwise": layerwise_distance,
+    "mse": squared_distance,
+    "l1": absolute_distance,
+    "cosine": global_cosine_distance,
+}
+
+
 @dataclass(frozen=True)
 class GradientOptions:
     """The options of gradient matching."""
@@ -54,9 +91,7 @@ class GradientOptions:
         "epochs of the network's training on S between two of them; -1 for the papers' number at this ipc.",
         at_least=0,
     )
-    distance: str = option(
-        "layerwise", "D, a name in DISTANCES.", grammar=lambda name: require_known("distance", name, DISTANCES)
-    )
+    distance: str = option("layerwise", "D, a name in DISTANCES.", choices=tuple(DISTANCES))
     network_learning_rate: float = option(
         0.01, "of the network's training, SGD without momentum or weight decay, as in the papers' code.", at_least=0
     )
@@ -286,40 +321,3 @@ def summed(parts: Iterable[Gradients]) -> Gradients:
     for part in parts:
         total = [so_far + tensor for so_far, tensor in zip(total, part, strict=True)]
     return total
-
-
-def layerwise_distance(synthetic: Gradients, real: Gradients) -> Tensor:
-    """Σ over layers and output rows of 1 − cos (DC, eq. 10); of parameters with two dimensions and more."""
-    return torch.stack(
-        [cosine_distances(s.flatten(1), r.flatten(1)).sum() for s, r in zip(synthetic, real, strict=True)]
-    ).sum()
-
-
-def squared_distance(synthetic: Gradients, real: Gradients) -> Tensor:
-    """‖g_S − g_T‖² over all parameters, not divided by their number: the papers' ablation `mse`."""
-    return torch.stack([(s - r).square().sum() for s, r in zip(synthetic, real, strict=True)]).sum()
-
-
-def global_cosine_distance(synthetic: Gradients, real: Gradients) -> Tensor:
-    """1 − cos(g_S, g_T) of all parameters as one vector: the papers' ablation `cos`."""
-    vectors = [torch.cat([tensor.flatten() for tensor in tensors])[None] for tensors in (synthetic, real)]
-    return cosine_distances(*vectors).sum()
-
-
-def cosine_distances(left: Tensor, right: Tensor) -> Tensor:
-    """1 − cos of the rows of two matrices."""
-    norms = torch.linalg.vector_norm(left, dim=1) * torch.linalg.vector_norm(right, dim=1)
-    return 1 - (left * right).sum(1) / (norms + EPSILON)
-
-
-def absolute_distance(synthetic: Gradients, real: Gradients) -> Tensor:
-    """Σ |g_S − g_T| over all parameters (IDC, Kim et al., ICML 2022)."""
-    return torch.stack([(s - r).abs().sum() for s, r in zip(synthetic, real, strict=True)]).sum()
-
-
-DISTANCES: dict[str, Callable[[Gradients, Gradients], Tensor]] = {
-    "layerwise": layerwise_distance,
-    "mse": squared_distance,
-    "l1": absolute_distance,
-    "cosine": global_cosine_distance,
-}

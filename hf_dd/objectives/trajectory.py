@@ -25,7 +25,7 @@ from hf_dd.core.registry import OBJECTIVES, STARTS
 from hf_dd.core.seeding import generator
 from hf_dd.data.batches import by_chunks
 from hf_dd.data.image_data import ImageData
-from hf_dd.errors import ConfigError, require_known
+from hf_dd.errors import ConfigError
 from hf_dd.nn import augment
 from hf_dd.objectives import cells
 from hf_dd.objectives.base import Learnable, Losses, Objective, Step, options_of, student, zero_with_gradient
@@ -57,7 +57,7 @@ class TrajectoryOptions:
         "image",
         "whether each 'image' of a batch is augmented by an operation of its own, or all of a 'batch' by the same, as "
         "in the papers' code.",
-        grammar=lambda name: require_known("augment_by", name, ("image", "batch")),
+        choices=("image", "batch"),
     )
 
 
@@ -209,13 +209,13 @@ class ConstantMemoryOptions(TrajectoryOptions):
         "formula",
         "whether the pixels' gradient is that of the paper's formula, or half of it, as in the authors' 'code', to "
         "which their rates belong.",
-        grammar=lambda name: require_known("pixel_gradient", name, ("formula", "code")),
+        choices=("formula", "code"),
     )
     labels: str = option(
         "hard",
         "what the student learns the images as: 'hard' labels, or what an 'expert' says of them, as for the authors' "
         "ImageNet-1k: in each iteration the one that is followed, at its target; the set keeps the last one's words.",
-        grammar=lambda name: require_known("labels", name, ("hard", "expert")),
+        choices=("hard", "expert"),
     )
 
 

@@ -18,7 +18,7 @@ from hf_dd.core.progress import over
 from hf_dd.core.seeding import generator
 from hf_dd.data.batches import in_chunks
 from hf_dd.data.image_data import ImageData
-from hf_dd.errors import TeacherError, require_known
+from hf_dd.errors import TeacherError
 from hf_dd.nn.crops import draw_boxes, resized_crop
 from hf_dd.nn.tiles import lay_out, tile_size
 from hf_dd.teachers.pool import TeacherPool
@@ -46,7 +46,7 @@ class PatchOptions:
         "enlarged",
         "how a teacher sees a crop of the size of a tile: 'enlarged' to a whole image, or as in the paper's code "
         "'padded' to one by its mean colour, which chooses smaller crops; with a single tile that is the same.",
-        grammar=lambda name: require_known("view", name, ("enlarged", "padded")),
+        choices=("enlarged", "padded"),
     )
 
 

@@ -211,9 +211,9 @@ ROWS = [
         r"it has (\w+) -> --objective_options {0}=mse",
     ),
     row(
-        "--objective_options …=…: ",
+        "--objective_options …",
         "{dm} --objective dc --objective_options distance=none",
-        r"nearest first: (\w+) -> --objective_options distance={0}",
+        r"it takes (\w+), -> --objective_options distance={0}",
     ),
     row(
         "--clom_alphas names",

@@ -501,11 +501,14 @@ def test_defaults_are_the_published_ones():
     [
         ({"teachers": []}, "--objective lgm needs teachers: give --teachers, --teacher_tags or --teacher_pool."),
         ({"image_momentum": 0.5}, "--image_momentum has no meaning for --objective lgm: leave it out."),
-        ({"objective_options": ["copies=0"]}, "copies=0: it has to be at least 1"),
-        ({"objective_options": ["pyramid_steps=0"]}, "pyramid_steps=0: it has to be at least 1"),
-        ({"objective_options": ["smallest_crop=1.5"]}, "smallest_crop=1.5: it has to be above 0 and at most 1"),
-        ({"objective_options": ["head_std=-1.0"]}, "head_std=-1.0: it has to be at least 0 and finite"),
-        ({"objective_options": ["views=flip_blur"]}, "views=flip_blur: unknown view 'blur'.*flip.*or siamese"),
+        ({"objective_options": ["copies=0"]}, "copies is 0; it has to be at least 1"),
+        ({"objective_options": ["pyramid_steps=0"]}, "pyramid_steps is 0; it has to be at least 1"),
+        ({"objective_options": ["smallest_crop=1.5"]}, "smallest_crop is 1.5; it has to be above 0 and at most 1"),
+        ({"objective_options": ["head_std=-1.0"]}, "head_std is -1.0; it has to be at least 0 and finite"),
+        (
+            {"objective_options": ["views=flip_blur"]},
+            "--objective_options views: unknown view 'blur'.*flip.*or siamese",
+        ),
         ({"objective_options": ["steps=3"]}, "lgm has no 'steps'; it has .*pyramid_steps"),
     ],
 )
