@@ -103,24 +103,26 @@ class Step:
         The value is divided among them, the gradient isn't: it flows into this rank's own images only, as
         `whole_classes` makes it.
         """
-        return loss if self.own.parts == 1 else loss - loss.detach() * (1 - 1 / self.own.parts) + self.zero()
+        return loss if self.own.parts == 1 else equal_share(loss, self.own.parts) + self.zero()
 
     def own_rows(self) -> Tensor:
         """Indices of the synthetic images that this rank owns, int64; may be empty."""
         return self.own.of_batch(self.synthetic.rows(self.own.classes))
 
-    def whole_classes(self, partial: Tensor) -> Tensor:
-        """Per own class, this rank's part of a sum, (classes, …), made whole by the other ranks' parts.
+    def whole(self, partial: Tensor) -> Tensor:
+        """This rank's part of a sum, made whole by the other ranks' parts; every rank has to call it.
 
-        The value is the whole sum, the gradient flows into this rank's part only. A collective where classes are
-        split: every rank has to call it.
+        The value is the whole sum, the gradient flows into this rank's part only.
         """
+        return partial + (self.sum_over_ranks(partial.detach()) - partial.detach())
+
+    def whole_classes(self, partial: Tensor) -> Tensor:
+        """The same of parts for each own class, (classes, …); a collective where classes are split."""
         if not self.own.split:
             return partial
         every_class = partial.new_zeros(self.data.num_classes, *partial.shape[1:])
-        every_class[self.own.classes] = partial.detach()
-        others = self.sum_over_ranks(every_class)[self.own.classes] - partial.detach()
-        return partial + others
+        every_class[self.own.classes] = partial
+        return self.whole(every_class)[self.own.classes]
 
 
 @dataclass(frozen=True)
@@ -251,6 +253,11 @@ def seen_as_published(config: DistillConfig) -> DistillConfig:
     of_cell, _ = OBJECTIVES.find(config.objective).published.of_cells(config)
     seen = {name: of_cell[name] for name in named(config, "data") if name in of_cell and getattr(config, name) is None}
     return dataclasses.replace(config, **seen)
+
+
+def equal_share(loss: Tensor, ranks: int) -> Tensor:
+    """The share of one of so many ranks that all compute a whole loss: its value is divided, its gradient isn't."""
+    return loss - loss.detach() * (1 - 1 / ranks)
 
 
 def zero_with_gradient(tensor: Tensor, gradient: Tensor) -> Tensor:

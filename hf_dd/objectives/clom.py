@@ -17,13 +17,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from hf_dd.config import DistillConfig, parse_key_values
-from hf_dd.core.progress import Phase
 from hf_dd.core.registry import OBJECTIVES
-from hf_dd.data.batches import by_chunks, in_chunks
+from hf_dd.data.batches import by_chunks
 from hf_dd.data.image_data import ImageData
 from hf_dd.errors import ConfigError
 from hf_dd.nn import augment
 from hf_dd.objectives.base import Losses, Objective, Step, zero_with_gradient
+from hf_dd.objectives.features import class_sums, features_of
 from hf_dd.objectives.published import SGD, Published
 from hf_dd.teachers.pool import TeacherPool
 from hf_dd.teachers.teacher import Teacher, TeacherSpec
@@ -104,10 +104,7 @@ class CosineDistance:
         if not len(rows):
             return ratio_share(step.zero(), step.zero(), step)
         labels = step.synthetic.image_labels(rows)
-        with step.autocast():
-            own = seen(step, inner, rows, self.augmentation)
-            features = by_chunks(teacher.features, own, teacher.image_size)
-        features = F.normalize(features.to(step.synthetic.pixels.dtype), dim=1)
+        features = F.normalize(features_of(teacher, seen(step, inner, rows, self.augmentation), step), dim=1)
         counts = torch.tensor([len(of_class) for of_class in drawn]).to(sums)
         same_class = (counts[labels] - (features * sums[labels]).sum(1)).sum()
         every_class = (counts.sum() - features @ sums.sum(0)).sum()
@@ -151,21 +148,9 @@ def ratio_share(numerator: Tensor, denominator: Tensor, step: Step) -> Tensor:
     return value_share + slope - slope.detach()
 
 
-@torch.no_grad()
 def real_class_sums(step: Step, teacher: Teacher, drawn: Sequence[Tensor]) -> Tensor:
-    """R_c of the images drawn of every class, (classes, features): each rank sums what it owns, then all are added."""
-    pixels = step.synthetic.pixels
-    size = teacher.features(step.synthetic.own_space()[:1]).shape[1]
-    sums = pixels.new_zeros(step.data.num_classes, size)
-    own = {label: step.own.of_batch(drawn[label]) for label in step.own.classes}
-    with Phase("class sums", sum(map(len, own.values())), "images") as phase:
-        for label, chosen in own.items():
-            for places, images in in_chunks(step.data.train.images, chosen, seen=teacher.image_size):
-                with step.autocast():
-                    features = teacher.features(images.to(pixels.dtype) / 255)
-                sums[label] += F.normalize(features.to(pixels.dtype), dim=1).sum(0)
-                phase.update(len(places))
-    return step.sum_over_ranks(sums)
+    """R_c of the images drawn of every class, (classes, features)."""
+    return class_sums(step, teacher, drawn, lambda features, _: F.normalize(features, dim=1).sum(0))
 
 
 # What α is multiplied by after a share of the iterations.

@@ -11,13 +11,14 @@ from torch import Tensor
 from hf_dd.config import DistillConfig
 from hf_dd.config.base import option
 from hf_dd.core.registry import OBJECTIVES
-from hf_dd.data.batches import by_chunks, in_chunks
+from hf_dd.data.batches import in_chunks
 from hf_dd.data.image_data import ImageData
 from hf_dd.errors import ConfigError
 from hf_dd.nn import augment
 from hf_dd.nn import random_views as views
 from hf_dd.nn.augment import Draws
-from hf_dd.objectives.base import Losses, Objective, Step
+from hf_dd.objectives.base import Losses, Objective, Step, equal_share
+from hf_dd.objectives.features import feature_size, features_of
 from hf_dd.objectives.published import NOT_GIVEN, Published
 from hf_dd.synthetic.pyramid import PyramidSet, colour_axes, level_sizes
 from hf_dd.synthetic.synthetic_set import SyntheticSet
@@ -135,10 +136,9 @@ class LinearGradientMatching(Objective):
         with torch.no_grad():
             real = self.real_gradient(step, teacher, weight)
         synthetic = self.synthetic_gradient(step, teacher, weight)
-        whole_real, whole = step.sum_over_ranks(torch.stack([real, synthetic.detach()]))
-        whole = synthetic + (whole - synthetic.detach())
-        loss = 1 - F.cosine_similarity(whole_real.flatten(), whole.flatten(), dim=0)
-        yield {"lgm": loss - loss.detach() * (1 - 1 / step.all_ranks)}
+        real, synthetic = step.whole(torch.stack([real, synthetic]))
+        loss = 1 - F.cosine_similarity(real.flatten(), synthetic.flatten(), dim=0)
+        yield {"lgm": equal_share(loss, step.all_ranks)}
 
     def real_gradient(self, step: Step, teacher: Teacher, weight: Tensor) -> Tensor:
         """This rank's part of g of `batch_size` real images of each class, (classes, features + 1)."""
@@ -152,7 +152,7 @@ class LinearGradientMatching(Objective):
         total = weight.new_zeros(len(weight), weight.shape[1] + 1)
         for places, images in in_chunks(step.data.train.images, batches):
             images = self.augmentation.apply(step.as_input(images), draws.expand(places), step.synthetic)
-            total += head_gradient(features_of(teacher, images, step, weight), labels[places], weight)
+            total += head_gradient(features_of(teacher, images, step), labels[places], weight)
         return total / (step.data.num_classes * self.batch_size)
 
     def synthetic_gradient(self, step: Step, teacher: Teacher, weight: Tensor) -> Tensor:
@@ -162,7 +162,7 @@ class LinearGradientMatching(Objective):
             return step.zero() + weight.new_zeros(len(weight), weight.shape[1] + 1)
         images, labels = self.copies_of(step, rows)
         count = len(step.synthetic.image_labels()) * self.augmentation.copies
-        return head_gradient(features_of(teacher, images, step, weight), labels, weight) / count
+        return head_gradient(features_of(teacher, images, step), labels, weight) / count
 
     def copies_of(self, step: Step, rows: Tensor) -> tuple[Tensor, Tensor]:
         """Augmented copies, in [0, 1] space, of the training images of these stored ones, and their labels."""
@@ -232,21 +232,3 @@ def head_gradient(features: Tensor, labels: Tensor, weight: Tensor) -> Tensor:
     """
     errors = F.softmax(features @ weight.T, dim=1) - F.one_hot(labels, len(weight))
     return errors.T @ F.pad(features, (0, 1), value=1.0)
-
-
-def features_of(teacher: Teacher, images: Tensor, step: Step, like: Tensor) -> Tensor:
-    """Features of images in [0, 1] space, in the dtype of `like`, as many at a time as the teacher's size allows."""
-
-    def features(images: Tensor) -> Tensor:
-        with step.autocast():
-            return teacher.features(images).to(like.dtype)
-
-    return by_chunks(features, images, teacher.image_size)
-
-
-@torch.no_grad()
-def feature_size(teacher: Teacher, step: Step) -> int:
-    """How many features a teacher has: seen by one blank image, as a rank may own no image at all."""
-    blank = torch.zeros_like(step.synthetic.own_space()[:1])
-    with step.autocast():
-        return teacher.features(blank).shape[1]
