@@ -54,7 +54,7 @@ def misfits(config: DistillConfig, objective: type[Objective]) -> Iterator[str]:
     if config.selection_epochs is not None and not start.get("embeds"):
         embedding = " or ".join(name for name in STARTS if STARTS.words(name).get("embeds"))
         yield (f"--selection_epochs has no meaning for --init {init}: leave it out, or start from --init {embedding}.")
-    if config.selection_epochs == 0 and start.get("prunes"):
+    if config.selection_epochs == 0 and start.get("embeds") == "training":
         yield f"--selection_epochs 0: {init} chooses by a training, which has at least one epoch: leave it out."
     if config.zca and not objective.whitens:
         yield f"--zca has no meaning for --objective {config.objective}, which sees plain images: leave it out."

@@ -118,7 +118,7 @@ class Distiller:
                 self.decisions.append(str(flips.flip_test(self.data, accelerator.autocast)))
         self.settings |= begun
         of_cell, _ = published.of_cells(config)
-        decided = {name: self.settings[name] for name in ("augment", "selection_epochs", *of_cell)}
+        decided = {name: self.settings[name] for name in ("augment", "init", "selection_epochs", *of_cell)}
         self.config = config = dataclasses.replace(config, **decided)
         self.own = Ownership.of(accelerator.process_index, accelerator.num_processes, data.num_classes)
         self.bytes_exchanged = 0  # by this rank, in the last step

@@ -210,7 +210,7 @@ def test_fewer_are_the_first_of_more_but_for_ccs_and_windows(method, digits, mon
 def test_all_choices_are_methods_starts_and_baselines():
     starts = [name for name in STARTS if STARTS.words(name).get("embeds")]
     assert starts == [*coresets.METHODS, *METHODS] == list(BASELINES[1:-1])
-    assert [name for name in starts if STARTS.words(name).get("prunes")] == list(METHODS)
+    assert [name for name in starts if STARTS.words(name)["embeds"] == "training"] == list(METHODS)
     for name in METHODS:
         assert OBJECTIVES[name].published.init == name
 
