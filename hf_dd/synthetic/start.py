@@ -154,10 +154,21 @@ def candidates_of(ipc: int) -> int:
     return next(count for least, count in CANDIDATES if ipc >= least)
 
 
+def surest_rows(
+    data: ImageData, pool: TeacherPool, ipc: int, factor: int, seed: int, dtype: torch.dtype, autocast: Autocast
+) -> Tensor:
+    """The training images that `surest` starts from, ipc · factor² of each class, see `patches.realistic_images`.
+
+    Of some that are drawn, so that not all are alike. CIM's objective asks for the same. Int64, class after class.
+    """
+    data.require_ipc(ipc, factor)
+    return realistic_images(data, pool, ipc * factor**2, dtype, autocast, drawn=(candidates_of(ipc), seed))
+
+
 def surest(request: Request) -> SyntheticSet:
-    """See `patches.realistic_images`; of some that are drawn, so that not all are alike."""
-    how = (request.dtype, request.autocast, (candidates_of(request.config.ipc), request.config.seed))
-    return request.of_rows(realistic_images(request.data, request.pool, request.count, *how))
+    """See `surest_rows`."""
+    asked = (request.config.ipc, request.config.factor, request.config.seed, request.dtype, request.autocast)
+    return request.of_rows(surest_rows(request.data, request.pool, *asked))
 
 
 STARTS.register("real", title="real images, drawn at random")(partial(Request.drawn, init="real"))
@@ -178,7 +189,7 @@ STARTS.register(
 )(partial(teacher_score, hardest=True))
 STARTS.register(
     "surest",
-    title="the real images, of 300 of each class, that teachers are surest of",
+    title="the real images that teachers are surest of, of some drawn from each class",
     teachers="All teachers scored the real images",
 )(surest)
 STARTS.register("el2n", title="the real images of the largest errors in a short training", embeds="training")(

@@ -20,6 +20,7 @@ from tests.factories import (
     distil,
     make_config,
     make_data,
+    make_set,
     make_step,
     make_teacher,
     on_ranks,
@@ -94,6 +95,14 @@ def test_the_start_is_made_of_the_sources_and_without_tiles_nothing_is_lost():
     assert torch.equal(stored, data.train.images[sources])
     objective = build_objective(config_of(augment="none"), data, pool)
     assert float(only_losses(objective, make_step(synthetic, data))["cim"].detach()) == pytest.approx(0, abs=1e-9)
+
+
+def test_images_that_began_as_others_are_matched_to_the_surest_all_the_same():
+    data = make_data((9, 8, 8))
+    pool = pool_of(data)
+    objective = build_objective(config_of(init="real", ipc=2), data, pool)
+    assert float(only_losses(objective, make_step(make_set(data, ipc=2), data))["cim"].detach()) > 0
+    assert torch.equal(objective.sources, realistic_images(data, pool, 2, torch.float64, drawn=(300, 0)))
 
 
 def test_the_surest_of_some_that_are_drawn():
