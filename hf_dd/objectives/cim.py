@@ -9,6 +9,7 @@ from torch import Tensor
 from hf_dd.config import DistillConfig
 from hf_dd.config.base import option
 from hf_dd.core.registry import OBJECTIVES
+from hf_dd.core.strategies import parse_strategy
 from hf_dd.data.batches import chunks_of, read_ahead
 from hf_dd.data.image_data import ImageData
 from hf_dd.nn import augment
@@ -70,7 +71,7 @@ class MinimalInformationLoss(Objective):
 
     def __init__(self, config: DistillConfig, data: ImageData, pool: TeacherPool | None = None):
         super().__init__(config, data, pool)
-        self.strategy = augment.parse_strategy(self.settings["augment"])
+        self.strategy = parse_strategy(self.settings["augment"])
         self.pool = pool.to(data.device, getattr(torch, config.dtype))
         self.layer = self.options.layer
         blank = torch.full((1, data.channels, *data.image_size), 0.5, dtype=getattr(torch, config.dtype))

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from hf_dd.config import DistillConfig, parse_key_values
 from hf_dd.core.registry import OBJECTIVES
+from hf_dd.core.strategies import parse_strategy
 from hf_dd.data.batches import by_chunks
 from hf_dd.data.image_data import ImageData
 from hf_dd.errors import ConfigError
@@ -26,6 +27,7 @@ from hf_dd.objectives.base import Losses, Objective, Step, zero_with_gradient
 from hf_dd.objectives.features import class_sums, features_of
 from hf_dd.objectives.published import SGD, Published
 from hf_dd.teachers.pool import TeacherPool
+from hf_dd.teachers.soft_labels import logit_orders
 from hf_dd.teachers.teacher import Teacher, TeacherSpec
 
 
@@ -38,7 +40,7 @@ class ClassificationDistance:
 
     def __init__(self, pool: TeacherPool, data: ImageData, augmentation: Sequence[str] = (), batch: int | None = None):
         self.augmentation, self.batch = augmentation, batch
-        self.orders = [torch.tensor(teacher.logit_order(data.class_names)) for teacher in pool]
+        self.orders = logit_orders(pool, data.class_names)
 
     def __call__(self, step: Step, inner: int, members: Mapping[int, Teacher]) -> Tensor:
         """This rank's share: the sum over its images, divided by how many all see; of the mean logits of teachers.
@@ -55,8 +57,7 @@ class ClassificationDistance:
         for index, teacher in members.items():
             with step.autocast():
                 own = by_chunks(teacher, images, teacher.image_size)
-            order = self.orders[index].to(own.device)
-            logits = logits + own[:, order].to(step.synthetic.pixels.dtype) / len(members)
+            logits = logits + own[:, self.orders[index]].to(step.synthetic.pixels.dtype) / len(members)
         labels = step.synthetic.image_labels(rows)
         return F.cross_entropy(logits, labels, reduction="sum") / (share * len(step.synthetic.image_labels()))
 
@@ -211,7 +212,7 @@ class Guided:
         self.alphas = parse_key_values(config.clom_alphas)
         require_architectures(config, pool.specs)
         options = {"real_batch": config.clom_real_batch} if config.clom_real_batch else {}
-        augmentation = augment.parse_strategy(config.clom_augment)
+        augmentation = parse_strategy(config.clom_augment)
         self.distance = DISTANCES[config.clom](pool, data, augmentation, config.clom_batch, **options)
 
     def __getattr__(self, hook: str) -> Any:

@@ -7,8 +7,8 @@ from typing import ClassVar
 from hf_dd.config import DistillConfig
 from hf_dd.config.base import option
 from hf_dd.core.registry import OBJECTIVES
+from hf_dd.core.strategies import parse_strategy
 from hf_dd.data.image_data import ImageData
-from hf_dd.nn import augment
 from hf_dd.objectives.base import Losses, Step
 from hf_dd.objectives.clom import ClassificationDistance
 from hf_dd.objectives.dm import DistributionMatching
@@ -76,7 +76,7 @@ class Dance(DistributionMatching):
     def __init__(self, config: DistillConfig, data: ImageData, pool: TeacherPool | None = None):
         super().__init__(config, data, pool)
         self.pool = pool.to(data.device, self.network.classifier.weight.dtype)
-        self.cross_entropy = ClassificationDistance(pool, data, augment.parse_strategy(self.settings["augment"]))
+        self.cross_entropy = ClassificationDistance(pool, data, parse_strategy(self.settings["augment"]))
 
     def losses(self, step: Step) -> Iterator[Losses]:
         """Yield the matching loss, then that of the calibration step where there is one."""

@@ -11,6 +11,7 @@ from torch import Tensor
 from hf_dd.config import DistillConfig
 from hf_dd.core.compile import compiled
 from hf_dd.core.registry import OBJECTIVES
+from hf_dd.core.strategies import parse_strategy
 from hf_dd.data.batches import by_chunks, in_chunks
 from hf_dd.data.image_data import ImageData
 from hf_dd.nn import augment
@@ -55,7 +56,7 @@ class DistributionMatching(Objective):
     def __init__(self, config: DistillConfig, data: ImageData, pool: TeacherPool | None = None):
         super().__init__(config, data, pool)
         self.batch_size = self.settings["real_batch_size"]
-        self.strategy = augment.parse_strategy(self.settings["augment"])
+        self.strategy = parse_strategy(self.settings["augment"])
         self.network = student(config, data).requires_grad_(False).train()
         self.drawn = DrawnNetwork(self.network, config, data, pool, self.published)
         self.replicated = self.network.has_batch_norm

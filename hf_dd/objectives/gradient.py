@@ -22,10 +22,11 @@ from hf_dd.config import DistillConfig
 from hf_dd.config.base import option
 from hf_dd.core.compile import compiled
 from hf_dd.core.registry import OBJECTIVES
+from hf_dd.core.strategies import parse_strategy
 from hf_dd.data.batches import chunks_of, in_chunks
 from hf_dd.data.image_data import ImageData
 from hf_dd.errors import ConfigError
-from hf_dd.nn import augment
+from hf_dd.nn import augment, networks
 from hf_dd.objectives import cells
 from hf_dd.objectives.base import Losses, Objective, Step, student, zero_with_gradient
 from hf_dd.objectives.drawn import DrawnNetwork
@@ -132,7 +133,7 @@ class GradientMatching(Objective):
     def __init__(self, config: DistillConfig, data: ImageData, pool: TeacherPool | None = None):
         super().__init__(config, data, pool)
         self.batch_size = self.settings["real_batch_size"]
-        self.strategy = augment.parse_strategy(self.settings["augment"])
+        self.strategy = parse_strategy(self.settings["augment"])
         self.outer, self.inner = self.loops(config.ipc)
         self.distance = DISTANCES[self.options.distance]
         self.network = student(config, data)
@@ -253,7 +254,7 @@ class GradientMatching(Objective):
     @torch.no_grad()
     def set_statistics(self, step: Step, outer: int) -> None:
         """Give a BatchNorm network the statistics of real images of all classes, and freeze them."""
-        norms = [module for module in self.network.modules() if isinstance(module, nn.BatchNorm2d)]
+        norms = networks.batch_norms(self.network)
         usual = [norm.momentum for norm in norms]
         for norm in norms:
             norm.reset_running_stats()

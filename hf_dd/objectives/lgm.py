@@ -11,6 +11,7 @@ from torch import Tensor
 from hf_dd.config import DistillConfig
 from hf_dd.config.base import option
 from hf_dd.core.registry import OBJECTIVES
+from hf_dd.core.strategies import parse_strategy
 from hf_dd.data.batches import in_chunks
 from hf_dd.data.image_data import ImageData
 from hf_dd.errors import ConfigError
@@ -41,8 +42,8 @@ def require_views(text: str) -> None:
 
 
 @dataclass(frozen=True)
-class LinearOptions:
-    """What Linear Gradient Matching has of its own."""
+class PyramidOptions:
+    """What methods have whose images are a pyramid that a frozen backbone sees."""
 
     copies: int = option(
         10,
@@ -57,8 +58,14 @@ class LinearOptions:
         grammar=require_views,
     )
     smallest_crop: float = option(0.08, "of a view, as a share of the image's area.", above=0, at_most=1)
-    head_std: float = option(0.01, "standard deviation of the head's weights.", at_least=0)
     pyramid_steps: int = option(200, "iterations from one level of the pyramid to the next.", at_least=1)
+
+
+@dataclass(frozen=True)
+class LinearOptions(PyramidOptions):
+    """What Linear Gradient Matching has of its own."""
+
+    head_std: float = option(0.01, "standard deviation of the head's weights.", at_least=0)
 
 
 @OBJECTIVES.register(
@@ -185,13 +192,13 @@ class Augmentation:
     Raises ConfigError where `--augment` names operations that wouldn't be used.
     """
 
-    def __init__(self, config: DistillConfig, options: LinearOptions, data: ImageData):
-        self.strategy = augment.parse_strategy(config.augment)
+    def __init__(self, config: DistillConfig, options: PyramidOptions, data: ImageData):
+        self.strategy = parse_strategy(config.augment)
         self.siamese = options.views == SIAMESE or not self.strategy
         if not self.siamese and config.augment not in NOT_GIVEN:
             raise ConfigError(
-                f"--augment {config.augment} isn't what lgm augments by: choose its views by --objective_options "
-                f"views=…, or take yours by views={SIAMESE}."
+                f"--augment {config.augment} isn't what {config.objective} augments by: choose its views by "
+                f"--objective_options views=…, or take yours by views={SIAMESE}."
             )
         small, by_size = min(data.image_size) < LEAST_SIDE, options.views == BY_SIZE
         if by_size and small:  # none of Siamese augmentation's

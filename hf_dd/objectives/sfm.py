@@ -15,25 +15,17 @@ from hf_dd.data.image_data import ImageData
 from hf_dd.errors import DataError
 from hf_dd.objectives.base import Losses, Step, equal_share
 from hf_dd.objectives.features import class_sums, features_of
-from hf_dd.objectives.lgm import LinearGradientMatching, require_views
+from hf_dd.objectives.lgm import LinearGradientMatching, PyramidOptions
 from hf_dd.objectives.published import Published
 from hf_dd.teachers.pool import TeacherPool
 from hf_dd.teachers.teacher import Teacher
 
 
 @dataclass(frozen=True)
-class FlowOptions:
+class FlowOptions(PyramidOptions):
     """What statistical flow matching has of its own."""
 
     copies: int = option(1, "of each synthetic image in a step, each with its own augmentation.", at_least=1)
-    views: str = option(
-        "flip_crop_noise",
-        "operations of the augmentation, joined by '_' (`hf_dd.nn.random_views`), or 'siamese' for those of "
-        "`--augment`.",
-        grammar=require_views,
-    )
-    smallest_crop: float = option(0.08, "of a view, as a share of the image's area.", above=0, at_most=1)
-    pyramid_steps: int = option(200, "iterations from one level of the pyramid to the next.", at_least=1)
 
 
 @OBJECTIVES.register(

@@ -17,13 +17,12 @@ from hf_dd.config.base import option
 from hf_dd.core.registry import OBJECTIVES
 from hf_dd.data.image_data import ImageData
 from hf_dd.errors import ConfigError, TeacherError
+from hf_dd.nn import networks
 from hf_dd.nn.crops import draw_boxes, resized_crop
 from hf_dd.objectives.base import Losses, Objective, Step, zero_with_gradient
 from hf_dd.objectives.published import Published
 from hf_dd.teachers.pool import TeacherPool
 from hf_dd.teachers.teacher import Teacher
-
-BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 
 
 @dataclass(frozen=True)
@@ -172,8 +171,7 @@ class Recovery(Objective):
 
 def batch_norms(teacher: Teacher) -> list[nn.Module]:
     """A teacher's BatchNorm layers that have stored statistics, in the order in which its network defines them."""
-    layers = [module for module in teacher.network.modules() if isinstance(module, BATCH_NORMS)]
-    return [layer for layer in layers if layer.running_mean is not None]
+    return [layer for layer in networks.batch_norms(teacher.network) if layer.running_mean is not None]
 
 
 @contextmanager

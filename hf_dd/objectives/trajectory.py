@@ -23,6 +23,7 @@ from hf_dd.config import DistillConfig
 from hf_dd.config.base import option
 from hf_dd.core.registry import OBJECTIVES, STARTS
 from hf_dd.core.seeding import generator
+from hf_dd.core.strategies import parse_strategy
 from hf_dd.data.batches import by_chunks
 from hf_dd.data.image_data import ImageData
 from hf_dd.errors import ConfigError
@@ -99,7 +100,7 @@ class TrajectoryMatching(Objective):
                 f"--compile doesn't work with --objective {self.name}: a compiled network can't be differentiated "
                 "twice. Leave it out."
             )
-        self.strategy = augment.parse_strategy(self.settings["augment"])
+        self.strategy = parse_strategy(self.settings["augment"])
         self.network = student(config, data).requires_grad_(False).train()
         self.experts = experts
         first = experts.first_epoch()

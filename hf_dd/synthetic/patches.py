@@ -22,6 +22,7 @@ from hf_dd.errors import TeacherError
 from hf_dd.nn.crops import draw_boxes, resized_crop
 from hf_dd.nn.tiles import lay_out, tile_size
 from hf_dd.teachers.pool import TeacherPool
+from hf_dd.teachers.soft_labels import logit_orders
 from hf_dd.teachers.teacher import Teacher
 
 
@@ -149,7 +150,7 @@ def cross_entropies(
     (height, width); where it is None the whole image is the only crop. With `padded` the teachers see a crop in the
     middle of an image of their mean colour, which they take for zeros. Returns (N, crops), of `dtype`, on the CPU.
     """
-    orders = [torch.tensor(teacher.logit_order(data.class_names), device=data.device) for teacher in pool]
+    orders = logit_orders(pool, data.class_names)
     pool.to(data.device, dtype)
     crops = 1 if boxes is None else boxes.shape[1]
     total = torch.zeros(len(chosen), crops, dtype=dtype)

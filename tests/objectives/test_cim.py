@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from hf_dd.core.seeding import generator
+from hf_dd.core.strategies import parse_strategy
 from hf_dd.data import batches
 from hf_dd.errors import TeacherError
 from hf_dd.nn import augment
@@ -73,7 +74,7 @@ def test_cim_agrees_with_the_loop_over_images(factor, layer):
         ours = value_and_gradient(only_losses(objective, step)["cim"], synthetic.pixels)
         place = pool.draw(0, index)
         drawn.add(place)
-        draws = augment.draw(3, augment.parse_strategy(COMPOSITE), step.generator("augment"))
+        draws = augment.draw(3, parse_strategy(COMPOSITE), step.generator("augment"))
         theirs = 0.0
         for image, label, row in zip(synthetic.images(), synthetic.image_labels(), sources, strict=True):
             pair = (step.as_input(data.train.images[row]), image)

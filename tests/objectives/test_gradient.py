@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from hf_dd.core.seeding import generator
+from hf_dd.core.strategies import parse_strategy
 from hf_dd.data import batches as images
 from hf_dd.distillation.checks import preflight
 from hf_dd.errors import ConfigError
@@ -68,7 +69,7 @@ def normalised(data, chosen):
 
 
 def strategy_of(config):
-    return augment.parse_strategy(config.augment) if config.objective == "dsa" else ()
+    return parse_strategy(config.augment) if config.objective == "dsa" else ()
 
 
 def oracle_batches(step, config, outer):
