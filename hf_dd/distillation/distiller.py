@@ -36,7 +36,7 @@ from hf_dd.distillation.checks import preflight
 from hf_dd.distillation.optimisers import Learned
 from hf_dd.distillation.profiling import profiled
 from hf_dd.errors import RunError
-from hf_dd.objectives import Losses, Objective, Ownership, Step, build_objective
+from hf_dd.objectives import Losses, Ownership, Step, build_objective
 from hf_dd.objectives.base import options_of
 from hf_dd.objectives.published import NOT_GIVEN, Published
 from hf_dd.synthetic.parts import parts_of
@@ -124,7 +124,7 @@ class Distiller:
         self.bytes_exchanged = 0  # by this rank, in the last step
         if pool:
             pool.starts = None  # of an earlier run with these teachers
-        self.objective: Objective = build_objective(config, self.data, pool, experts)
+        self.objective = build_objective(config, self.data, pool, experts)
         self.memory = FeatureMemory(self.data, config.dtype, accelerator)
         started = time.perf_counter()
         options = options_of(OBJECTIVES.find(config.objective), config)

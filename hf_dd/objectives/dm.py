@@ -85,7 +85,7 @@ class DistributionMatching(Objective):
         return (real - synthetic).square().sum()
 
     @torch.no_grad()
-    def real_features(self, step: Step, draws: augment.AugmentParameters) -> list[Tensor]:
+    def real_features(self, step: Step, draws: augment.Draws) -> list[Tensor]:
         """Features, (n, features) each, of `batch_size` normalised, augmented real images of one own class by one."""
         batches = [step.data.sample_class(c, self.batch_size, step.generator("real", c)) for c in step.own.classes]
         batches = [step.own.of_batch(batch) for batch in batches]
@@ -95,7 +95,7 @@ class DistributionMatching(Objective):
             features.append(self.embed(augment.apply(step.as_input(images), parameters.expand(places))))
         return features
 
-    def synthetic_features(self, step: Step, draws: augment.AugmentParameters) -> list[Tensor]:
+    def synthetic_features(self, step: Step, draws: augment.Draws) -> list[Tensor]:
         """The same of the synthetic images, with the augmentation of their class's real ones."""
         rows = step.own_rows()
         images = step.synthetic.images(rows)

@@ -202,7 +202,7 @@ class GradientMatching(Objective):
         """Which of a class's training images take part in a step, int64: all."""
         return torch.arange(step.synthetic.per_class, device=step.synthetic.pixels.device)
 
-    def real_gradients(self, step: Step, outer: int, label: int, draws: augment.AugmentParameters) -> Gradients:
+    def real_gradients(self, step: Step, outer: int, label: int, draws: augment.Draws) -> Gradients:
         """∇_θ of the mean cross-entropy of `batch_size` real images of a class."""
         chosen = step.data.sample_class(label, self.batch_size, step.generator("real", outer, label))
         return summed(
@@ -211,7 +211,7 @@ class GradientMatching(Objective):
         )
 
     def term(
-        self, step: Step, images: Tensor, label: int, draws: augment.AugmentParameters, real: Gradients
+        self, step: Step, images: Tensor, label: int, draws: augment.Draws, real: Gradients
     ) -> tuple[Tensor, Tensor]:
         """D of a class, and its gradient for the class's training images.
 
@@ -239,7 +239,7 @@ class GradientMatching(Objective):
         forward: Callable[[Tensor], Tensor],
         images: Tensor,
         label: int,
-        draws: augment.AugmentParameters,
+        draws: augment.Draws,
         count: int,
         create_graph: bool = False,
     ) -> Gradients:

@@ -84,7 +84,7 @@ class TrainingRecipe:
         if self.restarts and epoch in self.drops:
             optimizer.state.clear()
 
-    def draw(self, count: int, draws: torch.Generator) -> augment.AugmentParameters:
+    def draw(self, count: int, draws: torch.Generator) -> augment.Draws:
         """The augmentation of a batch of `count` images."""
         drawn = augment.draw(count, self.strategy, draws)
         return augment.by_one_operation(drawn) if self.one_operation else drawn
