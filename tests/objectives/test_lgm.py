@@ -22,7 +22,8 @@ from hf_dd.errors import ConfigError
 from hf_dd.nn import augment, random_views
 from hf_dd.objectives import OBJECTIVES, build_objective
 from hf_dd.objectives.lgm import head_gradient
-from hf_dd.synthetic.distilled_set import from_dataset, preview, to_dataset
+from hf_dd.synthetic.distilled_set import from_dataset, to_dataset
+from hf_dd.synthetic.preview import preview
 from hf_dd.synthetic.pyramid import PyramidSet, colour_axes, level_sizes
 from hf_dd.synthetic.start import Request
 from hf_dd.synthetic.synthetic_set import SyntheticSet
