@@ -71,8 +71,9 @@ class Step:
         data: the real set, whole.
         sum_over_ranks: adds a detached tensor up over all ranks; every rank has to call it.
         autocast: context of the networks' forward passes.
-        remembered: gives what is computed of a teacher and the whole real set, by its kind, or what was in an earlier
-            run; every rank has to call it.
+        remembered: given a kind, a teacher and a function, it returns what the function computes of that teacher and
+            the whole real set, or what was computed of both under that kind in an earlier run; every rank has to call
+            it.
     """
 
     index: int
@@ -183,7 +184,7 @@ class Objective:
 
     @property
     def updates(self) -> int:
-        """Optimiser steps of an iteration whose length goes by them; 1 where it is one step, or a few unlike ones."""
+        """How many optimiser steps of one length an iteration has; 1 where it has a single one, or unlike ones."""
         return 1
 
     def takes_step(self) -> bool:
@@ -249,7 +250,7 @@ def options_of(objective: type[Objective], config: DistillConfig) -> Any:
 
 
 def seen_as_published(config: DistillConfig) -> DistillConfig:
-    """The options with what the paper says of how images are seen for this very run, such as `zca`: before reading."""
+    """The options; those that say how images are read, such as `zca`, are the paper's where they aren't given."""
     of_cell, _ = OBJECTIVES.find(config.objective).published.of_cells(config)
     seen = {name: of_cell[name] for name in named(config, "data") if name in of_cell and getattr(config, name) is None}
     return dataclasses.replace(config, **seen)
@@ -261,7 +262,7 @@ def equal_share(loss: Tensor, ranks: int) -> Tensor:
 
 
 def zero_with_gradient(tensor: Tensor, gradient: Tensor) -> Tensor:
-    """A scalar that is zero, and whose gradient for `tensor` is `gradient`, which has its shape."""
+    """A scalar whose value is zero, and whose gradient for `tensor` is `gradient`, of the same shape."""
     product = tensor * gradient
     return (product - product.detach()).sum()
 

@@ -51,9 +51,9 @@ class MinimalInformationLoss(Objective):
     cross-entropy of 300 images of the class that are drawn, of 500 from 100 images per class on, of 1,000 from 200.
     s_i begins as r_i; with another `--init` it begins as that says, and is matched to r_i all the same.
 
-    The authors' AdamW pulls the mosaic's change back by 1e-4 a step, which is left out; all classes step together,
-    which is the same, as Adam's steps don't depend on the gradient's size. Their ResNet-18 at 224 pixels has the
-    layer `layer2`, all else the last one. The rate is that of pixels in [0, 1].
+    The loss is that of the authors' code. Its AdamW pulls the mosaic's change back by 1e-4 a step, which is left out;
+    all classes step together, which is the same, as Adam's steps don't depend on the gradient's size. Their ResNet-18
+    at 224 pixels has the layer `layer2`, all else the last one. The rate is that of pixels in [0, 1].
     """
 
     published = Published(

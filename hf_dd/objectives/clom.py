@@ -231,7 +231,7 @@ class Guided:
             return self.weight(step) * self.distance(step, inner, dict(enumerate(self.pool)))
         shares = self.pool.shares()
         if self.pooling == "random":
-            first = step.index * 1_000  # the name of an iteration's first draw since there are guides
+            first = step.index * 1_000  # an iteration's first draw is called as it always was
             shares = {self.pool.draw(step.seed, first, *([inner] if inner else [])): 1.0}
         terms = [
             share * self.weight(step, index) * self.distance(step, inner, {index: self.pool[index]})

@@ -50,9 +50,10 @@ class Dance(DistributionMatching):
     with ψ the flattened features of a network between two epochs of the teacher (`--networks`), A one composite
     augmentation per class and A' one per image. Pixels are clipped to the valid range before each iteration.
 
-    The authors take a step for each class, by SGD with momentum 0.5. From ten classes on that is one step on the sum
-    over classes at twice the rate without momentum, which is what the published values say; the rate is that of pixels
-    in [0, 1]. They store four images in each (`--factor 2`), and take five teachers of 60 epochs.
+    The formulas are those of the authors' code. They take a step for each class, by SGD with momentum 0.5. From ten
+    classes on that is one step on the sum over classes at twice the rate without momentum, which is what the published
+    values say; the rate is that of pixels in [0, 1]. The authors store four images in each (`--factor 2`), and take
+    five teachers of 60 epochs.
     """
 
     name: ClassVar[str] = "dance"

@@ -86,7 +86,10 @@ class DistributionMatching(Objective):
 
     @torch.no_grad()
     def real_features(self, step: Step, draws: augment.Draws) -> list[Tensor]:
-        """Features, (n, features) each, of `batch_size` normalised, augmented real images of one own class by one."""
+        """Features of real images, normalised and augmented: `batch_size` of each own class, class after class.
+
+        A tensor (n, features) for each chunk of images.
+        """
         batches = [step.data.sample_class(c, self.batch_size, step.generator("real", c)) for c in step.own.classes]
         batches = [step.own.of_batch(batch) for batch in batches]
         parameters = draws.expand(torch.tensor(step.own.classes).repeat_interleave(len(batches[0])))
@@ -96,7 +99,7 @@ class DistributionMatching(Objective):
         return features
 
     def synthetic_features(self, step: Step, draws: augment.Draws) -> list[Tensor]:
-        """The same of the synthetic images, with the augmentation of their class's real ones."""
+        """The same of all synthetic images of these classes, with the augmentation of their class's real ones."""
         rows = step.own_rows()
         images = step.synthetic.images(rows)
         per_class = len(images) // len(step.own.classes)

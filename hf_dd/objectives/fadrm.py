@@ -62,10 +62,11 @@ class ResidualSet(SyntheticSet):
 class ResidualRecovery(Recovery):
     """SRe2L's loss from real patches, in stages, between which each image is mixed with its patch: x ← ½ x + ½ patch.
 
-    The patches are the start, RDED's if none is given. One cosine runs over all stages, Adam begins anew in each.
-    Sizes stay as they are: the authors' alternate between 200 and 224 pixels on images of 224, and don't on those of
-    32 and 64. They take several teachers in turn, which are drawn here. Their batches hold one image of a class: so do
-    these from a hundred classes on, and of fewer with a smaller batch (`batch=10` for ten classes, as theirs).
+    The patches are the start, RDED's if none is given. One cosine runs over all stages, Adam begins anew in each, as
+    in the authors' code. Sizes stay as they are: theirs alternate between 200 and 224 pixels on images of 224, and
+    don't on those of 32 and 64. They take several teachers in turn, which are drawn here. Their batches hold one image
+    of a class: so do these from a hundred classes on, and of fewer with a smaller batch (`batch=10` for ten classes,
+    as theirs).
     """
 
     published = Published(

@@ -54,7 +54,7 @@ class CondensationOptions:
     draws=True,
 )
 class Condensation(GradientMatching):
-    """Gradient matching as in DSA, but for three things.
+    """Gradient matching as in DSA, but for three things, as the authors' code has them.
 
     The network is trained on real images between the steps on the synthetic ones, so that gradients don't vanish; the
     distance keeps their size; and only convolution kernels count:

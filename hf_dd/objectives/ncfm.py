@@ -63,8 +63,9 @@ class CharacteristicMatching(Dance):
     of 0.2 twice, tanh); its gradient is reversed, so that it climbs while the images descend. The authors repeat its
     rows 16 times, which changes no mean.
 
-    The authors step class by class with AdamW (decay 5e-4), and halve the rate on plateaus. Here all classes step
-    together, and Adam has neither decay nor plateaus: the rate is that of pixels in [0, 1].
+    The formulas are those of the authors' code. They step class by class with AdamW (decay 5e-4), and halve the rate
+    on plateaus. Here all classes step together, and Adam has neither decay nor plateaus: the rate is that of pixels in
+    [0, 1].
     """
 
     name: ClassVar[str] = "ncfm"

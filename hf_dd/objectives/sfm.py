@@ -45,7 +45,8 @@ class StatisticalFlowMatching(LinearGradientMatching):
 
     with μ_c the mean of φ over all real images of class c, un-augmented and computed once, m_c that over the copies of
     the class's synthetic images. As flow_c is −C / (C − 1) times the centred mean, that is linear gradient matching at
-    a head of zeros, but for the real side, which has no batches. The image set is a pyramid, see `PyramidSet`.
+    a head of zeros, but for the real side, which has no batches. The formula is that of the authors' code. The image
+    set is a pyramid, see `PyramidSet`.
     """
 
     published = Published(

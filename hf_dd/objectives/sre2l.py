@@ -66,7 +66,7 @@ class Recovery(Objective):
 
     with μ_l and σ²_l the mean and (biased) variance per channel of what comes into BatchNorm layer l, and μ̂_l and
     σ̂²_l what the layer has stored. A is a random resized crop, a flip and a roll; pixels are clipped to the valid
-    range after each step.
+    range after each step. All of this is as in the authors' code.
 
     Batch statistics need a batch: 100 images, as in the paper's code, one of each of as many classes, or as many of
     each of all where there are fewer. The loss is the sum over batches, so that each is optimised as if it were alone.

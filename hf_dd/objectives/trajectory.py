@@ -75,9 +75,9 @@ class TrajectoryOptions:
 class TrajectoryMatching(Objective):
     """MTT: the loss is differentiated through all N steps of the student, whose graph memory holds at once.
 
-    S_i is augmented with one independent draw per image, as the experts' own images were (see `augment_by`). Where the
-    experts didn't keep epoch 0, t starts at the earliest epoch that all of them have. Every rank computes the whole
-    loss and yields its equal share, as each step needs all classes.
+    It is the paper's algorithm 1. S_i is augmented with one independent draw per image, as the experts' own images
+    were (see `augment_by`). Where the experts didn't keep epoch 0, t starts at the earliest epoch that all of them
+    have. Every rank computes the whole loss and yields its equal share, as each step needs all classes.
     """
 
     name: ClassVar[str] = "mtt"

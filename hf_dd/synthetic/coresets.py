@@ -65,7 +65,7 @@ METHODS: dict[str, Callable[[Tensor, Tensor, int, Ipc], Tensor]] = {"herding": h
 
 
 def epochs_of(method: str, epochs: int | None) -> int:
-    """Of the training, where so many are asked for: none, unless the method looks at one."""
+    """Epochs of the training before a choice: those that are asked for, else 0, or EPOCHS where it is what chooses."""
     return epochs or (pruning.EPOCHS if method in pruning.METHODS else 0)
 
 
