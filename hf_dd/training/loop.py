@@ -158,7 +158,7 @@ class Epoch:
     number: int
     total_loss: Tensor
     images: int
-    standing: Callable[[], Standing] | None = None  # where the training stands now
+    standing: Callable[[], Standing] | None = None  # where the training stands now; none with an `average`
 
     @property
     def loss(self) -> float:
@@ -192,7 +192,8 @@ def fit(
         prepare: makes normalised floating images of a batch.
         autocast: context of the forward passes.
         compile: torch.compile the network, if the training is long enough.
-        start: where an interrupted training stood: this one ends as that would have ended, bit for bit.
+        start: where an interrupted training stood: this one ends as that would have ended, bit for bit. There is none
+            of a recipe with an `average`.
         tell: is called after every batch with its share of an epoch.
     """
     targets = as_targets(labels)
@@ -234,7 +235,8 @@ def fit(
         recipe.finish(number, optimizer, schedule)
         if mean:
             mean.exchange()
-        yield Epoch(number, total, counted, functools.partial(Standing.of, number, network, optimizer))
+        standing = None if mean else functools.partial(Standing.of, number, network, optimizer)
+        yield Epoch(number, total, counted, standing)
         if mean and number < recipe.epochs:
             mean.exchange()
 
