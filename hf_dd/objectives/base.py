@@ -19,6 +19,7 @@ from hf_dd.config.base import Kind, judged, named
 from hf_dd.core.precision import Autocast
 from hf_dd.core.registry import OBJECTIVES
 from hf_dd.core.seeding import generator
+from hf_dd.data.batches import in_unit_range
 from hf_dd.data.image_data import ImageData
 from hf_dd.errors import ConfigError, nearest_first
 from hf_dd.nn import networks
@@ -92,7 +93,7 @@ class Step:
 
     def as_input(self, images: Tensor) -> Tensor:
         """uint8 real images, normalised, in the pixels' dtype."""
-        return self.data.normalise(images.to(self.synthetic.mean.dtype) / 255)
+        return self.data.normalise(in_unit_range(images, self.synthetic.mean.dtype))
 
     def zero(self) -> Tensor:
         """The share of a rank that owns no image: a zero that has a gradient."""

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from hf_dd.core.progress import Phase
-from hf_dd.data.batches import by_chunks, in_chunks
+from hf_dd.data.batches import by_chunks, in_chunks, in_unit_range
 from hf_dd.objectives.base import Step
 from hf_dd.teachers.teacher import Teacher
 
@@ -47,6 +47,6 @@ def class_sums(
     with Phase("class sums", sum(map(len, own.values())), "images") as phase:
         for label, rows in own.items():
             for places, images in in_chunks(step.data.train.images, rows, seen=teacher.image_size):
-                sums[label] += summed(features_of(teacher, images.to(like.dtype) / 255, step), label)
+                sums[label] += summed(features_of(teacher, in_unit_range(images, like.dtype), step), label)
                 phase.update(len(places))
     return step.sum_over_ranks(sums)

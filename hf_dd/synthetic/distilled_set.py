@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from hf_dd.data.batches import Images
+from hf_dd.data.batches import Images, in_unit_range
 from hf_dd.errors import DataError
 from hf_dd.nn.whitening import Whitening
 from hf_dd.synthetic.synthetic_set import SyntheticSet
@@ -77,7 +77,7 @@ class DistilledSet:
 
     def copy(self, name: str) -> Tensor:
         """The 'float' or the '8bit' copy as float32 in [0, 1] space."""
-        return self.pixel_values if name == "float" else self.images.float() / 255
+        return self.pixel_values if name == "float" else in_unit_range(self.images)
 
     def bytes(self, name: str) -> int:
         """What the stored images of a copy take: float32, or PNG as they are."""

@@ -17,7 +17,7 @@ from hf_dd.core.precision import Autocast
 from hf_dd.core.processes import from_main_process
 from hf_dd.core.registry import OBJECTIVES, STARTS
 from hf_dd.core.seeding import generator
-from hf_dd.data.batches import in_chunks
+from hf_dd.data.batches import in_chunks, in_unit_range
 from hf_dd.data.image_data import ImageData
 from hf_dd.errors import ConfigError, DataError
 from hf_dd.synthetic import coresets
@@ -131,7 +131,7 @@ def expert_correct(request: Request) -> SyntheticSet:
         for index in range(len(experts)):
             right = torch.zeros(len(left), dtype=torch.bool)
             for places, images in in_chunks(data.train.images, left):
-                images = data.normalise(images.to(request.dtype) / 255)
+                images = data.normalise(in_unit_range(images, request.dtype))
                 with request.autocast():
                     said = experts.logits(index, experts.last_epoch(), images).argmax(1)
                 right[places] = (said == label).cpu()

@@ -13,7 +13,7 @@ from torch.optim.lr_scheduler import CosineAnnealingLR, LambdaLR, LRScheduler, M
 from hf_dd.core.compile import compiled
 from hf_dd.core.precision import Autocast
 from hf_dd.core.seeding import generator
-from hf_dd.data.batches import Images, in_chunks, read_ahead
+from hf_dd.data.batches import Images, in_chunks, in_unit_range, read_ahead
 from hf_dd.nn import augment, views
 from hf_dd.nn.views import ViewDraws, Views
 from hf_dd.training.targets import Loss, Targets, as_targets
@@ -289,8 +289,7 @@ def epoch_batches(
         drawn = None
         if recipe.views:
             drawn = views.draw(recipe.views, len(chosen), tuple(batch.shape[2:]), draws)
-            batch = batch if batch.is_floating_point() else batch.float() / 255
-            batch = views.shown(batch, drawn, recipe.views.size)
+            batch = views.shown(in_unit_range(batch), drawn, recipe.views.size)
         batch = prepare(batch)
         if recipe.strategy:
             batch = augment.apply(batch, recipe.draw(len(chosen), draws))
