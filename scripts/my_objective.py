@@ -42,7 +42,7 @@ class MyObjective(Objective):
 
     def __init__(self, config: DistillConfig, data: ImageData, pool: TeacherPool | None = None):
         super().__init__(config, data, pool)
-        self.batch_size = config.real_batch_size or self.published.real_batch_size
+        self.batch_size = self.settings["real_batch_size"]
         self.network = student(config, data).requires_grad_(False)
 
     def losses(self, step: Step) -> Iterator[Losses]:

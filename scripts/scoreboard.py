@@ -161,7 +161,7 @@ def pruned(options):
     protocol = PROTOCOLS.find("hl").with_changes(epochs=options.epochs)
     protocol = protocol.suited(EvaluateConfig(sets=["none"]), data, accelerator.autocast)
     evaluation = Evaluation(data, protocol, seed=0, accelerator=accelerator)
-    kinds = [name for name in STARTS.declared if STARTS.said(name, "prunes")]
+    kinds = [name for name in STARTS.declared if STARTS.said(name, "embeds") == "training"]
     found = [baseline(kind, data, options.ipc, 0, accelerator.autocast) for kind in kinds]
     return {row.baseline: row.mean for row in evaluation.run(found, [options.architecture], 1).rows}
 

@@ -39,7 +39,8 @@ from hf_dd.distillation.run_folder import ARTEFACT_ENTRIES, RUN_ENTRIES
 from hf_dd.errors import ConfigError, DataError, HubError, RunError
 from hf_dd.evaluation import tables, verdict
 from hf_dd.importing.import_set import ImportedSet
-from hf_dd.synthetic.distilled_set import DistilledSet, preview, to_dataset, to_rows
+from hf_dd.synthetic.distilled_set import DistilledSet, to_dataset, to_rows
+from hf_dd.synthetic.preview import preview
 from hf_dd.teachers.pool import TeacherPool
 
 if TYPE_CHECKING:

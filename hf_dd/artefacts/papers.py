@@ -61,8 +61,9 @@ def behind(settings: Mapping[str, Any]) -> Iterator[tuple[str, Words]]:
         yield "clom", said_of("clom") | {"title": "the guide CLoM"}
     if OBJECTIVES.said(settings["objective"], "draws") and settings.get("augment") not in (None, "none"):
         yield "dsa", said_of("dsa") | {"title": "Siamese augmentation"}
-    if start := STARTS.said(settings.get("init"), "method"):
-        yield start, said_of(start) | {"title": f"a start from {STARTS.title(settings['init'])}"}
+    if init := settings.get("init"):
+        start = STARTS.said(init, "method") or init
+        yield start, said_of(start) | {"title": f"a start from {STARTS.title(init)}"}
     if (settings.get("factor") or 1) > 1:
         yield "idc", said_of("idc") | {"title": "multi-formation (IDC)"}
 

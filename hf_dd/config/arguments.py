@@ -3,20 +3,15 @@
 import collections.abc
 import functools
 import inspect
-import os
 import types
 import typing
 from collections.abc import Callable, Mapping
-from numbers import Integral, Real
 from typing import Any, TypeVar
 
-from hf_dd.config.base import shown
+from hf_dd.config.base import is_one, one, several, shown
 from hf_dd.errors import ConfigError
 
 Function = TypeVar("Function", bound=Callable[..., Any])
-ABSTRACT = {int: Integral, float: Real}  # a bool is none of them
-NOUNS = {str: "text", os.PathLike: "path", int: "whole number", float: "number"}
-PLAIN = {str: "text", bool: "true or false", type(None): "None"}  # those without an article
 
 
 def typed() -> Callable[[Function], Function]:
@@ -63,9 +58,7 @@ def fits(value: Any, hint: Any) -> bool:
         return many and all(fits(each, *inner) for each in value)
     if of is tuple:
         return isinstance(value, of) and len(value) == len(inner) and all(map(fits, value, inner))
-    if hint is None or isinstance(value, bool):
-        return value is None if hint is None else of is bool
-    return isinstance(value, ABSTRACT.get(of, of))
+    return value is None if hint is None else is_one(value, of)
 
 
 def in_words(hint: Any) -> str:
@@ -74,13 +67,7 @@ def in_words(hint: Any) -> str:
     if of in (typing.Union, types.UnionType):
         return " or ".join(in_words(part) for part in inner if part is not type(None))
     if of is collections.abc.Sequence:
-        several = typing.get_origin(inner[0]) in (typing.Union, types.UnionType)
-        parts = typing.get_args(inner[0]) if several else inner
-        return f"a list of {' or '.join(plural(typing.get_origin(part) or part) for part in parts)}"
-    noun = NOUNS.get(of, getattr(of, "__name__", str(of)))
-    return PLAIN.get(of) or f"{'an' if noun[0] in 'AEIOU' else 'a'} {noun}"
-
-
-def plural(kind: type) -> str:
-    """Several of a kind."""
-    return "pairs" if kind is tuple else f"{NOUNS.get(kind, kind.__name__)}s"
+        alternatives = typing.get_origin(inner[0]) in (typing.Union, types.UnionType)
+        parts = typing.get_args(inner[0]) if alternatives else inner
+        return f"a list of {' or '.join(several(typing.get_origin(part) or part) for part in parts)}"
+    return one(of)

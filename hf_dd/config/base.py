@@ -85,6 +85,29 @@ def option(
     return field(default=default, metadata=metadata)
 
 
+NOTHING = option(None, "").metadata  # that is said of a plain field
+
+ABSTRACT = {int: Integral, float: Real}  # what programs give as numbers
+NOUNS = {str: "text", os.PathLike: "path", int: "whole number", float: "number"}
+PLAIN = {str: "text", bool: "true or false", type(None): "None"}  # those without an article
+
+
+def is_one(value: Any, kind: type) -> bool:
+    """Whether a value is of a type, as programs give one: a number of any library's, but no bool for a number."""
+    return isinstance(value, bool) == (kind is bool) and isinstance(value, ABSTRACT.get(kind, kind))
+
+
+def one(kind: type) -> str:
+    """A value of a type, in words."""
+    noun = NOUNS.get(kind, getattr(kind, "__name__", str(kind)))
+    return PLAIN.get(kind) or f"{'an' if noun[0] in 'AEIOU' else 'a'} {noun}"
+
+
+def several(kind: type) -> str:
+    """Several values of a type, in words."""
+    return "pairs" if kind is tuple else f"{NOUNS.get(kind, kind.__name__)}s"
+
+
 SHORT = reprlib.Repr()
 SHORT.maxstring = SHORT.maxother = SHORT.maxlong = 80
 SHORT.maxlevel = 2
@@ -120,18 +143,15 @@ class Kind(NamedTuple):
         """A single value as this kind's own type; raises TypeError where it is of another."""
         if value in self.words:
             return value
-        if isinstance(value, bool) == (self.of is bool):
-            if self.of is str and isinstance(value, (str, os.PathLike)):
-                return os.fspath(value)
-            if isinstance(value, {int: Integral, float: Real, bool: bool}.get(self.of, ())):
-                return self.of(value)
+        if self.of is str and isinstance(value, (str, os.PathLike)):
+            return os.fspath(value)
+        if is_one(value, self.of):
+            return self.of(value)
         raise TypeError
 
     def __str__(self) -> str:
-        noun = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}[self.of]
-        plural = {int: "whole numbers", float: "numbers", str: "texts"}.get(self.of)
         words = "".join(f" or {word!r}" for word in self.words)
-        return f"a list of {plural}" if self.many else noun + words
+        return f"a list of {several(self.of)}" if self.many else one(self.of) + words
 
 
 def kinds(config: Any) -> dict[str, Kind]:
@@ -185,9 +205,12 @@ def shown(value: Any) -> str:
         return f"a {type(value).__name__}"
 
 
-def judged(option: dataclasses.Field, kind: Kind, value: Any) -> Any:
-    """An option's value, as a list where it takes one; raises ConfigError for a wrong type, range or choice."""
-    name, known = f"--{option.name}", option.metadata
+def judged(option: dataclasses.Field, kind: Kind, value: Any, name: str | None = None) -> Any:
+    """An option's value, as a list where it takes one; raises ConfigError for a wrong type, range or choice.
+
+    The error calls it `name`, if it isn't given by `--` and its own.
+    """
+    name, known = name or f"--{option.name}", option.metadata or NOTHING
     if kind.many:  # a single value is a list of one, None one of none
         value = [] if value is None else list(value) if isinstance(value, (list, tuple)) else [value]
     try:
@@ -205,7 +228,7 @@ def judged(option: dataclasses.Field, kind: Kind, value: Any) -> Any:
         limit = f"within ±{json_records.LARGEST_NUMBER[kind.of]:.4g}"
         large = any(abs(each) < math.inf and not json_records.holds(each) for each in bad)
         more = [limit] if large else ["finite"] * (kind.of is float)
-        raise ConfigError(f"{name} {given} has to be {range_of(option, *more)}.")
+        raise ConfigError(f"{name} {given} has to be {range_of(known, *more)}.")
     if known["path"] and value:
         try:
             value = path_of(value)
@@ -246,9 +269,8 @@ def within(number: float, known: typing.Mapping[str, Any]) -> bool:
     return json_records.holds(number) and all(inside)
 
 
-def range_of(option: dataclasses.Field, *more: str) -> str:
+def range_of(known: typing.Mapping[str, Any], *more: str) -> str:
     """An option's range in words, and more of it; "" if there is none."""
-    known = option.metadata
     words = [f"{key.replace('_', ' ')} {known[key]}" for key in BOUNDS if known[key] is not None]
     return " and ".join([*words, *more])
 

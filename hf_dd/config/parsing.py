@@ -63,7 +63,7 @@ def help_of(option: dataclasses.Field, kind: Kind) -> str:
     default, choices = default_of(option), option.metadata["choices"]
     default = " ".join(map(str, default)) if kind.many else default
     facts = [] if default in (None, "") or default is False else [f"default: {default}"]
-    facts += [words] if (words := range_of(option)) else []
+    facts += [words] if (words := range_of(option.metadata)) else []
     text = wrapped(option.metadata["help"] + f" ({'; '.join(facts)})" * bool(facts))
     if isinstance(choices, Registry):
         if len(choices) > WITH_TITLES:
@@ -94,7 +94,11 @@ def method_help(name: str) -> str:
         lines.append(wrapped(f"  {cell.where}: {values} ({cell.source})", hanging=True))
     own = dataclasses.fields(method.Options)
     lines += ["Options of its own, by --objective_options key=value:" if own else "It has no options of its own."]
-    lines += [wrapped(f"  {each.name}={each.default}: {each.metadata.get('help', '')}", hanging=True) for each in own]
+    for each in own:
+        choices = each.metadata.get("choices")
+        listed = f" {{{','.join(choices)}}}" if choices else ""
+        text = f"  {each.name}={each.default}{listed}: {each.metadata.get('help', '')}"
+        lines.append(wrapped(text, hanging=True))
     return "\n".join(lines)
 
 

@@ -67,6 +67,11 @@ class StoredImages:
 Images = Tensor | StoredImages
 
 
+def in_unit_range(images: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
+    """Images in [0, 1] space: whole numbers, 0 … 255, as floats of `dtype`; floats as they are."""
+    return images if images.is_floating_point() else images.to(dtype) / 255
+
+
 def read_ahead(images: Images, parts: Sequence[Tensor]) -> Iterator[Tensor]:
     """`images[part]` of each part (int64 indices, on any device), in order.
 

@@ -15,7 +15,7 @@ from hf_dd.config.known_data import STATISTICS
 from hf_dd.core import cache
 from hf_dd.core.alone import undisturbed
 from hf_dd.core.progress import over, say
-from hf_dd.data.batches import Images, in_blocks
+from hf_dd.data.batches import Images, in_blocks, in_unit_range
 from hf_dd.data.sources import Split, fingerprint, labelling, read_source
 from hf_dd.data.test_share import with_test_share
 from hf_dd.data.whitening import fitted
@@ -116,8 +116,7 @@ class ImageData:
 
         Whole numbers are read as 0 … 255 and become float32; floats are read as [0, 1] and keep their dtype.
         """
-        if not images.is_floating_point():
-            images = images.float() / 255
+        images = in_unit_range(images)
         if self.whitening:
             return self.whitening.whiten(images)
         mean, std = self._mean_and_std(images.dtype, images.device)

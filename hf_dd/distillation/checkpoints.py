@@ -20,7 +20,7 @@ from hf_dd.core import files, json_records, tensors
 from hf_dd.core.layout import CHECKPOINTS, PREVIEW
 from hf_dd.distillation.optimisers import Learned
 from hf_dd.errors import RunError, UnusableError, some
-from hf_dd.synthetic.distilled_set import preview
+from hf_dd.synthetic.preview import preview
 
 STATE, TENSORS = "state.json", "tensors.safetensors"
 STEP = re.compile(r"step-(\d+)")  # how their folders are called

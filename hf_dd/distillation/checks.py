@@ -35,7 +35,7 @@ def misfits(config: DistillConfig, objective: type[Objective]) -> Iterator[str]:
                 "makes: leave it out."
             )
     NETWORKS.find(config.architecture)
-    init = config.init or objective.published.start(config.published)
+    init = objective.published.start(config)
     STARTS.find(init)
     start, needs = STARTS.words(init), Needs.of(config)
     if objective.guide_only and config.clom in (None, "none"):
@@ -44,7 +44,7 @@ def misfits(config: DistillConfig, objective: type[Objective]) -> Iterator[str]:
         yield f"--clom has nothing to guide: --objective {config.objective} optimises nothing."
     drawn = objective.published.drawn(config)
     if (needs.method or needs.start or needs.networks) and not config.named_teachers:
-        asking = f"--init {config.init}" if needs.start else f"--networks {drawn}"
+        asking = f"--init {init}" if needs.start else f"--networks {drawn}"
         asking = f"--objective {config.objective}" if needs.method else asking
         yield f"{asking} {NEEDS_TEACHERS}"
     if start.get("experts") and not objective.uses_experts:
@@ -54,7 +54,7 @@ def misfits(config: DistillConfig, objective: type[Objective]) -> Iterator[str]:
     if config.selection_epochs is not None and not start.get("embeds"):
         embedding = " or ".join(name for name in STARTS if STARTS.words(name).get("embeds"))
         yield (f"--selection_epochs has no meaning for --init {init}: leave it out, or start from --init {embedding}.")
-    if config.selection_epochs == 0 and start.get("prunes"):
+    if config.selection_epochs == 0 and start.get("embeds") == "training":
         yield f"--selection_epochs 0: {init} chooses by a training, which has at least one epoch: leave it out."
     if config.zca and not objective.whitens:
         yield f"--zca has no meaning for --objective {config.objective}, which sees plain images: leave it out."

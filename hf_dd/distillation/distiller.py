@@ -36,7 +36,7 @@ from hf_dd.distillation.checks import preflight
 from hf_dd.distillation.optimisers import Learned
 from hf_dd.distillation.profiling import profiled
 from hf_dd.errors import RunError
-from hf_dd.objectives import Losses, Objective, Ownership, Step, build_objective
+from hf_dd.objectives import Losses, Ownership, Step, build_objective
 from hf_dd.objectives.base import options_of
 from hf_dd.objectives.published import NOT_GIVEN, Published
 from hf_dd.synthetic.parts import parts_of
@@ -118,13 +118,13 @@ class Distiller:
                 self.decisions.append(str(flips.flip_test(self.data, accelerator.autocast)))
         self.settings |= begun
         of_cell, _ = published.of_cells(config)
-        decided = {name: self.settings[name] for name in ("augment", "selection_epochs", *of_cell)}
+        decided = {name: self.settings[name] for name in ("augment", "init", "selection_epochs", *of_cell)}
         self.config = config = dataclasses.replace(config, **decided)
         self.own = Ownership.of(accelerator.process_index, accelerator.num_processes, data.num_classes)
         self.bytes_exchanged = 0  # by this rank, in the last step
         if pool:
             pool.starts = None  # of an earlier run with these teachers
-        self.objective: Objective = build_objective(config, self.data, pool, experts)
+        self.objective = build_objective(config, self.data, pool, experts)
         self.memory = FeatureMemory(self.data, config.dtype, accelerator)
         started = time.perf_counter()
         options = options_of(OBJECTIVES.find(config.objective), config)

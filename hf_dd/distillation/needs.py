@@ -30,7 +30,7 @@ class Needs:
     def of(cls, config: DistillConfig) -> "Needs":
         """Those of a run with these options; raises ConfigError for parts that aren't known."""
         objective = OBJECTIVES.find(config.objective)
-        start = STARTS.words(config.init or objective.published.start(config.published))
+        start = STARTS.words(objective.published.start(config))
         online = PROTOCOLS.find(config.eval_protocol).labels == "online"
         return cls(
             method=objective.uses_teachers,

@@ -15,7 +15,7 @@ from hf_dd.core import files
 from hf_dd.core.layout import LOGS
 from hf_dd.core.text import table
 from hf_dd.errors import ConfigError
-from hf_dd.synthetic.distilled_set import preview
+from hf_dd.synthetic.preview import preview
 from hf_dd.synthetic.synthetic_set import SyntheticSet
 
 PROJECT = "hf-dd"

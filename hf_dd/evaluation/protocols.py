@@ -16,10 +16,9 @@ from hf_dd.config import EvaluationConfig
 from hf_dd.core.precision import Autocast
 from hf_dd.core.progress import say
 from hf_dd.core.registry import PROTOCOLS
-from hf_dd.core.strategies import parse_mix
+from hf_dd.core.strategies import parse_mix, parse_strategy
 from hf_dd.data.image_data import ImageData
 from hf_dd.errors import ConfigError
-from hf_dd.nn import augment
 from hf_dd.nn.views import Views
 from hf_dd.training import flips
 from hf_dd.training.loop import TrainingRecipe
@@ -169,7 +168,7 @@ class Protocol:
         options = {"augment": config.eval_augment}
         for name, values in (("epochs", config.eval_epochs), ("learning_rate", config.eval_learning_rates)):
             options[name] = values[0] if len(values) == 1 else None
-        if options["augment"] is not None and augment.parse_strategy(options["augment"]) and protocol.trains == "head":
+        if options["augment"] is not None and parse_strategy(options["augment"]) and protocol.trains == "head":
             raise ConfigError(
                 f"--eval_augment {config.eval_augment} has no place in the protocol {protocol.name}, which trains a "
                 "head on features: leave it out, or take the crops and flips of --eval_protocol lgm."
@@ -206,7 +205,7 @@ class Protocol:
         read. What is so already stays as it is. Every process has to call it, with the data on the device to train on.
         """
         of_size = self.resolve(1, data.num_classes, min(data.image_size), "")
-        operations, changes = augment.parse_strategy(of_size.augment), {}
+        operations, changes = parse_strategy(of_size.augment), {}
         wanted = self.test_resize(data)
         if wanted not in (None, data.test_resize):
             say("%s scales test images to %d pixels first: --test_resize %d does the same.", self.name, wanted, wanted)
@@ -272,7 +271,7 @@ class Protocol:
             **{name: getattr(self, name) for name in shared},
             drops=DROPS[self.schedule](self.epochs) if self.schedule in DROPS else (),
             restarts=self.schedule == "restart",
-            strategy=augment.parse_strategy(self.augment),
+            strategy=parse_strategy(self.augment),
             cosine=plain_cosine,
             shares=() if plain_cosine else shares,
             views=views,

@@ -13,7 +13,7 @@ from hf_dd.core.precision import Autocast
 from hf_dd.core.progress import over
 from hf_dd.core.registry import NETWORKS, origins
 from hf_dd.core.seeding import isolated_rng
-from hf_dd.data.batches import Images, in_chunks
+from hf_dd.data.batches import Images, in_chunks, in_unit_range
 from hf_dd.data.image_data import ImageData
 from hf_dd.errors import ConfigError
 from hf_dd.evaluation.protocols import Protocol
@@ -102,9 +102,8 @@ class LinearProbe:
     @torch.no_grad()
     def of_batch(self, images: Tensor) -> Tensor:
         """Features of a batch, float32, on its device."""
-        images = images if images.is_floating_point() else images.float() / 255
         with self.autocast():
-            return self.teacher.features(images).float()
+            return self.teacher.features(in_unit_range(images)).float()
 
     def features(self, images: Images) -> Tensor:
         """Features, float32 (N, features) on the data's device, of uint8 images or of floats in [0, 1] space."""

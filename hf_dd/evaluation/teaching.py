@@ -8,7 +8,7 @@ from accelerate import Accelerator
 from torch import Tensor
 
 from hf_dd.core.tensors import FLOAT_BYTES
-from hf_dd.data.batches import in_blocks
+from hf_dd.data.batches import in_blocks, in_unit_range
 from hf_dd.data.image_data import ImageData
 from hf_dd.errors import ConfigError, DataError
 from hf_dd.evaluation.candidates import Candidate
@@ -87,7 +87,7 @@ class Teaching:
         if (candidate, temperature) in self._labels:
             return self._labels[candidate, temperature]
         pool, shared = self.asked(protocol), (temperature, self.data.device)
-        blocks = (block if block.is_floating_point() else block.float() / 255 for block in in_blocks(candidate.images))
+        blocks = map(in_unit_range, in_blocks(candidate.images))
         each = [relabel(pool, self.data.class_names, block, "mean", *shared) for block in blocks]
         found = torch.cat(each).to(self.data.device)
         if candidate.baseline != "random":  # of which every student has its own

@@ -18,9 +18,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from hf_dd.core.strategies import COMPOSITE, STRATEGY, parse_strategy
-
-__all__ = ["STRATEGY", "AugmentParameters", "CompositeParameters", "apply", "draw", "parse_strategy"]
+from hf_dd.core.strategies import COMPOSITE, STRATEGY
 
 STAGES = (("flip",), ("color",), ("crop", "scale", "rotate"), ("cutout",))  # of a composite augmentation
 

@@ -21,6 +21,7 @@ from hf_dd.errors import ConfigError, RunError, TeacherError, require_known, som
 from hf_dd.nn.architectures import Trunk, default_options, require_positive
 
 ImageSize = int | Iterable[int]  # a side in pixels, or (height, width)
+BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 
 
 class _UnwrittenCard(ModelCard):
@@ -78,7 +79,7 @@ class Network(nn.Module, PyTorchModelHubMixin, library_name="hf-dd"):
     @property
     def has_batch_norm(self) -> bool:
         """Whether, in training mode, the output for an image depends on the rest of its batch."""
-        return any(isinstance(module, nn.BatchNorm2d) for module in self.modules())
+        return bool(batch_norms(self))
 
     def reinitialise(self, seed: int, *names: str | int) -> None:
         """Redraw all parameters and reset all buffers, in place, as a fresh construction on that seed would.
@@ -162,3 +163,8 @@ def _network_from(config_path: Path) -> Network:
         return Network(architecture, **{name: config[name] for name in known if name in config})
     except (RunError, ConfigError, TypeError, ValueError, RuntimeError) as error:  # the last of sizes that can't be
         raise TeacherError(f"{config_path} describes no network of hf_dd: {error}") from error
+
+
+def batch_norms(network: nn.Module) -> list[nn.Module]:
+    """A network's BatchNorm layers, in the order in which it defines them."""
+    return [module for module in network.modules() if isinstance(module, BATCH_NORMS)]

@@ -19,8 +19,8 @@ from hf_dd.errors import ConfigError, require_known
 from hf_dd.nn import rand_augment
 from hf_dd.nn.augment import Draws
 from hf_dd.nn.crops import draw_boxes, resized_crop
+from hf_dd.nn.input_transform import LUMA
 
-LUMINANCE = (0.299, 0.587, 0.114)
 # Principal components of ImageNet's colours (Krizhevsky et al., NeurIPS 2012), as IDC has them, a row per channel.
 COLOUR_STDS = (0.2175, 0.0188, 0.0045)
 COLOUR_AXES = ((-0.5675, 0.7192, 0.4009), (-0.5808, -0.0045, -0.8140), (-0.5836, -0.6948, 0.4203))
@@ -236,7 +236,7 @@ def shuffled(images: Tensor, columns: Tensor, rows: Tensor) -> Tensor:
 
 def jittered(images: Tensor, shares: Tensor, order: Tensor) -> Tensor:
     """Brightness (0), contrast (1), saturation (2), in each image's order: moved to black, its mean grey, or grey."""
-    luminance = images.new_tensor(LUMINANCE)[:, None, None]
+    luminance = images.new_tensor(LUMA)[:, None, None]
     shares = shares.to(images)
     for kinds in order.unbind(1):
         grey = (images * luminance).sum(1, keepdim=True) if images.shape[1] == 3 else images

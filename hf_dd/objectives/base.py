@@ -15,10 +15,11 @@ import torch
 from torch import Tensor, nn
 
 from hf_dd.config import DistillConfig, parse_key_values
-from hf_dd.config.base import named, range_of, within
+from hf_dd.config.base import Kind, judged, named
 from hf_dd.core.precision import Autocast
 from hf_dd.core.registry import OBJECTIVES
 from hf_dd.core.seeding import generator
+from hf_dd.data.batches import in_unit_range
 from hf_dd.data.image_data import ImageData
 from hf_dd.errors import ConfigError, nearest_first
 from hf_dd.nn import networks
@@ -71,8 +72,9 @@ class Step:
         data: the real set, whole.
         sum_over_ranks: adds a detached tensor up over all ranks; every rank has to call it.
         autocast: context of the networks' forward passes.
-        remembered: gives what is computed of a teacher and the whole real set, by its kind, or what was in an earlier
-            run; every rank has to call it.
+        remembered: given a kind, a teacher and a function, it returns what the function computes of that teacher and
+            the whole real set, or what was computed of both under that kind in an earlier run; every rank has to call
+            it.
     """
 
     index: int
@@ -91,7 +93,7 @@ class Step:
 
     def as_input(self, images: Tensor) -> Tensor:
         """uint8 real images, normalised, in the pixels' dtype."""
-        return self.data.normalise(images.to(self.synthetic.mean.dtype) / 255)
+        return self.data.normalise(in_unit_range(images, self.synthetic.mean.dtype))
 
     def zero(self) -> Tensor:
         """The share of a rank that owns no image: a zero that has a gradient."""
@@ -103,24 +105,26 @@ class Step:
         The value is divided among them, the gradient isn't: it flows into this rank's own images only, as
         `whole_classes` makes it.
         """
-        return loss if self.own.parts == 1 else loss - loss.detach() * (1 - 1 / self.own.parts) + self.zero()
+        return loss if self.own.parts == 1 else equal_share(loss, self.own.parts) + self.zero()
 
     def own_rows(self) -> Tensor:
         """Indices of the synthetic images that this rank owns, int64; may be empty."""
         return self.own.of_batch(self.synthetic.rows(self.own.classes))
 
-    def whole_classes(self, partial: Tensor) -> Tensor:
-        """Per own class, this rank's part of a sum, (classes, …), made whole by the other ranks' parts.
+    def whole(self, partial: Tensor) -> Tensor:
+        """This rank's part of a sum, made whole by the other ranks' parts; every rank has to call it.
 
-        The value is the whole sum, the gradient flows into this rank's part only. A collective where classes are
-        split: every rank has to call it.
+        The value is the whole sum, the gradient flows into this rank's part only.
         """
+        return partial + (self.sum_over_ranks(partial.detach()) - partial.detach())
+
+    def whole_classes(self, partial: Tensor) -> Tensor:
+        """The same of parts for each own class, (classes, …); a collective where classes are split."""
         if not self.own.split:
             return partial
         every_class = partial.new_zeros(self.data.num_classes, *partial.shape[1:])
-        every_class[self.own.classes] = partial.detach()
-        others = self.sum_over_ranks(every_class)[self.own.classes] - partial.detach()
-        return partial + others
+        every_class[self.own.classes] = partial
+        return self.whole(every_class)[self.own.classes]
 
 
 @dataclass(frozen=True)
@@ -156,6 +160,7 @@ class Objective:
         whitens: whether `--zca` has a meaning for it: not where it sees the images through teachers alone, or works in
             [0, 1] space.
         options: those of this run.
+        settings: all options of this run, with the published value where one isn't given, see `Published.filled_in`.
     """
 
     published: ClassVar[Published]
@@ -169,6 +174,7 @@ class Objective:
 
     def __init__(self, config: DistillConfig, data: ImageData, pool: TeacherPool | None = None):
         self.options = options_of(type(self), config)
+        self.settings = self.published.filled_in(config)
 
     def losses(self, step: Step) -> Iterator[Losses]:
         """Yield, for each optimiser step of this iteration, this rank's share of each named loss term (scalars).
@@ -179,7 +185,7 @@ class Objective:
 
     @property
     def updates(self) -> int:
-        """Optimiser steps of an iteration whose length goes by them; 1 where it is one step, or a few unlike ones."""
+        """How many optimiser steps of one length an iteration has; 1 where it has a single one, or unlike ones."""
         return 1
 
     def takes_step(self) -> bool:
@@ -229,7 +235,7 @@ def options_of(objective: type[Objective], config: DistillConfig) -> Any:
     """An objective's own options from `--objective_options`.
 
     Raises ConfigError for one that isn't its own, and for a value of another type than the default's or, where it is
-    declared by `option`, out of its range or grammar; the default may stand for something else, and is always taken.
+    declared by `option`, one that isn't taken; the default may stand for something else, and always is.
     """
     fields = {field.name: field for field in dataclasses.fields(objective.Options)}
     given = parse_key_values(config.objective_options)
@@ -238,31 +244,26 @@ def options_of(objective: type[Objective], config: DistillConfig) -> Any:
         if name not in fields:
             known = ", ".join(nearest_first(name, fields)) or "none"
             raise ConfigError(f"--objective_options: {config.objective} has no {name!r}; it has {known}.")
-        own = fields[name]
-        kind, told = type(own.default), f"--objective_options {name}={value}: "
-        if not isinstance(value, (int, float) if kind is float else kind):
-            raise ConfigError(f"{told}it has to be of type {kind.__name__}.")
-        if not own.metadata or value == own.default:
-            continue
-        if kind is not str and not within(value, own.metadata):
-            raise ConfigError(f"{told}it has to be {range_of(own, 'finite')}.")
-        if grammar := own.metadata["grammar"]:
-            try:
-                grammar(value)
-            except ConfigError as error:
-                raise ConfigError(f"{told}{error}.") from error
+        kind, default = Kind(type(fields[name].default), (), False, False), fields[name].default
+        if value != default:
+            given[name] = judged(fields[name], kind, value, f"--objective_options {name}")
     return objective.Options(**published | given)
 
 
 def seen_as_published(config: DistillConfig) -> DistillConfig:
-    """The options with what the paper says of how images are seen for this very run, such as `zca`: before reading."""
+    """The options; those that say how images are read, such as `zca`, are the paper's where they aren't given."""
     of_cell, _ = OBJECTIVES.find(config.objective).published.of_cells(config)
     seen = {name: of_cell[name] for name in named(config, "data") if name in of_cell and getattr(config, name) is None}
     return dataclasses.replace(config, **seen)
 
 
+def equal_share(loss: Tensor, ranks: int) -> Tensor:
+    """The share of one of so many ranks that all compute a whole loss: its value is divided, its gradient isn't."""
+    return loss - loss.detach() * (1 - 1 / ranks)
+
+
 def zero_with_gradient(tensor: Tensor, gradient: Tensor) -> Tensor:
-    """A scalar that is zero, and whose gradient for `tensor` is `gradient`, which has its shape."""
+    """A scalar whose value is zero, and whose gradient for `tensor` is `gradient`, of the same shape."""
     product = tensor * gradient
     return (product - product.detach()).sum()
 

@@ -9,13 +9,13 @@ from torch import Tensor
 from hf_dd.config import DistillConfig
 from hf_dd.config.base import option
 from hf_dd.core.registry import OBJECTIVES
+from hf_dd.core.strategies import parse_strategy
 from hf_dd.data.batches import chunks_of, read_ahead
 from hf_dd.data.image_data import ImageData
 from hf_dd.nn import augment
 from hf_dd.objectives.base import Losses, Objective, Step, zero_with_gradient
 from hf_dd.objectives.published import Published
-from hf_dd.synthetic.patches import realistic_images
-from hf_dd.synthetic.start import candidates_of
+from hf_dd.synthetic.start import surest_rows
 from hf_dd.teachers.activations import FEATURES, activations
 from hf_dd.teachers.pool import TeacherPool
 from hf_dd.teachers.teacher import Teacher
@@ -42,17 +42,18 @@ class InformationOptions:
     teachers="All teachers chose the real images; one was drawn per step, whose activations are kept",
 )
 class MinimalInformationLoss(Objective):
-    """Each training image is matched to the real image of its own that it began as, by one teacher of the pool:
+    """Each training image is matched to a real image of its own, by one teacher of the pool:
 
         loss = Σ_i mean_d |h_d(A_c(r_i)) − h_d(A_c(s_i))|
 
-    where r_i are the images of `--init surest` (of 300 of the class those of the lowest cross-entropy), s_i the
-    training images, which are tiles of a quarter of the size with `--factor 2`, h a layer's activations and A_c one
-    composite augmentation per class and step.
+    where s_i are the training images, which are tiles of a quarter of the size with `--factor 2`, r_i the images of
+    `--init surest`, h a layer's activations and A_c one composite augmentation per class and step. r_i have the lowest
+    cross-entropy of 300 images of the class that are drawn, of 500 from 100 images per class on, of 1,000 from 200.
+    s_i begins as r_i; with another `--init` it begins as that says, and is matched to r_i all the same.
 
-    The authors' AdamW pulls the mosaic's change back by 1e-4 a step, which is left out; all classes step together,
-    which is the same, as Adam's steps don't depend on the gradient's size. Their ResNet-18 at 224 pixels has the
-    layer `layer2`, all else the last one. The rate is that of pixels in [0, 1].
+    The loss is that of the authors' code. Its AdamW pulls the mosaic's change back by 1e-4 a step, which is left out;
+    all classes step together, which is the same, as Adam's steps don't depend on the gradient's size. Their ResNet-18
+    at 224 pixels has the layer `layer2`, all else the last one. The rate is that of pixels in [0, 1].
     """
 
     published = Published(
@@ -70,7 +71,7 @@ class MinimalInformationLoss(Objective):
 
     def __init__(self, config: DistillConfig, data: ImageData, pool: TeacherPool | None = None):
         super().__init__(config, data, pool)
-        self.strategy = augment.parse_strategy(config.augment)
+        self.strategy = parse_strategy(self.settings["augment"])
         self.pool = pool.to(data.device, getattr(torch, config.dtype))
         self.layer = self.options.layer
         blank = torch.full((1, data.channels, *data.image_size), 0.5, dtype=getattr(torch, config.dtype))
@@ -83,10 +84,9 @@ class MinimalInformationLoss(Objective):
     def losses(self, step: Step) -> Iterator[Losses]:
         """Yield one loss: the terms of this rank's images."""
         if self.sources is None:
-            ipc = step.synthetic.place[1]
-            how = (step.synthetic.pixels.dtype, step.autocast, (candidates_of(ipc), step.seed))
-            count = step.synthetic.factor**2 * ipc
-            self.sources = realistic_images(step.data, self.pool, count, *how).cpu()
+            _, ipc = step.synthetic.place
+            asked = (ipc, step.synthetic.factor, step.seed, step.synthetic.pixels.dtype, step.autocast)
+            self.sources = surest_rows(step.data, self.pool, *asked).cpu()
         teacher = self.pool[self.pool.draw(step.seed, step.index)]
         yield {"cim": self.matching_loss(step, teacher)}
 

@@ -17,15 +17,17 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from hf_dd.config import DistillConfig, parse_key_values
-from hf_dd.core.progress import Phase
 from hf_dd.core.registry import OBJECTIVES
-from hf_dd.data.batches import by_chunks, in_chunks
+from hf_dd.core.strategies import parse_strategy
+from hf_dd.data.batches import by_chunks
 from hf_dd.data.image_data import ImageData
 from hf_dd.errors import ConfigError
 from hf_dd.nn import augment
 from hf_dd.objectives.base import Losses, Objective, Step, zero_with_gradient
+from hf_dd.objectives.features import class_sums, features_of
 from hf_dd.objectives.published import SGD, Published
 from hf_dd.teachers.pool import TeacherPool
+from hf_dd.teachers.soft_labels import logit_orders
 from hf_dd.teachers.teacher import Teacher, TeacherSpec
 
 
@@ -38,7 +40,7 @@ class ClassificationDistance:
 
     def __init__(self, pool: TeacherPool, data: ImageData, augmentation: Sequence[str] = (), batch: int | None = None):
         self.augmentation, self.batch = augmentation, batch
-        self.orders = [torch.tensor(teacher.logit_order(data.class_names)) for teacher in pool]
+        self.orders = logit_orders(pool, data.class_names)
 
     def __call__(self, step: Step, inner: int, members: Mapping[int, Teacher]) -> Tensor:
         """This rank's share: the sum over its images, divided by how many all see; of the mean logits of teachers.
@@ -55,8 +57,7 @@ class ClassificationDistance:
         for index, teacher in members.items():
             with step.autocast():
                 own = by_chunks(teacher, images, teacher.image_size)
-            order = self.orders[index].to(own.device)
-            logits = logits + own[:, order].to(step.synthetic.pixels.dtype) / len(members)
+            logits = logits + own[:, self.orders[index]].to(step.synthetic.pixels.dtype) / len(members)
         labels = step.synthetic.image_labels(rows)
         return F.cross_entropy(logits, labels, reduction="sum") / (share * len(step.synthetic.image_labels()))
 
@@ -104,10 +105,7 @@ class CosineDistance:
         if not len(rows):
             return ratio_share(step.zero(), step.zero(), step)
         labels = step.synthetic.image_labels(rows)
-        with step.autocast():
-            own = seen(step, inner, rows, self.augmentation)
-            features = by_chunks(teacher.features, own, teacher.image_size)
-        features = F.normalize(features.to(step.synthetic.pixels.dtype), dim=1)
+        features = F.normalize(features_of(teacher, seen(step, inner, rows, self.augmentation), step), dim=1)
         counts = torch.tensor([len(of_class) for of_class in drawn]).to(sums)
         same_class = (counts[labels] - (features * sums[labels]).sum(1)).sum()
         every_class = (counts.sum() - features @ sums.sum(0)).sum()
@@ -151,21 +149,9 @@ def ratio_share(numerator: Tensor, denominator: Tensor, step: Step) -> Tensor:
     return value_share + slope - slope.detach()
 
 
-@torch.no_grad()
 def real_class_sums(step: Step, teacher: Teacher, drawn: Sequence[Tensor]) -> Tensor:
-    """R_c of the images drawn of every class, (classes, features): each rank sums what it owns, then all are added."""
-    pixels = step.synthetic.pixels
-    size = teacher.features(step.synthetic.own_space()[:1]).shape[1]
-    sums = pixels.new_zeros(step.data.num_classes, size)
-    own = {label: step.own.of_batch(drawn[label]) for label in step.own.classes}
-    with Phase("class sums", sum(map(len, own.values())), "images") as phase:
-        for label, chosen in own.items():
-            for places, images in in_chunks(step.data.train.images, chosen, seen=teacher.image_size):
-                with step.autocast():
-                    features = teacher.features(images.to(pixels.dtype) / 255)
-                sums[label] += F.normalize(features.to(pixels.dtype), dim=1).sum(0)
-                phase.update(len(places))
-    return step.sum_over_ranks(sums)
+    """R_c of the images drawn of every class, (classes, features)."""
+    return class_sums(step, teacher, drawn, lambda features, _: F.normalize(features, dim=1).sum(0))
 
 
 # What α is multiplied by after a share of the iterations.
@@ -220,13 +206,13 @@ class Guided:
         self.pooling = config.clom_pool
         self.alpha, self.balance = config.clom_alpha, config.clom_balance
         self.fade = FADES[config.clom_schedule]
-        self.iterations = config.iterations or objective.published.iterations
+        self.iterations = objective.settings["iterations"]
         self.largest = torch.zeros(2, device=data.device, dtype=getattr(torch, config.dtype))  # objective's, CLoM's
         self.per_image = config.clom_alpha_per == "image"
         self.alphas = parse_key_values(config.clom_alphas)
         require_architectures(config, pool.specs)
         options = {"real_batch": config.clom_real_batch} if config.clom_real_batch else {}
-        augmentation = augment.parse_strategy(config.clom_augment)
+        augmentation = parse_strategy(config.clom_augment)
         self.distance = DISTANCES[config.clom](pool, data, augmentation, config.clom_batch, **options)
 
     def __getattr__(self, hook: str) -> Any:
@@ -245,7 +231,7 @@ class Guided:
             return self.weight(step) * self.distance(step, inner, dict(enumerate(self.pool)))
         shares = self.pool.shares()
         if self.pooling == "random":
-            first = step.index * 1_000  # the name of an iteration's first draw since there are guides
+            first = step.index * 1_000  # an iteration's first draw is called as it always was
             shares = {self.pool.draw(step.seed, first, *([inner] if inner else [])): 1.0}
         terms = [
             share * self.weight(step, index) * self.distance(step, inner, {index: self.pool[index]})

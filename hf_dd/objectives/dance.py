@@ -7,8 +7,8 @@ from typing import ClassVar
 from hf_dd.config import DistillConfig
 from hf_dd.config.base import option
 from hf_dd.core.registry import OBJECTIVES
+from hf_dd.core.strategies import parse_strategy
 from hf_dd.data.image_data import ImageData
-from hf_dd.nn import augment
 from hf_dd.objectives.base import Losses, Step
 from hf_dd.objectives.clom import ClassificationDistance
 from hf_dd.objectives.dm import DistributionMatching
@@ -50,9 +50,10 @@ class Dance(DistributionMatching):
     with ψ the flattened features of a network between two epochs of the teacher (`--networks`), A one composite
     augmentation per class and A' one per image. Pixels are clipped to the valid range before each iteration.
 
-    The authors take a step for each class, by SGD with momentum 0.5. From ten classes on that is one step on the sum
-    over classes at twice the rate without momentum, which is what the published values say; the rate is that of pixels
-    in [0, 1]. They store four images in each (`--factor 2`), and take five teachers of 60 epochs.
+    The formulas are those of the authors' code. They take a step for each class, by SGD with momentum 0.5. From ten
+    classes on that is one step on the sum over classes at twice the rate without momentum, which is what the published
+    values say; the rate is that of pixels in [0, 1]. The authors store four images in each (`--factor 2`), and take
+    five teachers of 60 epochs.
     """
 
     name: ClassVar[str] = "dance"
@@ -76,7 +77,7 @@ class Dance(DistributionMatching):
     def __init__(self, config: DistillConfig, data: ImageData, pool: TeacherPool | None = None):
         super().__init__(config, data, pool)
         self.pool = pool.to(data.device, self.network.classifier.weight.dtype)
-        self.cross_entropy = ClassificationDistance(pool, data, augment.parse_strategy(config.augment))
+        self.cross_entropy = ClassificationDistance(pool, data, parse_strategy(self.settings["augment"]))
 
     def losses(self, step: Step) -> Iterator[Losses]:
         """Yield the matching loss, then that of the calibration step where there is one."""

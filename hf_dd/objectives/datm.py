@@ -5,7 +5,8 @@ Few images are matched to early epochs of the experts, many to late ones, and th
     t ~ U{T⁻, …, U_it − 1},   U_it = min(T⁺, T₀ + ⌊(T⁺ − T₀) · it / E⌋),   g_i = ∇_θ CE_soft(S_i, softmax(y_i); θ_i)
 
 y_j starts as the mean logits of those experts that classify image j right at their last epoch, and takes SGD steps of
-its own rate and momentum. An iteration whose loss is above a threshold is skipped.
+its own rate and momentum. An iteration whose loss is above a threshold is skipped. All of this is as in the authors'
+code.
 """
 
 from collections.abc import Iterator
@@ -61,7 +62,8 @@ class DifficultyAligned:
         bound = min(last, first + (last - first) * index // growth) if growth else last
         return range(self.starts.start, max(bound, self.starts.start + 1))
 
-    def asks_last_epoch(self, config: DistillConfig) -> bool:
+    @property
+    def asks_last_epoch(self) -> bool:
         """The first labels are of that."""
         return True
 

@@ -11,6 +11,7 @@ from torch import Tensor
 from hf_dd.config import DistillConfig
 from hf_dd.core.compile import compiled
 from hf_dd.core.registry import OBJECTIVES
+from hf_dd.core.strategies import parse_strategy
 from hf_dd.data.batches import by_chunks, in_chunks
 from hf_dd.data.image_data import ImageData
 from hf_dd.nn import augment
@@ -54,14 +55,14 @@ class DistributionMatching(Objective):
 
     def __init__(self, config: DistillConfig, data: ImageData, pool: TeacherPool | None = None):
         super().__init__(config, data, pool)
-        self.batch_size = config.real_batch_size or self.published.real_batch_size
-        self.strategy = augment.parse_strategy(config.augment)
+        self.batch_size = self.settings["real_batch_size"]
+        self.strategy = parse_strategy(self.settings["augment"])
         self.network = student(config, data).requires_grad_(False).train()
         self.drawn = DrawnNetwork(self.network, config, data, pool, self.published)
         self.replicated = self.network.has_batch_norm
         self.embed = self.network.features
         if config.compile:
-            self.embed = compiled(self.embed, config.iterations or self.published.iterations)
+            self.embed = compiled(self.embed, self.settings["iterations"])
 
     def losses(self, step: Step) -> Iterator[Losses]:
         """Yield one loss: the terms of this rank's classes, or its share of them."""
@@ -84,8 +85,11 @@ class DistributionMatching(Objective):
         return (real - synthetic).square().sum()
 
     @torch.no_grad()
-    def real_features(self, step: Step, draws: augment.AugmentParameters) -> list[Tensor]:
-        """Features, (n, features) each, of `batch_size` normalised, augmented real images of one own class by one."""
+    def real_features(self, step: Step, draws: augment.Draws) -> list[Tensor]:
+        """Features of real images, normalised and augmented: `batch_size` of each own class, class after class.
+
+        A tensor (n, features) for each chunk of images.
+        """
         batches = [step.data.sample_class(c, self.batch_size, step.generator("real", c)) for c in step.own.classes]
         batches = [step.own.of_batch(batch) for batch in batches]
         parameters = draws.expand(torch.tensor(step.own.classes).repeat_interleave(len(batches[0])))
@@ -94,8 +98,8 @@ class DistributionMatching(Objective):
             features.append(self.embed(augment.apply(step.as_input(images), parameters.expand(places))))
         return features
 
-    def synthetic_features(self, step: Step, draws: augment.AugmentParameters) -> list[Tensor]:
-        """The same of the synthetic images, with the augmentation of their class's real ones."""
+    def synthetic_features(self, step: Step, draws: augment.Draws) -> list[Tensor]:
+        """The same of all synthetic images of these classes, with the augmentation of their class's real ones."""
         rows = step.own_rows()
         images = step.synthetic.images(rows)
         per_class = len(images) // len(step.own.classes)

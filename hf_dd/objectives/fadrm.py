@@ -5,14 +5,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from hf_dd.config import DistillConfig
 from hf_dd.config.base import option
 from hf_dd.core.registry import OBJECTIVES
-from hf_dd.data.image_data import ImageData
 from hf_dd.objectives.published import Published
 from hf_dd.objectives.sre2l import Recovery, RecoveryOptions
 from hf_dd.synthetic.synthetic_set import SyntheticSet
-from hf_dd.teachers.pool import TeacherPool
 
 
 @dataclass(frozen=True)
@@ -65,10 +62,11 @@ class ResidualSet(SyntheticSet):
 class ResidualRecovery(Recovery):
     """SRe2L's loss from real patches, in stages, between which each image is mixed with its patch: x ← ½ x + ½ patch.
 
-    The patches are the start, RDED's if none is given. One cosine runs over all stages, Adam begins anew in each.
-    Sizes stay as they are: the authors' alternate between 200 and 224 pixels on images of 224, and don't on those of
-    32 and 64. They take several teachers in turn, which are drawn here. Their batches hold one image of a class: so do
-    these from a hundred classes on, and of fewer with a smaller batch (`batch=10` for ten classes, as theirs).
+    The patches are the start, RDED's if none is given. One cosine runs over all stages, Adam begins anew in each, as
+    in the authors' code. Sizes stay as they are: theirs alternate between 200 and 224 pixels on images of 224, and
+    don't on those of 32 and 64. They take several teachers in turn, which are drawn here. Their batches hold one image
+    of a class: so do these from a hundred classes on, and of fewer with a smaller batch (`batch=10` for ten classes,
+    as theirs).
     """
 
     published = Published(
@@ -82,12 +80,8 @@ class ResidualRecovery(Recovery):
     )
     Options = ResidualOptions
 
-    def __init__(self, config: DistillConfig, data: ImageData, pool: TeacherPool | None = None):
-        super().__init__(config, data, pool)
-        self.iterations = config.iterations or self.published.iterations
-
     def parameterise(self, initial: SyntheticSet) -> SyntheticSet:
         """The set that remembers its patches."""
-        stages = self.options.stages
-        at = {round(self.iterations * stage / stages) for stage in range(1, stages)} - {0}
+        stages, iterations = self.options.stages, self.settings["iterations"]
+        at = {round(iterations * stage / stages) for stage in range(1, stages)} - {0}
         return ResidualSet(initial, at, self.options.residual)

@@ -22,10 +22,11 @@ from hf_dd.config import DistillConfig
 from hf_dd.config.base import option
 from hf_dd.core.compile import compiled
 from hf_dd.core.registry import OBJECTIVES
+from hf_dd.core.strategies import parse_strategy
 from hf_dd.data.batches import chunks_of, in_chunks
 from hf_dd.data.image_data import ImageData
-from hf_dd.errors import ConfigError, require_known
-from hf_dd.nn import augment
+from hf_dd.errors import ConfigError
+from hf_dd.nn import augment, networks
 from hf_dd.objectives import cells
 from hf_dd.objectives.base import Losses, Objective, Step, student, zero_with_gradient
 from hf_dd.objectives.drawn import DrawnNetwork
@@ -42,6 +43,43 @@ EPSILON = 1e-6
 Gradients = Sequence[Tensor]
 
 
+def layerwise_distance(synthetic: Gradients, real: Gradients) -> Tensor:
+    """Σ over layers and output rows of 1 − cos (DC, eq. 10); of parameters with two dimensions and more."""
+    return torch.stack(
+        [cosine_distances(s.flatten(1), r.flatten(1)).sum() for s, r in zip(synthetic, real, strict=True)]
+    ).sum()
+
+
+def squared_distance(synthetic: Gradients, real: Gradients) -> Tensor:
+    """‖g_S − g_T‖² over all parameters, not divided by their number: the papers' ablation `mse`."""
+    return torch.stack([(s - r).square().sum() for s, r in zip(synthetic, real, strict=True)]).sum()
+
+
+def global_cosine_distance(synthetic: Gradients, real: Gradients) -> Tensor:
+    """1 − cos(g_S, g_T) of all parameters as one vector: the papers' ablation `cos`."""
+    vectors = [torch.cat([tensor.flatten() for tensor in tensors])[None] for tensors in (synthetic, real)]
+    return cosine_distances(*vectors).sum()
+
+
+def cosine_distances(left: Tensor, right: Tensor) -> Tensor:
+    """1 − cos of the rows of two matrices."""
+    norms = torch.linalg.vector_norm(left, dim=1) * torch.linalg.vector_norm(right, dim=1)
+    return 1 - (left * right).sum(1) / (norms + EPSILON)
+
+
+def absolute_distance(synthetic: Gradients, real: Gradients) -> Tensor:
+    """Σ |g_S − g_T| over all parameters (IDC, Kim et al., ICML 2022)."""
+    return torch.stack([(s - r).abs().sum() for s, r in zip(synthetic, real, strict=True)]).sum()
+
+
+DISTANCES: dict[str, Callable[[Gradients, Gradients], Tensor]] = {
+    "layerwise": layerwise_distance,
+    "mse": squared_distance,
+    "l1": absolute_distance,
+    "cosine": global_cosine_distance,
+}
+
+
 @dataclass(frozen=True)
 class GradientOptions:
     """The options of gradient matching."""
@@ -54,9 +92,7 @@ class GradientOptions:
         "epochs of the network's training on S between two of them; -1 for the papers' number at this ipc.",
         at_least=0,
     )
-    distance: str = option(
-        "layerwise", "D, a name in DISTANCES.", grammar=lambda name: require_known("distance", name, DISTANCES)
-    )
+    distance: str = option("layerwise", "D, a name in DISTANCES.", choices=tuple(DISTANCES))
     network_learning_rate: float = option(
         0.01, "of the network's training, SGD without momentum or weight decay, as in the papers' code.", at_least=0
     )
@@ -96,8 +132,8 @@ class GradientMatching(Objective):
 
     def __init__(self, config: DistillConfig, data: ImageData, pool: TeacherPool | None = None):
         super().__init__(config, data, pool)
-        self.batch_size = config.real_batch_size or self.published.real_batch_size
-        self.strategy = augment.parse_strategy(config.augment) if self.published.augments else ()
+        self.batch_size = self.settings["real_batch_size"]
+        self.strategy = parse_strategy(self.settings["augment"])
         self.outer, self.inner = self.loops(config.ipc)
         self.distance = DISTANCES[self.options.distance]
         self.network = student(config, data)
@@ -107,8 +143,7 @@ class GradientMatching(Objective):
         # compiled network can't be.
         self.forward: Callable[[Tensor], Tensor] = self.network
         if config.compile:
-            calls = (config.iterations or self.published.iterations) * self.outer * data.num_classes
-            self.forward = compiled(self.network, calls)
+            self.forward = compiled(self.network, self.settings["iterations"] * self.outer * data.num_classes)
 
     def loops(self, ipc: int) -> tuple[int, TrainingRecipe]:
         """How many steps on the images a network gives, and how it is trained between two of them."""
@@ -167,7 +202,7 @@ class GradientMatching(Objective):
         """Which of a class's training images take part in a step, int64: all."""
         return torch.arange(step.synthetic.per_class, device=step.synthetic.pixels.device)
 
-    def real_gradients(self, step: Step, outer: int, label: int, draws: augment.AugmentParameters) -> Gradients:
+    def real_gradients(self, step: Step, outer: int, label: int, draws: augment.Draws) -> Gradients:
         """∇_θ of the mean cross-entropy of `batch_size` real images of a class."""
         chosen = step.data.sample_class(label, self.batch_size, step.generator("real", outer, label))
         return summed(
@@ -176,7 +211,7 @@ class GradientMatching(Objective):
         )
 
     def term(
-        self, step: Step, images: Tensor, label: int, draws: augment.AugmentParameters, real: Gradients
+        self, step: Step, images: Tensor, label: int, draws: augment.Draws, real: Gradients
     ) -> tuple[Tensor, Tensor]:
         """D of a class, and its gradient for the class's training images.
 
@@ -204,7 +239,7 @@ class GradientMatching(Objective):
         forward: Callable[[Tensor], Tensor],
         images: Tensor,
         label: int,
-        draws: augment.AugmentParameters,
+        draws: augment.Draws,
         count: int,
         create_graph: bool = False,
     ) -> Gradients:
@@ -219,7 +254,7 @@ class GradientMatching(Objective):
     @torch.no_grad()
     def set_statistics(self, step: Step, outer: int) -> None:
         """Give a BatchNorm network the statistics of real images of all classes, and freeze them."""
-        norms = [module for module in self.network.modules() if isinstance(module, nn.BatchNorm2d)]
+        norms = networks.batch_norms(self.network)
         usual = [norm.momentum for norm in norms]
         for norm in norms:
             norm.reset_running_stats()
@@ -287,40 +322,3 @@ def summed(parts: Iterable[Gradients]) -> Gradients:
     for part in parts:
         total = [so_far + tensor for so_far, tensor in zip(total, part, strict=True)]
     return total
-
-
-def layerwise_distance(synthetic: Gradients, real: Gradients) -> Tensor:
-    """Σ over layers and output rows of 1 − cos (DC, eq. 10); of parameters with two dimensions and more."""
-    return torch.stack(
-        [cosine_distances(s.flatten(1), r.flatten(1)).sum() for s, r in zip(synthetic, real, strict=True)]
-    ).sum()
-
-
-def squared_distance(synthetic: Gradients, real: Gradients) -> Tensor:
-    """‖g_S − g_T‖² over all parameters, not divided by their number: the papers' ablation `mse`."""
-    return torch.stack([(s - r).square().sum() for s, r in zip(synthetic, real, strict=True)]).sum()
-
-
-def global_cosine_distance(synthetic: Gradients, real: Gradients) -> Tensor:
-    """1 − cos(g_S, g_T) of all parameters as one vector: the papers' ablation `cos`."""
-    vectors = [torch.cat([tensor.flatten() for tensor in tensors])[None] for tensors in (synthetic, real)]
-    return cosine_distances(*vectors).sum()
-
-
-def cosine_distances(left: Tensor, right: Tensor) -> Tensor:
-    """1 − cos of the rows of two matrices."""
-    norms = torch.linalg.vector_norm(left, dim=1) * torch.linalg.vector_norm(right, dim=1)
-    return 1 - (left * right).sum(1) / (norms + EPSILON)
-
-
-def absolute_distance(synthetic: Gradients, real: Gradients) -> Tensor:
-    """Σ |g_S − g_T| over all parameters (IDC, Kim et al., ICML 2022)."""
-    return torch.stack([(s - r).abs().sum() for s, r in zip(synthetic, real, strict=True)]).sum()
-
-
-DISTANCES: dict[str, Callable[[Gradients, Gradients], Tensor]] = {
-    "layerwise": layerwise_distance,
-    "mse": squared_distance,
-    "l1": absolute_distance,
-    "cosine": global_cosine_distance,
-}

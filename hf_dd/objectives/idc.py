@@ -14,7 +14,7 @@ from hf_dd.config.base import option
 from hf_dd.core.registry import OBJECTIVES
 from hf_dd.data.batches import read_ahead
 from hf_dd.data.image_data import ImageData
-from hf_dd.errors import ConfigError, require_known
+from hf_dd.errors import ConfigError
 from hf_dd.nn import augment, views
 from hf_dd.nn.views import Views
 from hf_dd.objectives import cells
@@ -33,9 +33,7 @@ class CondensationOptions:
     """What IDC has of its own; the defaults are those for CIFAR."""
 
     outer: int = option(100, "steps on the images for each network.", at_least=1)
-    distance: str = option(
-        "mse", "of gradients, a name in DISTANCES.", grammar=lambda name: require_known("distance", name, DISTANCES)
-    )
+    distance: str = option("mse", "of gradients, a name in DISTANCES.", choices=tuple(DISTANCES))
     network_images: int = option(2000, "real images that train the network between two of them.", at_least=0)
     early: int = option(0, "epochs of training on the real images that the network has before the first.", at_least=0)
     network_learning_rate: float = option(0.01, "of that training, SGD.", at_least=0)
@@ -56,7 +54,7 @@ class CondensationOptions:
     draws=True,
 )
 class Condensation(GradientMatching):
-    """Gradient matching as in DSA, but for three things.
+    """Gradient matching as in DSA, but for three things, as the authors' code has them.
 
     The network is trained on real images between the steps on the synthetic ones, so that gradients don't vanish; the
     distance keeps their size; and only convolution kernels count:

@@ -11,13 +11,15 @@ from torch import Tensor
 from hf_dd.config import DistillConfig
 from hf_dd.config.base import option
 from hf_dd.core.registry import OBJECTIVES
-from hf_dd.data.batches import by_chunks, in_chunks
+from hf_dd.core.strategies import parse_strategy
+from hf_dd.data.batches import in_chunks
 from hf_dd.data.image_data import ImageData
 from hf_dd.errors import ConfigError
 from hf_dd.nn import augment
 from hf_dd.nn import random_views as views
 from hf_dd.nn.augment import Draws
-from hf_dd.objectives.base import Losses, Objective, Step
+from hf_dd.objectives.base import Losses, Objective, Step, equal_share
+from hf_dd.objectives.features import feature_size, features_of
 from hf_dd.objectives.published import NOT_GIVEN, Published
 from hf_dd.synthetic.pyramid import PyramidSet, colour_axes, level_sizes
 from hf_dd.synthetic.synthetic_set import SyntheticSet
@@ -40,8 +42,8 @@ def require_views(text: str) -> None:
 
 
 @dataclass(frozen=True)
-class LinearOptions:
-    """What Linear Gradient Matching has of its own."""
+class PyramidOptions:
+    """What methods have whose images are a pyramid that a frozen backbone sees."""
 
     copies: int = option(
         10,
@@ -56,8 +58,14 @@ class LinearOptions:
         grammar=require_views,
     )
     smallest_crop: float = option(0.08, "of a view, as a share of the image's area.", above=0, at_most=1)
-    head_std: float = option(0.01, "standard deviation of the head's weights.", at_least=0)
     pyramid_steps: int = option(200, "iterations from one level of the pyramid to the next.", at_least=1)
+
+
+@dataclass(frozen=True)
+class LinearOptions(PyramidOptions):
+    """What Linear Gradient Matching has of its own."""
+
+    head_std: float = option(0.01, "standard deviation of the head's weights.", at_least=0)
 
 
 @OBJECTIVES.register(
@@ -106,13 +114,12 @@ class LinearGradientMatching(Objective):
     def __init__(self, config: DistillConfig, data: ImageData, pool: TeacherPool | None = None):
         super().__init__(config, data, pool)
         self.augmentation = Augmentation(config, self.options, data)
-        self.batch_size = config.real_batch_size or self.published.real_batch_size
+        self.batch_size = self.settings["real_batch_size"]
         self.pool = pool.to(data.device, getattr(torch, config.dtype))
         self.feature_sizes: dict[int, int] = {}
         self.data, self.seed = data, config.seed
-        self.growth_steps = self.options.pyramid_steps if (config.init or self.published.init) == "noise" else None
-        levels = len(level_sizes(*data.image_size))
-        iterations = config.iterations or self.published.iterations
+        self.growth_steps = self.options.pyramid_steps if self.settings["init"] == "noise" else None
+        levels, iterations = len(level_sizes(*data.image_size)), self.settings["iterations"]
         if self.growth_steps and iterations <= (levels - 1) * self.growth_steps:
             logger.warning(
                 "The pyramid has %d levels, and the last joins after %d iterations, but the run ends after %d: its "
@@ -136,10 +143,9 @@ class LinearGradientMatching(Objective):
         with torch.no_grad():
             real = self.real_gradient(step, teacher, weight)
         synthetic = self.synthetic_gradient(step, teacher, weight)
-        whole_real, whole = step.sum_over_ranks(torch.stack([real, synthetic.detach()]))
-        whole = synthetic + (whole - synthetic.detach())
-        loss = 1 - F.cosine_similarity(whole_real.flatten(), whole.flatten(), dim=0)
-        yield {"lgm": loss - loss.detach() * (1 - 1 / step.all_ranks)}
+        real, synthetic = step.whole(torch.stack([real, synthetic]))
+        loss = 1 - F.cosine_similarity(real.flatten(), synthetic.flatten(), dim=0)
+        yield {"lgm": equal_share(loss, step.all_ranks)}
 
     def real_gradient(self, step: Step, teacher: Teacher, weight: Tensor) -> Tensor:
         """This rank's part of g of `batch_size` real images of each class, (classes, features + 1)."""
@@ -153,7 +159,7 @@ class LinearGradientMatching(Objective):
         total = weight.new_zeros(len(weight), weight.shape[1] + 1)
         for places, images in in_chunks(step.data.train.images, batches):
             images = self.augmentation.apply(step.as_input(images), draws.expand(places), step.synthetic)
-            total += head_gradient(features_of(teacher, images, step, weight), labels[places], weight)
+            total += head_gradient(features_of(teacher, images, step), labels[places], weight)
         return total / (step.data.num_classes * self.batch_size)
 
     def synthetic_gradient(self, step: Step, teacher: Teacher, weight: Tensor) -> Tensor:
@@ -163,7 +169,7 @@ class LinearGradientMatching(Objective):
             return step.zero() + weight.new_zeros(len(weight), weight.shape[1] + 1)
         images, labels = self.copies_of(step, rows)
         count = len(step.synthetic.image_labels()) * self.augmentation.copies
-        return head_gradient(features_of(teacher, images, step, weight), labels, weight) / count
+        return head_gradient(features_of(teacher, images, step), labels, weight) / count
 
     def copies_of(self, step: Step, rows: Tensor) -> tuple[Tensor, Tensor]:
         """Augmented copies, in [0, 1] space, of the training images of these stored ones, and their labels."""
@@ -186,13 +192,13 @@ class Augmentation:
     Raises ConfigError where `--augment` names operations that wouldn't be used.
     """
 
-    def __init__(self, config: DistillConfig, options: LinearOptions, data: ImageData):
-        self.strategy = augment.parse_strategy(config.augment)
+    def __init__(self, config: DistillConfig, options: PyramidOptions, data: ImageData):
+        self.strategy = parse_strategy(config.augment)
         self.siamese = options.views == SIAMESE or not self.strategy
         if not self.siamese and config.augment not in NOT_GIVEN:
             raise ConfigError(
-                f"--augment {config.augment} isn't what lgm augments by: choose its views by --objective_options "
-                f"views=…, or take yours by views={SIAMESE}."
+                f"--augment {config.augment} isn't what {config.objective} augments by: choose its views by "
+                f"--objective_options views=…, or take yours by views={SIAMESE}."
             )
         small, by_size = min(data.image_size) < LEAST_SIDE, options.views == BY_SIZE
         if by_size and small:  # none of Siamese augmentation's
@@ -233,21 +239,3 @@ def head_gradient(features: Tensor, labels: Tensor, weight: Tensor) -> Tensor:
     """
     errors = F.softmax(features @ weight.T, dim=1) - F.one_hot(labels, len(weight))
     return errors.T @ F.pad(features, (0, 1), value=1.0)
-
-
-def features_of(teacher: Teacher, images: Tensor, step: Step, like: Tensor) -> Tensor:
-    """Features of images in [0, 1] space, in the dtype of `like`, as many at a time as the teacher's size allows."""
-
-    def features(images: Tensor) -> Tensor:
-        with step.autocast():
-            return teacher.features(images).to(like.dtype)
-
-    return by_chunks(features, images, teacher.image_size)
-
-
-@torch.no_grad()
-def feature_size(teacher: Teacher, step: Step) -> int:
-    """How many features a teacher has: seen by one blank image, as a rank may own no image at all."""
-    blank = torch.zeros_like(step.synthetic.own_space()[:1])
-    with step.autocast():
-        return teacher.features(blank).shape[1]

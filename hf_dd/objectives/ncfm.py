@@ -12,7 +12,6 @@ from hf_dd.config.base import option
 from hf_dd.core.registry import OBJECTIVES
 from hf_dd.core.seeding import isolated_rng
 from hf_dd.data.image_data import ImageData
-from hf_dd.errors import require_known
 from hf_dd.objectives.base import Learnable, Step
 from hf_dd.objectives.dance import Dance, DanceOptions
 from hf_dd.objectives.published import Published
@@ -20,7 +19,6 @@ from hf_dd.teachers.pool import TeacherPool
 
 SCALE = 300.0  # of the authors' loss
 SMALLEST = 1e-12  # of the phase's part, as theirs, and of what a square root is taken of
-FREQUENCIES = ("normal", "network")
 ROWS_OF_NOISE = 4
 SAMPLING_RATE, SAMPLING_MOMENTUM = 1e-3, 0.5  # of the sampling network's SGD
 
@@ -34,7 +32,7 @@ class CharacteristicOptions(DanceOptions):
         "normal",
         "where t comes from: 'normal', N(0, I), or the sampling 'network', trained to make the loss large, whose four "
         "rows are all the frequencies then.",
-        grammar=lambda name: require_known("sampling", name, FREQUENCIES),
+        choices=("normal", "network"),
     )
     amplitude: float = option(0.5, "α, weight of the amplitudes' difference.", at_least=0)
     phase: float = option(0.5, "β, weight of the phases' difference.", at_least=0)
@@ -65,8 +63,9 @@ class CharacteristicMatching(Dance):
     of 0.2 twice, tanh); its gradient is reversed, so that it climbs while the images descend. The authors repeat its
     rows 16 times, which changes no mean.
 
-    The authors step class by class with AdamW (decay 5e-4), and halve the rate on plateaus. Here all classes step
-    together, and Adam has neither decay nor plateaus: the rate is that of pixels in [0, 1].
+    The formulas are those of the authors' code. They step class by class with AdamW (decay 5e-4), and halve the rate
+    on plateaus. Here all classes step together, and Adam has neither decay nor plateaus: the rate is that of pixels in
+    [0, 1].
     """
 
     name: ClassVar[str] = "ncfm"

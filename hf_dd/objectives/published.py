@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from hf_dd.config import DistillConfig, parse_key_values
-from hf_dd.config.base import raise_together
 from hf_dd.core.registry import STARTS
 from hf_dd.core.strategies import SIAMESE, STRATEGY, parse_strategy
 from hf_dd.objectives.cells import Cell
@@ -76,15 +75,13 @@ class Published:
         """All options of a run, with the published value where one isn't given.
 
         Two are better than published, unless `--published` asks for those: the start is by herding where the paper's
-        is random, and `augment` stays None where it isn't given, for the data to decide. Raises ConfigError for
-        options that are given although the method has no such setting.
+        is random, and `augment` stays None where it isn't given, for the data to decide.
         """
-        raise_together(self.without_meaning(config))
         own = {name: value for name, value in dataclasses.asdict(self).items() if hasattr(config, name)}
         of_cell, of_objective = self.of_cells(config)
         decided = config.published or "flip" not in parse_strategy(self.strategy)
         augment = (self.strategy or SIAMESE) if decided else None
-        own |= {"init": self.start(config.published), "augment": augment}
+        own |= {"init": self.start(config), "augment": augment}
         own["image_learning_rate"] = self.rate(config.ipc)
         own |= of_cell
         options = dataclasses.asdict(config)
@@ -116,9 +113,11 @@ class Published:
         """The networks that a run draws, by `--networks` or the paper's; None where the method draws none."""
         return self.networks and (config.networks or self.networks)
 
-    def start(self, published: bool) -> str:
-        """What a run starts from, if it isn't told: the paper's start, or a better one than random images."""
-        return "herding" if self.init == "real" and self.iterations and not published else self.init
+    def start(self, config: DistillConfig) -> str:
+        """What a run starts from: `--init`, or the paper's start, or a better one than random images."""
+        better = self.init == "real" and self.iterations and not config.published
+        of_cell, _ = self.of_cells(config)
+        return config.init or ("herding" if better else of_cell.get("init", self.init))
 
     def without_meaning(self, config: DistillConfig) -> Iterator[str]:
         """The options that are given although the method has no such setting, a line each."""

@@ -11,29 +11,21 @@ from torch import Tensor
 from hf_dd.config import DistillConfig
 from hf_dd.config.base import option
 from hf_dd.core.registry import OBJECTIVES
-from hf_dd.data.batches import in_chunks
 from hf_dd.data.image_data import ImageData
 from hf_dd.errors import DataError
-from hf_dd.objectives.base import Losses, Step
-from hf_dd.objectives.lgm import LinearGradientMatching, feature_size, features_of, require_views
+from hf_dd.objectives.base import Losses, Step, equal_share
+from hf_dd.objectives.features import class_sums, features_of
+from hf_dd.objectives.lgm import LinearGradientMatching, PyramidOptions
 from hf_dd.objectives.published import Published
 from hf_dd.teachers.pool import TeacherPool
 from hf_dd.teachers.teacher import Teacher
 
 
 @dataclass(frozen=True)
-class FlowOptions:
+class FlowOptions(PyramidOptions):
     """What statistical flow matching has of its own."""
 
     copies: int = option(1, "of each synthetic image in a step, each with its own augmentation.", at_least=1)
-    views: str = option(
-        "flip_crop_noise",
-        "operations of the augmentation, joined by '_' (`hf_dd.nn.random_views`), or 'siamese' for those of "
-        "`--augment`.",
-        grammar=require_views,
-    )
-    smallest_crop: float = option(0.08, "of a view, as a share of the image's area.", above=0, at_most=1)
-    pyramid_steps: int = option(200, "iterations from one level of the pyramid to the next.", at_least=1)
 
 
 @OBJECTIVES.register(
@@ -53,7 +45,8 @@ class StatisticalFlowMatching(LinearGradientMatching):
 
     with μ_c the mean of φ over all real images of class c, un-augmented and computed once, m_c that over the copies of
     the class's synthetic images. As flow_c is −C / (C − 1) times the centred mean, that is linear gradient matching at
-    a head of zeros, but for the real side, which has no batches. The image set is a pyramid, see `PyramidSet`.
+    a head of zeros, but for the real side, which has no batches. The formula is that of the authors' code. The image
+    set is a pyramid, see `PyramidSet`.
     """
 
     published = Published(
@@ -82,9 +75,8 @@ class StatisticalFlowMatching(LinearGradientMatching):
             self.means[index] = step.remembered("class-means", teacher, compute)
         real = self.means[index]
         own = self.synthetic_means(step, teacher, real)
-        whole = own + (step.sum_over_ranks(own.detach()) - own.detach())
-        loss = 1 - F.cosine_similarity(flow(real).flatten(), flow(whole).flatten(), dim=0)
-        yield {"sfm": loss - loss.detach() * (1 - 1 / step.all_ranks)}
+        loss = 1 - F.cosine_similarity(flow(real).flatten(), flow(step.whole(own)).flatten(), dim=0)
+        yield {"sfm": equal_share(loss, step.all_ranks)}
 
     def synthetic_means(self, step: Step, teacher: Teacher, like: Tensor) -> Tensor:
         """This rank's part of m, (classes, features)."""
@@ -92,22 +84,15 @@ class StatisticalFlowMatching(LinearGradientMatching):
         if not len(rows):
             return step.zero() + torch.zeros_like(like)
         images, labels = self.copies_of(step, rows)
-        features = features_of(teacher, images, step, like)
+        features = features_of(teacher, images, step)
         members = F.one_hot(labels, len(like)).to(features)
         return members.T @ features / (step.synthetic.per_class * self.augmentation.copies)
 
 
-@torch.no_grad()
 def class_means(step: Step, teacher: Teacher) -> Tensor:
-    """μ, (classes, features): each rank sums what it owns, then all are added."""
-    like = step.synthetic.mean
-    means = like.new_zeros(step.data.num_classes, feature_size(teacher, step))
-    for label in step.own.classes:
-        members = step.data.class_index[label]
-        for _, images in in_chunks(step.data.train.images, step.own.of_batch(members), seen=teacher.image_size):
-            images = images.to(like.dtype) / 255
-            means[label] += features_of(teacher, images, step, like).sum(0) / len(members)
-    return step.sum_over_ranks(means)
+    """μ, (classes, features)."""
+    members = step.data.class_index
+    return class_sums(step, teacher, members, lambda features, label: features.sum(0) / len(members[label]))
 
 
 def flow(means: Tensor) -> Tensor:

@@ -23,9 +23,10 @@ from hf_dd.config import DistillConfig
 from hf_dd.config.base import option
 from hf_dd.core.registry import OBJECTIVES, STARTS
 from hf_dd.core.seeding import generator
+from hf_dd.core.strategies import parse_strategy
 from hf_dd.data.batches import by_chunks
 from hf_dd.data.image_data import ImageData
-from hf_dd.errors import ConfigError, require_known
+from hf_dd.errors import ConfigError
 from hf_dd.nn import augment
 from hf_dd.objectives import cells
 from hf_dd.objectives.base import Learnable, Losses, Objective, Step, options_of, student, zero_with_gradient
@@ -57,7 +58,7 @@ class TrajectoryOptions:
         "image",
         "whether each 'image' of a batch is augmented by an operation of its own, or all of a 'batch' by the same, as "
         "in the papers' code.",
-        grammar=lambda name: require_known("augment_by", name, ("image", "batch")),
+        choices=("image", "batch"),
     )
 
 
@@ -74,9 +75,9 @@ class TrajectoryOptions:
 class TrajectoryMatching(Objective):
     """MTT: the loss is differentiated through all N steps of the student, whose graph memory holds at once.
 
-    S_i is augmented with one independent draw per image, as the experts' own images were (see `augment_by`). Where the
-    experts didn't keep epoch 0, t starts at the earliest epoch that all of them have. Every rank computes the whole
-    loss and yields its equal share, as each step needs all classes.
+    It is the paper's algorithm 1. S_i is augmented with one independent draw per image, as the experts' own images
+    were (see `augment_by`). Where the experts didn't keep epoch 0, t starts at the earliest epoch that all of them
+    have. Every rank computes the whole loss and yields its equal share, as each step needs all classes.
     """
 
     name: ClassVar[str] = "mtt"
@@ -93,13 +94,13 @@ class TrajectoryMatching(Objective):
         experts: ExpertPool | None = None,
     ):
         super().__init__(config, data, pool)
-        self.seed, self.iterations = config.seed, config.iterations or self.published.iterations
+        self.seed, self.iterations = config.seed, self.settings["iterations"]
         if config.compile:
             raise ConfigError(
                 f"--compile doesn't work with --objective {self.name}: a compiled network can't be differentiated "
                 "twice. Leave it out."
             )
-        self.strategy = augment.parse_strategy(config.augment)
+        self.strategy = parse_strategy(self.settings["augment"])
         self.network = student(config, data).requires_grad_(False).train()
         self.experts = experts
         first = experts.first_epoch()
@@ -114,9 +115,9 @@ class TrajectoryMatching(Objective):
                 "The experts didn't keep epoch %d: students start from epoch %d on.", self.least_start, first
             )
         epochs = {epoch + after for epoch in self.starts for after in (0, self.options.expert_epochs)}
-        if self.asks_last_epoch(config):
+        if self.asks_last_epoch:
             epochs.add(experts.last_epoch())
-        if (self.asks_last_epoch(config) or self.makes_labels(config)) and self.network.has_batch_norm:
+        if (self.asks_last_epoch or self.makes_labels(config)) and self.network.has_batch_norm:
             raise ConfigError(
                 f"--architecture {config.architecture}: this run asks experts about images, and they would answer by "
                 "BatchNorm statistics, which trajectories don't keep. Choose a network without."
@@ -125,9 +126,10 @@ class TrajectoryMatching(Objective):
         rate = torch.full((), self.options.student_learning_rate, dtype=getattr(torch, config.dtype))
         self.rate = nn.Parameter(rate.to(data.device))
 
-    def asks_last_epoch(self, config: DistillConfig) -> bool:
+    @property
+    def asks_last_epoch(self) -> bool:
         """Whether a run looks at what experts are in the end: where its images start by that."""
-        return bool(STARTS.said(config.init or self.published.init, "experts"))
+        return bool(STARTS.said(self.settings["init"], "experts"))
 
     def learnables(self) -> dict[str, Learnable]:
         """The step size a."""
@@ -208,13 +210,13 @@ class ConstantMemoryOptions(TrajectoryOptions):
         "formula",
         "whether the pixels' gradient is that of the paper's formula, or half of it, as in the authors' 'code', to "
         "which their rates belong.",
-        grammar=lambda name: require_known("pixel_gradient", name, ("formula", "code")),
+        choices=("formula", "code"),
     )
     labels: str = option(
         "hard",
         "what the student learns the images as: 'hard' labels, or what an 'expert' says of them, as for the authors' "
         "ImageNet-1k: in each iteration the one that is followed, at its target; the set keeps the last one's words.",
-        grammar=lambda name: require_known("labels", name, ("hard", "expert")),
+        choices=("hard", "expert"),
     )
 
 

@@ -20,6 +20,7 @@ from hf_dd.data.validation import rest_rows, validation_of
 from hf_dd.errors import ConfigError, DataError, require_known
 from hf_dd.nn import networks
 from hf_dd.synthetic import pruning
+from hf_dd.synthetic.pruning import real_features
 from hf_dd.training.loop import TrainingRecipe, fit, predict
 
 Ipc = int | Sequence[int]
@@ -64,20 +65,8 @@ METHODS: dict[str, Callable[[Tensor, Tensor, int, Ipc], Tensor]] = {"herding": h
 
 
 def epochs_of(method: str, epochs: int | None) -> int:
-    """Of the training, where so many are asked for: none, unless the method looks at one."""
+    """Epochs of the training before a choice: those that are asked for, else 0, or EPOCHS where it is what chooses."""
     return epochs or (pruning.EPOCHS if method in pruning.METHODS else 0)
-
-
-@torch.no_grad()
-def real_features(data: ImageData, network: networks.Network, autocast: Autocast = nullcontext) -> Tensor:
-    """Features of all training images, float32, (N, F), on the CPU; the network is on the data's device."""
-    network.eval()
-    features = torch.empty(len(data.train), network.feature_size)
-    chunks = in_chunks(data.train.images)
-    for places, images in over(chunks, "features", len(features), "images", lambda own: len(own[0])):
-        with autocast():
-            features[places] = network.features(data.normalise(images)).float().cpu()
-    return features
 
 
 def seconds_of_features(data: ImageData, autocast: Autocast = nullcontext) -> float:
@@ -144,7 +133,8 @@ def select(
         return [own.tolist() for own in chosen.split(counts)]
 
     with autocast():
-        where = [data.device.type, torch.is_autocast_enabled(data.device.type)]
+        # In bf16, those that look at a training looked in float32 once: what was kept of that has another name.
+        where = [data.device.type, torch.is_autocast_enabled(data.device.type) and "bf16"]
     training = (architecture, epochs, seed, autocast)
     identity = [method, most, seed, data.seen_as, architecture, epochs, *where]
     found = cache.remembered(cache.place_of("selections", SELECTIONS, identity), choose)
@@ -160,7 +150,7 @@ def watched(data: ImageData, training: tuple[str, int, int, Autocast], where: Se
     if key not in _watched:
         _watched.clear()
         after = itertools.islice(trained(data, *training), 1, None)
-        _watched[key] = pruning.Dynamics.of(data, after)
+        _watched[key] = pruning.Dynamics.of(data, after, training[-1])
     return _watched[key]
 
 

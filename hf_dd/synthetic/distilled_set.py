@@ -1,4 +1,4 @@
-"""A distilled set outside of the run that made it: as rows of a data set, as the tensors read from them, as a picture.
+"""A distilled set outside of the run that made it: as rows of a data set, and as the tensors read from them.
 
 Everything is in the images' own [0, 1] space.
 """
@@ -6,8 +6,6 @@ Everything is in the images' own [0, 1] space.
 import dataclasses
 import io
 import math
-import re
-import unicodedata
 import uuid
 import warnings
 from collections.abc import Iterable, Sequence
@@ -18,7 +16,7 @@ import torch
 from torch import Tensor
 
 from hf_dd.core.tensors import FLOAT_BYTES
-from hf_dd.data.batches import Images
+from hf_dd.data.batches import Images, in_unit_range
 from hf_dd.errors import DataError
 from hf_dd.nn.whitening import Whitening
 from hf_dd.synthetic.synthetic_set import SyntheticSet
@@ -28,12 +26,6 @@ if TYPE_CHECKING:
     import datasets
 
 
-PREVIEW_PER_CLASS = 10  # images, at most
-PREVIEW_FEW = 200  # images, which are shown twice as large as
-PREVIEW_SMALLEST, PREVIEW_LARGEST, PREVIEW_LONGEST = 32, 128, 512  # screen pixels of a shorter side, and of a longer
-PREVIEW_PIXELS, PREVIEW_WIDTH = 2**21, 900  # of the whole picture; rows stand beside each other up to this width
-LATIN = r"LATIN (SMALL|CAPITAL) (?:LETTER|LIGATURE) (?:DOTLESS )?(\w\w?)\b"  # of one letter or two, whatever is added
-PREVIEW_TEXT, PREVIEW_LETTERS, PREVIEW_GAP = 12, 20, 4
 ENCODED = 1_000  # images of which the bytes of many more are estimated
 LONGEST = 2**31 - 1  # numbers in a piece of an Arrow column
 
@@ -86,7 +78,7 @@ class DistilledSet:
 
     def copy(self, name: str) -> Tensor:
         """The 'float' or the '8bit' copy as float32 in [0, 1] space."""
-        return self.pixel_values if name == "float" else self.images.float() / 255
+        return self.pixel_values if name == "float" else in_unit_range(self.images)
 
     def bytes(self, name: str) -> int:
         """What the stored images of a copy take: float32, or PNG as they are."""
@@ -290,77 +282,3 @@ def _soft_labels(rows: Iterable[list | None], num_classes: int, name: str) -> Te
     if not torch.isfinite(soft_labels).all():
         raise DataError(f"{name} holds soft labels that are not finite numbers.")
     return soft_labels
-
-
-def preview(pixel_values: Tensor, labels: Tensor, class_names: Sequence[str] = ()) -> Any:
-    """The 8-bit images as a PIL image: those of a class in a row beside its name, short rows beside each other.
-
-    Small images are enlarged by a whole factor, each pixel as it is, to a side of 64 screen pixels and more, or 32
-    where there are many; large ones are reduced to 128. Of a class at most 10 images are shown, and as many classes as
-    go into two million screen pixels; a last line counts the others.
-
-    Args:
-        pixel_values: floating, (N, 1 or 3, height, width), in [0, 1] space.
-        labels: int64, (N,).
-        class_names: the name of label i at place i; rows have no names without it.
-    """
-    from PIL import Image, ImageDraw, ImageFont
-
-    labels, font = labels.cpu(), ImageFont.load_default(PREVIEW_TEXT)
-    classes = labels.unique().tolist()
-    most = min(PREVIEW_PER_CLASS, int(torch.bincount(labels).max()))
-    few = len(classes) * most <= PREVIEW_FEW
-    height, width = shown_size(*pixel_values.shape[-2:], smallest=PREVIEW_SMALLEST * (2 if few else 1))
-    names = [caption(class_names[label], label) for label in classes] if class_names else [""] * len(classes)
-    margin = max(round(font.getlength(name)) for name in names) + 4 * PREVIEW_GAP if class_names else PREVIEW_GAP
-    block = margin + most * (width + PREVIEW_GAP), height + PREVIEW_GAP
-    shown = classes[: max(1, PREVIEW_PIXELS // (block[0] * block[1]))]
-    across = max(1, min(len(shown), PREVIEW_WIDTH // block[0]))
-    down = math.ceil(len(shown) / across)
-    rest = f"and {len(classes) - len(shown):,} more classes" if len(shown) < len(classes) else ""
-    bottom = PREVIEW_GAP + (PREVIEW_TEXT + PREVIEW_GAP) * bool(rest)
-    picture = Image.new("RGB", (across * block[0] + PREVIEW_GAP, down * block[1] + bottom), "white")
-    draw = ImageDraw.Draw(picture)
-    for place, label in enumerate(shown):
-        left, top = place % across * block[0], place // across * block[1] + PREVIEW_GAP
-        start = left + margin - PREVIEW_GAP - font.getlength(names[place])
-        draw.text((start, top + (height - PREVIEW_TEXT) // 2), names[place], "black", font)
-        members = (labels == label).nonzero().flatten()[:most]
-        for column, image in enumerate(to_eight_bits(pixel_values[members].detach().float().cpu())):
-            how = Image.Resampling.NEAREST if height >= image.shape[1] else Image.Resampling.BOX
-            resized = to_pil(image).convert("RGB").resize((width, height), how)
-            picture.paste(resized, (left + margin + column * (width + PREVIEW_GAP), top))
-    if rest:
-        draw.text((PREVIEW_GAP, picture.height - PREVIEW_TEXT - PREVIEW_GAP), rest, "black", font)
-    return picture
-
-
-def shown_size(height: int, width: int, smallest: int) -> tuple[int, int]:
-    """The screen pixels of an image: a multiple of its own, to the smallest side; less where it is large or long."""
-    shorter, longer = min(height, width), max(height, width)
-    if shorter > PREVIEW_LARGEST or longer > PREVIEW_LONGEST:
-        ratio = min(PREVIEW_LARGEST / shorter, PREVIEW_LONGEST / longer)
-        return max(1, round(height * ratio)), max(1, round(width * ratio))
-    factor = max(1, min(math.ceil(smallest / shorter), PREVIEW_LONGEST // longer))
-    return height * factor, width * factor
-
-
-def caption(name: str, label: int) -> str:
-    """A class's name as the preview has it: short, in letters that its font has; its number where one is lost."""
-    name = unicodedata.normalize("NFKD", " ".join(name.split()))
-    letters = [in_ascii(letter) for letter in name if not unicodedata.combining(letter)]
-    if not letters or None in letters:
-        return f"class {label}"
-    name = "".join(letters)
-    return name if len(name) <= PREVIEW_LETTERS else f"{name[: PREVIEW_LETTERS - 3]}..."
-
-
-def in_ascii(character: str) -> str | None:
-    """A character without what is added to it (ø as o, ß as ss); None for a letter of another script, ? for a sign."""
-    if character.casefold().isascii():
-        return character if character.isascii() else character.casefold()
-    if named := re.match(LATIN, unicodedata.name(character, "")):
-        return named[2].lower() if named[1] == "SMALL" else named[2].capitalize()
-    if unicodedata.category(character) == "Pd":
-        return "-"
-    return None if character.isalnum() else "?"

@@ -16,12 +16,13 @@ from hf_dd.config.base import option
 from hf_dd.core.precision import Autocast
 from hf_dd.core.progress import over
 from hf_dd.core.seeding import generator
-from hf_dd.data.batches import in_chunks
+from hf_dd.data.batches import in_chunks, in_unit_range
 from hf_dd.data.image_data import ImageData
-from hf_dd.errors import TeacherError, require_known
+from hf_dd.errors import TeacherError
 from hf_dd.nn.crops import draw_boxes, resized_crop
 from hf_dd.nn.tiles import lay_out, tile_size
 from hf_dd.teachers.pool import TeacherPool
+from hf_dd.teachers.soft_labels import logit_orders
 from hf_dd.teachers.teacher import Teacher
 
 
@@ -46,7 +47,7 @@ class PatchOptions:
         "enlarged",
         "how a teacher sees a crop of the size of a tile: 'enlarged' to a whole image, or as in the paper's code "
         "'padded' to one by its mean colour, which chooses smaller crops; with a single tile that is the same.",
-        grammar=lambda name: require_known("view", name, ("enlarged", "padded")),
+        choices=("enlarged", "padded"),
     )
 
 
@@ -95,7 +96,7 @@ def realistic_patches(
         lowest, best_crop = losses.min(1)
         best = lowest.sort(stable=True).indices[:needed]
         best = best.view(options.tiles**2, ipc).T.flatten()
-        images = data.train.images[chosen[best.to(chosen.device)]].to(dtype) / 255
+        images = in_unit_range(data.train.images[chosen[best.to(chosen.device)]], dtype)
         patches = resized_crop(images, drawn[best, best_crop[best]], size)
         made.append(lay_out(patches, options.tiles, data.image_size))
     return torch.cat(made)
@@ -149,7 +150,7 @@ def cross_entropies(
     (height, width); where it is None the whole image is the only crop. With `padded` the teachers see a crop in the
     middle of an image of their mean colour, which they take for zeros. Returns (N, crops), of `dtype`, on the CPU.
     """
-    orders = [torch.tensor(teacher.logit_order(data.class_names), device=data.device) for teacher in pool]
+    orders = logit_orders(pool, data.class_names)
     pool.to(data.device, dtype)
     crops = 1 if boxes is None else boxes.shape[1]
     total = torch.zeros(len(chosen), crops, dtype=dtype)
@@ -158,7 +159,7 @@ def cross_entropies(
         chunks = in_chunks(data.train.images, chosen, seen=teacher.image_size)
         what = f"scores by {teacher.spec}"
         for places, images in over(chunks, what, len(chosen), "images", lambda own: len(own[0]), share=1):
-            images, labels = images.to(dtype) / 255, data.train.labels[chosen[places.to(chosen.device)]]
+            images, labels = in_unit_range(images, dtype), data.train.labels[chosen[places.to(chosen.device)]]
             for crop in range(crops):
                 patches = images if boxes is None else resized_crop(images, boxes[places, crop], size)
                 if padded:

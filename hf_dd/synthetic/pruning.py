@@ -5,11 +5,14 @@ one network: the papers' means over several seeds are left out.
 """
 
 from collections.abc import Callable, Iterable
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from hf_dd.core.precision import Autocast
+from hf_dd.core.progress import over
 from hf_dd.data.batches import in_chunks
 from hf_dd.data.image_data import ImageData
 from hf_dd.errors import DataError
@@ -47,17 +50,18 @@ class Dynamics:
     features: Tensor
 
     @classmethod
-    def of(cls, data: ImageData, training: Iterable[Network]) -> "Dynamics":
+    def of(cls, data: ImageData, training: Iterable[Network], autocast: Autocast = nullcontext) -> "Dynamics":
         """Look at all training images after every epoch.
 
         Args:
             data: the real set, on the network's device.
             training: the network after each epoch of a training on it, at least one.
+            autocast: context of its forward passes.
         """
         labels = data.train.labels.cpu()
         epochs = []
         for network in training:
-            probabilities, features = seen(network, data)
+            probabilities, features = seen(network, data, autocast)
             own = probabilities.gather(1, labels[:, None]).squeeze(1)
             others = probabilities.scatter(1, labels[:, None], -1.0).amax(1)
             rest = probabilities.square().sum(1) - own.square() + (1 - own).square()
@@ -68,11 +72,22 @@ class Dynamics:
 
 
 @torch.no_grad()
-def seen(network: Network, data: ImageData) -> tuple[Tensor, Tensor]:
-    """Probabilities and features of all training images, float32, (N, classes) and (N, F), on the CPU."""
+def real_features(data: ImageData, network: Network, autocast: Autocast = nullcontext) -> Tensor:
+    """Features of all training images, float32, (N, F), on the CPU; the network is on the data's device."""
     network.eval()
-    features = torch.cat([network.features(data.normalise(own)).float() for _, own in in_chunks(data.train.images)])
-    return network.classifier(features).float().softmax(1).cpu(), features.cpu()
+    features = torch.empty(len(data.train.images), network.feature_size)
+    chunks = in_chunks(data.train.images)
+    for places, images in over(chunks, "features", len(features), "images", lambda own: len(own[0])):
+        with autocast():
+            features[places] = network.features(data.normalise(images)).float().cpu()
+    return features
+
+
+@torch.no_grad()
+def seen(network: Network, data: ImageData, autocast: Autocast = nullcontext) -> tuple[Tensor, Tensor]:
+    """Probabilities and features of all training images, float32, (N, classes) and (N, F), on the CPU."""
+    features = real_features(data, network, autocast)
+    return network.classifier(features.to(data.device)).float().softmax(1).cpu(), features
 
 
 # Scores: float, (N,); the images of the highest are taken.

@@ -1,7 +1,8 @@
 """What the synthetic images start from: noise, real images that are drawn, or real images that are chosen.
 
 A start is a function of a `Request` that gives a `SyntheticSet`, registered with its `title` and, where it needs them,
-with what the `teachers` do, or that it `embeds`: it then takes `--selection_epochs`, at least 1 where it `prunes`.
+with what the `teachers` do, or what it `embeds` images for: it then takes `--selection_epochs`, at least 1 where the
+"training" chooses. Its `method` is the one whose paper it is of, where that isn't called as the start is.
 """
 
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from hf_dd.core.precision import Autocast
 from hf_dd.core.processes import from_main_process
 from hf_dd.core.registry import OBJECTIVES, STARTS
 from hf_dd.core.seeding import generator
-from hf_dd.data.batches import in_chunks
+from hf_dd.data.batches import in_chunks, in_unit_range
 from hf_dd.data.image_data import ImageData
 from hf_dd.errors import ConfigError, DataError
 from hf_dd.synthetic import coresets
@@ -34,7 +35,7 @@ class Request:
     """What a start may look at.
 
     Attributes:
-        config: the options of the run.
+        config: the options of the run; its `init` is the start's name.
         data: the real set.
         autocast: context of networks' forward passes.
         pool: the teachers, or None.
@@ -75,13 +76,13 @@ class Request:
         config = self.config
         return SyntheticSet.initial(self.data, config.ipc, init, config.seed, self.dtype, config.factor)
 
-    def coreset(self, method: str) -> SyntheticSet:
-        """Images chosen by a name that `coresets.select` takes.
+    def coreset(self, method: str | None = None) -> SyntheticSet:
+        """Images chosen by a name that `coresets.select` takes, the start's own if it isn't given.
 
         The features of a method that looks at those alone are the first teacher's where there is one and no network
         of its own is asked for.
         """
-        epochs = self.config.selection_epochs
+        method, epochs = method or self.config.init, self.config.selection_epochs
         if self.pool and self.memory and epochs is None and method in coresets.METHODS:
             count = self.count
             features = self.memory.features(self.pool.to(self.data.device, self.dtype)[0])
@@ -130,7 +131,7 @@ def expert_correct(request: Request) -> SyntheticSet:
         for index in range(len(experts)):
             right = torch.zeros(len(left), dtype=torch.bool)
             for places, images in in_chunks(data.train.images, left):
-                images = data.normalise(images.to(request.dtype) / 255)
+                images = data.normalise(in_unit_range(images, request.dtype))
                 with request.autocast():
                     said = experts.logits(index, experts.last_epoch(), images).argmax(1)
                 right[places] = (said == label).cpu()
@@ -153,27 +154,31 @@ def candidates_of(ipc: int) -> int:
     return next(count for least, count in CANDIDATES if ipc >= least)
 
 
+def surest_rows(
+    data: ImageData, pool: TeacherPool, ipc: int, factor: int, seed: int, dtype: torch.dtype, autocast: Autocast
+) -> Tensor:
+    """The training images that `surest` starts from, ipc · factor² of each class, see `patches.realistic_images`.
+
+    Of some that are drawn, so that not all are alike. CIM's objective asks for the same. Int64, class after class.
+    """
+    data.require_ipc(ipc, factor)
+    return realistic_images(data, pool, ipc * factor**2, dtype, autocast, drawn=(candidates_of(ipc), seed))
+
+
 def surest(request: Request) -> SyntheticSet:
-    """See `patches.realistic_images`; of some that are drawn, so that not all are alike."""
-    how = (request.dtype, request.autocast, (candidates_of(request.config.ipc), request.config.seed))
-    return request.of_rows(realistic_images(request.data, request.pool, request.count, *how))
+    """See `surest_rows`."""
+    asked = (request.config.ipc, request.config.factor, request.config.seed, request.dtype, request.autocast)
+    return request.of_rows(surest_rows(request.data, request.pool, *asked))
 
 
 STARTS.register("real", title="real images, drawn at random")(partial(Request.drawn, init="real"))
 STARTS.register("expert-correct", title="random real images that experts classify right", experts=True)(expert_correct)
 STARTS.register("noise", title="standard normal noise")(partial(Request.drawn, init="noise"))
-STARTS.register("herding", title="real images chosen by herding", method="herding", embeds=True)(
-    partial(Request.coreset, method="herding")
+STARTS.register("herding", title="real images chosen by herding", embeds="features")(Request.coreset)
+STARTS.register("k-centers", title="real images chosen by greedy k-center", method="kcenter", embeds="features")(
+    Request.coreset
 )
-STARTS.register("k-centers", title="real images chosen by greedy k-center", method="kcenter", embeds=True)(
-    partial(Request.coreset, method="k-centers")
-)
-STARTS.register(
-    "rded",
-    title="RDED's realistic crops",
-    method="rded",
-    teachers="All teachers scored the crops of real images",
-)(rded)
+STARTS.register("rded", title="RDED's realistic crops", teachers="All teachers scored the crops of real images")(rded)
 STARTS.register(
     "teacher-score", title="the real images that teachers find typical", teachers="All teachers scored the real images"
 )(teacher_score)
@@ -184,67 +189,37 @@ STARTS.register(
 )(partial(teacher_score, hardest=True))
 STARTS.register(
     "surest",
-    title="the real images, of 300 of each class, that teachers are surest of",
+    title="the real images that teachers are surest of, of some drawn from each class",
     teachers="All teachers scored the real images",
 )(surest)
-STARTS.register(
-    "el2n", title="the real images of the largest errors in a short training", method="el2n", embeds=True, prunes=True
-)(partial(Request.coreset, method="el2n"))
-STARTS.register(
-    "el2n-window",
-    title="the real images of a window of errors that validation images chose",
-    method="el2n-window",
-    embeds=True,
-    prunes=True,
-)(partial(Request.coreset, method="el2n-window"))
-STARTS.register(
-    "grand",
-    title="the real images of the largest gradients of the last layer",
-    method="grand",
-    embeds=True,
-    prunes=True,
-)(partial(Request.coreset, method="grand"))
-STARTS.register(
-    "forgetting",
-    title="the real images that a training forgot most often",
-    method="forgetting",
-    embeds=True,
-    prunes=True,
-)(partial(Request.coreset, method="forgetting"))
-STARTS.register(
-    "aum", title="the real images of the smallest area under the margin", method="aum", embeds=True, prunes=True
-)(partial(Request.coreset, method="aum"))
-STARTS.register(
-    "margin",
-    title="the real images of the smallest margin between two classes",
-    method="margin",
-    embeds=True,
-    prunes=True,
-)(partial(Request.coreset, method="margin"))
-STARTS.register(
-    "least-confidence",
-    title="the real images of the least confident predictions",
-    method="least-confidence",
-    embeds=True,
-    prunes=True,
-)(partial(Request.coreset, method="least-confidence"))
-STARTS.register("entropy", title="the real images of the highest entropy", method="entropy", embeds=True, prunes=True)(
-    partial(Request.coreset, method="entropy")
+STARTS.register("el2n", title="the real images of the largest errors in a short training", embeds="training")(
+    Request.coreset
 )
 STARTS.register(
-    "moderate",
-    title="the real images of a middling distance to their class's median",
-    method="moderate",
-    embeds=True,
-    prunes=True,
-)(partial(Request.coreset, method="moderate"))
+    "el2n-window", title="the real images of a window of errors that validation images chose", embeds="training"
+)(Request.coreset)
+STARTS.register("grand", title="the real images of the largest gradients of the last layer", embeds="training")(
+    Request.coreset
+)
+STARTS.register("forgetting", title="the real images that a training forgot most often", embeds="training")(
+    Request.coreset
+)
+STARTS.register("aum", title="the real images of the smallest area under the margin", embeds="training")(
+    Request.coreset
+)
+STARTS.register("margin", title="the real images of the smallest margin between two classes", embeds="training")(
+    Request.coreset
+)
+STARTS.register("least-confidence", title="the real images of the least confident predictions", embeds="training")(
+    Request.coreset
+)
+STARTS.register("entropy", title="the real images of the highest entropy", embeds="training")(Request.coreset)
+STARTS.register("moderate", title="the real images of a middling distance to their class's median", embeds="training")(
+    Request.coreset
+)
+STARTS.register("ccs", title="real images of all strata of difficulty but the hardest", embeds="training")(
+    Request.coreset
+)
 STARTS.register(
-    "ccs", title="real images of all strata of difficulty but the hardest", method="ccs", embeds=True, prunes=True
-)(partial(Request.coreset, method="ccs"))
-STARTS.register(
-    "facility-location",
-    title="the real images that are nearest to all others together",
-    method="facility-location",
-    embeds=True,
-    prunes=True,
-)(partial(Request.coreset, method="facility-location"))
+    "facility-location", title="the real images that are nearest to all others together", embeds="training"
+)(Request.coreset)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from hf_dd.core.seeding import generator
+from hf_dd.data.batches import in_unit_range
 from hf_dd.data.image_data import ImageData
 from hf_dd.errors import DataError
 from hf_dd.nn.tiles import GREY, decode_tiles, encode_tiles
@@ -72,8 +73,7 @@ class SyntheticSet(nn.Module):
     @classmethod
     def of_images(cls, images: Tensor, data: ImageData, dtype: torch.dtype, factor: int = 1) -> "SyntheticSet":
         """The set that stores these images, uint8 or floating in [0, 1] space, (classes * ipc * factor², …)."""
-        images = images.cpu()
-        own = encode_tiles(images.to(dtype) / (255 if images.dtype is torch.uint8 else 1), factor)
+        own = encode_tiles(in_unit_range(images.cpu(), dtype).to(dtype), factor)
         return cls(data.normalise(own).to(dtype), data.class_names, data.mean, data.std, factor, data.whitening)
 
     def hold(self, pixels: Tensor) -> None:

@@ -24,7 +24,7 @@ from torch import Tensor
 
 from hf_dd.core.progress import over
 from hf_dd.core.seeding import derive_seed
-from hf_dd.data.batches import chunks_of
+from hf_dd.data.batches import chunks_of, in_unit_range
 from hf_dd.errors import ConfigError, DataError, TeacherError
 from hf_dd.nn.views import ViewDraws, Views, blended, draw, pasted, shown
 from hf_dd.teachers.pool import TeacherPool
@@ -116,8 +116,7 @@ class CropLabels:
         return pasted(own, others, self.paste) if self.weight is None else blended(own, others, self.weight)
 
     def _shown(self, images: Tensor, chosen: Tensor, boxes: Tensor, flipped: Tensor) -> Tensor:
-        chosen = images[chosen.to(images.device)]
-        chosen = chosen if chosen.is_floating_point() else chosen.float() / 255
+        chosen = in_unit_range(images[chosen.to(images.device)])
         return shown(chosen, ViewDraws(boxes=boxes.long(), flipped=flipped), self.size)
 
     def probabilities(self, temperature: float) -> Tensor:

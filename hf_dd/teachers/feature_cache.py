@@ -23,7 +23,7 @@ from torch import Tensor
 from hf_dd.core import cache
 from hf_dd.core.progress import over, say
 from hf_dd.core.registry import ADAPTERS, NETWORKS, origins
-from hf_dd.data.batches import chunks_of, read_ahead
+from hf_dd.data.batches import chunks_of, in_unit_range, read_ahead
 from hf_dd.data.image_data import ImageData
 from hf_dd.teachers.teacher import Teacher, TeacherSpec
 
@@ -126,7 +126,7 @@ class FeatureMemory:
         chunks = zip(own, read_ahead(images, own), strict=True)
         for places, batch in over(chunks, "features", sum(map(len, own)), "images", lambda chunk: len(chunk[0])):
             with self.accelerator.autocast():
-                features[places] = teacher.features(batch.to(self.dtype) / 255).to(self.dtype)
+                features[places] = teacher.features(in_unit_range(batch, self.dtype)).to(self.dtype)
         return self.accelerator.reduce(features, reduction="sum")
 
 

@@ -20,6 +20,7 @@ from hf_dd.core.processes import from_main_process
 from hf_dd.core.progress import say
 from hf_dd.core.seeding import generator
 from hf_dd.core.strategies import COMPOSITE, STRATEGY
+from hf_dd.data.batches import in_unit_range
 from hf_dd.data.image_data import ImageData
 from hf_dd.nn import networks
 from hf_dd.training.loop import TrainingRecipe, fit, predict
@@ -152,7 +153,7 @@ def by_chance(right: Tensor, mirrored: Tensor) -> float:
 
 def small(data: ImageData, rows: Tensor) -> Tensor:
     """These training images, floats in [0, 1] space, of SIDE pixels at most; one pixel twice, as networks take two."""
-    images = data.train.images[rows.to(data.device)].float() / 255
+    images = in_unit_range(data.train.images[rows.to(data.device)])
     for axis in (2, 3):
         images = images.repeat_interleave(2, axis) if images.shape[axis] == 1 else images
     height, width = images.shape[2:]

@@ -13,7 +13,7 @@ from torch.optim.lr_scheduler import CosineAnnealingLR, LambdaLR, LRScheduler, M
 from hf_dd.core.compile import compiled
 from hf_dd.core.precision import Autocast
 from hf_dd.core.seeding import generator
-from hf_dd.data.batches import Images, in_chunks, read_ahead
+from hf_dd.data.batches import Images, in_chunks, in_unit_range, read_ahead
 from hf_dd.nn import augment, views
 from hf_dd.nn.views import ViewDraws, Views
 from hf_dd.training.targets import Loss, Targets, as_targets
@@ -84,7 +84,7 @@ class TrainingRecipe:
         if self.restarts and epoch in self.drops:
             optimizer.state.clear()
 
-    def draw(self, count: int, draws: torch.Generator) -> augment.AugmentParameters:
+    def draw(self, count: int, draws: torch.Generator) -> augment.Draws:
         """The augmentation of a batch of `count` images."""
         drawn = augment.draw(count, self.strategy, draws)
         return augment.by_one_operation(drawn) if self.one_operation else drawn
@@ -158,7 +158,7 @@ class Epoch:
     number: int
     total_loss: Tensor
     images: int
-    standing: Callable[[], Standing] | None = None  # where the training stands now
+    standing: Callable[[], Standing] | None = None  # where the training stands now; none with an `average`
 
     @property
     def loss(self) -> float:
@@ -192,7 +192,8 @@ def fit(
         prepare: makes normalised floating images of a batch.
         autocast: context of the forward passes.
         compile: torch.compile the network, if the training is long enough.
-        start: where an interrupted training stood: this one ends as that would have ended, bit for bit.
+        start: where an interrupted training stood: this one ends as that would have ended, bit for bit. There is none
+            of a recipe with an `average`.
         tell: is called after every batch with its share of an epoch.
     """
     targets = as_targets(labels)
@@ -234,7 +235,8 @@ def fit(
         recipe.finish(number, optimizer, schedule)
         if mean:
             mean.exchange()
-        yield Epoch(number, total, counted, functools.partial(Standing.of, number, network, optimizer))
+        standing = None if mean else functools.partial(Standing.of, number, network, optimizer)
+        yield Epoch(number, total, counted, standing)
         if mean and number < recipe.epochs:
             mean.exchange()
 
@@ -287,8 +289,7 @@ def epoch_batches(
         drawn = None
         if recipe.views:
             drawn = views.draw(recipe.views, len(chosen), tuple(batch.shape[2:]), draws)
-            batch = batch if batch.is_floating_point() else batch.float() / 255
-            batch = views.shown(batch, drawn, recipe.views.size)
+            batch = views.shown(in_unit_range(batch), drawn, recipe.views.size)
         batch = prepare(batch)
         if recipe.strategy:
             batch = augment.apply(batch, recipe.draw(len(chosen), draws))

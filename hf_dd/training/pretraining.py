@@ -10,10 +10,10 @@ from accelerate import Accelerator
 from hf_dd.config import PretrainConfig, parse_key_values
 from hf_dd.core.clock import since
 from hf_dd.core.progress import Phase
-from hf_dd.core.strategies import parse_mix
+from hf_dd.core.strategies import parse_mix, parse_strategy
 from hf_dd.data.image_data import HOW_TO_TEST, ImageData
 from hf_dd.errors import DataError, RunError
-from hf_dd.nn import augment, networks
+from hf_dd.nn import networks
 from hf_dd.nn.views import Views
 from hf_dd.training.loop import Standing, TrainingRecipe, accuracy, fit, predict
 
@@ -44,7 +44,10 @@ def grid(config: PretrainConfig) -> list[tuple[str, int]]:
 
 
 def training_recipe(config: PretrainConfig) -> TrainingRecipe:
-    """The options as a recipe; drops are given as fractions so that a short training decays as well."""
+    """The options as a recipe; drops are given as fractions so that a short training decays as well.
+
+    Its first epoch has the whole learning rate, however few there are.
+    """
     mix, probability = parse_mix(config.mix)
     return TrainingRecipe(
         epochs=config.epochs,
@@ -52,8 +55,8 @@ def training_recipe(config: PretrainConfig) -> TrainingRecipe:
         momentum=config.momentum,
         weight_decay=config.weight_decay,
         batch_size=config.batch_size,
-        drops=tuple(round(fraction * config.epochs) for fraction in config.lr_drops),
-        strategy=augment.parse_strategy(config.augment),
+        drops=tuple(max(1, round(fraction * config.epochs)) for fraction in config.lr_drops),
+        strategy=parse_strategy(config.augment),
         one_operation=config.augment_by == "batch",
         views=None if mix == "none" else Views(mix=mix, probability=probability),
     )

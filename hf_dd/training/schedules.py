@@ -5,7 +5,7 @@ lines come to the share `end`; steps take none.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 Shares = tuple[float, ...]
 WARM_EPOCHS = 5
@@ -26,15 +26,18 @@ def linear(epochs: int, end: float = 0.0) -> Shares:
 
 
 def fifths(epochs: int, end: float = 0.0) -> Shares:
-    """1, then 0.2 from epoch 2E/3 on, then 0.04 from 5E/6 on, both rounded down."""
-    drops = (2 * epochs // 3, 5 * epochs // 6)
-    return tuple(0.2 ** sum(epoch >= drop for drop in drops) for epoch in range(epochs))
+    """1, then 0.2 from epoch 2E/3 on, then 0.04 from 5E/6 on, both rounded down, but not to the first."""
+    return stepped(epochs, 0.2, (2 * epochs // 3, 5 * epochs // 6))
 
 
 def halves(epochs: int, end: float = 0.0) -> Shares:
-    """1, then ½, ¼ and ⅛ from epochs 4E/5, 9E/10 and 19E/20 on, all rounded down: EDC's steps for CIFAR-10."""
-    drops = (4 * epochs // 5, 9 * epochs // 10, 19 * epochs // 20)
-    return tuple(0.5 ** sum(epoch >= drop for drop in drops) for epoch in range(epochs))
+    """1, then ½, ¼ and ⅛ from epochs 4E/5, 9E/10 and 19E/20 on, rounded as above: EDC's steps for CIFAR-10."""
+    return stepped(epochs, 0.5, (4 * epochs // 5, 9 * epochs // 10, 19 * epochs // 20))
+
+
+def stepped(epochs: int, factor: float, drops: Sequence[int]) -> Shares:
+    """1, times `factor` from each of these epochs on; the first epoch has the whole rate."""
+    return tuple(factor ** sum(epoch >= max(1, drop) for drop in drops) for epoch in range(epochs))
 
 
 def warm(epochs: int, end: float = 0.0) -> Shares:

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from hf_dd.core.precision import Autocast
 from hf_dd.data.batches import Images, by_chunks
+from hf_dd.nn import networks
 from hf_dd.teachers.crop_labels import CropLabels
 from hf_dd.teachers.pool import TeacherPool
 from hf_dd.teachers.soft_labels import logit_orders, probabilities
@@ -183,7 +184,7 @@ class CropViews:
 @contextmanager
 def by_batch_statistics(network: nn.Module) -> Iterator[None]:
     """Have a network's batch normalisation go by the batch, without a change of its running statistics."""
-    layers = [each for each in network.modules() if isinstance(each, nn.modules.batchnorm._BatchNorm)]
+    layers = networks.batch_norms(network)
     before = [(layer.training, layer.track_running_stats) for layer in layers]
     try:
         for layer in layers:

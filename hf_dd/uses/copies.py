@@ -108,7 +108,8 @@ def pairs(images: Tensor, real: Images, found: Nearest, most: int = 10) -> Any:
     """A picture of the images that are nearest to a training image, most suspicious first, each above that image."""
     from PIL import Image
 
-    from hf_dd.synthetic.distilled_set import shown_size, to_eight_bits, to_pil
+    from hf_dd.synthetic.distilled_set import to_eight_bits, to_pil
+    from hf_dd.synthetic.preview import shown_size
 
     order = found.nearness.argsort(stable=True)[:most]
     above = to_eight_bits(images[order.to(images.device)].float().cpu())

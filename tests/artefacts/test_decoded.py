@@ -17,7 +17,7 @@ from hf_dd.core.files import digest_of
 from hf_dd.core.layout import DECODED
 from hf_dd.core.resources import resource
 from hf_dd.errors import DataError
-from hf_dd.synthetic.distilled_set import preview
+from hf_dd.synthetic.preview import preview
 from tests.oracles import distillation as oracle
 
 pytestmark = pytest.mark.usefixtures("one_thread")

@@ -321,6 +321,9 @@ def test_a_teachers_learning_rate_drops_at_the_published_epochs():
 
     assert training_recipe(PretrainConfig()).drops == (50, 100)
     assert training_recipe(PretrainConfig(epochs=12)).drops == (4, 8)
+    # A drop after epoch 0 would be there before the first step.
+    assert training_recipe(PretrainConfig(epochs=1)).drops == (1, 1)
+    assert training_recipe(PretrainConfig(epochs=1, lr_drops=[0.5])).drops == (1,)
 
 
 @pytest.mark.parametrize("config", [DistillConfig, PretrainConfig, EvaluateConfig])

@@ -316,6 +316,7 @@ def test_help_of_a_method_has_its_own_options_and_published_values(words, capsys
     assert "--objective mtt:\n  trajectory matching (MTT), Cazenavette et al., CVPR 2022." in printed
     assert "Published values: --iterations 5000, --image_learning_rate 1000.0" in printed
     assert "  student_steps=20: N, steps of the student on S." in printed
+    assert "  augment_by=image {image,batch}: whether each 'image' of a batch" in printed
     assert "--objective mtt:" not in help_of(capsys, "distill")
 
 

@@ -211,9 +211,9 @@ ROWS = [
         r"it has (\w+) -> --objective_options {0}=mse",
     ),
     row(
-        "--objective_options …=…: ",
+        "--objective_options …",
         "{dm} --objective dc --objective_options distance=none",
-        r"nearest first: (\w+) -> --objective_options distance={0}",
+        r"it takes (\w+), -> --objective_options distance={0}",
     ),
     row(
         "--clom_alphas names",
@@ -232,7 +232,7 @@ ROWS = [
         "another (--architecture) -> {0} ConvNet --architecture_options width=8 depth=1",
     ),
     row(
-        "--augment … isn't what lgm augments by",
+        "--augment … isn't what … augments by",
         "distill {digits} --objective lgm --iterations 1 --teachers {mlp} --augment flip",
         r"(--objective_options views=)…, -> {0}by_size !--augment",
         r"yours by (views=\w+) -> --objective_options {0}",

@@ -1,9 +1,12 @@
 """What doesn't fit together in a distillation's options is said at once, before anything is read."""
 
+import dataclasses
+
 import pytest
 
 import hf_dd
 from hf_dd.config import DistillConfig
+from hf_dd.core.registry import OBJECTIVES
 from hf_dd.distillation.checks import preflight
 from hf_dd.errors import ConfigError
 
@@ -41,6 +44,21 @@ def test_all_settings_that_a_method_does_not_have_are_named():
 def test_one_mistake_is_one_line(options):
     (line,) = lines_of(**options)
     assert line == "--objective clom is CLoM alone: add --clom ce or --clom cos, and teachers."
+
+
+def test_a_published_start_that_needs_teachers_is_named(monkeypatch):
+    published = dataclasses.replace(OBJECTIVES["dm"].published, init="teacher-score")
+    monkeypatch.setattr(OBJECTIVES["dm"], "published", published)
+    (line,) = lines_of(objective="dm")
+    assert line.startswith("--init teacher-score needs teachers: give --teachers")
+
+
+def test_the_start_that_a_paper_takes_for_a_data_set_is_the_one_that_is_judged():
+    config = DistillConfig(dataset="cifar100", objective="datm", ipc=50, published=True, experts=["a/b"])
+    assert OBJECTIVES["datm"].published.start(config) == "real"
+    preflight(dataclasses.replace(config, ipc=10, init="herding", selection_epochs=1))
+    with pytest.raises(ConfigError, match="--selection_epochs has no meaning for --init real"):
+        preflight(dataclasses.replace(config, selection_epochs=1))
 
 
 def test_it_is_said_before_anything_is_read(tmp_path):

@@ -14,7 +14,7 @@ from hf_dd.config import EvaluationConfig, PretrainConfig
 from hf_dd.core.seeding import generator
 from hf_dd.core.strategies import parse_mix
 from hf_dd.errors import ConfigError
-from hf_dd.evaluation.protocols import PROTOCOLS, Protocol, in_words, views_as_dict
+from hf_dd.evaluation.protocols import DROPS, PROTOCOLS, Protocol, in_words, views_as_dict
 from hf_dd.evaluation.students import normalised
 from hf_dd.nn import augment, networks, views
 from hf_dd.nn.views import Views
@@ -262,6 +262,13 @@ def test_every_schedule_is_its_formula_at_every_epoch(name, end, share):
         assert optimizer.param_groups[0]["lr"] == pytest.approx(0.3 * share(epoch), rel=1e-12)
         optimizer.step()
         schedule.step()
+
+
+def test_a_single_epoch_has_the_whole_rate_but_where_it_warms_up():
+    assert {name: shares(1, 0.5)[0] for name, shares in SCHEDULES.items()} == dict.fromkeys(SCHEDULES, 1.0) | {
+        "warm": 0.01
+    }
+    assert {name: drops(1) for name, drops in DROPS.items()} == {"step": (1,), "restart": (2,)}
 
 
 @pytest.mark.parametrize("name", ["edc", "edc-fixed"])

@@ -10,7 +10,8 @@ import torch
 
 from hf_dd.artefacts.distilled_folder import write_images
 from hf_dd.core.layout import PARQUET, RECORD
-from hf_dd.synthetic.distilled_set import preview, to_rows
+from hf_dd.synthetic.distilled_set import to_rows
+from hf_dd.synthetic.preview import preview
 
 FIXTURE = Path(__file__).resolve().parents[1] / "fixtures" / "before" / "distilled" / RECORD
 DATA = {  # side, channels, classes, training images

@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hf_dd.core.seeding import generator
+from hf_dd.core.strategies import parse_strategy
 from hf_dd.errors import ConfigError
 from hf_dd.nn import augment
 from hf_dd.nn.augment import STRATEGY, AugmentParameters
@@ -130,13 +131,13 @@ def test_operations_are_chosen_uniformly_and_magnitudes_are_uniform():
 
 
 def test_a_strategy_without_flip_never_flips():
-    chosen = draw(600, augment.parse_strategy("color_crop_cutout_scale_rotate")).operation
+    chosen = draw(600, parse_strategy("color_crop_cutout_scale_rotate")).operation
     assert sorted(set(chosen.tolist())) == [0, 1, 2, 4, 5]
 
 
 def test_no_strategy_is_the_identity():
     images = random_images(5)
-    assert torch.equal(augment.apply(images, draw(5, augment.parse_strategy("none"))), images)
+    assert torch.equal(augment.apply(images, draw(5, parse_strategy("none"))), images)
 
 
 COMPOSITES = ("composite_color_crop_cutout", "composite_color_crop_flip_scale_rotate", "composite_cutout_rotate_flip")
@@ -145,7 +146,7 @@ COMPOSITES = ("composite_color_crop_cutout", "composite_color_crop_flip_scale_ro
 @pytest.mark.parametrize("name", COMPOSITES)
 def test_a_composite_agrees_with_its_literal_form(name):
     images, named = random_images(24), name.split("_")[1:]
-    parameters = draw(24, augment.parse_strategy(name))
+    parameters = draw(24, parse_strategy(name))
     stages = [stage for stage in (["flip"], ["color"], ["crop", "scale", "rotate"], ["cutout"]) if {*stage} & {*named}]
     assert parameters.operations.shape == (24, len(stages)) and parameters.magnitudes.shape == (24, len(stages), 3)
     expected = []
@@ -168,7 +169,7 @@ def test_a_composite_of_one_operation_is_that_operation():
 
 
 def test_a_composite_draws_its_stages_apart_and_one_of_three_operations_evenly():
-    parameters = draw(3000, augment.parse_strategy("composite_color_crop_cutout_flip_scale_rotate"))
+    parameters = draw(3000, parse_strategy("composite_color_crop_cutout_flip_scale_rotate"))
     counts = collections.Counter(parameters.operations[:, 2].tolist())
     assert sorted(counts) == [STRATEGY.index(name) for name in ("crop", "scale", "rotate")]
     assert all(abs(count - 1000) < 105 for count in counts.values())  # four standard deviations
@@ -208,17 +209,17 @@ def test_one_draw_is_one_transform_on_every_device():
 
 
 def test_parse_strategy():
-    assert augment.parse_strategy("color_crop_cutout_flip_scale_rotate") == STRATEGY
-    assert augment.parse_strategy("flip_color") == ("flip", "color")
-    assert augment.parse_strategy("none") == augment.parse_strategy("") == ()
+    assert parse_strategy("color_crop_cutout_flip_scale_rotate") == STRATEGY
+    assert parse_strategy("flip_color") == ("flip", "color")
+    assert parse_strategy("none") == parse_strategy("") == ()
     with pytest.raises(ConfigError, match="unknown augmentation 'rotat'; known, nearest first: rotate"):
-        augment.parse_strategy("flip_rotat")
+        parse_strategy("flip_rotat")
     with pytest.raises(ConfigError, match="twice"):
-        augment.parse_strategy("flip_flip")
-    assert augment.parse_strategy("composite_flip_crop") == ("composite", "flip", "crop")
+        parse_strategy("flip_flip")
+    assert parse_strategy("composite_flip_crop") == ("composite", "flip", "crop")
     for wrong, message in (("composite", "names no operation"), ("flip_composite", "unknown"), ("composite_x", "'x'")):
         with pytest.raises(ConfigError, match=message):
-            augment.parse_strategy(wrong)
+            parse_strategy(wrong)
 
 
 def test_expand_and_length():

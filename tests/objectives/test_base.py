@@ -56,6 +56,14 @@ def test_options_that_dont_fit_the_objective_are_refused_by_name(options, messag
         preflight(make_config(**options))
 
 
+def test_an_objective_knows_what_a_run_of_these_options_takes():
+    config = make_config(real_batch_size=None, iterations=7)
+    objective = build_objective(config, make_data(), None)
+    assert objective.settings == objective.published.filled_in(config)
+    names = ("iterations", "real_batch_size", "init", "image_schedule")
+    assert [objective.settings[name] for name in names] == [7, 256, "herding", "constant"]
+
+
 @pytest.mark.parametrize("kind", ["none", "ce", "cos"])
 @pytest.mark.parametrize("architecture", ["ConvNet", "ConvNetBN"])
 def test_a_step_neither_reads_nor_changes_the_global_generator(kind, architecture):

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from hf_dd.core.seeding import generator
+from hf_dd.core.strategies import parse_strategy
 from hf_dd.data import batches
 from hf_dd.errors import TeacherError
 from hf_dd.nn import augment
@@ -20,6 +21,7 @@ from tests.factories import (
     distil,
     make_config,
     make_data,
+    make_set,
     make_step,
     make_teacher,
     on_ranks,
@@ -72,7 +74,7 @@ def test_cim_agrees_with_the_loop_over_images(factor, layer):
         ours = value_and_gradient(only_losses(objective, step)["cim"], synthetic.pixels)
         place = pool.draw(0, index)
         drawn.add(place)
-        draws = augment.draw(3, augment.parse_strategy(COMPOSITE), step.generator("augment"))
+        draws = augment.draw(3, parse_strategy(COMPOSITE), step.generator("augment"))
         theirs = 0.0
         for image, label, row in zip(synthetic.images(), synthetic.image_labels(), sources, strict=True):
             pair = (step.as_input(data.train.images[row]), image)
@@ -94,6 +96,14 @@ def test_the_start_is_made_of_the_sources_and_without_tiles_nothing_is_lost():
     assert torch.equal(stored, data.train.images[sources])
     objective = build_objective(config_of(augment="none"), data, pool)
     assert float(only_losses(objective, make_step(synthetic, data))["cim"].detach()) == pytest.approx(0, abs=1e-9)
+
+
+def test_images_that_began_as_others_are_matched_to_the_surest_all_the_same():
+    data = make_data((9, 8, 8))
+    pool = pool_of(data)
+    objective = build_objective(config_of(init="real", ipc=2), data, pool)
+    assert float(only_losses(objective, make_step(make_set(data, ipc=2), data))["cim"].detach()) > 0
+    assert torch.equal(objective.sources, realistic_images(data, pool, 2, torch.float64, drawn=(300, 0)))
 
 
 def test_the_surest_of_some_that_are_drawn():

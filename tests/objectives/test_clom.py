@@ -11,7 +11,7 @@ from hf_dd.core.seeding import generator
 from hf_dd.data import batches as images
 from hf_dd.errors import ConfigError, TeacherError
 from hf_dd.nn import augment
-from hf_dd.objectives import build_objective
+from hf_dd.objectives import OBJECTIVES, build_objective
 from hf_dd.objectives.base import Objective
 from hf_dd.objectives.clom import ClassificationDistance, CosineDistance, Guided, ratio_share
 from hf_dd.objectives.published import Published
@@ -328,7 +328,8 @@ def test_the_teacher_sees_the_full_set_without_augmentation(kind):
 class ThreeLosses:
     """An objective that yields three times per iteration, and a different loss each time."""
 
-    published = build_objective(make_config(), make_data(), None).published
+    published = OBJECTIVES["dm"].published
+    settings = published.filled_in(make_config())
 
     def losses(self, step):
         for inner in range(3):

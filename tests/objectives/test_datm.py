@@ -232,7 +232,7 @@ def test_a_learnable_has_a_momentum_of_its_own():
     ("options", "message"),
     [
         ({"soft_labels": "mean", "teachers": ["a/b"]}, "--soft_labels mean would replace the labels"),
-        ({"objective_options": ["label_momentum=1"]}, "label_momentum=1: .*below 1"),
+        ({"objective_options": ["label_momentum=1"]}, "label_momentum is 1.0; .*below 1"),
         ({"experts": []}, "--objective datm needs expert trajectories"),
     ],
 )

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from hf_dd.core.strategies import parse_strategy
 from hf_dd.nn import augment, networks
 from hf_dd.objectives import build_objective
 from hf_dd.synthetic.synthetic_set import SyntheticSet
@@ -27,7 +28,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 def oracle_batches(step, config, transform):
     """The batches of every class, drawn as the reproducibility contract names the draws."""
     count = step.data.num_classes
-    draws = augment.draw(count, augment.parse_strategy(config.augment), step.generator("augment"))
+    draws = augment.draw(count, parse_strategy(config.augment), step.generator("augment"))
     real, synthetic = [], []
     for label in range(count):
         chosen = step.data.sample_class(label, config.real_batch_size, step.generator("real", label))

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch.nn import functional
 
+from hf_dd.core.strategies import parse_strategy
 from hf_dd.errors import ConfigError
 from hf_dd.nn import augment, networks, views
 from hf_dd.nn.views import Views
@@ -55,7 +56,7 @@ def kernels(distance):
 
 
 def matching_batches(step, config, outer):
-    draws = augment.draw(step.data.num_classes, augment.parse_strategy(COMPOSITE), step.generator("augment", outer))
+    draws = augment.draw(step.data.num_classes, parse_strategy(COMPOSITE), step.generator("augment", outer))
     real, synthetic = [], []
     for label, own in enumerate(step.synthetic.images().split(step.synthetic.per_class)):
         chosen = step.data.sample_class(label, config.real_batch_size, step.generator("real", outer, label))

@@ -22,7 +22,8 @@ from hf_dd.errors import ConfigError
 from hf_dd.nn import augment, random_views
 from hf_dd.objectives import OBJECTIVES, build_objective
 from hf_dd.objectives.lgm import head_gradient
-from hf_dd.synthetic.distilled_set import from_dataset, preview, to_dataset
+from hf_dd.synthetic.distilled_set import from_dataset, to_dataset
+from hf_dd.synthetic.preview import preview
 from hf_dd.synthetic.pyramid import PyramidSet, colour_axes, level_sizes
 from hf_dd.synthetic.start import Request
 from hf_dd.synthetic.synthetic_set import SyntheticSet
@@ -501,11 +502,14 @@ def test_defaults_are_the_published_ones():
     [
         ({"teachers": []}, "--objective lgm needs teachers: give --teachers, --teacher_tags or --teacher_pool."),
         ({"image_momentum": 0.5}, "--image_momentum has no meaning for --objective lgm: leave it out."),
-        ({"objective_options": ["copies=0"]}, "copies=0: it has to be at least 1"),
-        ({"objective_options": ["pyramid_steps=0"]}, "pyramid_steps=0: it has to be at least 1"),
-        ({"objective_options": ["smallest_crop=1.5"]}, "smallest_crop=1.5: it has to be above 0 and at most 1"),
-        ({"objective_options": ["head_std=-1.0"]}, "head_std=-1.0: it has to be at least 0 and finite"),
-        ({"objective_options": ["views=flip_blur"]}, "views=flip_blur: unknown view 'blur'.*flip.*or siamese"),
+        ({"objective_options": ["copies=0"]}, "copies is 0; it has to be at least 1"),
+        ({"objective_options": ["pyramid_steps=0"]}, "pyramid_steps is 0; it has to be at least 1"),
+        ({"objective_options": ["smallest_crop=1.5"]}, "smallest_crop is 1.5; it has to be above 0 and at most 1"),
+        ({"objective_options": ["head_std=-1.0"]}, "head_std is -1.0; it has to be at least 0 and finite"),
+        (
+            {"objective_options": ["views=flip_blur"]},
+            "--objective_options views: unknown view 'blur'.*flip.*or siamese",
+        ),
         ({"objective_options": ["steps=3"]}, "lgm has no 'steps'; it has .*pyramid_steps"),
     ],
 )

@@ -300,13 +300,16 @@ def test_sre2l_refuses_another_label_space():
         ({"teachers": []}, "--objective sre2l needs teachers: give --teachers, --teacher_tags or --teacher_pool"),
         ({"real_batch_size": 4}, "--real_batch_size has no meaning for --objective sre2l"),
         ({"image_momentum": 0.5}, "--image_momentum has no meaning for --objective sre2l"),
-        ({"objective_options": ["batch=0"]}, "--objective_options batch=0: it has to be at least 1"),
-        ({"objective_options": ["flip=2"]}, "--objective_options flip=2: it has to be at least 0 and at most 1"),
-        ({"objective_options": ["scale=0"]}, "--objective_options scale=0: it has to be at least 0.001 and at most 1"),
-        ({"objective_options": ["jitter=x"]}, "--objective_options jitter=x: it has to be of type int"),
+        ({"objective_options": ["batch=0"]}, "--objective_options batch is 0; it has to be at least 1"),
+        ({"objective_options": ["flip=2"]}, "--objective_options flip is 2.0; it has to be at least 0 and at most 1"),
+        (
+            {"objective_options": ["scale=0"]},
+            "--objective_options scale is 0.0; it has to be at least 0.001 and at most 1",
+        ),
+        ({"objective_options": ["jitter=x"]}, "--objective_options jitter is 'x'; it has to be a whole number"),
         ({"objective_options": ["crops=5"]}, "--objective_options: sre2l has no 'crops'"),
-        ({"objective": "rded", "objective_options": ["tiles=0"]}, "--objective_options tiles=0: .* at least 1"),
-        ({"objective": "rded", "objective_options": ["scale=1.5"]}, "--objective_options scale=1.5: .* at most 1"),
+        ({"objective": "rded", "objective_options": ["tiles=0"]}, "--objective_options tiles is 0; .* at least 1"),
+        ({"objective": "rded", "objective_options": ["scale=1.5"]}, "--objective_options scale is 1.5; .* at most 1"),
     ],
 )
 def test_options_that_make_no_sense_are_refused(options, message):

@@ -31,7 +31,7 @@ class TeachersMean(Objective):
     def __init__(self, config, data, pool=None):
         super().__init__(config, data, pool)
         self.pool = pool.to(data.device, getattr(torch, config.dtype))
-        self.batch_size = config.real_batch_size or self.published.real_batch_size
+        self.batch_size = self.settings["real_batch_size"]
 
     def losses(self, step):
         """Yield one loss."""

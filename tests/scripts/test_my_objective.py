@@ -68,5 +68,5 @@ def test_processes_share_its_loss(MyObjective, ranks):  # noqa: N803
 
 def test_its_options_are_checked(MyObjective):  # noqa: N803
     config = make_config(objective="my_objective:MyObjective", objective_options=["spread=wide"])
-    with pytest.raises(ConfigError, match="--objective_options spread=wide: it has to be of type float"):
+    with pytest.raises(ConfigError, match="--objective_options spread is 'wide'; it has to be a number"):
         MyObjective(config, make_data())

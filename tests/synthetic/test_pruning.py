@@ -1,5 +1,6 @@
 """Choices by what a training said of the images, beside the papers' formulas written image by image."""
 
+import functools
 import json
 from contextlib import nullcontext
 
@@ -30,7 +31,7 @@ class Said:
     """A network that gives the logits that it is told for the images, which are their own numbers."""
 
     def __init__(self, logits, features):
-        self.logits, self.outputs = logits, features
+        self.logits, self.outputs, self.feature_size = logits, features, features.shape[1]
 
     def eval(self):
         self.current = iter(self.outputs.split(7))
@@ -45,6 +46,8 @@ class Said:
 
 class Data:
     """Images that are their own numbers."""
+
+    device = torch.device("cpu")
 
     class train:  # noqa: N801
         images = torch.arange(24.0).reshape(24, 1, 1, 1).expand(24, 1, 2, 2)
@@ -190,6 +193,11 @@ def test_a_choice_is_the_dynamics_of_the_training_that_a_student_would_have(digi
     torch.testing.assert_close(seen.features, features)
     torch.testing.assert_close(seen.probabilities, probabilities.topk(2).values)
     torch.testing.assert_close(seen.features, coresets.real_features(digits, network))
+    in_bf16 = functools.partial(torch.autocast, "cpu", torch.bfloat16)
+    _, rounded = pruning.seen(network, digits, in_bf16)
+    assert torch.equal(rounded, coresets.real_features(digits, network, in_bf16)) and not torch.equal(
+        rounded, features
+    )
     chosen = coresets.select(digits, "margin", 3, 0, architecture="MLP", epochs=2)
     assert digits.train.labels[chosen].tolist() == [label for label in range(10) for _ in range(3)]
     gaps = probabilities.topk(2).values @ torch.tensor([1.0, -1.0])
@@ -210,7 +218,7 @@ def test_fewer_are_the_first_of_more_but_for_ccs_and_windows(method, digits, mon
 def test_all_choices_are_methods_starts_and_baselines():
     starts = [name for name in STARTS if STARTS.words(name).get("embeds")]
     assert starts == [*coresets.METHODS, *METHODS] == list(BASELINES[1:-1])
-    assert [name for name in starts if STARTS.words(name).get("prunes")] == list(METHODS)
+    assert [name for name in starts if STARTS.words(name)["embeds"] == "training"] == list(METHODS)
     for name in METHODS:
         assert OBJECTIVES[name].published.init == name
 

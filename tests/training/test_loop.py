@@ -91,3 +91,11 @@ def test_a_training_that_goes_on_ends_as_one_that_was_never_interrupted(done, op
     assert all(
         torch.equal(a, b) for a, b in zip(whole.state_dict().values(), ended.state_dict().values(), strict=True)
     )
+
+
+def test_a_training_whose_parameters_are_averaged_has_no_standing_to_go_on_from():
+    network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(16, 3))
+    images, labels = torch.zeros(6, 1, 4, 4), torch.arange(6) % 3
+    for average, has in ((None, True), (0.9, False)):
+        (epoch,) = fit(network, images, labels, recipe(epochs=1, average=average), seed=0, purpose="x")
+        assert (epoch.standing is not None) == has
