@@ -82,7 +82,8 @@ def misfits(config: DistillConfig, objective: type[Objective]) -> Iterator[str]:
         config.clom == "ce" or objective.reads_logits or needs.start or config.soft_labels != "none" or taught
     )
     if config.fit_head and not reads_logits:
+        readers = ", ".join(name for name in OBJECTIVES.declared if OBJECTIVES[name].reads_logits)
         yield (
             "--fit_head has no effect, as nothing reads the teachers' logits: leave it out, or add --clom ce, "
-            "--soft_labels, --objective rded, sre2l or teacher-score, or --eval_protocol soft-label-online."
+            f"--soft_labels, --eval_protocol soft-label-online, or --objective with one of {readers}."
         )

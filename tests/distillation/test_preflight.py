@@ -1,5 +1,7 @@
 """What doesn't fit together in a distillation's options is said at once, before anything is read."""
 
+import re
+
 import pytest
 
 import hf_dd
@@ -41,6 +43,15 @@ def test_all_settings_that_a_method_does_not_have_are_named():
 def test_one_mistake_is_one_line(options):
     (line,) = lines_of(**options)
     assert line == "--objective clom is CLoM alone: add --clom ce or --clom cos, and teachers."
+
+
+def test_the_methods_that_read_logits_are_those_that_a_fitted_head_is_for():
+    head = {"teachers": ["a/b"], "fit_head": True}
+    (line,) = lines_of(clom="cos", **head)
+    readers = re.search("--objective with one of (.*).$", line)[1].split(", ")
+    assert {"cim", "dance", "fadrm", "ncfm", "rded", "sre2l", "teacher-score", "teacher-score-hard"} <= {*readers}
+    for name in readers:
+        preflight(DistillConfig(objective=name, **head))
 
 
 def test_it_is_said_before_anything_is_read(tmp_path):
