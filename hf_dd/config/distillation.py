@@ -213,7 +213,7 @@ class DistillConfig(RunConfig, TeacherConfig, CropLabelConfig, EvaluationConfig)
     @property
     def run_name(self) -> str:
         """What the run is called where no name was given: data set, objective, guide and ipc."""
-        guide = "" if self.clom in (None, "none") else f"-clom-{self.clom}"
+        guide = f"-clom-{self.clom}" if self.guided else ""
         return f"{slug(self.dataset)}-{slug(self.objective)}{guide}-ipc{self.ipc}"
 
 

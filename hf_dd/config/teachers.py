@@ -172,7 +172,7 @@ class TeacherConfig(TrustConfig):
             yield "--clom_pool mean-logits goes with --clom ce: features of teachers have no mean."
         if self.clom_real_batch and self.clom != "cos":
             yield "--clom_real_batch goes with --clom cos, which alone looks at real images."
-        if self.clom in (None, "none"):
+        if not self.guided:
             seen = "what guiding teachers see"
             of = {"clom_schedule": "the weight of guiding teachers", "clom_augment": seen, "clom_batch": seen}
             for name, what in of.items():
@@ -181,7 +181,7 @@ class TeacherConfig(TrustConfig):
         named = self.named_teachers
         if len(named) > 1:
             yield f"Name the teachers in one way; given are {' and '.join(f'--{name}' for name in named)}."
-        asking = ["--fit_head"] * self.fit_head + [f"--clom {self.clom}"] * (self.clom not in (None, "none"))
+        asking = ["--fit_head"] * self.fit_head + [f"--clom {self.clom}"] * self.guided
         if not named and not self.may_train:
             for option in asking:
                 yield f"{option} {NEEDS_TEACHERS}"
@@ -202,6 +202,11 @@ class TeacherConfig(TrustConfig):
             why["teacher_revision"] = "no teachers are looked for by tags"
         options = {each.name: each for each in dataclasses.fields(self)}
         return {name: said for name, said in why.items() if not is_default(options[name], getattr(self, name))}
+
+    @property
+    def guided(self) -> bool:
+        """Whether a guide is asked for; without a word of it (None) a plan may choose one."""
+        return self.clom not in (None, "none")
 
     @property
     def may_train(self) -> bool:

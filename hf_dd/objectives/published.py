@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from hf_dd.config import DistillConfig, parse_key_values
-from hf_dd.config.base import raise_together
 from hf_dd.core.registry import STARTS
 from hf_dd.core.strategies import STRATEGY, parse_strategy
 from hf_dd.objectives.cells import Cell
@@ -77,10 +76,8 @@ class Published:
         """All options of a run, with the published value where one isn't given.
 
         Two are better than published, unless `--published` asks for those: the start is by herding where the paper's
-        is random, and `augment` stays None where it isn't given, for the data to decide. Raises ConfigError for
-        options that are given although the method has no such setting.
+        is random, and `augment` stays None where it isn't given, for the data to decide.
         """
-        raise_together(self.without_meaning(config))
         own = {name: value for name, value in dataclasses.asdict(self).items() if hasattr(config, name)}
         of_cell, of_objective = self.of_cells(config)
         decided = config.published or "flip" not in parse_strategy(self.strategy)

@@ -83,7 +83,7 @@ def guides(config: DistillConfig, taught: dict[str, Any] | None, distance: str, 
         needed: whether a run without a guide needs the teachers too.
     """
     named = {"teachers": taught["teachers"]} if needed and taught and "teachers" in taught else {}
-    found = [Option("no guide", {"clom": "none", **named})] if config.clom in (None, "none") else []
+    found = [Option("no guide", {"clom": "none", **named})] if not config.guided else []
     if taught is not None and config.clom != "none":
         guide = {"clom": config.clom or distance, **taught}
         if config.clom_batch is None and config.ipc > 1:
