@@ -294,7 +294,7 @@ def channel_statistics(images: Images) -> tuple[tuple[float, ...], tuple[float, 
     A channel is a histogram of 256 values, so its moments are sums of whole numbers: exact, whatever the size.
     """
     histograms = torch.zeros(images.shape[1], 256, dtype=torch.int64)
-    for block in over(in_blocks(images), "mean and deviation", len(images), "images", len):
+    for block in over(in_blocks(images), "mean and deviation", len(images), "image", len):
         for channel, histogram in zip(block.unbind(1), histograms, strict=True):
             histogram += torch.bincount(channel.flatten(), minlength=256).cpu()
     means, stds = [], []

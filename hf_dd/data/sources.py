@@ -104,7 +104,7 @@ def read_given(config: DataConfig) -> Source:
 def fingerprint(split: Split, class_names: Sequence[str]) -> str:
     """32 hex digits over shape, pixels, labels and class names; equal data give equal digits on every machine."""
     digest = hashlib.blake2b(json.dumps([list(split.images.shape), list(class_names)]).encode(), digest_size=16)
-    for block in over(in_blocks(split.images), "fingerprint", len(split), "images", len):
+    for block in over(in_blocks(split.images), "fingerprint", len(split), "image", len):
         digest.update(block.cpu().contiguous().numpy())
     digest.update(split.labels.cpu().numpy().astype("<i8"))
     return digest.hexdigest()

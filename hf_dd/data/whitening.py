@@ -65,7 +65,7 @@ def moments(images: Images) -> tuple[Tensor, Tensor]:
     size, count = math.prod(images.shape[1:]), len(images)
     total = torch.zeros(size, dtype=torch.float64)
     squares = torch.zeros(size, size, dtype=torch.float64)
-    for block in over(in_blocks(images, 2048), "covariance", count, "images", len):
+    for block in over(in_blocks(images, 2048), "covariance", count, "image", len):
         values = block.cpu().double().flatten(1)
         total += values.sum(0)
         squares.addmm_(values.T, values)

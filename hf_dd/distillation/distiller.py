@@ -203,7 +203,7 @@ class Distiller:
         advice = "--minutes N plans for less"
         spent, started, losses = progress.seconds, time.perf_counter(), progress.losses
         first_bad = torch.full((), iterations, device=self.accelerator.device)
-        with Phase(self.config.run_name, iterations, "iterations", done=progress.step, advice=advice) as bar:
+        with Phase(self.config.run_name, iterations, "iteration", done=progress.step, advice=advice) as bar:
             for index in profiled(range(progress.step, iterations), self.trace):
                 terms = self.step(index, bar.update)
                 healthy = self.learned.all_finite()

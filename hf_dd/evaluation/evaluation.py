@@ -168,7 +168,7 @@ class Evaluation:
         places = range(self.accelerator.process_index, len(waiting), self.accelerator.num_processes)
         trials = [self.trials(waiting[place]) for place in places]
         parts = [part for own in trials for part in own]
-        with self.learners.phase("choosing epochs and rates", parts, "trials"):
+        with self.learners.phase("choosing epochs and rates", parts, "trial"):
             mine = [(place, self.best(own)) for place, own in zip(places, trials, strict=True)]
         found = dict(gather_object(mine))
         best = {key: found[place] for place, key in enumerate(several)}  # keys aren't alike on the processes
@@ -210,7 +210,7 @@ class Evaluation:
                 of_draw = dataclasses.replace(job.candidate, drawn=draw) if draw else job.candidate
                 parts[place, draw] = job._replace(candidate=of_draw), mine, self.data
         done = {}
-        with self.learners.phase("evaluation", list(parts.values()), "students"):
+        with self.learners.phase("evaluation", list(parts.values()), "student"):
             for (place, draw), part in parts.items():
                 for student, scored in self.learners.accuracies(*part).items():
                     done[place, student, draw] = scored

@@ -158,7 +158,7 @@ def real_class_sums(step: Step, teacher: Teacher, drawn: Sequence[Tensor]) -> Te
     size = teacher.features(step.synthetic.own_space()[:1]).shape[1]
     sums = pixels.new_zeros(step.data.num_classes, size)
     own = {label: step.own.of_batch(drawn[label]) for label in step.own.classes}
-    with Phase("class sums", sum(map(len, own.values())), "images") as phase:
+    with Phase("class sums", sum(map(len, own.values())), "image") as phase:
         for label, chosen in own.items():
             for places, images in in_chunks(step.data.train.images, chosen, seen=teacher.image_size):
                 with step.autocast():

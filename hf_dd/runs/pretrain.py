@@ -66,7 +66,7 @@ def pretrain(config: PretrainConfig | None = None, **options: Any) -> list[Path 
     done: list[Path | hub.Pin] = []
     refused: list[HubError] = []
     own = grid(config)[accelerator.process_index :: accelerator.num_processes]
-    with Phase("teachers", len(own), "teachers") as phase:
+    with Phase("teachers", len(own), "teacher") as phase:
         for architecture, seed in own:
             folder, before = folders[architecture, seed], phase.done
             with files.claimed(folder):

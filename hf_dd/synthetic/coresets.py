@@ -74,7 +74,7 @@ def real_features(data: ImageData, network: networks.Network, autocast: Autocast
     network.eval()
     features = torch.empty(len(data.train), network.feature_size)
     chunks = in_chunks(data.train.images)
-    for places, images in over(chunks, "features", len(features), "images", lambda own: len(own[0])):
+    for places, images in over(chunks, "features", len(features), "image", lambda own: len(own[0])):
         with autocast():
             features[places] = network.features(data.normalise(images)).float().cpu()
     return features
@@ -178,7 +178,7 @@ def best_window(
     counts = [min(count, len(own)) for count, own in zip(counts, members, strict=True)]
     say_if_dear("EL2N's windows", sum(counts), WINDOW_EPOCHS, len(pruning.WINDOWS))
     right = []
-    for begin in over(pruning.WINDOWS, "EL2N's windows", len(pruning.WINDOWS), "students"):
+    for begin in over(pruning.WINDOWS, "EL2N's windows", len(pruning.WINDOWS), "student"):
         pick = pruning.window(begin)
         rows = torch.cat([pick(seen, own, count) for own, count in zip(members, counts, strict=True)])
         network = networks.build(JUDGE, **data.network_shape, seed=seed).to(data.device)
@@ -205,7 +205,7 @@ def trained(
         )
     network = networks.build(architecture, **data.network_shape, seed=seed).to(data.device)
     say_if_dear(f"selection, {architecture}", len(data.train), epochs)
-    with Phase(f"selection, {architecture}", epochs, "epochs") as phase:
+    with Phase(f"selection, {architecture}", epochs, "epoch") as phase:
         training = fit(
             network,
             data.train.images,
@@ -234,7 +234,7 @@ def _for_each_class(
     labels, chosen, counts = labels.cpu(), [], of_each_class(ipc, num_classes)
     if min(counts) < 1:
         raise ConfigError(f"ipc must be at least 1, not {min(counts)}.")
-    for label, count in over(list(enumerate(counts)), "choosing images", len(counts), "classes"):
+    for label, count in over(list(enumerate(counts)), "choosing images", len(counts), "class"):
         members = (labels == label).nonzero().flatten()
         if len(members) < count:
             raise DataError(f"Class {label} has {len(members)} images to choose {count} from: ask for a smaller ipc.")

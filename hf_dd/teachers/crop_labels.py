@@ -235,7 +235,7 @@ def label_crops(
     kept, size = classes_kept(topk, len(class_names)), views.size or tuple(images.shape[2:])
     orders = logit_orders(pool.to(device, torch.float32), class_names)
     images, found = images.float().to(device), []
-    for epoch in over(range(epochs), "labels of crops", epochs, "views of each image"):
+    for epoch in over(range(epochs), "labels of crops, of each image", epochs, "view"):
         columns = drawn(views, len(images), tuple(images.shape[2:]), epoch, seed)
         unlabelled = CropLabels(len(class_names), size, **columns, log_probabilities=torch.zeros(len(images), 0))
         said = None

@@ -86,7 +86,7 @@ def measured(pool: TeacherPool, data: ImageData, device: torch.device | str) -> 
     rows = validation_rows(data, 0)
     rows = rows[torch.randperm(len(rows), generator=generator(0, "diversity"))[:IMAGES].to(rows.device)]
     looks = []
-    for teacher in over(pool.to(device, torch.float32), "the pool's diversity", len(pool), "teachers"):
+    for teacher in over(pool.to(device, torch.float32), "the pool's diversity", len(pool), "teacher"):
         looks.append(seen(teacher, data, rows, device))
     alignment, pairs = linear_cka([features for features, _ in looks]), []
     for (i, (_, first)), (j, (_, second)) in itertools.combinations(enumerate(looks), 2):

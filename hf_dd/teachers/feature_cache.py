@@ -124,7 +124,7 @@ class FeatureMemory:
         blank = torch.zeros(1, *images.shape[1:], dtype=self.dtype, device=self.data.device)
         features = blank.new_zeros(len(images), teacher.features(blank).shape[1])
         chunks = zip(own, read_ahead(images, own), strict=True)
-        for places, batch in over(chunks, "features", sum(map(len, own)), "images", lambda chunk: len(chunk[0])):
+        for places, batch in over(chunks, "features", sum(map(len, own)), "image", lambda chunk: len(chunk[0])):
             with self.accelerator.autocast():
                 features[places] = teacher.features(batch.to(self.dtype) / 255).to(self.dtype)
         return self.accelerator.reduce(features, reduction="sum")

@@ -105,7 +105,7 @@ def logistic_regression(features: Tensor, labels: Tensor, classes: int) -> tuple
         phase.update()
         return value
 
-    with Phase("fitting a head", unit="evaluations") as phase:
+    with Phase("fitting a head", unit="evaluation") as phase:
         optimizer.step(loss)
     weight = (weight / std).detach()
     return weight, (bias - weight @ mean).detach()

@@ -2,7 +2,7 @@
 
 import pytest
 
-from hf_dd.core.text import Markdown, code, markdown, verbatim
+from hf_dd.core.text import Markdown, code, markdown, plural, verbatim
 from hf_dd.errors import HfDdError, plain
 
 
@@ -33,6 +33,12 @@ def test_code_and_blocks_of_code():
     assert code("a`b|c\nd") == "`a'b\\|c d`" and code("x") is not None
     assert verbatim("echo ```\nrm") == "echo ''' rm"
     assert all(isinstance(each("a"), Markdown) for each in (code, verbatim))
+
+
+def test_one_and_several():
+    assert [plural(*each) for each in ((1, "class"), (2, "class"), ("60,000", "image"), ("1", "minute"))] == [
+        *("1 class", "2 classes", "60,000 images", "1 minute")
+    ]
 
 
 def test_text_on_a_terminal_is_spelt_out():
