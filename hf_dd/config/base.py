@@ -56,6 +56,7 @@ def option(
     path: bool = False,
     empty: bool = False,
     needed: str | None = None,
+    memory: bool = False,
     stands_for: Any = None,
 ) -> Any:
     """A dataclass field that says all there is to know of an option.
@@ -76,6 +77,7 @@ def option(
         path: whether it names a file or folder of this machine, and nothing else: see `path_of`.
         empty: whether a text that is given may be empty, as words of other programs are; no other option's may.
         needed: the message where it has no value.
+        memory: whether a run takes less memory with a smaller value.
         stands_for: the value that None means, unless something else decides (`Options.fill`).
     """
     assert group in GROUPS and role in ROLES
@@ -287,6 +289,16 @@ def default_of(option: dataclasses.Field) -> Any:
 def defaults(kind: type, *roles: str) -> dict[str, Any]:
     """The options that have one of these roles, with their defaults."""
     return {each.name: default_of(each) for each in dataclasses.fields(kind) if each.metadata["role"] in roles}
+
+
+def less_memory(config: Any) -> str:
+    """What helps where memory doesn't suffice, in sentences that begin with a space; of a config, or of its class."""
+    options = sorted(dataclasses.fields(config), key=lambda each: GROUPS.index(each.metadata["group"]))
+    taking = ", ".join(f"--{each.name}" for each in options if each.metadata["memory"])
+    way_out = f" Less is taken by smaller values of {taking}." if taking else ""
+    if any(each.name == "overwrite_output_dir" for each in options):
+        way_out += " What was begun is replaced by --overwrite_output_dir."
+    return way_out
 
 
 def slug(text: str) -> str:

@@ -32,6 +32,7 @@ class DataConfig(Options):
         "Side in pixels that every image is brought to (cover, then centre crop); as they are if not given.",
         at_least=1,
         at_most=8192,
+        memory=True,
     )
     test_resize: int | None = data(
         None,

@@ -31,11 +31,11 @@ class DistillConfig(RunConfig, TeacherConfig, CropLabelConfig, EvaluationConfig)
     """One distillation: data set, objective, teachers, budget, evaluation; None is the objective's published value."""
 
     objective: str = option("dm", "The method.", choices=OBJECTIVES)
-    ipc: int = option(10, "Synthetic images per class.", at_least=1)
+    ipc: int = option(10, "Synthetic images per class.", at_least=1, memory=True)
     iterations: int | None = budget(None, "Iterations of the objective; its paper's number if not given.", at_least=1)
     architecture: str = option("ConvNet", "Architecture of the networks that the objective draws.", choices=NETWORKS)
     architecture_options: list[str] = option(
-        [], "Options of the architecture as key=value, e.g. width=64 depth=2.", grammar=parse_key_values
+        [], "Options of the architecture as key=value, e.g. width=64 depth=2.", grammar=parse_key_values, memory=True
     )
     experts: list[str] = option(
         [],
@@ -78,7 +78,7 @@ class DistillConfig(RunConfig, TeacherConfig, CropLabelConfig, EvaluationConfig)
         "distillation (SRe2L and RDED take 20).",
         above=0,
     )
-    real_batch_size: int | None = budget(None, "Real images per class and step.", at_least=1)
+    real_batch_size: int | None = budget(None, "Real images per class and step.", at_least=1, memory=True)
     image_learning_rate: float | None = budget(None, "Learning rate on the normalised synthetic images.", at_least=0)
     image_momentum: float | None = budget(None, "Momentum of SGD on the synthetic images.", at_least=0)
     image_optimizer: str | None = budget(None, "Optimiser of the synthetic images.", choices=("sgd", "adam"))
@@ -105,6 +105,7 @@ class DistillConfig(RunConfig, TeacherConfig, CropLabelConfig, EvaluationConfig)
         "Tiles per side of a stored image, each a training image of its own (multi-formation, IDC); 1 if not given.",
         at_least=1,
         stands_for=1,
+        memory=True,
     )
     images_at_once: int | None = option(
         None,

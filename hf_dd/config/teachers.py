@@ -32,6 +32,7 @@ class PretrainConfig(RunConfig):
         "Options of the architectures as key=value, e.g. width=64 depth=2.",
         group="teachers and guide",
         grammar=parse_key_values,
+        memory=True,
     )
     teacher_seeds: list[int] = naming(
         [0],
@@ -48,7 +49,7 @@ class PretrainConfig(RunConfig):
     learning_rate: float = budget(0.01, "Learning rate of SGD.", at_least=0)
     momentum: float = budget(0.9, "Momentum of SGD.", at_least=0)
     weight_decay: float = budget(5e-3, "Weight decay of SGD.", at_least=0)
-    batch_size: int = budget(256, "Images per step.", at_least=1)
+    batch_size: int = budget(256, "Images per step.", at_least=1, memory=True)
     lr_drops: list[float] = budget(
         [1 / 3, 2 / 3],
         "Fractions of the epochs after which the learning rate is multiplied by 0.1.",
@@ -155,11 +156,13 @@ class TeacherConfig(TrustConfig):
         "Stored images of each class that the teachers see per step, drawn anew; all of them, as in the paper, if not "
         "given.",
         at_least=1,
+        memory=True,
     )
     clom_real_batch: int | None = guide(
         None,
         "With --clom cos: real images drawn per step, as in the paper's code (8196), instead of all at once.",
         at_least=1,
+        memory=True,
     )
 
     def contradictions(self) -> Iterator[str]:

@@ -81,7 +81,7 @@ class SearchConfig(UseConfig):
     networks: int = evaluation(24, "Networks, drawn from all that the next five options make.", at_least=5)
     depths: list[int] = evaluation([1, 2, 3, 4], "Blocks of the ConvNets.", at_least=1, needed="--depths is empty.")
     widths: list[int] = evaluation(
-        [32, 64, 128, 256], "Channels of the ConvNets.", at_least=1, needed="--widths is empty."
+        [32, 64, 128, 256], "Channels of the ConvNets.", at_least=1, needed="--widths is empty.", memory=True
     )
     norms: list[str] = evaluation(
         ["none", "batch", "layer", "instance", "group"],

@@ -17,7 +17,7 @@ from hf_dd.artefacts.distilled_folder import Artefact
 from hf_dd.artefacts.provenance import command_line, pinned
 from hf_dd.artefacts.rows import training_images
 from hf_dd.config import DataConfig, DistillConfig, EvaluationConfig, InMemory, PretrainConfig
-from hf_dd.config.base import kinds, part, shown
+from hf_dd.config.base import less_memory, part, shown
 from hf_dd.core.alone import alone
 from hf_dd.core.clock import begun
 from hf_dd.core.layout import LOGS
@@ -56,7 +56,7 @@ from hf_dd.training.pretraining import grid
 logger = logging.getLogger(__name__)
 
 
-@alone(kinds(DistillConfig))
+@alone(less_memory(DistillConfig))
 def distill(
     config: DistillConfig | None = None,
     *,

@@ -18,7 +18,7 @@ from hf_dd.artefacts.cards import DistilledRecord
 from hf_dd.artefacts.distilled_folder import Artefact, require_whole
 from hf_dd.artefacts.provenance import command_line
 from hf_dd.config import DistillConfig, EvaluationConfig, PretrainConfig, StudyConfig
-from hf_dd.config.base import kinds, named, part
+from hf_dd.config.base import less_memory, named, part
 from hf_dd.core import files, json_records, progress
 from hf_dd.core.alone import alone
 from hf_dd.core.layout import CARD, CHECKPOINTS, RECORD
@@ -43,7 +43,7 @@ logger = logging.getLogger(__name__)
 BY_HAND = ("tested", "regimes", "protocols")  # of results and their options: what no cell asks for
 
 
-@alone(kinds(StudyConfig))
+@alone(less_memory(StudyConfig))
 def study(config: StudyConfig | None = None, **options: Any) -> Path:
     """Run what isn't there yet of a study, and write its report; returns the folder.
 

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hf_dd.config.base import kinds
+from hf_dd.config.base import less_memory
 from hf_dd.config.uses import ContinualConfig
 from hf_dd.core.alone import alone
 from hf_dd.core.seeding import generator
@@ -29,7 +29,7 @@ from hf_dd.uses.subject import Subject
 FLOAT_BYTES = 4  # of a pixel's value, which is one byte of a real image
 
 
-@alone(kinds(ContinualConfig))
+@alone(less_memory(ContinualConfig))
 def continual(config: ContinualConfig | None = None, **options: Any) -> Path:
     """Learn the classes step by step from each memory, and write how much of them is known after each step.
 

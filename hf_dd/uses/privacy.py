@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hf_dd.config.base import kinds
+from hf_dd.config.base import less_memory
 from hf_dd.config.uses import PrivacyConfig
 from hf_dd.core.alone import alone
 from hf_dd.core.seeding import generator
@@ -38,7 +38,7 @@ ATTACKS = {"loss": "loss threshold", "calibrated": "calibrated loss"}
 Losses = tuple[np.ndarray, np.ndarray]  # of a student on each training image and on each test image
 
 
-@alone(kinds(PrivacyConfig))
+@alone(less_memory(PrivacyConfig))
 def privacy(config: PrivacyConfig | None = None, **options: Any) -> Path:
     """Attack students of the set and of real images, and look for copies among the set's images.
 

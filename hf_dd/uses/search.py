@@ -20,7 +20,7 @@ import torch
 from torch import nn
 
 from hf_dd.config import parse_key_values
-from hf_dd.config.base import kinds
+from hf_dd.config.base import less_memory
 from hf_dd.config.uses import SearchConfig
 from hf_dd.core.alone import alone
 from hf_dd.core.seeding import derive_seed, generator
@@ -66,7 +66,7 @@ class OfVariants(Evaluation):
         return self._students[architecture]
 
 
-@alone(kinds(SearchConfig))
+@alone(less_memory(SearchConfig))
 def search(config: SearchConfig | None = None, **options: Any) -> Path:
     """Train networks on the set, on real images of its size and on the full set, and write how their orders agree.
 
