@@ -2,6 +2,7 @@
 
 import functools
 from dataclasses import dataclass
+from typing import Any
 
 from hf_dd.config.base import Options, option
 from hf_dd.config.in_memory import reference_of
@@ -10,6 +11,11 @@ data = functools.partial(option, group="data", role="data")
 budget = functools.partial(option, group="budget")
 place = functools.partial(option, group="output and Hub", role="place")
 once = functools.partial(option, group="output and Hub", role="once")
+
+
+def precision_of(networks: str) -> Any:
+    """The option `mixed_precision`, of these networks."""
+    return budget(None, f"Autocast of the {networks}' forward passes.", choices=("no", "bf16"), stands_for="no")
 
 
 @dataclass
@@ -73,7 +79,7 @@ class RunConfig(DataConfig):
     )
     overwrite_output_dir: bool = place(False, "Replace an earlier run there once the new one is whole.", role="once")
     seed: int = budget(0, "Seed of every random draw.")
-    mixed_precision: str = budget("no", "Autocast of the networks' forward passes.", choices=("no", "bf16"))
+    mixed_precision: str | None = precision_of("networks")
     push_to_hub: bool = once(False, "Push the result to the Hub when it is done.")
     hub_private_repo: bool = once(False, "Create the repository as a private one.")
 

@@ -102,7 +102,7 @@ class DistillConfig(RunConfig, TeacherConfig, CropLabelConfig, EvaluationConfig)
     )
     factor: int | None = option(
         None,
-        "Tiles per side of a stored image, each a training image of its own (multi-formation, IDC); 1 if not given.",
+        "Tiles per side of a stored image, each a training image of its own (multi-formation, IDC).",
         at_least=1,
         stands_for=1,
         memory=True,
@@ -158,11 +158,6 @@ class DistillConfig(RunConfig, TeacherConfig, CropLabelConfig, EvaluationConfig)
     hub_tag: str | None = once(None, "Tag of the pushed commit; the next free of v1, v2, … if not given.")
     create_pr: bool = once(False, "Push as a pull request.")
 
-    def __post_init__(self) -> None:
-        if self.minutes is None:  # else the plan chooses
-            self.fill()
-        super().__post_init__()
-
     def contradictions(self) -> Iterator[str]:
         """As of all options."""
         yield from super().contradictions()
@@ -184,7 +179,7 @@ class DistillConfig(RunConfig, TeacherConfig, CropLabelConfig, EvaluationConfig)
             yield "--images_at_once has no meaning for --minutes, whose plan has all images at once: leave one out."
         if self.zca and (self.factor or 1) > 1:
             yield f"--zca whitens whole images, and --factor {self.factor} makes tiles of them: leave one out."
-        if self.dtype == "float64" and self.mixed_precision != "no":
+        if self.dtype == "float64" and self.mixed_precision not in (None, "no"):
             yield f"--dtype float64 and --mixed_precision {self.mixed_precision} contradict each other."
 
     def without_effect(self) -> dict[str, str]:
@@ -199,7 +194,7 @@ class DistillConfig(RunConfig, TeacherConfig, CropLabelConfig, EvaluationConfig)
     @property
     def first_student(self) -> int:
         """Seed of the first student: runs of several seeds have students, and random images, of their own each."""
-        return self.seed * self.eval_students
+        return self.seed * (self.eval_students or 0)
 
     @property
     def resumes(self) -> bool:
@@ -207,9 +202,14 @@ class DistillConfig(RunConfig, TeacherConfig, CropLabelConfig, EvaluationConfig)
         return self.resume_from_checkpoint is not None
 
     @property
+    def planned(self) -> bool:
+        """As of all options: where there are minutes to be planned."""
+        return self.minutes is not None
+
+    @property
     def may_train(self) -> bool:
         """As of all teachers: a plan trains its own, but gives no head to them."""
-        return self.minutes is not None and not self.fit_head
+        return self.planned and not self.fit_head
 
     @property
     def run_name(self) -> str:

@@ -113,14 +113,15 @@ class TeacherConfig(TrustConfig):
     )
     clom: str | None = guide(
         None,
-        "CLoM guide: 'ce' (teachers of the same label space), 'cos' (any teacher), or 'none', as if not given.",
+        "CLoM guide: 'ce' (teachers of the same label space), 'cos' (any teacher), or 'none'.",
         stands_for="none",
         choices=("none", "ce", "cos"),
     )
-    clom_alpha: float | Literal["auto"] = guide(
-        100.0,
+    clom_alpha: float | Literal["auto"] | None = guide(
+        None,
         "Weight of the CLoM term, on the paper's scale; 'auto' balances its gradient with the objective's.",
         at_least=0,
+        stands_for=100.0,
     )
     clom_alphas: list[str] = guide(
         [], "Weights of single architectures of teachers, e.g. VGG11=10 ResNet18=50.", grammar=require_weights
@@ -130,10 +131,11 @@ class TeacherConfig(TrustConfig):
         "Whether the weight is that of the whole set, as in the paper, or of each training image.",
         choices=("set", "image"),
     )
-    clom_balance: float = guide(
-        1.0,
+    clom_balance: float | None = guide(
+        None,
         "With --clom_alpha auto: how many times as large as the objective's largest gradient CLoM's is to be.",
         at_least=0,
+        stands_for=1.0,
     )
     clom_schedule: str = guide(
         "constant",
@@ -145,11 +147,12 @@ class TeacherConfig(TrustConfig):
         "How a pool guides: one teacher drawn per step, the mean of all losses, or the loss of mean logits.",
         choices=("random", "mean-loss", "mean-logits"),
     )
-    clom_augment: str = guide(
-        "none",
+    clom_augment: str | None = guide(
+        None,
         "Augmentation of the distilled images before the teachers see them, each by its own draw, named as for "
         "--augment; the paper has none.",
         grammar=parse_strategy,
+        stands_for="none",
     )
     clom_batch: int | None = guide(
         None,
@@ -178,8 +181,9 @@ class TeacherConfig(TrustConfig):
         if not self.guided:
             seen = "what guiding teachers see"
             of = {"clom_schedule": "the weight of guiding teachers", "clom_augment": seen, "clom_batch": seen}
+            options = {each.name: each for each in dataclasses.fields(self)}
             for name, what in of.items():
-                if getattr(self, name) != getattr(TeacherConfig, name):
+                if not is_default(options[name], getattr(self, name)):
                     yield f"--{name} is of {what}: add --clom ce or --clom cos."
         named = self.named_teachers
         if len(named) > 1:
@@ -197,7 +201,7 @@ class TeacherConfig(TrustConfig):
         why = {}
         if self.clom == "none":
             why |= dict.fromkeys(named(TeacherConfig, "guide"), "no teachers guide")
-        elif self.clom is not None and self.clom_alpha != "auto":
+        elif self.clom is not None and self.clom_alpha not in (None, "auto"):
             why["clom_balance"] = "the weight of the guide isn't auto"
         if not self.named_teachers and not self.may_train:
             why["teachers_in_memory"] = "no teachers are named"

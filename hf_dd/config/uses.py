@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from hf_dd.config.base import option
-from hf_dd.config.data import DataConfig, budget, data, place
+from hf_dd.config.data import DataConfig, budget, data, place, precision_of
 from hf_dd.config.evaluation import BASELINES, evaluation
 from hf_dd.core.registry import NETWORKS
 from hf_dd.core.strategies import parse_strategy
@@ -56,7 +56,7 @@ class UseConfig(DataConfig):
         None, "Folder for results.json and results.md; named after the use if not given.", path=True
     )
     seed: int = budget(0, "Seed of the students, of the random images and of all else that is drawn.")
-    mixed_precision: str = budget("no", "Autocast of the students' forward passes.", choices=("no", "bf16"))
+    mixed_precision: str | None = precision_of("students")
 
     @property
     def sets(self) -> list[str]:

@@ -111,7 +111,7 @@ def of_teachers(config: DistillConfig, objective: type[Objective], needs: Needs)
             f"--{config.named_teachers[0]} has no effect without a guide: add --clom ce or --clom cos (or "
             "--soft_labels)."
         )
-    taught = needs.online and config.eval_students and not config.eval_teachers
+    taught = needs.online and config.evaluates and not config.eval_teachers
     reads_logits = (
         config.clom == "ce" or objective.reads_logits or needs.start or config.soft_labels != "none" or taught
     )

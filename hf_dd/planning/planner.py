@@ -80,7 +80,7 @@ class Planner:
         """
         config = self.config
         given = config.eval_architectures
-        if not config.eval_students or not self.known.size.tested:
+        if not (config.evaluates and self.known.size.tested):
             return {"eval_students": 0}, 0.0
         share = budget.STUDENTS * self.known.seconds
         if rest is not None:  # a plan that took longer than it should isn't paid for by the distillation alone
@@ -92,7 +92,7 @@ class Planner:
             asked = dataclasses.replace(config, **own)
             own |= budget.students_that_fit(asked, self.known.size, factor, self.costs_of_student, share)
             long = config.eval_epochs or own["eval_epochs"][0] >= budget.LONG
-            if long and own["eval_students"] >= min(2, config.eval_students):
+            if long and (config.eval_students or own["eval_students"] > 1):
                 break
         chosen = dataclasses.replace(config, **own)
         return own, budget.seconds_of_students(chosen, self.known.size, factor, self.costs_of_student)
@@ -164,7 +164,7 @@ class Planner:
         taught = {} if self.field.given else None
         if own := self.own_teachers():
             taught = {"teachers": self.known.once("teachers", lambda: self.able(teach(own)))}
-            if self.config.clom_augment == DistillConfig.clom_augment:
+            if self.config.clom_augment is None:
                 taught["clom_augment"] = self.known.augment
             self.field.pool = TeacherPool.from_references(taught["teachers"])
         found = self.field.candidates(taught)

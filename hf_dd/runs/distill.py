@@ -158,7 +158,7 @@ def _distill(
             decisions=decisions,
         )
     accelerator.wait_for_everyone()
-    if config.eval_students and data.test is not None:
+    if config.evaluates and data.test is not None:
         of_data = part(config, DataConfig) if isinstance(config.dataset, InMemory) else {}  # the record names others
         evaluate(
             sets=[str(folder)],
@@ -183,7 +183,7 @@ def checked(config: DistillConfig) -> tuple[DistillConfig, Path, Accelerator]:
         config = dataclasses.replace(config, mixed_precision=faster)
         accelerator = tracked_accelerator(config, folder)
     config = dataclasses.replace(config, mixed_precision=accelerator.mixed_precision)
-    if config.eval_students:
+    if config.evaluates:
         require_known(config.eval_architectures, Protocol.from_config(config))
     preflight(config)
     if not config.plan:  # which writes nothing
@@ -201,7 +201,7 @@ def tell_of_data(config: DistillConfig, data: ImageData) -> None:
     if min(height, width) > LARGE and config.image_size is None:
         told = "%s has images of %d×%d pixels: --image_size %d, or less, saves memory and time."
         say(told, data.name, width, height, LARGE)
-    if data.test is None and config.eval_students:
+    if data.test is None and config.evaluates:
         teachers = ", and no teachers are trained" if config.minutes is not None and not config.named_teachers else ""
         say("%s has no test split: nothing is evaluated%s. %s.", data.name, teachers, HOW_TO_TEST.capitalize())
 
@@ -209,7 +209,7 @@ def tell_of_data(config: DistillConfig, data: ImageData) -> None:
 def tell_of_labels(config: DistillConfig) -> None:
     """Say that the labels which a method learns teach nobody under a protocol of hard labels."""
     learns = OBJECTIVES.find(config.objective).makes_labels(config)
-    if learns and config.eval_students and Protocol.from_config(config).labels == "hard":
+    if learns and config.evaluates and Protocol.from_config(config).labels == "hard":
         own = config.objective if config.objective in PROTOCOLS.declared else "dsa-soft"
         say(
             f"The students learn from hard labels (--eval_protocol {config.eval_protocol}), not from those that "
@@ -234,7 +234,7 @@ def require_labels_and_students(
         logit_orders(pool, data.class_names)
     if config.soft_labels == "crops":
         classes_kept(config.soft_label_topk, data.num_classes)
-    if config.eval_students:
+    if config.evaluates:
         protocol = Protocol.from_config(config)
         if labels:
             require_labels(config, protocol, pool, data.class_names)
@@ -284,7 +284,7 @@ def faster_precision(config: DistillConfig, folder: Path, device: torch.device) 
 
     A run that goes on keeps that of its plan, whatever the clock says now.
     """
-    if config.mixed_precision != DistillConfig.mixed_precision or config.dtype != "float32" or config.published:
+    if config.mixed_precision is not None or config.dtype != "float32" or config.published:
         return ""
 
     def faster() -> str:
@@ -298,7 +298,9 @@ def faster_precision(config: DistillConfig, folder: Path, device: torch.device) 
 def tracked_accelerator(config: DistillConfig, folder: Path) -> Accelerator:
     """An accelerator with the trackers of `--report_to`; raises ConfigError where one isn't installed."""
     try:
-        return new_accelerator(config.mixed_precision, log_with=config.report_to or None, project_dir=folder / LOGS)
+        return new_accelerator(
+            config.mixed_precision or "no", log_with=config.report_to or None, project_dir=folder / LOGS
+        )
     except ConfigError as error:
         if not (config.report_to and isinstance(error.__cause__, (ImportError, ValueError))):
             raise

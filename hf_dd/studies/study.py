@@ -280,7 +280,8 @@ def run_cell(cell: Cell) -> None:
         asked["dataset"], made["dataset"] = dataset, own.settings["dataset"]
     if differing := [key for key in asked if asked[key] != made[key]]:
         raise made_otherwise(cell.folder, [f"{key}: {made[key]!r} there, {asked[key]!r} here" for key in differing])
-    evaluation, default = (part(config, EvaluationConfig) for config in (cell.config, EvaluationConfig()))
+    asked_of = EvaluationConfig(**part(cell.config, EvaluationConfig))
+    evaluation, default = (part(config, EvaluationConfig) for config in (asked_of, EvaluationConfig()))
     done, results = evaluated_by(cell, artefact.record), artefact.record.results
     if "published" not in done:  # of a version with other defaults: what isn't given stays as it was
         evaluation = {

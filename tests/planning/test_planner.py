@@ -271,6 +271,15 @@ def test_a_plan_that_was_changed_is_refused_in_one_line(fact, words, tmp_path):
         read_plan(path)
 
 
+def test_a_plan_of_an_earlier_version_is_gone_on_with(tmp_path):
+    path = tmp_path / "plan.json"
+    path.write_text(json.dumps({"request": {"eval_students": 3, "clom_alpha": 100.0, "factor": 1}, "folder": "x"}))
+    read_plan(path, {"eval_students": None, "clom_alpha": None, "factor": 1})
+    for name, other in (("eval_students", 5), ("clom_alpha", "auto"), ("factor", None)):
+        with pytest.raises(RunError, match=rf"plan for other options \({name} differ\)"):
+            read_plan(path, {name: other})
+
+
 def test_a_plan_that_was_cut_off_is_refused_with_a_way_out(tmp_path):
     (tmp_path / "plan.json").write_text('{"request": {')
     with pytest.raises(RunError, match="plan.json isn't valid JSON .*anew by --overwrite_output_dir"):
