@@ -12,6 +12,12 @@ budget = functools.partial(option, group="budget")
 place = functools.partial(option, group="output and Hub", role="place")
 once = functools.partial(option, group="output and Hub", role="once")
 
+# Options of several commands, in the same words.
+private = functools.partial(once, False, "Create the repository as a private one.")
+branch = functools.partial(once, None, "Branch to push to; main if not given.")
+tag = functools.partial(once, None, "Tag of the pushed commit; the next free of v1, v2, … if not given.")
+pull_request = functools.partial(once, False, "Push as a pull request.")
+
 
 def precision_of(networks: str) -> Any:
     """The option `mixed_precision`, of these networks."""
@@ -81,7 +87,7 @@ class RunConfig(DataConfig):
     seed: int = budget(0, "Seed of every random draw.")
     mixed_precision: str | None = precision_of("networks")
     push_to_hub: bool = once(False, "Push the result to the Hub when it is done.")
-    hub_private_repo: bool = once(False, "Create the repository as a private one.")
+    hub_private_repo: bool = private()
 
 
 @dataclass

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from hf_dd.config.base import TRUTH, Options, option, parse_key_values, slug
-from hf_dd.config.data import RunConfig, budget, once, place
+from hf_dd.config.data import RunConfig, branch, budget, once, place, private, pull_request, tag
 from hf_dd.config.evaluation import EvaluationConfig
 from hf_dd.config.labels import CropLabelConfig, labels
 from hf_dd.config.teachers import NEEDS_TEACHERS, TeacherConfig
@@ -154,9 +154,9 @@ class DistillConfig(RunConfig, TeacherConfig, CropLabelConfig, EvaluationConfig)
         None, "A checkpoint folder, or 'latest' for the newest of --output_dir.", role="once", path=True
     )
     hub_dataset_id: str | None = once(None, "Hub id of the distilled set; named after the run if not given.")
-    hub_revision: str | None = once(None, "Branch to push to; main if not given.")
-    hub_tag: str | None = once(None, "Tag of the pushed commit; the next free of v1, v2, … if not given.")
-    create_pr: bool = once(False, "Push as a pull request.")
+    hub_revision: str | None = branch()
+    hub_tag: str | None = tag()
+    create_pr: bool = pull_request()
 
     def contradictions(self) -> Iterator[str]:
         """As of all options."""
@@ -241,8 +241,8 @@ class StudyConfig(Options):
     output_dir: str | None = place(None, "Folder of the study; named after it if not given.", path=True)
     push_to_hub: bool = once(False, "Push the report, and what made it, to the Hub as a data set.")
     hub_dataset_id: str | None = once(None, "Hub id of the report; named after the folder if not given.")
-    hub_tag: str | None = once(None, "Tag of the commit; the next free of v1, v2, … if not given.")
-    hub_private_repo: bool = once(False, "Create the repository as a private one.")
+    hub_tag: str | None = tag()
+    hub_private_repo: bool = private()
 
     def contradictions(self) -> Iterator[str]:
         """As of all options."""

@@ -18,6 +18,13 @@ SCORES = ("relative_accuracy", "augmentation_robust_score", "label_robust_score"
 REGIMES = ("hard", "soft", "crops", "online")
 
 evaluation = functools.partial(option, group="evaluation", role="evaluation")
+augmentation = functools.partial(
+    evaluation,
+    None,
+    "A student's augmentation, 'none' for none; the protocol's if not given, without the flip where the data say that "
+    "a mirrored image isn't one of its class any more.",
+    grammar=parse_strategy,
+)
 
 
 def parse_regimes(texts: Sequence[str]) -> dict[str, str | None]:
@@ -64,12 +71,7 @@ class EvaluationConfig(TrustConfig):
         "validation split of the training images.",
         above=0,
     )
-    eval_augment: str | None = evaluation(
-        None,
-        "A student's augmentation, 'none' for none; the protocol's if not given, without the flip where the data say "
-        "that a mirrored image isn't one of its class any more.",
-        grammar=parse_strategy,
-    )
+    eval_augment: str | None = augmentation()
     eval_mix: str | None = evaluation(
         None,
         "Whether a student's batches are mixed, and labels with them: cutmix, mixup, or with a probability as in "

@@ -6,9 +6,8 @@ from typing import ClassVar
 
 from hf_dd.config.base import option
 from hf_dd.config.data import DataConfig, budget, data, place, precision_of
-from hf_dd.config.evaluation import BASELINES, evaluation
+from hf_dd.config.evaluation import BASELINES, augmentation, evaluation
 from hf_dd.core.registry import NETWORKS
-from hf_dd.core.strategies import parse_strategy
 
 REAL = BASELINES[:-1]  # all but the full set
 
@@ -43,12 +42,7 @@ class UseConfig(DataConfig):
     )
     eval_protocol: str = evaluation("dsa", "Protocol of the students.", choices=("dc", "dsa", "soft-label"))
     eval_epochs: int | None = evaluation(None, "Epochs of the students; the protocol's if not given.", at_least=1)
-    eval_augment: str | None = evaluation(
-        None,
-        "A student's augmentation, 'none' for none; the protocol's if not given, without the flip where the data say "
-        "that a mirrored image isn't one of its class any more.",
-        grammar=parse_strategy,
-    )
+    eval_augment: str | None = augmentation()
     baselines: list[str] = evaluation(
         ["random", "herding"], "Real images beside the set, as many of each class.", choices=REAL
     )
