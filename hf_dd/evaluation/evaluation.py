@@ -14,8 +14,8 @@ from accelerate.utils import gather_object
 
 from hf_dd.core.machine import hardware
 from hf_dd.core.text import ipc_in_words
+from hf_dd.data.held_out import rest_of, validation_of
 from hf_dd.data.image_data import HOW_TO_TEST, ImageData
-from hf_dd.data.validation import rest_of, validation_of
 from hf_dd.errors import DataError
 from hf_dd.evaluation import intervals
 from hf_dd.evaluation.candidates import Candidate

@@ -15,8 +15,8 @@ from hf_dd.core.clock import since
 from hf_dd.core.processes import by_main_process, from_main_process
 from hf_dd.core.registry import OBJECTIVES, PROTOCOLS
 from hf_dd.core.strategies import parse_strategy
+from hf_dd.data.held_out import VALIDATION_SHARE, held_out
 from hf_dd.data.image_data import ImageData
-from hf_dd.data.validation import VALIDATION_SHARE, held_out
 from hf_dd.distillation.distiller import DECIDING
 from hf_dd.distillation.run_folder import PLAN
 from hf_dd.errors import DataError

@@ -26,9 +26,9 @@ from hf_dd.distillation.run_folder import PLAN, PLANNING, TEACHERS
 from hf_dd.errors import ConfigError, DataError, HfDdError
 from hf_dd.evaluation.students import names_network
 from hf_dd.planning import budget
+from hf_dd.planning.candidate_race import CandidateRace
 from hf_dd.planning.field import JUDGE, Field
 from hf_dd.planning.measurements import Measurements
-from hf_dd.planning.racing import Racing
 from hf_dd.synthetic import coresets
 from hf_dd.teachers.experts import ExpertPool
 from hf_dd.teachers.pool import TeacherPool
@@ -68,7 +68,7 @@ class Planner:
     ):
         self.config, self.known = config, Measurements(config, data, accelerator, folder, started)
         self.field = Field(self.known, pool, experts)
-        self.racing = Racing(self.field)
+        self.race = CandidateRace(self.field)
 
     def students(self, factor: int, rest: float | None = None, alone: bool = False) -> tuple[dict[str, Any], float]:
         """The options of the run's evaluation, and its seconds: a share of the run's, or of the `rest` that is left.
@@ -171,7 +171,7 @@ class Planner:
         options = [self.field.of_factor(option.options["factor"]) | option.options for option in found]
         names = [option.name for option in found]
         steps = [self.field.step(name, each) for name, each in zip(names, options, strict=True)]
-        place = self.racing.raced(names, options, steps, self.iterations)
+        place = self.race.raced(names, options, steps, self.iterations)
         if place is not None:
             students, _ = self.students(options[place]["factor"], self.known.left)
             # Hundreds of iterations tell more than the two that were measured.

@@ -37,7 +37,7 @@ from hf_dd.evaluation.online_teachers import require_labels
 from hf_dd.evaluation.protocols import Protocol
 from hf_dd.evaluation.students import require_known, students_of
 from hf_dd.objectives.base import seen_as_published
-from hf_dd.planning import told
+from hf_dd.planning import plan_in_words
 from hf_dd.planning.measurements import require_validation
 from hf_dd.planning.plan_file import read_plan
 from hf_dd.planning.planner import Planner
@@ -119,7 +119,7 @@ def _distill(
             held.enter_context(prepared(config, folder))
         planning = Planner(config, data, pool, accelerator, folder, started, experts)
         if config.plan:
-            return told.described(planning)
+            return plan_in_words.described(planning)
         config = with_pushed_teachers(planning.planned(functools.partial(teach, data, config)), folder)
         pool = (pool or TeacherPool.from_config(config)) if config.named_teachers else None
     require_labels_and_students(config, data, pool)
@@ -131,8 +131,9 @@ def _distill(
         held.enter_context(prepared(config, folder))
     held.enter_context(tracking.tracked(accelerator, config, folder, data.name))
     result = distiller.run()
-    before = told.teaching(planning) if planning else []  # asked of all processes, as a plan's measurements are
-    decisions = [*(told.decisions(planning) if planning else []), *distiller.decisions]
+    # Both are asked of all processes, as a plan's measurements are.
+    before = plan_in_words.teaching(planning) if planning else []
+    decisions = [*(plan_in_words.decisions(planning) if planning else []), *distiller.decisions]
     tracking.log_set(accelerator, folder, result.synthetic, data.class_names, result.progress.step)
     if accelerator.is_main_process:
         soft_labels, crop_labels = result.soft_labels, None

@@ -28,8 +28,8 @@ from hf_dd.core.processes import by_main_process, from_main_process, holding, ne
 from hf_dd.core.progress import Phase, say
 from hf_dd.core.registry import OBJECTIVES
 from hf_dd.core.seeding import generator
+from hf_dd.data.held_out import held_out
 from hf_dd.data.image_data import load_data
-from hf_dd.data.validation import held_out
 from hf_dd.distillation.checks import preflight
 from hf_dd.distillation.distiller import DECIDING
 from hf_dd.distillation.needs import Needs

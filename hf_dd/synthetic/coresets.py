@@ -15,8 +15,8 @@ from hf_dd.core.clock import since
 from hf_dd.core.precision import Autocast
 from hf_dd.core.progress import Phase, over, say_if_dear
 from hf_dd.data.batches import in_chunks
+from hf_dd.data.held_out import rest_rows, validation_of
 from hf_dd.data.image_data import ImageData, of_each_class
-from hf_dd.data.validation import rest_rows, validation_of
 from hf_dd.errors import ConfigError, DataError, require_known
 from hf_dd.nn import networks
 from hf_dd.synthetic import pruning

@@ -17,8 +17,8 @@ from hf_dd.core import cache
 from hf_dd.core.progress import over
 from hf_dd.core.seeding import generator
 from hf_dd.data.batches import in_chunks
+from hf_dd.data.held_out import validation_rows
 from hf_dd.data.image_data import ImageData
-from hf_dd.data.validation import validation_rows
 from hf_dd.teachers.pool import TeacherPool
 from hf_dd.teachers.teacher import Teacher
 

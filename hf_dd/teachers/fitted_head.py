@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from hf_dd.core.progress import Phase, say
-from hf_dd.data.validation import validation_rows
+from hf_dd.data.held_out import validation_rows
 from hf_dd.errors import TeacherError
 from hf_dd.teachers.feature_cache import FeatureMemory
 from hf_dd.teachers.pool import TeacherPool

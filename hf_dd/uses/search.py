@@ -24,8 +24,8 @@ from hf_dd.config.base import less_memory
 from hf_dd.config.uses import SearchConfig
 from hf_dd.core.alone import alone
 from hf_dd.core.seeding import derive_seed, generator
+from hf_dd.data.held_out import held_out
 from hf_dd.data.image_data import ImageData
-from hf_dd.data.validation import held_out
 from hf_dd.evaluation import intervals
 from hf_dd.evaluation.evaluation import Evaluation
 from hf_dd.evaluation.learners import Job

@@ -69,7 +69,7 @@ class Adapter:
 
 
 @ADAPTERS.requires
-def no_adapter(definition: Any) -> str | None:
+def why_no_adapter(definition: Any) -> str | None:
     """What a definition has to be, where it is no adapter."""
     return None if isinstance(definition, Adapter) else "has to be a hf_dd.teachers.adapters.Adapter"
 
