@@ -4,7 +4,6 @@ import dataclasses
 import difflib
 import functools
 import gzip
-import hashlib
 import importlib.metadata
 import json
 import math
@@ -23,6 +22,7 @@ from torch import Tensor
 from hf_dd import hub
 from hf_dd.config import IN_MEMORY, DataConfig, InMemory
 from hf_dd.core import seeding
+from hf_dd.core.digests import digest_over, new_digest
 from hf_dd.core.progress import over, say
 from hf_dd.core.text import plural
 from hf_dd.data.batches import Images, in_blocks
@@ -103,7 +103,7 @@ def read_given(config: DataConfig) -> Source:
 
 def fingerprint(split: Split, class_names: Sequence[str]) -> str:
     """32 hex digits over shape, pixels, labels and class names; equal data give equal digits on every machine."""
-    digest = hashlib.blake2b(json.dumps([list(split.images.shape), list(class_names)]).encode(), digest_size=16)
+    digest = new_digest(json.dumps([list(split.images.shape), list(class_names)]).encode())
     for block in over(in_blocks(split.images), "fingerprint", len(split), "image", len):
         digest.update(block.cpu().contiguous().numpy())
     digest.update(split.labels.cpu().numpy().astype("<i8"))
@@ -112,9 +112,7 @@ def fingerprint(split: Split, class_names: Sequence[str]) -> str:
 
 def labelling(labels: Tensor, class_names: Sequence[str]) -> str:
     """32 hex digits over the labels and class names alone."""
-    digest = hashlib.blake2b(json.dumps(list(class_names)).encode(), digest_size=16)
-    digest.update(labels.cpu().numpy().astype("<i8"))
-    return digest.hexdigest()
+    return digest_over([json.dumps(list(class_names)).encode(), labels.cpu().numpy().astype("<i8")])
 
 
 def index_classes(

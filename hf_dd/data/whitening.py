@@ -51,7 +51,7 @@ def memory() -> float:
 
 
 def fit(images: Images, epsilon: float) -> tuple[Tensor, Tensor]:
-    """M and (Σ + εI)^(−½) of uint8 images, float64, on the CPU, see `nn.whitening`."""
+    """The m and the (Σ + εI)^(−½) of uint8 images, float64, on the CPU, see `nn.whitening`."""
     mean, covariance = moments(images)
     values, vectors = torch.linalg.eigh(covariance)
     return mean, (vectors / (values.clamp(min=0) + epsilon).sqrt()) @ vectors.T

@@ -6,7 +6,6 @@ the training images that the set was distilled from, of real images, chosen ones
 them, those that were chosen; others are test images.
 """
 
-import hashlib
 import math
 import statistics
 from collections.abc import Sequence
@@ -21,6 +20,7 @@ from torch import Tensor
 from hf_dd.config.base import less_memory
 from hf_dd.config.uses import PrivacyConfig
 from hf_dd.core.alone import alone
+from hf_dd.core.digests import new_digest
 from hf_dd.core.seeding import generator
 from hf_dd.core.text import markdown
 from hf_dd.data.batches import Images, in_blocks
@@ -117,7 +117,7 @@ def members_of(subject: Subject, kind: str, candidate: Candidate, students: int)
 def digests(images: Images) -> list[bytes]:
     """A digest of each image's bytes: images that are alike are one."""
     rows = (row for block in in_blocks(images) for row in block.contiguous().cpu().numpy())
-    return [hashlib.blake2b(row, digest_size=16).digest() for row in rows]
+    return [new_digest(row).digest() for row in rows]
 
 
 def calibrated(own: Losses, others: Sequence[tuple[Losses, np.ndarray]]) -> Losses:
