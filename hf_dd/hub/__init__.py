@@ -10,7 +10,6 @@ from hf_dd.hub.client import (
     api,
     clear_errors,
     endpoint,
-    first_line,
     reason,
     status_of,
 )

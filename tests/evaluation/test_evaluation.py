@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import timm
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -134,6 +135,10 @@ def test_students_side_by_side_learn_as_they_would_alone(architecture, soft):
         assert moved.abs().max() > 1e-3
 
 
+def refuse(*_, **__):
+    raise AssertionError
+
+
 def test_timm_students_by_name(data):
     network = new_student("timm/resnet10t", data, 0)
     assert network(torch.zeros(2, 1, 8, 8)).shape == (2, 10)
@@ -145,6 +150,12 @@ def test_timm_students_by_name(data):
         new_student("timm/resnet18x", data, 0)
     with pytest.raises(ConfigError, match="timm/vit_tiny_patch16_224 takes no images of 8×8"):
         new_student("timm/vit_tiny_patch16_224", data, 0)
+
+
+def test_a_timm_network_that_refuses_images_without_a_word(data, monkeypatch):
+    monkeypatch.setattr(timm, "create_model", refuse)
+    with pytest.raises(ConfigError, match="timm/resnet10t takes no images of 8×8: AssertionError$"):
+        new_student("timm/resnet10t", data, 0)
 
 
 def test_soft_labels_are_trained_on_and_asked_for(data):
