@@ -7,7 +7,7 @@ from torch import Tensor
 
 from hf_dd.core.seeding import generator
 from hf_dd.data.image_data import ImageData, facts_of
-from hf_dd.data.sources import Split
+from hf_dd.data.splits import Split
 
 VALIDATION_SHARE = 0.1
 

@@ -16,7 +16,8 @@ from hf_dd.core import cache
 from hf_dd.core.alone import undisturbed
 from hf_dd.core.progress import over, say
 from hf_dd.data.batches import Images, in_blocks
-from hf_dd.data.sources import Split, fingerprint, labelling, read_source
+from hf_dd.data.sources import read_source
+from hf_dd.data.splits import Split, fingerprint, labelling
 from hf_dd.data.whitening import fitted
 from hf_dd.errors import ConfigError, DataError, some
 from hf_dd.nn.whitening import Whitening
