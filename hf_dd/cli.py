@@ -312,6 +312,7 @@ def dispatch(arguments: Sequence[str]) -> None:
             raise HfDdError(f"{given}; the {noun}s are {', '.join(known)}.")
         words.append(rest[0])
         command = known[rest.pop(0)]
+    from hf_dd.config.base import less_memory
     from hf_dd.config.parsing import help_asked, parse_config
 
     if text := help_asked(command.options, rest, command=" ".join(words)):
@@ -324,7 +325,7 @@ def dispatch(arguments: Sequence[str]) -> None:
     if isinstance(run, str):
         place, _, name = run.partition(":")
         run = getattr(module(place), name)
-    with within_memory(vars(options)):
+    with within_memory(less_memory(options)):
         lines = command.shown(run(options))
     for line in lines if isinstance(lines, Iterator) else [lines]:
         if line is not None and (command.everywhere or progress.is_first_process()):

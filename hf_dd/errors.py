@@ -58,6 +58,16 @@ class UnusableError(RunError):
         self.path = path
 
 
+def one_line(error: BaseException, most: int = 400) -> str:
+    """What an error says, on one line and at most so long; what kind it is where it says nothing."""
+    return " ".join(str(error).split())[:most] or type(error).__name__
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an error's text that says something; what kind it is where none does."""
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+
+
 def some(items: Sequence[Any]) -> str:
     """The first ten, and how many there are, for a message."""
     return ", ".join(map(str, items[:10])) + (f", … ({len(items)} in all)" if len(items) > 10 else "")

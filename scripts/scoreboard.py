@@ -28,8 +28,8 @@ from hf_dd.artefacts.provenance import versions  # noqa: E402
 from hf_dd.config import DataConfig, EvaluateConfig  # noqa: E402
 from hf_dd.core.processes import new_accelerator  # noqa: E402
 from hf_dd.core.registry import OBJECTIVES, PROTOCOLS, STARTS  # noqa: E402
+from hf_dd.data.held_out import held_out  # noqa: E402
 from hf_dd.data.image_data import load_data  # noqa: E402
-from hf_dd.data.validation import held_out  # noqa: E402
 from hf_dd.evaluation import intervals  # noqa: E402
 from hf_dd.evaluation.candidates import baseline  # noqa: E402
 from hf_dd.evaluation.evaluation import Evaluation  # noqa: E402

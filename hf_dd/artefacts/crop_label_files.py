@@ -16,7 +16,7 @@ from torch import Tensor
 from hf_dd.core import files
 from hf_dd.core.files import digest_of
 from hf_dd.core.layout import LABELS
-from hf_dd.errors import DataError, some
+from hf_dd.errors import DataError, first_line, some
 from hf_dd.nn.views import Views
 from hf_dd.teachers.crop_labels import CropLabels
 from hf_dd.teachers.teacher import TeacherSpec
@@ -134,9 +134,9 @@ def read_crop_labels(
                         found.setdefault(column, []).append(_tensor(values, column, widths[column], name))
         columns = {column: torch.cat(parts) for column, parts in found.items()}
     except (OSError, ValueError, TypeError, LookupError, RuntimeError, pyarrow.ArrowException) as error:
-        words = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise DataError(
-            f"{name} has labels of crops that can't be read ({words}): take the set anew from where it is from."
+            f"{name} has labels of crops that can't be read ({first_line(error)}): take the set anew from where it is "
+            "from."
         ) from error
     require_columns(columns, about["topk"], num_classes, name)
     if tuple(about["size"]) != tuple(image_size):

@@ -22,7 +22,7 @@ from hf_dd.core.layout import DECODED, LABELS, PARQUET, PREVIEW, RECORD, WHITENI
 from hf_dd.core.tensors import FLOAT_BYTES
 from hf_dd.data.loading import load_splits
 from hf_dd.data.unpacking import require_modest_file
-from hf_dd.errors import DataError, RunError, some
+from hf_dd.errors import DataError, RunError, first_line, some
 from hf_dd.nn.tiles import decode_tiles
 from hf_dd.nn.whitening import Whitening
 from hf_dd.synthetic.distilled_set import DistilledSet, from_dataset, to_eight_bits, to_rows
@@ -269,9 +269,7 @@ def _rows_of(path: Path, name: str) -> "datasets.Dataset":
         RecursionError,
         pyarrow.ArrowException,
     ) as error:
-        raise DataError(
-            f"{name}: {path.name} holds no rows that can be read ({str(error).splitlines()[0]})."
-        ) from error
+        raise DataError(f"{name}: {path.name} holds no rows that can be read ({first_line(error)}).") from error
 
 
 def require_labels(rows: "datasets.Dataset", name: str) -> None:

@@ -56,6 +56,7 @@ def option(
     path: bool = False,
     empty: bool = False,
     needed: str | None = None,
+    memory: bool = False,
     stands_for: Any = None,
 ) -> Any:
     """A dataclass field that says all there is to know of an option.
@@ -76,7 +77,8 @@ def option(
         path: whether it names a file or folder of this machine, and nothing else: see `path_of`.
         empty: whether a text that is given may be empty, as words of other programs are; no other option's may.
         needed: the message where it has no value.
-        stands_for: the value that None means, unless something else decides (`Options.fill`).
+        memory: whether a run takes less memory with a smaller value.
+        stands_for: the value that None means, unless a plan chooses one (`Options.planned`); its default in words.
     """
     assert group in GROUPS and role in ROLES
     metadata = {key: value for key, value in locals().items() if key != "default"}
@@ -169,6 +171,8 @@ class Options:
     def __post_init__(self) -> None:
         kind_of, wrong = kinds(self), []
         for each in dataclasses.fields(self):
+            if getattr(self, each.name) is None and not self.planned:
+                setattr(self, each.name, each.metadata["stands_for"])
             try:
                 setattr(self, each.name, judged(each, kind_of[each.name], getattr(self, each.name)))
             except ConfigError as error:
@@ -186,11 +190,10 @@ class Options:
                 raise ConfigError(unknown("option", name, known))
         return dataclasses.replace(config, **options) if config else cls(**options)
 
-    def fill(self) -> None:
-        """Give those options that aren't given the value that None stands for."""
-        for each in dataclasses.fields(self):
-            if getattr(self, each.name) is None:
-                setattr(self, each.name, each.metadata["stands_for"])
+    @property
+    def planned(self) -> bool:
+        """Whether a plan chooses what isn't given, and not the value that None stands for."""
+        return False
 
     def contradictions(self) -> Iterator[str]:
         """What options say against each other, a line each."""
@@ -298,17 +301,28 @@ def part(config: Any, kind: type) -> dict[str, Any]:
 
 def is_default(option: dataclasses.Field, value: Any) -> bool:
     """Whether a value is what an option has that isn't given."""
-    return value in (default_of(option), option.metadata["stands_for"])
+    return value is None or value == default_of(option)
 
 
 def default_of(option: dataclasses.Field) -> Any:
-    """The default of an option."""
-    return option.default_factory() if option.default is dataclasses.MISSING else option.default
+    """The default of an option, or what that stands for."""
+    default = option.default_factory() if option.default is dataclasses.MISSING else option.default
+    return option.metadata["stands_for"] if default is None else default
 
 
 def defaults(kind: type, *roles: str) -> dict[str, Any]:
-    """The options that have one of these roles, with their defaults."""
+    """The options that have one of these roles, with their defaults, or what those stand for."""
     return {each.name: default_of(each) for each in dataclasses.fields(kind) if each.metadata["role"] in roles}
+
+
+def less_memory(config: Any) -> str:
+    """What helps where memory doesn't suffice, in sentences that begin with a space; of a config, or of its class."""
+    options = sorted(dataclasses.fields(config), key=lambda each: GROUPS.index(each.metadata["group"]))
+    taking = ", ".join(f"--{each.name}" for each in options if each.metadata["memory"])
+    way_out = f" Less is taken by smaller values of {taking}." if taking else ""
+    if any(each.name == "overwrite_output_dir" for each in options):
+        way_out += " What was begun is replaced by --overwrite_output_dir."
+    return way_out
 
 
 def slug(text: str) -> str:

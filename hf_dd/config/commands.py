@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from hf_dd.config.base import Options, is_default, option, part
-from hf_dd.config.data import DataConfig, TrustConfig, place
+from hf_dd.config.data import DataConfig, TrustConfig, branch, place, private, pull_request, tag
 
 word = functools.partial(option, group="data", role="source", positional=True)
 POOL = "A collection's slug, a pool.json, or a distilled set with one (folder or owner/name@revision)."
@@ -38,10 +38,10 @@ class PushOptions(CommandOptions):
 
     folder: str = word("", "A distilled set's folder, or a teacher's.", needed="Name the folder: hf-dd push FOLDER.")
     hub_dataset_id: str | None = place(None, "Hub id to push to; named after the run if not given.")
-    hub_tag: str | None = place(None, "Tag of the commit; the next free of v1, v2, … if not given.")
-    hub_revision: str | None = place(None, "Branch to push to; main if not given.")
-    hub_private_repo: bool = place(False, "Create the repository as a private one.")
-    create_pr: bool = place(False, "Push as a pull request.")
+    hub_tag: str | None = tag()
+    hub_revision: str | None = branch()
+    hub_private_repo: bool = private()
+    create_pr: bool = pull_request()
     new_version: str | None = place(
         None, "Hub id of a better set, to which the card of this one leads from now on; of a distilled set."
     )

@@ -3,6 +3,7 @@
 import functools
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from hf_dd.config.base import Options, option
 from hf_dd.config.in_memory import reference_of
@@ -11,6 +12,17 @@ data = functools.partial(option, group="data", role="data")
 budget = functools.partial(option, group="budget")
 place = functools.partial(option, group="output and Hub", role="place")
 once = functools.partial(option, group="output and Hub", role="once")
+
+# Options of several commands, in the same words.
+private = functools.partial(once, False, "Create the repository as a private one.")
+branch = functools.partial(once, None, "Branch to push to; main if not given.")
+tag = functools.partial(once, None, "Tag of the pushed commit; the next free of v1, v2, … if not given.")
+pull_request = functools.partial(once, False, "Push as a pull request.")
+
+
+def precision_of(networks: str) -> Any:
+    """The option `mixed_precision`, of these networks."""
+    return budget(None, f"Autocast of the {networks}' forward passes.", choices=("no", "bf16"), stands_for="no")
 
 
 @dataclass
@@ -40,6 +52,7 @@ class DataConfig(Options):
         "Side in pixels that every image is brought to (cover, then centre crop); as they are if not given.",
         at_least=1,
         at_most=8192,
+        memory=True,
     )
     test_resize: int | None = data(
         None,
@@ -94,9 +107,9 @@ class RunConfig(DataConfig):
     )
     overwrite_output_dir: bool = place(False, "Replace an earlier run there once the new one is whole.", role="once")
     seed: int = budget(0, "Seed of every random draw.")
-    mixed_precision: str = budget("no", "Autocast of the networks' forward passes.", choices=("no", "bf16"))
+    mixed_precision: str | None = precision_of("networks")
     push_to_hub: bool = once(False, "Push the result to the Hub when it is done.")
-    hub_private_repo: bool = once(False, "Create the repository as a private one.")
+    hub_private_repo: bool = private()
 
 
 @dataclass

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from hf_dd.config.base import TRUTH, Options, option, parse_key_values, slug
-from hf_dd.config.data import RunConfig, budget, once, place
+from hf_dd.config.data import RunConfig, branch, budget, once, place, private, pull_request, tag
 from hf_dd.config.evaluation import EvaluationConfig
 from hf_dd.config.labels import CropLabelConfig, labels
 from hf_dd.config.teachers import NEEDS_TEACHERS, TeacherConfig
@@ -31,11 +31,11 @@ class DistillConfig(RunConfig, TeacherConfig, CropLabelConfig, EvaluationConfig)
     """One distillation: data set, objective, teachers, budget, evaluation; None is the objective's published value."""
 
     objective: str = option("dm", "The method.", choices=OBJECTIVES)
-    ipc: int = option(10, "Synthetic images per class.", at_least=1)
+    ipc: int = option(10, "Synthetic images per class.", at_least=1, memory=True)
     iterations: int | None = budget(None, "Iterations of the objective; its paper's number if not given.", at_least=1)
     architecture: str = option("ConvNet", "Architecture of the networks that the objective draws.", choices=NETWORKS)
     architecture_options: list[str] = option(
-        [], "Options of the architecture as key=value, e.g. width=64 depth=2.", grammar=parse_key_values
+        [], "Options of the architecture as key=value, e.g. width=64 depth=2.", grammar=parse_key_values, memory=True
     )
     experts: list[str] = option(
         [],
@@ -78,7 +78,7 @@ class DistillConfig(RunConfig, TeacherConfig, CropLabelConfig, EvaluationConfig)
         "distillation (SRe2L and RDED take 20).",
         above=0,
     )
-    real_batch_size: int | None = budget(None, "Real images per class and step.", at_least=1)
+    real_batch_size: int | None = budget(None, "Real images per class and step.", at_least=1, memory=True)
     image_learning_rate: float | None = budget(None, "Learning rate on the normalised synthetic images.", at_least=0)
     image_momentum: float | None = budget(None, "Momentum of SGD on the synthetic images.", at_least=0)
     image_optimizer: str | None = budget(None, "Optimiser of the synthetic images.", choices=("sgd", "adam"))
@@ -102,9 +102,10 @@ class DistillConfig(RunConfig, TeacherConfig, CropLabelConfig, EvaluationConfig)
     )
     factor: int | None = option(
         None,
-        "Tiles per side of a stored image, each a training image of its own (multi-formation, IDC); 1 if not given.",
+        "Tiles per side of a stored image, each a training image of its own (multi-formation, IDC).",
         at_least=1,
         stands_for=1,
+        memory=True,
     )
     images_at_once: int | None = option(
         None,
@@ -153,14 +154,9 @@ class DistillConfig(RunConfig, TeacherConfig, CropLabelConfig, EvaluationConfig)
         None, "A checkpoint folder, or 'latest' for the newest of --output_dir.", role="once", path=True
     )
     hub_dataset_id: str | None = once(None, "Hub id of the distilled set; named after the run if not given.")
-    hub_revision: str | None = once(None, "Branch to push to; main if not given.")
-    hub_tag: str | None = once(None, "Tag of the pushed commit; the next free of v1, v2, … if not given.")
-    create_pr: bool = once(False, "Push as a pull request.")
-
-    def __post_init__(self) -> None:
-        if self.minutes is None:  # else the plan chooses
-            self.fill()
-        super().__post_init__()
+    hub_revision: str | None = branch()
+    hub_tag: str | None = tag()
+    create_pr: bool = pull_request()
 
     def contradictions(self) -> Iterator[str]:
         """As of all options."""
@@ -183,7 +179,7 @@ class DistillConfig(RunConfig, TeacherConfig, CropLabelConfig, EvaluationConfig)
             yield "--images_at_once has no meaning for --minutes, whose plan has all images at once: leave one out."
         if self.zca and (self.factor or 1) > 1:
             yield f"--zca whitens whole images, and --factor {self.factor} makes tiles of them: leave one out."
-        if self.dtype == "float64" and self.mixed_precision != "no":
+        if self.dtype == "float64" and self.mixed_precision not in (None, "no"):
             yield f"--dtype float64 and --mixed_precision {self.mixed_precision} contradict each other."
 
     def without_effect(self) -> dict[str, str]:
@@ -198,7 +194,7 @@ class DistillConfig(RunConfig, TeacherConfig, CropLabelConfig, EvaluationConfig)
     @property
     def first_student(self) -> int:
         """Seed of the first student: runs of several seeds have students, and random images, of their own each."""
-        return self.seed * self.eval_students
+        return self.seed * (self.eval_students or 0)
 
     @property
     def resumes(self) -> bool:
@@ -206,14 +202,19 @@ class DistillConfig(RunConfig, TeacherConfig, CropLabelConfig, EvaluationConfig)
         return self.resume_from_checkpoint is not None
 
     @property
+    def planned(self) -> bool:
+        """As of all options: where there are minutes to be planned."""
+        return self.minutes is not None
+
+    @property
     def may_train(self) -> bool:
         """As of all teachers: a plan trains its own, but gives no head to them."""
-        return self.minutes is not None and not self.fit_head
+        return self.planned and not self.fit_head
 
     @property
     def run_name(self) -> str:
         """What the run is called where no name was given: data set, objective, guide and ipc."""
-        guide = "" if self.clom in (None, "none") else f"-clom-{self.clom}"
+        guide = f"-clom-{self.clom}" if self.guided else ""
         return f"{slug(self.dataset)}-{slug(self.objective)}{guide}-ipc{self.ipc}"
 
 
@@ -240,8 +241,8 @@ class StudyConfig(Options):
     output_dir: str | None = place(None, "Folder of the study; named after it if not given.", path=True)
     push_to_hub: bool = once(False, "Push the report, and what made it, to the Hub as a data set.")
     hub_dataset_id: str | None = once(None, "Hub id of the report; named after the folder if not given.")
-    hub_tag: str | None = once(None, "Tag of the commit; the next free of v1, v2, … if not given.")
-    hub_private_repo: bool = once(False, "Create the repository as a private one.")
+    hub_tag: str | None = tag()
+    hub_private_repo: bool = private()
 
     def contradictions(self) -> Iterator[str]:
         """As of all options."""

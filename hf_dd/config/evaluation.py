@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from hf_dd.config.base import option
-from hf_dd.config.data import DataConfig, TrustConfig, budget, data, once, place
+from hf_dd.config.data import DataConfig, TrustConfig, budget, data, once, place, precision_of
 from hf_dd.config.labels import CropLabelConfig, labels
 from hf_dd.core.registry import PROTOCOLS, STARTS
 from hf_dd.core.strategies import parse_mix, parse_strategy
@@ -23,6 +23,13 @@ REGIMES = {  # what students learn from, in words
 }
 
 evaluation = functools.partial(option, group="evaluation", role="evaluation")
+augmentation = functools.partial(
+    evaluation,
+    None,
+    "A student's augmentation, 'none' for none; the protocol's if not given, without the flip where the data say that "
+    "a mirrored image isn't one of its class any more.",
+    grammar=parse_strategy,
+)
 
 
 def parse_regimes(texts: Sequence[str]) -> dict[str, str | None]:
@@ -54,8 +61,8 @@ class EvaluationConfig(TrustConfig):
         needed="--eval_architectures needs at least one value.",
         teachers=True,
     )
-    eval_students: int = evaluation(
-        3, "Students per set, each with its own seed; 0 leaves the evaluation out.", at_least=0
+    eval_students: int | None = evaluation(
+        None, "Students per set, each with its own seed; 0 leaves the evaluation out.", at_least=0, stands_for=3
     )
     eval_epochs: list[int] = evaluation(
         [],
@@ -69,12 +76,7 @@ class EvaluationConfig(TrustConfig):
         "validation split of the training images.",
         above=0,
     )
-    eval_augment: str | None = evaluation(
-        None,
-        "A student's augmentation, 'none' for none; the protocol's if not given, without the flip where the data say "
-        "that a mirrored image isn't one of its class any more.",
-        grammar=parse_strategy,
-    )
+    eval_augment: str | None = augmentation()
     eval_mix: str | None = evaluation(
         None,
         "Whether a student's batches are mixed, and labels with them: cutmix, mixup, or with a probability as in "
@@ -130,8 +132,13 @@ class EvaluationConfig(TrustConfig):
         yield from super().contradictions()
         if "none" in self.baselines and len(self.baselines) > 1:
             yield f"--baselines {' '.join(self.baselines)}: give 'none' alone, or leave it out."
-        if self.eval_students and not self.eval_copies and self.baselines in ([], ["none"]):
+        if self.evaluates and not self.eval_copies and self.baselines in ([], ["none"]):
             yield "Nothing would be evaluated: name copies of the set by --eval_copies, or real images by --baselines."
+
+    @property
+    def evaluates(self) -> bool:
+        """Whether there are students; a plan may choose how many (None)."""
+        return self.eval_students != 0
 
 
 @dataclass
@@ -188,7 +195,7 @@ class EvaluateConfig(DataConfig, EvaluationConfig, CropLabelConfig):
         "seed; all others go into repositories whose names begin with it.",
     )
     seed: int = budget(0, "Seed of the students and of the random images.")
-    mixed_precision: str = budget("no", "Autocast of the students' forward passes.", choices=("no", "bf16"))
+    mixed_precision: str | None = precision_of("students")
     compile: bool = budget(False, "torch.compile the students, where they train for 1,000 steps and more.")
 
     def __post_init__(self) -> None:

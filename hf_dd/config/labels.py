@@ -16,7 +16,11 @@ class CropLabelConfig(Options):
     """What is stored where soft labels are those of crops; the defaults are SRe2L's views."""
 
     soft_label_views: int = labels(
-        30, "With --soft_labels crops: views of each training image that are labelled.", at_least=1, at_most=65_536
+        30,
+        "With --soft_labels crops: views of each training image that are labelled.",
+        at_least=1,
+        at_most=65_536,
+        memory=True,
     )
     soft_label_topk: int | None = labels(
         None,

@@ -39,9 +39,10 @@ class SelectConfig(DistillConfig):
         above=0,
     )
 
-    def __post_init__(self) -> None:
-        self.fill()
-        super().__post_init__()
+    @property
+    def planned(self) -> bool:
+        """As of all options: nothing else is to choose than the pool."""
+        return False
 
     def contradictions(self) -> Iterator[str]:
         """As of all options."""

@@ -32,6 +32,7 @@ class PretrainConfig(RunConfig):
         "Options of the architectures as key=value, e.g. width=64 depth=2.",
         group="teachers and guide",
         grammar=parse_key_values,
+        memory=True,
     )
     teacher_seeds: list[int] = naming(
         [0],
@@ -48,7 +49,7 @@ class PretrainConfig(RunConfig):
     learning_rate: float = budget(0.01, "Learning rate of SGD.", at_least=0)
     momentum: float = budget(0.9, "Momentum of SGD.", at_least=0)
     weight_decay: float = budget(5e-3, "Weight decay of SGD.", at_least=0)
-    batch_size: int = budget(256, "Images per step.", at_least=1)
+    batch_size: int = budget(256, "Images per step.", at_least=1, memory=True)
     lr_drops: list[float] = budget(
         [1 / 3, 2 / 3],
         "Fractions of the epochs after which the learning rate is multiplied by 0.1.",
@@ -112,14 +113,15 @@ class TeacherConfig(TrustConfig):
     )
     clom: str | None = guide(
         None,
-        "CLoM guide: 'ce' (teachers of the same label space), 'cos' (any teacher), or 'none', as if not given.",
+        "CLoM guide: 'ce' (teachers of the same label space), 'cos' (any teacher), or 'none'.",
         stands_for="none",
         choices=("none", "ce", "cos"),
     )
-    clom_alpha: float | Literal["auto"] = guide(
-        100.0,
+    clom_alpha: float | Literal["auto"] | None = guide(
+        None,
         "Weight of the CLoM term, on the paper's scale; 'auto' balances its gradient with the objective's.",
         at_least=0,
+        stands_for=100.0,
     )
     clom_alphas: list[str] = guide(
         [], "Weights of single architectures of teachers, e.g. VGG11=10 ResNet18=50.", grammar=require_weights
@@ -129,10 +131,11 @@ class TeacherConfig(TrustConfig):
         "Whether the weight is that of the whole set, as in the paper, or of each training image.",
         choices=("set", "image"),
     )
-    clom_balance: float = guide(
-        1.0,
+    clom_balance: float | None = guide(
+        None,
         "With --clom_alpha auto: how many times as large as the objective's largest gradient CLoM's is to be.",
         at_least=0,
+        stands_for=1.0,
     )
     clom_schedule: str = guide(
         "constant",
@@ -144,22 +147,25 @@ class TeacherConfig(TrustConfig):
         "How a pool guides: one teacher drawn per step, the mean of all losses, or the loss of mean logits.",
         choices=("random", "mean-loss", "mean-logits"),
     )
-    clom_augment: str = guide(
-        "none",
+    clom_augment: str | None = guide(
+        None,
         "Augmentation of the distilled images before the teachers see them, each by its own draw, named as for "
         "--augment; the paper has none.",
         grammar=parse_strategy,
+        stands_for="none",
     )
     clom_batch: int | None = guide(
         None,
         "Stored images of each class that the teachers see per step, drawn anew; all of them, as in the paper, if not "
         "given.",
         at_least=1,
+        memory=True,
     )
     clom_real_batch: int | None = guide(
         None,
         "With --clom cos: real images drawn per step, as in the paper's code (8196), instead of all at once.",
         at_least=1,
+        memory=True,
     )
 
     def contradictions(self) -> Iterator[str]:
@@ -172,16 +178,17 @@ class TeacherConfig(TrustConfig):
             yield "--clom_pool mean-logits goes with --clom ce: features of teachers have no mean."
         if self.clom_real_batch and self.clom != "cos":
             yield "--clom_real_batch goes with --clom cos, which alone looks at real images."
-        if self.clom in (None, "none"):
+        if not self.guided:
             seen = "what guiding teachers see"
             of = {"clom_schedule": "the weight of guiding teachers", "clom_augment": seen, "clom_batch": seen}
+            options = {each.name: each for each in dataclasses.fields(self)}
             for name, what in of.items():
-                if getattr(self, name) != getattr(TeacherConfig, name):
+                if not is_default(options[name], getattr(self, name)):
                     yield f"--{name} is of {what}: add --clom ce or --clom cos."
         named = self.named_teachers
         if len(named) > 1:
             yield f"Name the teachers in one way; given are {' and '.join(f'--{name}' for name in named)}."
-        asking = ["--fit_head"] * self.fit_head + [f"--clom {self.clom}"] * (self.clom not in (None, "none"))
+        asking = ["--fit_head"] * self.fit_head + [f"--clom {self.clom}"] * self.guided
         if not named and not self.may_train:
             for option in asking:
                 yield f"{option} {NEEDS_TEACHERS}"
@@ -194,7 +201,7 @@ class TeacherConfig(TrustConfig):
         why = {}
         if self.clom == "none":
             why |= dict.fromkeys(named(TeacherConfig, "guide"), "no teachers guide")
-        elif self.clom is not None and self.clom_alpha != "auto":
+        elif self.clom is not None and self.clom_alpha not in (None, "auto"):
             why["clom_balance"] = "the weight of the guide isn't auto"
         if not self.named_teachers and not self.may_train:
             why["teachers_in_memory"] = "no teachers are named"
@@ -202,6 +209,11 @@ class TeacherConfig(TrustConfig):
             why["teacher_revision"] = "no teachers are looked for by tags"
         options = {each.name: each for each in dataclasses.fields(self)}
         return {name: said for name, said in why.items() if not is_default(options[name], getattr(self, name))}
+
+    @property
+    def guided(self) -> bool:
+        """Whether a guide is asked for; without a word of it (None) a plan may choose one."""
+        return self.clom not in (None, "none")
 
     @property
     def may_train(self) -> bool:

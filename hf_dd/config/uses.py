@@ -5,10 +5,9 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from hf_dd.config.base import option
-from hf_dd.config.data import DataConfig, budget, data, place
-from hf_dd.config.evaluation import BASELINES, evaluation
+from hf_dd.config.data import DataConfig, budget, data, place, precision_of
+from hf_dd.config.evaluation import BASELINES, augmentation, evaluation
 from hf_dd.core.registry import NETWORKS
-from hf_dd.core.strategies import parse_strategy
 
 REAL = BASELINES[:-1]  # all but the full set
 
@@ -43,12 +42,7 @@ class UseConfig(DataConfig):
     )
     eval_protocol: str = evaluation("dsa", "Protocol of the students.", choices=("dc", "dsa", "soft-label"))
     eval_epochs: int | None = evaluation(None, "Epochs of the students; the protocol's if not given.", at_least=1)
-    eval_augment: str | None = evaluation(
-        None,
-        "A student's augmentation, 'none' for none; the protocol's if not given, without the flip where the data say "
-        "that a mirrored image isn't one of its class any more.",
-        grammar=parse_strategy,
-    )
+    eval_augment: str | None = augmentation()
     baselines: list[str] = evaluation(
         ["random", "herding"], "Real images beside the set, as many of each class.", choices=REAL
     )
@@ -56,7 +50,7 @@ class UseConfig(DataConfig):
         None, "Folder for results.json and results.md; named after the use if not given.", path=True
     )
     seed: int = budget(0, "Seed of the students, of the random images and of all else that is drawn.")
-    mixed_precision: str = budget("no", "Autocast of the students' forward passes.", choices=("no", "bf16"))
+    mixed_precision: str | None = precision_of("students")
 
     @property
     def sets(self) -> list[str]:
@@ -81,7 +75,7 @@ class SearchConfig(UseConfig):
     networks: int = evaluation(24, "Networks, drawn from all that the next five options make.", at_least=5)
     depths: list[int] = evaluation([1, 2, 3, 4], "Blocks of the ConvNets.", at_least=1, needed="--depths is empty.")
     widths: list[int] = evaluation(
-        [32, 64, 128, 256], "Channels of the ConvNets.", at_least=1, needed="--widths is empty."
+        [32, 64, 128, 256], "Channels of the ConvNets.", at_least=1, needed="--widths is empty.", memory=True
     )
     norms: list[str] = evaluation(
         ["none", "batch", "layer", "instance", "group"],

@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from hf_dd.errors import ConfigError
+from hf_dd.errors import ConfigError, one_line
 
 BYTES, DEPTH, PARTS = 2**20, 32, 100_000  # of a file, of its nesting, of all that its aliases stand for
 READ = ("tag:yaml.org,2002:null", "tag:yaml.org,2002:merge")  # the only plain words that aren't text: null and <<
@@ -55,7 +55,7 @@ def read_yaml(path: Path) -> Any:
         finally:
             loader.dispose()
     except (yaml.YAMLError, ValueError) as error:  # ValueError: what is no UTF-8, and dates that aren't
-        raise ConfigError(f"{path} isn't YAML: {' '.join(str(error).split())[:300]}") from error
+        raise ConfigError(f"{path} isn't YAML: {one_line(error)}") from error
 
 
 def look(node: yaml.Node, path: Path, sizes: dict[yaml.Node, int], above: list[yaml.Node]) -> int:

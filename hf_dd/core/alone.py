@@ -7,7 +7,7 @@ would change what the other computes, and a run what its caller draws next.
 import contextlib
 import random
 import threading
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 
 import numpy as np
 import torch
@@ -19,11 +19,11 @@ _running = threading.RLock()  # held by the thread whose run it is; that run may
 
 
 @contextlib.contextmanager
-def alone(options: Collection[str] = ()) -> Iterator[None]:
+def alone(way_out: str = "") -> Iterator[None]:
     """Let a run compute what its own options say, and leave its caller's torch as it was: dtype, draws, all of it.
 
-    Raises RunError where a run of another thread of this process hasn't ended, and for a lack of memory, with those of
-    the run's `options` that take it.
+    Raises RunError where a run of another thread of this process hasn't ended, and for a lack of memory, with what to
+    do about it (`way_out`).
     """
     if not _running.acquire(blocking=False):
         raise RunError(
@@ -31,7 +31,7 @@ def alone(options: Collection[str] = ()) -> Iterator[None]:
             "after the other, or each in a process of its own."
         )
     try:
-        with within_memory(options), undisturbed(), _own_settings(), _own_draws():
+        with within_memory(way_out), undisturbed(), _own_settings(), _own_draws():
             yield
     finally:
         _running.release()

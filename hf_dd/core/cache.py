@@ -21,6 +21,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from hf_dd.core import files, json_records
+from hf_dd.core.digests import digest_over
 from hf_dd.errors import RunError
 
 logger = logging.getLogger(__name__)
@@ -58,21 +59,26 @@ def recall(path: Path) -> Any:
         if digest_of_value(written["result"]) != written["digest"]:
             raise RunError("other bytes than were written")
     except RunError as error:
-        logger.warning("The cache file %s can't be used (%s): it is made anew.", path, error)
+        tell_unusable(path, error)
         return None
     mark_used(path)
     return written["result"]
 
 
+def tell_unusable(path: Path, error: Exception) -> None:
+    """Say that a file isn't what was written."""
+    logger.warning("The cache file %s can't be used (%s): it is made anew.", path, error)
+
+
 def keep(path: Path, result: Any) -> None:
     """Keep a result, JSON-able, with a digest of it. A failure costs only the cache."""
-    with spared(path):
+    with spared():
         files.write_json(path, {"result": result, "digest": digest_of_value(result)})
 
 
 def digest_of_value(result: Any) -> str:
     """32 hex digits over a JSON-able value."""
-    return hashlib.blake2b(json.dumps(result).encode(), digest_size=16).hexdigest()
+    return digest_over([json.dumps(result).encode()])
 
 
 def remembered(path: Path, compute: Callable[[], Any]) -> Any:
@@ -85,7 +91,7 @@ def remembered(path: Path, compute: Callable[[], Any]) -> Any:
 
 
 @contextlib.contextmanager
-def spared(path: Path) -> Iterator[None]:
+def spared() -> Iterator[None]:
     """Go on without the cache where a file of it can't be written, and say so once."""
     try:
         yield
@@ -110,13 +116,13 @@ def recall_tensors(path: Path, names: Sequence[str]) -> dict[str, Tensor] | None
         with safetensors.safe_open(path, "pt") as file:
             digest = (file.metadata() or {})["digest"]
         tensors = load_file(path)
-        if digest_of(tensors) != digest:
+        if digest_of_tensors(tensors) != digest:
             raise ValueError("other bytes than were written")
         found = {name: tensors[name] for name in names}
     except FileNotFoundError:
         return None
     except (OSError, ValueError, LookupError, TypeError, safetensors.SafetensorError) as error:
-        logger.warning("The cache file %s can't be used (%s): it is made anew.", path, error)
+        tell_unusable(path, error)
         return None
     mark_used(path)
     return found
@@ -124,13 +130,10 @@ def recall_tensors(path: Path, names: Sequence[str]) -> dict[str, Tensor] | None
 
 def keep_tensors(path: Path, tensors: dict[str, Tensor], about: dict[str, str]) -> None:
     """Keep contiguous tensors on the CPU, and what a listing says of them. A failure costs only the cache."""
-    with spared(path), files.unfinished(path) as temporary:
-        save_file(tensors, temporary, metadata=about | {"digest": digest_of(tensors)})
+    with spared(), files.unfinished(path) as temporary:
+        save_file(tensors, temporary, metadata=about | {"digest": digest_of_tensors(tensors)})
 
 
-def digest_of(tensors: dict[str, Tensor]) -> str:
+def digest_of_tensors(tensors: dict[str, Tensor]) -> str:
     """32 hex digits over all bytes, tensor after tensor in the order of their names."""
-    digest = hashlib.blake2b(digest_size=16)
-    for name in sorted(tensors):
-        digest.update(tensors[name].numpy())
-    return digest.hexdigest()
+    return digest_over(tensors[name].numpy() for name in sorted(tensors))

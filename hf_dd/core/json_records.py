@@ -118,7 +118,8 @@ def needed_by(form: type) -> Collection[str]:
     """The fields that a TypedDict, or a dataclass, can't do without."""
     if typing.is_typeddict(form):
         return form.__required_keys__
-    return {each.name for each in dataclasses.fields(form) if each.default is each.default_factory}  # both MISSING
+    missing = (dataclasses.MISSING, dataclasses.MISSING)
+    return {each.name for each in dataclasses.fields(form) if (each.default, each.default_factory) == missing}
 
 
 def faults_within(content: Mapping[str, Any], fields: Mapping[str, Any], prefix: str) -> list[str]:

@@ -2,7 +2,7 @@
 
 import contextlib
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 
 from hf_dd.errors import RunError
 
@@ -15,16 +15,6 @@ SAID = (
     "numel: integer multiplication overflow",
     "STATUS_ALLOC_FAILED",
 )
-TAKING = (  # options by whose values the memory grows that a run takes
-    "ipc",
-    "factor",
-    "image_size",
-    "real_batch_size",
-    "batch_size",
-    "clom_batch",
-    "architecture_options",
-    "widths",
-)
 
 
 def is_lack_of_memory(error: BaseException) -> bool:
@@ -34,8 +24,8 @@ def is_lack_of_memory(error: BaseException) -> bool:
 
 
 @contextlib.contextmanager
-def within_memory(options: Collection[str]) -> Iterator[None]:
-    """Let a lack of memory be a RunError, which names those of these options that take memory."""
+def within_memory(way_out: str = "") -> Iterator[None]:
+    """Let a lack of memory be a RunError, which ends with what to do about it."""
     try:
         yield
     except (RuntimeError, MemoryError) as error:
@@ -43,8 +33,4 @@ def within_memory(options: Collection[str]) -> Iterator[None]:
             raise
         asked = re.search(r"tried to allocate [\d.]+ \w+", str(error), re.IGNORECASE)
         reason = asked[0].lower() if asked else str(error) or type(error).__name__
-        named = ", ".join(f"--{name}" for name in TAKING if name in options)
-        way_out = f" Less is taken by smaller values of {named}." if named else ""
-        if "overwrite_output_dir" in options:
-            way_out += " What was begun is replaced by --overwrite_output_dir."
         raise RunError(f"There is too little memory for that ({reason:.300}).{way_out}") from error

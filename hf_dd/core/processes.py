@@ -22,7 +22,7 @@ from accelerate.utils import (
 from hf_dd.core import files
 from hf_dd.core.allocator import keep_freed_memory
 from hf_dd.core.precision import worthwhile
-from hf_dd.errors import ConfigError, RunError
+from hf_dd.errors import ConfigError, RunError, one_line
 
 # Flags of the environment under which a run would compute something else than its options say.
 REFUSED = {
@@ -102,7 +102,7 @@ def set_up() -> Iterator[None]:
             f"{name}={os.environ[name]}" for name in (*names, "RANK", "LOCAL_RANK", "WORLD_SIZE") if name in os.environ
         ]
         raise ConfigError(
-            f"accelerate can't set up its processes and device: {' '.join(str(error).split())} Look at what the "
+            f"accelerate can't set up its processes and device: {one_line(error)} Look at what the "
             f"environment says of them: {', '.join(about) or 'it says nothing'}."
         ) from error
 

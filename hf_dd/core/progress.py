@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Self, TypeVar
 
 from hf_dd.core.clock import since
+from hf_dd.core.text import duration, plural
 
 logger = logging.getLogger(__name__)
 
@@ -42,7 +43,7 @@ class Phase:
     Args:
         what: it is, in a word or a few.
         total: how much there is to do, or None where nobody knows.
-        unit: of that, in the plural.
+        unit: of that, in the singular.
         done: what was done of it before.
         share: how much of the phase around it this one is, by that one's total: added there as it goes on.
         count: how many there are where `total` weighs them; a phase within it counts for one, or for its own `parts`.
@@ -116,7 +117,7 @@ class Phase:
 
     def times(self) -> str:
         """How long it has taken, and how long it will, in words."""
-        ahead = "" if self.left is None else f", about {duration(self.left)} left"
+        ahead = f", about {duration(self.left)} left" if round(self.left or 0, 1) else ""
         return duration(since(self.started)) + ahead
 
     def result(self) -> str:
@@ -199,17 +200,7 @@ def whole(number: float) -> str:
 
 def counted(number: float, unit: str) -> str:
     """So many of a unit: `1 student`, `60,000 images`; nothing without a unit."""
-    return f"{whole(number)} {unit.removesuffix('s') if whole(number) == '1' else unit}" if unit else ""
-
-
-def duration(seconds: float) -> str:
-    """Seconds in words: `12 s`, `20 minutes`, `22 hours`."""
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    if seconds < 100 * 60:
-        return f"{seconds / 60:.0f} minutes"
-    hours = seconds / 3600
-    return f"{hours:.1f} hours" if hours < 10 else f"{hours:,.0f} hours"
+    return plural(whole(number), unit) if unit else ""
 
 
 def open_phase() -> Phase | None:

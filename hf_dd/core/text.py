@@ -30,7 +30,7 @@ def number(value: Any) -> str:
 
 
 def duration(seconds: float) -> str:
-    """How long something took: `0.3 s`, `147 s`, `12 min`, `5.2 h`."""
+    """How long something takes: `0.3 s`, `147 s`, `12 min`, `5.2 h`."""
     if seconds < 10:
         return f"{seconds:.1f} s" if seconds >= 0.05 else "less than 0.1 s"
     if seconds < 600:
@@ -38,9 +38,9 @@ def duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
-def plural(count: int, noun: str) -> str:
-    """`1 image`, `2 images`, `2 processes`."""
-    return f"{count} {noun}{'' if count == 1 else 'es' if noun.endswith('s') else 's'}"
+def plural(count: int | str, noun: str) -> str:
+    """`1 image`, `2 images`, `2 processes`; a count that is text stays as it is, as `60,000`."""
+    return f"{count} {noun}{'' if str(count) == '1' else 'es' if noun.endswith('s') else 's'}"
 
 
 def ipc_in_words(ipc: int | Sequence[int]) -> str:

@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import hashlib
 import math
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
+from hf_dd.core.digests import digest_over
 from hf_dd.errors import DataError
 
 # Pixels per channel that a network sees at once: 128 images of 32×32 on a CPU, where more is no faster.
@@ -54,9 +54,7 @@ class StoredImages:
     @property
     def chosen(self) -> str:
         """Which images of the file these are, as 32 hex digits; "" where they are all."""
-        if self.places is None:
-            return ""
-        return hashlib.blake2b(self.places.numpy().astype("<i8"), digest_size=16).hexdigest()
+        return "" if self.places is None else digest_over([self.places.numpy().astype("<i8")])
 
     def taken(self, index: Tensor) -> "StoredImages":
         """The images of an int64 index (n,) as images that stay where they are."""

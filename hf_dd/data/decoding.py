@@ -117,7 +117,7 @@ def _in_memory(shape: tuple[int, ...], images: Iterator[np.ndarray]) -> Tensor:
 def resize(images: Tensor, target: tuple[int, int], test_resize: int | None = None) -> Tensor:
     """Grey uint8 images N×1×h×w at `target` (width, height), by the same rules as encoded ones."""
     fitted = []
-    for image in over(images.squeeze(1).numpy(), "scaling", len(images), "images"):
+    for image in over(images.squeeze(1).numpy(), "scaling", len(images), "image"):
         found = Image.fromarray(image)
         fitted.append(np.asarray(_fit(found, target, test_resize)))
     return torch.from_numpy(np.stack(fitted)).unsqueeze(1)
@@ -238,7 +238,7 @@ def _each_row(
                 yield running.popleft().result()
 
     damaged: list[tuple[str, Exception]] = []
-    for found, wrong in over(finished(), f"{doing} {name}", len(split), "images", lambda each: sum(map(len, each))):
+    for found, wrong in over(finished(), f"{doing} {name}", len(split), "image", lambda each: sum(map(len, each))):
         damaged += wrong
         if not damaged:
             yield from found

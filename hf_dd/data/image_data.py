@@ -16,7 +16,8 @@ from hf_dd.core import cache
 from hf_dd.core.alone import undisturbed
 from hf_dd.core.progress import over, say
 from hf_dd.data.batches import Images, in_blocks, in_unit_range
-from hf_dd.data.sources import Split, fingerprint, labelling, read_source
+from hf_dd.data.sources import read_source
+from hf_dd.data.splits import Split, fingerprint, labelling
 from hf_dd.data.test_share import with_test_share
 from hf_dd.data.whitening import fitted
 from hf_dd.errors import ConfigError, DataError, some
@@ -304,7 +305,7 @@ def channel_statistics(images: Images) -> tuple[tuple[float, ...], tuple[float, 
     A channel is a histogram of 256 values, so its moments are sums of whole numbers: exact, whatever the size.
     """
     histograms = torch.zeros(images.shape[1], 256, dtype=torch.int64)
-    for block in over(in_blocks(images), "mean and deviation", len(images), "images", len):
+    for block in over(in_blocks(images), "mean and deviation", len(images), "image", len):
         for channel, histogram in zip(block.unbind(1), histograms, strict=True):
             histogram += torch.bincount(channel.flatten(), minlength=256).cpu()
     means, stds = [], []

@@ -1,69 +1,25 @@
-"""Where a data set comes from: scikit-learn's digits, IDX files, and whatever `datasets.load_dataset` reads."""
+"""Where a data set comes from: the Hub, a folder, a program, or forms of its own; read by `load_dataset` or by us."""
 
 import dataclasses
 import difflib
-import functools
-import gzip
-import hashlib
-import importlib.metadata
-import json
-import math
 import os
-import zlib
-from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import torch
-from torch import Tensor
-
 from hf_dd import hub
 from hf_dd.config import IN_MEMORY, DataConfig, InMemory
-from hf_dd.core import seeding
-from hf_dd.core.progress import over, say
-from hf_dd.core.text import plural
-from hf_dd.data.batches import Images, in_blocks
+from hf_dd.core.progress import say
 from hf_dd.data.columns import find_columns
 from hf_dd.data.decoding import decode_splits, note_of, require_room, resize
+from hf_dd.data.fixed_forms import find_idx, read_digits, read_idx_folder
 from hf_dd.data.loading import load_splits
-from hf_dd.data.unpacking import MOST_UNPACKED, MOST_UNPACKED_ALWAYS
-from hf_dd.errors import ConfigError, DataError, some
+from hf_dd.data.splits import Source, Split, index_classes
+from hf_dd.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     import datasets
 
 TEST_SPLITS = ("test", "validation", "valid", "val")
-FASHION_MNIST = "514d52e504140973c60ce7ce8a69e801"  # fingerprint of the original files, classes unnamed
-FASHION_MNIST_CLASSES = "T-shirt/top,Trouser,Pullover,Dress,Coat,Sandal,Shirt,Sneaker,Bag,Ankle boot".split(",")
-
-
-@dataclass(frozen=True, eq=False)
-class Split:
-    """One split: `images` uint8 N×C×H×W, contiguous in memory or in a file, C = 1 or 3; `labels` int64 N."""
-
-    images: Images
-    labels: Tensor
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-
-@dataclass(frozen=True, eq=False)
-class Source:
-    """A data set as it was read: what it is called, where it is pinned, what its classes are, and its splits."""
-
-    name: str
-    license: str
-    class_names: list[str]
-    train: Split
-    test: Split | None
-    pin: hub.Pin | None = None
-    notes: tuple[str, ...] = ()  # what was done to its images
-    test_split: str = "test"  # what the second split is called
-    train_split: str = "train"  # and the first
 
 
 def read_source(config: DataConfig) -> Source:
@@ -86,7 +42,7 @@ def read_source(config: DataConfig) -> Source:
     if not place.local:
         source = read_dataset(load_splits(place, config), config, place.path)
         return dataclasses.replace(source, pin=place.pin, license=hub.dataset_license(place.pin) or "unknown")
-    if _find_idx(Path(place.path), "train-images", 3):
+    if find_idx(Path(place.path), "train-images", 3):
         return _at_size(read_idx_folder(Path(place.path)), config)
     return read_dataset(load_splits(place, config), config, place.name, Path(place.path))
 
@@ -100,67 +56,6 @@ def read_given(config: DataConfig) -> Source:
         )
     given, name = config.dataset.given, config.dataset.removeprefix(IN_MEMORY)
     return read_dataset(given if isinstance(given, dict) else {config.train_split: given}, config, name)
-
-
-def fingerprint(split: Split, class_names: Sequence[str]) -> str:
-    """32 hex digits over shape, pixels, labels and class names; equal data give equal digits on every machine."""
-    digest = hashlib.blake2b(json.dumps([list(split.images.shape), list(class_names)]).encode(), digest_size=16)
-    for block in over(in_blocks(split.images), "fingerprint", len(split), "images", len):
-        digest.update(block.cpu().contiguous().numpy())
-    digest.update(split.labels.cpu().numpy().astype("<i8"))
-    return digest.hexdigest()
-
-
-def labelling(labels: Tensor, class_names: Sequence[str]) -> str:
-    """32 hex digits over the labels and class names alone."""
-    digest = hashlib.blake2b(json.dumps(list(class_names)).encode(), digest_size=16)
-    digest.update(labels.cpu().numpy().astype("<i8"))
-    return digest.hexdigest()
-
-
-def index_classes(
-    values: dict[str, Sequence[Any]], names: Sequence[str] | None = None
-) -> tuple[list[str], list[Tensor]]:
-    """Labels as they are stored (numbers or texts), per split, as class names and int64 class indices.
-
-    The first split is the training split. With `names`, the stored label i is the class names[i]; without, the sorted
-    labels of the training split are the classes. A blank name becomes `class` and its number. Raises DataError for an
-    empty split, for labels that are missing (None or -1) or unknown, and for a class without a training image.
-    """
-    train = next(iter(values.values()))
-    known = range(len(names)) if names is not None else sorted({value for value in train if value is not None})
-    class_names = [str(name) if str(name).strip() else f"class {i}" for i, name in enumerate(names or known)]
-    index = {value: i for i, value in enumerate(known)}
-    labels = [_index_labels(split, index, name) for name, split in values.items()]
-    counts = torch.bincount(labels[0], minlength=len(class_names)).tolist()
-    if empty := [name for name, count in zip(class_names, counts, strict=True) if count == 0]:
-        for split, own in zip([*values][1:], labels[1:], strict=True):
-            if shown := [name for name in empty if class_names.index(name) in own.unique().tolist()]:
-                raise DataError(
-                    f"Split {split!r} has images of {plural(len(shown), 'class')} of which the training split has "
-                    f"none: {some(shown)}. Add training images of them, or remove them there."
-                )
-        raise DataError(
-            f"{len(empty)} of the {len(class_names)} classes have no training image: {some(empty)}. Give them some, "
-            "or leave them out: remove empty folders, or save labels as texts, which are classes where they occur."
-        )
-    return class_names, labels
-
-
-def _index_labels(values: Sequence[Any], index: dict[Any, int], split: str) -> Tensor:
-    if not values:
-        raise DataError(f"Split {split!r} holds no image.")
-    if missing := sum(value is None or value == -1 for value in values):
-        raise DataError(
-            f"{missing} of the {len(values)} images of split {split!r} have no label (None or -1). Remove them, or "
-            "choose a labelled split with --train_split or --test_split."
-        )
-    if unknown := Counter(value for value in values if value not in index):
-        raise DataError(
-            f"{unknown.total()} labels of split {split!r} ({some(sorted(unknown))}) are none of the {len(index)} "
-            "classes of the training split."
-        )
-    return torch.tensor([index[value] for value in values], dtype=torch.int64)
 
 
 def _at_size(source: Source, config: DataConfig) -> Source:
@@ -178,102 +73,6 @@ def _at_size(source: Source, config: DataConfig) -> Source:
     test = source.test and Split(resize(source.test.images, target, config.test_resize), source.test.labels)
     notes = (note_of(config.test_resize),) if test and config.test_resize else ()
     return dataclasses.replace(source, train=train, test=test, notes=notes)
-
-
-# --- scikit-learn's digits
-
-
-def read_digits() -> Source:
-    """The 1,797 handwritten 8×8 digits of scikit-learn, 0…16 scaled to 0…255, each class split 80/20, always alike.
-
-    The permutation is our own, so that the split doesn't depend on the version of scikit-learn.
-    """
-    rows = digits_rows()
-    images = torch.from_numpy(np.rint(rows[:, :-1] * (255 / 16)).astype(np.uint8)).view(-1, 1, 8, 8)
-    labels = torch.from_numpy(rows[:, -1].astype(np.int64))
-    in_test = torch.zeros(len(labels), dtype=torch.bool)
-    for label in range(10):
-        members = (labels == label).nonzero().flatten()
-        order = torch.randperm(len(members), generator=seeding.generator(0, "digits split", label))
-        in_test[members[order[: round(len(members) / 5)]]] = True
-    train, test = (Split(images[chosen], labels[chosen]) for chosen in (~in_test, in_test))
-    return Source("digits", "cc-by-4.0", [str(label) for label in range(10)], train, test)
-
-
-@functools.cache
-def digits_rows() -> np.ndarray:
-    """Scikit-learn's digits, float64 (1797, 65): 64 pixels of 0 … 16, and the label.
-
-    Read once, from the file within its distribution: importing `sklearn.datasets` takes a second longer.
-    """
-    path = importlib.metadata.distribution("scikit-learn").locate_file("sklearn/datasets/data/digits.csv.gz")
-    if Path(path).is_file():
-        return np.loadtxt(path, delimiter=",")
-    from sklearn.datasets import load_digits
-
-    return np.column_stack(load_digits(return_X_y=True))
-
-
-# --- IDX files, the format of MNIST
-
-
-def read_idx_folder(folder: Path) -> Source:
-    """MNIST's four files, gzipped or not (both t10k ones may be absent); Fashion-MNIST is recognised by its pixels."""
-    prefixes = ["train", "t10k"] if any(folder.glob("t10k-*[-.]idx*")) else ["train"]
-    images, values = zip(*(_read_idx_pair(folder, prefix) for prefix in prefixes), strict=True)
-    class_names, labels = index_classes(dict(zip(prefixes, values, strict=True)))
-    train, test, *_ = *map(Split, images, labels), None
-    if fingerprint(train, class_names) == FASHION_MNIST:
-        return Source("Fashion-MNIST", "mit", list(FASHION_MNIST_CLASSES), train, test)
-    return Source(folder.resolve().name, "unknown", class_names, train, test)
-
-
-def read_idx(path: Path, dimensions: int) -> np.ndarray:
-    """The uint8 array in an IDX file of this many dimensions; raises DataError where the file isn't one.
-
-    The header: two zero bytes, the type (8: unsigned byte), the number of dimensions, each length as big-endian
-    uint32.
-    """
-    magic, start = bytes((0, 0, 8, dimensions)), 4 + 4 * dimensions
-    try:
-        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
-            header = file.read(start)
-            if header[:4] != magic or len(header) < start:
-                raise DataError(
-                    f"{path} isn't an IDX file of {dimensions}-dimensional unsigned bytes: it begins with "
-                    f"{header[:4].hex()!r}, not {magic.hex()!r}, or ends in its header."
-                )
-            shape = tuple(np.frombuffer(header, ">u4", dimensions, offset=4).tolist())
-            most = max(MOST_UNPACKED_ALWAYS, path.stat().st_size * MOST_UNPACKED)
-            content = file.read(min(math.prod(shape), most) + 1)
-    except (OSError, EOFError, zlib.error) as error:
-        raise DataError(f"{path} can't be read: {error}") from error
-    if len(content) != math.prod(shape) or 0 in shape:
-        more = " or more" if len(content) > min(math.prod(shape), most) else ""
-        raise DataError(f"{path} declares {shape}, but {len(content)} bytes{more} follow its header.")
-    return np.frombuffer(bytearray(content), np.uint8).reshape(shape)
-
-
-def _find_idx(folder: Path, stem: str, dimensions: int) -> Path | None:
-    """The file of this stem, written with '-' or '.' before idx; unpacked rather than gzipped."""
-    found = sorted(folder.glob(f"{stem}[-.]idx{dimensions}-ubyte*"))
-    return next((path for ending in ("-ubyte", ".gz") for path in found if path.name.endswith(ending)), None)
-
-
-def _read_idx_pair(folder: Path, prefix: str) -> tuple[Tensor, list[int]]:
-    arrays = []
-    for kind, dimensions in (("images", 3), ("labels", 1)):
-        path = _find_idx(folder, f"{prefix}-{kind}", dimensions)
-        if path is None:
-            raise DataError(f"{folder} lacks {prefix}-{kind}-idx{dimensions}-ubyte(.gz).")
-        arrays.append(read_idx(path, dimensions))
-    images, labels = arrays
-    if len(images) != len(labels):
-        raise DataError(f"{folder} has {len(images)} images in {prefix}-images, but {len(labels)} labels.")
-    return torch.from_numpy(images).unsqueeze(1), labels.tolist()
-
-
-# --- whatever `datasets` reads
 
 
 def read_dataset(splits: "datasets.DatasetDict", config: DataConfig, name: str, folder: Path | None = None) -> Source:

@@ -4,8 +4,6 @@ It is written last, so that a reader or a second writer never sees half of a set
 """
 
 import contextlib
-import hashlib
-import logging
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -17,13 +15,12 @@ import pyarrow.compute as pc
 import torch
 
 from hf_dd.core import cache, files, json_records
+from hf_dd.core.digests import digest_over, new_digest
 from hf_dd.data.batches import Images, StoredImages
 from hf_dd.errors import RunError
 
 if TYPE_CHECKING:
     import datasets
-
-logger = logging.getLogger(__name__)
 
 
 def files_of(split: "datasets.Dataset", column: str) -> str | None:
@@ -37,7 +34,7 @@ def files_of(split: "datasets.Dataset", column: str) -> str | None:
     held, paths = (pc.struct_field(stored, name) for name in ("bytes", "path"))
     if not held.null_count:
         return None
-    digest = hashlib.blake2b(digest_size=16)
+    digest = new_digest()
     for path in paths.filter(pc.is_null(held)).to_pylist():
         with contextlib.suppress(OSError, TypeError, ValueError):  # what isn't there is told when it is decoded
             about = os.stat(path)
@@ -62,7 +59,7 @@ def read(path: Path, names: Iterable[str], memory_limit: float) -> tuple[dict[st
             for name, (called, about) in zip(names, written, strict=True)
         }
     except (OSError, EOFError, ValueError, LookupError, TypeError, AttributeError, RunError) as error:
-        logger.warning("The cache file %s can't be used (%s): it is made anew.", path, error)
+        cache.tell_unusable(path, error)
         return None
     cache.mark_used(path)
     return found, notes
@@ -76,7 +73,7 @@ def read_split(path: Path, written: dict[str, Any], memory_limit: float) -> Imag
     if images.nbytes > memory_limit:
         return StoredImages(path, torch.Size(images.shape))
     images = np.load(path)
-    if hashlib.blake2b(images, digest_size=16).hexdigest() != written["digest"]:
+    if digest_over([images]) != written["digest"]:
         raise ValueError(f"{path.name} has other bytes than were written")
     return torch.from_numpy(images)
 
@@ -89,7 +86,7 @@ def write(path: Path, splits: dict[str, tuple[Sequence[int], Iterable[np.ndarray
     """
     written = {}
     for name, (shape, images) in splits.items():
-        digest = hashlib.blake2b(digest_size=16)
+        digest = new_digest()
         with files.unfinished(split_file(path, name)) as temporary, temporary.open("wb") as file:
             header = {"descr": "|u1", "fortran_order": False, "shape": tuple(shape)}
             np.lib.format.write_array_header_1_0(file, header)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from hf_dd.core.seeding import generator
-from hf_dd.data.sources import Source, Split
+from hf_dd.data.splits import Source, Split
 from hf_dd.errors import DataError, some
 
 

@@ -51,7 +51,7 @@ def memory() -> float:
 
 
 def fit(images: Images, epsilon: float) -> tuple[Tensor, Tensor]:
-    """M and (Σ + εI)^(−½) of uint8 images, float64, on the CPU, see `nn.whitening`."""
+    """The m and the (Σ + εI)^(−½) of uint8 images, float64, on the CPU, see `nn.whitening`."""
     mean, covariance = moments(images)
     values, vectors = torch.linalg.eigh(covariance)
     return mean, (vectors / (values.clamp(min=0) + epsilon).sqrt()) @ vectors.T
@@ -65,7 +65,7 @@ def moments(images: Images) -> tuple[Tensor, Tensor]:
     size, count = math.prod(images.shape[1:]), len(images)
     total = torch.zeros(size, dtype=torch.float64)
     squares = torch.zeros(size, size, dtype=torch.float64)
-    for block in over(in_blocks(images, 2048), "covariance", count, "images", len):
+    for block in over(in_blocks(images, 2048), "covariance", count, "image", len):
         values = block.cpu().double().flatten(1)
         total += values.sum(0)
         squares.addmm_(values.T, values)

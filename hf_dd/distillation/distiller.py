@@ -23,9 +23,7 @@ from hf_dd.config.base import defaults, named
 from hf_dd.core import files
 from hf_dd.core.clock import since
 from hf_dd.core.layout import CHECKPOINTS, LOGS
-from hf_dd.core.processes import (
-    by_main_process,
-)
+from hf_dd.core.processes import by_main_process
 from hf_dd.core.progress import Phase, say
 from hf_dd.core.registry import OBJECTIVES, STARTS
 from hf_dd.core.strategies import parse_strategy
@@ -37,7 +35,6 @@ from hf_dd.distillation.optimisers import Learned
 from hf_dd.distillation.profiling import profiled
 from hf_dd.errors import RunError
 from hf_dd.objectives import Losses, Ownership, Step, build_objective
-from hf_dd.objectives.base import options_of
 from hf_dd.objectives.published import NOT_GIVEN, Published
 from hf_dd.synthetic.parts import parts_of
 from hf_dd.synthetic.patches import PatchOptions
@@ -106,47 +103,54 @@ class Distiller:
         self.trace = folder / f"profile/rank-{accelerator.process_index}.json" if config.profile else None
         self.data = data.to(accelerator.device)
         self.folder = folder / CHECKPOINTS
-        published = OBJECTIVES.find(config.objective).published
-        self.settings, begun = published.filled_in(config), self.begun_with(config, published)
-        # What an older checkpoint doesn't know was as it is where it isn't given.
-        self.not_given = defaults(DistillConfig, *DECIDING) | {"networks": published.networks}
-        self.decisions: list[str] = []
-        if self.settings["augment"] is None:
-            operations = parse_strategy(published.strategy)
-            self.settings["augment"] = found = flips.augmentation(self.data, operations, accelerator.autocast)
-            if begun.get("augment", found) == found:
-                self.decisions.append(str(flips.flip_test(self.data, accelerator.autocast)))
-        self.settings |= begun
-        of_cell, _ = published.of_cells(config)
-        decided = {name: self.settings[name] for name in ("augment", "init", "selection_epochs", *of_cell)}
-        self.config = config = dataclasses.replace(config, **decided)
+        self.settle(config, OBJECTIVES.find(config.objective).published)
         self.own = Ownership.of(accelerator.process_index, accelerator.num_processes, data.num_classes)
         self.bytes_exchanged = 0  # by this rank, in the last step
         if pool:
             pool.starts = None  # of an earlier run with these teachers
-        self.objective = build_objective(config, self.data, pool, experts)
+        self.objective = build_objective(self.config, self.data, pool, experts)
         self.memory = FeatureMemory(self.data, config.dtype, accelerator)
-        started = time.perf_counter()
-        options = options_of(OBJECTIVES.find(config.objective), config)
-        patches = {"patches": options} if isinstance(options, PatchOptions) else {}
-        taught = config.clom != "none" or self.objective.uses_teachers  # those that only label choose nothing
-        memory = {"memory": self.memory} if taught else {}
-        request = Request(config, self.data, accelerator.autocast, pool, **patches, **memory, experts=experts)
-        initial = STARTS.find(self.settings["init"])(request)
-        self.seconds_of_start = since(started)  # all that a method takes which only chooses
-        self.parts = parts_of(initial, config.images_at_once)
-        self.iterations = self.settings["iterations"] * self.parts.count  # of all parts
-        self.synthetic = self.objective.parameterise(self.parts.first()).to(accelerator.device)
-        self.parts.enter(self.synthetic, 0)
-        learnables, buffers = self.objective.learnables(), self.objective.buffers() | self.parts.buffers()
-        settings = published.on_normalised(self.settings, data.std)
-        self.learned = Learned(self.synthetic, learnables, settings, self.objective.published.betas, buffers)
+        self.start(pool, experts)
         self.identity = {
             **{name: self.settings[name] for name in named(config, *DECIDING)},
             "data": data.fingerprint,
             "teacher_shas": [spec.sha for spec in [*pool.specs, *pool.start_specs]] if pool else [],
             "expert_shas": [expert["shas"] for expert in experts.lock()] if experts else [],
         }
+
+    def settle(self, config: DistillConfig, published: Published) -> None:
+        """Fill in what isn't given: by the paper, the data, or the run that this one goes on with."""
+        self.settings, begun = published.filled_in(config), self.begun_with(config, published)
+        # What an older checkpoint doesn't know was as it is where it isn't given.
+        self.not_given = defaults(DistillConfig, *DECIDING) | {"networks": published.networks}
+        self.decisions: list[str] = []
+        if self.settings["augment"] is None:
+            found = flips.augmentation(self.data, parse_strategy(published.strategy), self.accelerator.autocast)
+            self.settings["augment"] = found
+            if begun.get("augment", found) == found:
+                self.decisions.append(str(flips.flip_test(self.data, self.accelerator.autocast)))
+        self.settings |= begun
+        of_cell, _ = published.of_cells(config)
+        decided = {name: self.settings[name] for name in ("augment", "init", "selection_epochs", *of_cell)}
+        self.config = dataclasses.replace(config, **decided)
+
+    def start(self, pool: TeacherPool | None, experts: ExpertPool | None) -> None:
+        """Make the images, as the objective begins with them, and what learns them."""
+        config, objective, started = self.config, self.objective, time.perf_counter()
+        options = objective.options
+        patches = {"patches": options} if isinstance(options, PatchOptions) else {}
+        taught = config.guided or objective.uses_teachers  # those that only label choose nothing
+        memory = {"memory": self.memory} if taught else {}
+        request = Request(config, self.data, self.accelerator.autocast, pool, **patches, **memory, experts=experts)
+        initial = STARTS.find(self.settings["init"])(request)
+        self.seconds_of_start = since(started)  # all that a method takes which only chooses
+        self.parts = parts_of(initial, config.images_at_once)
+        self.iterations = self.settings["iterations"] * self.parts.count  # of all parts
+        self.synthetic = objective.parameterise(self.parts.first()).to(self.accelerator.device)
+        self.parts.enter(self.synthetic, 0)
+        settings = objective.published.on_normalised(self.settings, self.data.std)
+        buffers = objective.buffers() | self.parts.buffers()
+        self.learned = Learned(self.synthetic, objective.learnables(), settings, objective.published.betas, buffers)
 
     def begun_with(self, config: DistillConfig, published: Published) -> dict[str, Any]:
         """What an older run began with of what isn't given, where it goes on: the paper's start and augmentation."""
@@ -174,7 +178,7 @@ class Distiller:
             logger.warning(
                 "%d of %d images have run far out of the range of pixels, to which their 8-bit copies are clipped. "
                 "Try %sa smaller --image_learning_rate.",
-                *(count, len(finished.pixels), "" if self.config.clom == "none" else f"{weaker}, or "),
+                *(count, len(finished.pixels), f"{weaker}, or " if self.config.guided else ""),
             )
         with torch.no_grad():
             labels = self.objective.soft_labels(finished)
@@ -199,7 +203,7 @@ class Distiller:
         advice = "--minutes N plans for less"
         spent, started, losses = progress.seconds, time.perf_counter(), progress.losses
         first_bad = torch.full((), iterations, device=self.accelerator.device)
-        with Phase(self.config.run_name, iterations, "iterations", done=progress.step, advice=advice) as bar:
+        with Phase(self.config.run_name, iterations, "iteration", done=progress.step, advice=advice) as bar:
             for index in profiled(range(progress.step, iterations), self.trace):
                 terms = self.step(index, bar.update)
                 healthy = self.learned.all_finite()

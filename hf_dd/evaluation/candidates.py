@@ -8,7 +8,6 @@ of the code that they depend on.
 
 import dataclasses
 import functools
-import hashlib
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ import torch
 from torch import Tensor
 
 from hf_dd.core import cache
+from hf_dd.core.digests import new_digest
 from hf_dd.core.precision import Autocast
 from hf_dd.core.seeding import generator
 from hf_dd.core.tensors import FLOAT_BYTES
@@ -86,7 +86,7 @@ class Candidate:
         """What students are trained on, JSON-able: how real images were chosen, or a digest of a distilled set."""
         if self.baseline:
             return [self.baseline, self.ipc, self.selection_epochs, *([self.drawn] if self.drawn else [])]
-        digest = hashlib.blake2b(digest_size=16)
+        digest = new_digest()
         for values in (self.images, self.labels, self.soft_labels):
             if values is not None:
                 digest.update(json.dumps([str(values.dtype), list(values.shape)]).encode())

@@ -14,8 +14,8 @@ from accelerate.utils import gather_object
 
 from hf_dd.core.machine import hardware
 from hf_dd.core.text import ipc_in_words
+from hf_dd.data.held_out import rest_of, validation_of
 from hf_dd.data.image_data import HOW_TO_TEST, ImageData
-from hf_dd.data.validation import rest_of, validation_of
 from hf_dd.errors import DataError
 from hf_dd.evaluation import intervals
 from hf_dd.evaluation.candidates import Candidate
@@ -167,7 +167,7 @@ class Evaluation:
         places = range(self.accelerator.process_index, len(waiting), self.accelerator.num_processes)
         trials = [self.trials(waiting[place]) for place in places]
         parts = [part for own in trials for part in own]
-        with self.learners.phase("choosing epochs and rates", parts, "trials"):
+        with self.learners.phase("choosing epochs and rates", parts, "trial"):
             mine = [(place, self.best(own)) for place, own in zip(places, trials, strict=True)]
         found = dict(gather_object(mine))
         best = {jobs: found[place] for place, jobs in enumerate(waiting)}
@@ -209,7 +209,7 @@ class Evaluation:
                 of_draw = dataclasses.replace(job.candidate, drawn=draw) if draw else job.candidate
                 parts[place, draw] = job._replace(candidate=of_draw), mine, self.data
         done = {}
-        with self.learners.phase("evaluation", list(parts.values()), "students"):
+        with self.learners.phase("evaluation", list(parts.values()), "student"):
             for (place, draw), part in parts.items():
                 for student, scored in self.learners.accuracies(*part).items():
                     done[place, student, draw] = scored

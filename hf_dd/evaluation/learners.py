@@ -173,7 +173,7 @@ class Learners:
             return accuracy(predictions, data.test.labels)
 
         best: list[float] = []
-        with Phase(who, protocol.epochs, "epochs", **amount) as phase:
+        with Phase(who, protocol.epochs, "epoch", **amount) as phase:
             shared = {"purpose": "student", "prepare": kind.prepare, "tell": phase.update}
             if len(students) > 1:
                 losses = fit_side_by_side(learners, images, labels, protocol.recipe(), seeds=seeds, **shared)

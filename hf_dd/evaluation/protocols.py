@@ -360,7 +360,7 @@ def in_words(value: Any) -> str:
 
 
 @PROTOCOLS.requires
-def no_protocol(definition: Any) -> str | None:
+def why_no_protocol(definition: Any) -> str | None:
     """What a definition has to be, where it is no protocol."""
     return None if isinstance(definition, Protocol) else "has to be a hf_dd.evaluation.protocols.Protocol"
 

@@ -109,7 +109,7 @@ class LinearProbe:
         """Features, float32 (N, features) on the data's device, of uint8 images or of floats in [0, 1] space."""
         found = []
         chunks = in_chunks(images, seen=self.teacher.image_size)
-        for _, chunk in over(chunks, "features of a backbone", len(images), "images", lambda own: len(own[0])):
+        for _, chunk in over(chunks, "features of a backbone", len(images), "image", lambda own: len(own[0])):
             found.append(self.of_batch(chunk.to(self.data.device)))
         return torch.cat(found)
 

@@ -119,7 +119,7 @@ def in_folder(folder: Path) -> list[Entry]:
 def pulled(pins: Sequence[hub.Pin], required: bool = False) -> list[Entry]:
     """The sets at commits of the Hub; where they are `required`, raises HubError or RunError for one that is none."""
     entries = []
-    for pin in progress.over(pins, "reading sets", len(pins), "sets"):
+    for pin in progress.over(pins, "reading sets", len(pins), "set"):
         with contextlib.nullcontext() if required else left_out(pin.repo_id):
             found = list(entry_of(hub.pull(pin, "dataset", [RECORD, PARQUET]), pin.repo_id, pin))
             if required and not found:

@@ -63,7 +63,7 @@ def write(folder: Path, entries: Sequence[Entry], live: dict[str, Any] | None = 
     addresses, pools = set_pages(entries), pool_pages(entries)
     titles, facts = Counter(entry.title for entry in entries), []
     sources = {"hub": hub.endpoint(), "live": None}
-    with Phase("writing pages", len(entries), "pages") as phase:
+    with Phase("writing pages", len(entries), "page") as phase:
         for entry in entries:
             found, labels = images.pictures(entry.rows) if entry.rows else ([], [])
             strip = images.strip(found)

@@ -20,7 +20,7 @@ from huggingface_hub.errors import (
     RevisionResolutionError,
 )
 
-from hf_dd.errors import HfDdError, HubError
+from hf_dd.errors import HfDdError, HubError, first_line
 from hf_dd.version import __version__
 
 UNREACHED = (LocalEntryNotFoundError, OfflineModeIsEnabled, RevisionResolutionError, httpx2.TransportError)
@@ -134,8 +134,3 @@ def words_of(error: Exception) -> str:
     """What the Hub itself says in the answer that an error is about, as one line; empty where it says nothing."""
     words = " ".join((getattr(error, "server_message", None) or "").split()).rstrip(".")
     return "" if words.startswith("<") else words[:WORDS]
-
-
-def first_line(error: Exception) -> str:
-    """The first line of an error's text that says something."""
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)

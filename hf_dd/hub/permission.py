@@ -8,9 +8,9 @@ from huggingface_hub import get_token
 from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id
 
-from hf_dd.errors import ConfigError, HubError, some
+from hf_dd.errors import ConfigError, HubError, first_line, some
 from hf_dd.hub import client
-from hf_dd.hub.client import Refused, Taken, clear_errors, first_line
+from hf_dd.hub.client import Refused, Taken, clear_errors
 from hf_dd.hub.places import RepoType, digits, is_private, refs
 
 NO_REF = re.compile(  # what `git check-ref-format` refuses, and what would be taken for a commit or an option

@@ -217,7 +217,7 @@ def classifiers_of(data: ImageData, seed: int, device: torch.device) -> Iterator
         predicted = _readout(network, prepare, real, classes)
         yield predicted, accuracy(predicted(unseen), theirs)
     predicted = functools.partial(predict, network, prepare=prepare)
-    with Phase("the classes' order, by a ConvNet", epochs, "epochs") as phase:
+    with Phase("the classes' order, by a ConvNet", epochs, "epoch") as phase:
         how = {"seed": seed, "purpose": "class order", "prepare": prepare, "tell": phase.update}
         for _ in fit(network, real, classes, recipe, **how):
             yield predicted, accuracy(predicted(unseen), theirs)

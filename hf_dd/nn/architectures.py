@@ -175,7 +175,7 @@ class _ResidualBlock(nn.Module):
 
 
 @NETWORKS.requires
-def no_architecture(definition: Any) -> str | None:
+def why_no_architecture(definition: Any) -> str | None:
     """What a definition has to be, where it is no architecture."""
     try:
         trunk, *options = () if isinstance(definition, type) else inspect.signature(definition).parameters.values()

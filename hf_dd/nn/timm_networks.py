@@ -1,12 +1,10 @@
 """timm's models as students: any by its name, untrained, for small images."""
 
-import difflib
-
 import torch
 from torch import nn
 
 from hf_dd.core.seeding import isolated_rng
-from hf_dd.errors import ConfigError
+from hf_dd.errors import ConfigError, first_line, nearest_first
 
 PREFIX = "timm/"
 
@@ -22,7 +20,7 @@ def build_timm(
 
     name = architecture.removeprefix(PREFIX)
     if not timm.is_model(name):
-        near = difflib.get_close_matches(name, timm.list_models(), n=3) or ["resnet18", "mobilenetv3_small_050"]
+        near = nearest_first(name, timm.list_models())[:3]
         raise ConfigError(f"timm has no model {name!r}; near are: {', '.join(PREFIX + other for other in near)}.")
     shape = {"pretrained": False, "in_chans": in_channels, "num_classes": num_classes}
     with isolated_rng(seed, "init"):
@@ -35,5 +33,5 @@ def build_timm(
                 model.eval()(torch.zeros(1, in_channels, *image_size))
         except (RuntimeError, AssertionError, ValueError) as error:
             size = "×".join(map(str, image_size))
-            raise ConfigError(f"{architecture} takes no images of {size}: {str(error).splitlines()[0]}") from error
+            raise ConfigError(f"{architecture} takes no images of {size}: {first_line(error)}") from error
     return model.train()

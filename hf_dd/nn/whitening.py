@@ -8,7 +8,6 @@ which is what kornia's `ZCAWhitening(eps=0.1)` gives, and what the code of MTT, 
 normalisation by channel. The matrix has the square of an image's values: 38 MB as float32 for images of 3×32×32.
 """
 
-import hashlib
 import math
 from dataclasses import dataclass
 from functools import cached_property
@@ -21,6 +20,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from hf_dd.core import tensors
+from hf_dd.core.digests import digest_over
 from hf_dd.errors import DataError, RunError
 
 EPSILON = 0.1  # of MTT's code, which gives it to kornia
@@ -100,10 +100,7 @@ class Whitening:
     @cached_property
     def digest(self) -> str:
         """32 hex digits over its numbers."""
-        digest = hashlib.blake2b(digest_size=16)
-        for values in (self.mean, self.matrix):
-            digest.update(values.contiguous().numpy())
-        return digest.hexdigest()
+        return digest_over(values.contiguous().numpy() for values in (self.mean, self.matrix))
 
     def save(self, path: Path) -> None:
         """Write it as safetensors, `mean` and `matrix`, with what they are among the metadata."""

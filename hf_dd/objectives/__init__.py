@@ -31,4 +31,4 @@ def build_objective(
     objective = OBJECTIVES.find(config.objective)
     trajectories = {"experts": experts} if objective.uses_experts else {}
     objective = objective(config, data, pool, **trajectories)
-    return objective if config.clom == "none" else Guided(objective, config, pool, data)
+    return Guided(objective, config, pool, data) if config.guided else objective

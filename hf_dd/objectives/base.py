@@ -222,7 +222,7 @@ class Objective:
 
 
 @OBJECTIVES.requires
-def no_objective(definition: Any) -> str | None:
+def why_no_objective(definition: Any) -> str | None:
     """What a definition has to be, where it is no objective."""
     if not (isinstance(definition, type) and issubclass(definition, Objective)):
         return "has to be a subclass of hf_dd.objectives.Objective"

@@ -31,8 +31,7 @@ class ResidualSet(SyntheticSet):
 
     def __init__(self, initial: SyntheticSet, at: set[int], share: float):
         pixels = initial.pixels.detach()
-        mean, std = (tuple(each.flatten().tolist()) for each in (initial.mean, initial.std))
-        super().__init__(pixels.clone(), initial.class_names, mean, std, initial.factor)
+        super().__init__(pixels.clone(), initial.class_names, initial.mean, initial.std, initial.factor)
         self.at, self.share = at, share
         self.register_buffer("patches", pixels.clone())
 

@@ -44,7 +44,7 @@ def class_sums(
     like = step.synthetic.mean
     sums = like.new_zeros(step.data.num_classes, feature_size(teacher, step))
     own = {label: step.own.of_batch(chosen[label]) for label in step.own.classes}
-    with Phase("class sums", sum(map(len, own.values())), "images") as phase:
+    with Phase("class sums", sum(map(len, own.values())), "image") as phase:
         for label, rows in own.items():
             for places, images in in_chunks(step.data.train.images, rows, seen=teacher.image_size):
                 sums[label] += summed(features_of(teacher, in_unit_range(images, like.dtype), step), label)

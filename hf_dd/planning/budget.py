@@ -120,10 +120,9 @@ def students_that_fit(
 
     The float copy alone, unless copies are asked for: it is what is loaded as `pixel_values`.
     """
-    asked = DistillConfig()
-    copies = ["float"] if config.eval_copies == asked.eval_copies else config.eval_copies
+    copies = ["float"] if config.eval_copies == DistillConfig().eval_copies else config.eval_copies
     for epochs, count in COUNTS:
-        students = count if config.eval_students == asked.eval_students else config.eval_students
+        students = count if config.eval_students is None else config.eval_students
         found = {"eval_students": students, "eval_epochs": config.eval_epochs or [epochs], "eval_copies": copies}
         if seconds_of_students(dataclasses.replace(config, **found), size, factor, costs) <= seconds:
             break

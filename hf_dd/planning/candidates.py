@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from hf_dd.config import DistillConfig, parse_key_values
+from hf_dd.config.base import defaults
 from hf_dd.nn import architectures
 from hf_dd.objectives.published import Published
 
@@ -83,15 +84,17 @@ def guides(config: DistillConfig, taught: dict[str, Any] | None, distance: str, 
         needed: whether a run without a guide needs the teachers too.
     """
     named = {"teachers": taught["teachers"]} if needed and taught and "teachers" in taught else {}
-    found = [Option("no guide", {"clom": "none", **named})] if config.clom in (None, "none") else []
+    found = [Option("no guide", {"clom": "none", **named})] if not config.guided else []
     if taught is not None and config.clom != "none":
         guide = {"clom": config.clom or distance, **taught}
         if config.clom_batch is None and config.ipc > 1:
             guide["clom_batch"] = math.ceil(SEEN * config.ipc)
-        default = config.clom_alpha == DistillConfig.clom_alpha and not config.clom_alphas
-        alpha = "auto" if default and config.clom_pool != "mean-logits" else config.clom_alpha  # which has no balance
+        alpha = config.clom_alpha
+        if alpha is None:  # neither weights of single architectures nor mean logits have a balance
+            fixed = config.clom_alphas or config.clom_pool == "mean-logits"
+            alpha = defaults(DistillConfig, "guide")["clom_alpha"] if fixed else "auto"
         strong = Option(f"CLoM {guide['clom']} at α {alpha}", guide | {"clom_alpha": alpha})
-        if alpha == "auto" and config.clom_balance == DistillConfig.clom_balance:
+        if alpha == "auto" and config.clom_balance is None:
             found.append(Option(f"{strong.name}, balance {WEAK}", strong.options | {"clom_balance": WEAK}))
         found.append(strong)
     return found

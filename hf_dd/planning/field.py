@@ -138,7 +138,7 @@ class Field:
 
     def may_only_choose(self) -> bool:
         """Whether herding alone is an answer: not where a method, a guide or what only a method has was asked for."""
-        if self.config.clom not in (None, "none") or self.config.objective != DistillConfig.objective:
+        if self.config.guided or self.config.objective != DistillConfig.objective:
             return False
         try:
             preflight(self.with_options({"objective": "herding"}))

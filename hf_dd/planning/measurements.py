@@ -15,8 +15,8 @@ from hf_dd.core.clock import since
 from hf_dd.core.processes import by_main_process, from_main_process
 from hf_dd.core.registry import OBJECTIVES, PROTOCOLS
 from hf_dd.core.strategies import SIAMESE, parse_strategy
+from hf_dd.data.held_out import held_out, held_out_of
 from hf_dd.data.image_data import ImageData
-from hf_dd.data.validation import VALIDATION_SHARE, held_out
 from hf_dd.distillation.distiller import DECIDING
 from hf_dd.distillation.run_folder import PLAN
 from hf_dd.errors import DataError
@@ -125,7 +125,7 @@ def require_validation(data: ImageData, ipc: int, factor: int | None = None) -> 
     """
     data.require_ipc(ipc, factor or 1)
     name, size = min(zip(data.class_names, map(len, data.class_index), strict=True), key=lambda each: each[1])
-    left = size - max(1, round(VALIDATION_SHARE * size))
+    left = size - held_out_of(size)
     needed = ipc * (factor or 1) ** 2
     if left < needed:
         what = f"ipc is {ipc}" + (f" of {factor**2} tiles each" if (factor or 1) > 1 else "")

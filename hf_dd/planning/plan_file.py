@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from hf_dd.config import DistillConfig
+from hf_dd.config.base import is_default
 from hf_dd.core import json_records
 from hf_dd.errors import RunError, some
 from hf_dd.planning.budget import RaceSize
@@ -27,6 +28,8 @@ FACTS = {  # of a plan's file beside its request, as far as they were found out 
 }
 MEASURED = {"costs of ": list[float], "step of ": float}  # by how their names begin
 MAY_BE_BELOW_0 = "race until"
+# Options of which earlier versions' plans hold the default where they weren't given.
+ALWAYS_SAID = ("eval_students", "clom_alpha", "clom_balance", "clom_augment")
 
 
 def read_plan(path: Path, request: dict[str, Any] | None = None) -> dict[str, Any]:
@@ -35,7 +38,8 @@ def read_plan(path: Path, request: dict[str, Any] | None = None) -> dict[str, An
         kept = json_records.read_json(path, request=dict)
         if wrong := list(faults(kept)):
             raise RunError(f"{path} isn't a plan of this version of hf-dd: {some(wrong)}.")
-        if differing := [name for name, value in (request or {}).items() if kept["request"].get(name) != value]:
+        there = kept["request"]
+        if differing := [name for name, value in (request or {}).items() if not is_same(name, there.get(name), value)]:
             raise RunError(f"{path} is a plan for other options ({', '.join(differing)} differ).")
     except RunError as error:
         raise RunError(
@@ -43,6 +47,12 @@ def read_plan(path: Path, request: dict[str, Any] | None = None) -> dict[str, An
             "--output_dir."
         ) from error
     return kept
+
+
+def is_same(name: str, there: Any, here: Any) -> bool:
+    """Whether a plan and a run ask for the same, there as the plan's version wrote it."""
+    not_given = here is None and name in ALWAYS_SAID
+    return there == here or (not_given and is_default(DistillConfig.__dataclass_fields__[name], there))
 
 
 def faults(kept: dict[str, Any]) -> Iterator[str]:

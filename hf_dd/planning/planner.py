@@ -26,9 +26,9 @@ from hf_dd.distillation.run_folder import PLAN, PLANNING, TEACHERS
 from hf_dd.errors import ConfigError, DataError, HfDdError
 from hf_dd.evaluation.students import names_network
 from hf_dd.planning import budget
+from hf_dd.planning.candidate_race import CandidateRace
 from hf_dd.planning.field import JUDGE, Field
 from hf_dd.planning.measurements import Measurements
-from hf_dd.planning.racing import Racing
 from hf_dd.synthetic import coresets
 from hf_dd.teachers.experts import ExpertPool
 from hf_dd.teachers.pool import TeacherPool
@@ -68,7 +68,7 @@ class Planner:
     ):
         self.config, self.known = config, Measurements(config, data, accelerator, folder, started)
         self.field = Field(self.known, pool, experts)
-        self.racing = Racing(self.field)
+        self.race = CandidateRace(self.field)
 
     def students(self, factor: int, rest: float | None = None, alone: bool = False) -> tuple[dict[str, Any], float]:
         """The options of the run's evaluation, and its seconds: a share of the run's, or of the `rest` that is left.
@@ -80,7 +80,7 @@ class Planner:
         """
         config = self.config
         given = config.eval_architectures
-        if not config.eval_students or not self.known.size.tested:
+        if not (config.evaluates and self.known.size.tested):
             return {"eval_students": 0}, 0.0
         share = budget.STUDENTS * self.known.seconds
         if rest is not None:  # a plan that took longer than it should isn't paid for by the distillation alone
@@ -92,7 +92,7 @@ class Planner:
             asked = dataclasses.replace(config, **own)
             own |= budget.students_that_fit(asked, self.known.size, factor, self.costs_of_student, share)
             long = config.eval_epochs or own["eval_epochs"][0] >= budget.LONG
-            if long and own["eval_students"] >= min(2, config.eval_students):
+            if long and (config.eval_students or own["eval_students"] > 1):
                 break
         chosen = dataclasses.replace(config, **own)
         return own, budget.seconds_of_students(chosen, self.known.size, factor, self.costs_of_student)
@@ -164,14 +164,14 @@ class Planner:
         taught = {} if self.field.given else None
         if own := self.own_teachers():
             taught = {"teachers": self.known.once("teachers", lambda: self.able(teach(own)))}
-            if self.config.clom_augment == DistillConfig.clom_augment:
+            if self.config.clom_augment is None:
                 taught["clom_augment"] = self.known.augment
             self.field.pool = TeacherPool.from_references(taught["teachers"])
         found = self.field.candidates(taught)
         options = [self.field.of_factor(option.options["factor"]) | option.options for option in found]
         names = [option.name for option in found]
         steps = [self.field.step(name, each) for name, each in zip(names, options, strict=True)]
-        place = self.racing.raced(names, options, steps, self.iterations)
+        place = self.race.raced(names, options, steps, self.iterations)
         if place is not None:
             students, _ = self.students(options[place]["factor"], self.known.left)
             # Hundreds of iterations tell more than the two that were measured.

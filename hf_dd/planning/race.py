@@ -89,7 +89,7 @@ class Race:
     Args:
         folder: an entrant distils in its subfolder, and goes on there after an interruption.
         entrants: by the names of their subfolders, in the order in which they start, which decides between equals.
-        evaluation: of a data set as `validation.held_out` makes it, on the processes and device of all this.
+        evaluation: of a data set as `held_out` makes it, on the processes and device of all this.
         architectures: of the students.
         students: of each architecture.
         reduction: one in so many goes on from a rung.

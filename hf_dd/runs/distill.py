@@ -17,7 +17,7 @@ from hf_dd.artefacts.distilled_folder import Artefact
 from hf_dd.artefacts.provenance import command_line, pinned
 from hf_dd.artefacts.rows import training_images
 from hf_dd.config import DataConfig, DistillConfig, EvaluationConfig, InMemory, PretrainConfig
-from hf_dd.config.base import kinds, part, shown
+from hf_dd.config.base import less_memory, part, shown
 from hf_dd.core.alone import alone
 from hf_dd.core.clock import begun
 from hf_dd.core.layout import LOGS
@@ -37,7 +37,7 @@ from hf_dd.evaluation.online_teachers import require_labels
 from hf_dd.evaluation.protocols import Protocol
 from hf_dd.evaluation.students import require_known, students_of
 from hf_dd.objectives.base import seen_as_published
-from hf_dd.planning import told
+from hf_dd.planning import plan_in_words
 from hf_dd.planning.measurements import require_validation
 from hf_dd.planning.plan_file import read_plan
 from hf_dd.planning.planner import Planner
@@ -56,7 +56,7 @@ from hf_dd.training.pretraining import grid
 logger = logging.getLogger(__name__)
 
 
-@alone(kinds(DistillConfig))
+@alone(less_memory(DistillConfig))
 def distill(
     config: DistillConfig | None = None,
     *,
@@ -119,7 +119,7 @@ def _distill(
             held.enter_context(prepared(config, folder))
         planning = Planner(config, data, pool, accelerator, folder, started, experts)
         if config.plan:
-            return told.described(planning)
+            return plan_in_words.described(planning)
         config = with_pushed_teachers(planning.planned(functools.partial(teach, data, config)), folder)
         pool = (pool or TeacherPool.from_config(config)) if config.named_teachers else None
     require_labels_and_students(config, data, pool)
@@ -131,8 +131,9 @@ def _distill(
         held.enter_context(prepared(config, folder))
     held.enter_context(tracking.tracked(accelerator, config, folder, data.name))
     result = distiller.run()
-    before = told.teaching(planning) if planning else []  # asked of all processes, as a plan's measurements are
-    decisions = [*(told.decisions(planning) if planning else []), *distiller.decisions]
+    # Both are asked of all processes, as a plan's measurements are.
+    before = plan_in_words.teaching(planning) if planning else []
+    decisions = [*(plan_in_words.decisions(planning) if planning else []), *distiller.decisions]
     tracking.log_set(accelerator, folder, result.synthetic, data.class_names, result.progress.step)
     if accelerator.is_main_process:
         soft_labels, crop_labels = result.soft_labels, None
@@ -158,7 +159,7 @@ def _distill(
             decisions=decisions,
         )
     accelerator.wait_for_everyone()
-    if config.eval_students and data.test is not None:
+    if config.evaluates and data.test is not None:
         of_data = part(config, DataConfig) if isinstance(config.dataset, InMemory) else {}  # the record names others
         evaluate(
             sets=[str(folder)],
@@ -183,7 +184,7 @@ def checked(config: DistillConfig) -> tuple[DistillConfig, Path, Accelerator]:
         config = dataclasses.replace(config, mixed_precision=faster)
         accelerator = tracked_accelerator(config, folder)
     config = dataclasses.replace(config, mixed_precision=accelerator.mixed_precision)
-    if config.eval_students:
+    if config.evaluates:
         require_known(config.eval_architectures, Protocol.from_config(config))
     preflight(config)
     if not config.plan:  # which writes nothing
@@ -201,7 +202,7 @@ def tell_of_data(config: DistillConfig, data: ImageData) -> None:
     if min(height, width) > LARGE and config.image_size is None:
         told = "%s has images of %d×%d pixels: --image_size %d, or less, saves memory and time."
         say(told, data.name, width, height, LARGE)
-    if data.test is None and config.eval_students:
+    if data.test is None and config.evaluates:
         teachers = ", and no teachers are trained" if config.minutes is not None and not config.named_teachers else ""
         say("%s has no test split: nothing is evaluated%s. %s.", data.name, teachers, HOW_TO_TEST.capitalize())
 
@@ -209,7 +210,7 @@ def tell_of_data(config: DistillConfig, data: ImageData) -> None:
 def tell_of_labels(config: DistillConfig) -> None:
     """Say that the labels which a method learns teach nobody under a protocol of hard labels."""
     learns = OBJECTIVES.find(config.objective).makes_labels(config)
-    if learns and config.eval_students and Protocol.from_config(config).labels == "hard":
+    if learns and config.evaluates and Protocol.from_config(config).labels == "hard":
         own = config.objective if config.objective in PROTOCOLS.declared else "dsa-soft"
         say(
             f"The students learn from hard labels (--eval_protocol {config.eval_protocol}), not from those that "
@@ -234,7 +235,7 @@ def require_labels_and_students(
         logit_orders(pool, data.class_names)
     if config.soft_labels == "crops":
         classes_kept(config.soft_label_topk, data.num_classes)
-    if config.eval_students:
+    if config.evaluates:
         protocol = Protocol.from_config(config)
         if labels:
             require_labels(config, protocol, pool, data.class_names)
@@ -284,7 +285,7 @@ def faster_precision(config: DistillConfig, folder: Path, device: torch.device) 
 
     A run that goes on keeps that of its plan, whatever the clock says now.
     """
-    if config.mixed_precision != DistillConfig.mixed_precision or config.dtype != "float32" or config.published:
+    if config.mixed_precision is not None or config.dtype != "float32" or config.published:
         return ""
 
     def faster() -> str:
@@ -298,7 +299,9 @@ def faster_precision(config: DistillConfig, folder: Path, device: torch.device) 
 def tracked_accelerator(config: DistillConfig, folder: Path) -> Accelerator:
     """An accelerator with the trackers of `--report_to`; raises ConfigError where one isn't installed."""
     try:
-        return new_accelerator(config.mixed_precision, log_with=config.report_to or None, project_dir=folder / LOGS)
+        return new_accelerator(
+            config.mixed_precision or "no", log_with=config.report_to or None, project_dir=folder / LOGS
+        )
     except ConfigError as error:
         if not (config.report_to and isinstance(error.__cause__, (ImportError, ValueError))):
             raise

@@ -12,7 +12,7 @@ from hf_dd import hub
 from hf_dd.artefacts import dd_ranking
 from hf_dd.artefacts.provenance import versions
 from hf_dd.config import EvaluateConfig
-from hf_dd.config.base import kinds, values
+from hf_dd.config.base import less_memory, values
 from hf_dd.core import files
 from hf_dd.core.alone import alone
 from hf_dd.core.processes import by_main_process, new_accelerator, require_writable
@@ -35,7 +35,7 @@ from hf_dd.teachers.feature_cache import FeatureMemory
 from hf_dd.teachers.pool import TeacherPool
 
 
-@alone(kinds(EvaluateConfig))
+@alone(less_memory(EvaluateConfig))
 def evaluate(config: EvaluateConfig | None = None, **options: Any) -> Results:
     """Train students on distilled sets and on real images of the same ipc; returns and writes the results.
 
@@ -55,7 +55,7 @@ def evaluate(config: EvaluateConfig | None = None, **options: Any) -> Results:
     return regimes.merged(parts)
 
 
-@alone(kinds(EvaluateConfig))
+@alone(less_memory(EvaluateConfig))
 def compare(config: EvaluateConfig | None = None, **options: Any) -> Path:
     """Evaluate several sets under one protocol with the same students, and write how they differ; returns the folder.
 

@@ -8,7 +8,7 @@ from hf_dd.artefacts import distilled_folder
 from hf_dd.artefacts.distilled_folder import Artefact
 from hf_dd.artefacts.provenance import command_line, pinned
 from hf_dd.config import ImportConfig
-from hf_dd.config.base import kinds
+from hf_dd.config.base import less_memory
 from hf_dd.core import files
 from hf_dd.core.alone import alone
 from hf_dd.core.processes import by_main_process, holding, new_accelerator, require_writable
@@ -20,7 +20,7 @@ from hf_dd.importing.import_set import import_foreign
 from hf_dd.runs.foreign import require_foreign
 
 
-@alone(kinds(ImportConfig))
+@alone(less_memory(ImportConfig))
 def import_set(config: ImportConfig | None = None, **options: Any) -> Artefact:
     """Make an artefact folder of a distilled set that another tool released, once it has been checked whole.
 

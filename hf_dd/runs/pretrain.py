@@ -14,7 +14,7 @@ from hf_dd.artefacts import teacher_folder
 from hf_dd.artefacts.provenance import command_line, data_record, pinned
 from hf_dd.artefacts.records import read_record
 from hf_dd.config import PretrainConfig
-from hf_dd.config.base import defaults, kinds, values
+from hf_dd.config.base import defaults, less_memory, values
 from hf_dd.core import files
 from hf_dd.core.alone import alone
 from hf_dd.core.layout import RECORD, epoch_name
@@ -29,7 +29,7 @@ from hf_dd.training.pretraining import grid, new_teacher, train_teacher
 logger = logging.getLogger(__name__)
 
 
-@alone(kinds(PretrainConfig))
+@alone(less_memory(PretrainConfig))
 def pretrain(config: PretrainConfig | None = None, **options: Any) -> list[Path | hub.Pin]:
     """Train a grid of teachers, spread over the processes.
 
@@ -66,7 +66,7 @@ def pretrain(config: PretrainConfig | None = None, **options: Any) -> list[Path 
     done: list[Path | hub.Pin] = []
     refused: list[HubError] = []
     own = grid(config)[accelerator.process_index :: accelerator.num_processes]
-    with Phase("teachers", len(own), "teachers") as phase:
+    with Phase("teachers", len(own), "teacher") as phase:
         for architecture, seed in own:
             folder, before = folders[architecture, seed], phase.done
             with files.claimed(folder):

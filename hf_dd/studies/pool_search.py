@@ -19,7 +19,7 @@ import torch
 
 from hf_dd.artefacts.provenance import command_line, versions
 from hf_dd.config import DistillConfig, SelectConfig, TeacherConfig
-from hf_dd.config.base import defaults, kinds, part, values
+from hf_dd.config.base import defaults, less_memory, part, values
 from hf_dd.core import files, json_records
 from hf_dd.core.alone import alone
 from hf_dd.core.clock import since
@@ -28,8 +28,8 @@ from hf_dd.core.processes import by_main_process, from_main_process, holding, ne
 from hf_dd.core.progress import Phase, say
 from hf_dd.core.registry import OBJECTIVES
 from hf_dd.core.seeding import generator
+from hf_dd.data.held_out import held_out
 from hf_dd.data.image_data import load_data
-from hf_dd.data.validation import held_out
 from hf_dd.distillation.checks import preflight
 from hf_dd.distillation.distiller import DECIDING
 from hf_dd.distillation.needs import Needs
@@ -80,7 +80,7 @@ class Selection:
         return f"{self.best.name}: {self.score:.2f} % on the validation split, {among}; {kept}"
 
 
-@alone(kinds(SelectConfig))
+@alone(less_memory(SelectConfig))
 def select(config: SelectConfig | None = None, **options: Any) -> Selection:
     """Find the pool that guides best; every process returns it.
 

@@ -293,7 +293,7 @@ def located(options: Mapping[str, Any], folder: Path, grids: Mapping[str, Pretra
 def require_students(config: DistillConfig) -> None:
     """Raise ConfigError for a cell whose options don't fit together, or without anything to compare."""
     preflight(config)
-    if not config.eval_students or not config.eval_copies:
+    if not config.evaluates or not config.eval_copies:
         raise ConfigError(
             "a study compares students, and this cell has none. Give eval_students of 1 or more, and eval_copies that "
             "name a copy."
@@ -310,7 +310,10 @@ def require_comparable(place: str, configs: Sequence[DistillConfig], seeds: Sequ
     """
     if not set.intersection(*({*config.eval_architectures} for config in configs)):
         raise ConfigError(f"{place} is of cells that share no architecture: give them the same --eval_architectures.")
-    if len(seeds) == 1 and len(counts := sorted({config.eval_students for config in configs})) > 1:
+    if (
+        len(seeds) == 1
+        and len(counts := sorted({config.eval_students for config in configs if config.eval_students})) > 1
+    ):
         raise ConfigError(
             f"{place} pairs students, of which its cells have {' and '.join(map(str, counts))}: give them the same "
             "--eval_students, or the study several --seeds, by which they are paired then."

@@ -12,7 +12,7 @@ from hf_dd.artefacts.distilled_folder import Artefact, record_of
 from hf_dd.artefacts.records import read_record
 from hf_dd.artefacts.set_records import DistilledRecord
 from hf_dd.config import PretrainConfig
-from hf_dd.config.base import kinds
+from hf_dd.config.base import less_memory
 from hf_dd.config.reproduction import ReproduceConfig, read_command
 from hf_dd.core import json_records
 from hf_dd.core.alone import alone
@@ -29,7 +29,7 @@ from hf_dd.studies.report import JSON, RECIPE
 from hf_dd.teachers import pins
 
 
-@alone(kinds(ReproduceConfig))
+@alone(less_memory(ReproduceConfig))
 def reproduce(config: ReproduceConfig | None = None, **options: Any) -> Verdict:
     """Make a distilled set, a teacher or a study again from its record alone, into a new folder, and compare.
 

@@ -19,7 +19,7 @@ from hf_dd.artefacts.provenance import command_line
 from hf_dd.artefacts.rows import require_whole
 from hf_dd.artefacts.set_records import DistilledRecord
 from hf_dd.config import DistillConfig, EvaluationConfig, PretrainConfig, StudyConfig
-from hf_dd.config.base import kinds, named, part
+from hf_dd.config.base import less_memory, named, part
 from hf_dd.core import files, json_records, progress
 from hf_dd.core.alone import alone
 from hf_dd.core.layout import CARD, CHECKPOINTS, RECORD
@@ -44,7 +44,7 @@ logger = logging.getLogger(__name__)
 BY_HAND = ("tested", "regimes", "protocols")  # of results and their options: what no cell asks for
 
 
-@alone(kinds(StudyConfig))
+@alone(less_memory(StudyConfig))
 def study(config: StudyConfig | None = None, **options: Any) -> Path:
     """Run what isn't there yet of a study, and write its report; returns the folder.
 
@@ -281,7 +281,8 @@ def run_cell(cell: Cell) -> None:
         asked["dataset"], made["dataset"] = dataset, own.settings["dataset"]
     if differing := [key for key in asked if asked[key] != made[key]]:
         raise made_otherwise(cell.folder, [f"{key}: {made[key]!r} there, {asked[key]!r} here" for key in differing])
-    evaluation, default = (part(config, EvaluationConfig) for config in (cell.config, EvaluationConfig()))
+    asked_of = EvaluationConfig(**part(cell.config, EvaluationConfig))
+    evaluation, default = (part(config, EvaluationConfig) for config in (asked_of, EvaluationConfig()))
     done, results = evaluated_by(cell, artefact.record), artefact.record.results
     if "published" not in done:  # of a version with other defaults: what isn't given stays as it was
         evaluation = {

@@ -15,8 +15,8 @@ from hf_dd.core.clock import since
 from hf_dd.core.precision import Autocast
 from hf_dd.core.progress import Phase, over, say_if_dear
 from hf_dd.data.batches import in_chunks
+from hf_dd.data.held_out import rest_rows, validation_of
 from hf_dd.data.image_data import ImageData, of_each_class
-from hf_dd.data.validation import rest_rows, validation_of
 from hf_dd.errors import ConfigError, DataError, require_known
 from hf_dd.nn import networks
 from hf_dd.synthetic import pruning
@@ -168,7 +168,7 @@ def best_window(
     counts = [min(count, len(own)) for count, own in zip(counts, members, strict=True)]
     say_if_dear("EL2N's windows", sum(counts), WINDOW_EPOCHS, len(pruning.WINDOWS))
     right = []
-    for begin in over(pruning.WINDOWS, "EL2N's windows", len(pruning.WINDOWS), "students"):
+    for begin in over(pruning.WINDOWS, "EL2N's windows", len(pruning.WINDOWS), "student"):
         pick = pruning.window(begin)
         rows = torch.cat([pick(seen, own, count) for own, count in zip(members, counts, strict=True)])
         network = networks.build(JUDGE, **data.network_shape, seed=seed).to(data.device)
@@ -195,7 +195,7 @@ def trained(
         )
     network = networks.build(architecture, **data.network_shape, seed=seed).to(data.device)
     say_if_dear(f"selection, {architecture}", len(data.train), epochs)
-    with Phase(f"selection, {architecture}", epochs, "epochs") as phase:
+    with Phase(f"selection, {architecture}", epochs, "epoch") as phase:
         training = fit(
             network,
             data.train.images,
@@ -224,7 +224,7 @@ def _for_each_class(
     labels, chosen, counts = labels.cpu(), [], of_each_class(ipc, num_classes)
     if min(counts) < 1:
         raise ConfigError(f"ipc must be at least 1, not {min(counts)}.")
-    for label, count in over(list(enumerate(counts)), "choosing images", len(counts), "classes"):
+    for label, count in over(list(enumerate(counts)), "choosing images", len(counts), "class"):
         members = (labels == label).nonzero().flatten()
         if len(members) < count:
             raise DataError(f"Class {label} has {len(members)} images to choose {count} from: ask for a smaller ipc.")

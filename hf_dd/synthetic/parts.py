@@ -64,9 +64,8 @@ class Parts(Whole):
 
     def first(self) -> SyntheticSet:
         """As of `Whole`."""
-        mean, std = (tuple(each.flatten().tolist()) for each in (self.whole.mean, self.whole.std))
-        pixels = self.pixels(0).flatten(0, 1).clone()
-        return SyntheticSet(pixels, self.whole.class_names, mean, std, self.whole.factor, self.whole.whitening)
+        whole, pixels = self.whole, self.pixels(0).flatten(0, 1).clone()
+        return SyntheticSet(pixels, whole.class_names, whole.mean, whole.std, whole.factor, whole.whitening)
 
     def buffers(self) -> dict[str, Tensor]:
         """The whole set."""

@@ -155,10 +155,10 @@ def cross_entropies(
     crops = 1 if boxes is None else boxes.shape[1]
     total = torch.zeros(len(chosen), crops, dtype=dtype)
     by_order = zip(pool, orders, strict=True)
-    for teacher, order in over(by_order, "scores", len(pool), "teachers"):  # outside: not all may be in memory
+    for teacher, order in over(by_order, "scores", len(pool), "teacher"):  # outside: not all may be in memory
         chunks = in_chunks(data.train.images, chosen, seen=teacher.image_size)
         what = f"scores by {teacher.spec}"
-        for places, images in over(chunks, what, len(chosen), "images", lambda own: len(own[0]), share=1):
+        for places, images in over(chunks, what, len(chosen), "image", lambda own: len(own[0]), share=1):
             images, labels = in_unit_range(images, dtype), data.train.labels[chosen[places.to(chosen.device)]]
             for crop in range(crops):
                 patches = images if boxes is None else resized_crop(images, boxes[places, crop], size)

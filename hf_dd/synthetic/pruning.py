@@ -77,7 +77,7 @@ def real_features(data: ImageData, network: Network, autocast: Autocast = nullco
     network.eval()
     features = torch.empty(len(data.train.images), network.feature_size)
     chunks = in_chunks(data.train.images)
-    for places, images in over(chunks, "features", len(features), "images", lambda own: len(own[0])):
+    for places, images in over(chunks, "features", len(features), "image", lambda own: len(own[0])):
         with autocast():
             features[places] = network.features(data.normalise(images)).float().cpu()
     return features

@@ -43,7 +43,7 @@ class PyramidSet(SyntheticSet):
     """
 
     def __init__(self, initial: SyntheticSet, axes: Tensor, seed: int, growth_steps: int | None):
-        statistics = (tuple(values.flatten().tolist()) for values in (initial.mean, initial.std))
+        statistics = initial.mean, initial.std
         super().__init__(initial.pixels.detach(), initial.class_names, *statistics, initial.factor)
         self.register_buffer("axes", axes.to(self.mean))
         self.seed = seed

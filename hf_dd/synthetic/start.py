@@ -100,7 +100,7 @@ class Request:
 
 
 @STARTS.requires
-def no_start(definition: Any) -> str | None:
+def why_no_start(definition: Any) -> str | None:
     """What a definition has to be, where it is no start."""
     function = callable(definition) and not isinstance(definition, type)
     return None if function else "has to be a function of a hf_dd.synthetic.start.Request that gives a SyntheticSet"

@@ -4,6 +4,8 @@ Whatever leaves the run is in the images' own [0, 1] space (unclipped: an optimi
 reader has to know the statistics.
 """
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
@@ -31,8 +33,8 @@ class SyntheticSet(nn.Module):
         self,
         pixels: Tensor,
         class_names: list[str],
-        mean: tuple[float, ...],
-        std: tuple[float, ...],
+        mean: Sequence[float] | Tensor,
+        std: Sequence[float] | Tensor,
         factor: int = 1,
         whitening: Whitening | None = None,
     ):
@@ -48,8 +50,8 @@ class SyntheticSet(nn.Module):
         self.place = 0, self.ipc
         self.hold(pixels)
         self.register_buffer("labels", torch.arange(len(class_names)).repeat_interleave(self.ipc))
-        self.register_buffer("mean", torch.tensor(mean, dtype=pixels.dtype).view(-1, 1, 1))
-        self.register_buffer("std", torch.tensor(std, dtype=pixels.dtype).view(-1, 1, 1))
+        for name, values in (("mean", mean), ("std", std)):  # as numbers, or as another set has them
+            self.register_buffer(name, torch.as_tensor(values, dtype=pixels.dtype).view(-1, 1, 1))
 
     @classmethod
     def initial(

@@ -13,7 +13,6 @@ several teachers it is the mean of their probabilities at temperature 1.
 """
 
 import functools
-import hashlib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
@@ -22,6 +21,7 @@ from typing import Self
 import torch
 from torch import Tensor
 
+from hf_dd.core.digests import new_digest
 from hf_dd.core.progress import over
 from hf_dd.core.seeding import derive_seed
 from hf_dd.data.batches import chunks_of, in_unit_range
@@ -90,7 +90,7 @@ class CropLabels:
     @functools.cached_property
     def digest(self) -> str:
         """Of all of it."""
-        digest = hashlib.blake2b(digest_size=16)
+        digest = new_digest()
         for name, values in self.columns.items():
             digest.update(f"{name} {list(values.shape)}".encode())
             digest.update(values.contiguous().numpy())
@@ -234,7 +234,7 @@ def label_crops(
     kept, size = classes_kept(topk, len(class_names)), views.size or tuple(images.shape[2:])
     orders = logit_orders(pool.to(device, torch.float32), class_names)
     images, found = images.float().to(device), []
-    for epoch in over(range(epochs), "labels of crops", epochs, "views of each image"):
+    for epoch in over(range(epochs), "labels of crops, of each image", epochs, "view"):
         columns = drawn(views, len(images), tuple(images.shape[2:]), epoch, seed)
         unlabelled = CropLabels(len(class_names), size, **columns, log_probabilities=torch.zeros(len(images), 0))
         said = None

@@ -17,8 +17,8 @@ from hf_dd.core import cache
 from hf_dd.core.progress import over
 from hf_dd.core.seeding import generator
 from hf_dd.data.batches import in_chunks
+from hf_dd.data.held_out import validation_rows
 from hf_dd.data.image_data import ImageData
-from hf_dd.data.validation import validation_rows
 from hf_dd.teachers.pool import TeacherPool
 from hf_dd.teachers.teacher import Teacher
 
@@ -86,7 +86,7 @@ def measured(pool: TeacherPool, data: ImageData, device: torch.device | str) -> 
     rows = validation_rows(data, 0)
     rows = rows[torch.randperm(len(rows), generator=generator(0, "diversity"))[:IMAGES].to(rows.device)]
     looks = []
-    for teacher in over(pool.to(device, torch.float32), "the pool's diversity", len(pool), "teachers"):
+    for teacher in over(pool.to(device, torch.float32), "the pool's diversity", len(pool), "teacher"):
         looks.append(seen(teacher, data, rows, device))
     alignment, pairs = linear_cka([features for features, _ in looks]), []
     for (i, (_, first)), (j, (_, second)) in itertools.combinations(enumerate(looks), 2):

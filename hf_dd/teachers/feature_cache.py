@@ -8,19 +8,19 @@ it asks `Step.remembered`.
 """
 
 import dataclasses
-import hashlib
 import importlib.metadata
 import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import broadcast_object_list
 from torch import Tensor
 
 from hf_dd.core import cache
+from hf_dd.core.digests import digest_over
+from hf_dd.core.processes import from_main_process
 from hf_dd.core.progress import over, say
 from hf_dd.core.registry import ADAPTERS, NETWORKS, origins
 from hf_dd.data.batches import chunks_of, in_unit_range, read_ahead
@@ -30,8 +30,7 @@ from hf_dd.teachers.teacher import Teacher, TeacherSpec
 logger = logging.getLogger(__name__)
 
 VERSION = 1  # of what is computed of teachers, class sums and fitted heads too: raise it with any change of those
-NO_CONFIGURATION = hashlib.blake2b(digest_size=16).hexdigest()  # of what lies at a commit
-Value = TypeVar("Value")
+NO_CONFIGURATION = digest_over([])  # of what lies at a commit
 
 
 class FeatureMemory:
@@ -79,20 +78,14 @@ class FeatureMemory:
         known = known and not teacher.spec.in_memory
         path = self.place_of(kind, teacher, settings) if known else None
         found = cache.recall_tensors(path, names) if first and known else None
-        if self.from_first(found is not None):
-            return self.from_first(found) if everywhere else found
+        if from_main_process(lambda: found is not None):
+            return from_main_process(lambda: found) if everywhere else found
         say("Computing %s of %s on %s.", kind, teacher.spec, self.data.name)
         computed = compute()
         if first and known:
             about = {"teacher": teacher.spec.repo_id, "sha": teacher.spec.sha, "data": self.data.name}
             cache.keep_tensors(path, {name: value.cpu().contiguous() for name, value in computed.items()}, about)
         return computed
-
-    def from_first(self, value: Value) -> Value:
-        """What the first process has, on all of them."""
-        values = [value]
-        broadcast_object_list(values)
-        return values[0]
 
     def place_of(self, kind: str, teacher: Teacher, settings: Sequence[Any]) -> Path:
         """The file of what is computed of a teacher."""
@@ -124,7 +117,7 @@ class FeatureMemory:
         blank = torch.zeros(1, *images.shape[1:], dtype=self.dtype, device=self.data.device)
         features = blank.new_zeros(len(images), teacher.features(blank).shape[1])
         chunks = zip(own, read_ahead(images, own), strict=True)
-        for places, batch in over(chunks, "features", sum(map(len, own)), "images", lambda chunk: len(chunk[0])):
+        for places, batch in over(chunks, "features", sum(map(len, own)), "image", lambda chunk: len(chunk[0])):
             with self.accelerator.autocast():
                 features[places] = teacher.features(in_unit_range(batch, self.dtype)).to(self.dtype)
         return self.accelerator.reduce(features, reduction="sum")

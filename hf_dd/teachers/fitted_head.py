@@ -8,8 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from hf_dd.core.processes import from_main_process
 from hf_dd.core.progress import Phase, say
-from hf_dd.data.validation import validation_rows
+from hf_dd.data.held_out import validation_rows
 from hf_dd.errors import TeacherError
 from hf_dd.teachers.feature_cache import FeatureMemory
 from hf_dd.teachers.pool import TeacherPool
@@ -46,7 +47,7 @@ def fit_head(teacher: Teacher, memory: FeatureMemory, seed: int) -> FittedHead:
         found = None
         if memory.accelerator.is_main_process and torch.isfinite(features).all():
             found = fitted(features, data.train.labels, held_out, data.num_classes)
-        found = memory.from_first(found)
+        found = from_main_process(lambda: found)
         if found is None:
             raise TeacherError(f"{teacher.spec} gives features that are no finite numbers: did its training diverge?")
         return found
@@ -105,7 +106,7 @@ def logistic_regression(features: Tensor, labels: Tensor, classes: int) -> tuple
         phase.update()
         return value
 
-    with Phase("fitting a head", unit="evaluations") as phase:
+    with Phase("fitting a head", unit="evaluation") as phase:
         optimizer.step(loss)
     weight = (weight / std).detach()
     return weight, (bias - weight @ mean).detach()

@@ -70,7 +70,7 @@ class TeacherPool(Sequence[Teacher]):
             raise ConfigError(f"in_memory is {in_memory}; it has to be at least 1.")
         limit = in_memory or len(files)
         loaded = (load_teacher(*place, trusted) for place in files[:limit])
-        pool = cls(list(over(loaded, "loading teachers", limit, "teachers")), source)
+        pool = cls(list(over(loaded, "loading teachers", limit, "teacher")), source)
         pool._files, pool._limit, pool._trusted = files, limit, trusted
         pool.specs += [pool._load(index).spec for index in range(limit, len(files))]
         return pool
@@ -124,7 +124,7 @@ class TeacherPool(Sequence[Teacher]):
         """
         references = [references] if isinstance(references, str | os.PathLike | hub.Pin) else references
         located = (locate(reference, trusted) for reference in references)
-        files = list(over(located, "looking for teachers", len(references), "teachers"))
+        files = list(over(located, "looking for teachers", len(references), "teacher"))
         return cls.from_files(files, source, in_memory, trusted)
 
     @classmethod

@@ -65,7 +65,7 @@ def relabel(
     Raises TeacherError for a teacher of another label space, and for one that gives no finite numbers.
     """
     images, found = images.float().to(device), []
-    for teacher in over(pool.to(device, torch.float32), "soft labels", len(pool), "teachers"):
+    for teacher in over(pool.to(device, torch.float32), "soft labels", len(pool), "teacher"):
         found.append(probabilities(teacher, teacher.logit_order(class_names), images, temperature).cpu())
         if not torch.isfinite(found[-1]).all():
             raise TeacherError(

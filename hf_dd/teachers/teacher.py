@@ -233,9 +233,8 @@ class Teacher(nn.Module):
                     f"{some(extra) or 'none'} besides."
                 )
             raise TeacherError(
-                f"{what} What reads logits (--clom ce, soft labels, rded, sre2l) needs the data set's own label "
-                "space: `hf-dd distill --fit_head` fits a head of it on a teacher's features. As a guide there is "
-                "also --clom cos, which takes any teacher."
+                f"{what} What reads logits needs the data set's own label space: `hf-dd distill --fit_head` fits a "
+                "head of it on a teacher's features. As a guide there is also --clom cos, which takes any teacher."
             )
         place = {name: index for index, name in enumerate(names)}
         return [place[name] for name in class_names]

@@ -96,7 +96,7 @@ def train_teacher(
         return accuracy(predictions, data.test.labels)
 
     done = start[0].epoch if start else 0
-    with Phase(f"{architecture} seed {seed}", config.epochs, "epochs", done=done, share=1) as phase:
+    with Phase(f"{architecture} seed {seed}", config.epochs, "epoch", done=done, share=1) as phase:
         training = fit(
             network,
             data.train.images,

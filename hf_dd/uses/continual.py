@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hf_dd.config.base import kinds
+from hf_dd.config.base import less_memory
 from hf_dd.config.uses import ContinualConfig
 from hf_dd.core.alone import alone
 from hf_dd.core.seeding import generator
@@ -27,7 +27,7 @@ from hf_dd.evaluation.candidates import Candidate
 from hf_dd.uses.subject import Subject
 
 
-@alone(kinds(ContinualConfig))
+@alone(less_memory(ContinualConfig))
 def continual(config: ContinualConfig | None = None, **options: Any) -> Path:
     """Learn the classes step by step from each memory, and write how much of them is known after each step.
 

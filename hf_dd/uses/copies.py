@@ -50,7 +50,7 @@ def nearest(images: Images, real: Images) -> Nearest:
         )
     count = min(NEIGHBOURS, len(real))
     parts = []
-    for block in over(in_blocks(images, BLOCK), "neighbours", len(images), "images", len):
+    for block in over(in_blocks(images, BLOCK), "neighbours", len(images), "image", len):
         parts.append(nearest_of(block, real, count))
     likeness, index = (torch.cat(found) for found in zip(*parts, strict=True))
     distances = (2 * (1 - likeness)).clamp(min=0).sqrt()

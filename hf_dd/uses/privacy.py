@@ -6,7 +6,6 @@ the training images that the set was distilled from, of real images, chosen ones
 them, those that were chosen; others are test images.
 """
 
-import hashlib
 import math
 import statistics
 from collections.abc import Sequence
@@ -18,9 +17,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hf_dd.config.base import kinds
+from hf_dd.config.base import less_memory
 from hf_dd.config.uses import PrivacyConfig
 from hf_dd.core.alone import alone
+from hf_dd.core.digests import new_digest
 from hf_dd.core.seeding import generator
 from hf_dd.core.text import markdown, table
 from hf_dd.data.batches import Images, in_blocks
@@ -37,7 +37,7 @@ ATTACKS = {"loss": "loss threshold", "calibrated": "calibrated loss"}
 Losses = tuple[np.ndarray, np.ndarray]  # of a student on each training image and on each test image
 
 
-@alone(kinds(PrivacyConfig))
+@alone(less_memory(PrivacyConfig))
 def privacy(config: PrivacyConfig | None = None, **options: Any) -> Path:
     """Attack students of the set and of real images, and look for copies among the set's images.
 
@@ -116,7 +116,7 @@ def members_of(subject: Subject, kind: str, candidate: Candidate, students: int)
 def digests(images: Images) -> list[bytes]:
     """A digest of each image's bytes: images that are alike are one."""
     rows = (row for block in in_blocks(images) for row in block.contiguous().cpu().numpy())
-    return [hashlib.blake2b(row, digest_size=16).digest() for row in rows]
+    return [new_digest(row).digest() for row in rows]
 
 
 def calibrated(own: Losses, others: Sequence[tuple[Losses, np.ndarray]]) -> Losses:

@@ -20,13 +20,13 @@ import torch
 from torch import nn
 
 from hf_dd.config import parse_key_values
-from hf_dd.config.base import kinds
+from hf_dd.config.base import less_memory
 from hf_dd.config.uses import SearchConfig
 from hf_dd.core.alone import alone
 from hf_dd.core.seeding import derive_seed, generator
 from hf_dd.core.text import table
+from hf_dd.data.held_out import held_out
 from hf_dd.data.image_data import ImageData
-from hf_dd.data.validation import held_out
 from hf_dd.evaluation import intervals
 from hf_dd.evaluation.evaluation import Evaluation
 from hf_dd.evaluation.learners import Job
@@ -66,7 +66,7 @@ class OfVariants(Evaluation):
         return self._students[architecture]
 
 
-@alone(kinds(SearchConfig))
+@alone(less_memory(SearchConfig))
 def search(config: SearchConfig | None = None, **options: Any) -> Path:
     """Train networks on the set, on real images of its size and on the full set, and write how their orders agree.
 

@@ -93,7 +93,7 @@ class Subject:
         accelerator = self.evaluation.accelerator
         places = range(accelerator.process_index, len(items), accelerator.num_processes)
         done = []
-        with Phase(what, len(places), "students") as phase:
+        with Phase(what, len(places), "student") as phase:
             for place in places:
                 done.append((place, work(items[place])))
                 phase.update(1)

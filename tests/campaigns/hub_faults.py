@@ -359,7 +359,7 @@ def push_data() -> None:
     from huggingface_hub import CommitOperationAdd, HfApi
     from PIL import Image
 
-    from hf_dd.data.sources import digits_rows
+    from hf_dd.data.fixed_forms import digits_rows
 
     images, features = (
         digits_rows(),

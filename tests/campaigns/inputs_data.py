@@ -24,7 +24,7 @@ import pyarrow.parquet
 import torch
 from PIL import Image
 
-from hf_dd.data.sources import digits_rows
+from hf_dd.data.fixed_forms import digits_rows
 from tests.campaigns.campaign import Outcome, Try, main, preload, run
 
 PER_CLASS = 4

@@ -15,7 +15,7 @@ import hf_dd
 from hf_dd import cli
 from hf_dd.cli import COMMANDS
 from hf_dd.config.parsing import parse_config
-from hf_dd.data.sources import digits_rows
+from hf_dd.data.fixed_forms import digits_rows
 from hf_dd.synthetic.distilled_set import to_pil
 
 PINNED = {"teachers", "teacher_tags", "teacher_pool", "experts", "networks_from"}  # a record has their commits

@@ -13,7 +13,7 @@ import torch
 import hf_dd
 from hf_dd import cli
 from hf_dd.config import ImportConfig
-from hf_dd.data.sources import digits_rows
+from hf_dd.data.fixed_forms import digits_rows
 from hf_dd.importing.formats import read_foreign
 from tests.config.stock import pictures
 from tests.config.test_advice import ROOT, SAID

@@ -195,7 +195,7 @@ def test_all_that_is_wrong_is_said_at_once():
         (int, Kind(int, (), False, False)),
         (int | None, Kind(int, (), False, True)),
         (list[str], Kind(str, (), True, False)),
-        (TeacherConfig.__annotations__["clom_alpha"], Kind(float, ("auto",), False, False)),
+        (TeacherConfig.__annotations__["clom_alpha"], Kind(float, ("auto",), False, True)),
     ],
 )
 def test_the_kinds_of_values(hint, kind):
@@ -220,7 +220,7 @@ def test_options_are_asked_for_by_role():
     chooses = {"selection_epochs"}  # among real images, which a distillation begins with
     assert set(named(DistillConfig, "evaluation", "trust")) == {*part(EvaluationConfig(), EvaluationConfig)} - chooses
     assert {name for name in named(DistillConfig, "guide") if not name.startswith("clom")} == {"networks"}
-    assert defaults(TeacherConfig, "guide")["clom"] is None and len(defaults(TeacherConfig, "guide")) == 10
+    assert defaults(TeacherConfig, "guide")["clom"] == "none" and len(defaults(TeacherConfig, "guide")) == 10
     assert values(DataConfig(image_size=3), "data")["image_size"] == 3
     training = "epochs learning_rate momentum weight_decay batch_size lr_drops augment augment_by mix".split()
     assert {*named(PretrainConfig, "result")} == {*training, "architecture_options", "mixed_precision", "seed"}

@@ -190,10 +190,10 @@ ROWS = [
         "(--fit_head) has.*leave it out -> !{0}",
         "add (--clom ce)",
         "(--soft_labels), -> {0} mean",
-        "(--objective rded) -> {0} !--clom !--iterations !--architecture_options !--real_batch_size",
-        r"rded, (\S+) or -> --objective {0} " + FOR_SRE2L,
-        "or (teacher-score), -> --objective {0} !--clom !--iterations !--real_batch_size !--architecture_options",
         "(--eval_protocol soft-label-online) -> {0} {students}",
+        r"(--objective) with one of .*(?=rded) -> {0} rded "
+        "!--clom !--iterations !--architecture_options !--real_batch_size",
+        r"one of .*(sre2l) -> --objective {0} " + FOR_SRE2L,
     ),
     row(
         "--… has no meaning for --objective …: leave it out",

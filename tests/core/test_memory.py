@@ -3,6 +3,10 @@
 import pytest
 import torch
 
+from hf_dd.config import DistillConfig
+from hf_dd.config.base import less_memory
+from hf_dd.config.commands import EnvOptions
+from hf_dd.config.uses import SearchConfig
 from hf_dd.core.memory import within_memory
 from hf_dd.errors import RunError
 
@@ -26,13 +30,23 @@ def of_python():
 @pytest.mark.parametrize("ask", [large, larger, of_an_accelerator, of_python])
 def test_a_lack_of_memory_names_the_options_that_take_it(ask):
     with pytest.raises(RunError, match=r"too little memory for that \(.+\)\. Less is .* of --ipc\.$") as error:
-        with within_memory(["seed", "ipc"]):
+        with within_memory(" Less is taken by smaller values of --ipc."):
             ask()
     assert len(str(error.value)) < 400 and "\n" not in str(error.value)
-    with pytest.raises(RunError, match=r"too little memory for that \(.+\)\.$"), within_memory([]):
+    with pytest.raises(RunError, match=r"too little memory for that \(.+\)\.$"), within_memory():
         ask()
 
 
+def test_the_options_that_take_memory_are_named():
+    assert less_memory(SearchConfig) == " Less is taken by smaller values of --image_size, --widths."
+    guide = "--soft_label_views, --clom_batch, --clom_real_batch"
+    assert less_memory(DistillConfig()) == (
+        f" Less is taken by smaller values of --image_size, --ipc, --architecture_options, --factor, {guide}, "
+        "--real_batch_size. What was begun is replaced by --overwrite_output_dir."
+    )
+    assert less_memory(EnvOptions) == ""
+
+
 def test_other_errors_stay_what_they_are():
-    with pytest.raises(RuntimeError, match="mat1 and mat2"), within_memory(["ipc"]):
+    with pytest.raises(RuntimeError, match="mat1 and mat2"), within_memory():
         torch.ones(2, 3) @ torch.ones(2, 3)

@@ -2,8 +2,8 @@
 
 import pytest
 
-from hf_dd.core.text import Markdown, code, markdown, verbatim
-from hf_dd.errors import HfDdError, plain
+from hf_dd.core.text import Markdown, code, markdown, plural, verbatim
+from hf_dd.errors import HfDdError, first_line, one_line, plain
 
 
 @pytest.mark.parametrize(
@@ -33,6 +33,20 @@ def test_code_and_blocks_of_code():
     assert code("a`b|c\nd") == "`a'b\\|c d`" and code("x") is not None
     assert verbatim("echo ```\nrm") == "echo ''' rm"
     assert all(isinstance(each("a"), Markdown) for each in (code, verbatim))
+
+
+@pytest.mark.parametrize("say", [one_line, first_line])
+def test_an_error_is_one_line_or_its_kind_where_it_says_nothing(say):
+    assert [say(error) for error in (ValueError(), AssertionError("  \n"))] == ["ValueError", "AssertionError"]
+    assert say(OSError("\n no space ")) == "no space"
+    assert say(OSError("a\nb")) == {one_line: "a b", first_line: "a"}[say]
+    assert one_line(OSError("a" * 500)) == "a" * 400 and one_line(OSError("abc"), 2) == "ab"
+
+
+def test_one_and_several():
+    assert [plural(*each) for each in ((1, "class"), (2, "class"), ("60,000", "image"), ("1", "minute"))] == [
+        *("1 class", "2 classes", "60,000 images", "1 minute")
+    ]
 
 
 def test_text_on_a_terminal_is_spelt_out():

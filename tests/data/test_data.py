@@ -23,10 +23,11 @@ from hf_dd import hub
 from hf_dd.artefacts.provenance import data_record
 from hf_dd.config import DataConfig
 from hf_dd.core.seeding import generator
-from hf_dd.data import decoding, sources, stored_images
+from hf_dd.data import decoding, fixed_forms, stored_images
 from hf_dd.data.batches import CHUNK_PIXELS_ON_CPU, StoredImages, in_blocks, in_chunks
+from hf_dd.data.fixed_forms import digits_rows
 from hf_dd.data.image_data import channel_statistics, load_data
-from hf_dd.data.sources import digits_rows, read_dataset
+from hf_dd.data.sources import read_dataset
 from hf_dd.errors import ConfigError, DataError, HubError
 
 
@@ -1024,6 +1025,6 @@ def test_a_gzipped_file_that_unpacks_to_more_than_images_do_is_cut_off(tmp_path,
     folder = write_mnist(tmp_path / "idx")
     header = bytes((0, 0, 8, 3)) + struct.pack(">3I", 10**6, 28, 28)
     (folder / "train-images-idx3-ubyte.gz").write_bytes(gzip.compress(header + bytes(10**7)))
-    monkeypatch.setattr(sources, "MOST_UNPACKED_ALWAYS", 10**6)
+    monkeypatch.setattr(fixed_forms, "MOST_UNPACKED_ALWAYS", 10**6)
     with pytest.raises(DataError, match=r"declares \(1000000, 28, 28\), but 1000001 bytes or more follow its header"):
         load(folder)

@@ -12,8 +12,8 @@ from hf_dd.artefacts.distilled_folder import load_distilled
 from hf_dd.config import EvaluateConfig
 from hf_dd.config.known_data import STATISTICS
 from hf_dd.data.batches import StoredImages
+from hf_dd.data.held_out import held_out
 from hf_dd.data.image_data import Split, by_published, load_data
-from hf_dd.data.validation import held_out
 from hf_dd.errors import DataError, RunError, TeacherError
 from hf_dd.runs.evaluate import evaluate_sets
 from tests.factories import make_data

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 import hf_dd
 from hf_dd.config import DataConfig
 from hf_dd.data.image_data import load_data
-from hf_dd.data.sources import Source, Split
+from hf_dd.data.splits import Source, Split
 from hf_dd.data.test_share import with_test_share
 from hf_dd.errors import ConfigError, DataError
 from tests.factories import message_of, says

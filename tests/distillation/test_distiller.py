@@ -18,8 +18,8 @@ from hf_dd.artefacts import distilled_folder
 from hf_dd.config import DistillConfig
 from hf_dd.core import files
 from hf_dd.core.layout import PARQUET
+from hf_dd.data.fixed_forms import read_digits
 from hf_dd.data.image_data import load_data
-from hf_dd.data.sources import read_digits
 from hf_dd.distillation import checkpoints
 from hf_dd.errors import ConfigError, RunError
 from hf_dd.objectives import build_objective

@@ -1,6 +1,7 @@
 """What doesn't fit together in a distillation's options is said at once, before anything is read."""
 
 import dataclasses
+import re
 
 import pytest
 
@@ -59,6 +60,15 @@ def test_the_start_that_a_paper_takes_for_a_data_set_is_the_one_that_is_judged()
     preflight(dataclasses.replace(config, ipc=10, init="herding", selection_epochs=1))
     with pytest.raises(ConfigError, match="--selection_epochs has no meaning for --init real"):
         preflight(dataclasses.replace(config, selection_epochs=1))
+
+
+def test_the_methods_that_read_logits_are_those_that_a_fitted_head_is_for():
+    head = {"teachers": ["a/b"], "fit_head": True}
+    (line,) = lines_of(clom="cos", **head)
+    readers = re.search("--objective with one of (.*).$", line)[1].split(", ")
+    assert {"cim", "dance", "fadrm", "ncfm", "rded", "sre2l", "teacher-score", "teacher-score-hard"} <= {*readers}
+    for name in readers:
+        preflight(DistillConfig(objective=name, **head))
 
 
 def test_it_is_said_before_anything_is_read(tmp_path):

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import timm
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -20,7 +21,7 @@ from hf_dd.artefacts.rows import write_rows
 from hf_dd.config import DataConfig, EvaluationConfig
 from hf_dd.core import files, processes, progress
 from hf_dd.core.seeding import generator
-from hf_dd.data import validation
+from hf_dd.data import held_out
 from hf_dd.data.batches import StoredImages
 from hf_dd.data.image_data import Split, load_data
 from hf_dd.errors import ConfigError, DataError, RunError
@@ -134,6 +135,10 @@ def test_students_side_by_side_learn_as_they_would_alone(architecture, soft):
         assert moved.abs().max() > 1e-3
 
 
+def refuse(*_, **__):
+    raise AssertionError
+
+
 def test_timm_students_by_name(data):
     network = new_student("timm/resnet10t", data, 0)
     assert network(torch.zeros(2, 1, 8, 8)).shape == (2, 10)
@@ -145,6 +150,12 @@ def test_timm_students_by_name(data):
         new_student("timm/resnet18x", data, 0)
     with pytest.raises(ConfigError, match="timm/vit_tiny_patch16_224 takes no images of 8×8"):
         new_student("timm/vit_tiny_patch16_224", data, 0)
+
+
+def test_a_timm_network_that_refuses_images_without_a_word(data, monkeypatch):
+    monkeypatch.setattr(timm, "create_model", refuse)
+    with pytest.raises(ConfigError, match="timm/resnet10t takes no images of 8×8: AssertionError$"):
+        new_student("timm/resnet10t", data, 0)
 
 
 def test_soft_labels_are_trained_on_and_asked_for(data):
@@ -231,7 +242,7 @@ def test_the_rest_of_a_full_set_in_a_file_stays_there(data, tmp_path):
     np.save(tmp_path / "pixels.npy", data.train.images.numpy())
     stored = StoredImages(tmp_path / "pixels.npy", data.train.images.shape)
     in_file = dataclasses.replace(data, train=Split(stored, data.train.labels))
-    rest, expected = (validation.rest_of(one, 0) for one in (in_file, data))
+    rest, expected = (held_out.rest_of(one, 0) for one in (in_file, data))
     assert isinstance(rest.images, StoredImages) and rest.images.shape == expected.images.shape
     index = torch.tensor([3, 0, 1294, 3])
     assert torch.equal(rest.images[index], expected.images[index]) and torch.equal(rest.labels, expected.labels)
@@ -240,8 +251,8 @@ def test_the_rest_of_a_full_set_in_a_file_stays_there(data, tmp_path):
 
 
 def test_scores_on_the_validation_split_are_not_remembered_as_those_of_a_test_split_with_its_labels(data):
-    held_out = validation.validation_of(data, 0)
-    other = dataclasses.replace(data, test=Split(255 - held_out.test.images, held_out.test.labels))
+    own = held_out.validation_of(data, 0).test
+    other = dataclasses.replace(data, test=Split(255 - own.images, own.labels))
     evaluated = evaluation_of(other, epochs=[2, 3])
     candidate = baseline("random", evaluated.data, 5, 0, None)
     row = evaluated.run([candidate], ["MLP"], 1).rows[0]
@@ -284,18 +295,18 @@ def test_the_rate_of_a_record_is_used_unless_one_is_named(distilled, tmp_path):
 
 
 def test_the_validation_images_are_a_tenth_of_each_class_of_the_training_split(data):
-    held_out = validation.validation_of(data, 0).test
-    counts, real_counts = torch.bincount(held_out.labels), torch.bincount(data.train.labels)
+    chosen = held_out.validation_of(data, 0).test
+    counts, real_counts = torch.bincount(chosen.labels), torch.bincount(data.train.labels)
     assert (counts - 0.1 * real_counts).abs().max() <= 0.5
     known = {image.numpy().tobytes() for image in data.train.images}
-    assert {image.numpy().tobytes() for image in held_out.images} <= known
-    assert validation.validation_of(data, 0).test.labels.equal(held_out.labels)
+    assert {image.numpy().tobytes() for image in chosen.images} <= known
+    assert held_out.validation_of(data, 0).test.labels.equal(chosen.labels)
 
 
 def test_a_data_set_to_choose_on_has_nothing_of_the_test_split_and_statistics_of_its_own(data):
-    chosen_on = validation.held_out(data, 0)
-    chosen_on_again = validation.held_out(dataclasses.replace(data, test=None), 0)
-    assert torch.equal(chosen_on.test.images, validation.validation_of(data, 0).test.images)
+    chosen_on = held_out.held_out(data, 0)
+    chosen_on_again = held_out.held_out(dataclasses.replace(data, test=None), 0)
+    assert torch.equal(chosen_on.test.images, held_out.validation_of(data, 0).test.images)
     assert len(chosen_on.train) + len(chosen_on.test) == len(data.train)
     assert chosen_on.fingerprint == chosen_on_again.fingerprint != data.fingerprint
     assert chosen_on.mean[0] == pytest.approx(chosen_on.train.images.double().mean().item() / 255)

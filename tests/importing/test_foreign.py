@@ -21,8 +21,8 @@ import hf_dd
 from hf_dd import cli
 from hf_dd.artefacts.distilled_folder import Artefact, load_distilled, push
 from hf_dd.config import DataConfig, ImportConfig
+from hf_dd.data.fixed_forms import digits_rows
 from hf_dd.data.image_data import Split, facts_of, load_data
-from hf_dd.data.sources import digits_rows
 from hf_dd.errors import ConfigError, DataError, RunError
 from hf_dd.importing import class_order, import_set
 from hf_dd.importing.class_order import check_classes, classifiers_of, judge, known_order, order_in_words

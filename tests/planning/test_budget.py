@@ -57,7 +57,7 @@ def test_a_selection_by_a_training_costs_that_training(options, passes):
     ],
 )
 def test_students_are_as_many_and_as_long_as_fit(seconds, epochs, students):
-    found = students_that_fit(DistillConfig(), SIZE, 1, lambda name: COSTS, seconds)
+    found = students_that_fit(DistillConfig(minutes=1), SIZE, 1, lambda name: COSTS, seconds)
     assert found == {"eval_students": students, "eval_epochs": [epochs], "eval_copies": ["float"]}
 
 
@@ -65,10 +65,11 @@ def test_what_is_given_of_an_evaluation_stands():
     config = DistillConfig(eval_students=2, eval_epochs=[70], eval_copies=["8bit"])
     stands = {"eval_students": 2, "eval_epochs": [70], "eval_copies": ["8bit"]}
     assert students_that_fit(config, SIZE, 1, lambda name: COSTS, 1e9) == stands
-    many = DistillConfig(eval_students=7)
-    for seconds, epochs in ((1e9, 1000), (0.1, 50)):
-        found = students_that_fit(many, SIZE, 1, lambda name: COSTS, seconds)
-        assert (found["eval_students"], found["eval_epochs"]) == (7, [epochs])
+    for students in (3, 7):  # the default, given, is no less than others
+        many = DistillConfig(minutes=1, eval_students=students)
+        for seconds, epochs in ((1e9, 1000), (0.1, 50)):
+            found = students_that_fit(many, SIZE, 1, lambda name: COSTS, seconds)
+            assert (found["eval_students"], found["eval_epochs"]) == (students, [epochs])
 
 
 def test_teachers_are_two_as_wide_as_their_shortest_training_allows():

@@ -85,6 +85,10 @@ def test_what_is_given_isn_t_raced():
     assert [guide.options for guide in candidates.guides(config, taught, "ce")] == [
         {"clom": "cos", "teachers": ["a/b@final"], "clom_alpha": 7.0}  # and 10 images of each class, as given
     ]
+    config = DistillConfig(**PLANNED, clom_alpha=100)  # the default
+    assert [guide.options.get("clom_alpha") for guide in candidates.guides(config, taught, "ce")] == [None, 100.0]
+    config = DistillConfig(**PLANNED, clom="ce", clom_balance=1)
+    assert [guide.name for guide in candidates.guides(config, taught, "ce")] == ["CLoM ce at α auto"]
     config = DistillConfig(**PLANNED, clom="none")
     assert [guide.options for guide in candidates.guides(config, taught, "ce")] == [{"clom": "none"}]
     given = {"real_batch_size": 7, "image_learning_rate": 1.0}

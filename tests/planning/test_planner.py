@@ -17,10 +17,10 @@ from hf_dd.distillation.distiller import Distiller
 from hf_dd.errors import ConfigError, DataError, HfDdError, RunError
 from hf_dd.planning import budget
 from hf_dd.planning.budget import StudentCosts
+from hf_dd.planning.candidate_race import CandidateRace
 from hf_dd.planning.plan_file import read_plan
 from hf_dd.planning.planner import Planner
 from hf_dd.planning.race import Entrant, Race
-from hf_dd.planning.racing import Racing
 from hf_dd.runs.distill import distill
 from hf_dd.runs.pretrain import pretrain
 
@@ -41,7 +41,7 @@ def costs(monkeypatch):
     monkeypatch.setattr(StudentCosts, "measured", lambda evaluation, chosen, name: cheap.get(name, wide))
     monkeypatch.setattr(Race, "seconds_of_step", lambda race, entrant, limit: 0.1)
     monkeypatch.setattr("hf_dd.planning.budget.WIDTHS", ("ConvNetW64", "ConvNetW32"))
-    monkeypatch.setattr("hf_dd.planning.racing.JUDGE_EPOCHS", (3,))
+    monkeypatch.setattr("hf_dd.planning.candidate_race.JUDGE_EPOCHS", (3,))
     monkeypatch.setattr("hf_dd.planning.measurements.since", lambda started: 0.0)
     # So do a race's own legs: what they took counts before what was measured.
     monkeypatch.setattr("hf_dd.distillation.distiller.since", lambda started: 0.0)
@@ -269,6 +269,15 @@ def test_a_plan_that_was_changed_is_refused_in_one_line(fact, words, tmp_path):
     path.write_text(json.dumps({"request": {}, "folder": "x", "race": None, "race until": -1.5} | fact))
     with pytest.raises(RunError, match=rf"plan.json isn't a .*{words}.*anew by --overwrite_output_dir"):
         read_plan(path)
+
+
+def test_a_plan_of_an_earlier_version_is_gone_on_with(tmp_path):
+    path = tmp_path / "plan.json"
+    path.write_text(json.dumps({"request": {"eval_students": 3, "clom_alpha": 100.0, "factor": 1}, "folder": "x"}))
+    read_plan(path, {"eval_students": None, "clom_alpha": None, "factor": 1})
+    for name, other in (("eval_students", 5), ("clom_alpha", "auto"), ("factor", None)):
+        with pytest.raises(RunError, match=rf"plan for other options \({name} differ\)"):
+            read_plan(path, {name: other})
 
 
 def test_a_plan_that_was_cut_off_is_refused_with_a_way_out(tmp_path):
@@ -587,7 +596,7 @@ def test_two_processes_plan_and_race_together(tmp_path, ranks_of):
 def test_a_run_of_far_fewer_iterations_than_were_judged_is_none(tmp_path, monkeypatch, iterations, objective):
     monkeypatch.setattr(Planner, "iterations", lambda planner, options, step: iterations)
     monkeypatch.setattr(Race, "judge", lambda race, candidate: (40.0, 0.0))
-    monkeypatch.setattr(Racing, "rungs", lambda racing, seconds, step: (60,))
+    monkeypatch.setattr(CandidateRace, "rungs", lambda racing, seconds, step: (60,))
     planned = distill(output_dir=str(tmp_path / "run"), **SMALL | {"clom": "none", "factor": 1})
     assert planned.record.settings["objective"] == objective
     card = (tmp_path / "run/README.md").read_text()

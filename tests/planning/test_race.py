@@ -6,8 +6,8 @@ import pytest
 
 from hf_dd.config import DataConfig, DistillConfig
 from hf_dd.core import processes
+from hf_dd.data.held_out import held_out
 from hf_dd.data.image_data import load_data
-from hf_dd.data.validation import held_out
 from hf_dd.distillation.distiller import Distiller
 from hf_dd.evaluation.evaluation import Evaluation
 from hf_dd.evaluation.protocols import PROTOCOLS

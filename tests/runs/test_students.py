@@ -19,7 +19,7 @@ import hf_dd
 from hf_dd import cli, hub
 from hf_dd.artefacts.student_record import StudentRecord
 from hf_dd.core.registry import NETWORKS
-from hf_dd.data.sources import read_digits
+from hf_dd.data.fixed_forms import read_digits
 from hf_dd.teachers.locating import load_teacher, locate
 
 QUICK = ("--eval_students", "3", "--eval_epochs", "2", "--baselines", "none", "--eval_augment", "none")

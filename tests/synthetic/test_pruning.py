@@ -13,8 +13,8 @@ from hf_dd import cli
 from hf_dd.config import DataConfig, DistillConfig
 from hf_dd.config.evaluation import BASELINES
 from hf_dd.core.registry import OBJECTIVES, STARTS
+from hf_dd.data.held_out import validation_of
 from hf_dd.data.image_data import load_data
-from hf_dd.data.validation import validation_of
 from hf_dd.distillation.checks import preflight
 from hf_dd.errors import ConfigError, DataError
 from hf_dd.synthetic import coresets, pruning

@@ -11,8 +11,8 @@ import hf_dd
 from hf_dd.artefacts.distilled_folder import Artefact
 from hf_dd.config import DataConfig
 from hf_dd.core.seeding import generator
+from hf_dd.data.held_out import validation_rows
 from hf_dd.data.image_data import load_data
-from hf_dd.data.validation import validation_rows
 from hf_dd.studies import study
 from hf_dd.teachers import diversity
 from hf_dd.teachers.pool import TeacherPool

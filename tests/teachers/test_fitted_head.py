@@ -20,8 +20,8 @@ from hf_dd.config import DataConfig, DistillConfig
 from hf_dd.core import cache
 from hf_dd.core.processes import new_accelerator
 from hf_dd.core.seeding import generator
+from hf_dd.data.held_out import validation_rows
 from hf_dd.data.image_data import load_data
-from hf_dd.data.validation import validation_rows
 from hf_dd.distillation.checks import preflight
 from hf_dd.errors import ConfigError, DataError, TeacherError
 from hf_dd.synthetic.distilled_set import to_pil

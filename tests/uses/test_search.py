@@ -1,5 +1,6 @@
 """`hf-dd use search`: which networks are trained, how orders are compared, what is written."""
 
+import dataclasses
 import json
 from types import SimpleNamespace
 
@@ -7,13 +8,22 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from hf_dd.config.base import default_of
 from hf_dd.config.uses import SearchConfig
 from hf_dd.data.image_data import load_data
+from hf_dd.nn import architectures
 from hf_dd.uses import search
 from tests.factories import message_of, says
 
 pytestmark = pytest.mark.usefixtures("one_thread", "nothing_remembered")
 FULL = [10.0, 20.0, 30.0, 40.0, 50.0, 60.0]
+
+
+def test_all_layers_of_a_convnet_may_be_tried():
+    known = {"norms": "NORMS", "activations": "ACTIVATIONS", "poolings": "POOLINGS"}
+    for each in dataclasses.fields(SearchConfig):
+        if each.name in known:
+            assert {*default_of(each)} <= {*each.metadata["choices"]} == {*getattr(architectures, known[each.name])}
 
 
 def test_rank_correlations_are_those_of_the_ranks():

@@ -4,12 +4,12 @@ Which library a folder of weights is of is told from its files, by the library's
 """
 
 import dataclasses
-import hashlib
 from collections.abc import Iterable
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
+from hf_dd.core.digests import digest_over
 from hf_dd.core.json_records import read_json
 from hf_dd.core.layout import CARD, RECORD
 from hf_dd.core.registry import ADAPTERS
@@ -52,10 +52,8 @@ def about(folder: Path) -> dict[str, Any]:
 
 def configuration_of(folder: Path) -> str:
     """A digest of what a model's answers follow from but its weights: how it and its images are made, and its code."""
-    digest = hashlib.blake2b(digest_size=16)
-    for path in sorted(path for kind in CONFIGURATION for path in folder.glob(kind)):
-        digest.update(path.read_bytes())
-    return digest.hexdigest()
+    files = sorted(path for kind in CONFIGURATION for path in folder.glob(kind))
+    return digest_over(path.read_bytes() for path in files)
 
 
 def require_files(folder: Path) -> None:

@@ -19,7 +19,7 @@ from hf_dd.core.layout import CARD
 from hf_dd.core.registry import ADAPTERS
 from hf_dd.core.seeding import derive_seed
 from hf_dd.core.tensors import require_finite
-from hf_dd.errors import RunError, TeacherError
+from hf_dd.errors import RunError, TeacherError, one_line
 from hf_dd.nn.input_transform import InputTransform
 from hf_dd.nn.whitening import Whitening
 
@@ -69,7 +69,7 @@ class Adapter:
 
 
 @ADAPTERS.requires
-def no_adapter(definition: Any) -> str | None:
+def why_no_adapter(definition: Any) -> str | None:
     """What a definition has to be, where it is no adapter."""
     return None if isinstance(definition, Adapter) else "has to be a hf_dd.teachers.adapters.Adapter"
 
@@ -155,7 +155,7 @@ def require_working(adapted: Adapted) -> None:
     except (RuntimeError, ValueError, TypeError, IndexError, AttributeError, AssertionError, KeyError) as error:
         raise TeacherError(
             f"it can't take an image of {list(image.shape)}, as what makes its images says: "
-            f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+            f"{type(error).__name__}: {one_line(error)}"
         ) from error
     classes = shapes[0][-1] if adapted.class_names is None else len(adapted.class_names)
     if shapes[0] != (1, classes) or len(shapes[1]) != 2:

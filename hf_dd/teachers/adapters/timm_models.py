@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from hf_dd.core import tensors
 from hf_dd.core.json_records import require
 from hf_dd.core.registry import ADAPTERS, NETWORKS
-from hf_dd.errors import RunError, TeacherError, some
+from hf_dd.errors import RunError, TeacherError, one_line, some
 from hf_dd.nn.input_transform import InputTransform
 from hf_dd.teachers.adapters.base import (
     LARGEST_SIDE,
@@ -83,7 +83,7 @@ def built(folder: Path, config: dict, pretrained: bool) -> nn.Module:
     try:
         return timm.create_model(f"local-dir:{folder}", pretrained=pretrained)
     except MISMADE as error:
-        raise TeacherError(f"timm can't build {config['architecture']!r}: {' '.join(str(error).split())}") from error
+        raise TeacherError(f"timm can't build {config['architecture']!r}: {one_line(error)}") from error
 
 
 def loaded(folder: Path, config: dict, weights: Path) -> nn.Module:
@@ -172,9 +172,7 @@ def transform_of(model: nn.Module) -> InputTransform:
     try:
         require_same_preparation(transform, timm.data.create_transform(**wanted, is_training=False), list(wanted))
     except MISMADE as error:
-        raise TeacherError(
-            f"timm can't prepare images as its pretrained_cfg says: {' '.join(str(error).split())[:300]}"
-        ) from error
+        raise TeacherError(f"timm can't prepare images as its pretrained_cfg says: {one_line(error)}") from error
     return transform
 
 

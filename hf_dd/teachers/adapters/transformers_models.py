@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from hf_dd.core import tensors
 from hf_dd.core.registry import ADAPTERS
-from hf_dd.errors import RunError, TeacherError, some
+from hf_dd.errors import RunError, TeacherError, one_line, some
 from hf_dd.nn.input_transform import InputTransform
 from hf_dd.teachers.adapters.base import (
     NOT_EXPRESSED,
@@ -89,21 +89,21 @@ def adapt(folder: Path, config: dict, trusted: bool) -> Adapted:
         with only_errors():
             settings = transformers.AutoConfig.from_pretrained(folder, **allowed)
     except MISMADE as error:
-        raise TeacherError(f"transformers can't read its config.json: {' '.join(str(error).split())[:400]}") from error
+        raise TeacherError(f"transformers can't read its config.json: {one_line(error)}") from error
     auto = auto_class(settings)
     try:
         processor = transformers.AutoImageProcessor.from_pretrained(folder, **allowed)
     except MISMADE as error:
         raise TeacherError(
             "how its images are made isn't known: it has no preprocessor_config.json that transformers can read "
-            f"({' '.join(str(error).split())[:200]}). Save its image processor beside it (`save_pretrained`)."
+            f"({one_line(error)}). Save its image processor beside it (`save_pretrained`)."
         ) from error
     try:
         transform = transform_of(processor, getattr(settings, "num_channels", None))
     except MISMADE as error:
         raise TeacherError(
             f"{NOT_EXPRESSED}: an option of its preprocessor_config.json isn't what {type(processor).__name__} takes "
-            f"({type(error).__name__}: {' '.join(str(error).split())[:200]})."
+            f"({type(error).__name__}: {one_line(error)})."
         ) from error
     if weights := sorted(folder.glob("*.safetensors")):
         require_no_larger(auto, settings, weights)
@@ -143,7 +143,7 @@ def require_no_larger(auto: type, settings: Any, weights: Sequence[Path]) -> Non
         raise TeacherError(str(error)) from error
     except MISMADE as error:
         raise TeacherError(
-            f"its config.json describes no network: {type(error).__name__}: {' '.join(str(error).split())[:300]}"
+            f"its config.json describes no network: {type(error).__name__}: {one_line(error)}"
         ) from error
     own = {name: tensors.form_of(value) for name, value in outline.named_parameters() if "pooler" not in name}
     if odd := tensors.unlike(own, forms):
@@ -164,9 +164,7 @@ def about(folder: Path, config: dict) -> dict[str, Any]:
         try:
             settings = transformers.CONFIG_MAPPING[config["model_type"]].from_dict(config)
         except MISMADE as error:
-            raise TeacherError(
-                f"transformers can't read its config.json: {' '.join(str(error).split())[:400]}"
-            ) from error
+            raise TeacherError(f"transformers can't read its config.json: {one_line(error)}") from error
         auto_class(settings)
     return described(str(config["model_type"]), trained_on(folder))
 
@@ -210,7 +208,7 @@ def load_whole(auto: type, folder: Path, options: dict[str, Any]) -> nn.Module:
                     **more,
                 )
         except MISMADE as error:
-            raise TeacherError(f"transformers can't load it: {' '.join(str(error).split())[:400]}") from error
+            raise TeacherError(f"transformers can't load it: {one_line(error)}") from error
 
     model, found = load()
     missing = sorted(found["missing_keys"])

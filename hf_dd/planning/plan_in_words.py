@@ -35,7 +35,7 @@ def described(plan: Planner) -> str:
         epochs = students["eval_epochs"][0]
         told = f"{plural(students['eval_students'], 'student')} ({what}) of {epochs} epochs on the set and"
         lines.append((f"evaluation: {told} {', '.join(plan.config.baselines) or 'nothing else'}", seconds))
-    minutes = f"{plan.config.minutes:g} minute{'s' * (plan.config.minutes != 1)}"
+    minutes = plural(f"{plan.config.minutes:g}", "minute")
     head = f"{minutes} on {known.data.name}, {known.size.training} training images:"
     return "\n".join([head, *(f"  {spent / 60:6.1f} min  {name}" for name, spent in lines)])
 

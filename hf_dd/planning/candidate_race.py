@@ -14,7 +14,7 @@ from hf_dd.planning.race import Entrant, Race
 JUDGE_EPOCHS = (300, 200, 100, 60)
 
 
-class Racing:
+class CandidateRace:
     """The race of a plan's candidates.
 
     Args:

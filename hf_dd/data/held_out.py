@@ -7,15 +7,20 @@ from torch import Tensor
 
 from hf_dd.core.seeding import generator
 from hf_dd.data.image_data import ImageData, facts_of
-from hf_dd.data.sources import Split
+from hf_dd.data.splits import Split
 
 VALIDATION_SHARE = 0.1
+
+
+def held_out_of(images: int) -> int:
+    """How many of a class's training images are held out."""
+    return max(1, round(VALIDATION_SHARE * images))
 
 
 def validation_rows(data: ImageData, seed: int) -> Tensor:
     """Indices of a tenth of each class's training images (at least one), int64, on the data's device."""
     held = [
-        data.sample_class(label, max(1, round(VALIDATION_SHARE * len(members))), generator(seed, "validation", label))
+        data.sample_class(label, held_out_of(len(members)), generator(seed, "validation", label))
         for label, members in enumerate(data.class_index)
     ]
     return torch.cat(held).to(data.device)
