@@ -73,12 +73,12 @@ def measure(point, folder):
     pool = None
     if point["clom"] != "none":
         architecture = "VGG11" if "pool" in point else "ConvNet"
-        references = [write_teacher(folder, data, architecture, seed) for seed in range(point.get("pool", 1))]
+        references = [write_run(folder, data, architecture, seed) for seed in range(point.get("pool", 1))]
         options |= {"teachers": references, "teachers_in_memory": point.get("teachers_in_memory")}
         pool = TeacherPool.from_references(references, in_memory=options["teachers_in_memory"])
     experts = None
     for objective in point.keys() & {"mtt", "tesla"}:
-        experts = ExpertPool([write_expert(folder, data)])
+        experts = ExpertPool([write_run(folder, data, "ConvNet", epochs=2)])
         options |= {"objective": objective, "experts": ["given"], "real_batch_size": None}
         options["objective_options"] = [f"student_steps={point[objective]}", "max_start_epoch=1", "expert_epochs=1"]
     distiller = Distiller(DistillConfig(**options), data, pool, accelerator, folder, experts)
@@ -131,28 +131,20 @@ def random_data(classes, count):
     )
 
 
-def write_teacher(folder, data, architecture, seed):
-    """A teacher that was never trained, as a local folder."""
+def write_run(folder, data, architecture, seed=0, epochs=1):
+    """A teacher's run as a local folder, whose epochs are networks that were never trained."""
+    from hf_dd.artefacts import teacher_folder
     from hf_dd.nn import networks
+    from hf_dd.training.pretraining import Snapshot
 
-    place = folder / f"{architecture}-{seed}"
-    if not place.exists():
-        network = networks.build(architecture, **data.network_shape, seed=seed)
-        facts = {"class_names": data.class_names, "mean": data.mean, "std": data.std}
-        networks.save(network, place, facts)
-        record = {"architecture": architecture, "seed": seed, "epoch": 0, "dataset": "random", "accuracy": 0.1}
-        (place / "hf_dd.json").write_text(json.dumps(record))
-    return str(place)
-
-
-def write_expert(folder, data):
-    """Two epochs of an expert that was never trained, as a local run folder."""
-    place = folder / "expert"
-    for seed in (0, 1):
-        if not (place / f"epoch-{seed}").exists():
-            Path(write_teacher(place, data, "ConvNet", seed)).rename(place / f"epoch-{seed}")
-    (place / "hf_dd.json").write_text(json.dumps({"revisions": ["epoch-0", "epoch-1"], "final": "epoch-1"}))
-    return str(place)
+    run = folder / f"{architecture}-{data.num_classes}-{seed}-{epochs}"
+    if not run.exists():
+        for epoch in range(epochs):
+            network = networks.build(architecture, **data.network_shape, seed=seed + epoch)
+            snapshot = Snapshot(network, architecture, seed, epoch, loss=None, accuracy=0.1, seconds=0.0)
+            teacher_folder.write_snapshot(run, snapshot, data, {}, command="", hardware="")
+        teacher_folder.write_run(run, range(epochs))
+    return str(run)
 
 
 def watch_reader():
@@ -310,6 +302,19 @@ def made_by():
     }
 
 
+def write(results, output):
+    """Write what was measured so far: growth.md, growth.json and growth.png."""
+    from hf_dd.core import files
+    from hf_dd.evaluation import report
+
+    about = made_by()
+    files.write_json(output / "growth.json", {"about": about, "sweeps": results})
+    plot(results, output / "growth.png")
+    facts = report.table(["made", "by"], about.items())
+    text = f"# How a step grows\n\n![Time and memory of a step](growth.png)\n\n{facts}\n\n{table(results)}\n"
+    files.write_text(output / "growth.md", text)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", nargs="+", choices=SWEEPS, default=list(SWEEPS), help="Only these.")
@@ -337,15 +342,7 @@ def main():
                 point = smaller(BASE | changed, options.smaller)
                 results[sweep].append((point, run_point(point, Path(folder))))
                 print(f"{sweep} {changed}: {results[sweep][-1][1]}", flush=True)
-    from hf_dd.core import files
-    from hf_dd.evaluation import report
-
-    output, about = Path(options.output_dir), made_by()
-    files.write_json(output / "growth.json", {"about": about, "sweeps": results})
-    plot(results, output / "growth.png")
-    facts = report.table(["made", "by"], about.items())
-    text = f"# How a step grows\n\n![Time and memory of a step](growth.png)\n\n{facts}\n\n{table(results)}\n"
-    files.write_text(output / "growth.md", text)
+            write(results, Path(options.output_dir))  # one that fails takes none of those before it along
     print("\n" + table(results))
 
 
