@@ -274,8 +274,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 if sys.stdout is not None:
                     sys.stdout.flush()
     except HfDdError as error:
-        told = progress.is_first_process() or not isinstance(error, ConfigError)
-        sys.exit(f"hf-dd: error: {error}" if told else 1)
+        shows = progress.is_first_process() or not isinstance(error, ConfigError)
+        sys.exit(f"hf-dd: error: {error}" if shows else 1)
     except KeyboardInterrupt:
         sys.exit(130)
     except BrokenPipeError:
@@ -309,7 +309,7 @@ def dispatch(arguments: Sequence[str]) -> None:
             return
         if not rest or rest[0] not in known:
             given = f"unknown {noun} {rest[0]!r}" if rest else f"`{' '.join(words)}` needs an {noun}"
-            raise HfDdError(f"{given}; the {noun}s are {', '.join(known)}.")
+            raise ConfigError(f"{given}; the {noun}s are {', '.join(known)}.")
         words.append(rest[0])
         command = known[rest.pop(0)]
     from hf_dd.config.parsing import help_asked, parse_config
