@@ -80,6 +80,19 @@ class Outcome:
         experts = {(own["repo_id"], *own["shas"]): own for record in self.records for own in record.get("experts", [])}
         return teaching_seconds([*self.teachers, *experts.values()])
 
+    def as_dict(self) -> dict[str, Any]:
+        """The cell as `report.json` has it."""
+        return {
+            "scores": self.scores,
+            "copy": self.copy,
+            "commands": [record["command"] for record in self.records],
+            "parquet_sha256": [record["parquet_sha256"] for record in self.records],
+            "teachers": self.teachers,
+            "teaching_seconds": self.teaching_seconds,
+            "diversity": self.records[0]["diversity"],
+            "seconds": [record["run"]["seconds"] for record in self.records],
+        }
+
 
 @dataclass(frozen=True)
 class Gain:
@@ -87,6 +100,11 @@ class Gain:
 
     interval: intervals.Interval
     of_each: dict[str, intervals.Interval]
+
+    def as_dict(self) -> dict[str, Any]:
+        """The difference as `report.json` has it."""
+        of_each = {name: dataclasses.asdict(own) for name, own in self.of_each.items()}
+        return dataclasses.asdict(self.interval) | {"architectures": of_each}
 
 
 def gain(outcomes: Mapping[str, Outcome], pairs: Sequence[tuple[str, str]]) -> Gain:

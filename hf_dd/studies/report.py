@@ -1,6 +1,5 @@
 """What a study found: its cells beside real images, the differences between them with intervals, a plot."""
 
-import dataclasses
 import logging
 import statistics
 from collections.abc import Collection, Mapping, Sequence
@@ -45,21 +44,8 @@ def write_report(
         command: that the study is run by.
     """
     searches = {name: json_records.read_json(path) for name, path in traces.items()}
-    gains, unlike = {}, {}
-    for name, pairs in comparisons.items():
-        try:
-            gains[name] = gain(outcomes, pairs)
-        except RunError as error:  # all that the cells cost isn't lost for it
-            unlike[name] = str(error)
-            logger.warning("The comparison %s can't be made: %s", name, error)
-    times = curves.curves(outcomes, lines)
-    records = [record for outcome in outcomes.values() for record in outcome.records]
-    about = {
-        "command": command,
-        "code": sorted({f"hf-dd {record['versions']['hf-dd']}" for record in records}),
-        "hardware": sorted({place["hardware"] for record in records for place in (record["run"], record["results"])}),
-    }
-    plotted = report.can_plot()
+    gains, unlike = compared(outcomes, comparisons)
+    times, about, plotted = curves.curves(outcomes, lines), made_by(outcomes, command), report.can_plot()
     parts = [f"# {markdown(title)}", *([f"![Accuracies of the cells]({PLOT})"] if plotted else []), about_table(about)]
     parts += ["## Accuracies", verdicts(outcomes), cell_table(outcomes)]
     if any(len(outcome.scores) > 1 for outcome in outcomes.values()):
@@ -78,39 +64,52 @@ def write_report(
         parts += ["## Pools", search_table(searches)]
     files.write_text(folder / MARKDOWN, "\n\n".join(parts) + "\n")
     content = about | {
-        "cells": {
-            name: {
-                "scores": outcome.scores,
-                "copy": outcome.copy,
-                "commands": [record["command"] for record in outcome.records],
-                "parquet_sha256": [record["parquet_sha256"] for record in outcome.records],
-                "teachers": outcome.teachers,
-                "teaching_seconds": outcome.teaching_seconds,
-                "diversity": outcome.records[0]["diversity"],
-                "seconds": [record["run"]["seconds"] for record in outcome.records],
-            }
-            for name, outcome in outcomes.items()
-        },
-        "comparisons": {
-            name: dataclasses.asdict(found.interval)
-            | {"architectures": {each: dataclasses.asdict(own) for each, own in found.of_each.items()}}
-            for name, found in gains.items()
-        },
+        "cells": {name: outcome.as_dict() for name, outcome in outcomes.items()},
+        "comparisons": {name: found.as_dict() for name, found in gains.items()},
         "curves": curves.as_json(times),
         "pools": searches,
         "versions": versions(),
     }
     files.write_json(folder / JSON, content)
-    if plotted:
-        report.write_bars({students_of(outcomes): bars_of(outcomes)}, "of each cell's first copy", folder / PLOT)
     if not times:
         files.remove(folder / TIMES)  # of a recipe that had some
-    elif plotted:
+    if plotted:
+        plot(folder, outcomes, times)
+    logger.info("The report is %s.", folder / MARKDOWN)
+
+
+def compared(
+    outcomes: Mapping[str, Outcome], comparisons: Mapping[str, Sequence[tuple[str, str]]]
+) -> tuple[dict[str, Gain], dict[str, str]]:
+    """What each comparison gives, and why the others can't be made, which the log tells too."""
+    gains, unlike = {}, {}
+    for name, pairs in comparisons.items():
+        try:
+            gains[name] = gain(outcomes, pairs)
+        except RunError as error:  # all that the cells cost isn't lost for it
+            unlike[name] = str(error)
+            logger.warning("The comparison %s can't be made: %s", name, error)
+    return gains, unlike
+
+
+def made_by(outcomes: Mapping[str, Outcome], command: str) -> dict[str, Any]:
+    """What made a study: the command, the code, the hardware."""
+    records = [record for outcome in outcomes.values() for record in outcome.records]
+    return {
+        "command": command,
+        "code": sorted({f"hf-dd {record['versions']['hf-dd']}" for record in records}),
+        "hardware": sorted({place["hardware"] for record in records for place in (record["run"], record["results"])}),
+    }
+
+
+def plot(folder: Path, outcomes: Mapping[str, Outcome], times: curves.Curves) -> None:
+    """Write the cells as bars, and the curves, where there are any, beside what real images reach."""
+    report.write_bars({students_of(outcomes): bars_of(outcomes)}, "of each cell's first copy", folder / PLOT)
+    if times:
         found = baseline_rows(outcomes)
         real = {label: row["mean"] for label, (_, row) in zip(named(found), found, strict=True)}
-        hardware = "; ".join(sorted({record["run"]["hardware"] for record in records}))
-        report.write_figure(curves.picture(times, real, hardware), folder / TIMES)
-    logger.info("The report is %s.", folder / MARKDOWN)
+        hardware = {record["run"]["hardware"] for outcome in outcomes.values() for record in outcome.records}
+        report.write_figure(curves.picture(times, real, "; ".join(sorted(hardware))), folder / TIMES)
 
 
 def about_table(about: Mapping[str, Any]) -> str:
