@@ -185,11 +185,9 @@ def of_settings(config: DistillConfig, record: DistilledRecord) -> dict[str, Any
                 f"The record of {record.name} contradicts itself: --{name} is {given!r:.80} in its command, and "
                 f"{settings[name]!r:.80} in its options."
             )
-    objective, unused = OBJECTIVES.find(config.objective), {}
-    if not objective.published.augmenting:  # older versions let one be given
-        unused = {"augment": None}
-        config, settings = dataclasses.replace(config, **unused), settings | unused
-    filled = objective.published.filled_in(config)
+    objective, settings = OBJECTIVES.find(config.objective), settings_of(record, config.objective)
+    unused = dict.fromkeys(record.settings.keys() - settings.keys())
+    filled = objective.published.filled_in(dataclasses.replace(config, **unused))
     found = {
         name: settings[name]
         for name in named(config, *roles)
@@ -200,6 +198,12 @@ def of_settings(config: DistillConfig, record: DistilledRecord) -> dict[str, Any
         own = {each.name: each.default for each in dataclasses.fields(objective.Options)}
         found["objective_options"] = [f"{key}={value}" for key, value in (own | words).items()]
     return found | unused
+
+
+def settings_of(record: DistilledRecord, objective: str) -> dict[str, Any]:
+    """The options on record but for the augmentation of a method that has none, which older versions let be given."""
+    unused = () if OBJECTIVES.find(objective).published.augmenting else ("augment",)
+    return {name: value for name, value in record.settings.items() if name not in unused}
 
 
 def require_installed(config: Options, record: Record) -> None:
