@@ -89,7 +89,7 @@ def losses(subject: Subject, candidate: Candidate, architecture: str, student: i
     """Cross-entropies, float64, of a student on all training images and on all test images; its test accuracy (%)."""
     network, found = subject.trained(candidate, architecture, student), []
     for split in (subject.data.train, subject.data.test):
-        logits, labels = subject.logits(network, split.images).double(), split.labels.cpu()
+        logits, labels = subject.logits(network, architecture, split.images).double(), split.labels.cpu()
         found.append(torch.nn.functional.cross_entropy(logits, labels, reduction="none").numpy())
     return tuple(found), 100 * accuracy(logits.argmax(1), labels)
 

@@ -25,10 +25,10 @@ from hf_dd.data.batches import Images, in_chunks
 from hf_dd.data.image_data import ImageData, load_data
 from hf_dd.evaluation.candidates import Candidate, baseline, candidates_of
 from hf_dd.evaluation.evaluation import Evaluation
+from hf_dd.evaluation.learners import Job
 from hf_dd.runs.evaluation_inputs import own_learning_rate, source_of
 from hf_dd.synthetic.coresets import Ipc
 from hf_dd.synthetic.distilled_set import DistilledSet
-from hf_dd.training.loop import fit
 
 Item, Done = TypeVar("Item"), TypeVar("Done")
 
@@ -102,24 +102,18 @@ class Subject:
 
     def trained(self, candidate: Candidate, architecture: str, student: int) -> nn.Module:
         """A student, trained as an evaluation would train it."""
-        evaluation = self.evaluation
-        protocol = evaluation.options(candidate, evaluation.protocol)[0]
-        kind, own, seed = evaluation.students(architecture), candidate.of_student(student), evaluation.seed + student
-        network, images = kind.new(seed).to(self.data.device), kind.inputs(own.images)
-        shared = {"seed": seed, "purpose": "student", "autocast": evaluation.accelerator.autocast}
-        targets = evaluation.targets(own, protocol)
-        for _ in fit(network, images, targets, protocol.recipe(), prepare=kind.prepare, **shared):
-            pass
+        protocol = self.evaluation.options(candidate, self.evaluation.protocol)[0]
+        ((network,), _) = self.evaluation.learners.fitted(Job(candidate, architecture, protocol), [student])
         return network
 
     @torch.no_grad()
-    def logits(self, network: nn.Module, images: Images) -> Tensor:
-        """Logits of a network in eval mode, float32 (N, classes), on the CPU."""
+    def logits(self, network: nn.Module, architecture: str, images: Images) -> Tensor:
+        """Logits of a student of an architecture in eval mode, float32 (N, classes), on the CPU."""
+        kind, found = self.evaluation.students(architecture), []
         network.eval()
-        found = []
-        for _, chunk in in_chunks(images):
+        for _, chunk in in_chunks(kind.tested(images)):
             with self.evaluation.accelerator.autocast():
-                found.append(network(self.data.normalise(chunk)).float().cpu())
+                found.append(network(kind.prepare(chunk)).float().cpu())
         return torch.cat(found)
 
     def write(self, results: dict[str, Any], title: str, parts: Sequence[str], picture: Any = None) -> Path:
