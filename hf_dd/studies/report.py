@@ -179,8 +179,7 @@ def cell_table(outcomes: Mapping[str, Outcome]) -> str:
     note = (
         f"Accuracy of {students_of(outcomes)} on that copy of a set: mean ± standard deviation over n = distillations "
         "× students; intervals at 95 % over distillations where there are several, else over students. Over random: "
-        "points above random real images of the same ipc and protocol, in brackets the sum of both standard "
-        "deviations."
+        "points above random real images of the same ipc and protocol, student by student, with the 95 % interval."
     )
     return f"{report.table(head, rows)}\n\n{note}"
 
@@ -243,15 +242,12 @@ def bars_of(outcomes: Mapping[str, Outcome]) -> list[report.Bar]:
     return bars
 
 
-def over_random(outcome: Outcome) -> str | None:
-    """How much better students are than those on random real images, beside the sum of both standard deviations."""
-    rows = [row for record in outcome.records for row in rows_of(record, "random")]
-    found = [row for row in rows if row["architecture"] == outcome.first]
-    if not found:
-        return None
-    students, real = outcome.students(), [score for row in found for score in row["scores"]]
-    both = f" ({statistics.stdev(students) + statistics.stdev(real):.2f})" if min(len(students), len(real)) > 1 else ""
-    return f"{statistics.fmean(students) - statistics.fmean(real):+.2f}{both}"
+def over_random(outcome: Outcome) -> intervals.Interval | None:
+    """By how many points a cell's students are better than those of random real images, see `verdict.gain`."""
+    results = [record["results"] for record in outcome.records]
+    own = [row for each in results for row in verdict.own_rows(each) if row["architecture"] == outcome.first]
+    real = verdict.real_rows(results, own).get("random")
+    return verdict.difference(own, real, outcome.shared) if real else None
 
 
 def architecture_table(outcomes: Mapping[str, Outcome]) -> str:
