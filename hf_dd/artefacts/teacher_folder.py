@@ -196,7 +196,7 @@ def push_teacher(
     except hub.Taken as error:
         raise anothers(folder, repo_id) from error
     except HubError as error:
-        raise retried(error, f"{folder} holds the teacher", retry) from error
+        raise retried(error, f"{folder} holds the teacher", f"Retry: {shlex.join(retry)}") from error
     return hub.Pin(repo_id, "final", present[run["final"]])
 
 

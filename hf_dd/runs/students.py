@@ -11,6 +11,7 @@ from torch import nn
 
 from hf_dd import hub
 from hf_dd.artefacts import provenance, student_folder
+from hf_dd.artefacts.records import retried
 from hf_dd.artefacts.student_card import StudentRecord
 from hf_dd.config import EvaluateConfig, slug
 from hf_dd.core import json_records
@@ -170,10 +171,8 @@ class Students:
                 try:
                     student_folder.push_row(folder, f"{self.owner}/{folder.name}", seeds)
                 except HubError as error:
-                    raise HubError(
-                        f"{error} Nothing is lost: {self.root} holds the students. Run the same command again, which "
-                        "trains none of them anew."
-                    ) from error
+                    again = "Run the same command again, which trains none of them anew."
+                    raise retried(error, f"{self.root} holds the students", again) from error
 
         by_main_process(complete)
         if not self.owner:

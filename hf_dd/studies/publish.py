@@ -127,7 +127,7 @@ def push_study(
             )
             card = (links / CARD).read_text(encoding="utf-8")
     except HubError as error:
-        raise HubError(f"{error} Nothing is lost: {folder} holds the study. Run the same command again.") from error
+        raise records.retried(error, f"{folder} holds the study", "Run the same command again.") from error
     files.write_text(folder / CARD, card)
     pushed = {"pin": dataclasses.asdict(done.pin), "tag": done.pin.revision, "url": done.url}
     files.write_json(folder / PUSHED, {"content": content, **pushed})
