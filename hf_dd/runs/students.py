@@ -19,7 +19,7 @@ from hf_dd.core.layout import IMPORTED_SET, RECORD
 from hf_dd.core.machine import hardware
 from hf_dd.core.processes import by_main_process, require_writable
 from hf_dd.core.registry import NETWORKS, PROTOCOLS, origins
-from hf_dd.core.text import ipc_in_words
+from hf_dd.core.text import apart, ipc_in_words
 from hf_dd.errors import ConfigError, HfDdError, HubError
 from hf_dd.evaluation.candidates import Candidate
 from hf_dd.evaluation.evaluation import Evaluation
@@ -195,8 +195,8 @@ def require_same_run(
     made = there.run()
     differing = [key for key, own in made.items() if own not in (options if key == "protocol" else [asked[key]])]
     if differing:
-        pairs = [f"{key}: {made[key]} there, {asked[key]} here" for key in differing]
-        raise ConfigError(f"{where} holds students of another run ({'; '.join(pairs)}): give another {option}.")
+        pairs = "; ".join(apart(made, asked, differing))
+        raise ConfigError(f"{where} holds students of another run ({pairs}): give another {option}.")
 
 
 def shelf_of(

@@ -25,12 +25,13 @@ from hf_dd.core.layout import CARD, CHECKPOINTS, RECORD
 from hf_dd.core.processes import by_main_process, from_main_process, require_writable
 from hf_dd.core.progress import say
 from hf_dd.core.registry import OBJECTIVES
+from hf_dd.core.text import apart
 from hf_dd.data.image_data import ImageData, load_data
 from hf_dd.distillation.distiller import DECIDING
 from hf_dd.errors import RunError, UnusableError
 from hf_dd.runs.distill import distill
 from hf_dd.runs.evaluate import evaluate
-from hf_dd.runs.pretrain import apart, pretrain
+from hf_dd.runs.pretrain import pretrain, trained_apart
 from hf_dd.runs.recorded import settings_of
 from hf_dd.studies import pool_search, publish
 from hf_dd.studies import report as study_report
@@ -193,7 +194,7 @@ def pretrain_missing(config: PretrainConfig, folder: Path, data: ImageData) -> N
     if made.get("mixed_precision") == "no":  # where bf16 was asked for, that machine had none
         config = dataclasses.replace(config, mixed_precision="no")
     ((architecture, seed),) = pretraining.grid(config)
-    if made and (pairs := apart(folder, made, config, architecture, seed, data)):
+    if made and (pairs := trained_apart(folder, made, config, architecture, seed, data)):
         raise made_otherwise(folder, pairs)
     if config.push_to_hub and not teacher_folder.is_pushed(folder, config.hub_namespace):
         teacher_folder.push_teacher(folder, config.hub_namespace, config.hub_private_repo)
@@ -288,7 +289,7 @@ def made_apart(cell: Cell, record: DistilledRecord) -> list[str]:
     dataset = record.settings["dataset"]
     if config.dataset != dataset and load_data(config).fingerprint != record.data["fingerprint"]:
         asked["dataset"], made["dataset"] = config.dataset, dataset
-    return [f"{key}: {made[key]!r} there, {value!r} here" for key, value in asked.items() if value != made[key]]
+    return apart(made, asked, [key for key in asked if asked[key] != made[key]])
 
 
 def evaluation_of(cell: Cell, record: DistilledRecord) -> dict[str, Any]:
