@@ -24,7 +24,7 @@ from hf_dd.core.progress import Phase
 from hf_dd.core.registry import NETWORKS
 from hf_dd.core.text import apart
 from hf_dd.data.image_data import ImageData, load_data
-from hf_dd.errors import HubError, RunError, some
+from hf_dd.errors import HubError, some
 from hf_dd.training.pretraining import grid, new_teacher, train_teacher
 
 logger = logging.getLogger(__name__)
@@ -98,21 +98,18 @@ def state_of(folder: Path, config: PretrainConfig, architecture: str, seed: int,
 
     Raises RunError where it holds something else that isn't to be overwritten.
     """
-    with files.writing(folder):
-        if not folder.exists() or all(path.name.startswith(files.UNFINISHED) for path in folder.iterdir()):
-            return "nothing"
+    if files.is_free(folder):
+        return "nothing"
     finished, made = (folder / RECORD).is_file(), teacher_folder.made_with(folder)
     if made is None:
         if finished and config.overwrite_output_dir:
             return "another"
-        raise RunError(f"{folder} isn't empty, and what it holds is no teacher of hf-dd: give another --output_dir.")
+        raise files.strange(folder, "teacher of hf-dd")
     pairs = trained_apart(folder, made, config, architecture, seed, data)
     if not pairs and not (finished and config.overwrite_output_dir):
         return "all" if finished else "part"
     if not config.overwrite_output_dir:
-        raise RunError(
-            f"{folder} holds another run ({'; '.join(pairs)}): give --overwrite_output_dir, or another --output_dir."
-        )
+        raise files.another(folder, f"run ({'; '.join(pairs)})")
     return "another"
 
 

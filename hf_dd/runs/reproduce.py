@@ -66,15 +66,11 @@ def reproducing(options: ReproduceConfig, place: hub.Place) -> Iterator[Path]:
     begun = {"kind": "reproduction", "set": options.set, "at": place.pin and place.pin.sha, "ran": False}
 
     def begin() -> None:
-        there = [path for path in root.iterdir() if not path.name.startswith(files.UNFINISHED)]
-        try:
-            former = json_records.read_json(root / VERDICT) if there else begun
-        except RunError:
-            former = {}
-        if {key: former.get(key) for key in begun} != begun:
-            raise RunError(
-                f"{root} isn't empty, and holds no reproduction of this to go on with: give another --output_dir."
-            )
+        former = {}
+        with contextlib.suppress(RunError):
+            former = json_records.read_json(root / VERDICT)
+        if not files.is_free(root) and {key: former.get(key) for key in begun} != begun:
+            raise files.strange(root, "reproduction of this to go on with")
         files.write_json(root / VERDICT, begun)
 
     with holding(root):
