@@ -17,12 +17,12 @@ import argparse
 import json
 import math
 import os
-import shlex
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from importlib.metadata import version
 from pathlib import Path
 
 sys.path[0] = str(Path(__file__).resolve().parents[1])  # not this folder: evaluate.py would hide the library
@@ -214,23 +214,22 @@ def run_point(point, folder):
 
 def table(results):
     """All points as a markdown table."""
-    lines = [
-        "| what grows | value | step | of which guide | first step | peak memory | more |",
-        "|---|---|---|---|---|---|---|",
-    ]
+    from hf_dd.evaluation import report
+
+    rows = []
     for sweep, points in results.items():
         for point, found in points:
             value = point.get(sweep, point["real_set"])
-            guide = f"{1000 * found['guide_s']:.0f} ms" if "guide_s" in found else "–"
+            guide = f"{1000 * found['guide_s']:.0f} ms" if "guide_s" in found else None
             more = [f"{found['bytes_exchanged']:,} bytes exchanged"] if found["bytes_exchanged"] else []
             more += ["all teachers in memory"] if point.get("pool") and "teachers_in_memory" not in point else []
             if "reader_share" in found:
                 more += [f"{100 * found['reader_share']:.2f} % of the step waits for images"]
                 more += [f"decoded in {found['load_s']:.0f} s, opened again in {found['load_again_s']:.1f} s"]
-            lines.append(
-                f"| {sweep} | {value:,} | {found['step_s']:.3g} s | {guide} | {found['first_step_s']:.3g} s | "
-                f"{found['peak_mb']:,.0f} MB | {'; '.join(more)} |"
-            )
+            row = [sweep, f"{value:,}", f"{found['step_s']:.3g} s", guide, f"{found['first_step_s']:.3g} s"]
+            rows.append([*row, f"{found['peak_mb']:,.0f} MB", "; ".join(more)])
+    head = ["what grows", "value", "step", "of which guide", "first step", "peak memory", "more"]
+    lines = [report.table(head, rows)]
     if "processes" in results:
         runs = [(point["processes"], found["step_s"]) for point, found in results["processes"]]
         one, two = (statistics.median(seconds for of, seconds in runs if of == count) for count in (1, 2))
@@ -247,18 +246,19 @@ def predicted(one, two, classes=(10, 100, 1_000), most=64):
     c is what every process spends whatever it owns, exchange included; share(n) is the busiest process's share of the
     classes, or of a class where there are more processes. The time of a step is taken to grow with the classes.
     """
+    from hf_dd.evaluation import report
+
     constant = max(0.0, 2 * two - one)
     per_class = (one - constant) / BASE["classes"]
-    counts = [2**power for power in range(most.bit_length())]
-    lines = ["| classes | " + " | ".join(f"{n} processes" for n in counts) + " |", "|" + "---|" * (len(counts) + 1)]
+    counts, rows = [2**power for power in range(most.bit_length())], []
     for number in classes:
 
         def seconds(n, number=number):
             busiest = math.ceil(number / n) if n <= number else 1 / (n // number)
             return constant + per_class * busiest
 
-        lines.append(f"| {number:,} | " + " | ".join(f"{seconds(1) / seconds(n):.1f} ×" for n in counts) + " |")
-    return "\n".join(lines)
+        rows.append([f"{number:,}", *(f"{seconds(1) / seconds(n):.1f} ×" for n in counts)])
+    return report.table(["classes", *(f"{n} processes" for n in counts)], rows)
 
 
 def plot(results, path):
@@ -290,29 +290,21 @@ def plot(results, path):
     files.write(path, lambda place: figure.savefig(place, format="png", dpi=120))
 
 
-def made_by():
-    """What the numbers were made by: the command, the code, the hardware."""
-    from hf_dd.artefacts.provenance import versions
-    from hf_dd.core.machine import model
-
-    return {
-        "command": shlex.join(["python", "scripts/growth.py", *sys.argv[1:]]),
-        "code": f"hf-dd {versions()['hf-dd']}, torch {versions()['torch']}",
-        "hardware": f"{model()}, {os.cpu_count()} cores, one thread for each process",
-    }
-
-
 def write(results, output):
     """Write what was measured so far: growth.md, growth.json and growth.png."""
-    from hf_dd.core import files
+    from hf_dd.core.machine import model
     from hf_dd.evaluation import report
+    from scripts import measuring
 
-    about = made_by()
-    files.write_json(output / "growth.json", {"about": about, "sweeps": results})
+    about = {
+        "command": measuring.called("growth"),
+        "code": f"{measuring.code()}, torch {version('torch')}",
+        "hardware": f"{model()}, {os.cpu_count()} cores, one thread for each process",
+    }
     plot(results, output / "growth.png")
     facts = report.table(["made", "by"], about.items())
-    text = f"# How a step grows\n\n![Time and memory of a step](growth.png)\n\n{facts}\n\n{table(results)}\n"
-    files.write_text(output / "growth.md", text)
+    text = f"# How a step grows\n\n![Time and memory of a step](growth.png)\n\n{facts}\n\n{table(results)}"
+    measuring.write(output / "growth", {"about": about, "sweeps": results}, text)
 
 
 def main():
@@ -343,7 +335,6 @@ def main():
                 results[sweep].append((point, run_point(point, Path(folder))))
                 print(f"{sweep} {changed}: {results[sweep][-1][1]}", flush=True)
             write(results, Path(options.output_dir))  # one that fails takes none of those before it along
-    print("\n" + table(results))
 
 
 if __name__ == "__main__":
