@@ -55,11 +55,11 @@ class Source:
         """Where one of its own teachers will lie once it is trained again; None for a teacher that isn't its own."""
         for config in self.teaching:
             if reference.startswith(f"{config.output_dir}/"):
-                return str(taught(root, config) / reference.removeprefix(f"{config.output_dir}/"))
+                return str(grid_folder(root, config) / reference.removeprefix(f"{config.output_dir}/"))
         return None
 
 
-def taught(root: Path, grid: PretrainConfig) -> Path:
+def grid_folder(root: Path, grid: PretrainConfig) -> Path:
     """Where a grid of a set's own teachers is trained again."""
     return root / "teachers" / Path(grid.output_dir).name
 
@@ -125,7 +125,7 @@ def made_by(record: Record) -> str:
     return f"hf-dd {record.versions.get('hf-dd', 'of an unknown version')}"
 
 
-def run_of(source: Source, options: ReproduceConfig, root: Path, folder: Path) -> Options:
+def repetition_of(source: Source, options: ReproduceConfig, root: Path, folder: Path) -> Options:
     """The options of the run that makes it again in `folder`, with every input at its commit.
 
     Its own teachers are below `root`. Students come after the images were compared, unless only they use teachers.

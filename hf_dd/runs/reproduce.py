@@ -48,7 +48,7 @@ from hf_dd.runs.evaluate import evaluate
 from hf_dd.runs.import_set import import_set
 from hf_dd.runs.inputs import checked, differences, moved
 from hf_dd.runs.pretrain import pretrain
-from hf_dd.runs.recorded import Source, run_of, taught
+from hf_dd.runs.recorded import Source, grid_folder, repetition_of
 from hf_dd.synthetic import pruning
 from hf_dd.teachers import pins
 from hf_dd.teachers.experts import ExpertPool
@@ -90,7 +90,7 @@ def reproduced(source: Source, options: ReproduceConfig, root: Path, name: str =
 
     Raises RunError or ConfigError for a record that nothing can be made from.
     """
-    run = run_of(source, options, root, root / name)
+    run = repetition_of(source, options, root, root / name)
     say("reproduce: checking the inputs of %s", source.record.name)
     checks = from_main_process(lambda: tuple(checked(source, run)))
     accelerator = new_accelerator(getattr(run, "mixed_precision", "no"))
@@ -142,7 +142,7 @@ def teachers_again(source: Source, run: DistillConfig, root: Path) -> Iterator[s
     """Train a set's own teachers, and say how many of those that it was made with came out to the byte."""
     for config in source.teaching:
         data = {"dataset": run.dataset} if same_data(config, source.record) else {}
-        pretrain(dataclasses.replace(config, output_dir=str(taught(root, config)), **data))
+        pretrain(dataclasses.replace(config, output_dir=str(grid_folder(root, config)), **data))
     own = [(spec.repo_id, spec.sha) for spec in pins.specs_of(source.record.teachers)]
     for expert in source.record.experts:
         own += [
@@ -180,7 +180,7 @@ def compared(source: Source, run: Options, folder: Path, trusted: Sequence[str])
     if source.folder is not None and not values.close:
         place = folder.with_name(f"{folder.name}-published")
         published, _ = students_again(source.record, run, source.folder, place, trusted)
-    return values, rows_apart(rows_of(record["results"]), here, published, tested)
+    return values, rows_apart(rows_to_repeat(record["results"]), here, published, tested)
 
 
 def left_out(record: SetRecord, accuracies: Sequence[Accuracy]) -> list[str]:
@@ -204,7 +204,7 @@ def local(folder: Path) -> hub.Place:
     return hub.Place(str(folder), None, True, "dataset")
 
 
-def rows_of(results: Mapping[str, Any]) -> list[dict[str, Any]]:
+def rows_to_repeat(results: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The rows on record that are evaluated again: all but those of the full data set.
 
     None of students that were tested otherwise than the record says of the set.
@@ -271,7 +271,7 @@ def evaluations_of(results: Mapping[str, Any]) -> Iterator[tuple[tuple, list[dic
     by pruning, and the regime. An evaluation trains each of its students on the same images, and at one rate.
     """
     rows_of_training: dict[tuple, list[dict[str, Any]]] = {}
-    for row in rows_of(results):
+    for row in rows_to_repeat(results):
         rate = None if row.get("own_learning_rate") else row["learning_rate"]
         prunes = row.get("baseline") in pruning.METHODS  # by a training of its own epochs, whatever herding's are
         regime = row.get("regime") if results.get("protocols") else None

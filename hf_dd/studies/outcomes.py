@@ -107,7 +107,7 @@ class Gain:
         return dataclasses.asdict(self.interval) | {"architectures": of_each}
 
 
-def gain(outcomes: Mapping[str, Outcome], pairs: Sequence[tuple[str, str]]) -> Gain:
+def paired_gain(outcomes: Mapping[str, Outcome], pairs: Sequence[tuple[str, str]]) -> Gain:
     """The mean over the pairs of first - second, paired by seed (or student), with its interval over those.
 
     It is over the architectures that all of these cells have. Raises RunError where there is none, or where the cells
@@ -135,6 +135,6 @@ def difference(
     return intervals.of_distillations((sides[0] - sides[1]).tolist(), shared)
 
 
-def rows_of(record: Mapping[str, Any], baseline: str | None = None) -> list[dict[str, Any]]:
-    """The results of a set, or of a kind of real images beside it."""
-    return [row for row in record["results"]["rows"] if row["baseline"] == baseline]
+def rows_of(record: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The results of the set itself, without those of real images beside it."""
+    return [row for row in record["results"]["rows"] if row["baseline"] is None]

@@ -36,13 +36,13 @@ def write_study(folder: Path, recipe: Path, outcomes: Mapping[str, Outcome]) -> 
     """
     import datasets
 
-    rows = datasets.Dataset.from_list(list(students_of(outcomes)))
+    rows = datasets.Dataset.from_list(list(student_rows(outcomes)))
     files.write_open(folder / PARQUET, rows.to_parquet)
     files.write(folder / RECIPE, lambda path: shutil.copyfile(recipe, path))
     files.write_text(folder / CARD, card_of(folder, outcomes))
 
 
-def students_of(outcomes: Mapping[str, Outcome]) -> Iterator[dict[str, Any]]:
+def student_rows(outcomes: Mapping[str, Outcome]) -> Iterator[dict[str, Any]]:
     """A row for each student of each distillation."""
     for name, outcome in outcomes.items():
         for architecture, seeds in outcome.scores.items():
@@ -79,7 +79,7 @@ def card_of(folder: Path, outcomes: Mapping[str, Outcome], pushed: Mapping[str, 
         title=folder.name,
         cells=len(outcomes),
         distillations=len(made),
-        students=sum(1 for _ in students_of(outcomes)),
+        students=sum(1 for _ in student_rows(outcomes)),
         report=Markdown(text.partition("\n\n")[2]),  # below the card's own title
         papers=papers.cited(each for record in made for each in papers.behind(record["settings"])),
         record={"pushed": pushed, "versions": provenance.versions()},

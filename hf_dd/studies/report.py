@@ -13,7 +13,7 @@ from hf_dd.errors import RunError
 from hf_dd.evaluation import intervals, report, verdict
 from hf_dd.evaluation.protocols import in_words
 from hf_dd.studies import curves
-from hf_dd.studies.outcomes import Gain, Outcome, gain, rows_of
+from hf_dd.studies.outcomes import Gain, Outcome, paired_gain, rows_of
 from hf_dd.teachers.teacher import TeacherSpec
 
 logger = logging.getLogger(__name__)
@@ -85,7 +85,7 @@ def compared(
     gains, unlike = {}, {}
     for name, pairs in comparisons.items():
         try:
-            gains[name] = gain(outcomes, pairs)
+            gains[name] = paired_gain(outcomes, pairs)
         except RunError as error:  # all that the cells cost isn't lost for it
             unlike[name] = str(error)
             logger.warning("The comparison %s can't be made: %s", name, error)
@@ -104,7 +104,7 @@ def made_by(outcomes: Mapping[str, Outcome], command: str) -> dict[str, Any]:
 
 def plot(folder: Path, outcomes: Mapping[str, Outcome], times: curves.Curves) -> None:
     """Write the cells as bars, and the curves, where there are any, beside what real images reach."""
-    report.write_bars({students_of(outcomes): bars_of(outcomes)}, "of each cell's first copy", folder / PLOT)
+    report.write_bars({students_in_words(outcomes): bars_of(outcomes)}, "of each cell's first copy", folder / PLOT)
     if times:
         found = baseline_rows(outcomes)
         real = {label: row["mean"] for label, (_, row) in zip(named(found), found, strict=True)}
@@ -128,7 +128,7 @@ def spread(scores: Sequence[float]) -> str:
     return intervals.spread(statistics.fmean(scores), statistics.stdev(scores) if len(scores) > 1 else 0, len(scores))
 
 
-def students_of(outcomes: Mapping[str, Outcome]) -> str:
+def students_in_words(outcomes: Mapping[str, Outcome]) -> str:
     """The architectures that the cells' accuracies are of."""
     return " and ".join(sorted({outcome.first for outcome in outcomes.values()})) + " students"
 
@@ -177,9 +177,10 @@ def cell_table(outcomes: Mapping[str, Outcome]) -> str:
     head = ["cell", "protocol", "copy", "accuracy (%)", "95 % interval", "over random", "n"]
     head += ["distilled in", "teachers took", "bytes"]
     note = (
-        f"Accuracy of {students_of(outcomes)} on that copy of a set: mean ± standard deviation over n = distillations "
-        "× students; intervals at 95 % over distillations where there are several, else over students. Over random: "
-        "points above random real images of the same ipc and protocol, student by student, with the 95 % interval."
+        f"Accuracy of {students_in_words(outcomes)} on that copy of a set: mean ± standard deviation over n = "
+        "distillations × students; intervals at 95 % over distillations where there are several, else over students. "
+        "Over random: points above random real images of the same ipc and protocol, student by student, with the "
+        "95 % interval."
     )
     return f"{report.table(head, rows)}\n\n{note}"
 

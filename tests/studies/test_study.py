@@ -762,12 +762,12 @@ def outcome(*students, **others):
 
 def test_a_single_distillation_is_compared_by_its_students():
     outcomes = {"a": outcome(80.0, 81.0, 82.0), "b": outcome(79.0, 80.5, 80.0), "c": outcome(70.0, 70.0, 71.0)}
-    one = outcomes_of.gain(outcomes, [("a", "b")]).interval
+    one = outcomes_of.paired_gain(outcomes, [("a", "b")]).interval
     assert (one.mean, one.n) == (pytest.approx((1 + 0.5 + 2) / 3), 3)
-    both = outcomes_of.gain(outcomes, [("a", "b"), ("a", "c")]).interval
+    both = outcomes_of.paired_gain(outcomes, [("a", "b"), ("a", "c")]).interval
     assert both.mean == pytest.approx(statistics.fmean([(1 + 10) / 2, (0.5 + 11) / 2, (2 + 11) / 2]))
     with pytest.raises(RunError, match="can't be paired"):
-        outcomes_of.gain(outcomes | {"d": outcome(1.0, 2.0)}, [("a", "d")])
+        outcomes_of.paired_gain(outcomes | {"d": outcome(1.0, 2.0)}, [("a", "d")])
 
 
 def test_cells_are_compared_over_the_architectures_that_they_share():
@@ -776,19 +776,19 @@ def test_cells_are_compared_over_the_architectures_that_they_share():
         "other": outcome(79.0, 80.0, MLP=(66.0, 68.0)),
         "narrow": outcome(70.0, 71.0),
     }
-    found = outcomes_of.gain(outcomes, [("wide", "other")])
+    found = outcomes_of.paired_gain(outcomes, [("wide", "other")])
     assert list(found.of_each) == ["ConvNet", "MLP"]
     assert found.interval.mean == pytest.approx(statistics.fmean([(1 + 4) / 2, (2 + 3) / 2]))
     assert {name: (own.mean, own.n) for name, own in found.of_each.items()} == {"ConvNet": (1.5, 2), "MLP": (3.5, 2)}
-    alone = outcomes_of.gain(outcomes, [("wide", "narrow")])
+    alone = outcomes_of.paired_gain(outcomes, [("wide", "narrow")])
     table = study_report.gains_of_each({"over other": found, "over narrow": alone}).splitlines()
     assert table[0] == "| comparison, points | ConvNet | MLP |"
     assert table[2] == f"| over other | {found.of_each['ConvNet']} | {found.of_each['MLP']} |"
     assert table[3] == f"| over narrow | {alone.interval} | – |"
-    assert list(outcomes_of.gain(outcomes, [("wide", "narrow")]).of_each) == ["ConvNet"]
+    assert list(outcomes_of.paired_gain(outcomes, [("wide", "narrow")]).of_each) == ["ConvNet"]
     apart = {"vgg": outcomes_of.Outcome([], {"VGG11": [(1.0, 2.0)]})}
     with pytest.raises(RunError, match="share no architecture"):
-        outcomes_of.gain(outcomes | apart, [("wide", "vgg")])
+        outcomes_of.paired_gain(outcomes | apart, [("wide", "vgg")])
     table = study_report.architecture_table(outcomes).splitlines()
     assert table[0] == "| cell | ConvNet | MLP | LeNet | mean |"
     assert table[2] == "| wide | 81.00 ± 1.41 | 70.50 ± 0.71 | 60.00 ± 0.00 | 70.50 |"
@@ -803,13 +803,13 @@ def test_cells_of_other_numbers_of_students_are_paired_by_their_distillations():
         "three": outcomes_of.Outcome(records, {"ConvNet": [(80.0, 81.0, 82.0), (84.0, 84.0, 84.0)]}),
         "two": outcomes_of.Outcome(records, {"ConvNet": [(78.0, 80.0), (79.0, 81.0)]}),
     }
-    found = outcomes_of.gain(cells, [("three", "two")]).interval
+    found = outcomes_of.paired_gain(cells, [("three", "two")]).interval
     assert (found.mean, found.n, found.half_width) == (3.0, 2, pytest.approx(12.7062, abs=1e-4))
     single = {
         name: dataclasses.replace(own, scores={"ConvNet": own.scores["ConvNet"][:1]}) for name, own in cells.items()
     }
     with pytest.raises(RunError, match="different numbers of seeds or students"):
-        outcomes_of.gain(single, [("three", "two")])
+        outcomes_of.paired_gain(single, [("three", "two")])
 
 
 def test_what_teachers_took_counts_each_training_run_once():
