@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from hf_dd import hub
 from hf_dd.artefacts import provenance
 from hf_dd.artefacts.distilled_folder import load_distilled
-from hf_dd.config import slug
+from hf_dd.config import EvaluationConfig, slug
 from hf_dd.config.uses import UseConfig
 from hf_dd.core import files
 from hf_dd.core.layout import RESULTS
@@ -67,14 +67,13 @@ class Subject:
         accelerator = new_accelerator(config.mixed_precision)
         require_writable(place_of(use, config))
         name, distilled, record = load_distilled(config.set)
-        data = load_data(source_of(config, record), distilled.whitening).to(accelerator.device)
+        data = load_data(source_of(config, config.set, record), distilled.whitening).to(accelerator.device)
         changes = {"epochs": config.eval_epochs, "augment": config.eval_augment}
         protocol = PROTOCOLS.find(config.eval_protocol)
         protocol = protocol.with_changes(**{key: value for key, value in changes.items() if value is not None})
         (own,) = candidates_of(name, distilled, data, [config.eval_copy], own_learning_rate(name, record))
-        evaluation = Evaluation(
-            data, protocol.suited(config, data, accelerator.autocast), seed=config.seed, accelerator=accelerator
-        )
+        protocol = protocol.suited(EvaluationConfig(eval_augment=config.eval_augment), data, accelerator.autocast)
+        evaluation = Evaluation(data, protocol, seed=config.seed, accelerator=accelerator)
         evaluation.targets(own, protocol)
         return cls(use, config, name, distilled, record, own, evaluation)
 
