@@ -51,8 +51,8 @@ def place_of(config: EvaluateConfig) -> Path:
 def complete_each(config: EvaluateConfig, parts: Sequence[Results]) -> None:
     """Put the results of each of several local sets into its own record and card, with those of its real images.
 
-    A set keeps results of its own that took more training by the same protocol: a quick look at several is none at it.
-    That, and what can't be written, is warned of: all results are in the evaluation's own folder.
+    A set keeps the results that it has where these took more training by the same protocol: a quick look at several
+    sets doesn't replace them. The log warns of that, and of what can't be written. All are in the evaluation's folder.
     """
     done = set()
     for place, folder in enumerate(config.sets):
@@ -112,7 +112,7 @@ def in_words(results: dict[str, Any]) -> str:
 
 
 def of_set(config: EvaluateConfig, results: Results, place: int) -> Results:
-    """Of one regime's results those of the set at this place, and of the real images of its ipc."""
+    """The part of one regime's results that is of the set at this place, and of real images of its ipc."""
     copies, names = len(config.eval_copies), len(set(config.scores))
     each = len(results.rows) // len(config.eval_architectures)  # of an architecture: the sets' copies, then others
     own = [index for index in range(len(results.rows)) if copies and index % each // copies == place]

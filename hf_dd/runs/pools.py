@@ -31,7 +31,7 @@ DESCRIPTION = "Teachers for dataset distillation, pinned by hf-dd."
 def find(
     references: Sequence[str], tags: Sequence[str], revision: str, query: TeacherQuery
 ) -> Sequence[str | hub.Pin]:
-    """The teachers of a pool to be made, named in one of three ways; raises ConfigError for two of them."""
+    """The teachers of a pool to be made, named in one of three ways; raises ConfigError for two ways at once."""
     options = "--architectures, --seeds, --epochs, --domain, --owner"
     named = {"teachers": references, "--teacher_tags": tags, options: query}
     if len(given := [way for way, value in named.items() if value]) > 1:

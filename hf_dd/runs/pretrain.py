@@ -116,7 +116,7 @@ def state_of(folder: Path, config: PretrainConfig, architecture: str, seed: int,
 def trained_apart(
     folder: Path, made: dict[str, Any], config: PretrainConfig, architecture: str, seed: int, data: ImageData
 ) -> list[str]:
-    """In what a folder's teacher, `made` with these options, isn't the one that is asked for; in words."""
+    """How a folder's teacher, `made` with these options, differs from the one that is asked for; in words."""
     asked = teacher_folder.identity_of(data_record(data), architecture, training_of(config, seed))
     made = {key: value for key, value in defaults(PretrainConfig, "result").items() if key in asked} | made  # if older
     pairs = apart(made, asked, [key for key in made if key in asked and made[key] != asked[key]])

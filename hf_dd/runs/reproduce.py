@@ -79,7 +79,7 @@ def reproducing(options: ReproduceConfig, place: hub.Place) -> Iterator[Path]:
 
 
 def kept(verdict: Verdict, root: Path) -> Verdict:
-    """A verdict that is written into the folder of its reproduction."""
+    """Write a verdict into the folder of its reproduction; returns it."""
     by_main_process(lambda: files.write_json(root / VERDICT, verdict.as_dict()))
     say("The verdict is %s.", root / VERDICT)
     return verdict
@@ -207,7 +207,7 @@ def local(folder: Path) -> hub.Place:
 def rows_to_repeat(results: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The rows on record that are evaluated again: all but those of the full data set.
 
-    None of students that were tested otherwise than the record says of the set.
+    No row where students were tested otherwise than the record says of the set.
     """
     if results.get("tested"):
         return []
@@ -265,10 +265,11 @@ def students_again(
 
 
 def evaluations_of(results: Mapping[str, Any]) -> Iterator[tuple[tuple, list[dict[str, Any]]]]:
-    """The rows on record that one evaluation makes again, and nothing beside them, with how they were trained.
+    """The rows on record in groups that one evaluation each makes again, and how the students of each were trained.
 
     That is the number of students, their epochs and rate (None for that of the set), whether real images were chosen
-    by pruning, and the regime. An evaluation trains each of its students on the same images, and at one rate.
+    by pruning, and the regime. An evaluation trains each of its students on the same images, and at one rate: a group
+    holds all rows that it makes, and no other.
     """
     rows_of_training: dict[tuple, list[dict[str, Any]]] = {}
     for row in rows_to_repeat(results):
@@ -297,7 +298,7 @@ def mix_of(protocol: Mapping[str, Any]) -> str | None:
 
 
 def epochs_of_selection(group: Sequence[Mapping[str, Any]]) -> int | None:
-    """Those of the network by whose features real images on record were chosen; None where their names don't say."""
+    """How long the network was trained by whose features real images were chosen; None where no name says it."""
     found = [match[1] for row in group if (match := re.search(r" by a network of (\d+) epochs", row["set"]))]
     return int(found[0]) if found else None
 

@@ -135,7 +135,7 @@ def push_study(
 
 
 def content_of(folder: Path) -> str:
-    """The digest of all that is published of a study, by name; but for its card, which is of these and of its tag."""
+    """The digest of all files of a study that are published but for the card, which tells of these and of the tag."""
     found = {path for pattern in STUDY_FILES for path in folder.glob(pattern)} - {folder / CARD}
     digests = {path.relative_to(folder).as_posix(): digest_of(path) for path in found}
     return hashlib.sha256(json.dumps(digests, sort_keys=True).encode()).hexdigest()

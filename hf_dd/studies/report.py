@@ -292,9 +292,9 @@ def circumstances_of(row: Mapping[str, Any], record: Mapping[str, Any]) -> dict[
 
 
 def in_full(rows: Collection[tuple[Mapping[str, Any], Mapping[str, Any]]]) -> list[str]:
-    """The protocol of each of some rows, with their records; in what those differ that are called alike, too.
+    """The protocol of each row, in words, with what else differs among the rows of one name.
 
-    All cells are called alike here, and real images by how they were chosen.
+    Takes each row with its record. All cells have one name here, real images that of how they were chosen.
     """
     names = [(row["baseline"] and row["set"], protocol_of(row, record)) for row, record in rows]
     facts, found = [circumstances_of(*each) for each in rows], []

@@ -42,7 +42,7 @@ from hf_dd.training import pretraining
 
 logger = logging.getLogger(__name__)
 
-BY_HAND = ("tested", "regimes", "protocols")  # of results and their options: what no cell asks for
+BY_HAND = ("tested", "regimes", "protocols")  # keys of results, or of their options, that no cell asks for
 
 
 @alone(kinds(StudyConfig))
@@ -166,7 +166,7 @@ def taken(path: Path, wait: bool) -> Iterator[bool]:
 def teacher_jobs(
     grids: Mapping[str, PretrainConfig],
 ) -> tuple[dict[tuple[str, str], Job], dict[tuple[str, str], str]]:
-    """By its grid and name, what trains a teacher if it isn't there yet; and by grid and short name, the whole one."""
+    """The job of each teacher, by its grid and name; and each one's whole name, by its grid and short name."""
     jobs, names = {}, {}
     for grid, config in grids.items():
         data, folder = load_data(config), Path(config.output_dir)
@@ -208,7 +208,7 @@ def made_otherwise(folder: Path, pairs: Sequence[str]) -> RunError:
 
 
 def pool_jobs(pools: Mapping[str, Pool], teachers: Mapping[tuple[str, str], Job]) -> dict[str, Job]:
-    """By its name, what chooses a pool among its candidates if that isn't done yet."""
+    """The job of each pool, by its name: to choose it among its candidates."""
     jobs = {}
     for name, pool in pools.items():
         needs = tuple(teachers[parts_of(reference)[:2]] for reference in pool.teachers)
@@ -245,7 +245,7 @@ def deciding(options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def cell_job(cell: Cell, teachers: Mapping[tuple[str, str], Job], pools: Mapping[str, Job]) -> Job:
-    """What makes a cell, after its teachers, its pool and the cell whose set it evaluates."""
+    """The job of a cell, after those of its teachers, its pool and the cell whose set it evaluates."""
     needs = [teachers[parts_of(reference)[:2]] for reference in cell.teachers]
     needs += [pools[cell.pool]] if cell.pool else []
     needs += [cell_job(cell.source, teachers, pools)] if cell.source else []
