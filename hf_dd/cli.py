@@ -13,7 +13,6 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from types import ModuleType
 from typing import Any, NamedTuple
 
 from hf_dd import config as configs
@@ -29,7 +28,6 @@ from hf_dd.version import __version__
 ABOUT = "Dataset distillation guided by pre-trained models, on the Hugging Face Hub."
 # Why a place can't even be looked at, which no check of whether it is there foresees.
 CLOSED = (errno.ENAMETOOLONG, errno.EACCES, errno.EPERM, errno.EIO, errno.ESTALE, errno.ENOTCONN, errno.ELOOP)
-PROMPT = ("hub", "quickstart", "gallery")  # commands that import no torch; all others take some seconds to begin
 
 
 class Command(NamedTuple):
@@ -38,10 +36,11 @@ class Command(NamedTuple):
     Attributes:
         about: what it does, in a line.
         options: the config that its command line fills.
-        run: what is called with that: a function, or the place of one, which is imported then.
+        run: what is called with that: the place of a function, which is imported then, or one of this module.
         shown: makes of its result what is printed, a text or an iterator of lines.
         recipe: of a command line without any option.
         everywhere: whether every process prints what it gives, and not the main process alone.
+        prompt: whether it imports no torch; all others take some seconds to begin.
     """
 
     about: str
@@ -50,6 +49,7 @@ class Command(NamedTuple):
     shown: Callable[[Any], object] = lambda result: result
     recipe: str | None = None
     everywhere: bool = False
+    prompt: bool = False
 
 
 class Actions(NamedTuple):
@@ -57,11 +57,6 @@ class Actions(NamedTuple):
 
     about: str
     actions: Mapping[str, Command]
-
-
-def module(name: str) -> ModuleType:
-    """A room of the package, imported when a command needs it."""
-    return importlib.import_module(f"hf_dd.{name}")
 
 
 def serve_hub(options: commands.HubServeOptions) -> None:
@@ -100,6 +95,13 @@ def run_in_hub(options: commands.HubRunOptions) -> None:
     sys.exit(status if status >= 0 else 128 - status)  # as shells tell of a signal
 
 
+def run_quickstart(options: commands.QuickstartOptions) -> None:
+    """Run the quickstart, which prints each command before it runs."""
+    from hf_dd.runs import quickstart
+
+    quickstart.run(options.output_dir, printed)
+
+
 def text_of(name: str) -> Callable[[Path], str]:
     """Gives the text of the file of this name in a folder."""
     return lambda folder: (folder / name).read_text(encoding="utf-8")
@@ -118,12 +120,12 @@ POOL = {
     "show": Command(
         "print its teachers, their commits and options",
         commands.PoolShowOptions,
-        lambda own: module("runs.pools").show(own.pool, own.data, own.trusted_teachers),
+        "runs.pools:show",
     ),
     "diff": Command(
         "print in what two differ: -, + and ~ (the same revision moved)",
         commands.PoolDiffOptions,
-        lambda own: module("runs.pools").diff(*own.pools),
+        "runs.pools:diff",
     ),
     "select": Command(
         "find the one that guides best among candidates", configs.SelectConfig, "studies.pool_search:select"
@@ -131,7 +133,7 @@ POOL = {
     "verify": Command(
         "check that every commit is still there and loads",
         commands.PoolVerifyOptions,
-        lambda own: module("runs.pools").verify(own.pool, own.trusted_teachers),
+        "runs.pools:verify",
     ),
 }
 COMMANDS: dict[str, Command | Actions] = {
@@ -184,28 +186,28 @@ COMMANDS: dict[str, Command | Actions] = {
     "cache": Actions(
         "list or remove what is kept of earlier runs: decoded images, features, heads, scores",
         {
-            "ls": Command(
-                "list what is kept", commands.CacheListOptions, lambda own: module("runs.cache").listed(own.patterns)
-            ),
+            "ls": Command("list what is kept", commands.CacheListOptions, "runs.cache:listed"),
             "rm": Command(
                 "remove what is kept: it is computed again when it is needed",
                 commands.CacheRemoveOptions,
-                lambda own: module("runs.cache").removed(own.patterns),
+                "runs.cache:removed",
             ),
         },
     ),
     "gallery": Actions(
         "make pages to look at distilled sets, or put them up as a Space",
         {
-            "build": Command("make a folder of pages", gallery.GalleryBuildOptions, "gallery.site:build"),
-            "push": Command("put the pages up as a static Space", gallery.GalleryPushOptions, "gallery.space:push"),
+            "build": Command("make a folder of pages", gallery.GalleryBuildOptions, "gallery.site:build", prompt=True),
+            "push": Command(
+                "put the pages up as a static Space", gallery.GalleryPushOptions, "gallery.space:push", prompt=True
+            ),
         },
     ),
     "hub": Actions(
         "serve an embedded Hub, or run a command against one",
         {
-            "serve": Command("serve ROOT until interrupted", commands.HubServeOptions, serve_hub),
-            "run": Command("run a command against a Hub in ROOT", commands.HubRunOptions, run_in_hub),
+            "serve": Command("serve ROOT until interrupted", commands.HubServeOptions, serve_hub, prompt=True),
+            "run": Command("run a command against a Hub in ROOT", commands.HubRunOptions, run_in_hub, prompt=True),
         },
     ),
     "use": Actions(
@@ -234,7 +236,8 @@ COMMANDS: dict[str, Command | Actions] = {
     "quickstart": Command(
         "the whole circle on drawn letters and an embedded Hub, in a few minutes",
         commands.QuickstartOptions,
-        lambda own: module("runs.quickstart").run(own.output_dir, printed),
+        run_quickstart,
+        prompt=True,
     ),
     "env": Command("versions and hardware, for a bug report", commands.EnvOptions, "runs.environment:environment"),
 }
@@ -274,8 +277,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 if sys.stdout is not None:
                     sys.stdout.flush()
     except HfDdError as error:
-        told = progress.is_first_process() or not isinstance(error, ConfigError)
-        sys.exit(f"hf-dd: error: {error}" if told else 1)
+        shows = progress.is_first_process() or not isinstance(error, ConfigError)
+        sys.exit(f"hf-dd: error: {error}" if shows else 1)
     except KeyboardInterrupt:
         sys.exit(130)
     except BrokenPipeError:
@@ -309,7 +312,7 @@ def dispatch(arguments: Sequence[str]) -> None:
             return
         if not rest or rest[0] not in known:
             given = f"unknown {noun} {rest[0]!r}" if rest else f"`{' '.join(words)}` needs an {noun}"
-            raise HfDdError(f"{given}; the {noun}s are {', '.join(known)}.")
+            raise ConfigError(f"{given}; the {noun}s are {', '.join(known)}.")
         words.append(rest[0])
         command = known[rest.pop(0)]
     from hf_dd.config.base import less_memory
@@ -319,12 +322,12 @@ def dispatch(arguments: Sequence[str]) -> None:
         printed(text.rstrip())
         return
     options, run = parse_config(command.options, rest, command=" ".join(words), default=command.recipe), command.run
-    if words[1] not in PROMPT:
+    if not command.prompt:
         progress.quieten_clients()
         progress.say("%s: loading libraries", " ".join(words))
     if isinstance(run, str):
         place, _, name = run.partition(":")
-        run = getattr(module(place), name)
+        run = getattr(importlib.import_module(f"hf_dd.{place}"), name)
     with within_memory(less_memory(options)):
         lines = command.shown(run(options))
     for line in lines if isinstance(lines, Iterator) else [lines]:

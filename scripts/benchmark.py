@@ -37,6 +37,7 @@ import torch  # noqa: E402
 
 from hf_dd.core.machine import model  # noqa: E402
 from hf_dd.core.precision import has_bf16  # noqa: E402
+from hf_dd.evaluation.report import table  # noqa: E402
 
 CLASSES, CLOM_BATCH, EPOCHS = 10, 8_196, 10
 REPETITIONS = {
@@ -352,14 +353,13 @@ def measure(sides, work, repetitions):
 
 def report(rows):
     """The rows as a markdown table."""
-    lines = ["| work | literal | ours | ratio | ours, fp32 | ratio | peak memory: literal, ours, fp32 |"]
-    lines += ["|---|---|---|---|---|---|---|"]
+    cells = []
     for row in rows:
         memory = ", ".join(f"{row[f'{side}_peak_mb']:,.0f}" for side in ("literal", "ours", "ours_fp32"))
-        lines.append(
-            f"| {row['work']} | {row['literal_s']:.3g} s | {row['ours_s']:.3g} s | {row['ratio']:.1f} | "
-            f"{row['ours_fp32_s']:.3g} s | {row['ratio_fp32']:.1f} | {memory} MB |"
-        )
+        own = [row["work"], f"{row['literal_s']:.3g} s", f"{row['ours_s']:.3g} s", f"{row['ratio']:.1f}"]
+        cells.append([*own, f"{row['ours_fp32_s']:.3g} s", f"{row['ratio_fp32']:.1f}", f"{memory} MB"])
+    head = ["work", "literal", "ours", "ratio", "ours, fp32", "ratio", "peak memory: literal, ours, fp32"]
+    lines = [table(head, cells)]
     by_work = {row["work"]: row for row in rows}
     if {"dm_step", "clom_ce_step"} <= by_work.keys():
         for side in ("ours", "ours_fp32"):

@@ -204,20 +204,15 @@ def units(scores):
     return [statistics.fmean(seed) for seed in seeds] if len(seeds) > 1 else seeds[0]
 
 
-def spread(values):
-    """Mean and standard deviation, in words."""
-    deviation = f" ± {statistics.stdev(values):.2f}" if len(values) > 1 else ""
-    return f"{statistics.fmean(values):.2f}{deviation} % (n = {len(values)})"
-
-
 def headlines(kind, content):
     """What a result says in its shortest form: pairs of what and how much."""
     from hf_dd.evaluation import intervals
+    from hf_dd.studies.report import spread
 
     if kind == "report":
         cells = {name: units(cell["scores"]) for name, cell in content["cells"].items()}
         best = max(cells, key=lambda name: statistics.fmean(cells[name]))
-        yield f"best of {len(cells)} cells: `{best}`", spread(cells[best])
+        yield f"best of {len(cells)} cells: `{best}`", f"{spread(cells[best])} % (n = {len(cells[best])})"
         for name, gain in content["comparisons"].items():
             between = ""
             if gain["n"] > 1:

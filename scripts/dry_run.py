@@ -21,12 +21,14 @@ import argparse
 import json
 import os
 import shlex
-import subprocess
 import sys
-import time
 from pathlib import Path
 
 sys.path[0] = str(Path(__file__).resolve().parents[1])  # not this folder: evaluate.py would hide the library
+
+from hf_dd.artefacts.provenance import versions  # noqa: E402
+from hf_dd.evaluation.report import table  # noqa: E402
+from scripts import measuring  # noqa: E402
 
 CHANGED = {  # what the dry run has in the place of the recipe's
     "imagenet-1k-rded": {"objective_options": ["images=4", "crops=1"]},
@@ -77,13 +79,13 @@ def dry(recipe, options):
     seen = {"dataset": [images]}
     if (options.classes, options.side) != (CLASSES, config.image_size):
         seen |= {"image_size": [options.side], "statistics": ["own"], "test_resize": [options.side // 7 * 8]}
-    distilling = ["distill", "--config", recipe, *typed(seen | own), "--output_dir", folder]
+    distilling = ["hf-dd", "distill", "--config", recipe, *typed(seen | own), "--output_dir", folder]
     students = {"eval_protocol": ["rded"], "eval_epochs": [1], "eval_students": [1], "eval_architectures": [student]}
     students |= {"eval_copies": ["float"], "baselines": ["none"], "eval_teachers": [teacher], "published": []}
     read = ("image_size", "statistics", "test_split", "test_resize")
     seen = {name: [getattr(config, name)] for name in read} | seen
-    evaluating = ["evaluate", folder, *typed(seen | students), "--output_dir", folder]
-    used = {"distill": run(distilling), "evaluate": run(evaluating)}
+    evaluating = ["hf-dd", "evaluate", folder, *typed(seen | students), "--output_dir", folder]
+    used = {"distill": measuring.run(*distilling), "evaluate": measuring.run(*evaluating)}
     row = {"recipe": recipe, "classes": options.classes, "side": options.side, "network": student, "used": used}
     row |= {"commands": [told(command, options.work_dir) for command in (distilling, evaluating)]}
     kept.write_text(json.dumps(row | found_in(folder), indent=2) + "\n")
@@ -106,28 +108,11 @@ def typed(options):
 
 def told(words, place):
     """A command without the place where its files are."""
-    return shlex.join(["hf-dd", *(str(word).replace(f"{place}/", "") for word in words)])
-
-
-def run(words):
-    """Run a command of hf-dd, as one would type it; what its process took."""
-    words = list(map(str, words))
-    print("$", shlex.join(["hf-dd", *words]), flush=True)
-    started = time.monotonic()
-    process = subprocess.Popen([sys.executable, "-m", "hf_dd", *words])
-    _, status, used = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        sys.exit(f"hf-dd {words[0]} ended with {process.returncode}.")
-    unit = 1 if sys.platform == "darwin" else 1024  # of the kernel's count
-    took = {"seconds": time.monotonic() - started, "cpu_seconds": used.ru_utime + used.ru_stime}
-    return took | {"peak_bytes": used.ru_maxrss * unit}
+    return shlex.join(str(word).replace(f"{place}/", "") for word in words)
 
 
 def found_in(folder):
     """What the run itself wrote: seconds of its start, of a step and of a student."""
-    from hf_dd.artefacts.provenance import versions
-
     record = json.loads((folder / "hf_dd.json").read_text())
     (row,) = json.loads((folder / "results.json").read_text())["rows"]
     start = json.loads((folder / "checkpoints/step-000000/state.json").read_text())["seconds"]
@@ -310,15 +295,12 @@ def size(network):
 
 def write(options, rows, estimates):
     """Write the tables: these rows, and those of earlier calls."""
-    from hf_dd.artefacts.provenance import versions
-
     kept = options.output_dir / "results.json"
     earlier = json.loads(kept.read_text())["rows"] if kept.is_file() else []
     rows = {(row["recipe"], row["network"], row["classes"], row["side"]): row for row in [*earlier, *rows]}
     rows = [rows[key] for key in sorted(rows)]
-    words = [Path(word).name if Path(word).is_absolute() else word for word in sys.argv[1:]]
     about = {
-        "command": shlex.join(["python", "scripts/dry_run.py", *words]),
+        "command": measuring.called("dry_run"),
         "code": sorted({f"hf-dd {own['hf-dd']}" for own in (versions(), *(row["versions"] for row in rows))}),
         "hardware": sorted({row["hardware"] for row in rows}),
     }
@@ -330,15 +312,12 @@ def write(options, rows, estimates):
         headlines.append([what, f"{peak / 1e9:.1f} GB of memory{step} (n = 1 run, on a CPU)"])
     headlines += [headline(each) for each in estimates]
     content = about | {"headlines": headlines, "rows": rows, "estimates": estimates}
-    options.output_dir.mkdir(parents=True, exist_ok=True)
-    kept.write_text(json.dumps(content, indent=2) + "\n")
     lines = ["# The recipes of ImageNet-1k, run dry", "", *dry_lines(rows), *estimate_lines(estimates, options.tflops)]
     lines += ["", "## Commands", ""]
     lines += [f"- `{command}`" for row in rows for command in row["commands"]]
     lines += ["", f"Made by `{about['command']}`: {'; '.join(about['code'])}, on {'; '.join(about['hardware'])}."]
     lines += [f"Versions: {', '.join(f'{name} {version}' for name, version in rows[0]['versions'].items())}."]
-    (options.output_dir / "results.md").write_text("\n".join(lines) + "\n")
-    print((options.output_dir / "results.md").read_text())
+    measuring.write(options.output_dir / "results", content, "\n".join(lines))
 
 
 def headline(each):
@@ -361,16 +340,15 @@ def dry_lines(rows):
     yield ""
     head = "recipe", "classes", "pixels", "teacher and student", "memory of distill", "of evaluate", "start", "a step"
     head += "steps", "a student's epoch and test", "CPU time in all"
-    yield "| " + " | ".join(head) + " |"
-    yield "|---" * len(head) + "|"
+    found = []
     for row in rows:
         used = row["used"]
         peaks = [f"{used[name]['peak_bytes'] / 1e9:.2f} GB" for name in ("distill", "evaluate")]
-        step = "–" if row["step_s"] is None else f"{row['step_s']:.1f} s"
+        step = None if row["step_s"] is None else f"{row['step_s']:.1f} s"
         cells = [row["recipe"], f"{row['classes']:,}", row["side"], row["network"], *peaks, f"{row['start_s']:.1f} s"]
         cells += [step, row["steps"], f"{row['student_s']:.1f} s ({row['student_images']:,} images)"]
-        cells += [f"{sum(each['cpu_seconds'] for each in used.values()):.0f} s"]
-        yield "| " + " | ".join(map(str, cells)) + " |"
+        found.append([*cells, f"{sum(each['cpu_seconds'] for each in used.values()):.0f} s"])
+    yield table(head, found)
 
 
 def estimate_lines(estimates, tflops):
@@ -387,12 +365,12 @@ def estimate_lines(estimates, tflops):
         hours = sum(row["hours"] for row in each["phases"])
         whole = f"{each['host_bytes'] / 1e9:.1f} GB"
         yield from ("", f"### {each['recipe']}, ipc {each['ipc']}: {hours:.1f} hours", "")
-        yield "| phase | images | batch | GFLOP an image | PFLOP | hours |"
-        yield "|---|---|---|---|---|---|"
-        for row in each["phases"]:
-            cells = [row["phase"], f"{row['images']:,}", row["batch"], f"{row['flops_per_image'] / 1e9:.2f}"]
-            cells += [f"{row['flops'] / 1e15:,.0f}", f"{row['hours']:.2f}"]
-            yield "| " + " | ".join(map(str, cells)) + " |"
+        cells = [
+            [row["phase"], f"{row['images']:,}", row["batch"], f"{row['flops_per_image'] / 1e9:.2f}"]
+            + [f"{row['flops'] / 1e15:,.0f}", f"{row['hours']:.2f}"]
+            for row in each["phases"]
+        ]
+        yield table(["phase", "images", "batch", "GFLOP an image", "PFLOP", "hours"], cells)
         for stage, parts in each["memory"].items():
             said, total = "; ".join(f"{name} {count / 1e9:.2f}" for name, count in parts.items()), sum(parts.values())
             much = ", more than an H200 has" if total > H200 else ""

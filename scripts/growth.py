@@ -17,12 +17,12 @@ import argparse
 import json
 import math
 import os
-import shlex
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from importlib.metadata import version
 from pathlib import Path
 
 sys.path[0] = str(Path(__file__).resolve().parents[1])  # not this folder: evaluate.py would hide the library
@@ -73,12 +73,12 @@ def measure(point, folder):
     pool = None
     if point["clom"] != "none":
         architecture = "VGG11" if "pool" in point else "ConvNet"
-        references = [write_teacher(folder, data, architecture, seed) for seed in range(point.get("pool", 1))]
+        references = [write_run(folder, data, architecture, seed) for seed in range(point.get("pool", 1))]
         options |= {"teachers": references, "teachers_in_memory": point.get("teachers_in_memory")}
         pool = TeacherPool.from_references(references, in_memory=options["teachers_in_memory"])
     experts = None
     for objective in point.keys() & {"mtt", "tesla"}:
-        experts = ExpertPool([write_expert(folder, data)])
+        experts = ExpertPool([write_run(folder, data, "ConvNet", epochs=2)])
         options |= {"objective": objective, "experts": ["given"], "real_batch_size": None}
         options["objective_options"] = [f"student_steps={point[objective]}", "max_start_epoch=1", "expert_epochs=1"]
     distiller = Distiller(DistillConfig(**options), data, pool, accelerator, folder, experts)
@@ -131,28 +131,20 @@ def random_data(classes, count):
     )
 
 
-def write_teacher(folder, data, architecture, seed):
-    """A teacher that was never trained, as a local folder."""
+def write_run(folder, data, architecture, seed=0, epochs=1):
+    """A teacher's run as a local folder, whose epochs are networks that were never trained."""
+    from hf_dd.artefacts import teacher_folder
     from hf_dd.nn import networks
+    from hf_dd.training.pretraining import Snapshot
 
-    place = folder / f"{architecture}-{seed}"
-    if not place.exists():
-        network = networks.build(architecture, **data.network_shape, seed=seed)
-        facts = {"class_names": data.class_names, "mean": data.mean, "std": data.std}
-        networks.save(network, place, facts)
-        record = {"architecture": architecture, "seed": seed, "epoch": 0, "dataset": "random", "accuracy": 0.1}
-        (place / "hf_dd.json").write_text(json.dumps(record))
-    return str(place)
-
-
-def write_expert(folder, data):
-    """Two epochs of an expert that was never trained, as a local run folder."""
-    place = folder / "expert"
-    for seed in (0, 1):
-        if not (place / f"epoch-{seed}").exists():
-            Path(write_teacher(place, data, "ConvNet", seed)).rename(place / f"epoch-{seed}")
-    (place / "hf_dd.json").write_text(json.dumps({"revisions": ["epoch-0", "epoch-1"], "final": "epoch-1"}))
-    return str(place)
+    run = folder / f"{architecture}-{data.num_classes}-{seed}-{epochs}"
+    if not run.exists():
+        for epoch in range(epochs):
+            network = networks.build(architecture, **data.network_shape, seed=seed + epoch)
+            snapshot = Snapshot(network, architecture, seed, epoch, loss=None, accuracy=0.1, seconds=0.0)
+            teacher_folder.write_snapshot(run, snapshot, data, {}, command="", hardware="")
+        teacher_folder.write_run(run, range(epochs))
+    return str(run)
 
 
 def watch_reader():
@@ -222,23 +214,22 @@ def run_point(point, folder):
 
 def table(results):
     """All points as a markdown table."""
-    lines = [
-        "| what grows | value | step | of which guide | first step | peak memory | more |",
-        "|---|---|---|---|---|---|---|",
-    ]
+    from hf_dd.core import text
+
+    rows = []
     for sweep, points in results.items():
         for point, found in points:
             value = point.get(sweep, point["real_set"])
-            guide = f"{1000 * found['guide_s']:.0f} ms" if "guide_s" in found else "–"
+            guide = f"{1000 * found['guide_s']:.0f} ms" if "guide_s" in found else None
             more = [f"{found['bytes_exchanged']:,} bytes exchanged"] if found["bytes_exchanged"] else []
             more += ["all teachers in memory"] if point.get("pool") and "teachers_in_memory" not in point else []
             if "reader_share" in found:
                 more += [f"{100 * found['reader_share']:.2f} % of the step waits for images"]
                 more += [f"decoded in {found['load_s']:.0f} s, opened again in {found['load_again_s']:.1f} s"]
-            lines.append(
-                f"| {sweep} | {value:,} | {found['step_s']:.3g} s | {guide} | {found['first_step_s']:.3g} s | "
-                f"{found['peak_mb']:,.0f} MB | {'; '.join(more)} |"
-            )
+            row = [sweep, f"{value:,}", f"{found['step_s']:.3g} s", guide, f"{found['first_step_s']:.3g} s"]
+            rows.append([*row, f"{found['peak_mb']:,.0f} MB", "; ".join(more)])
+    head = ["what grows", "value", "step", "of which guide", "first step", "peak memory", "more"]
+    lines = [text.table(head, rows)]
     if "processes" in results:
         runs = [(point["processes"], found["step_s"]) for point, found in results["processes"]]
         one, two = (statistics.median(seconds for of, seconds in runs if of == count) for count in (1, 2))
@@ -255,18 +246,19 @@ def predicted(one, two, classes=(10, 100, 1_000), most=64):
     c is what every process spends whatever it owns, exchange included; share(n) is the busiest process's share of the
     classes, or of a class where there are more processes. The time of a step is taken to grow with the classes.
     """
+    from hf_dd.core import text
+
     constant = max(0.0, 2 * two - one)
     per_class = (one - constant) / BASE["classes"]
-    counts = [2**power for power in range(most.bit_length())]
-    lines = ["| classes | " + " | ".join(f"{n} processes" for n in counts) + " |", "|" + "---|" * (len(counts) + 1)]
+    counts, rows = [2**power for power in range(most.bit_length())], []
     for number in classes:
 
         def seconds(n, number=number):
             busiest = math.ceil(number / n) if n <= number else 1 / (n // number)
             return constant + per_class * busiest
 
-        lines.append(f"| {number:,} | " + " | ".join(f"{seconds(1) / seconds(n):.1f} ×" for n in counts) + " |")
-    return "\n".join(lines)
+        rows.append([f"{number:,}", *(f"{seconds(1) / seconds(n):.1f} ×" for n in counts)])
+    return text.table(["classes", *(f"{n} processes" for n in counts)], rows)
 
 
 def plot(results, path):
@@ -298,16 +290,21 @@ def plot(results, path):
     files.write(path, lambda place: figure.savefig(place, format="png", dpi=120))
 
 
-def made_by():
-    """What the numbers were made by: the command, the code, the hardware."""
-    from hf_dd.artefacts.provenance import versions
+def write(results, output):
+    """Write what was measured so far: growth.md, growth.json and growth.png."""
     from hf_dd.core.machine import model
+    from hf_dd.core import text
+    from scripts import measuring
 
-    return {
-        "command": shlex.join(["python", "scripts/growth.py", *sys.argv[1:]]),
-        "code": f"hf-dd {versions()['hf-dd']}, torch {versions()['torch']}",
+    about = {
+        "command": measuring.called("growth"),
+        "code": f"{measuring.code()}, torch {version('torch')}",
         "hardware": f"{model()}, {os.cpu_count()} cores, one thread for each process",
     }
+    plot(results, output / "growth.png")
+    facts = text.table(["made", "by"], about.items())
+    written = f"# How a step grows\n\n![Time and memory of a step](growth.png)\n\n{facts}\n\n{table(results)}"
+    measuring.write(output / "growth", {"about": about, "sweeps": results}, written)
 
 
 def main():
@@ -337,16 +334,7 @@ def main():
                 point = smaller(BASE | changed, options.smaller)
                 results[sweep].append((point, run_point(point, Path(folder))))
                 print(f"{sweep} {changed}: {results[sweep][-1][1]}", flush=True)
-    from hf_dd.core import files
-    from hf_dd.core.text import table as markdown_table
-
-    output, about = Path(options.output_dir), made_by()
-    files.write_json(output / "growth.json", {"about": about, "sweeps": results})
-    plot(results, output / "growth.png")
-    facts = markdown_table(["made", "by"], about.items())
-    text = f"# How a step grows\n\n![Time and memory of a step](growth.png)\n\n{facts}\n\n{table(results)}\n"
-    files.write_text(output / "growth.md", text)
-    print("\n" + table(results))
+            write(results, Path(options.output_dir))  # one that fails takes none of those before it along
 
 
 if __name__ == "__main__":

@@ -17,12 +17,14 @@ each pair, with 95 % intervals over the students.
 import argparse
 import json
 import os
-import shlex
-import subprocess
 import sys
 from pathlib import Path
 
 sys.path[0] = str(Path(__file__).resolve().parents[1])  # not this folder: evaluate.py would hide the library
+
+from hf_dd.evaluation.intervals import Interval  # noqa: E402
+from hf_dd.evaluation.report import table  # noqa: E402
+from scripts import measuring  # noqa: E402
 
 PROTOCOL = "soft-label-crops"
 
@@ -49,7 +51,7 @@ def main():
         words = ["--architectures", options.architecture]
         words += ["--epochs", options.teacher_epochs, "--keep_epochs", options.teacher_epochs]
         words += ["--augment", "color_crop_cutout_scale_rotate", "--output_dir", teachers]
-        run("pretrain", "--dataset", reference, *words)
+        measuring.run("hf-dd", "pretrain", "--dataset", reference, *words)
     teacher = next(teachers.glob("*/hf_dd.json")).parent
     sets = {}
     for topk in options.topk:
@@ -58,26 +60,17 @@ def main():
             if not (folder / "hf_dd.json").is_file():
                 words = ["--objective", "random", "--ipc", options.ipc, "--teachers", teacher, "--eval_students", 0]
                 words += ["--soft_labels", "crops", "--soft_label_topk", topk, "--soft_label_views", views]
-                run("distill", "--dataset", reference, *words, "--output_dir", folder)
+                measuring.run("hf-dd", "distill", "--dataset", reference, *words, "--output_dir", folder)
     words = ["--eval_protocol", PROTOCOL, "--eval_students", options.students, "--eval_epochs", options.epochs]
     words += ["--eval_architectures", options.architecture]
     words += ["--eval_copies", "float", "--baselines", "random", "--output_dir", place]
-    run("evaluate", *sets.values(), "--dataset", reference, *words)
+    measuring.run("hf-dd", "evaluate", *sets.values(), "--dataset", reference, *words)
     found = json.loads((place / "results.json").read_text())
     write(options, name, sets, found)
 
 
-def run(*words):
-    """Run a command of hf-dd, as one would type it."""
-    words = list(map(str, words))
-    print("$", shlex.join(["hf-dd", *words]), flush=True)
-    subprocess.run([sys.executable, "-m", "hf_dd", *words], check=True)
-
-
 def write(options, name, sets, found):
     """Write the table."""
-    from hf_dd.artefacts.provenance import versions
-
     by_set = {row["set"]: row for row in found["rows"]}
     rows = []
     for (topk, views), folder in sets.items():
@@ -89,8 +82,8 @@ def write(options, name, sets, found):
     most, least = (choose(rows, key=lambda row: row["bytes"]) for choose in (max, min))
     classes = about["classes"]
     about = {
-        "command": shlex.join(["python", "scripts/label_sizes.py", *sys.argv[1:]]),
-        "code": f"hf-dd {versions()['hf-dd']}",
+        "command": measuring.called("label_sizes"),
+        "code": measuring.code(),
         "hardware": f"{found['hardware']}; {os.cpu_count()} cores",
     }
     content = about | {
@@ -100,43 +93,34 @@ def write(options, name, sets, found):
         "headlines": [
             [
                 f"labels of {own['views']} views, top {own['topk']} of {classes}: {own['bytes']:,} bytes",
-                f"{told(own)} % (n = {own['n']} students)",
+                f"{accuracy(own)} % (n = {own['n']} students)",
             ]
             for own in (most, least)
         ],
     }
-    lines = [
+    cells = [
+        [row["topk"], row["views"], f"{row['bytes']:,}", f"{row['bytes'] / row['rows']:.1f}"]
+        + [f"{row['bytes'] / images:.1f}", accuracy(row)]
+        for row in rows
+    ]
+    fresh = "new ones in every epoch, other random images for each student"
+    cells.append([None, fresh, None, None, None, accuracy(online)])
+    head = [f"classes kept, of {classes}", "views of each image", "bytes", "bytes a row", "times the images"]
+    parts = [
         f"# Bytes of labels against accuracy: {name}, ipc {options.ipc}",
-        "",
         f"The same {rows[0]['rows'] // rows[0]['views']} random real images ({images:,} bytes as PNG) with labels of "
         f"crops of several sizes, by one teacher ({options.architecture}, {options.teacher_epochs} epochs). Students "
         f"({options.architecture}) of protocol `{by_set[folder.name]['protocol']}`; test accuracy (%), means of "
         f"n = {online['n']} students with 95 % intervals over these; images, labels and teacher are the same for all.",
-        "",
-        f"| classes kept, of {classes} | views of each image | bytes | bytes a row | times the images | accuracy |",
-        "|---|---|---|---|---|---|",
-    ]
-    for row in rows:
-        cells = [row["topk"], row["views"], f"{row['bytes']:,}", f"{row['bytes'] / row['rows']:.1f}"]
-        lines.append("| " + " | ".join(map(str, [*cells, f"{row['bytes'] / images:.1f}", told(row)])) + " |")
-    lines += [
-        f"| – | new ones in every epoch, other random images for each student | – | – | – | {told(online)} |",
-        "",
+        table([*head, "accuracy"], cells),
         f"Made by `{about['command']}`: {about['code']}, on {about['hardware']}.",
     ]
-    options.output_dir.mkdir(parents=True, exist_ok=True)
-    (options.output_dir / "results.json").write_text(json.dumps(content, indent=2) + "\n")
-    (options.output_dir / "results.md").write_text("\n".join(lines) + "\n")
-    print((options.output_dir / "results.md").read_text())
+    measuring.write(options.output_dir / "results", content, "\n\n".join(parts))
 
 
-def told(row):
-    """A mean with its interval."""
-    from hf_dd.evaluation import intervals
-
-    if row["half_width"] is None:
-        return f"{row['mean']:.2f} (n = 1)"
-    return f"{row['mean']:.2f} {intervals.between(row['mean'], row['half_width'])}"
+def accuracy(row):
+    """The mean of a row with its interval."""
+    return Interval(row["mean"], row["half_width"], row["n"])
 
 
 if __name__ == "__main__":

@@ -18,7 +18,6 @@ import json
 import os
 import shlex
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
@@ -33,7 +32,10 @@ from hf_dd.data.image_data import load_data  # noqa: E402
 from hf_dd.evaluation import intervals  # noqa: E402
 from hf_dd.evaluation.candidates import baseline  # noqa: E402
 from hf_dd.evaluation.evaluation import Evaluation  # noqa: E402
+from hf_dd.evaluation.report import table  # noqa: E402
 from hf_dd.planning.candidates import WEAK  # noqa: E402
+from scripts import measuring  # noqa: E402
+from scripts.measuring import run  # noqa: E402
 
 TEACHERS = ["ConvNet", "ConvNetBN"]  # the second has the statistics that SRe2L matches
 WIDTH = 64  # channels of the teachers, and of the networks that DM draws
@@ -169,9 +171,8 @@ def pruned(options):
 def write(options, place, records):
     """Write the table with what it was made by, and its shortest form: the last method in each regime."""
     found = json.loads((place / "results.json").read_text())
-    words = [Path(word).name if Path(word).is_absolute() else word for word in sys.argv[1:]]
     about = {
-        "command": shlex.join(["python", "scripts/scoreboard.py", *words]),
+        "command": measuring.called("scoreboard"),
         "code": f"hf-dd {json.loads((place / 'compared.json').read_text())['code']}",
         "code_of_sets": sorted({f"hf-dd {record['versions']['hf-dd']}" for record in records}),
         "hardware": f"{found['hardware']}; {os.cpu_count()} cores",
@@ -204,24 +205,21 @@ def write(options, place, records):
         "they get with more isn't told here.",
         table_of(sets),
     ]
-    options.output_dir.mkdir(parents=True, exist_ok=True)
-    (options.output_dir / "results.json").write_text(json.dumps(content, indent=2) + "\n")
-    (options.output_dir / "results.md").write_text("\n\n".join(lines) + "\n")
+    measuring.write(options.output_dir / "results", content, "\n\n".join(lines))
     if options.output_dir.resolve() != place.resolve():
         shutil.copy(place / "comparison.png", options.output_dir)
-    print((options.output_dir / "results.md").read_text())
 
 
 def table_of(sets):
     """How each set was made."""
-    rows = [["set", "iterations", "images in each", "start", "augmentation", "network", "rate", "distilled in"]]
-    rows.append(["---"] * len(rows[0]))
+    rows = []
     for name, own in sets.items():
         steps, rate = own["iterations"], own["image_learning_rate"]
         network = " ".join([own["architecture"], *own["architecture_options"]])
-        row = [name, steps or "–", own["factor"] ** 2, own["init"], own["augment"], network if steps else "–"]
-        rows.append([*row, "–" if rate is None else f"{rate:g}", f"{own['seconds']:.0f} s"])
-    return "\n".join(f"| {' | '.join(map(str, row))} |" for row in rows)
+        row = [name, steps or None, own["factor"] ** 2, own["init"], own["augment"], network if steps else None]
+        rows.append([*row, None if rate is None else f"{rate:g}", f"{own['seconds']:.0f} s"])
+    head = ["set", "iterations", "images in each", "start", "augmentation", "network", "rate", "distilled in"]
+    return table(head, rows)
 
 
 def make(place, finished, words, after=(), again=()):
@@ -248,13 +246,6 @@ def note_of(place):
 def words_of(place):
     """What made a place; None where that isn't known."""
     return json.loads(note_of(place).read_text()) if note_of(place).is_file() else None
-
-
-def run(*words):
-    """Run a command of hf-dd, as one would type it."""
-    words = list(map(str, words))
-    print("$", shlex.join(words), flush=True)
-    subprocess.run([sys.executable, "-m", "hf_dd", *words[1:]], check=True)
 
 
 if __name__ == "__main__":

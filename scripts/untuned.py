@@ -21,15 +21,16 @@ import argparse
 import json
 import math
 import shlex
-import subprocess
 import sys
-import time
 from pathlib import Path
 
 sys.path[0] = str(Path(__file__).resolve().parents[1])  # not this folder: evaluate.py would hide the library
 
 from hf_dd.core.machine import precision_on  # noqa: E402
 from hf_dd.evaluation import intervals  # noqa: E402
+from hf_dd.evaluation.report import table  # noqa: E402
+from scripts import measuring  # noqa: E402
+from scripts.measuring import run, shown  # noqa: E402
 
 KINDS = {"planned": ["--clom", "none"], "own teachers": ["--clom", "ce"]}
 
@@ -64,14 +65,6 @@ def main():
     write(options.output_dir, rows)
 
 
-def run(*words):
-    """Run a command of hf-dd, as one would type it; returns its seconds."""
-    print("$", shlex.join(words), flush=True)
-    started = time.monotonic()
-    subprocess.run([sys.executable, "-m", "hf_dd", *words[1:]], check=True)
-    return time.monotonic() - started
-
-
 def made(folder, reference, ipc, minutes, kind, seed):
     """Make a set, unless it is there; its command, the seconds that it took, and the code that made it.
 
@@ -90,22 +83,13 @@ def made(folder, reference, ipc, minutes, kind, seed):
         folder.parent.mkdir(parents=True, exist_ok=True)
         kept.write_text(json.dumps({"words": words}))
         command = words + again * (folder / "plan.json").is_file()
-        there = {"words": words, "seconds": round(run(*command), 1), "command": shown(command)}
+        there = {"words": words, "seconds": round(run(*command)["seconds"], 1), "command": shown(command)}
         kept.write_text(json.dumps(there))
     record = json.loads((folder / "hf_dd.json").read_text())
     return {key: there[key] for key in ("command", "seconds")} | {
         "code": f"hf-dd {record['versions']['hf-dd']}",
         "hardware": record["run"]["hardware"],
     }
-
-
-def shown(words):
-    """A command as it is told: of absolute paths the last part."""
-    told = []
-    for word in words:
-        name, sign, place = word.rpartition("=")
-        told.append(f"{name}{sign}{Path(place).name if Path(place).is_absolute() else place}")
-    return shlex.join(told)
 
 
 def evaluated(place, folders, reference, options):
@@ -157,45 +141,31 @@ def write(folder, rows):
     found = {key_of(row): row for row in [*map(with_real_images, earlier["rows"]), *rows]}
     rows = [found[key] for key in sorted(found)]
     calls = earlier.get("command", "").split("; ")
-    calls += [shown(["python", "scripts/untuned.py", *sys.argv[1:]])] if rows_are_new else []
+    calls += [measuring.called("untuned")] if rows_are_new else []
     calls = list(dict.fromkeys(filter(None, calls)))
     about = {
         "command": "; ".join(calls),
         "code": sorted({each for row in rows for each in row["code"]}),
         "hardware": sorted({machine_of(row) for row in rows}),
     }
-    kept.write_text(json.dumps(about | {"rows": rows}, indent=2) + "\n")
     lines = ["# Data sets that nothing was tuned for", ""]
     lines += [f"Made by {', '.join(f'`{call}`' for call in calls)}. n: distillations × students of each.", ""]
-    columns = [
-        "data",
-        "ipc",
-        "minutes",
-        "set",
-        "n",
-        "accuracy (%)",
-        "random",
-        "herding",
-        "over random",
-        "over herding",
-        "took (s)",
-    ]
-    lines += ["| " + " | ".join([*columns, "machine"]) + " |", "|---" * (len(columns) + 1) + "|"]
-    trained = sorted({row["protocol"] for row in rows})
+    trained, cells = sorted({row["protocol"] for row in rows}), []
     for row in rows:
-        cells = [row["data"], row["ipc"], f"{row['minutes']:g}", row["kind"]]
         which = f" ({1 + trained.index(row['protocol'])})" if len(trained) > 1 else ""
-        cells += [f"{row['distillations']} × {row['students']} {row['architecture']}{which}", told(row["accuracy"])]
-        cells += [f"{row['random']['mean']:.1f}", f"{row['herding']['mean']:.1f}"]
-        cells += [told(row["over random"], "+"), told(row["over herding"], "+")]
-        cells += [", ".join(f"{took:.0f}" for took in row["took"]), 1 + about["hardware"].index(machine_of(row))]
-        lines.append("| " + " | ".join(map(str, cells)) + " |")
+        own = [row["data"], row["ipc"], f"{row['minutes']:g}", row["kind"]]
+        own += [f"{row['distillations']} × {row['students']} {row['architecture']}{which}", told(row["accuracy"])]
+        own += [f"{row['random']['mean']:.1f}", f"{row['herding']['mean']:.1f}"]
+        own += [told(row["over random"], "+"), told(row["over herding"], "+")]
+        own += [", ".join(f"{took:.0f}" for took in row["took"]), 1 + about["hardware"].index(machine_of(row))]
+        cells.append(own)
+    head = ["data", "ipc", "minutes", "set", "n", "accuracy (%)", "random", "herding", "over random", "over herding"]
+    lines += [table([*head, "took (s)", "machine"], cells)]
     lines += ["", "Machines:", *(f"{place}. {name}" for place, name in enumerate(about["hardware"], 1))]
     lines += ["", "Students:", *(f"{place}. {said}" for place, said in enumerate(trained, 1)), ""]
     lines += ["Commands, and the commits whose planners chose:"]
     lines += [f"- `{command}` ({commits(row['code'])})" for row in rows for command in row["commands"]]
-    (folder / "untuned.md").write_text("\n".join(lines) + "\n")
-    print((folder / "untuned.md").read_text())
+    measuring.write(folder / "untuned", about | {"rows": rows}, "\n".join(lines))
 
 
 def with_real_images(row):

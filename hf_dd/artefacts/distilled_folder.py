@@ -185,7 +185,7 @@ class Artefact:
             retry += ["--hub_revision", branch] if branch else []
             retry += ["--create_pr"] if create_pr else []
             retry += ["--new_version", new_version] if new_version else []
-            raise retried(error, f"{self.folder} holds the set", retry) from error
+            raise retried(error, f"{self.folder} holds the set", f"Retry: {shlex.join(retry)}") from error
         if create_pr and before:  # a proposal isn't where it is to be had
             record = dataclasses.replace(record, pushed=before)
         Artefact.written(self.folder, record)

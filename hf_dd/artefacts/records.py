@@ -6,7 +6,6 @@ The record is written last: its presence says that the rest of the folder is the
 import contextlib
 import dataclasses
 import os
-import shlex
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -50,14 +49,14 @@ def links_to(folder: Path, patterns: Sequence[str]) -> Iterator[Path]:
         yield Path(name)
 
 
-def retried(error: HubError, holds: str, command: Sequence[str]) -> HubError:
-    """The error of a push that failed, with what is there still, and the command that tries again where that may help.
+def retried(error: HubError, holds: str, again: str) -> HubError:
+    """The error of a push that failed, with what is there still, and how to try again where that may help.
 
-    Where a push like it isn't to be had, no command can.
+    Where a push like it isn't to be had, nothing can.
     """
     if isinstance(error, hub.Refused):
         return hub.Refused(f"{error} Nothing is lost: {holds}.")
-    return HubError(f"{error} Nothing is lost: {holds}. Retry: {shlex.join(command)}")
+    return HubError(f"{error} Nothing is lost: {holds}. {again}")
 
 
 def write_record(folder: Path, record: Record, card: str | None = None) -> None:

@@ -196,7 +196,7 @@ def push_teacher(
     except hub.Taken as error:
         raise anothers(folder, repo_id) from error
     except HubError as error:
-        raise retried(error, f"{folder} holds the teacher", retry) from error
+        raise retried(error, f"{folder} holds the teacher", f"Retry: {shlex.join(retry)}") from error
     return hub.Pin(repo_id, "final", present[run["final"]])
 
 
@@ -217,10 +217,15 @@ def is_anothers(folder: Path, revisions: Sequence[str], repo_id: str, present: M
 
 
 def is_pushed(folder: Path, namespace: str | None) -> bool:
-    """Whether a repository has all epochs of a run by their tags, and the final one as its main."""
+    """Whether a repository has all epochs of a run by their tags, and the final one's weights on its main."""
     run = json_records.read_json(folder / RECORD, name=str, revisions=list, final=str)
-    tags, branches = hub.refs(hub.full_repo_id(run["name"], namespace), "model")
-    return {*run["revisions"], "final"} <= tags.keys() and branches.get("main") == tags["final"]
+    repo_id = hub.full_repo_id(run["name"], namespace)
+    tags, branches = hub.refs(repo_id, "model")
+    if not {*run["revisions"], "final"} <= tags.keys() or "main" not in branches:
+        return False
+    return branches["main"] == tags["final"] or same_weights(
+        hub.Pin(repo_id, "main", branches["main"]), folder / run["final"]
+    )
 
 
 @contextlib.contextmanager

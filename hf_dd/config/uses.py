@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import ClassVar
 
 from hf_dd.config.base import option
 from hf_dd.config.data import DataConfig, budget, data, place, precision_of
@@ -15,8 +14,6 @@ REAL = BASELINES[:-1]  # all but the full set
 @dataclass
 class UseConfig(DataConfig):
     """What every use has: a distilled set, the data that it was made of, a protocol, real images beside it."""
-
-    published: ClassVar[bool] = False  # protocols ask for it
 
     set: str = option(
         "",
@@ -51,11 +48,6 @@ class UseConfig(DataConfig):
     )
     seed: int = budget(0, "Seed of the students, of the random images and of all else that is drawn.")
     mixed_precision: str | None = precision_of("students")
-
-    @property
-    def sets(self) -> list[str]:
-        """The set, as the options of evaluations have it."""
-        return [self.set]
 
 
 @dataclass

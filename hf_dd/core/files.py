@@ -44,6 +44,22 @@ def writing(path: Path, done: str = "written") -> Iterator[None]:
         ) from error
 
 
+def is_free(folder: Path) -> bool:
+    """Whether a folder isn't there, or holds only what a killed process left; raises RunError as `writing`."""
+    with writing(folder):
+        return not folder.exists() or all(path.name.startswith(UNFINISHED) for path in folder.iterdir())
+
+
+def strange(folder: Path, what: str) -> RunError:
+    """The error for a folder that is neither free nor holds `what`."""
+    return RunError(f"{folder} isn't empty, and what it holds is no {what}: give another --output_dir.")
+
+
+def another(folder: Path, what: str) -> RunError:
+    """The error for a folder that holds `what`, but another one than is to be written, which may replace it."""
+    return RunError(f"{folder} holds another {what}: give --overwrite_output_dir, or another --output_dir.")
+
+
 @contextlib.contextmanager
 def unfinished(path: Path) -> Iterator[Path]:
     """A name beside `path` to write to, which becomes `path` if all goes well and is removed if not.

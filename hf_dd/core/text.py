@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from hf_dd.errors import plain
@@ -47,6 +47,11 @@ def ipc_in_words(ipc: int | Sequence[int]) -> str:
     """`3` images per class, or `3–5` where classes differ."""
     least, most = (ipc, ipc) if isinstance(ipc, int) else (min(ipc), max(ipc))
     return str(least) if least == most else f"{least}–{most}"
+
+
+def apart(there: Mapping[str, Any], here: Mapping[str, Any], keys: Iterable[str]) -> list[str]:
+    """What two sides have of each of these keys, in words: `ipc: 10 there, 1 here`."""
+    return [f"{key}: {there.get(key)!r:.200} there, {here.get(key)!r:.200} here" for key in keys]
 
 
 def code(value: Any) -> Markdown:

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from hf_dd.core import files, json_records, tensors
 from hf_dd.core.layout import CHECKPOINTS, PREVIEW
+from hf_dd.core.text import apart
 from hf_dd.distillation.optimisers import Learned
 from hf_dd.errors import RunError, UnusableError, some
 from hf_dd.synthetic.preview import preview
@@ -124,8 +125,7 @@ def load_checkpoint(
     """
     state = read_state(path)
     if differing := differences(state, identity, not_given):
-        there = state["identity"]
-        pairs = "; ".join(f"{key}: {there.get(key)!r:.80} there, {identity[key]!r:.80} here" for key in differing)
+        pairs = "; ".join(apart(state["identity"], identity, differing))
         raise UnusableError(
             f"{path} is a checkpoint of another configuration ({pairs}). Resume with the options it was made with, or "
             "give another --output_dir.",

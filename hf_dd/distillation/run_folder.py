@@ -51,7 +51,7 @@ def there_already(config: DistillConfig, folder: Path) -> bool:
     ours = not names.isdisjoint((CHECKPOINTS, PLAN)) or holds_set(folder)
     ours |= config.overwrite_output_dir and names <= LEFT
     if not ours and (RECORD in names if config.resumes else names):
-        raise RunError(f"{folder} isn't empty, and what it holds is no run of hf-dd: give another --output_dir.")
+        raise files.strange(folder, "run of hf-dd")
     if ours and not config.resumes and not config.overwrite_output_dir:
         raise RunError(
             f"{folder} holds another run. Go on with it by --resume_from_checkpoint latest, replace it by "

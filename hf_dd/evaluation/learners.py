@@ -10,7 +10,7 @@ from typing import Protocol as Interface
 
 import torch
 from accelerate import Accelerator
-from torch import nn
+from torch import Tensor, nn
 
 from hf_dd.core import cache
 from hf_dd.core.clock import since
@@ -157,34 +157,21 @@ class Learners:
     def train(self, job: Job, students: Sequence[int], data: ImageData) -> dict[int, Scored]:
         """Train students, side by side where there are several, and test them; see `accuracies`."""
         candidate, architecture, protocol = job
-        started, device = time.perf_counter(), self.accelerator.device
-        kind, seeds = self.kind(architecture), [self.seed + student for student in students]
-        learners = [kind.new(seed).to(device) for seed in seeds]
-        sets = [candidate.of_student(student) for student in students]
-        images = [kind.inputs(own.images, keep=own is candidate) for own in sets]
-        labels = [self.teaching.targets(own, protocol) for own in sets]
+        started, kind, best = time.perf_counter(), self.kind(architecture), []
         who = f"{candidate.name} [{candidate.copy}] {architecture} student {', '.join(map(str, students))}"
         amount = {"share": job.work * len(students), "parts": len(students)}
-        autocast = self.accelerator.autocast
         tested = kind.tested(data.test.images, keep=True)
 
         def score_of(network: nn.Module) -> float:
-            predictions = predict(network, tested, prepare=kind.prepare, autocast=autocast)
+            predictions = predict(network, tested, prepare=kind.prepare, autocast=self.accelerator.autocast)
             return accuracy(predictions, data.test.labels)
 
-        best: list[float] = []
+        def look(epoch: int, network: nn.Module) -> None:
+            if self.looks and data is self.data and protocol.looks_at(epoch):
+                best.append(score_of(network))
+
         with Phase(who, protocol.epochs, "epoch", **amount) as phase:
-            shared = {"purpose": "student", "prepare": kind.prepare, "tell": phase.update}
-            if len(students) > 1:
-                losses = fit_side_by_side(learners, images, labels, protocol.recipe(), seeds=seeds, **shared)
-            else:
-                own = {"seed": seeds[0], "autocast": autocast, "compile": self.compile and kind.backbone is None}
-                of_epochs = []
-                for epoch in fit(*learners, *images, *labels, protocol.recipe(), **own, **shared):
-                    of_epochs.append(epoch.total_loss / epoch.images)
-                    if self.looks and data is self.data and protocol.looks_at(epoch.number):
-                        best.append(score_of(*learners))
-                losses = torch.stack(of_epochs)[None]  # read below, not here
+            learners, losses = self.fitted(job, students, phase.update, look)
             scores = [score_of(network) for network in learners]
         seconds = since(started) / len(students)
         curves = [convergence.stretches(of_student) for of_student in losses]
@@ -199,3 +186,31 @@ class Learners:
         done = zip(students, scores, curves, strict=True)
         more = [max(best)] if best else []
         return {student: (score, seconds, of_student, *more) for student, score, of_student in done}
+
+    def fitted(
+        self,
+        job: Job,
+        students: Sequence[int],
+        tell: Callable[[float], object] = lambda share: None,
+        look: Callable[[int, nn.Module], object] = lambda epoch, network: None,
+    ) -> tuple[list[nn.Module], Tensor]:
+        """Train students, side by side where there are several; their losses are (students, epochs), on the device.
+
+        `tell` is called after every batch with its share of an epoch, `look` after every epoch of a single student
+        with the epoch's number.
+        """
+        candidate, architecture, protocol = job
+        kind, seeds = self.kind(architecture), [self.seed + student for student in students]
+        learners = [kind.new(seed).to(self.accelerator.device) for seed in seeds]
+        sets = [candidate.of_student(student) for student in students]
+        images = [kind.inputs(own.images, keep=own is candidate) for own in sets]
+        labels = [self.teaching.targets(own, protocol) for own in sets]
+        shared = {"purpose": "student", "prepare": kind.prepare, "tell": tell}
+        if len(students) > 1:
+            return learners, fit_side_by_side(learners, images, labels, protocol.recipe(), seeds=seeds, **shared)
+        shared |= {"autocast": self.accelerator.autocast, "compile": self.compile and kind.backbone is None}
+        losses = []
+        for epoch in fit(*learners, *images, *labels, protocol.recipe(), seed=seeds[0], **shared):
+            losses.append(epoch.total_loss / epoch.images)
+            look(epoch.number, *learners)
+        return learners, torch.stack(losses)[None]  # whose reading would wait for the device

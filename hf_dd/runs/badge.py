@@ -45,7 +45,7 @@ def write(source: Source, verdict: Verdict) -> str:
 
 
 def push(source: Source, found: dict[str, Any]) -> str:
-    """The same by one commit of card and record on top of main, whose tags stay where they are."""
+    """Write it onto a card of the Hub, by one commit of card and record on top of main; all tags stay."""
     place, main = source.place, require_main(source)
     before = main.record
     record = dataclasses.replace(before, reproduction=found)

@@ -14,6 +14,7 @@ from pathlib import Path
 from safetensors import SafetensorError, safe_open
 
 from hf_dd import hub
+from hf_dd.config.commands import CacheListOptions, CacheRemoveOptions
 from hf_dd.core import cache
 from hf_dd.core.files import UNFINISHED
 from hf_dd.core.json_records import read_json
@@ -100,18 +101,18 @@ def entry_of(kind: str, name: str, files: Sequence[Path]) -> Entry:
     )
 
 
-def listed(patterns: Sequence[str] = ()) -> str:
+def listed(options: CacheListOptions) -> str:
     """A table of what is kept and matches, and how much that is."""
-    found = entries(patterns)
+    found = entries(options.patterns)
     rows = [COLUMNS, *(entry.cells() for entry in found)]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows] if found else []
     return "\n".join([*lines, f"{counted(found)} in {cache.folder()}"])
 
 
-def removed(patterns: Sequence[str] = ()) -> str:
+def removed(options: CacheRemoveOptions) -> str:
     """Remove what is kept and matches; says what it was. Raises RunError where a file can't be removed."""
-    found = entries(patterns)
+    found = entries(options.patterns)
     for path in (path for entry in found for path in entry.files):
         try:
             path.unlink(missing_ok=True)

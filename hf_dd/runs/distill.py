@@ -5,6 +5,8 @@ import dataclasses
 import functools
 import logging
 import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -30,12 +32,13 @@ from hf_dd.data.decoding import LARGE
 from hf_dd.data.image_data import HOW_TO_TEST, ImageData, load_data
 from hf_dd.distillation import tracking
 from hf_dd.distillation.checks import preflight
-from hf_dd.distillation.distiller import Distiller
+from hf_dd.distillation.distiller import Distillation, Distiller
 from hf_dd.distillation.run_folder import PLAN, TEACHERS, prepared, require_place
 from hf_dd.errors import ConfigError
 from hf_dd.evaluation.online_teachers import require_labels
 from hf_dd.evaluation.protocols import Protocol
 from hf_dd.evaluation.students import require_known, students_of
+from hf_dd.nn.views import Views
 from hf_dd.objectives.base import seen_as_published
 from hf_dd.planning import plan_in_words
 from hf_dd.planning.measurements import require_validation
@@ -103,77 +106,120 @@ def _distill(
     tell_of_labels(config)
     for name, why in config.without_effect().items() if accelerator.is_main_process else ():
         logger.warning("--%s is without effect: %s.", name, why)
-    pool = pool or TeacherPool.from_config(config)
-    experts = experts or ExpertPool.from_config(config)
+    pool, experts = pool or TeacherPool.from_config(config), experts or ExpertPool.from_config(config)
+    run = Run(config, folder, accelerator, data, pool, experts)
     if config.fit_head:
         fit_heads(pool, FeatureMemory(data, config.dtype, accelerator), config.seed)
-    planning = None
     if config.minutes is not None:
-        require_validation(data, config.ipc, config.factor)  # a slip costs no earlier run that was to be overwritten
-        may_train = pool is None and config.clom != "none"  # teachers of its own, which may teach students too
-        asks = Protocol.from_config(config).asks_teachers
-        require_labels_and_students(config, data, pool, labels=not (may_train and asks))
-        if config.plan:  # which leaves nothing behind
-            folder = Path(held.enter_context(tempfile.TemporaryDirectory()))
-        else:
-            held.enter_context(prepared(config, folder))
-        planning = Planner(config, data, pool, accelerator, folder, started, experts)
+        run.begin_plan(started, held)
         if config.plan:
-            return plan_in_words.described(planning)
-        config = with_pushed_teachers(planning.planned(functools.partial(teach, data, config)), folder)
-        pool = (pool or TeacherPool.from_config(config)) if config.named_teachers else None
-    require_labels_and_students(config, data, pool)
-    distiller = Distiller(config, data, pool, accelerator, folder, experts)
-    config = distiller.config  # with what the data decided
+            return plan_in_words.described(run.planner)
+        run.follow_plan()
+    require_labels_and_students(run.config, data, run.pool)
+    distiller = Distiller(run.config, data, run.pool, accelerator, folder, experts)
+    run.config = config = distiller.config  # with what the data decided
     views = views_of(config, distiller.data, accelerator.autocast) if config.soft_labels == "crops" else None
-    pins = pinned(config, data, pool)
-    if planning is None:  # only now: a slip costs no earlier run that was to be overwritten
+    pins = pinned(config, data, run.pool)
+    if run.planner is None:  # only now: a slip costs no earlier run that was to be overwritten
         held.enter_context(prepared(config, folder))
     held.enter_context(tracking.tracked(accelerator, config, folder, data.name))
     result = distiller.run()
-    # Both are asked of all processes, as a plan's measurements are.
-    before = plan_in_words.teaching(planning) if planning else []
-    decisions = [*(plan_in_words.decisions(planning) if planning else []), *distiller.decisions]
     tracking.log_set(accelerator, folder, result.synthetic, data.class_names, result.progress.step)
-    if accelerator.is_main_process:
-        soft_labels, crop_labels = result.soft_labels, None
-        if config.soft_labels == "crops":
-            crop_labels = labelling(config, pool, data, training_images(result.synthetic), views, accelerator.device)
-        elif config.soft_labels != "none":
-            images, how = training_images(result.synthetic), (config.soft_labels, config.soft_label_temperature)
-            soft_labels = relabel(pool, data.class_names, images, *how, accelerator.device)
-        distilled_folder.write_artefact(
-            folder,
-            config.run_name,
-            result,
-            data,
-            pool,
-            soft_labels,
-            crop_labels=crop_labels,
-            experts=experts.lock() if experts else [],
-            diversity=diversity.measure(pool, data, accelerator.device) if pool and len(pool) > 1 else None,
-            command=command_line("distill", config, accelerator.num_processes, pins),
-            hardware=hardware(accelerator),
-            planning_seconds=planning and planning.known.kept["spent"],
-            before=before,
-            decisions=decisions,
-        )
-    accelerator.wait_for_everyone()
+    run.write(result, distiller.decisions, views, pins)
     if config.evaluates and data.test is not None:
-        of_data = part(config, DataConfig) if isinstance(config.dataset, InMemory) else {}  # the record names others
-        evaluate(
-            sets=[str(folder)],
-            seed=config.first_student,
-            mixed_precision=config.mixed_precision,
-            **part(config, EvaluationConfig),
-            **of_data,
-        )
+        run.evaluate()
         tracking.log_results(accelerator, folder, Artefact.open(folder).record.results, result.progress.step)
     if config.push_to_hub and accelerator.is_main_process:
         pushed = Artefact.open(folder).push(config.hub_dataset_id, **place_on_hub(config))
         logger.info("Pushed %s: %s", pushed.pin, pushed.pull_request or pushed.url)
     accelerator.wait_for_everyone()
     return Artefact.open(folder)
+
+
+@dataclass
+class Run:
+    """A distillation and what it is of; its plan, where there is one, decides on options and teachers."""
+
+    config: DistillConfig
+    folder: Path
+    accelerator: Accelerator
+    data: ImageData
+    pool: TeacherPool | None
+    experts: ExpertPool | None
+    planner: Planner | None = None
+
+    def begin_plan(self, started: float, held: contextlib.ExitStack) -> None:
+        """Hold the folder, or one that leaves nothing behind, and prepare the measurements of a plan there.
+
+        Raises an error before that where the data have too few images, or the labels and students can't be had.
+        """
+        config, data, pool, folder = self.config, self.data, self.pool, self.folder
+        require_validation(data, config.ipc, config.factor)  # a slip costs no earlier run that was to be overwritten
+        may_train = pool is None and config.clom != "none"  # teachers of its own, which may teach students too
+        asks = Protocol.from_config(config).asks_teachers
+        require_labels_and_students(config, data, pool, labels=not (may_train and asks))
+        if config.plan:
+            folder = Path(held.enter_context(tempfile.TemporaryDirectory()))
+        else:
+            held.enter_context(prepared(config, folder))
+        self.planner = Planner(config, data, pool, self.accelerator, folder, started, self.experts)
+
+    def follow_plan(self) -> None:
+        """Take the options and the teachers that the plan decides on."""
+        planned = self.planner.planned(functools.partial(teach, self.data, self.config))
+        self.config = with_pushed_teachers(planned, self.folder)
+        self.pool = (self.pool or TeacherPool.from_config(self.config)) if self.config.named_teachers else None
+
+    def write(self, result: Distillation, decisions: Sequence[str], views: Views | None, pins: dict[str, Any]) -> None:
+        """Label the set and write its folder; every process has to call it.
+
+        Args:
+            result: of the distiller.
+            decisions: that the data led to.
+            views: that teachers label, for labels of crops.
+            pins: the options that the command on the card names by commits.
+        """
+        config, pool, data, device = self.config, self.pool, self.data, self.accelerator.device
+        # Both are asked of all processes, as a plan's measurements are.
+        before = plan_in_words.teaching(self.planner) if self.planner else []
+        planned = plan_in_words.decisions(self.planner) if self.planner else []
+        if self.accelerator.is_main_process:
+            soft_labels, crop_labels = result.soft_labels, None
+            images = training_images(result.synthetic) if config.soft_labels != "none" else None
+            if config.soft_labels == "crops":
+                crop_labels = labelling(config, pool, data, images, views, device)
+            elif config.soft_labels != "none":
+                how = config.soft_labels, config.soft_label_temperature
+                soft_labels = relabel(pool, data.class_names, images, *how, device)
+            distilled_folder.write_artefact(
+                self.folder,
+                config.run_name,
+                result,
+                data,
+                pool,
+                soft_labels,
+                crop_labels=crop_labels,
+                experts=self.experts.lock() if self.experts else [],
+                diversity=diversity.measure(pool, data, device) if pool and len(pool) > 1 else None,
+                command=command_line("distill", config, self.accelerator.num_processes, pins),
+                hardware=hardware(self.accelerator),
+                planning_seconds=self.planner and self.planner.known.kept["spent"],
+                before=before,
+                decisions=[*planned, *decisions],
+            )
+        self.accelerator.wait_for_everyone()
+
+    def evaluate(self) -> None:
+        """Train students on the set that was written."""
+        config = self.config
+        of_data = part(config, DataConfig) if isinstance(config.dataset, InMemory) else {}  # the record names others
+        evaluate(
+            sets=[str(self.folder)],
+            seed=config.first_student,
+            mixed_precision=config.mixed_precision,
+            **part(config, EvaluationConfig),
+            **of_data,
+        )
 
 
 def checked(config: DistillConfig) -> tuple[DistillConfig, Path, Accelerator]:

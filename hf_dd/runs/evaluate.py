@@ -110,29 +110,21 @@ def evaluate_sets(
         distilled_sets += candidates_of(name, distilled, data, config.eval_copies, own_learning_rate(name, record))
     records_of = {name: record for name, _, record in sets}
     evaluations = evaluations_of(config, protocols, data, accelerator, distilled_sets, records_of)
-    seen = list(map(evaluations[0].seen, distilled_sets))  # what its students are of
-    shelf = shelf_of(config, evaluations[0], [record for *_, record in sets], seen, accelerator)
-    evaluations[0].learners.shelf = shelf
-
-    selection_epochs = config.selection_epochs
-    if selection_epochs is None:
-        selection_epochs = EMBEDDING_EPOCHS if config.published else 0
-
-    @functools.cache
-    def real_images(kind: str, ipc: int | tuple[int, ...] | None = None) -> Candidate:
-        return baseline(kind, evaluations[0].data, ipc, config.seed, accelerator.autocast, selection_epochs)
-
+    first = evaluations[0]
+    seen = list(map(first.seen, distilled_sets))  # what its students are of
+    shelf = first.learners.shelf = shelf_of(config, first, [record for *_, record in sets], seen, accelerator)
+    real_images = chooser_of(config, first)
     sizes = sorted({distilled.ipc for _, distilled, _ in sets}, key=lambda ipc: of_each_class(ipc, data.num_classes))
     every = [*distilled_sets, *baselines_of(config, sizes, distilled_sets, real_images)]
     shared = {"architectures": config.eval_architectures, "students": config.eval_students}
     parts = [evaluation.run(every, **shared) for evaluation in evaluations]
     if shelf:
-        evaluations[0].learners.shelf, parts[0] = None, shelf.finish(parts[0])
-    scores = scoring.score_sets(evaluations[0], config.scores, distilled_sets, real_images, **shared)
-    students = [(NETWORKS, name) for name in config.eval_architectures]
+        first.learners.shelf, parts[0] = None, shelf.finish(parts[0])
+    scores = scoring.score_sets(first, config.scores, distilled_sets, real_images, **shared)
     read = {name: read_otherwise(config, data, record, sets[0][2]) for name, record in records_of.items()}
     tested = {name: how for name, how in read.items() if how}
     about = {"scores": scores, "tested": tested, "options": values(config, "evaluation")}
+    students = [(NETWORKS, name) for name in config.eval_architectures]
     results = [
         dataclasses.replace(part, plugins=origins([(PROTOCOLS, name), *students]), **about)
         for name, part in zip(by_name, parts, strict=True)
@@ -141,6 +133,19 @@ def evaluate_sets(
         ranking = dd_ranking.submission(results[0], records_of, data.name, versions())
         by_main_process(lambda: files.write_json(Path(config.dd_ranking), ranking))
     return results, records_of
+
+
+def chooser_of(config: EvaluateConfig, evaluation: Evaluation) -> Callable[..., Candidate]:
+    """Gives real images of a kind, as many of each class as the ipc says (all without one); each chosen once."""
+    epochs = config.selection_epochs
+    if epochs is None:
+        epochs = EMBEDDING_EPOCHS if config.published else 0
+
+    @functools.cache
+    def real_images(kind: str, ipc: int | tuple[int, ...] | None = None) -> Candidate:
+        return baseline(kind, evaluation.data, ipc, config.seed, evaluation.accelerator.autocast, epochs)
+
+    return real_images
 
 
 def evaluations_of(

@@ -45,7 +45,7 @@ def sets_and_data(
             f"{config.sets[foreign.index(True)]} doesn't say what it was made from, as it isn't a set of hf-dd: name "
             "its data set by --dataset."
         )
-    source = source_of(config, own[0][2] if own[0] else {})
+    source = source_of(config, config.sets[0], own[0][2] if own[0] else {})
     data = load_data(source, whitening_of(config, [each for each in own if each])).to(accelerator.device)
     records_of = [each[2] if each else {} for each in own]
     if config.soft_labels == "crops" and label_sets(config, records_of, data, accelerator):
@@ -92,10 +92,11 @@ def own_learning_rate(name: str, record: dict[str, Any]) -> float | None:
     raise DataError(f"The record of {name} gives a learning rate of {rate!r}; it has to be a finite number above 0.")
 
 
-def source_of(config: EvaluateConfig, record: dict[str, Any]) -> DataConfig:
+def source_of(config: DataConfig, reference: str, record: dict[str, Any]) -> DataConfig:
     """The data set to test on: the one the options name, else the one that the set's record names, at its commit.
 
-    Options of how it is read go before those of the record where they are given.
+    Options of how it is read go before those of the record where they are given. Raises ConfigError where neither
+    names one, for the set of this reference.
     """
     given = {key: value for key, value in part(config, DataConfig).items() if value not in (None, "")}
     settings = record.get("settings", {})
@@ -103,7 +104,7 @@ def source_of(config: EvaluateConfig, record: dict[str, Any]) -> DataConfig:
     if config.dataset:
         return DataConfig(**seen | given)
     if not record:
-        raise ConfigError(f"{config.sets[0]} doesn't say what it was made from: name its data set by --dataset.")
+        raise ConfigError(f"{reference} doesn't say what it was made from: name its data set by --dataset.")
     made_from = {key: value for key in named(config, "data") if (value := settings.get(key)) is not None}
     if given.keys() & {"test_split", "test_share"}:  # two ways to say what is tested, of which one is said anew
         made_from = {key: value for key, value in made_from.items() if key not in ("test_split", "test_share")}
@@ -121,7 +122,7 @@ def read_otherwise(config: EvaluateConfig, data: ImageData, record: dict[str, An
     """
     if not record:
         return ""
-    read, settings = vars(source_of(config, first)), record.get("settings", {})
+    read, settings = vars(source_of(config, config.sets[0], first)), record.get("settings", {})
     options = {name: read[name] for name in (*TESTED, *SEEN) if read[name] != settings.get(name)}
     if record["data"]["fingerprint"] not in (None, data.fingerprint):
         options = {"dataset": data.repo_id or data.name} | options

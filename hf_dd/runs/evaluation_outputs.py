@@ -53,9 +53,9 @@ def place_of(config: EvaluateConfig) -> Path:
 def complete_each(config: EvaluateConfig, parts: Sequence[Results], names: Iterable[str]) -> None:
     """Put the results of each of several local sets into its own record and card, with those of its real images.
 
-    A set keeps results of its own that took more training by the same protocol: a quick look at several is none at it.
-    That, and what can't be written, is warned of: all results are in the evaluation's own folder. `names` are what
-    results call the sets, in their order.
+    A set keeps the results that it has where these took more training by the same protocol: a quick look at several
+    sets doesn't replace them. The log warns of that, and of what can't be written. All are in the evaluation's folder.
+    `names` are what results call the sets, in their order.
     """
     done = set()
     for folder, name in zip(config.sets, names, strict=True):

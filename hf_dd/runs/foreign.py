@@ -48,7 +48,7 @@ def is_foreign(reference: str) -> bool:
 
 
 def require_foreign(reference: str) -> None:
-    """Raise DataError where a folder is a set of ours already, or holds such: nothing is to be made of it."""
+    """Raise DataError where a folder is a set of hf-dd already, or holds such sets: neither is imported."""
     folder = Path(os.path.expanduser(reference))
     if holds_set(folder):
         raise DataError(f"{reference} is a set of hf-dd already, and is evaluated and pushed as it is.")
@@ -56,7 +56,7 @@ def require_foreign(reference: str) -> None:
 
 
 def require_no_sets_below(folder: Path) -> None:
-    """Raise DataError where folders below one that is no set of ours are such, whose rows would be taken for one's."""
+    """Raise DataError where a folder holds folders of sets: their rows would be taken for those of one set."""
     if below := sorted(str(path.parent) for path in folder.rglob(RECORD) if holds_set(path.parent)):
         raise DataError(f"{folder} isn't a set, but holds {plural(len(below), 'set')}. Name one: {some(below)}.")
 

@@ -14,7 +14,6 @@ from hf_dd.core.alone import alone
 from hf_dd.core.processes import by_main_process, holding, new_accelerator, require_writable
 from hf_dd.data.image_data import as_seen, load_data
 from hf_dd.distillation.run_folder import holds_set
-from hf_dd.errors import RunError
 from hf_dd.importing.formats import read_foreign
 from hf_dd.importing.import_set import import_foreign
 from hf_dd.runs.foreign import require_foreign
@@ -37,7 +36,7 @@ def import_set(config: ImportConfig | None = None, **options: Any) -> Artefact:
     if folder.exists():
         with holding(folder):  # what a killed import left goes
             pass
-    require_free(folder, config.overwrite_output_dir)
+    require_replaceable(folder, config.overwrite_output_dir)
     foreign = read_foreign(config)
     data = load_data(dataclasses.replace(config, statistics=None, zca=None))  # what it is checked against
     accelerator = new_accelerator("no")
@@ -49,7 +48,7 @@ def import_set(config: ImportConfig | None = None, **options: Any) -> Artefact:
 
     def write() -> None:
         with files.claimed(folder):
-            require_free(folder, config.overwrite_output_dir)  # still
+            require_replaceable(folder, config.overwrite_output_dir)  # still
             distilled_folder.write_imported(
                 folder, config.run_name, imported, data, config, command=command_line("import", config, pins=pins)
             )
@@ -58,12 +57,11 @@ def import_set(config: ImportConfig | None = None, **options: Any) -> Artefact:
     return Artefact.open(folder)
 
 
-def require_free(folder: Path, overwrite: bool) -> None:
+def require_replaceable(folder: Path, overwrite: bool) -> None:
     """Raise RunError where a folder holds a finished set that isn't to be overwritten, or anything else."""
-    with files.writing(folder):
-        if not folder.exists() or all(path.name.startswith(files.UNFINISHED) for path in folder.iterdir()):
-            return
+    if files.is_free(folder):
+        return
     if not holds_set(folder):
-        raise RunError(f"{folder} isn't empty, and what it holds is no set of hf-dd: give another --output_dir.")
+        raise files.strange(folder, "set of hf-dd")
     if not overwrite:
-        raise RunError(f"{folder} holds another set: give --overwrite_output_dir, or another --output_dir.")
+        raise files.another(folder, "set")

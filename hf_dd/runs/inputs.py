@@ -37,7 +37,7 @@ def trusted_by(run: Options) -> Sequence[str]:
 
 
 def attempt(what: str, act: Callable[[], object]) -> Check:
-    """What keeps something from being right, as a check."""
+    """A check that fails by what an error of `act` says."""
     try:
         act()
     except HfDdError as error:
@@ -46,7 +46,7 @@ def attempt(what: str, act: Callable[[], object]) -> Check:
 
 
 def require_own_files(source: Source) -> None:
-    """Raise an error where what is to be made again isn't what its record is of, or its tag was moved."""
+    """Raise an error where the published files aren't those of their record, or where their tag was moved."""
     place, record = source.place, source.record
     if place.pin and place.revision and place.revision in hub.tags(place.path, place.repo_type):
         pushed = getattr(record, "pushed", None) or {}
@@ -114,7 +114,7 @@ def inputs_of(source: Source) -> Iterator[hub.Pin]:
 
 
 def moved(source: Source) -> Iterator[str]:
-    """Of which inputs a revision means another commit by now: the one on record is what counts."""
+    """A line for each input whose revision names another commit by now."""
     for pin in inputs_of(source):
         if pins.moved(pin):
             sha = hub.digits(pin.sha)
@@ -122,7 +122,7 @@ def moved(source: Source) -> Iterator[str]:
 
 
 def differences(record: Record, here: str) -> Iterator[Difference]:
-    """In what this machine isn't the one on record."""
+    """How this machine differs from the one on record: versions, hardware, the protocol's version."""
     yield from versions_apart(record.versions, provenance.versions())
     there = record.hardware if isinstance(record, TeacherRecord) else getattr(record, "run", {}).get("hardware", here)
     if there != here:

@@ -9,9 +9,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from hf_dd import hub
-from hf_dd.config import DataConfig
 from hf_dd.config.arguments import typed
-from hf_dd.config.commands import PoolCreateOptions
+from hf_dd.config.commands import PoolCreateOptions, PoolDiffOptions, PoolShowOptions, PoolVerifyOptions
 from hf_dd.core import files
 from hf_dd.core.alone import alone
 from hf_dd.data.image_data import load_data
@@ -32,7 +31,7 @@ DESCRIPTION = "Teachers for dataset distillation, pinned by hf-dd."
 def find(
     references: Sequence[str], tags: Sequence[str], revision: str, query: TeacherQuery
 ) -> Sequence[str | hub.Pin]:
-    """The teachers of a pool to be made, named in one of three ways; raises ConfigError for two of them."""
+    """The teachers of a pool to be made, named in one of three ways; raises ConfigError for two ways at once."""
     options = "--architectures, --seeds, --epochs, --domain, --owner"
     named = {"teachers": references, "--teacher_tags": tags, options: query}
     if len(given := [way for way, value in named.items() if value]) > 1:
@@ -129,33 +128,34 @@ def beside(output: str | os.PathLike[str] | None) -> Iterator[Path | None]:
 
 
 @alone()
-def show(place: str, dataset: str | DataConfig | None = None, trusted: Sequence[str] = ()) -> str:
-    """A pool as a table, and how diverse it is on a data set."""
-    lock = locks.read(place)
+def show(options: PoolShowOptions) -> str:
+    """A pool as a table, and how diverse it is on the data set, if one is named."""
+    place, trusted, lock = options.pool, options.trusted_teachers, locks.read(options.pool)
     lines = [lock.source, "", tables.teachers(list(map(vars, lock.specs())))]
-    if dataset:
+    if options.data:
         require_all_named(trusted, lock.pins)
-        pool, data = TeacherPool.from_lock(place, 1, trusted), load_data(dataset)
+        pool, data = TeacherPool.from_lock(place, 1, trusted), load_data(options.data)
         if len(pool) < 2:
             raise TeacherError(f"{place} holds one teacher: diversity is that of several. Leave out --dataset.")
         lines += ["", f"Diversity on {data.name}. {diversity.in_words(diversity.measure(pool, data))}"]
     return "\n".join(lines)
 
 
-def diff(first: str, second: str) -> str:
+def diff(options: PoolDiffOptions) -> str:
     """What the second pool lacks (-), has besides (+), and has at another commit (~), a line each."""
-    gone, new, moved = locks.difference(locks.read(first), locks.read(second))
+    gone, new, moved = locks.difference(*map(locks.read, options.pools))
     lines = [f"- {pin.repo_id}@{pin.revision} = {pin.sha}" for pin in gone]
     lines += [f"+ {pin.repo_id}@{pin.revision} = {pin.sha}" for pin in new]
     lines += [f"~ {old.repo_id}@{old.revision}: {old.sha} → {now.sha}" for old, now in moved]
     return "\n".join(lines) or "The pools hold the same commits."
 
 
-def verify(place: str, trusted: Sequence[str] = ()) -> Iterator[str]:
+def verify(options: PoolVerifyOptions) -> Iterator[str]:
     """Check every teacher of a pool, a line each; raises an error after the last one unless all are well.
 
     That is TeacherError where any fails, and hub.Unreached where the Hub couldn't be asked of any.
     """
+    place, trusted = options.pool, options.trusted_teachers
     lock, count = locks.read(place), Counter()
     require_all_named(trusted, lock.pins)
     for pin, error in locks.verify(lock, trusted):

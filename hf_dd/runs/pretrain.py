@@ -22,8 +22,9 @@ from hf_dd.core.machine import hardware
 from hf_dd.core.processes import new_accelerator, require_writable
 from hf_dd.core.progress import Phase
 from hf_dd.core.registry import NETWORKS
+from hf_dd.core.text import apart
 from hf_dd.data.image_data import ImageData, load_data
-from hf_dd.errors import HubError, RunError, some
+from hf_dd.errors import HubError, some
 from hf_dd.training.pretraining import grid, new_teacher, train_teacher
 
 logger = logging.getLogger(__name__)
@@ -97,32 +98,28 @@ def state_of(folder: Path, config: PretrainConfig, architecture: str, seed: int,
 
     Raises RunError where it holds something else that isn't to be overwritten.
     """
-    with files.writing(folder):
-        if not folder.exists() or all(path.name.startswith(files.UNFINISHED) for path in folder.iterdir()):
-            return "nothing"
+    if files.is_free(folder):
+        return "nothing"
     finished, made = (folder / RECORD).is_file(), teacher_folder.made_with(folder)
     if made is None:
         if finished and config.overwrite_output_dir:
             return "another"
-        raise RunError(f"{folder} isn't empty, and what it holds is no teacher of hf-dd: give another --output_dir.")
-    pairs = apart(folder, made, config, architecture, seed, data)
+        raise files.strange(folder, "teacher of hf-dd")
+    pairs = trained_apart(folder, made, config, architecture, seed, data)
     if not pairs and not (finished and config.overwrite_output_dir):
         return "all" if finished else "part"
     if not config.overwrite_output_dir:
-        raise RunError(
-            f"{folder} holds another run ({'; '.join(pairs)}): give --overwrite_output_dir, or another --output_dir."
-        )
+        raise files.another(folder, f"run ({'; '.join(pairs)})")
     return "another"
 
 
-def apart(
+def trained_apart(
     folder: Path, made: dict[str, Any], config: PretrainConfig, architecture: str, seed: int, data: ImageData
 ) -> list[str]:
-    """In what a folder's teacher, `made` with these options, isn't the one that is asked for; in words."""
+    """How a folder's teacher, `made` with these options, differs from the one that is asked for; in words."""
     asked = teacher_folder.identity_of(data_record(data), architecture, training_of(config, seed))
     made = {key: value for key, value in defaults(PretrainConfig, "result").items() if key in asked} | made  # if older
-    differing = [key for key in made if key in asked and made[key] != asked[key]]
-    pairs = [f"{key}: {made[key]!r} there, {asked[key]!r} here" for key in differing]
+    pairs = apart(made, asked, [key for key in made if key in asked and made[key] != asked[key]])
     if pairs or not (folder / RECORD).is_file():
         return pairs
     revisions = read_record(folder).get("revisions", [])

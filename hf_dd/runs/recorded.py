@@ -57,11 +57,11 @@ class Source:
         """Where one of its own teachers will lie once it is trained again; None for a teacher that isn't its own."""
         for config in self.teaching:
             if reference.startswith(f"{config.output_dir}/"):
-                return str(taught(root, config) / reference.removeprefix(f"{config.output_dir}/"))
+                return str(grid_folder(root, config) / reference.removeprefix(f"{config.output_dir}/"))
         return None
 
 
-def taught(root: Path, grid: PretrainConfig) -> Path:
+def grid_folder(root: Path, grid: PretrainConfig) -> Path:
     """Where a grid of a set's own teachers is trained again."""
     return root / "teachers" / Path(grid.output_dir).name
 
@@ -127,7 +127,7 @@ def made_by(record: Record) -> str:
     return f"hf-dd {record.versions.get('hf-dd', 'of an unknown version')}"
 
 
-def run_of(source: Source, options: ReproduceConfig, root: Path, folder: Path) -> Options:
+def repetition_of(source: Source, options: ReproduceConfig, root: Path, folder: Path) -> Options:
     """The options of the run that makes it again in `folder`, with every input at its commit.
 
     Its own teachers are below `root`. Students come after the images were compared, unless only they use teachers.
@@ -187,11 +187,9 @@ def of_settings(config: DistillConfig, record: DistilledRecord) -> dict[str, Any
                 f"The record of {record.name} contradicts itself: --{name} is {given!r:.80} in its command, and "
                 f"{settings[name]!r:.80} in its options."
             )
-    objective, unused = OBJECTIVES.find(config.objective), {}
-    if not objective.published.augmenting:  # older versions let one be given
-        unused = {"augment": None}
-        config, settings = dataclasses.replace(config, **unused), settings | unused
-    filled = objective.published.filled_in(config)
+    objective, settings = OBJECTIVES.find(config.objective), settings_of(record, config.objective)
+    unused = dict.fromkeys(record.settings.keys() - settings.keys())
+    filled = objective.published.filled_in(dataclasses.replace(config, **unused))
     found = {
         name: settings[name]
         for name in named(config, *roles)
@@ -202,6 +200,12 @@ def of_settings(config: DistillConfig, record: DistilledRecord) -> dict[str, Any
         own = {each.name: each.default for each in dataclasses.fields(objective.Options)}
         found["objective_options"] = [f"{key}={value}" for key, value in (own | words).items()]
     return found | unused
+
+
+def settings_of(record: DistilledRecord, objective: str) -> dict[str, Any]:
+    """The options on record but for the augmentation of a method that has none, which older versions let be given."""
+    unused = () if OBJECTIVES.find(objective).published.augmenting else ("augment",)
+    return {name: value for name, value in record.settings.items() if name not in unused}
 
 
 def require_installed(config: Options, record: Record) -> None:

@@ -49,7 +49,7 @@ from hf_dd.runs.evaluate import evaluate
 from hf_dd.runs.import_set import import_set
 from hf_dd.runs.inputs import checked, differences, moved
 from hf_dd.runs.pretrain import pretrain
-from hf_dd.runs.recorded import Source, run_of, taught
+from hf_dd.runs.recorded import Source, grid_folder, repetition_of
 from hf_dd.synthetic import pruning
 from hf_dd.teachers import pins
 from hf_dd.teachers.experts import ExpertPool
@@ -67,15 +67,11 @@ def reproducing(options: ReproduceConfig, place: hub.Place) -> Iterator[Path]:
     begun = {"kind": "reproduction", "set": options.set, "at": place.pin and place.pin.sha, "ran": False}
 
     def begin() -> None:
-        there = [path for path in root.iterdir() if not path.name.startswith(files.UNFINISHED)]
-        try:
-            former = json_records.read_json(root / VERDICT) if there else begun
-        except RunError:
-            former = {}
-        if {key: former.get(key) for key in begun} != begun:
-            raise RunError(
-                f"{root} isn't empty, and holds no reproduction of this to go on with: give another --output_dir."
-            )
+        former = {}
+        with contextlib.suppress(RunError):
+            former = json_records.read_json(root / VERDICT)
+        if not files.is_free(root) and {key: former.get(key) for key in begun} != begun:
+            raise files.strange(root, "reproduction of this to go on with")
         files.write_json(root / VERDICT, begun)
 
     with holding(root):
@@ -84,7 +80,7 @@ def reproducing(options: ReproduceConfig, place: hub.Place) -> Iterator[Path]:
 
 
 def kept(verdict: Verdict, root: Path) -> Verdict:
-    """A verdict that is written into the folder of its reproduction."""
+    """Write a verdict into the folder of its reproduction; returns it."""
     by_main_process(lambda: files.write_json(root / VERDICT, verdict.as_dict()))
     say("The verdict is %s.", root / VERDICT)
     return verdict
@@ -95,7 +91,7 @@ def reproduced(source: Source, options: ReproduceConfig, root: Path, name: str =
 
     Raises RunError or ConfigError for a record that nothing can be made from.
     """
-    run = run_of(source, options, root, root / name)
+    run = repetition_of(source, options, root, root / name)
     say("reproduce: checking the inputs of %s", source.record.name)
     checks = from_main_process(lambda: tuple(checked(source, run)))
     accelerator = new_accelerator(getattr(run, "mixed_precision", "no"))
@@ -147,7 +143,7 @@ def teachers_again(source: Source, run: DistillConfig, root: Path) -> Iterator[s
     """Train a set's own teachers, and say how many of those that it was made with came out to the byte."""
     for config in source.teaching:
         data = {"dataset": run.dataset} if same_data(config, source.record) else {}
-        pretrain(dataclasses.replace(config, output_dir=str(taught(root, config)), **data))
+        pretrain(dataclasses.replace(config, output_dir=str(grid_folder(root, config)), **data))
     own = [(spec.repo_id, spec.sha) for spec in pins.specs_of(source.record.teachers)]
     for expert in source.record.experts:
         own += [
@@ -185,7 +181,7 @@ def compared(source: Source, run: Options, folder: Path, trusted: Sequence[str])
     if source.folder is not None and not values.close:
         place = folder.with_name(f"{folder.name}-published")
         published, _ = students_again(source.record, run, source.folder, place, trusted)
-    return values, rows_apart(rows_of(record["results"]), here, published, tested)
+    return values, rows_apart(rows_to_repeat(record["results"]), here, published, tested)
 
 
 def left_out(record: SetRecord, accuracies: Sequence[Accuracy]) -> list[str]:
@@ -209,10 +205,10 @@ def local(folder: Path) -> hub.Place:
     return hub.Place(str(folder), None, True, "dataset")
 
 
-def rows_of(results: Mapping[str, Any]) -> list[dict[str, Any]]:
+def rows_to_repeat(results: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The rows on record that are evaluated again: all but those of the full data set.
 
-    None of students that were tested otherwise than the record says of the set.
+    No row where students were tested otherwise than the record says of the set.
     """
     if results.get("tested"):
         return []
@@ -270,13 +266,14 @@ def students_again(
 
 
 def evaluations_of(results: Mapping[str, Any]) -> Iterator[tuple[tuple, list[dict[str, Any]]]]:
-    """The rows on record that one evaluation makes again, and nothing beside them, with how they were trained.
+    """The rows on record in groups that one evaluation each makes again, and how the students of each were trained.
 
     That is the number of students, their epochs and rate (None for that of the set), whether real images were chosen
-    by pruning, and the regime. An evaluation trains each of its students on the same images, and at one rate.
+    by pruning, and the regime. An evaluation trains each of its students on the same images, and at one rate: a group
+    holds all rows that it makes, and no other.
     """
     rows_of_training: dict[tuple, list[dict[str, Any]]] = {}
-    for row in rows_of(results):
+    for row in rows_to_repeat(results):
         rate = None if row.get("own_learning_rate") else row["learning_rate"]
         prunes = row.get("baseline") in pruning.METHODS  # by a training of its own epochs, whatever herding's are
         regime = row.get("regime") if results.get("protocols") else None
@@ -302,7 +299,7 @@ def mix_of(protocol: Mapping[str, Any]) -> str | None:
 
 
 def epochs_of_selection(group: Sequence[Mapping[str, Any]]) -> int | None:
-    """Those of the network by whose features real images on record were chosen; None where their names don't say."""
+    """How long the network was trained by whose features real images were chosen; None where no name says it."""
     found = [match[1] for row in group if (match := re.search(r" by a network of (\d+) epochs", row["set"]))]
     return int(found[0]) if found else None
 

@@ -11,6 +11,7 @@ from torch import nn
 
 from hf_dd import hub
 from hf_dd.artefacts import provenance, student_folder
+from hf_dd.artefacts.records import retried
 from hf_dd.artefacts.student_record import StudentRecord
 from hf_dd.config import EvaluateConfig, slug
 from hf_dd.core import json_records
@@ -18,7 +19,7 @@ from hf_dd.core.layout import IMPORTED_SET, RECORD, student_name
 from hf_dd.core.machine import hardware
 from hf_dd.core.processes import by_main_process, require_writable
 from hf_dd.core.registry import NETWORKS, PROTOCOLS, origins
-from hf_dd.core.text import ipc_in_words
+from hf_dd.core.text import apart, ipc_in_words
 from hf_dd.errors import ConfigError, HfDdError, HubError
 from hf_dd.evaluation.candidates import Candidate
 from hf_dd.evaluation.evaluation import Evaluation
@@ -170,10 +171,8 @@ class StudentShelf:
                 try:
                     student_folder.push_row(folder, f"{self.owner}/{folder.name}", seeds)
                 except HubError as error:
-                    raise HubError(
-                        f"{error} Nothing is lost: {self.root} holds the students. Run the same command again, which "
-                        "trains none of them anew."
-                    ) from error
+                    again = "Run the same command again, which trains none of them anew."
+                    raise retried(error, f"{self.root} holds the students", again) from error
 
         by_main_process(complete)
         if not self.owner:
@@ -196,8 +195,8 @@ def require_same_run(
     made = there.run()
     differing = [key for key, own in made.items() if own not in (options if key == "protocol" else [asked[key]])]
     if differing:
-        pairs = [f"{key}: {made[key]} there, {asked[key]} here" for key in differing]
-        raise ConfigError(f"{where} holds students of another run ({'; '.join(pairs)}): give another {option}.")
+        pairs = "; ".join(apart(made, asked, differing))
+        raise ConfigError(f"{where} holds students of another run ({pairs}): give another {option}.")
 
 
 def shelf_of(

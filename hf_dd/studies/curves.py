@@ -68,7 +68,7 @@ def table(found: Curves) -> str:
 
 
 def told(minutes: float | None) -> str | None:
-    """Minutes in words; None of none, and where they aren't known."""
+    """Minutes in words; None for 0, and where they aren't known."""
     return text.duration(60 * minutes) if minutes else None
 
 

@@ -80,6 +80,19 @@ class Outcome:
         experts = {(own["repo_id"], *own["shas"]): own for record in self.records for own in record.get("experts", [])}
         return teaching_seconds([*self.teachers, *experts.values()])
 
+    def as_dict(self) -> dict[str, Any]:
+        """The cell as `report.json` has it."""
+        return {
+            "scores": self.scores,
+            "copy": self.copy,
+            "commands": [record["command"] for record in self.records],
+            "parquet_sha256": [record["parquet_sha256"] for record in self.records],
+            "teachers": self.teachers,
+            "teaching_seconds": self.teaching_seconds,
+            "diversity": self.records[0]["diversity"],
+            "seconds": [record["run"]["seconds"] for record in self.records],
+        }
+
 
 @dataclass(frozen=True)
 class Gain:
@@ -88,8 +101,13 @@ class Gain:
     interval: intervals.Interval
     of_each: dict[str, intervals.Interval]
 
+    def as_dict(self) -> dict[str, Any]:
+        """The difference as `report.json` has it."""
+        of_each = {name: dataclasses.asdict(own) for name, own in self.of_each.items()}
+        return dataclasses.asdict(self.interval) | {"architectures": of_each}
 
-def gain(outcomes: Mapping[str, Outcome], pairs: Sequence[tuple[str, str]]) -> Gain:
+
+def paired_gain(outcomes: Mapping[str, Outcome], pairs: Sequence[tuple[str, str]]) -> Gain:
     """The mean over the pairs of first - second, paired by seed (or student), with its interval over those.
 
     It is over the architectures that all of these cells have. Raises RunError where there is none, or where the cells
@@ -117,6 +135,6 @@ def difference(
     return intervals.of_distillations((sides[0] - sides[1]).tolist(), shared)
 
 
-def rows_of(record: Mapping[str, Any], baseline: str | None = None) -> list[dict[str, Any]]:
-    """The results of a set, or of a kind of real images beside it."""
-    return [row for row in record["results"]["rows"] if row["baseline"] == baseline]
+def rows_of(record: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The results of the set itself, without those of real images beside it."""
+    return [row for row in record["results"]["rows"] if row["baseline"] is None]

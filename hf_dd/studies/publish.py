@@ -35,13 +35,13 @@ def write_study(folder: Path, recipe: Path, outcomes: Mapping[str, Outcome]) -> 
     """
     import datasets
 
-    rows = datasets.Dataset.from_list(list(students_of(outcomes)))
+    rows = datasets.Dataset.from_list(list(student_rows(outcomes)))
     files.write_open(folder / PARQUET, rows.to_parquet)
     files.write(folder / RECIPE, lambda path: shutil.copyfile(recipe, path))
     files.write_text(folder / CARD, card_of(folder, outcomes))
 
 
-def students_of(outcomes: Mapping[str, Outcome]) -> Iterator[dict[str, Any]]:
+def student_rows(outcomes: Mapping[str, Outcome]) -> Iterator[dict[str, Any]]:
     """A row for each student of each distillation."""
     for name, outcome in outcomes.items():
         for architecture, seeds in outcome.scores.items():
@@ -78,7 +78,7 @@ def card_of(folder: Path, outcomes: Mapping[str, Outcome], pushed: Mapping[str, 
         title=folder.name,
         cells=len(outcomes),
         distillations=len(made),
-        students=sum(1 for _ in students_of(outcomes)),
+        students=sum(1 for _ in student_rows(outcomes)),
         report=Markdown(text.partition("\n\n")[2]),  # below the card's own title
         papers=papers.cited(each for record in made for each in papers.behind(record["settings"])),
         record={"pushed": pushed, "versions": provenance.versions()},
@@ -126,7 +126,7 @@ def push_study(
             )
             card = (links / CARD).read_text(encoding="utf-8")
     except HubError as error:
-        raise HubError(f"{error} Nothing is lost: {folder} holds the study. Run the same command again.") from error
+        raise records.retried(error, f"{folder} holds the study", "Run the same command again.") from error
     files.write_text(folder / CARD, card)
     pushed = {"pin": dataclasses.asdict(done.pin), "tag": done.pin.revision, "url": done.url}
     files.write_json(folder / PUSHED, {"content": content, **pushed})
@@ -134,7 +134,7 @@ def push_study(
 
 
 def content_of(folder: Path) -> str:
-    """The digest of all that is published of a study, by name; but for its card, which is of these and of its tag."""
+    """The digest of all files of a study that are published but for the card, which tells of these and of the tag."""
     found = {path for pattern in STUDY_FILES for path in folder.glob(pattern)} - {folder / CARD}
     digests = {path.relative_to(folder).as_posix(): files.digest_of(path) for path in found}
     return hashlib.sha256(json.dumps(digests, sort_keys=True).encode()).hexdigest()

@@ -1,6 +1,5 @@
 """What a study found: its cells beside real images, the differences between them with intervals, a plot."""
 
-import dataclasses
 import logging
 import statistics
 from collections.abc import Collection, Mapping, Sequence
@@ -15,7 +14,7 @@ from hf_dd.errors import RunError
 from hf_dd.evaluation import intervals, report, tables, verdict
 from hf_dd.evaluation.protocols import in_words
 from hf_dd.studies import curves
-from hf_dd.studies.outcomes import Gain, Outcome, gain, rows_of
+from hf_dd.studies.outcomes import Gain, Outcome, paired_gain, rows_of
 
 logger = logging.getLogger(__name__)
 
@@ -45,21 +44,8 @@ def write_report(
         command: that the study is run by.
     """
     searches = {name: json_records.read_json(path) for name, path in traces.items()}
-    gains, unlike = {}, {}
-    for name, pairs in comparisons.items():
-        try:
-            gains[name] = gain(outcomes, pairs)
-        except RunError as error:  # all that the cells cost isn't lost for it
-            unlike[name] = str(error)
-            logger.warning("The comparison %s can't be made: %s", name, error)
-    times = curves.curves(outcomes, lines)
-    records = [record for outcome in outcomes.values() for record in outcome.records]
-    about = {
-        "command": command,
-        "code": sorted({f"hf-dd {record['versions']['hf-dd']}" for record in records}),
-        "hardware": sorted({place["hardware"] for record in records for place in (record["run"], record["results"])}),
-    }
-    plotted = report.can_plot()
+    gains, unlike = compared(outcomes, comparisons)
+    times, about, plotted = curves.curves(outcomes, lines), made_by(outcomes, command), report.can_plot()
     parts = [f"# {markdown(title)}", *([f"![Accuracies of the cells]({PLOT})"] if plotted else []), about_table(about)]
     parts += ["## Accuracies", verdicts(outcomes), cell_table(outcomes)]
     if any(len(outcome.scores) > 1 for outcome in outcomes.values()):
@@ -78,39 +64,52 @@ def write_report(
         parts += ["## Pools", search_table(searches)]
     files.write_text(folder / MARKDOWN, "\n\n".join(parts) + "\n")
     content = about | {
-        "cells": {
-            name: {
-                "scores": outcome.scores,
-                "copy": outcome.copy,
-                "commands": [record["command"] for record in outcome.records],
-                "parquet_sha256": [record["parquet_sha256"] for record in outcome.records],
-                "teachers": outcome.teachers,
-                "teaching_seconds": outcome.teaching_seconds,
-                "diversity": outcome.records[0]["diversity"],
-                "seconds": [record["run"]["seconds"] for record in outcome.records],
-            }
-            for name, outcome in outcomes.items()
-        },
-        "comparisons": {
-            name: dataclasses.asdict(found.interval)
-            | {"architectures": {each: dataclasses.asdict(own) for each, own in found.of_each.items()}}
-            for name, found in gains.items()
-        },
+        "cells": {name: outcome.as_dict() for name, outcome in outcomes.items()},
+        "comparisons": {name: found.as_dict() for name, found in gains.items()},
         "curves": curves.as_json(times),
         "pools": searches,
         "versions": versions(),
     }
     files.write_json(folder / JSON, content)
-    if plotted:
-        report.write_bars({students_of(outcomes): bars_of(outcomes)}, "of each cell's first copy", folder / PLOT)
     if not times:
         files.remove(folder / TIMES)  # of a recipe that had some
-    elif plotted:
+    if plotted:
+        plot(folder, outcomes, times)
+    logger.info("The report is %s.", folder / MARKDOWN)
+
+
+def compared(
+    outcomes: Mapping[str, Outcome], comparisons: Mapping[str, Sequence[tuple[str, str]]]
+) -> tuple[dict[str, Gain], dict[str, str]]:
+    """What each comparison gives, and why the others can't be made, which the log tells too."""
+    gains, unlike = {}, {}
+    for name, pairs in comparisons.items():
+        try:
+            gains[name] = paired_gain(outcomes, pairs)
+        except RunError as error:  # all that the cells cost isn't lost for it
+            unlike[name] = str(error)
+            logger.warning("The comparison %s can't be made: %s", name, error)
+    return gains, unlike
+
+
+def made_by(outcomes: Mapping[str, Outcome], command: str) -> dict[str, Any]:
+    """What made a study: the command, the code, the hardware."""
+    records = [record for outcome in outcomes.values() for record in outcome.records]
+    return {
+        "command": command,
+        "code": sorted({f"hf-dd {record['versions']['hf-dd']}" for record in records}),
+        "hardware": sorted({place["hardware"] for record in records for place in (record["run"], record["results"])}),
+    }
+
+
+def plot(folder: Path, outcomes: Mapping[str, Outcome], times: curves.Curves) -> None:
+    """Write the cells as bars, and the curves, where there are any, beside what real images reach."""
+    report.write_bars({students_in_words(outcomes): bars_of(outcomes)}, "of each cell's first copy", folder / PLOT)
+    if times:
         found = baseline_rows(outcomes)
         real = {label: row["mean"] for label, (_, row) in zip(named(found), found, strict=True)}
-        hardware = "; ".join(sorted({record["run"]["hardware"] for record in records}))
-        report.write_figure(curves.picture(times, real, hardware), folder / TIMES)
-    logger.info("The report is %s.", folder / MARKDOWN)
+        hardware = {record["run"]["hardware"] for outcome in outcomes.values() for record in outcome.records}
+        report.write_figure(curves.picture(times, real, "; ".join(sorted(hardware))), folder / TIMES)
 
 
 def about_table(about: Mapping[str, Any]) -> str:
@@ -129,7 +128,7 @@ def spread(scores: Sequence[float]) -> str:
     return intervals.spread(statistics.fmean(scores), statistics.stdev(scores) if len(scores) > 1 else 0, len(scores))
 
 
-def students_of(outcomes: Mapping[str, Outcome]) -> str:
+def students_in_words(outcomes: Mapping[str, Outcome]) -> str:
     """The architectures that the cells' accuracies are of."""
     return " and ".join(sorted({outcome.first for outcome in outcomes.values()})) + " students"
 
@@ -178,10 +177,10 @@ def cell_table(outcomes: Mapping[str, Outcome]) -> str:
     head = ["cell", "protocol", "copy", "accuracy (%)", "95 % interval", "over random", "n"]
     head += ["distilled in", "teachers took", "bytes"]
     note = (
-        f"Accuracy of {students_of(outcomes)} on that copy of a set: mean ± standard deviation over n = distillations "
-        "× students; intervals at 95 % over distillations where there are several, else over students. Over random: "
-        "points above random real images of the same ipc and protocol, in brackets the sum of both standard "
-        "deviations."
+        f"Accuracy of {students_in_words(outcomes)} on that copy of a set: mean ± standard deviation over n = "
+        "distillations × students; intervals at 95 % over distillations where there are several, else over students. "
+        "Over random: points above random real images of the same ipc and protocol, student by student, with the "
+        "95 % interval."
     )
     return f"{table(head, rows)}\n\n{note}"
 
@@ -244,15 +243,12 @@ def bars_of(outcomes: Mapping[str, Outcome]) -> list[report.Bar]:
     return bars
 
 
-def over_random(outcome: Outcome) -> str | None:
-    """How much better students are than those on random real images, beside the sum of both standard deviations."""
-    rows = [row for record in outcome.records for row in rows_of(record, "random")]
-    found = [row for row in rows if row["architecture"] == outcome.first]
-    if not found:
-        return None
-    students, real = outcome.students(), [score for row in found for score in row["scores"]]
-    both = f" ({statistics.stdev(students) + statistics.stdev(real):.2f})" if min(len(students), len(real)) > 1 else ""
-    return f"{statistics.fmean(students) - statistics.fmean(real):+.2f}{both}"
+def over_random(outcome: Outcome) -> intervals.Interval | None:
+    """By how many points a cell's students are better than those of random real images, see `verdict.gain`."""
+    results = [record["results"] for record in outcome.records]
+    own = [row for each in results for row in verdict.own_rows(each) if row["architecture"] == outcome.first]
+    real = verdict.real_rows(results, own).get("random")
+    return verdict.difference(own, real, outcome.shared) if real else None
 
 
 def architecture_table(outcomes: Mapping[str, Outcome]) -> str:
@@ -296,9 +292,9 @@ def circumstances_of(row: Mapping[str, Any], record: Mapping[str, Any]) -> dict[
 
 
 def in_full(rows: Collection[tuple[Mapping[str, Any], Mapping[str, Any]]]) -> list[str]:
-    """The protocol of each of some rows, with their records; in what those differ that are called alike, too.
+    """The protocol of each row, in words, with what else differs among the rows of one name.
 
-    All cells are called alike here, and real images by how they were chosen.
+    Takes each row with its record. All cells have one name here, real images that of how they were chosen.
     """
     names = [(row["baseline"] and row["set"], protocol_of(row, record)) for row, record in rows]
     facts, found = [circumstances_of(*each) for each in rows], []

@@ -103,9 +103,9 @@ def name_of(folder: str) -> str:
 
 
 def grids_of(folder: Path, record: DistilledRecord) -> Iterator[PretrainConfig]:
-    """The study's own teachers that a cell was made with, a grid of one for each, where they lay in its folder.
+    """How the study's own teachers that a cell was made with are trained, a grid of one teacher for each of them.
 
-    Raises ConfigError for a recipe that needs files which aren't beside it.
+    Their folder is the one on record. Raises ConfigError for a recipe that needs files which aren't beside it.
     """
     place = Path(record.settings["output_dir"]).parents[1]
     prefix = f"{place / TEACHERS}/"

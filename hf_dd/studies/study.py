@@ -26,12 +26,14 @@ from hf_dd.core.layout import CARD, CHECKPOINTS, RECORD
 from hf_dd.core.processes import by_main_process, from_main_process, require_writable
 from hf_dd.core.progress import say
 from hf_dd.core.registry import OBJECTIVES
+from hf_dd.core.text import apart
 from hf_dd.data.image_data import ImageData, load_data
 from hf_dd.distillation.distiller import DECIDING
 from hf_dd.errors import RunError, UnusableError
 from hf_dd.runs.distill import distill
 from hf_dd.runs.evaluate import evaluate
-from hf_dd.runs.pretrain import apart, pretrain
+from hf_dd.runs.pretrain import pretrain, trained_apart
+from hf_dd.runs.recorded import settings_of
 from hf_dd.studies import pool_search, publish
 from hf_dd.studies import report as study_report
 from hf_dd.studies.outcomes import Outcome, rows_of
@@ -41,7 +43,7 @@ from hf_dd.training import pretraining
 
 logger = logging.getLogger(__name__)
 
-BY_HAND = ("tested", "regimes", "protocols")  # of results and their options: what no cell asks for
+BY_HAND = ("tested", "regimes", "protocols")  # keys of results, or of their options, that no cell asks for
 
 
 @alone(less_memory(StudyConfig))
@@ -165,7 +167,7 @@ def taken(path: Path, wait: bool) -> Iterator[bool]:
 def teacher_jobs(
     grids: Mapping[str, PretrainConfig],
 ) -> tuple[dict[tuple[str, str], Job], dict[tuple[str, str], str]]:
-    """By its grid and name, what trains a teacher if it isn't there yet; and by grid and short name, the whole one."""
+    """The job of each teacher, by its grid and name; and each one's whole name, by its grid and short name."""
     jobs, names = {}, {}
     for grid, config in grids.items():
         data, folder = load_data(config), Path(config.output_dir)
@@ -193,7 +195,7 @@ def pretrain_missing(config: PretrainConfig, folder: Path, data: ImageData) -> N
     if made.get("mixed_precision") == "no":  # where bf16 was asked for, that machine had none
         config = dataclasses.replace(config, mixed_precision="no")
     ((architecture, seed),) = pretraining.grid(config)
-    if made and (pairs := apart(folder, made, config, architecture, seed, data)):
+    if made and (pairs := trained_apart(folder, made, config, architecture, seed, data)):
         raise made_otherwise(folder, pairs)
     if config.push_to_hub and not teacher_folder.is_pushed(folder, config.hub_namespace):
         teacher_folder.push_teacher(folder, config.hub_namespace, config.hub_private_repo)
@@ -207,7 +209,7 @@ def made_otherwise(folder: Path, pairs: Sequence[str]) -> RunError:
 
 
 def pool_jobs(pools: Mapping[str, Pool], teachers: Mapping[tuple[str, str], Job]) -> dict[str, Job]:
-    """By its name, what chooses a pool among its candidates if that isn't done yet."""
+    """The job of each pool, by its name: to choose it among its candidates."""
     jobs = {}
     for name, pool in pools.items():
         needs = tuple(teachers[parts_of(reference)[:2]] for reference in pool.teachers)
@@ -244,7 +246,7 @@ def deciding(options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def cell_job(cell: Cell, teachers: Mapping[tuple[str, str], Job], pools: Mapping[str, Job]) -> Job:
-    """What makes a cell, after its teachers, its pool and the cell whose set it evaluates."""
+    """The job of a cell, after those of its teachers, its pool and the cell whose set it evaluates."""
     needs = [teachers[parts_of(reference)[:2]] for reference in cell.teachers]
     needs += [pools[cell.pool]] if cell.pool else []
     needs += [cell_job(cell.source, teachers, pools)] if cell.source else []
@@ -261,42 +263,58 @@ def run_cell(cell: Cell) -> None:
         progress.say("%s: distilling%s", cell.folder.name, ", where it was interrupted" if started else "")
         distill(cell.config, resume_from_checkpoint="latest" if started else None)
         return
-    artefact = Artefact.open(cell.folder)
-    require_whole(cell.folder, artefact.record)
-    made = deciding(artefact.record.settings)
-    published = OBJECTIVES.find(cell.config.objective).published
-    asked = deciding(published.filled_in(cell.config))
-    if cell.config.init is None and made.get("init") == published.init:  # as a version before made it
+    record = Artefact.open(cell.folder).record
+    require_whole(cell.folder, record)
+    if differing := made_apart(cell, record):
+        raise made_otherwise(cell.folder, differing)
+    evaluation = evaluation_of(cell, record)
+    if not is_evaluated(cell, record, evaluation):
+        progress.say("%s: evaluating", cell.folder.name)
+        seed, precision = cell.config.first_student, cell.config.mixed_precision
+        evaluate(sets=[str(cell.folder)], seed=seed, mixed_precision=precision, **evaluation)
+
+
+def made_apart(cell: Cell, record: DistilledRecord) -> list[str]:
+    """In what a set that is there was made otherwise than its cell asks, in words."""
+    config = cell.config
+    published, made = OBJECTIVES.find(config.objective).published, deciding(settings_of(record, config.objective))
+    asked = deciding(published.filled_in(config))
+    if config.init is None and made.get("init") == published.init:  # as a version before made it
         asked.pop("init")
-    if not published.augmenting:  # older versions let one be given
-        made.pop("augment", None)
     if cell.pool:  # chosen anew, it may hold others
-        made["teacher_pool"] = [spec["sha"] for spec in artefact.record.teachers]
-        asked["teacher_pool"] = [pin.sha for pin in pins.read(cell.config.teacher_pool).pins]
+        made["teacher_pool"] = [spec["sha"] for spec in record.teachers]
+        asked["teacher_pool"] = [pin.sha for pin in pins.read(config.teacher_pool).pins]
     asked = {key: value for key, value in asked.items() if key in made and value is not None}
     if made.get("mixed_precision") == "no":
         asked.pop("mixed_precision", None)  # where bf16 was asked for, that machine had none
-    dataset, own = cell.config.dataset, artefact.record
-    if dataset != own.settings["dataset"] and load_data(cell.config).fingerprint != own.data["fingerprint"]:
-        asked["dataset"], made["dataset"] = dataset, own.settings["dataset"]
-    if differing := [key for key in asked if asked[key] != made[key]]:
-        raise made_otherwise(cell.folder, [f"{key}: {made[key]!r} there, {asked[key]!r} here" for key in differing])
-    asked_of = EvaluationConfig(**part(cell.config, EvaluationConfig))
-    evaluation, default = (part(config, EvaluationConfig) for config in (asked_of, EvaluationConfig()))
-    done, results = evaluated_by(cell, artefact.record), artefact.record.results
-    if "published" not in done:  # of a version with other defaults: what isn't given stays as it was
-        evaluation = {
-            key: done.get(key, value) if value == default[key] else value for key, value in evaluation.items()
-        }
-    done = default | done  # of a record that is older than an option
-    otherwise = any(done[key] != evaluation[key] for key in named(EvaluationConfig, "evaluation"))
-    seed, precision = cell.config.first_student, cell.config.mixed_precision
-    if results is not None:
-        otherwise |= results.get("seed", 0) not in (seed, 0)  # which was that of all cells in older versions
-        otherwise |= any(map((results | results.get("options", {})).get, BY_HAND))
-    if results is None or otherwise:
-        progress.say("%s: evaluating", cell.folder.name)
-        evaluate(sets=[str(cell.folder)], seed=seed, mixed_precision=precision, **evaluation)
+    dataset = record.settings["dataset"]
+    if config.dataset != dataset and load_data(config).fingerprint != record.data["fingerprint"]:
+        asked["dataset"], made["dataset"] = config.dataset, dataset
+    return apart(made, asked, [key for key in asked if asked[key] != made[key]])
+
+
+def evaluation_of(cell: Cell, record: DistilledRecord) -> dict[str, Any]:
+    """The options by which a cell is evaluated: where they aren't given, those that its results are by.
+
+    That is for results of versions that had other defaults; of others the defaults are the same.
+    """
+    of_cell = EvaluationConfig(**part(cell.config, EvaluationConfig))
+    asked, default = (part(config, EvaluationConfig) for config in (of_cell, EvaluationConfig()))
+    done = evaluated_by(cell, record)
+    if "published" in done:
+        return asked
+    return {key: done.get(key, value) if value == default[key] else value for key, value in asked.items()}
+
+
+def is_evaluated(cell: Cell, record: DistilledRecord, evaluation: Mapping[str, Any]) -> bool:
+    """Whether a cell's results are those of this evaluation."""
+    results = record.results
+    if results is None or results.get("seed", 0) not in (cell.config.first_student, 0):  # 0 in older versions
+        return False
+    if any(map((results | results.get("options", {})).get, BY_HAND)):
+        return False
+    done = part(EvaluationConfig(), EvaluationConfig) | evaluated_by(cell, record)  # which may be older than an option
+    return all(done[key] == evaluation[key] for key in named(EvaluationConfig, "evaluation"))
 
 
 def evaluated_by(cell: Cell, record: DistilledRecord) -> dict[str, Any]:

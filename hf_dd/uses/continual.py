@@ -116,7 +116,7 @@ def learned(
     for step in range(1, len(order) + 1):
         classes = [label for part in order[:step] for label in part]
         network = subject.trained(of_classes(memory, classes), architecture, number)
-        guesses = torch.tensor(classes)[subject.logits(network, test.images)[:, classes].argmax(1)]
+        guesses = torch.tensor(classes)[subject.logits(network, architecture, test.images)[:, classes].argmax(1)]
         found.append([count_right(guesses, labels, part) for part in order[:step]])
     return found
 

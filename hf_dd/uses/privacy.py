@@ -2,8 +2,8 @@
 
 Membership inference by a threshold on the loss (Yeom et al., CSF 2018), and by the loss less what it is for students
 that never saw the image (Watson et al., ICLR 2022: how difficult an image is says nothing of membership). Members are
-the training images that the set was distilled from, of real images, chosen ones that a set holds as they are among
-them, those that were chosen; others are test images.
+the training images that a set was distilled from; of real images, alone or as a set, those that were chosen. Test
+images are no members.
 """
 
 import math
@@ -88,7 +88,7 @@ def losses(subject: Subject, candidate: Candidate, architecture: str, student: i
     """Cross-entropies, float64, of a student on all training images and on all test images; its test accuracy (%)."""
     network, found = subject.trained(candidate, architecture, student), []
     for split in (subject.data.train, subject.data.test):
-        logits, labels = subject.logits(network, split.images).double(), split.labels.cpu()
+        logits, labels = subject.logits(network, architecture, split.images).double(), split.labels.cpu()
         found.append(torch.nn.functional.cross_entropy(logits, labels, reduction="none").numpy())
     return tuple(found), 100 * accuracy(logits.argmax(1), labels)
 
@@ -96,7 +96,7 @@ def losses(subject: Subject, candidate: Candidate, architecture: str, student: i
 def members_of(subject: Subject, kind: str, candidate: Candidate, students: int) -> list[np.ndarray]:
     """For each student, which training images are members: all of them, or those that it was trained on.
 
-    Of a set whose images are all training images these were chosen; any other was made from all of them.
+    A set whose images are all training images was made by choosing these; any other set was made from all of them.
     """
     train = subject.data.train.images
     if kind == "full":
@@ -184,10 +184,10 @@ def row_of(
     """The attacks on the students of one set.
 
     Args:
-        name: of what they were trained on.
-        kind: of that.
-        words: what counts as a member.
-        own: their losses.
+        name: of what the students were trained on.
+        kind: of it: the set, a kind of real images, or the control.
+        words: which training images count as members.
+        own: the losses of each student.
         members: for each, which training images are members.
         references: the students of random images with what they were trained on; a student isn't its own reference.
     """
@@ -213,7 +213,7 @@ def row_of(
 
 
 def words_of(kind: str, members: np.ndarray) -> str:
-    """What counts as a member of what students were trained on: these of the training images."""
+    """Which training images count as members, in words."""
     if kind == "full":
         return "all training images"
     if kind == "set" and members.all():

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from hf_dd import hub
 from hf_dd.artefacts import provenance
 from hf_dd.artefacts.distilled_folder import load_distilled
-from hf_dd.config import slug
+from hf_dd.config import EvaluationConfig, slug
 from hf_dd.config.uses import UseConfig
 from hf_dd.core import files
 from hf_dd.core.layout import RESULTS
@@ -25,10 +25,10 @@ from hf_dd.data.batches import Images, in_chunks
 from hf_dd.data.image_data import ImageData, load_data
 from hf_dd.evaluation.candidates import Candidate, baseline, candidates_of
 from hf_dd.evaluation.evaluation import Evaluation
+from hf_dd.evaluation.learners import Job
 from hf_dd.runs.evaluation_inputs import own_learning_rate, source_of
 from hf_dd.synthetic.coresets import Ipc
 from hf_dd.synthetic.distilled_set import DistilledSet
-from hf_dd.training.loop import fit
 
 Item, Done = TypeVar("Item"), TypeVar("Done")
 
@@ -67,14 +67,13 @@ class Subject:
         accelerator = new_accelerator(config.mixed_precision)
         require_writable(place_of(use, config))
         name, distilled, record = load_distilled(config.set)
-        data = load_data(source_of(config, record), distilled.whitening).to(accelerator.device)
+        data = load_data(source_of(config, config.set, record), distilled.whitening).to(accelerator.device)
         changes = {"epochs": config.eval_epochs, "augment": config.eval_augment}
         protocol = PROTOCOLS.find(config.eval_protocol)
         protocol = protocol.with_changes(**{key: value for key, value in changes.items() if value is not None})
         (own,) = candidates_of(name, distilled, data, [config.eval_copy], own_learning_rate(name, record))
-        evaluation = Evaluation(
-            data, protocol.suited(config, data, accelerator.autocast), seed=config.seed, accelerator=accelerator
-        )
+        protocol = protocol.suited(EvaluationConfig(eval_augment=config.eval_augment), data, accelerator.autocast)
+        evaluation = Evaluation(data, protocol, seed=config.seed, accelerator=accelerator)
         evaluation.targets(own, protocol)
         return cls(use, config, name, distilled, record, own, evaluation)
 
@@ -102,24 +101,18 @@ class Subject:
 
     def trained(self, candidate: Candidate, architecture: str, student: int) -> nn.Module:
         """A student, trained as an evaluation would train it."""
-        evaluation = self.evaluation
-        protocol = evaluation.options(candidate, evaluation.protocol)[0]
-        kind, own, seed = evaluation.students(architecture), candidate.of_student(student), evaluation.seed + student
-        network, images = kind.new(seed).to(self.data.device), kind.inputs(own.images)
-        shared = {"seed": seed, "purpose": "student", "autocast": evaluation.accelerator.autocast}
-        targets = evaluation.targets(own, protocol)
-        for _ in fit(network, images, targets, protocol.recipe(), prepare=kind.prepare, **shared):
-            pass
+        protocol = self.evaluation.options(candidate, self.evaluation.protocol)[0]
+        ((network,), _) = self.evaluation.learners.fitted(Job(candidate, architecture, protocol), [student])
         return network
 
     @torch.no_grad()
-    def logits(self, network: nn.Module, images: Images) -> Tensor:
-        """Logits of a network in eval mode, float32 (N, classes), on the CPU."""
+    def logits(self, network: nn.Module, architecture: str, images: Images) -> Tensor:
+        """Logits of a student of an architecture in eval mode, float32 (N, classes), on the CPU."""
+        kind, found = self.evaluation.students(architecture), []
         network.eval()
-        found = []
-        for _, chunk in in_chunks(images):
+        for _, chunk in in_chunks(kind.tested(images)):
             with self.evaluation.accelerator.autocast():
-                found.append(network(self.data.normalise(chunk)).float().cpu())
+                found.append(network(kind.prepare(chunk)).float().cpu())
         return torch.cat(found)
 
     def write(self, results: dict[str, Any], title: str, parts: Sequence[str], picture: Any = None) -> Path:

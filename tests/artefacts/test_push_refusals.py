@@ -159,6 +159,8 @@ def test_nothing_private_is_pushed_where_all_can_read(folder, teacher, study, un
     for own, place in ((folder, sets), (teacher, models), (folder, "bob/set"), (teacher, "bob/net")):
         with pytest.raises(hub.Refused, match=f"Nothing is lost: {own} holds the (set|teacher)\\.$"):
             hf_dd.push(own, place, private=True)  # and the same command would fail again
+    with pytest.raises(hub.Refused, match=f"Nothing is lost: {study} holds the study\\.$"):
+        push_study(study, "bob/study")
     assert hub.tags(sets, "dataset") == {} and not list((tmp_path / "new").rglob("*"))
     HfApi().update_repo_settings(sets, repo_type="dataset", private=True)
     assert hf_dd.push(folder, sets, private=True).pin.revision == "v1"

@@ -94,6 +94,8 @@ def test_an_earlier_epoch_that_comes_later_leaves_main_at_the_final_one(teacher,
     before = state(repo_id)
     hf_dd.push(teacher, repo_id)
     assert state(repo_id) == before
+    teacher_folder.write_run(teacher, (0, 1, 2), repo_id.partition("/")[2])
+    assert before["main"] != final and teacher_folder.is_pushed(teacher, None)
 
 
 @pytest.mark.parametrize("gone", [("epoch-2", "final"), ("final",), ("epoch-1",)])

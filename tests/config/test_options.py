@@ -286,6 +286,14 @@ def test_every_command_ends_in_one_line_and_status_1(words, message):
     assert message in message_of(*words)
 
 
+@pytest.mark.parametrize("words", [["distil"], ["pool"], ["distill", "--nope", "1"]])
+def test_a_slip_on_the_command_line_is_told_by_one_process(words, monkeypatch):
+    monkeypatch.setenv("RANK", "1")
+    with pytest.raises(SystemExit) as end:
+        cli.main(words)
+    assert end.value.code == 1
+
+
 def help_of(capsys, *words):
     cli.main([*words, "--help"])
     return capsys.readouterr().out

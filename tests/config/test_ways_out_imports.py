@@ -301,13 +301,13 @@ ROWS = [
         "(--mean) and --std have 3 values; digits has 1 -> {0} 0.0 --std 1.0",
     ),
     row(
-        "… isn't empty, and what it holds is no set of hf-dd",
+        "… isn't empty, and what it holds is no …: give",
         f"import {{dc}} {TO}",
         "another (--output_dir) -> {0} another",
         first=lambda stock: Path("out/other").mkdir(parents=True),
     ),
     row(
-        "… holds another set: give --overwrite_output_dir",
+        "… holds another …: give --overwrite_output_dir",
         f"import {{dc}} {TO}",
         "--overwrite_output_dir",
         "or another (--output_dir) -> {0} another",

@@ -54,7 +54,7 @@ FOLDERS = [
         first="hf-dd {dm} --save_steps 1 --output_dir ran",
     ),
     row(
-        "… isn't empty, and what it holds is no run of hf-dd",
+        "… isn't empty, and what it holds is no …: give",
         "{dm}",
         "another (--output_dir) -> {0} another",
         first=lambda stock: filled("out"),
@@ -75,13 +75,13 @@ FOLDERS = [
         "by smaller values of .*(--real_batch_size).*by (?:--overwrite_output_dir) -> {0} 2 --overwrite_output_dir",
     ),
     row(
-        "… isn't empty, and what it holds is no teacher",
+        "… isn't empty, and what it holds is no …: give",
         "pretrain {trained} --architectures MLP",
         "another (--output_dir) -> {0} another",
         first=lambda stock: filled("teachers/digits-mlp-seed0"),
     ),
     row(
-        "… holds another run (…): give --overwrite_output_dir",
+        "… holds another …: give --overwrite_output_dir",
         "pretrain {trained} --architectures MLP --learning_rate 0.02",
         "--overwrite_output_dir",
         "or another (--output_dir) -> {0} another",

@@ -190,7 +190,7 @@ ROWS = [
         "(hf-dd reproduce) FOLDER_OR_HUB_ID -> {0} {set} --output_dir again",
     ),
     row(
-        "… isn't empty, and holds no reproduction",
+        "… isn't empty, and what it holds is no …: give",
         "reproduce {set} --output_dir again",
         "another (--output_dir) -> {0} another",
         first=lambda stock: filled("again"),

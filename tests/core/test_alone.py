@@ -1,5 +1,6 @@
 """A run is alone in its process, computes what its options say whatever its caller told torch, and changes nothing."""
 
+import importlib
 import random
 import threading
 
@@ -8,7 +9,6 @@ import pytest
 import torch
 
 import hf_dd
-from hf_dd import cli
 from hf_dd.cli import every_command
 from hf_dd.core import files
 from hf_dd.core.alone import alone
@@ -90,11 +90,8 @@ def test_a_distillation_is_the_same_whatever_torch_was_told_and_changes_no_draw(
 @pytest.mark.parametrize("name", [name for name, _ in every_command() if name not in NO_RUNS])
 def test_a_second_run_of_a_process_is_refused(name):
     command = dict(every_command())[name]
-    words = {"pool show": lambda: cli.module("runs.pools").show("nothing")}
-    run = words.get(name)
-    if run is None:
-        place, _, function = command.run.partition(":")
-        run = getattr(cli.module(place), function)
+    place, _, function = command.run.partition(":")
+    run = getattr(importlib.import_module(f"hf_dd.{place}"), function)
     with alone():
         error = in_another_thread(run)
     assert isinstance(error, RunError) and "one after the other, or each in a process of its own" in str(error)

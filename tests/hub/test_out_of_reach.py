@@ -9,6 +9,7 @@ from huggingface_hub import HfApi, constants, hf_hub_download
 
 import hf_dd
 from hf_dd import hub
+from hf_dd.config.commands import PoolVerifyOptions
 from hf_dd.errors import HubError, TeacherError
 from hf_dd.runs import pools
 from hf_dd.runs.foreign import is_foreign
@@ -84,9 +85,10 @@ def test_what_is_never_cached_is_not_said_to_be_missing_in_the_cache(ask, cut):
 def test_verify_tells_what_could_not_be_asked_from_what_fails(tiny_teachers, tmp_path, cut):
     hf_dd.create_pool("Out of reach", tiny_teachers.references[:2], output=tmp_path / "pool.json")
     place = str(tmp_path / "pool.json")
-    assert all(line.startswith("ok ") for line in pools.verify(place))
+    options = PoolVerifyOptions(pool=place)
+    assert all(line.startswith("ok ") for line in pools.verify(options))
     cut()
-    lines = pools.verify(place)
+    lines = pools.verify(options)
     assert [next(lines).split()[0] for _ in range(2)] == ["UNKNOWN", "UNKNOWN"]
     with pytest.raises(hub.Unreached, match=f"2 of 2 teachers of {place} couldn't be asked for at {hub.endpoint()}"):
         next(lines)
@@ -94,7 +96,7 @@ def test_verify_tells_what_could_not_be_asked_from_what_fails(tiny_teachers, tmp
     lock["teachers"].append(lock["teachers"][0] | {"repo_id": str(tmp_path / "gone"), "sha": f"sha256:{'0' * 64}"})
     (tmp_path / "pool.json").write_text(json.dumps(lock))
     with pytest.raises(TeacherError, match="1 of 3 .* can't be used any more. 2 of 3 .* couldn't be asked for"):
-        list(pools.verify(place))
+        list(pools.verify(options))
 
 
 def test_a_teacher_that_another_library_cached_is_taken_without_files_of_ours(unique, tmp_path, monkeypatch, cut):

@@ -32,14 +32,14 @@ GIVEN = {
 
 def test_what_is_given_goes_over_the_record():
     asked = EvaluateConfig(sets=["set"])
-    assert source_of(asked, RECORD) == DataConfig("owner/x@0", **MADE_FROM | {"image_memory_gb": 8.0})
+    assert source_of(asked, "set", RECORD) == DataConfig("owner/x@0", **MADE_FROM | {"image_memory_gb": 8.0})
     for option, value in GIVEN.items():
-        found = source_of(dataclasses.replace(asked, **{option: value}), RECORD)
+        found = source_of(dataclasses.replace(asked, **{option: value}), "set", RECORD)
         assert getattr(found, option) == value and found.dataset == "owner/x@0"
         assert [getattr(found, other) for other in MADE_FROM if other not in (option, "image_memory_gb")] == [
             value for other, value in MADE_FROM.items() if other not in (option, "image_memory_gb")
         ]
-    alone = source_of(dataclasses.replace(asked, dataset="digits", test_split="test"), RECORD)
+    alone = source_of(dataclasses.replace(asked, dataset="digits", test_split="test"), "set", RECORD)
     assert alone == DataConfig("digits", test_split="test")
 
 

@@ -2,7 +2,6 @@
 
 import json
 import struct
-import subprocess
 import sys
 from types import SimpleNamespace
 
@@ -205,24 +204,32 @@ def test_the_start_of_a_run_is_a_ratio(forks, tmp_path, monkeypatch):
 
 @pytest.mark.slow
 @pytest.mark.multi_process
-def test_growth_is_a_table_and_a_plot(forks, tmp_path, monkeypatch, capsys):
-    script, real = loading.script("growth"), subprocess.run
+def test_growth_is_a_table_and_a_plot(forks, tmp_path, monkeypatch):
+    script = loading.script("growth")
 
-    def forked(command, env, **options):  # but for what `accelerate launch` starts
-        return real(command, env=env, **options) if "-m" in command else forks.run(*command[1:], **env)
+    def forked(command, env, **options):  # what `accelerate launch` would start, too
+        processes = command[command.index("--num_processes") + 1] if "--num_processes" in command else 1
+        return forks.run(*command[command.index("--point") - 1 :], processes=int(processes), **env)
 
     monkeypatch.setattr(script.subprocess, "run", forked)
-    works = ["real_set", "processes"]
+    monkeypatch.setitem(script.BASE, "ipc", 1)
+    monkeypatch.setitem(script.SWEEPS, "tesla", script.SWEEPS["tesla"][:1])
+    monkeypatch.setitem(script.SWEEPS, "mtt", [{"mtt": "no number"}])
+    works = ["real_set", "processes", "tesla", "mtt"]
     monkeypatch.setattr(sys, "argv", ["growth", "--work", *works, "--smaller", "50", "--output_dir", str(tmp_path)])
-    script.main()
+    with pytest.raises(SystemExit, match="no number"):
+        script.main()
     assert (tmp_path / "growth.png").read_bytes().startswith(b"\x89PNG")
-    content = json.loads((tmp_path / "growth.json").read_text())
+    content = json.loads((tmp_path / "growth.json").read_text())  # of what was measured until then
     results, text = content["sweeps"], (tmp_path / "growth.md").read_text()
+    assert list(results) == works[:3]
     assert content["about"].keys() == {"command", "code", "hardware"}
     assert all(f"| {name} | {value} |" in text for name, value in content["about"].items())
     assert "](growth.png)" in text and "| what grows | value |" in text
     assert [point["real_set"] for point, _ in results["real_set"]] == [120, 1_200]
     assert all(found["step_s"] > 0 and found["guide_s"] > 0 for _, found in results["real_set"])
     exchanged = [found["bytes_exchanged"] for _, found in results["processes"]]
-    assert exchanged == [0, 100 * 28 * 28 * 4]  # the synthetic set's
-    assert "Two processes of one thread:" in capsys.readouterr().out
+    assert exchanged == [0, 10 * 28 * 28 * 4]  # the synthetic set's
+    ((point, found),) = results["tesla"]
+    assert point["tesla"] == 5 and found["step_s"] > 0
+    assert "Two processes of one thread:" in text

@@ -762,12 +762,12 @@ def outcome(*students, **others):
 
 def test_a_single_distillation_is_compared_by_its_students():
     outcomes = {"a": outcome(80.0, 81.0, 82.0), "b": outcome(79.0, 80.5, 80.0), "c": outcome(70.0, 70.0, 71.0)}
-    one = outcomes_of.gain(outcomes, [("a", "b")]).interval
+    one = outcomes_of.paired_gain(outcomes, [("a", "b")]).interval
     assert (one.mean, one.n) == (pytest.approx((1 + 0.5 + 2) / 3), 3)
-    both = outcomes_of.gain(outcomes, [("a", "b"), ("a", "c")]).interval
+    both = outcomes_of.paired_gain(outcomes, [("a", "b"), ("a", "c")]).interval
     assert both.mean == pytest.approx(statistics.fmean([(1 + 10) / 2, (0.5 + 11) / 2, (2 + 11) / 2]))
     with pytest.raises(RunError, match="can't be paired"):
-        outcomes_of.gain(outcomes | {"d": outcome(1.0, 2.0)}, [("a", "d")])
+        outcomes_of.paired_gain(outcomes | {"d": outcome(1.0, 2.0)}, [("a", "d")])
 
 
 def test_cells_are_compared_over_the_architectures_that_they_share():
@@ -776,19 +776,19 @@ def test_cells_are_compared_over_the_architectures_that_they_share():
         "other": outcome(79.0, 80.0, MLP=(66.0, 68.0)),
         "narrow": outcome(70.0, 71.0),
     }
-    found = outcomes_of.gain(outcomes, [("wide", "other")])
+    found = outcomes_of.paired_gain(outcomes, [("wide", "other")])
     assert list(found.of_each) == ["ConvNet", "MLP"]
     assert found.interval.mean == pytest.approx(statistics.fmean([(1 + 4) / 2, (2 + 3) / 2]))
     assert {name: (own.mean, own.n) for name, own in found.of_each.items()} == {"ConvNet": (1.5, 2), "MLP": (3.5, 2)}
-    alone = outcomes_of.gain(outcomes, [("wide", "narrow")])
+    alone = outcomes_of.paired_gain(outcomes, [("wide", "narrow")])
     table = study_report.gains_of_each({"over other": found, "over narrow": alone}).splitlines()
     assert table[0] == "| comparison, points | ConvNet | MLP |"
     assert table[2] == f"| over other | {found.of_each['ConvNet']} | {found.of_each['MLP']} |"
     assert table[3] == f"| over narrow | {alone.interval} | – |"
-    assert list(outcomes_of.gain(outcomes, [("wide", "narrow")]).of_each) == ["ConvNet"]
+    assert list(outcomes_of.paired_gain(outcomes, [("wide", "narrow")]).of_each) == ["ConvNet"]
     apart = {"vgg": outcomes_of.Outcome([], {"VGG11": [(1.0, 2.0)]})}
     with pytest.raises(RunError, match="share no architecture"):
-        outcomes_of.gain(outcomes | apart, [("wide", "vgg")])
+        outcomes_of.paired_gain(outcomes | apart, [("wide", "vgg")])
     table = study_report.architecture_table(outcomes).splitlines()
     assert table[0] == "| cell | ConvNet | MLP | LeNet | mean |"
     assert table[2] == "| wide | 81.00 ± 1.41 | 70.50 ± 0.71 | 60.00 ± 0.00 | 70.50 |"
@@ -803,13 +803,13 @@ def test_cells_of_other_numbers_of_students_are_paired_by_their_distillations():
         "three": outcomes_of.Outcome(records, {"ConvNet": [(80.0, 81.0, 82.0), (84.0, 84.0, 84.0)]}),
         "two": outcomes_of.Outcome(records, {"ConvNet": [(78.0, 80.0), (79.0, 81.0)]}),
     }
-    found = outcomes_of.gain(cells, [("three", "two")]).interval
+    found = outcomes_of.paired_gain(cells, [("three", "two")]).interval
     assert (found.mean, found.n, found.half_width) == (3.0, 2, pytest.approx(12.7062, abs=1e-4))
     single = {
         name: dataclasses.replace(own, scores={"ConvNet": own.scores["ConvNet"][:1]}) for name, own in cells.items()
     }
     with pytest.raises(RunError, match="different numbers of seeds or students"):
-        outcomes_of.gain(single, [("three", "two")])
+        outcomes_of.paired_gain(single, [("three", "two")])
 
 
 def test_what_teachers_took_counts_each_training_run_once():
@@ -829,15 +829,19 @@ def test_what_teachers_took_counts_each_training_run_once():
 
 
 def test_random_images_are_what_a_cell_is_held_against():
-    def over(students, *rows):
-        records = [{"results": {"rows": [{"baseline": None}, *rows]}}]
-        return study_report.over_random(outcomes_of.Outcome(records, {"ConvNet": [students]}))
+    """Differences of 10 and 12, student by student: t(0.975, 1) = 12.7062 of a standard error of 1."""
 
-    random = {"baseline": "random", "architecture": "ConvNet", "scores": (68.5, 70.0, 71.5)}
-    assert over((80.0, 82.0), random) == "+11.00 (2.91)"
-    assert over((80.0, 82.0), random | {"architecture": "MLP", "scores": (1.0,)}, random) == "+11.00 (2.91)"
-    assert over((81.0,), random) == over((80.0, 82.0), random | {"scores": (70.0,)}) == "+11.00"
-    assert over((80.0, 82.0)) is None
+    def over(students, *rows):
+        own = {"set": "cell", "baseline": None, "architecture": "ConvNet", "scores": students}
+        record = {"results": {"rows": [own, *rows]}}
+        return study_report.over_random(outcomes_of.Outcome([record], {"ConvNet": [students]}))
+
+    random = {"set": "random", "baseline": "random", "architecture": "ConvNet", "scores": (70.0, 70.0)}
+    eleven = intervals.Interval(11.0, pytest.approx(12.7062, abs=1e-4), 2)
+    assert over((80.0, 82.0), random) == eleven
+    assert over((80.0, 82.0), random | {"architecture": "MLP", "scores": (1.0,)}, random) == eleven
+    assert over((81.0,), random | {"scores": (70.0,)}) == intervals.Interval(11.0, None, 1)
+    assert over((80.0, 82.0)) is over((80.0, 82.0), random | {"scores": (70.0,)}) is None
 
 
 def test_random_images_of_several_seeds_are_one_row():
@@ -858,7 +862,6 @@ def test_random_images_of_several_seeds_are_one_row():
     ((_, row),) = study_report.baseline_rows({"a": outcome(), "b": outcome()})
     assert row["scores"] == [69.0, 71.0, 74.0, 74.0] and (row["n"], row["mean"]) == (4, 72.0)
     assert row["half_width"] == intervals.of_mean([70.0, 74.0]).half_width
-    assert study_report.over_random(outcome()).startswith("-70.50 (")
 
 
 def written(folder, *outcomes, comparisons=(), **curves):
@@ -931,6 +934,7 @@ def test_a_report_says_of_every_cell_what_it_gives_and_what_to_doubt(tmp_path):
     ]
     assert "\n".join(["## Accuracies", "", *lines, ""]) in text
     assert "| a | dsa v1, 300 epochs | float | 81.00 ± 1.41 (not converged) |" in text
+    assert "| 20.00 [20.00, 20.00] |" in text and "| 19.00 [19.00, 19.00] |" in text  # as those sentences
     assert "| always the commonest class | – | – | 20.00 |" in text
 
 
@@ -947,7 +951,7 @@ def test_a_report_on_one_student_has_no_spread(tmp_path):
         tmp_path, evaluated(81.0, random=(60.0,)), evaluated(80.0, random=(60.0,)), comparisons=["ab"]
     )
     assert "± 0.00" not in text and "inf" not in text and "nan" not in text
-    assert "| a | dsa v1, 300 epochs | float | 81.00 | – | +21.00 | 1 × 1 |" in text
+    assert "| a | dsa v1, 300 epochs | float | 81.00 | – | 21.00 (n = 1) | 1 × 1 |" in text
     assert "| *random real, ipc 1* | dsa v1, 300 epochs | 8bit | 60.00 | – | – | 1 |" in text
     assert "| a against b | 1.00 (n = 1) | 1 |" in text
     assert content["comparisons"]["a against b"]["half_width"] is None

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 import hf_dd
+from hf_dd.config.commands import PoolVerifyOptions
 from hf_dd.errors import TeacherError
 from hf_dd.runs import pools
 from hf_dd.teachers.pool import TeacherPool
@@ -57,4 +58,4 @@ def test_a_name_that_no_teacher_has_is_refused(tiny_teachers, tmp_path):
         hf_dd.create_pool("Trusted", [first], trusted=["local/somebody"])
     folders = [str(tiny_teachers.folders[0]), f"{tiny_teachers.folders[0]}@epoch-1"]
     distil(tmp_path / "other", **options | {"teachers": folders}, trusted_teachers=folders[:1])
-    assert list(pools.verify(str(tmp_path / "other"), folders))
+    assert list(pools.verify(PoolVerifyOptions(pool=str(tmp_path / "other"), trusted_teachers=folders)))

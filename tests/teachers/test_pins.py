@@ -13,6 +13,7 @@ from huggingface_hub import HfApi
 import hf_dd
 from hf_dd import cli
 from hf_dd.config import DataConfig
+from hf_dd.config.commands import PoolShowOptions
 from hf_dd.core.text import duration
 from hf_dd.data.image_data import load_data
 from hf_dd.errors import HubError, TeacherError
@@ -212,8 +213,9 @@ def test_show_measures_the_diversity_on_a_data_set(distilled, capsys):
     last = printed(capsys, "show", distilled, "--dataset", "digits").splitlines()[-1]
     assert last == f"Diversity on digits. {diversity.in_words(found)}"
     assert hf_dd.Artefact.open(distilled).record.diversity == found
+    one = hf_dd.create_pool("One", ["lab/pool-mlp-0@final"])
     with pytest.raises(TeacherError, match="holds one teacher: diversity is that of several"):
-        pools.show(hf_dd.create_pool("One", ["lab/pool-mlp-0@final"]).slug, "digits")
+        pools.show(PoolShowOptions(pool=one.slug, dataset="digits"))
 
 
 def test_show_measures_on_a_data_set_whose_columns_and_configurations_are_named(grid, tmp_path, capsys):
