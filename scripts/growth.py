@@ -292,8 +292,8 @@ def plot(results, path):
 
 def write(results, output):
     """Write what was measured so far: growth.md, growth.json and growth.png."""
-    from hf_dd.core.machine import model
     from hf_dd.core import text
+    from hf_dd.core.machine import model
     from scripts import measuring
 
     about = {

@@ -201,12 +201,12 @@ def is_same(over: intervals.Interval) -> bool:
 def is_open(over: intervals.Interval) -> bool:
     """Whether more students may be all that a difference lacks: it is above 0, and there is one, or there are two.
 
-    Of two it is above two standard deviations, if not its interval: that is nine of these wide, and would hold nearly
-    everything.
+    Of two it is above its standard error, if not its interval: that is thirteen of these to either side, and would
+    hold nearly everything.
     """
     if over.n == 1:
         return over.mean > 0
-    return over.n == 2 and not is_gain(over) and over.mean > 2 * 2**0.5 * over.half_width / intervals.quantile(1)
+    return over.n == 2 and not is_gain(over) and over.mean > over.half_width / intervals.quantile(1)
 
 
 def judged(over: intervals.Interval, kind: str, unit: str) -> str:

@@ -25,7 +25,7 @@ SAFETY = 0.9  # of what is left for the distillation: a machine isn't always as 
 
 LONG = 200  # epochs after which students have learned enough to be compared
 # Epochs, and students: of two an interval says next to nothing.
-COUNTS = ((1000, 3), (600, 3), (300, 3), (200, 3), (200, 2), (100, 3), (100, 2), (100, 1), (50, 1))
+COUNTS = ((1000, 3), (600, 3), (300, 3), (200, 3), (150, 3), (100, 3), (100, 2), (100, 1), (50, 1))
 WIDTHS = ("ConvNet", "ConvNetW64", "ConvNetW32")  # of teachers, networks and students: the widest that fits
 MANY = 1_000  # iterations that a run should have before its network is wide
 TEACHERS_EACH = 2  # of one architecture

@@ -51,7 +51,8 @@ def test_a_selection_by_a_training_costs_that_training(options, passes):
         (1e9, 1000, 3),
         (3 * 3 * 100.5, 1000, 3),  # three sets: the float copy, random, herding; three students of each
         (3 * 3 * 100.5 - 1, 600, 3),
-        (3 * 2 * 20.5, 200, 2),
+        (3 * 2 * 20.5, 100, 3),  # of two, an interval says next to nothing
+        (3 * 2 * 10.5, 100, 2),
         (3 * 10.5, 100, 1),
         (0.1, 50, 1),
     ],
