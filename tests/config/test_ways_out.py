@@ -37,7 +37,7 @@ ROWS = [
         "(--soft_labels crops): add",
         "(--soft_label_views) goes.*leave it out -> !{0}",
     ),
-    row("--plan tells how the minutes", "{dm} --plan", "give (--minutes) -> {0} 0.5"),
+    row("--plan tells how the minutes", "{dm} --plan", "give (--minutes) -> {0} 1"),
     row(
         "--zca whitens whole images",
         "{dm} --zca --factor 2 --augment none",
@@ -166,7 +166,7 @@ ROWS = [
     ),
     row(
         "--images_at_once has no meaning for --minutes",
-        RECOVERY + " --ipc 2 --images_at_once 1 --minutes 0.5 --plan",
+        RECOVERY + " --ipc 2 --images_at_once 1 --minutes 1 --plan",
         "(--images_at_once).*leave one out -> !{0}",
         "(--minutes).*leave one out -> !{0} !--plan --objective_options batch=10",
     ),

@@ -76,7 +76,7 @@ def test_a_study_keeps_a_cell_that_fell_back_but_none_of_another_precision(monke
 
 
 def test_a_planned_run_takes_bf16_where_it_is_faster(bf16, monkeypatch, tmp_path):
-    small = {**QUICK, "minutes": 0.5, "eval_students": 0, "clom": "none"}
+    small = {**QUICK, "minutes": 1, "eval_students": 0, "clom": "none"}
     monkeypatch.setattr(distill, "bf16_is_faster", lambda device: True)
     planned = hf_dd.distill(**small, output_dir=str(tmp_path / "planned")).record
     assert planned.settings["mixed_precision"] == "bf16" and planned.run["hardware"].endswith("bf16")
@@ -89,7 +89,7 @@ def test_a_planned_run_takes_bf16_where_it_is_faster(bf16, monkeypatch, tmp_path
 
 @pytest.mark.parametrize("first, then", [(True, False), (False, True)])
 def test_an_interrupted_plan_keeps_its_precision(bf16, monkeypatch, tmp_path, first, then):
-    options = {**QUICK, "minutes": 0.5, "eval_students": 0, "clom": "none", "output_dir": str(tmp_path)}
+    options = {**QUICK, "minutes": 1, "eval_students": 0, "clom": "none", "output_dir": str(tmp_path)}
     monkeypatch.setattr(distill, "bf16_is_faster", lambda device: first)
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(distill.Distiller, "run", lambda distiller: (_ for _ in ()).throw(KeyboardInterrupt))
