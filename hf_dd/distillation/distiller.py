@@ -131,7 +131,7 @@ class Distiller:
                 self.decisions.append(str(flips.flip_test(self.data, self.accelerator.autocast)))
         self.settings |= begun
         of_cell, _ = published.of_cells(config)
-        decided = {name: self.settings[name] for name in ("augment", "init", "selection_epochs", *of_cell)}
+        decided = {name: self.settings[name] for name in ("augment", "selection_epochs", *of_cell)}
         self.config = dataclasses.replace(config, **decided)
 
     def start(self, pool: TeacherPool | None, experts: ExpertPool | None) -> None:
@@ -141,7 +141,8 @@ class Distiller:
         patches = {"patches": options} if isinstance(options, PatchOptions) else {}
         taught = config.guided or objective.uses_teachers  # those that only label choose nothing
         memory = {"memory": self.memory} if taught else {}
-        request = Request(config, self.data, self.accelerator.autocast, pool, **patches, **memory, experts=experts)
+        begun = dataclasses.replace(config, init=self.settings["init"])
+        request = Request(begun, self.data, self.accelerator.autocast, pool, **patches, **memory, experts=experts)
         initial = STARTS.find(self.settings["init"])(request)
         self.seconds_of_start = since(started)  # all that a method takes which only chooses
         self.parts = parts_of(initial, config.images_at_once)
