@@ -90,9 +90,10 @@ def _index_labels(values: Sequence[Any], index: dict[Any, int], split: str) -> T
     if not values:
         raise DataError(f"Split {split!r} holds no image.")
     if missing := sum(value is None or value == -1 for value in values):
+        others = " Where -1 is a class as others are, save labels as texts." if {-1} < {*values} else ""
         raise DataError(
             f"{missing} of the {len(values)} images of split {split!r} have no label (None or -1). Remove them, or "
-            "choose a labelled split with --train_split or --test_split."
+            f"choose a labelled split with --train_split or --test_split.{others}"
         )
     if unknown := Counter(value for value in values if value not in index):
         raise DataError(

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import datasets
 import numpy as np
+import pyarrow
 import pytest
 import torch
 from hypothesis import given
@@ -952,6 +953,47 @@ def test_columns_of_lists_and_texts_name_a_way_out_that_works(tmp_path):
         re.search(r"dataset\.cast_column\(.*\)\)", str(refused.value))[0], {"dataset": split, "datasets": datasets}
     )
     assert load(write_parquet(tmp_path / "paths", train=done)).train.images[:, 0, 0, 0].tolist() == [1, 2]
+
+
+def test_columns_of_several_images_or_of_bytes_of_one_length_name_a_way_out_that_works():
+    def read(split, **options):
+        return read_dataset(datasets.DatasetDict(train=split), DataConfig(**options), "odd").train
+
+    def mended(split, message):
+        with pytest.raises(DataError, match=message) as refused:
+            read(split)
+        advice = re.search(r"dataset\.(map|cast_column)\(.*'\)+", str(refused.value))[0]
+        return read(eval(advice, {"dataset": split, "datasets": datasets})).images[:, 0, 0, 0].tolist()
+
+    images = [encode(grey(value)) for value in (1, 2)]
+    for inner in (datasets.Image(), datasets.Value("binary")):
+        features = datasets.Features({"views": datasets.List(inner), "label": datasets.Value("int64")})
+        views = datasets.Dataset.from_dict({"views": [[each] for each in images], "label": [0, 1]}, features=features)
+        assert mended(views, "'views' holds lists of images") == [1, 2]
+    files = pyarrow.array(images, pyarrow.binary(len(images[0])))
+    assert mended(datasets.Dataset(pyarrow.table({"file": files, "label": [0, 1]})), "If 'file' holds") == [1, 2]
+
+    bare = pyarrow.table({"file": [{"bytes": each} for each in images], "label": [0, 1]})
+    assert read(datasets.Dataset(bare)).images[:, 0, 0, 0].tolist() == [1, 2]
+
+
+def test_signs_are_labels_once_they_are_texts():
+    split = table([encode(grey(value)) for value in (1, 2)], [-1, 1], datasets.Value("int64"))
+    with pytest.raises(DataError, match="1 of the 2 .* Where -1 is a class as others are, save labels as texts"):
+        read_dataset({"train": split}, DataConfig(), "signs")
+    texts = split.cast_column("label", datasets.Value("string"))
+    assert read_dataset({"train": texts}, DataConfig(), "signs").class_names == ["-1", "1"]
+
+
+def test_of_two_columns_of_labels_the_one_that_is_taken_is_told(caplog):
+    caplog.set_level("INFO")
+    split = table([encode(grey(value)) for value in (1, 2)], [0, 1]).rename_column("label", "kind")
+    both = split.add_column("label", ["big", "small"])
+    assert read_dataset({"train": both}, DataConfig(), "both").class_names == NAMES
+    assert "labels are taken from the column 'kind', whose classes have names, not from 'label'" in caplog.text
+    caplog.clear()
+    assert read_dataset({"train": both}, DataConfig(label_column="label"), "both").class_names == ["big", "small"]
+    assert "labels are taken" not in caplog.text
 
 
 def test_the_columns_of_a_wide_table_are_not_all_told(tmp_path):
