@@ -8,6 +8,7 @@ from torch import Tensor
 from hf_dd.core.seeding import generator
 from hf_dd.data.image_data import ImageData, facts_of
 from hf_dd.data.splits import Split
+from hf_dd.errors import DataError
 
 VALIDATION_SHARE = 0.1
 
@@ -49,7 +50,14 @@ def held_out(data: ImageData, seed: int) -> ImageData:
     """A data set to distil and to choose on: a tenth of the training images as its test split, the rest to train on.
 
     Statistics and fingerprint are those of the rest, so nothing that is remembered of the whole set is taken for it.
+    Raises DataError for a class of a single image.
     """
+    for name, members in zip(data.class_names, data.class_index, strict=True):
+        if held_out_of(len(members)) == len(members):
+            raise DataError(
+                f"Class {name!r} of {data.name} has 1 training image, and it would be held out to choose by: give "
+                "it another, or leave the class out."
+            )
     train = rest_of(data, seed)
     facts = facts_of(train, data.class_names)
     if data.statistics:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -168,6 +169,16 @@ class ImageData:
             raise DataError(
                 f"Class {self.class_names[worst]!r} of {self.name} has {size} training images, and ipc is {asked}"
                 f"{tiles}: {most}."
+            )
+
+    def require_classes(self, class_names: Sequence[str], name: str) -> None:
+        """Raise DataError if a set has other classes, or in another order; `name` is what to call it."""
+        if list(class_names) != self.class_names:
+            first = len(os.path.commonprefix([list(class_names), self.class_names]))
+            raise DataError(
+                f"{name} has the classes {some(class_names)}, but {self.name} has {some(self.class_names)}: an "
+                f"evaluation needs the same classes in the same order, and class {first} is the first that differs. "
+                "Name the right data set by --dataset."
             )
 
     def require_all_classes(self, labels: Tensor, name: str) -> None:

@@ -1,3 +1,4 @@
+import dataclasses
 import gzip
 import importlib.metadata
 import io
@@ -27,9 +28,11 @@ from hf_dd.core.seeding import generator
 from hf_dd.data import decoding, fixed_forms, stored_images
 from hf_dd.data.batches import CHUNK_PIXELS_ON_CPU, StoredImages, in_blocks, in_chunks
 from hf_dd.data.fixed_forms import digits_rows
+from hf_dd.data.held_out import held_out
 from hf_dd.data.image_data import channel_statistics, load_data
 from hf_dd.data.sources import read_dataset
 from hf_dd.errors import ConfigError, DataError, HubError
+from tests.factories import make_data
 
 
 @pytest.fixture(autouse=True)
@@ -190,6 +193,19 @@ def test_sample_class_draws_every_image_equally_often(digits):
     assert counts.sum() == drawn.sum() == 20_000
     expected = 20_000 / 146
     assert ((drawn - expected).abs() < 5 * expected**0.5).all()
+
+
+def test_of_many_classes_that_differ_a_few_are_told(digits):
+    data = dataclasses.replace(digits, class_names=[f"class {number}" for number in range(2000)])
+    data.require_classes(data.class_names, "a-set")
+    with pytest.raises(DataError, match=r"\(2000 in all\), but digits has .*, and class 1999 is the first") as refused:
+        data.require_classes([*data.class_names[:-1], "other"], "a-set")
+    assert len(str(refused.value)) < 600
+
+
+def test_a_class_of_one_image_cannot_be_held_out():
+    with pytest.raises(DataError, match="Class .* of random has 1 training image, and it would be held out"):
+        held_out(make_data((1, 9)), 0)
 
 
 def test_require_ipc_names_the_smallest_class(digits):
