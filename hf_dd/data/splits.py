@@ -27,6 +27,11 @@ class Split:
     def __len__(self) -> int:
         return len(self.images)
 
+    def taken(self, rows: Tensor) -> "Split":
+        """The images of these rows (int64 indices) as a split; what lies in a file stays there."""
+        images = self.images[rows] if isinstance(self.images, Tensor) else self.images.taken(rows)
+        return Split(images, self.labels[rows])
+
 
 @dataclass(frozen=True, eq=False)
 class Source:
@@ -50,6 +55,12 @@ def fingerprint(split: Split, class_names: Sequence[str]) -> str:
         digest.update(block.cpu().contiguous().numpy())
     digest.update(split.labels.cpu().numpy().astype("<i8"))
     return digest.hexdigest()
+
+
+def by_class(labels: Tensor, num_classes: int) -> list[Tensor]:
+    """Per class the int64 indices of its images, ascending; one sort, however many classes there are."""
+    counts = torch.bincount(labels, minlength=num_classes).tolist()
+    return list(labels.argsort(stable=True).split(counts))[:num_classes]
 
 
 def labelling(labels: Tensor, class_names: Sequence[str]) -> str:

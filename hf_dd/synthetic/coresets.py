@@ -17,6 +17,7 @@ from hf_dd.core.progress import Phase, over, say_if_dear
 from hf_dd.data.batches import in_chunks
 from hf_dd.data.held_out import rest_rows, validation_of
 from hf_dd.data.image_data import ImageData, of_each_class
+from hf_dd.data.splits import by_class
 from hf_dd.errors import ConfigError, DataError, require_known
 from hf_dd.nn import networks
 from hf_dd.synthetic import pruning
@@ -221,11 +222,11 @@ def _for_each_class(
     choose: Callable[[Tensor, int], Tensor], features: Tensor, labels: Tensor, num_classes: int, ipc: Ipc
 ) -> Tensor:
     """`choose` gets a class's features around their mean, in float64 on the CPU: equal picks on every device."""
-    labels, chosen, counts = labels.cpu(), [], of_each_class(ipc, num_classes)
+    members_of, chosen, counts = by_class(labels.cpu(), num_classes), [], of_each_class(ipc, num_classes)
     if min(counts) < 1:
         raise ConfigError(f"ipc must be at least 1, not {min(counts)}.")
     for label, count in over(list(enumerate(counts)), "choosing images", len(counts), "class"):
-        members = (labels == label).nonzero().flatten()
+        members = members_of[label]
         if len(members) < count:
             raise DataError(f"Class {label} has {len(members)} images to choose {count} from: ask for a smaller ipc.")
         own = features[members.to(features.device)].cpu().double()

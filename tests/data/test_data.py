@@ -31,6 +31,7 @@ from hf_dd.data.fixed_forms import digits_rows
 from hf_dd.data.held_out import held_out
 from hf_dd.data.image_data import channel_statistics, load_data
 from hf_dd.data.sources import read_dataset
+from hf_dd.data.splits import by_class
 from hf_dd.errors import ConfigError, DataError, HubError
 from tests.factories import make_data
 
@@ -193,6 +194,11 @@ def test_sample_class_draws_every_image_equally_often(digits):
     assert counts.sum() == drawn.sum() == 20_000
     expected = 20_000 / 146
     assert ((drawn - expected).abs() < 5 * expected**0.5).all()
+
+
+def test_images_are_sorted_by_class_at_once():
+    labels = torch.tensor([2, 0, 2, 3, 0])
+    assert [own.tolist() for own in by_class(labels, 5)] == [[1, 4], [], [0, 2], [3], []]
 
 
 def test_of_many_classes_that_differ_a_few_are_told(digits):
