@@ -29,8 +29,7 @@ def validation_rows(data: ImageData, seed: int) -> Tensor:
 
 def validation_of(data: ImageData, seed: int) -> ImageData:
     """The data set with a tenth of each class's training images (at least one) where its test split was."""
-    chosen = validation_rows(data, seed)
-    return dataclasses.replace(data, test=Split(data.train.images[chosen], data.train.labels[chosen]))
+    return dataclasses.replace(data, test=data.train.taken(validation_rows(data, seed)))
 
 
 def rest_rows(data: ImageData, seed: int) -> Tensor:
@@ -42,8 +41,7 @@ def rest_rows(data: ImageData, seed: int) -> Tensor:
 
 def rest_of(data: ImageData, seed: int) -> Split:
     """The training images that `validation_of` leaves."""
-    rest, images = rest_rows(data, seed), data.train.images
-    return Split(images[rest] if isinstance(images, Tensor) else images.taken(rest), data.train.labels[rest])
+    return data.train.taken(rest_rows(data, seed))
 
 
 def held_out(data: ImageData, seed: int) -> ImageData:
