@@ -83,11 +83,16 @@ class Dynamics:
 
 
 @torch.no_grad()
-def real_features(data: ImageData, network: Network, autocast: Autocast = nullcontext) -> Tensor:
-    """Features of all training images, float32, (N, F), on the CPU; the network is on the data's device."""
+def real_features(
+    data: ImageData, network: Network, autocast: Autocast = nullcontext, rows: Tensor | None = None
+) -> Tensor:
+    """Features of training images, float32, (N, F), on the CPU: of all, or of these rows (int64 indices).
+
+    The network is on the data's device.
+    """
     network.eval()
-    features = torch.empty(len(data.train.images), network.feature_size)
-    chunks = in_chunks(data.train.images)
+    features = torch.empty(len(data.train.images if rows is None else rows), network.feature_size)
+    chunks = in_chunks(data.train.images, rows)
     for places, images in over(chunks, "features", len(features), "image", lambda own: len(own[0])):
         with autocast():
             features[places] = network.features(data.normalise(images)).float().cpu()
