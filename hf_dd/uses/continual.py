@@ -122,7 +122,7 @@ def learned(
     labels, found = test.labels.cpu(), []
     for step in range(1, len(order) + 1):
         classes = [label for part in order[:step] for label in part]
-        network = subject.trained(of_classes(memory, classes), architecture, number)
+        network = subject.trained(of_classes(memory, classes), architecture, number, share=1 / len(order))
         guesses = torch.tensor(classes)[subject.logits(network, architecture, test.images)[:, classes].argmax(1)]
         found.append([count_right(guesses, labels, part) for part in order[:step]])
     return found
