@@ -685,6 +685,21 @@ def test_the_same_images_are_decoded_once_whatever_their_splits_are_called(tmp_p
     assert len(decodings) == 1 and "can't be used" not in caplog.text
 
 
+def test_of_large_images_fewer_wait_in_memory(tmp_path, monkeypatch):
+    waiting = []
+
+    def watched(items, what, *rest):
+        for found in items:
+            waiting.append((what, len(found[0])))
+            yield found
+
+    monkeypatch.setattr(decoding, "over", watched)
+    monkeypatch.setattr(decoding, "BYTES_PER_TASK", 2 * 4 * 4)
+    split = table([encode(grey(value)) for value in range(5)], [0, 1, 0, 1, 0])
+    assert load(write_parquet(tmp_path / "large", train=split)).train.images[:, 0, 0, 0].tolist() == [0, 1, 2, 3, 4]
+    assert waiting == [("looking at train", 5), *(("decoding train", count) for count in (2, 2, 1))]
+
+
 @pytest.mark.parametrize("kind", ["*.train.npy", "*.test.npy", "*.json"])
 @pytest.mark.parametrize("damage", ["cut", "flipped", "empty", "nonsense"])
 def test_a_damaged_cache_file_is_rebuilt(pets, decodings, datasets_cache, kind, damage, caplog):
