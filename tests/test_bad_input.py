@@ -371,14 +371,17 @@ def not_evaluated(tmp_path, monkeypatch):
 
 
 DIGITS = [str(digit) for digit in range(10)]
-ORDER = "an evaluation needs the same classes in the same order. Name the right data set by --dataset."
+ORDER = (
+    "an evaluation needs the same classes in the same order, and class 0 is the first that differs. Name the right "
+    "data set by --dataset."
+)
 
 
 @pytest.mark.parametrize("names", [["cat", "dog"], DIGITS[::-1]], ids=["others", "another order"])
 def test_a_set_of_other_classes(set_of, not_evaluated, names):
     not_evaluated(
         set_of(labels=list(range(len(names))), names=names),
-        f"a-set has the classes {names}, but digits has {DIGITS}: {ORDER}",
+        f"a-set has the classes {', '.join(names)}, but digits has {', '.join(DIGITS)}: {ORDER}",
     )
 
 

@@ -38,9 +38,10 @@ class StoredImages:
     def __len__(self) -> int:
         return self.shape[0]
 
-    def __getitem__(self, index: Tensor) -> Tensor:
-        """The images of an int64 index (n,), as uint8 (n, C, H, W); raises DataError where the file has changed."""
-        index = index.cpu() if self.places is None else self.places[index.cpu()]
+    def __getitem__(self, index: Tensor | slice) -> Tensor:
+        """The images of an int64 index (n,) or a slice, as uint8 (n, C, H, W); raises DataError for a changed file."""
+        index = torch.arange(len(self))[index] if isinstance(index, slice) else index.cpu()
+        index = index if self.places is None else self.places[index]
         try:  # mapped anew each time: a file that was cut is noticed, and what was read takes no memory afterwards
             images = np.load(self.path, mmap_mode="r")[index.numpy()]
         except (OSError, EOFError, ValueError, IndexError) as error:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hf_dd.config import DataConfig
+from hf_dd.core.progress import say
 from hf_dd.errors import DataError, some
 
 if TYPE_CHECKING:
@@ -16,34 +17,45 @@ IMAGE_SUFFIXES |= {".pgm", ".ppm", ".pbm", ".pnm", ".jp2", ".j2k", ".jpx", ".jpf
 IMAGE_SUFFIXES |= {".ico", ".icns", ".cur", ".dcx", ".dds", ".ras", ".sgi", ".bw", ".rgb", ".rgba", ".xbm", ".xpm"}
 LABEL_NAMES = ("label", "labels", "target", "targets", "class", "category", "fine_label")
 RARER_NAMES = ("cls", "class_id", "class_idx", "class_label", "class_name", "label_id", "y", "synset", "wnid")
+STRUCT, BINARY = {"bytes", "path"}, ("binary", "large_binary")
 
 
 def find_columns(features: "datasets.Features", config: DataConfig, folder: Path | None = None) -> tuple[str, str]:
-    """The image and the label column: those named, else found by type, the label else by name; raises DataError."""
+    """The image and the label column: those named, else found by type, the label else by name; raises DataError.
+
+    A column of ClassLabel goes before one that is called `label`, which is told.
+    """
     import datasets
-
-    def is_image(feature: Any) -> bool:  # a parquet file written without datasets has the bare struct
-        return isinstance(feature, datasets.Image) or (isinstance(feature, dict) and set(feature) == {"bytes", "path"})
-
-    def is_drawn(feature: Any) -> bool:  # bytes of files, or pixels
-        arrays = isinstance(feature, (datasets.Array2D, datasets.Array3D)) and feature.dtype == "uint8"
-        return arrays or (isinstance(feature, datasets.Value) and "binary" in feature.dtype)
 
     def is_discrete(feature: Any) -> bool:
         kind = feature.dtype if isinstance(feature, datasets.Value) else ""
         known = any(each in kind for each in ("int", "string", "float", "bool"))
         return isinstance(feature, datasets.ClassLabel) or known
 
-    drawn = [name for name, feature in features.items() if is_drawn(feature)]
-    images = [name for name, feature in features.items() if is_image(feature)] or drawn
+    drawn = [name for name, feature in features.items() if _is_drawn(feature)]
+    images = [name for name, feature in features.items() if _is_image(feature)] or drawn
     discrete = [name for name, feature in features.items() if is_discrete(feature)]
     labels = [name for name in discrete if isinstance(features[name], datasets.ClassLabel)]
     for known in (LABEL_NAMES, RARER_NAMES):
         labels = labels or [name for name in discrete if name in known]
-    return (
-        _one_column("image", config.image_column, images, [*images, *drawn], features),
-        _one_column("label", config.label_column, labels, discrete, features, folder),
-    )
+    label = _one_column("label", config.label_column, labels, discrete, features, folder)
+    passed_over = [name for name in discrete if name in LABEL_NAMES and name not in labels]
+    if config.label_column is None and label not in LABEL_NAMES and passed_over:
+        say("labels are taken from the column %r, whose classes have names, not from %r", label, passed_over[0])
+    return _one_column("image", config.image_column, images, [*images, *drawn], features), label
+
+
+def _is_image(feature: Any) -> bool:  # a parquet file written without datasets has the bare struct
+    import datasets
+
+    return isinstance(feature, datasets.Image) or (isinstance(feature, dict) and {"bytes"} <= {*feature} <= STRUCT)
+
+
+def _is_drawn(feature: Any) -> bool:  # bytes of files, or pixels
+    import datasets
+
+    arrays = isinstance(feature, (datasets.Array2D, datasets.Array3D)) and feature.dtype == "uint8"
+    return arrays or (isinstance(feature, datasets.Value) and feature.dtype in BINARY)
 
 
 def _one_column(
@@ -81,6 +93,14 @@ def _way_out(kind: str, name: str, feature: Any) -> str:
             f"dataset.map(lambda row: {{'label': row[{name!r}].index(1)}}, remove_columns={name!r}) where one of each "
             f"is 1, or with row[{name!r}][0] where each names its classes."
         )
+    inner = getattr(feature, "feature", feature[0] if isinstance(feature, list) else None)
+    if kind == "image" and many and (_is_image(inner) or _is_drawn(inner)):
+        return (
+            f"{name!r} holds lists of images, where a row has one image: save that, as in "
+            f"dataset.map(lambda row: {{'image': row[{name!r}][0]}}, remove_columns={name!r}) for the first of each."
+        )
+    if kind == "image" and "fixed_size_binary" in getattr(feature, "dtype", ""):
+        return f"If {name!r} holds image files, save dataset.cast_column({name!r}, datasets.Value('binary')) instead."
     if kind == "image" and (many or isinstance(feature, (datasets.Array2D, datasets.Array3D))):
         return (
             f"{name!r} holds numbers that don't say which of them is white: save them as images or as "

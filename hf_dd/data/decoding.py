@@ -44,6 +44,7 @@ DEPTHS = (8, 10, 12, 14, 16)  # bits that cameras and scanners put into 16
 LARGE = 224  # pixels of a side, as networks for photographs take; larger images are for who asks for them
 RUN_AS_CODE = {"EPS", "WMF"}  # by Ghostscript, and by Windows
 ROWS_PER_TASK, TASKS_AHEAD = 256, 8
+BYTES_PER_TASK = 2**26  # of decoded images, which wait in memory
 
 
 class Look(NamedTuple):
@@ -152,7 +153,9 @@ def _decode(
     decoded = {}
     for name, split in encoded.items():
         seen = functools.partial(pixels, None if name == train else test_resize)
-        decoded[name] = (len(split), len(mode), *target[::-1]), _each_row(encoded, name, column, seen, "decoding")
+        shape = len(mode), *target[::-1]
+        rows = min(ROWS_PER_TASK, max(1, BYTES_PER_TASK // math.prod(shape)))
+        decoded[name] = (len(split), *shape), _each_row(encoded, name, column, seen, "decoding", rows=rows)
     further = [note_of(test_resize)] if test_resize and len(splits) > 1 else []
     return decoded, _notes(looks, target, bits) + further
 
@@ -210,16 +213,18 @@ def _each_row(
     function: Callable[[Image.Image], Any],
     doing: str,
     to_the_end: bool = False,
+    rows: int = ROWS_PER_TASK,
 ) -> Iterator[Any]:
     """`function` of every image of a split, in order, on a few threads (PIL decodes outside Python's lock).
 
+    A thread takes so many `rows` at a time.
     Raises DataError for images that can't be decoded: at the first one, or `to_the_end` of the split, for all of them.
     """
     split = encoded[name]
 
     def results(start: int) -> tuple[list[Any], list[tuple[str, Exception]]]:
         found, wrong = [], []
-        for row, record in enumerate(split[start : start + ROWS_PER_TASK][column], start):
+        for row, record in enumerate(split[start : start + rows][column], start):
             try:
                 found.append(function(_open(record)))
             except Exception as error:  # PIL's decoders raise nearly everything on damaged bytes
@@ -230,9 +235,9 @@ def _each_row(
     def finished() -> Iterator[tuple[list[Any], list[tuple[str, Exception]]]]:
         with ThreadPoolExecutor() as pool:
             running: deque[Future] = deque()
-            for start in range(0, len(split), ROWS_PER_TASK):
+            for start in range(0, len(split), rows):
                 running.append(pool.submit(results, start))
-                if len(running) > TASKS_AHEAD:  # what is decoded waits in memory
+                if len(running) > TASKS_AHEAD:
                     yield running.popleft().result()
             while running:
                 yield running.popleft().result()

@@ -8,6 +8,7 @@ from torch import Tensor
 from hf_dd.core.seeding import generator
 from hf_dd.data.image_data import ImageData, facts_of
 from hf_dd.data.splits import Split
+from hf_dd.errors import DataError
 
 VALIDATION_SHARE = 0.1
 
@@ -28,8 +29,7 @@ def validation_rows(data: ImageData, seed: int) -> Tensor:
 
 def validation_of(data: ImageData, seed: int) -> ImageData:
     """The data set with a tenth of each class's training images (at least one) where its test split was."""
-    chosen = validation_rows(data, seed)
-    return dataclasses.replace(data, test=Split(data.train.images[chosen], data.train.labels[chosen]))
+    return dataclasses.replace(data, test=data.train.taken(validation_rows(data, seed)))
 
 
 def rest_rows(data: ImageData, seed: int) -> Tensor:
@@ -41,15 +41,21 @@ def rest_rows(data: ImageData, seed: int) -> Tensor:
 
 def rest_of(data: ImageData, seed: int) -> Split:
     """The training images that `validation_of` leaves."""
-    rest, images = rest_rows(data, seed), data.train.images
-    return Split(images[rest] if isinstance(images, Tensor) else images.taken(rest), data.train.labels[rest])
+    return data.train.taken(rest_rows(data, seed))
 
 
 def held_out(data: ImageData, seed: int) -> ImageData:
     """A data set to distil and to choose on: a tenth of the training images as its test split, the rest to train on.
 
     Statistics and fingerprint are those of the rest, so nothing that is remembered of the whole set is taken for it.
+    Raises DataError for a class of a single image.
     """
+    for name, members in zip(data.class_names, data.class_index, strict=True):
+        if held_out_of(len(members)) == len(members):
+            raise DataError(
+                f"Class {name!r} of {data.name} has 1 training image, and it would be held out to choose by: give "
+                "it another, or leave the class out."
+            )
     train = rest_of(data, seed)
     facts = facts_of(train, data.class_names)
     if data.statistics:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,7 +18,7 @@ from hf_dd.core.alone import undisturbed
 from hf_dd.core.progress import over, say
 from hf_dd.data.batches import Images, in_blocks, in_unit_range
 from hf_dd.data.sources import read_source
-from hf_dd.data.splits import Split, fingerprint, labelling
+from hf_dd.data.splits import Split, by_class, fingerprint, labelling
 from hf_dd.data.test_share import with_test_share
 from hf_dd.data.whitening import fitted
 from hf_dd.errors import ConfigError, DataError, some
@@ -170,6 +171,16 @@ class ImageData:
                 f"{tiles}: {most}."
             )
 
+    def require_classes(self, class_names: Sequence[str], name: str) -> None:
+        """Raise DataError if a set has other classes, or in another order; `name` is what to call it."""
+        if list(class_names) != self.class_names:
+            first = len(os.path.commonprefix([list(class_names), self.class_names]))
+            raise DataError(
+                f"{name} has the classes {some(class_names)}, but {self.name} has {some(self.class_names)}: an "
+                f"evaluation needs the same classes in the same order, and class {first} is the first that differs. "
+                "Name the right data set by --dataset."
+            )
+
     def require_all_classes(self, labels: Tensor, name: str) -> None:
         """Raise DataError if a set of images with these labels has none of some class; `name` is what to call it."""
         present = set(labels.tolist())
@@ -269,7 +280,7 @@ def by_published(data: ImageData) -> ImageData:
 
 def require_differences(images: Images, name: str) -> None:
     """Raise DataError where all images are alike: nothing can be learned from them."""
-    first = next(iter(in_blocks(images, 1)))
+    first = next(iter(in_blocks(images)))[:1]
     if all(bool((block == first).all()) for block in in_blocks(images)):
         flat = f", each pixel {first.flatten()[0]} of 255" if len(first.unique()) == 1 else ""
         raise DataError(
@@ -295,7 +306,7 @@ def facts_of(split: Split, class_names: list[str]) -> dict[str, Any]:
         which = labelling(split.labels, class_names) + split.images.chosen
         path = split.images.path.with_suffix(f".{which}.json")
         facts = cache.remembered(path, compute)
-    members = [(split.labels == label).nonzero().flatten() for label in range(len(class_names))]
+    members = by_class(split.labels, len(class_names))
     return facts | {"mean": tuple(facts["mean"]), "std": tuple(facts["std"]), "class_index": members}
 
 

@@ -27,6 +27,11 @@ class Split:
     def __len__(self) -> int:
         return len(self.images)
 
+    def taken(self, rows: Tensor) -> "Split":
+        """The images of these rows (int64 indices) as a split; what lies in a file stays there."""
+        images = self.images[rows] if isinstance(self.images, Tensor) else self.images.taken(rows)
+        return Split(images, self.labels[rows])
+
 
 @dataclass(frozen=True, eq=False)
 class Source:
@@ -50,6 +55,12 @@ def fingerprint(split: Split, class_names: Sequence[str]) -> str:
         digest.update(block.cpu().contiguous().numpy())
     digest.update(split.labels.cpu().numpy().astype("<i8"))
     return digest.hexdigest()
+
+
+def by_class(labels: Tensor, num_classes: int) -> list[Tensor]:
+    """Per class the int64 indices of its images, ascending; one sort, however many classes there are."""
+    counts = torch.bincount(labels, minlength=num_classes).tolist()
+    return list(labels.argsort(stable=True).split(counts))[:num_classes]
 
 
 def labelling(labels: Tensor, class_names: Sequence[str]) -> str:
@@ -90,9 +101,10 @@ def _index_labels(values: Sequence[Any], index: dict[Any, int], split: str) -> T
     if not values:
         raise DataError(f"Split {split!r} holds no image.")
     if missing := sum(value is None or value == -1 for value in values):
+        others = " Where -1 is a class as others are, save labels as texts." if {-1} < {*values} else ""
         raise DataError(
             f"{missing} of the {len(values)} images of split {split!r} have no label (None or -1). Remove them, or "
-            "choose a labelled split with --train_split or --test_split."
+            f"choose a labelled split with --train_split or --test_split.{others}"
         )
     if unknown := Counter(value for value in values if value not in index):
         raise DataError(

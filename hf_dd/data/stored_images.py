@@ -29,7 +29,8 @@ def files_of(split: "datasets.Dataset", column: str) -> str | None:
     None where there are none, or where `datasets` found them itself, and has them in its fingerprint.
     """
     stored = split.data.column(column)
-    if split.info.builder_name == "imagefolder" or not pa.types.is_struct(stored.type):
+    named = pa.types.is_struct(stored.type) and stored.type.get_field_index("path") >= 0
+    if split.info.builder_name == "imagefolder" or not named:
         return None
     held, paths = (pc.struct_field(stored, name) for name in ("bytes", "path"))
     if not held.null_count:

@@ -3,10 +3,9 @@
 import dataclasses
 
 import torch
-from torch import Tensor
 
 from hf_dd.core.seeding import generator
-from hf_dd.data.splits import Source, Split
+from hf_dd.data.splits import Source, by_class
 from hf_dd.errors import DataError, some
 
 
@@ -17,7 +16,7 @@ def with_test_share(source: Source, share: float) -> Source:
     are to be compared have to. Raises DataError where a class has no image to spare.
     """
     labels = source.train.labels
-    members = [(labels == label).nonzero().flatten() for label in range(len(source.class_names))]
+    members = by_class(labels, len(source.class_names))
     if short := [name for name, own in zip(source.class_names, members, strict=True) if len(own) < 2]:
         raise DataError(
             f"--test_share {share:g} of the training images of {source.name}: {some(short)} has one image alone. Give "
@@ -27,13 +26,7 @@ def with_test_share(source: Source, share: float) -> Source:
     for label, own in enumerate(members):
         count = min(max(1, round(share * len(own))), len(own) - 1)
         chosen[own[torch.randperm(len(own), generator=generator(0, "test share", label))[:count]]] = True
-    train, test = (taken(source.train, rows.nonzero().flatten()) for rows in (~chosen, chosen))
+    train, test = (source.train.taken(rows.nonzero().flatten()) for rows in (~chosen, chosen))
     note = f"{len(test)} of {len(labels)} images, drawn from each class, are held out as its test split."
     called = f"{share:g} of {source.train_split}"
     return dataclasses.replace(source, train=train, test=test, test_split=called, notes=(*source.notes, note))
-
-
-def taken(split: Split, rows: Tensor) -> Split:
-    """The images of these rows (int64 indices) as a split; what lies in a file stays there."""
-    images = split.images
-    return Split(images[rows] if isinstance(images, Tensor) else images.taken(rows), split.labels[rows])

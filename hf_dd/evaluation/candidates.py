@@ -114,11 +114,7 @@ def candidates_of(
     name: str, distilled: DistilledSet, data: ImageData, copies: Sequence[str], learning_rate: float | None = None
 ) -> list[Candidate]:
     """The copies of a distilled set; raises DataError where it doesn't fit the data set that it is tested on."""
-    if distilled.class_names != data.class_names:
-        raise DataError(
-            f"{name} has the classes {distilled.class_names}, but {data.name} has {data.class_names}: an evaluation "
-            "needs the same classes in the same order. Name the right data set by --dataset."
-        )
+    data.require_classes(distilled.class_names, name)
     images = {copy: distilled.copy(copy) for copy in copies}
     for own in images.values():
         if tuple(own.shape[1:]) != (data.channels, *data.image_size):

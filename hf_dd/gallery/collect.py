@@ -148,7 +148,7 @@ def entry_of(folder: Path, key: str, pin: hub.Pin | None = None) -> Iterator[Ent
         digest = record.get("parquet_sha256")
         changed = bool(rows and digest) and files.digest_of(rows) != digest
         about = {"ref": pin.repo_id, "sha": pin.sha} if pin else {}
-        yield Entry(key, tidied(record), rows, changed=changed, **about)
+        yield Entry(key, tidied(with_count(record)), rows, changed=changed, **about)
 
 
 def with_own_keys(entries: Sequence[Entry]) -> list[Entry]:
@@ -161,6 +161,14 @@ def with_own_keys(entries: Sequence[Entry]) -> list[Entry]:
         key = next(name for name in names if name not in found)
         found[key] = Entry(**(vars(entry) | {"key": key}))
     return list(found.values())
+
+
+def with_count(record: dict[str, Any]) -> dict[str, Any]:
+    """A record that says how many classes its data have, as `classes`: their names may be cut."""
+    data = record.get("data")
+    if not isinstance(data, dict) or not isinstance(data.get("class_names"), list):
+        return record
+    return record | {"data": data | {"classes": len(data["class_names"])}}
 
 
 def tidied(value: Any) -> Any:
@@ -178,13 +186,13 @@ def tidied(value: Any) -> Any:
 
 def overview(record: dict[str, Any]) -> dict[str, Any]:
     """Of a record, what pages of many sets show."""
+    record = record if "classes" in told.mapping(record.get("data")) else with_count(record)
     kept = {name: without_unseen(record[name]) for name in OVERVIEW if record.get(name) is not None}
     if isinstance(kept.get("settings"), dict):
         kept["settings"] = {name: value for name, value in kept["settings"].items() if value not in (None, "", [])}
     data = kept.get("data")
     if isinstance(data, dict) and isinstance(data.get("class_names"), list):
-        names = data["class_names"]
-        kept["data"] = data | {"class_names": names[:10], "classes": len(names)}
+        kept["data"] = data | {"class_names": data["class_names"][:10]}
     return kept
 
 

@@ -33,10 +33,11 @@ def of(record: Facts, labels: Sequence[int] = (), changed: bool = False) -> dict
         labels: of its rows, where they could be read.
         changed: whether these aren't those of the record: its results are of others, then.
     """
-    settings, names = mapping(record.get("settings")), mapping(record.get("data")).get("class_names")
+    settings, data = mapping(record.get("settings")), mapping(record.get("data"))
     results = sound({} if changed else record.get("results"))
     rows = [row_of(row, results) for row in results["rows"]]
-    own, classes = [row for row in rows if row.get("own")], len(names) if isinstance(names, list) else 0
+    own, names = [row for row in rows if row.get("own")], data.get("class_names")
+    classes = data.get("classes") if is_count(data.get("classes")) else len(names) if isinstance(names, list) else 0
     count = record.get("images") if is_count(record.get("images")) else None
     if count is None and is_count(settings.get("ipc")) and classes:
         count = settings["ipc"] * classes

@@ -199,7 +199,7 @@ class Planner:
 
     def able(self, references: Sequence[str]) -> list[str]:
         """Those teachers that have learned: on the held-out training images, half as much as the best of them."""
-        images, labels = self.known.held.test.images[:], self.known.held.test.labels
+        images, labels = self.known.held.test.images, self.known.held.test.labels
         pool = TeacherPool.from_references(references).to(self.known.data.device, torch.float32)
         right = [accuracy(predict(teacher, images, prepare=as_floats), labels) for teacher in pool]
         return [name for name, share in zip(references, right, strict=True) if share >= max(right) / 2]

@@ -18,7 +18,7 @@ from hf_dd.core.layout import RECORD
 from hf_dd.core.precision import Autocast
 from hf_dd.core.processes import by_main_process
 from hf_dd.data.image_data import ImageData
-from hf_dd.errors import ConfigError, DataError
+from hf_dd.errors import ConfigError
 from hf_dd.evaluation.online_teachers import recorded, reloaded
 from hf_dd.evaluation.protocols import Protocol
 from hf_dd.nn.views import Views
@@ -78,8 +78,7 @@ def label_sets(
         @files.claimed(Path(reference))
         def store(reference: str = reference, pool: TeacherPool = pool) -> None:
             name, own, _ = load_distilled(reference)
-            if own.class_names != data.class_names:
-                raise DataError(f"{name} has the classes {own.class_names}, but {data.name} has {data.class_names}.")
+            data.require_classes(own.class_names, name)
             found = labelling(config, pool, data, own.pixel_values, views, accelerator.device)
             Artefact.open(reference).with_crop_labels(found)
 

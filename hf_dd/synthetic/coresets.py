@@ -17,6 +17,7 @@ from hf_dd.core.progress import Phase, over, say_if_dear
 from hf_dd.data.batches import in_chunks
 from hf_dd.data.held_out import rest_rows, validation_of
 from hf_dd.data.image_data import ImageData, of_each_class
+from hf_dd.data.splits import by_class
 from hf_dd.errors import ConfigError, DataError, require_known
 from hf_dd.nn import networks
 from hf_dd.synthetic import pruning
@@ -61,6 +62,7 @@ SELECTIONS = 1  # the version of what is chosen: raise it with any change of tha
 EMBEDDING = "ConvNet"  # whose features choose
 JUDGE, WINDOW_EPOCHS = "ConvNetW32", 200  # the student that EL2N's windows are judged by
 KEPT = 64  # picks of a class, or a multiple: both methods pick one after another, and fewer are the first of them
+MOST_FEATURES = 2**30  # float32 values that are held at once: those of an ImageNet may be 100,000 an image
 METHODS: dict[str, Callable[[Tensor, Tensor, int, Ipc], Tensor]] = {"herding": herding, "k-centers": k_centers}
 
 
@@ -129,8 +131,13 @@ def select(
             members = zip(data.class_index, counts, strict=True)
             return [pick(seen, own.cpu(), count).tolist() for own, count in members]
         *_, network = trained(data, architecture, epochs, seed, autocast)
-        chosen = METHODS[method](real_features(data, network, autocast), data.train.labels, data.num_classes, counts)
-        return [own.tolist() for own in chosen.split(counts)]
+        chosen = []
+        for own in classes_at_once(data, network.feature_size):
+            rows = torch.cat(data.class_index[own]).sort().values
+            features, labels = real_features(data, network, autocast, rows), data.train.labels[rows] - own.start
+            picked = METHODS[method](features, labels, len(counts[own]), counts[own])
+            chosen += [each.tolist() for each in rows.cpu()[picked].split(counts[own])]
+        return chosen
 
     with autocast():
         # In bf16, those that look at a training looked in float32 once: what was kept of that has another name.
@@ -139,6 +146,15 @@ def select(
     identity = [method, most, seed, data.seen_as, architecture, epochs, *where]
     found = cache.remembered(cache.place_of("selections", SELECTIONS, identity), choose)
     return torch.tensor([row for own, count in zip(found, wanted, strict=True) for row in own[:count]])
+
+
+def classes_at_once(data: ImageData, feature_size: int) -> list[slice]:
+    """All classes, as many at a time as features of their images may be held of, one at least."""
+    sizes, ends = [len(members) for members in data.class_index], [0]
+    for label in range(1, data.num_classes + 1):
+        if label == data.num_classes or sum(sizes[ends[-1] : label + 1]) * feature_size > MOST_FEATURES:
+            ends.append(label)
+    return [slice(*each) for each in itertools.pairwise(ends)]
 
 
 _watched: dict[tuple, pruning.Dynamics] = {}  # the last one, for the next method
@@ -221,11 +237,11 @@ def _for_each_class(
     choose: Callable[[Tensor, int], Tensor], features: Tensor, labels: Tensor, num_classes: int, ipc: Ipc
 ) -> Tensor:
     """`choose` gets a class's features around their mean, in float64 on the CPU: equal picks on every device."""
-    labels, chosen, counts = labels.cpu(), [], of_each_class(ipc, num_classes)
+    members_of, chosen, counts = by_class(labels.cpu(), num_classes), [], of_each_class(ipc, num_classes)
     if min(counts) < 1:
         raise ConfigError(f"ipc must be at least 1, not {min(counts)}.")
     for label, count in over(list(enumerate(counts)), "choosing images", len(counts), "class"):
-        members = (labels == label).nonzero().flatten()
+        members = members_of[label]
         if len(members) < count:
             raise DataError(f"Class {label} has {len(members)} images to choose {count} from: ask for a smaller ipc.")
         own = features[members.to(features.device)].cpu().double()

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from hf_dd.core.progress import over
 from hf_dd.core.tensors import FLOAT_BYTES
 from hf_dd.data.batches import Images, in_unit_range
 from hf_dd.errors import DataError
@@ -126,6 +127,13 @@ def to_pil(image: Tensor) -> Any:
     return Image.fromarray(array[0] if len(array) == 1 else array.transpose(1, 2, 0))
 
 
+def png(image: Tensor) -> bytes:
+    """One uint8 image (1 or 3, height, width) as a PNG file."""
+    stream = io.BytesIO()
+    to_pil(image).save(stream, "PNG")
+    return stream.getvalue()
+
+
 def png_bytes(images: Images) -> int:
     """What real images take if they are stored as the 8-bit copy of a distilled set is: as PNG, one by one.
 
@@ -135,11 +143,7 @@ def png_bytes(images: Images) -> int:
         images: uint8, or floating in [0, 1] space, (N, 1 or 3, height, width).
     """
     some = images[torch.linspace(0, len(images) - 1, min(len(images), ENCODED)).long().to(images.device)]
-    total = 0
-    for image in some if some.dtype == torch.uint8 else to_eight_bits(some):
-        stream = io.BytesIO()
-        to_pil(image).save(stream, "PNG")
-        total += stream.tell()
+    total = sum(len(png(image)) for image in (some if some.dtype == torch.uint8 else to_eight_bits(some)))
     return round(total * len(images) / len(some))
 
 
@@ -172,26 +176,27 @@ def to_rows(
     exact = datasets.Array3D(shape=tuple(pixel_values.shape[1:]), dtype="float32")
     features = {"image": datasets.Image(), "label": datasets.ClassLabel(names=class_names)}
     rows = {
-        "image": [to_pil(image) for image in (to_eight_bits(pixel_values) if images is None else images)],
+        "image": [
+            {"bytes": png(to_eight_bits(image) if images is None else image), "path": None}
+            for image in over(pixel_values if images is None else images, "encoding images", len(labels), "image")
+        ],
         "label": labels.tolist(),
     }
+    light = datasets.Dataset.from_dict(rows, features=datasets.Features(features)).with_format("arrow")[:]
+    columns = [*light.columns, nested(pixel_values, exact())]
+    features["pixel_values"] = exact
     if soft_labels is not None:
         feature = datasets.List(datasets.Value("float32"))
         features["soft_label"] = feature if soft_labels.ndim == 2 else datasets.List(feature)
-        rows["soft_label"] = soft_labels.float().cpu().tolist()
-    light = datasets.Dataset.from_dict(rows, features=datasets.Features(features)).with_format("arrow")[:]
-    columns = [*light.columns[:2], nested(pixel_values, exact()), *light.columns[2:]]
-    names = ["image", "label", "pixel_values", "soft_label"]
-    features = datasets.Features(
-        {name: (features | {"pixel_values": exact}).get(name) for name in names[: len(columns)]}
-    )
+        columns.append(nested(soft_labels.float().cpu()))
+    features = datasets.Features(features)
     table = InMemoryTable(pyarrow.Table.from_arrays(columns, schema=features.arrow_schema))
     # With a fingerprint, as the one that it would compute pickles the whole table.
     return datasets.Dataset(table, info=datasets.DatasetInfo(features=features), fingerprint=uuid.uuid4().hex)
 
 
-def nested(values: Tensor, kind: Any) -> Any:
-    """A float32 tensor of the CPU as an Arrow column of this extension type, without a copy of its numbers.
+def nested(values: Tensor, kind: Any = None) -> Any:
+    """A float32 tensor of the CPU as an Arrow column, of lists or of this extension type, its numbers not copied.
 
     Of lists `datasets` makes several copies, which is much for large images.
     """
@@ -206,7 +211,7 @@ def nested(values: Tensor, kind: Any) -> Any:
         count, length = math.prod(values.shape[:place]), values.shape[place]
         offsets = pyarrow.array(numpy.arange(count + 1, dtype=numpy.int32) * length)
         column = pyarrow.ListArray.from_arrays(offsets, column)
-    return pyarrow.ExtensionArray.from_storage(kind, column)
+    return pyarrow.ExtensionArray.from_storage(kind, column) if kind else column
 
 
 def from_dataset(dataset: "datasets.Dataset", name: str) -> DistilledSet:

@@ -7,6 +7,7 @@ one network: the papers' means over several seeds are left out.
 from collections.abc import Callable, Iterable
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -70,13 +71,28 @@ class Dynamics:
         entropies = torch.special.entr(probabilities).sum(1)
         return cls(labels, right, errors, margins, probabilities.topk(2, dim=1).values, entropies, features)
 
+    def scored(self, score: Callable[["Dynamics"], Tensor]) -> Tensor:
+        """A score of all images, which is computed once: every class is chosen by it."""
+        if score not in self._scores:
+            self._scores[score] = score(self)
+        return self._scores[score]
+
+    @cached_property
+    def _scores(self) -> dict[Callable[["Dynamics"], Tensor], Tensor]:
+        return {}
+
 
 @torch.no_grad()
-def real_features(data: ImageData, network: Network, autocast: Autocast = nullcontext) -> Tensor:
-    """Features of all training images, float32, (N, F), on the CPU; the network is on the data's device."""
+def real_features(
+    data: ImageData, network: Network, autocast: Autocast = nullcontext, rows: Tensor | None = None
+) -> Tensor:
+    """Features of training images, float32, (N, F), on the CPU: of all, or of these rows (int64 indices).
+
+    The network is on the data's device.
+    """
     network.eval()
-    features = torch.empty(len(data.train.images), network.feature_size)
-    chunks = in_chunks(data.train.images)
+    features = torch.empty(len(data.train.images if rows is None else rows), network.feature_size)
+    chunks = in_chunks(data.train.images, rows)
     for places, images in over(chunks, "features", len(features), "image", lambda own: len(own[0])):
         with autocast():
             features[places] = network.features(data.normalise(images)).float().cpu()
@@ -145,7 +161,7 @@ def highest(score: Callable[[Dynamics], Tensor]) -> "Choice":
     """The images of the highest scores."""
 
     def choose(seen: Dynamics, members: Tensor, count: int) -> Tensor:
-        scores = score(seen)[members]
+        scores = seen.scored(score)[members]
         return members[scores.sort(descending=True, stable=True).indices[:count]]
 
     return choose
@@ -168,7 +184,7 @@ def ccs(seen: Dynamics, members: Tensor, count: int) -> Tensor:
     The smallest stratum is served first, and what it lacks is shared by those after it. Within a stratum the paper
     draws; here the images are evenly spread over its scores.
     """
-    scores, order = aum(seen)[members].sort(stable=True)  # easiest first
+    scores, order = seen.scored(aum)[members].sort(stable=True)  # easiest first
     kept = max(count, len(members) - int(HARDEST * len(members)))
     scores, order = scores[:kept], order[:kept]
     width = (scores[-1] - scores[0]).clamp(min=1e-12) / STRATA

@@ -20,7 +20,7 @@ from hf_dd.core.processes import from_main_process
 from hf_dd.core.progress import say
 from hf_dd.core.seeding import generator
 from hf_dd.core.strategies import COMPOSITE, STRATEGY
-from hf_dd.data.batches import in_unit_range
+from hf_dd.data.batches import in_chunks, in_unit_range
 from hf_dd.data.image_data import ImageData
 from hf_dd.nn import networks
 from hf_dd.training.loop import TrainingRecipe, fit, predict
@@ -153,14 +153,18 @@ def by_chance(right: Tensor, mirrored: Tensor) -> float:
 
 def small(data: ImageData, rows: Tensor) -> Tensor:
     """These training images, floats in [0, 1] space, of SIDE pixels at most; one pixel twice, as networks take two."""
-    images = in_unit_range(data.train.images[rows.to(data.device)])
-    for axis in (2, 3):
-        images = images.repeat_interleave(2, axis) if images.shape[axis] == 1 else images
-    height, width = images.shape[2:]
-    if max(height, width) <= SIDE:
-        return images
-    scale = SIDE / max(height, width)
-    return functional.interpolate(images, [max(1, round(scale * height)), max(1, round(scale * width))], mode="area")
+    found = []
+    for _, chunk in in_chunks(data.train.images, rows):
+        images = in_unit_range(chunk)
+        for axis in (2, 3):
+            images = images.repeat_interleave(2, axis) if images.shape[axis] == 1 else images
+        scale = SIDE / max(images.shape[2:])
+        if scale < 1:
+            images = functional.interpolate(
+                images, [max(1, round(scale * side)) for side in images.shape[2:]], mode="area"
+            )
+        found.append(images)
+    return torch.cat(found)
 
 
 def numbered(rows: Sequence[Tensor], device: torch.device) -> Tensor:

@@ -21,7 +21,7 @@ from hf_dd.core.seeding import generator
 from hf_dd.core.tensors import FLOAT_BYTES
 from hf_dd.core.text import plural, table
 from hf_dd.data.image_data import of_each_class
-from hf_dd.errors import ConfigError, DataError
+from hf_dd.errors import ConfigError, DataError, some
 from hf_dd.evaluation import intervals
 from hf_dd.evaluation.candidates import Candidate
 from hf_dd.uses.subject import Subject
@@ -32,7 +32,8 @@ def continual(config: ContinualConfig | None = None, **options: Any) -> Path:
     """Learn the classes step by step from each memory, and write how much of them is known after each step.
 
     Returns the folder of `results.json` and `results.md`. Raises ConfigError where there are more steps than classes,
-    and the errors of `Subject.load`; DataError where a class has fewer real images than take the set's bytes.
+    and the errors of `Subject.load`; DataError where a class has fewer real images than take the set's bytes, or a
+    step's classes have no test image.
     """
     config = ContinualConfig.over(config, options)
     subject = Subject.load("continual", config)
@@ -41,16 +42,22 @@ def continual(config: ContinualConfig | None = None, **options: Any) -> Path:
         raise ConfigError(
             f"--steps {config.steps}, but {subject.data.name} has {classes} classes: at most one a step."
         )
-    memories = memories_of(subject)
     orders = [class_order(config.seed, number, classes, config.steps) for number in range(config.orders)]
+    counts = torch.bincount(subject.data.test.labels.cpu(), minlength=classes)
+    totals = [[int(counts[step].sum()) for step in order] for order in orders]
+    if not all(map(all, totals)):
+        untested = [subject.data.class_names[label] for label in (counts == 0).nonzero().flatten().tolist()]
+        raise DataError(
+            f"{subject.data.name} has no test image of {some(untested)}, and none of all classes of a step: let more "
+            "classes come in one by a smaller --steps, or give it test images of them."
+        )
+    memories = memories_of(subject)
     items = [(memory, number) for memory in memories for number in range(config.orders)]
     right = subject.spread(
         "classes step by step",
         items,
         lambda item: learned(subject, *item, config.eval_architecture, orders[item[1]]),
     )
-    counts = torch.bincount(subject.data.test.labels.cpu(), minlength=classes)
-    totals = [[int(counts[step].sum()) for step in order] for order in orders]
     rows = []
     for place, memory in enumerate(memories):
         own = right[place * config.orders :][: config.orders]
@@ -115,7 +122,7 @@ def learned(
     labels, found = test.labels.cpu(), []
     for step in range(1, len(order) + 1):
         classes = [label for part in order[:step] for label in part]
-        network = subject.trained(of_classes(memory, classes), architecture, number)
+        network = subject.trained(of_classes(memory, classes), architecture, number, share=1 / len(order))
         guesses = torch.tensor(classes)[subject.logits(network, architecture, test.images)[:, classes].argmax(1)]
         found.append([count_right(guesses, labels, part) for part in order[:step]])
     return found

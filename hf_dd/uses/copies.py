@@ -18,8 +18,9 @@ from hf_dd.errors import DataError
 
 NEIGHBOURS = 50
 SHIFT = 1  # pixels
+SHIFTS = (2 * SHIFT + 1) ** 2
 CHANCE = 0.01  # the share of test images that are taken for copies
-BLOCK = 256  # images at a time
+BLOCK, MOST_VALUES = 256, 2**26  # images at a time, and float32 values of them, shifts counted
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class Nearest:
     nearness: Tensor
 
 
-def nearest(images: Images, real: Images) -> Nearest:
+def nearest(images: Tensor, real: Images) -> Nearest:
     """The nearest of the `real` images, uint8 (M, C, H, W), of each image (N, C, H, W), uint8 or floats in [0, 1].
 
     Distances are Euclidean ones of pixels without their mean, at unit length: the root of 2 (1 - correlation). Raises
@@ -48,35 +49,36 @@ def nearest(images: Images, real: Images) -> Nearest:
             f"Images of {tuple(images.shape[1:])} can't be compared with {tuple(real.shape[1:])} (channels, height, "
             "width): both have to be of the same size, of 4 pixels or more a side."
         )
-    count = min(NEIGHBOURS, len(real))
-    parts = []
-    for block in over(in_blocks(images, BLOCK), "neighbours", len(images), "image", len):
-        parts.append(nearest_of(block, real, count))
-    likeness, index = (torch.cat(found) for found in zip(*parts, strict=True))
+    pixels, count = images[0].numel(), min(NEIGHBOURS, len(real))
+    at_once, real_at_once = (max(1, min(BLOCK, MOST_VALUES // each)) for each in (SHIFTS * pixels, pixels))
+    best = [torch.full((len(own), 0), -torch.inf, dtype=torch.float64) for own in images.split(at_once)]
+    places, first = [torch.zeros(own.shape, dtype=torch.int64) for own in best], 0
+    # Real images are read once, as they may lie in a file; the others are in memory.
+    for block in over(in_blocks(real, real_at_once), "neighbours", len(real), "image", len):
+        inner = unit(block[:, :, SHIFT:-SHIFT, SHIFT:-SHIFT])
+        for part, own in enumerate(images.split(at_once)):
+            found = likenesses(own, inner)
+            both = torch.cat([best[part], found], 1)
+            best[part], kept = both.topk(min(count, both.shape[1]), dim=1)
+            numbers = torch.arange(first, first + len(block)).expand(len(own), -1)
+            places[part] = torch.cat([places[part], numbers], 1).gather(1, kept)
+        first += len(block)
+    likeness, index = torch.cat(best), torch.cat(places)
     distances = (2 * (1 - likeness)).clamp(min=0).sqrt()
     nearness = distances[:, 0] / distances.mean(1).clamp(min=1e-12)
     return Nearest(index[:, 0], likeness[:, 0].float(), nearness.float())
 
 
-def nearest_of(images: Tensor, real: Images, count: int) -> tuple[Tensor, Tensor]:
-    """The `count` greatest correlations of each image, float64, and the real images that they are with, on the CPU."""
-    size = [side - 2 * SHIFT for side in images.shape[2:]]
+def likenesses(images: Tensor, inner: Tensor) -> Tensor:
+    """The greatest correlation among shifts of each image with each of the rows of `unit`, float64, on the CPU."""
+    height, width = (side - 2 * SHIFT for side in images.shape[2:])
     shifted = [
-        unit(images[:, :, down : down + size[0], right : right + size[1]])
+        unit(images[:, :, down : down + height, right : right + width])
         for down in range(2 * SHIFT + 1)
         for right in range(2 * SHIFT + 1)
     ]
     own = torch.stack(shifted, 1).flatten(0, 1)
-    best = torch.full((len(images), 0), -torch.inf, dtype=torch.float64)
-    places, first = torch.zeros(len(images), 0, dtype=torch.int64), 0
-    for block in in_blocks(real, BLOCK):
-        inner = unit(block[:, :, SHIFT : SHIFT + size[0], SHIFT : SHIFT + size[1]]).to(own.device)
-        found = (own @ inner.T).view(len(images), len(shifted), -1).amax(1).double().cpu()
-        best = torch.cat([best, found], 1)
-        places = torch.cat([places, torch.arange(first, first + len(block)).expand(len(images), -1)], 1)
-        best, kept = best.topk(min(count, best.shape[1]), dim=1)
-        places, first = places.gather(1, kept), first + len(block)
-    return best, places
+    return (own @ inner.to(own.device).T).view(len(images), SHIFTS, -1).amax(1).double().cpu()
 
 
 def unit(images: Tensor) -> Tensor:

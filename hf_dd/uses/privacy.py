@@ -21,6 +21,7 @@ from hf_dd.config.base import less_memory
 from hf_dd.config.uses import PrivacyConfig
 from hf_dd.core.alone import alone
 from hf_dd.core.digests import new_digest
+from hf_dd.core.progress import over
 from hf_dd.core.seeding import generator
 from hf_dd.core.text import markdown, table
 from hf_dd.data.batches import Images, in_blocks
@@ -115,8 +116,8 @@ def members_of(subject: Subject, kind: str, candidate: Candidate, students: int)
 
 def digests(images: Images) -> list[bytes]:
     """A digest of each image's bytes: images that are alike are one."""
-    rows = (row for block in in_blocks(images) for row in block.contiguous().cpu().numpy())
-    return [new_digest(row).digest() for row in rows]
+    blocks = over(in_blocks(images), "digests", len(images), "image", len)
+    return [new_digest(row).digest() for block in blocks for row in block.contiguous().cpu().numpy()]
 
 
 def calibrated(own: Losses, others: Sequence[tuple[Losses, np.ndarray]]) -> Losses:

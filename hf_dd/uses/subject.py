@@ -18,7 +18,7 @@ from hf_dd.core import files
 from hf_dd.core.layout import RESULTS
 from hf_dd.core.machine import hardware
 from hf_dd.core.processes import by_main_process, new_accelerator, require_writable
-from hf_dd.core.progress import Phase
+from hf_dd.core.progress import Phase, over
 from hf_dd.core.registry import NETWORKS, PROTOCOLS
 from hf_dd.core.text import code, ipc_in_words, markdown
 from hf_dd.data.batches import Images, in_chunks
@@ -92,17 +92,17 @@ class Subject:
         accelerator = self.evaluation.accelerator
         places = range(accelerator.process_index, len(items), accelerator.num_processes)
         done = []
-        with Phase(what, len(places), "student") as phase:
-            for place in places:
-                done.append((place, work(items[place])))
-                phase.update(1)
+        for place in over(places, what, len(places), "student"):
+            done.append((place, work(items[place])))
         found = dict(gather_object(done))
         return [found[place] for place in range(len(items))]
 
-    def trained(self, candidate: Candidate, architecture: str, student: int) -> nn.Module:
-        """A student, trained as an evaluation would train it."""
+    def trained(self, candidate: Candidate, architecture: str, student: int, share: float = 1.0) -> nn.Module:
+        """A student, trained as an evaluation would train it; `share` is how much it is of an item of `spread`."""
         protocol = self.evaluation.options(candidate, self.evaluation.protocol)[0]
-        ((network,), _) = self.evaluation.learners.fitted(Job(candidate, architecture, protocol), [student])
+        with Phase(f"{candidate.name} student {student}", protocol.epochs, "epoch", share=share) as phase:
+            job = Job(candidate, architecture, protocol)
+            ((network,), _) = self.evaluation.learners.fitted(job, [student], phase.update)
         return network
 
     @torch.no_grad()

@@ -2,6 +2,7 @@
 
 import shutil
 
+import datasets
 import pytest
 
 from hf_dd.core.registry import PROTOCOLS
@@ -82,6 +83,17 @@ def make_of_three(stock, folder):
     return stock.run("{random} --dataset {three}", folder)
 
 
+@made
+def make_partly_tested(stock, folder):
+    """A set of one image of each class, of three real ones, one of which has no test images."""
+    data = saved(folder.with_name("partly"))
+    rows = datasets.Dataset.from_parquet(str(data / "test.parquet"), cache_dir=str(stock.folder / "cache"))
+    rows.select([place for place, label in enumerate(rows["label"]) if label != 1]).to_parquet(
+        str(data / "test.parquet")
+    )
+    return stock.run(f"{{random}} --dataset {data}", folder)
+
+
 ROWS = [
     row(
         "--eval_architectures needs at least one value.",
@@ -151,6 +163,12 @@ ROWS = [
         "--orders 1 --steps 2 --baselines random --output_dir out",
         "by (--eval_copy 8bit), or",
         "by (--baselines) without a value",
+    ),
+    row(
+        "… has no test image of …, and none of all classes of a step",
+        "use continual {partly_tested} --eval_protocol dc --eval_epochs 1 --eval_architecture MLP --orders 1 "
+        "--steps 3 --baselines random --output_dir out",
+        "smaller (--steps), or -> {0} 2",
     ),
     row(
         "--eval_teachers has no effect",

@@ -1,3 +1,4 @@
+import dataclasses
 import gzip
 import importlib.metadata
 import io
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import datasets
 import numpy as np
+import pyarrow
 import pytest
 import torch
 from hypothesis import given
@@ -26,9 +28,12 @@ from hf_dd.core.seeding import generator
 from hf_dd.data import decoding, fixed_forms, stored_images
 from hf_dd.data.batches import CHUNK_PIXELS_ON_CPU, StoredImages, in_blocks, in_chunks
 from hf_dd.data.fixed_forms import digits_rows
+from hf_dd.data.held_out import held_out
 from hf_dd.data.image_data import channel_statistics, load_data
 from hf_dd.data.sources import read_dataset
+from hf_dd.data.splits import by_class
 from hf_dd.errors import ConfigError, DataError, HubError
+from tests.factories import make_data
 
 
 @pytest.fixture(autouse=True)
@@ -189,6 +194,24 @@ def test_sample_class_draws_every_image_equally_often(digits):
     assert counts.sum() == drawn.sum() == 20_000
     expected = 20_000 / 146
     assert ((drawn - expected).abs() < 5 * expected**0.5).all()
+
+
+def test_images_are_sorted_by_class_at_once():
+    labels = torch.tensor([2, 0, 2, 3, 0])
+    assert [own.tolist() for own in by_class(labels, 5)] == [[1, 4], [], [0, 2], [3], []]
+
+
+def test_of_many_classes_that_differ_a_few_are_told(digits):
+    data = dataclasses.replace(digits, class_names=[f"class {number}" for number in range(2000)])
+    data.require_classes(data.class_names, "a-set")
+    with pytest.raises(DataError, match=r"\(2000 in all\), but digits has .*, and class 1999 is the first") as refused:
+        data.require_classes([*data.class_names[:-1], "other"], "a-set")
+    assert len(str(refused.value)) < 600
+
+
+def test_a_class_of_one_image_cannot_be_held_out():
+    with pytest.raises(DataError, match="Class .* of random has 1 training image, and it would be held out"):
+        held_out(make_data((1, 9)), 0)
 
 
 def test_require_ipc_names_the_smallest_class(digits):
@@ -662,6 +685,21 @@ def test_the_same_images_are_decoded_once_whatever_their_splits_are_called(tmp_p
     assert len(decodings) == 1 and "can't be used" not in caplog.text
 
 
+def test_of_large_images_fewer_wait_in_memory(tmp_path, monkeypatch):
+    waiting = []
+
+    def watched(items, what, *rest):
+        for found in items:
+            waiting.append((what, len(found[0])))
+            yield found
+
+    monkeypatch.setattr(decoding, "over", watched)
+    monkeypatch.setattr(decoding, "BYTES_PER_TASK", 2 * 4 * 4)
+    split = table([encode(grey(value)) for value in range(5)], [0, 1, 0, 1, 0])
+    assert load(write_parquet(tmp_path / "large", train=split)).train.images[:, 0, 0, 0].tolist() == [0, 1, 2, 3, 4]
+    assert waiting == [("looking at train", 5), *(("decoding train", count) for count in (2, 2, 1))]
+
+
 @pytest.mark.parametrize("kind", ["*.train.npy", "*.test.npy", "*.json"])
 @pytest.mark.parametrize("damage", ["cut", "flipped", "empty", "nonsense"])
 def test_a_damaged_cache_file_is_rebuilt(pets, decodings, datasets_cache, kind, damage, caplog):
@@ -952,6 +990,47 @@ def test_columns_of_lists_and_texts_name_a_way_out_that_works(tmp_path):
         re.search(r"dataset\.cast_column\(.*\)\)", str(refused.value))[0], {"dataset": split, "datasets": datasets}
     )
     assert load(write_parquet(tmp_path / "paths", train=done)).train.images[:, 0, 0, 0].tolist() == [1, 2]
+
+
+def test_columns_of_several_images_or_of_bytes_of_one_length_name_a_way_out_that_works():
+    def read(split, **options):
+        return read_dataset(datasets.DatasetDict(train=split), DataConfig(**options), "odd").train
+
+    def mended(split, message):
+        with pytest.raises(DataError, match=message) as refused:
+            read(split)
+        advice = re.search(r"dataset\.(map|cast_column)\(.*'\)+", str(refused.value))[0]
+        return read(eval(advice, {"dataset": split, "datasets": datasets})).images[:, 0, 0, 0].tolist()
+
+    images = [encode(grey(value)) for value in (1, 2)]
+    for inner in (datasets.Image(), datasets.Value("binary")):
+        features = datasets.Features({"views": datasets.List(inner), "label": datasets.Value("int64")})
+        views = datasets.Dataset.from_dict({"views": [[each] for each in images], "label": [0, 1]}, features=features)
+        assert mended(views, "'views' holds lists of images") == [1, 2]
+    files = pyarrow.array(images, pyarrow.binary(len(images[0])))
+    assert mended(datasets.Dataset(pyarrow.table({"file": files, "label": [0, 1]})), "If 'file' holds") == [1, 2]
+
+    bare = pyarrow.table({"file": [{"bytes": each} for each in images], "label": [0, 1]})
+    assert read(datasets.Dataset(bare)).images[:, 0, 0, 0].tolist() == [1, 2]
+
+
+def test_signs_are_labels_once_they_are_texts():
+    split = table([encode(grey(value)) for value in (1, 2)], [-1, 1], datasets.Value("int64"))
+    with pytest.raises(DataError, match="1 of the 2 .* Where -1 is a class as others are, save labels as texts"):
+        read_dataset({"train": split}, DataConfig(), "signs")
+    texts = split.cast_column("label", datasets.Value("string"))
+    assert read_dataset({"train": texts}, DataConfig(), "signs").class_names == ["-1", "1"]
+
+
+def test_of_two_columns_of_labels_the_one_that_is_taken_is_told(caplog):
+    caplog.set_level("INFO")
+    split = table([encode(grey(value)) for value in (1, 2)], [0, 1]).rename_column("label", "kind")
+    both = split.add_column("label", ["big", "small"])
+    assert read_dataset({"train": both}, DataConfig(), "both").class_names == NAMES
+    assert "labels are taken from the column 'kind', whose classes have names, not from 'label'" in caplog.text
+    caplog.clear()
+    assert read_dataset({"train": both}, DataConfig(label_column="label"), "both").class_names == ["big", "small"]
+    assert "labels are taken" not in caplog.text
 
 
 def test_the_columns_of_a_wide_table_are_not_all_told(tmp_path):

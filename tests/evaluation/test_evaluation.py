@@ -238,7 +238,7 @@ def test_the_full_set_is_not_chosen_for_on_images_that_it_is_trained_on(data, mo
         assert counted(data.train.images) - counted(images) == counted(chosen_on)
 
 
-def test_the_rest_of_a_full_set_in_a_file_stays_there(data, tmp_path):
+def test_both_parts_of_a_full_set_in_a_file_stay_there(data, tmp_path):
     np.save(tmp_path / "pixels.npy", data.train.images.numpy())
     stored = StoredImages(tmp_path / "pixels.npy", data.train.images.shape)
     in_file = dataclasses.replace(data, train=Split(stored, data.train.labels))
@@ -247,6 +247,9 @@ def test_the_rest_of_a_full_set_in_a_file_stays_there(data, tmp_path):
     index = torch.tensor([3, 0, 1294, 3])
     assert torch.equal(rest.images[index], expected.images[index]) and torch.equal(rest.labels, expected.labels)
     assert torch.equal(rest.images.taken(index)[torch.tensor([2])], expected.images[[1294]])
+    held, expected_held = (held_out.validation_of(one, 0).test for one in (in_file, data))
+    assert isinstance(held.images, StoredImages) and torch.equal(held.images[:5], expected_held.images[:5])
+    assert torch.equal(held.images[torch.arange(143)], expected_held.images)
     assert torch.equal(rest.images.to("cpu").taken(index)[torch.arange(4)], expected.images[index])
 
 

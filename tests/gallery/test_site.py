@@ -129,6 +129,19 @@ def test_many_images_are_as_many_of_each_class():
     assert not images.is_image(b"<svg onload=alert(1)>") and not images.is_image(b"\x89PNG and nothing")
 
 
+def test_classes_are_counted_before_their_names_are_cut(tmp_path):
+    path = write_set(tmp_path, 0) / RECORD
+    record = json.loads(path.read_text())
+    record["data"]["class_names"], record["settings"]["ipc"] = [str(number) for number in range(10_000)], 10
+    record.pop("images", None)
+    path.write_text(json.dumps(record))
+    (entry,) = collect([str(tmp_path)], "hf-dd")
+    assert len(entry.record["data"]["class_names"]) == 2000
+    facts = entry.facts()
+    assert facts["record"]["data"]["classes"] == 10_000
+    assert facts["told"]["images"] == 100_000 and facts["told"]["mean_ipc"] == 10
+
+
 def test_what_json_has_no_word_for_is_left_out():
     wild = {"a": float("nan"), "b": [float("inf"), 10**400, True, None, "x" * 9000], "c": 1.5}
     found = tidied(wild)

@@ -10,7 +10,7 @@ from hf_dd.core.seeding import generator
 from hf_dd.data.image_data import load_data
 from hf_dd.errors import ConfigError, DataError
 from hf_dd.nn import networks
-from hf_dd.synthetic import coresets
+from hf_dd.synthetic import coresets, pruning
 from tests.oracles import selection as oracle
 
 ORACLES = {"herding": oracle.herding, "k-centers": oracle.k_centers}
@@ -160,3 +160,18 @@ def test_no_more_images_are_picked_than_the_next_multiple_and_fewer_are_the_firs
     assert asked == [picks] * 10
     more = coresets.select(digits, "herding", 120, 0, architecture="MLP")
     assert torch.equal(found.view(10, ipc), more.view(10, 120)[:, :ipc])
+
+
+@pytest.mark.parametrize("method", coresets.METHODS)
+def test_a_few_classes_at_a_time_are_chosen_as_all_at_once(method, digits, nothing_remembered, monkeypatch):
+    expected, held = coresets.select(digits, method, 3, 0, architecture="MLP"), []
+
+    def real_features(*of):
+        held.append(pruning.real_features(*of))
+        return held[-1]
+
+    monkeypatch.setattr(coresets, "real_features", real_features)
+    monkeypatch.setattr(coresets, "MOST_FEATURES", 300 * 128)
+    monkeypatch.setattr(coresets.cache, "remembered", lambda path, compute: compute())
+    assert torch.equal(coresets.select(digits, method, 3, 0, architecture="MLP"), expected)
+    assert len(held) == 5 and sum(map(len, held)) == len(digits.train)

@@ -100,17 +100,19 @@ def test_the_8_bit_copy_is_clipped_and_rounded(source, tmp_path, request):
 
 
 @pytest.mark.parametrize("longest", [2**31 - 1, 300, 100])
-@pytest.mark.parametrize("shape", [(5, 1, 8, 8), (40, 3, 4, 6)])
-def test_rows_are_as_datasets_makes_them_of_lists(shape, longest, tmp_path, monkeypatch):
+@pytest.mark.parametrize(("shape", "soft"), [((5, 1, 8, 8), ()), ((40, 3, 4, 6), (2,)), ((5, 1, 8, 8), (3, 2))])
+def test_rows_are_as_datasets_makes_them_of_lists(shape, soft, longest, tmp_path, monkeypatch):
     """The very bytes, whatever pieces they are made of."""
     monkeypatch.setattr(distilled_set, "LONGEST", longest)
     pixels, labels = torch.rand(shape), torch.arange(shape[0]) % 2
-    rows = to_rows(pixels, labels, ["a", "b"])
+    soft_labels = torch.rand(shape[0], *soft) if soft else None
+    rows = to_rows(pixels, labels, ["a", "b"], soft_labels)
     plain = datasets.Dataset.from_dict(
         {
             "image": [to_pil(image) for image in to_eight_bits(pixels)],
             "label": labels.tolist(),
             "pixel_values": list(pixels.numpy()),
+            **({"soft_label": soft_labels.tolist()} if soft else {}),
         },
         features=rows.features,
     )

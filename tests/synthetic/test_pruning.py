@@ -1,5 +1,6 @@
 """Choices by what a training said of the images, beside the papers' formulas written image by image."""
 
+import dataclasses
 import functools
 import json
 from contextlib import nullcontext
@@ -86,6 +87,16 @@ def test_the_highest_of_a_class_are_taken_and_of_equals_the_first(name, watched)
     expected = sorted(members.tolist(), key=lambda image: -scores[image])
     for count in (1, 3, 8):
         assert METHODS[name.replace("_", "-")](seen, members, count).tolist() == expected[:count]
+
+
+def test_images_are_scored_once_for_all_classes(watched):
+    scored = []
+    choose = pruning.highest(lambda seen: scored.append(seen) or pruning.el2n(seen))
+    seen = dataclasses.replace(watched[0])
+    for label in range(3):
+        members = (LABELS == label).nonzero().flatten()
+        assert torch.equal(choose(seen, members, 2), METHODS["el2n"](seen, members, 2))
+    assert scored == [seen]
 
 
 def test_what_was_never_right_is_forgotten_most(watched):

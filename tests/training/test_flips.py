@@ -5,7 +5,9 @@ import math
 
 import pytest
 import torch
+from torch.nn import functional
 
+from hf_dd.data.batches import in_unit_range
 from hf_dd.data.image_data import load_data
 from hf_dd.training import flips
 from hf_dd.training.flips import by_chance, flip_test, judged
@@ -94,6 +96,14 @@ def test_a_class_of_a_single_image_has_none_to_be_seen_by(counts, hurts):
     found = flips.measured(data)
     assert found.hurts is hurts and found.accuracy == found.mirrored
     assert all(map(math.isfinite, (found.accuracy, found.mirrored, found.lost)))
+
+
+def test_large_images_are_floats_a_few_at_a_time(monkeypatch):
+    data, seen = make_data((3, 3), channels=3, size=300), []
+    monkeypatch.setattr(flips, "in_unit_range", lambda images: seen.append(len(images)) or in_unit_range(images))
+    rows = torch.tensor([4, 0, 2])
+    expected = functional.interpolate(in_unit_range(data.train.images[rows]), [32, 32], mode="area")
+    assert torch.equal(flips.small(data, rows), expected) and seen == [1, 1, 1]
 
 
 def test_images_of_a_single_pixel_are_their_own_mirrors(digits):

@@ -1,6 +1,7 @@
 """`hf-dd use continual`: memories of the same bytes, how much is known after each step, what is written."""
 
 import json
+import re
 import shutil
 
 import pytest
@@ -8,6 +9,7 @@ import torch
 
 import hf_dd
 from hf_dd.config.uses import REAL, ContinualConfig
+from hf_dd.core import progress
 from hf_dd.synthetic import pruning
 from hf_dd.uses import continual
 from hf_dd.uses.subject import Subject
@@ -68,6 +70,15 @@ def test_floats_that_real_images_of_their_bytes_are_too_few_for_are_told(tmp_pat
     words = ["use", "continual", folder, "--eval_copy", "float", "--output_dir", tmp_path / "found"]
     told = ["40 float images of the class '0' would be beside 160 real ones", "digits has 142"]
     says(message_of(*words, "--eval_protocol", "dc"), *told, "--eval_copy 8bit", "--baselines without a value")
+
+
+def test_a_student_is_told_while_it_learns(real_set, caplog, monkeypatch):
+    subject = Subject.load("continual", ContinualConfig(set=real_set, eval_protocol="dc", eval_epochs=3))
+    for name in ("UNTOLD", "REFRESH", "FIRST_LINE"):
+        monkeypatch.setattr(progress, name, 0)
+    caplog.set_level("INFO")
+    subject.spread("steps", [0], lambda student: subject.trained(subject.own, "MLP", student))
+    assert [text for text in caplog.messages if re.match("steps: 0 of 1 student in .* student 0: . of 3 epochs", text)]
 
 
 def test_a_part_of_a_memory_is_of_its_classes_alone(real_set):

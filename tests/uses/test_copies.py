@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from hf_dd.core.seeding import generator
+from hf_dd.data.batches import in_blocks
 from hf_dd.data.image_data import load_data
 from hf_dd.errors import DataError
 from hf_dd.uses import copies
@@ -67,11 +68,22 @@ def test_means_of_a_class_are_no_copies(digits):
     assert not copies.suspects(found, fresh).any() and (found.nearness > 0.6).all()
 
 
-def test_distances_are_those_of_a_loop():
+@pytest.mark.parametrize("most", [copies.MOST_VALUES, 360])
+def test_distances_are_those_of_a_loop_and_real_images_are_read_once(most, monkeypatch):
     """Every shift of every pair, one by one."""
+    read = []
+
+    def watched(images, size):
+        for block in in_blocks(images, size):
+            read.append(len(block))
+            yield block
+
+    monkeypatch.setattr(copies, "MOST_VALUES", most)
+    monkeypatch.setattr(copies, "in_blocks", watched)
     images = torch.rand(3, 2, 6, 5, generator=generator(0, "a"))
     real = torch.randint(0, 256, (7, 2, 6, 5), generator=generator(0, "b"), dtype=torch.uint8)
     found = copies.nearest(images, real)
+    assert read == ([7] if most > 360 else [6, 1])
     for place, image in enumerate(images):
         likeness = []
         for other in real:

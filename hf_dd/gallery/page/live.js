@@ -227,7 +227,7 @@ async function showImages(set, place) {
     if (!images.length) throw new Error("no images")
     place.replaceChildren(...pictures(set, fewer(images), images.length))
   } catch {
-    place.replaceChildren(h("p", {}, "Its images aren't here: no rows could be read."))
+    place.replaceChildren(h("p", {}, "Its images aren't here: its rows can't be read, or are too large for a page."))
   }
 }
 

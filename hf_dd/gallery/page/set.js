@@ -68,7 +68,7 @@ function imagesOf(set) {
   const place = h("div", {})
   if (list(set.entry.images).length) place.append(...pictures(set, set.entry.images, set.entry.all))
   else if (LIVE && set.entry.live) showImages(set, place)
-  else place.append(h("p", {}, "Its images aren't here: no rows could be read."))
+  else place.append(h("p", {}, "Its images aren't here: its rows can't be read, or are too large for a page."))
   return place
 }
 
