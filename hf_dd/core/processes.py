@@ -6,6 +6,7 @@ import functools
 import importlib
 import os
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from accelerate import Accelerator, PartialState
 from accelerate.state import AcceleratorState, is_initialized
 from accelerate.utils import (
     GradientAccumulationPlugin,
+    InitProcessGroupKwargs,
     TorchDynamoPlugin,
     broadcast_object_list,
     parse_flag_from_env,
@@ -37,6 +39,7 @@ REFUSED = {
     "ONEDNN_DEFAULT_FPMATH_MODE": None,
     "DNNL_DEFAULT_FPMATH_MODE": None,
 }
+PATIENCE = timedelta(days=7)  # of processes that wait for what one does alone; torch's own is 10 minutes on GPUs
 OFF = ("", "0", "false", "no", "off", "n", "f", "strict")
 
 
@@ -58,6 +61,7 @@ def new_accelerator(mixed_precision: str, **options: Any) -> Accelerator:
             gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=1),
             dynamo_plugin=TorchDynamoPlugin(backend="no", **uncompiled),
             cpu=several_on_cpus(),
+            kwargs_handlers=[InitProcessGroupKwargs(timeout=PATIENCE)],
             **options,
         )
     supported = worthwhile(mixed_precision, accelerator.device)
@@ -69,7 +73,7 @@ def processes() -> PartialState:
     leave_group_at_exit()
     with set_up():
         told = parse_flag_from_env("ACCELERATE_USE_CPU")  # which only an Accelerator reads by itself
-        return PartialState(cpu=told or several_on_cpus())
+        return PartialState(cpu=told or several_on_cpus(), timeout=PATIENCE)
 
 
 def several_on_cpus() -> bool:
