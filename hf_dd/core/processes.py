@@ -77,11 +77,12 @@ def processes() -> PartialState:
 
 
 def several_on_cpus() -> bool:
-    """Whether several processes were launched where there are only CPUs.
+    """Whether several processes were launched where there are only CPUs, or a Mac's GPU, which is for one process.
 
     Unless it is told so, accelerate takes each of them for the only one there: two runs that write the same folder.
     """
-    return os.environ.get("WORLD_SIZE", "1") != "1" and not torch.accelerator.is_available()
+    accelerator = torch.accelerator.current_accelerator(check_available=True)
+    return os.environ.get("WORLD_SIZE", "1") != "1" and (accelerator is None or accelerator.type == "mps")
 
 
 def require_plain_environment() -> None:
@@ -98,6 +99,13 @@ def require_plain_environment() -> None:
 @contextlib.contextmanager
 def set_up() -> Iterator[None]:
     """Let what accelerate or torch can't make of the environment be a ConfigError."""
+    gpus, own = torch.cuda.device_count(), os.environ.get("LOCAL_RANK", "")
+    shared = "TORCHELASTIC_RUN_ID" in os.environ and own.isdecimal()  # else each process may see a GPU of its own
+    if gpus and shared and int(own) >= gpus and not parse_flag_from_env("ACCELERATE_USE_CPU"):
+        raise ConfigError(
+            f"{os.environ.get('LOCAL_WORLD_SIZE')} processes were launched on this machine for GPUs, of which it has "
+            f"{gpus}: launch one for each."
+        )
     try:
         yield
     except (ImportError, NotImplementedError, RuntimeError, ValueError) as error:
