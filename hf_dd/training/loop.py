@@ -192,8 +192,8 @@ def fit(
         prepare: makes normalised floating images of a batch.
         autocast: context of the forward passes.
         compile: torch.compile the network, if the training is long enough.
-        start: where an interrupted training stood: this one ends as that would have ended, bit for bit. There is none
-            of a recipe with an `average`.
+        start: where an interrupted training stood: this one ends as that would have ended, on a CPU bit for bit. There
+            is none of a recipe with an `average`.
         tell: is called after every batch with its share of an epoch.
     """
     targets = as_targets(labels)
