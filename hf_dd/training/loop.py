@@ -331,4 +331,4 @@ def predict(
 
 def accuracy(predictions: Tensor, labels: Tensor) -> float:
     """Share of right predictions, in [0, 1], as `hf_dd.metrics.Accuracy` computes it."""
-    return (predictions == labels).double().mean().item()
+    return (predictions == labels).cpu().double().mean().item()  # not every device has float64
