@@ -17,6 +17,7 @@ from accelerate.utils import (
     GradientAccumulationPlugin,
     InitProcessGroupKwargs,
     TorchDynamoPlugin,
+    broadcast,
     broadcast_object_list,
     parse_flag_from_env,
 )
@@ -130,6 +131,14 @@ def by_main_process(act: Callable[[], object]) -> None:
 def from_main_process(compute: Callable[[], Any]) -> Any:
     """What the main process computes, on every process."""
     return broadcast_object_list([compute() if processes().is_main_process else None])[0]
+
+
+@torch.no_grad()
+def take_from_main_process(tensor: torch.Tensor) -> None:
+    """Give a tensor, wherever it lies, the main process's values on every process, 100 rows at a time."""
+    state = processes()
+    for rows in tensor.split(100) if state.num_processes > 1 else ():  # all needn't fit into a device's memory
+        rows.copy_(broadcast(rows.to(state.device, copy=True)))
 
 
 def shown_by_main_process(act: Callable[[], object]) -> None:

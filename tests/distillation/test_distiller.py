@@ -92,6 +92,30 @@ def test_two_processes_give_the_set_of_one(tmp_path, teachers, launch):
     assert (run["bytes_exchanged"], one.record.run["bytes_exchanged"]) == (20 * 8 * 8 * 4 + 2 * 4, 0)
 
 
+@pytest.mark.multi_process
+def test_all_processes_start_from_the_images_of_the_first(tmp_path, ranks_of):
+    """Where they choose by what a network computes, machines that differ may choose otherwise."""
+    code = f"""
+import os, hf_dd
+from hf_dd.synthetic.synthetic_set import SyntheticSet
+initial = SyntheticSet.initial
+
+def differing(data, ipc, init, seed, dtype, factor):
+    return initial(data, ipc, init, seed + int(os.environ.get("RANK", 0)), dtype, factor)
+
+SyntheticSet.initial = differing
+hf_dd.distill(ipc=1, init="noise", iterations=2, real_batch_size=4, architecture_options=["width=8"],
+    eval_students=0, output_dir={str(tmp_path / "two")!r})
+"""
+    ranks_of("-c", code)
+    options = {"ipc": 1, "init": "noise", "iterations": 2, "real_batch_size": 4}
+    one = distil(tmp_path / "one", **options, architecture_options=["width=8"])
+    assert one.record.run["losses"] == pytest.approx(
+        json.loads((tmp_path / "two/hf_dd.json").read_text())["run"]["losses"], rel=1e-4
+    )
+    assert torch.allclose(pixel_values(tmp_path / "two"), pixel_values(tmp_path / "one"), rtol=0, atol=1e-4)
+
+
 @pytest.fixture(scope="module")
 def seeded(tmp_path_factory):
     """A ConvNet like that of `teachers`, of another seed."""
