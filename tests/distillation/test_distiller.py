@@ -5,6 +5,7 @@ import random
 import shutil
 import signal
 import time
+import weakref
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,7 @@ from hf_dd.data.image_data import load_data
 from hf_dd.distillation import checkpoints
 from hf_dd.errors import ConfigError, RunError
 from hf_dd.objectives import build_objective
+from hf_dd.runs import distill as distill_run
 from hf_dd.synthetic.distilled_set import to_pil
 from tests.factories import (
     SMALL,
@@ -73,6 +75,21 @@ def test_images_that_run_off_are_a_warning_with_a_way_out(tmp_path, teachers, ca
     outside = (outside - outside.clamp(0, 1)).square().mean((1, 2, 3)).sqrt()
     assert [message.split()[0] for message in warned] == ([str(int((outside > 1).sum()))] if advice else [])
     assert all("of 10 images" in message and advice in message for message in warned)
+
+
+def test_what_distilled_is_gone_when_students_are_trained(tmp_path, monkeypatch):
+    """Both have the data on the device."""
+    begun, left = [], []
+
+    class Watched(distill_run.Distiller):
+        def __init__(self, *arguments):
+            super().__init__(*arguments)
+            begun.append(weakref.ref(self))
+
+    monkeypatch.setattr(distill_run, "Distiller", Watched)
+    monkeypatch.setattr(distill_run, "evaluate", lambda **_: left.extend(each() for each in begun))
+    distil(tmp_path / "set", iterations=1, eval_students=1)
+    assert left == [None]
 
 
 # --- one process and two
