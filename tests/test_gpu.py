@@ -1,4 +1,4 @@
-"""What a GPU computes is what the CPU computes: every method in float64, and students alone and side by side."""
+"""What a GPU computes is what the CPU computes: many methods in float64, and students alone and side by side."""
 
 import json
 from pathlib import Path

@@ -62,7 +62,11 @@ class EvaluationConfig(TrustConfig):
         teachers=True,
     )
     eval_students: int | None = evaluation(
-        None, "Students per set, each with its own seed; 0 leaves the evaluation out.", at_least=0, stands_for=3
+        None,
+        "Students per set, each with its own seed; 0 leaves the evaluation out.",
+        at_least=0,
+        stands_for=3,
+        memory=True,  # on a GPU they are trained at once
     )
     eval_epochs: list[int] = evaluation(
         [],
@@ -162,7 +166,7 @@ class EvaluateConfig(DataConfig, EvaluationConfig, CropLabelConfig):
     train_split: str | None = data(
         None, "Split of real images; the one that the first distilled set was made from, or 'train', if not given."
     )
-    eval_students: int = evaluation(3, "Students per set, each with its own seed.", at_least=1)
+    eval_students: int = evaluation(3, "Students per set, each with its own seed.", at_least=1, memory=True)
     regimes: list[str] = evaluation(
         [],
         "Evaluate under the protocol of each: hard labels, one soft label per image, soft labels of stored crops or "

@@ -11,6 +11,8 @@ from collections.abc import Iterator
 
 import numpy as np
 import torch
+from torch.backends import cudnn, mkldnn
+from torch.backends.cuda import matmul
 
 from hf_dd.core.memory import within_memory
 from hf_dd.errors import RunError
@@ -55,18 +57,23 @@ def undisturbed() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _own_settings() -> Iterator[None]:
-    """float32 by default, and products of it in its own precision."""
+    """float32 by default, products and convolutions of it in its own precision, cuDNN's by the same kernels each time.
+
+    cuDNN would else take TF32, on GPUs that have it. Not all of torch's own kernels on GPUs give the same twice.
+    """
     dtype = torch.get_default_dtype()
-    products = (torch.backends.cuda.matmul, torch.backends.mkldnn.matmul)
-    lowered = [(each, each.fp32_precision) for each in products if each.fp32_precision not in ("none", "ieee")]
+    products = (matmul, cudnn.conv, cudnn.rnn, mkldnn.matmul, mkldnn.conv, mkldnn.rnn)
+    own = [(each, "fp32_precision", "ieee") for each in products if each.fp32_precision not in ("none", "ieee")]
+    own += [(cudnn, "deterministic", True), (cudnn, "benchmark", False)]
+    before = [getattr(each, name) for each, name, _ in own]
     torch.set_default_dtype(torch.float32)
-    for each, _ in lowered:
-        each.fp32_precision = "ieee"
+    for each, name, value in own:
+        setattr(each, name, value)
     try:
         yield
     finally:
-        for each, precision in lowered:
-            each.fp32_precision = precision
+        for (each, name, _), value in zip(own, before, strict=True):
+            setattr(each, name, value)
         torch.set_default_dtype(dtype)
 
 

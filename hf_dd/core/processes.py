@@ -6,6 +6,7 @@ import functools
 import importlib
 import os
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,9 @@ from accelerate import Accelerator, PartialState
 from accelerate.state import AcceleratorState, is_initialized
 from accelerate.utils import (
     GradientAccumulationPlugin,
+    InitProcessGroupKwargs,
     TorchDynamoPlugin,
+    broadcast,
     broadcast_object_list,
     parse_flag_from_env,
 )
@@ -37,6 +40,7 @@ REFUSED = {
     "ONEDNN_DEFAULT_FPMATH_MODE": None,
     "DNNL_DEFAULT_FPMATH_MODE": None,
 }
+PATIENCE = timedelta(days=7)  # of processes that wait for what one does alone; torch's own is 10 minutes on GPUs
 OFF = ("", "0", "false", "no", "off", "n", "f", "strict")
 
 
@@ -58,6 +62,7 @@ def new_accelerator(mixed_precision: str, **options: Any) -> Accelerator:
             gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=1),
             dynamo_plugin=TorchDynamoPlugin(backend="no", **uncompiled),
             cpu=several_on_cpus(),
+            kwargs_handlers=[InitProcessGroupKwargs(timeout=PATIENCE)],
             **options,
         )
     supported = worthwhile(mixed_precision, accelerator.device)
@@ -69,15 +74,16 @@ def processes() -> PartialState:
     leave_group_at_exit()
     with set_up():
         told = parse_flag_from_env("ACCELERATE_USE_CPU")  # which only an Accelerator reads by itself
-        return PartialState(cpu=told or several_on_cpus())
+        return PartialState(cpu=told or several_on_cpus(), timeout=PATIENCE)
 
 
 def several_on_cpus() -> bool:
-    """Whether several processes were launched where there are only CPUs.
+    """Whether several processes were launched where there are only CPUs, or a Mac's GPU, which is for one process.
 
     Unless it is told so, accelerate takes each of them for the only one there: two runs that write the same folder.
     """
-    return os.environ.get("WORLD_SIZE", "1") != "1" and not torch.accelerator.is_available()
+    accelerator = torch.accelerator.current_accelerator(check_available=True)
+    return os.environ.get("WORLD_SIZE", "1") != "1" and (accelerator is None or accelerator.type == "mps")
 
 
 def require_plain_environment() -> None:
@@ -94,6 +100,13 @@ def require_plain_environment() -> None:
 @contextlib.contextmanager
 def set_up() -> Iterator[None]:
     """Let what accelerate or torch can't make of the environment be a ConfigError."""
+    gpus, own = torch.cuda.device_count(), os.environ.get("LOCAL_RANK", "")
+    shared = "TORCHELASTIC_RUN_ID" in os.environ and own.isdecimal()  # else each process may see a GPU of its own
+    if gpus and shared and int(own) >= gpus and not parse_flag_from_env("ACCELERATE_USE_CPU"):
+        raise ConfigError(
+            f"{os.environ.get('LOCAL_WORLD_SIZE')} processes were launched on this machine for GPUs, of which it has "
+            f"{gpus}: launch one for each."
+        )
     try:
         yield
     except (ImportError, NotImplementedError, RuntimeError, ValueError) as error:
@@ -118,6 +131,14 @@ def by_main_process(act: Callable[[], object]) -> None:
 def from_main_process(compute: Callable[[], Any]) -> Any:
     """What the main process computes, on every process."""
     return broadcast_object_list([compute() if processes().is_main_process else None])[0]
+
+
+@torch.no_grad()
+def take_from_main_process(tensor: torch.Tensor) -> None:
+    """Give a tensor, wherever it lies, the main process's values on every process, 100 rows at a time."""
+    state = processes()
+    for rows in tensor.split(100) if state.num_processes > 1 else ():  # all needn't fit into a device's memory
+        rows.copy_(broadcast(rows.to(state.device, copy=True)))
 
 
 def shown_by_main_process(act: Callable[[], object]) -> None:

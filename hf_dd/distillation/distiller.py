@@ -23,7 +23,7 @@ from hf_dd.config.base import defaults, named
 from hf_dd.core import files
 from hf_dd.core.clock import since
 from hf_dd.core.layout import CHECKPOINTS, LOGS
-from hf_dd.core.processes import by_main_process
+from hf_dd.core.processes import by_main_process, take_from_main_process
 from hf_dd.core.progress import Phase, say
 from hf_dd.core.registry import OBJECTIVES, STARTS
 from hf_dd.core.strategies import parse_strategy
@@ -144,6 +144,7 @@ class Distiller:
         begun = dataclasses.replace(config, init=self.settings["init"])
         request = Request(begun, self.data, self.accelerator.autocast, pool, **patches, **memory, experts=experts)
         initial = STARTS.find(self.settings["init"])(request)
+        take_from_main_process(initial.pixels)  # machines that differ may choose otherwise
         self.seconds_of_start = since(started)  # all that a method takes which only chooses
         self.parts = parts_of(initial, config.images_at_once)
         self.iterations = self.settings["iterations"] * self.parts.count  # of all parts

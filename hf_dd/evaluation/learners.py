@@ -93,7 +93,7 @@ class Learners:
 
         With `looks` also the best accuracy after the epochs that the protocol's paper looks at.
 
-        They are remembered, each as soon as it is there: what was interrupted goes on. On a GPU students train side by
+        They are remembered as soon as they are there: what was interrupted goes on. On a GPU students train side by
         side, unless under autocast; on a CPU one after another, which is faster there (`scripts/benchmark.py --work
         side_by_side`).
         """
@@ -194,9 +194,11 @@ class Learners:
         tell: Callable[[float], object] = lambda share: None,
         look: Callable[[int, nn.Module], object] = lambda epoch, network: None,
     ) -> tuple[list[nn.Module], Tensor]:
-        """Train students, side by side where there are several; their losses are (students, epochs), on the device.
+        """Train students, side by side where there are several whose networks draw nothing themselves.
 
-        `tell` is called after every batch with its share of an epoch, `look` after every epoch of a single student
+        Returns them and their losses, (students, epochs), on the device.
+
+        `tell` is called after every batch with its share of an epoch, `look` after every epoch of a student alone
         with the epoch's number.
         """
         candidate, architecture, protocol = job
@@ -207,10 +209,17 @@ class Learners:
         labels = [self.teaching.targets(own, protocol) for own in sets]
         shared = {"purpose": "student", "prepare": kind.prepare, "tell": tell}
         if len(students) > 1:
-            return learners, fit_side_by_side(learners, images, labels, protocol.recipe(), seeds=seeds, **shared)
+            try:
+                return learners, fit_side_by_side(learners, images, labels, protocol.recipe(), seeds=seeds, **shared)
+            except RuntimeError as error:  # before the first step, of networks that draw themselves, as for dropout
+                if "random operation" not in str(error):
+                    raise
         shared |= {"autocast": self.accelerator.autocast, "compile": self.compile and kind.backbone is None}
-        losses = []
-        for epoch in fit(*learners, *images, *labels, protocol.recipe(), seed=seeds[0], **shared):
-            losses.append(epoch.total_loss / epoch.images)
-            look(epoch.number, *learners)
-        return learners, torch.stack(losses)[None]  # whose reading would wait for the device
+        of_each = []  # whose reading would wait for the device
+        for network, inputs, targets, seed in zip(learners, images, labels, seeds, strict=True):
+            losses = []
+            for epoch in fit(network, inputs, targets, protocol.recipe(), seed=seed, **shared):
+                losses.append(epoch.total_loss / epoch.images)
+                look(epoch.number, network)
+            of_each.append(torch.stack(losses))
+        return learners, torch.stack(of_each)

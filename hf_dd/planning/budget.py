@@ -63,11 +63,14 @@ class StudentCosts:
         targets = evaluation.targets(candidate, evaluation.protocol)
         seen = min(len(images), MEASURED_IMAGES)
         recipe = dataclasses.replace(evaluation.protocol.recipe(), epochs=3, epoch_images=seen)
-        moments = [time.perf_counter() for _ in fit(network, images, targets, recipe, **how)]
+        moments = []
+        for epoch in fit(network, images, targets, recipe, **how):
+            epoch.total_loss.cpu()  # which waits for the device
+            moments.append(time.perf_counter())
         per_image = min(after - before for before, after in itertools.pairwise(moments)) / seen
         tested = kind.tested(data.test.images[:MEASURED_IMAGES])
         started = time.perf_counter()
-        predict(network, tested, prepare=kind.prepare, autocast=evaluation.accelerator.autocast)
+        predict(network, tested, prepare=kind.prepare, autocast=evaluation.accelerator.autocast).cpu()
         return cls(per_image, since(started) / len(tested))
 
     def of(self, images: int, epochs: int, tested: int) -> float:

@@ -126,6 +126,7 @@ def _distill(
     result = distiller.run()
     tracking.log_set(accelerator, folder, result.synthetic, data.class_names, result.progress.step)
     run.write(result, distiller.decisions, views, pins)
+    del distiller  # with its copy of the data on the device: the evaluation has one of its own
     if config.evaluates and data.test is not None:
         run.evaluate()
         tracking.log_results(accelerator, folder, Artefact.open(folder).record.results, result.progress.step)

@@ -37,7 +37,7 @@ def disagreement(first: Tensor, second: Tensor) -> Tensor:
         first: the classes that one predicts, int64 (n,).
         second: those of the other.
     """
-    return (first != second).double().mean()
+    return (first != second).cpu().double().mean()
 
 
 def linear_cka(representations: Sequence[Tensor]) -> Tensor:
@@ -47,15 +47,15 @@ def linear_cka(representations: Sequence[Tensor]) -> Tensor:
 
     with the columns of X and Y centred (Kornblith, Norouzi, Lee & Hinton, ICML 2019, section 3), in float64. It is 1
     where they differ by a rotation, a reflection, a scale and a shift alone; one that is the same for all images has 0
-    with any, itself included. Few images and many features bring it closer to 1: compare values of as many images.
+    with any, itself included. Few images and many features bring it closer to 1: compare values of as many images. It
+    is computed on the CPU.
 
     Args:
         representations: floating, (n, features) each; their numbers of features may differ.
     """
-    first = representations[0]
-    kernels = first.new_empty(len(representations), len(first) ** 2, dtype=torch.float64)
+    kernels = torch.empty(len(representations), len(representations[0]) ** 2, dtype=torch.float64)
     for kernel, features in zip(kernels, representations, strict=True):
-        features = features.double()
+        features = features.cpu().double()  # not every device has float64
         centred = features - features.mean(0)
         gram = centred @ centred.T
         rounding = (len(features) * torch.finfo(torch.float64).eps) ** 2 * features.square().sum()

@@ -76,7 +76,7 @@ def fitted(features: Tensor, labels: Tensor, held_out: Tensor, classes: int) -> 
     kept[held_out] = False
     weight, bias = logistic_regression(features[kept], labels[kept], classes)
     predictions = (features[held_out] @ weight.T + bias).argmax(1)
-    found = (predictions == labels[held_out]).double().mean().cpu()
+    found = (predictions == labels[held_out]).cpu().double().mean()
     return {"weight": weight.cpu(), "bias": bias.cpu(), "accuracy": found}
 
 

@@ -12,7 +12,7 @@ from torch.optim.lr_scheduler import CosineAnnealingLR, LambdaLR, LRScheduler, M
 
 from hf_dd.core.compile import compiled
 from hf_dd.core.precision import Autocast
-from hf_dd.core.seeding import generator
+from hf_dd.core.seeding import generator, isolated_rng
 from hf_dd.data.batches import Images, in_chunks, in_unit_range, read_ahead
 from hf_dd.nn import augment, views
 from hf_dd.nn.views import ViewDraws, Views
@@ -187,13 +187,13 @@ def fit(
         images: (N, channels, height, width), on the network's device, of any type that `prepare` takes.
         labels: int64 (N,), probabilities (N, classes), or whatever else the logits of a batch are compared with.
         recipe: how.
-        seed: of the order of the images and of their augmentation, together with `purpose`.
+        seed: of the order of the images, of their augmentation and of the network's own draws, with `purpose`.
         purpose: names the draws, so that two networks of one seed don't share them unless they should.
         prepare: makes normalised floating images of a batch.
         autocast: context of the forward passes.
         compile: torch.compile the network, if the training is long enough.
-        start: where an interrupted training stood: this one ends as that would have ended, bit for bit. There is none
-            of a recipe with an `average`.
+        start: where an interrupted training stood: this one ends as that would have ended, on a CPU bit for bit. There
+            is none of a recipe with an `average`.
         tell: is called after every batch with its share of an epoch.
     """
     targets = as_targets(labels)
@@ -213,25 +213,26 @@ def fit(
         seen, labelled = targets.of_epoch(number, images)
         how = recipe if labelled is targets else replace(recipe, views=None)  # else they come with the labels
         batches = epoch_batches(seen, how, seed, purpose, number, prepare)
-        for place, (chosen, batch, drawn) in enumerate(batches):
-            wanted = labelled.of_batch(chosen, batch, draws)
-            if place % recipe.accumulate == 0:
-                optimizer.zero_grad(set_to_none=True)
-            with autocast():
-                if recipe.passes_twice:
-                    with torch.no_grad():
-                        forward(batch)
-                logits = forward(batch)
-            if drawn is not None and recipe.mixes_labels and not targets.of_views:
-                wanted = views.mixed_targets(wanted, drawn, logits.shape[1])
-            loss = recipe.loss(at_least_single(logits), wanted, targets.temperature, targets.classes(chosen))
-            (loss / recipe.accumulate if recipe.accumulate > 1 else loss).backward()
-            total += loss.detach() * len(chosen)
-            if place == last or (place + 1) % recipe.accumulate == 0:
-                optimizer.step()
-                if mean:
-                    mean.update()
-            tell(len(chosen) / counted)
+        with isolated_rng(seed, purpose, "network", number):  # for networks that draw themselves, as for dropout
+            for place, (chosen, batch, drawn) in enumerate(batches):
+                wanted = labelled.of_batch(chosen, batch, draws)
+                if place % recipe.accumulate == 0:
+                    optimizer.zero_grad(set_to_none=True)
+                with autocast():
+                    if recipe.passes_twice:
+                        with torch.no_grad():
+                            forward(batch)
+                    logits = forward(batch)
+                if drawn is not None and recipe.mixes_labels and not targets.of_views:
+                    wanted = views.mixed_targets(wanted, drawn, logits.shape[1])
+                loss = recipe.loss(at_least_single(logits), wanted, targets.temperature, targets.classes(chosen))
+                (loss / recipe.accumulate if recipe.accumulate > 1 else loss).backward()
+                total += loss.detach() * len(chosen)
+                if place == last or (place + 1) % recipe.accumulate == 0:
+                    optimizer.step()
+                    if mean:
+                        mean.update()
+                tell(len(chosen) / counted)
         recipe.finish(number, optimizer, schedule)
         if mean:
             mean.exchange()
@@ -331,4 +332,4 @@ def predict(
 
 def accuracy(predictions: Tensor, labels: Tensor) -> float:
     """Share of right predictions, in [0, 1], as `hf_dd.metrics.Accuracy` computes it."""
-    return (predictions == labels).double().mean().item()
+    return (predictions == labels).cpu().double().mean().item()  # not every device has float64

@@ -7,6 +7,7 @@ import threading
 import numpy as np
 import pytest
 import torch
+from torch.backends import cudnn, mkldnn
 
 import hf_dd
 from hf_dd.cli import every_command
@@ -17,6 +18,7 @@ from tests.factories import distil, parquet
 
 NO_RUNS = {"push", "pool create", "pool diff", "pool verify", "cache ls", "cache rm"}  # nothing is computed
 NO_RUNS |= {"gallery build", "gallery push", "hub serve", "hub run", "quickstart", "env"}
+CONVOLUTIONS = (cudnn.conv, cudnn.rnn, mkldnn.conv, mkldnn.rnn)  # of cuDNN the first two are so by default
 
 
 def in_another_thread(call):
@@ -37,10 +39,17 @@ def in_another_thread(call):
 
 @pytest.fixture
 def lowered():
-    """float64 by default, and products in less than float32's precision."""
+    """float64 by default, products and convolutions in less than float32's precision, by the fastest kernel."""
     torch.set_default_dtype(torch.float64)
     torch.set_float32_matmul_precision("medium")
+    before = [each.fp32_precision for each in CONVOLUTIONS]
+    for each in CONVOLUTIONS:
+        each.fp32_precision = "tf32"
+    cudnn.benchmark = True
     yield
+    cudnn.benchmark = False
+    for each, precision in zip(CONVOLUTIONS, before, strict=True):
+        each.fp32_precision = precision
     torch.set_float32_matmul_precision("highest")
     torch.set_default_dtype(torch.float32)
 
@@ -63,9 +72,13 @@ def test_what_a_thread_told_torch_is_kept_out(state, lowered):
             assert product.requires_grad and product.dtype == torch.float32 and product.device.type == "cpu"
             assert not torch.ones(1).is_inference()
             assert torch.backends.mkldnn.matmul.fp32_precision == "ieee"
+            assert [each.fp32_precision for each in CONVOLUTIONS] == ["ieee"] * 4
+            assert cudnn.deterministic and not cudnn.benchmark
         if state == "another device":
             assert torch.ones(1).device.type == "meta"
     assert torch.ones(1).dtype == torch.float64
+    assert [each.fp32_precision for each in CONVOLUTIONS] == ["tf32"] * 4
+    assert cudnn.benchmark and not cudnn.deterministic
     assert torch.backends.mkldnn.matmul.fp32_precision == "bf16" and torch.get_float32_matmul_precision() == told
 
 

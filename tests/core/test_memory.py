@@ -42,7 +42,7 @@ def test_the_options_that_take_memory_are_named():
     guide = "--soft_label_views, --clom_batch, --clom_real_batch"
     assert less_memory(DistillConfig()) == (
         f" Less is taken by smaller values of --image_size, --ipc, --architecture_options, --factor, {guide}, "
-        "--real_batch_size. What was begun is replaced by --overwrite_output_dir."
+        "--real_batch_size, --eval_students. What was begun is replaced by --overwrite_output_dir."
     )
     assert less_memory(EnvOptions) == ""
 

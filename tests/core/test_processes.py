@@ -105,6 +105,18 @@ def test_the_group_is_left_before_python_ends(pairs):
         assert threads and not [name for name in threads if "gloo" in name]
 
 
+@pytest.mark.parametrize("begun_by", ["processes()", "new_accelerator('no')"])
+def test_processes_wait_for_each_other_for_days(begun_by, ranks_of):
+    """What the main process does alone, as making labels of a large set, may take longer than torch would wait."""
+    code = f"""
+import torch
+from hf_dd.core.processes import new_accelerator, processes
+{begun_by}
+print(torch.distributed.group.WORLD._get_backend(torch.device("cpu")).options._timeout.days, flush=True)
+"""
+    assert sorted(ranks_of("-c", code).stdout.split()) == ["7", "7"]
+
+
 def test_one_process_writes_an_import_and_says_so_once(pairs):
     root, printed = pairs
     assert (root / "written").read_text().splitlines() == ["results by rank 0"] * 2 + ["set by rank 0"]

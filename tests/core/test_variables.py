@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from hf_dd.core.machine import TOLD, hardware
-from hf_dd.core.processes import REFUSED, new_accelerator
+from hf_dd.core.processes import REFUSED, new_accelerator, processes, several_on_cpus
 from hf_dd.errors import ConfigError
 
 
@@ -55,3 +55,21 @@ def test_what_accelerate_cant_make_sense_of_is_one_error(name, value, forks):
     assert done.returncode == 1 and "Traceback" not in done.stderr
     (line,) = [line for line in done.stderr.splitlines() if line.startswith("hf-dd: error: ")]
     assert f"{name}={value}" in line
+
+
+@pytest.mark.parametrize("begin", [processes, lambda: new_accelerator("no")])
+def test_more_processes_than_gpus_are_one_error(begin, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    for name, value in {"TORCHELASTIC_RUN_ID": "none", "LOCAL_RANK": "2", "LOCAL_WORLD_SIZE": "3"}.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(ConfigError, match="^3 processes were launched .* GPUs, of which it has 2"):
+        begin()
+
+
+def test_several_processes_of_a_mac_are_one_run_on_its_cpu(monkeypatch):
+    """accelerate takes each for the only one there, as it has no processes for its GPU."""
+    monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda **_: torch.device("mps"))
+    monkeypatch.setenv("WORLD_SIZE", "1")
+    assert not several_on_cpus()
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert several_on_cpus()

@@ -5,6 +5,7 @@ import random
 import shutil
 import signal
 import time
+import weakref
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,7 @@ from hf_dd.data.image_data import load_data
 from hf_dd.distillation import checkpoints
 from hf_dd.errors import ConfigError, RunError
 from hf_dd.objectives import build_objective
+from hf_dd.runs import distill as distill_run
 from hf_dd.synthetic.distilled_set import to_pil
 from tests.factories import (
     SMALL,
@@ -75,6 +77,21 @@ def test_images_that_run_off_are_a_warning_with_a_way_out(tmp_path, teachers, ca
     assert all("of 10 images" in message and advice in message for message in warned)
 
 
+def test_what_distilled_is_gone_when_students_are_trained(tmp_path, monkeypatch):
+    """Both have the data on the device."""
+    begun, left = [], []
+
+    class Watched(distill_run.Distiller):
+        def __init__(self, *arguments):
+            super().__init__(*arguments)
+            begun.append(weakref.ref(self))
+
+    monkeypatch.setattr(distill_run, "Distiller", Watched)
+    monkeypatch.setattr(distill_run, "evaluate", lambda **_: left.extend(each() for each in begun))
+    distil(tmp_path / "set", iterations=1, eval_students=1)
+    assert left == [None]
+
+
 # --- one process and two
 
 
@@ -90,6 +107,30 @@ def test_two_processes_give_the_set_of_one(tmp_path, teachers, launch):
     assert run["losses"] == pytest.approx(one.record.run["losses"], rel=1e-4)
     # The gradient of 20 float32 images of 8×8, and the two sums of CLoM's ratio; whatever the real set's size.
     assert (run["bytes_exchanged"], one.record.run["bytes_exchanged"]) == (20 * 8 * 8 * 4 + 2 * 4, 0)
+
+
+@pytest.mark.multi_process
+def test_all_processes_start_from_the_images_of_the_first(tmp_path, ranks_of):
+    """Where they choose by what a network computes, machines that differ may choose otherwise."""
+    code = f"""
+import os, hf_dd
+from hf_dd.synthetic.synthetic_set import SyntheticSet
+initial = SyntheticSet.initial
+
+def differing(data, ipc, init, seed, dtype, factor):
+    return initial(data, ipc, init, seed + int(os.environ.get("RANK", 0)), dtype, factor)
+
+SyntheticSet.initial = differing
+hf_dd.distill(ipc=1, init="noise", iterations=2, real_batch_size=4, architecture_options=["width=8"],
+    eval_students=0, output_dir={str(tmp_path / "two")!r})
+"""
+    ranks_of("-c", code)
+    options = {"ipc": 1, "init": "noise", "iterations": 2, "real_batch_size": 4}
+    one = distil(tmp_path / "one", **options, architecture_options=["width=8"])
+    assert one.record.run["losses"] == pytest.approx(
+        json.loads((tmp_path / "two/hf_dd.json").read_text())["run"]["losses"], rel=1e-4
+    )
+    assert torch.allclose(pixel_values(tmp_path / "two"), pixel_values(tmp_path / "one"), rtol=0, atol=1e-4)
 
 
 @pytest.fixture(scope="module")

@@ -7,11 +7,13 @@ import shutil
 from collections import Counter
 from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import timm
 import torch
+from accelerate import Accelerator
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
@@ -20,7 +22,7 @@ import hf_dd
 from hf_dd.artefacts.rows import write_rows
 from hf_dd.config import DataConfig, EvaluationConfig
 from hf_dd.core import files, processes, progress
-from hf_dd.core.seeding import generator
+from hf_dd.core.seeding import generator, isolated_rng
 from hf_dd.data import held_out
 from hf_dd.data.batches import StoredImages
 from hf_dd.data.image_data import Split, load_data
@@ -28,7 +30,7 @@ from hf_dd.errors import ConfigError, DataError, RunError
 from hf_dd.evaluation import candidates, intervals, learners, report, tables
 from hf_dd.evaluation.candidates import Candidate, baseline
 from hf_dd.evaluation.evaluation import Evaluation
-from hf_dd.evaluation.learners import Learners
+from hf_dd.evaluation.learners import Job, Learners
 from hf_dd.evaluation.protocols import PROTOCOLS, Protocol
 from hf_dd.evaluation.students import new_student
 from hf_dd.nn import networks
@@ -133,6 +135,26 @@ def test_students_side_by_side_learn_as_they_would_alone(architecture, soft):
             torch.testing.assert_close(other.state_dict()[name], value, rtol=1e-5, atol=1e-6)
         moved = one.classifier.weight - start.classifier.weight
         assert moved.abs().max() > 1e-3
+
+
+def test_students_that_draw_themselves_are_trained_one_after_another():
+    """What `vmap` can't batch are draws like those of dropout."""
+
+    def fresh(seed):
+        with isolated_rng(seed, "x"):
+            return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Dropout(0.5), torch.nn.Linear(4, 2))
+
+    images, labels, recipe = torch.rand(6, 1, 2, 2), torch.tensor([0, 1] * 3), TrainingRecipe(2, 0.1)
+    candidate = SimpleNamespace(images=images, of_student=lambda student: candidate)
+    kind = SimpleNamespace(new=fresh, inputs=lambda images, keep: images, prepare=lambda images: images, backbone=None)
+    teaching = SimpleNamespace(targets=lambda candidate, protocol: labels)
+    job = Job(candidate, "x", SimpleNamespace(recipe=lambda: recipe))
+    learners, losses = Learners(None, lambda name: kind, teaching, Accelerator(), seed=3).fitted(job, [0, 1])
+    for student, (learner, found) in enumerate(zip(learners, losses, strict=True)):
+        alone = fresh(3 + student)
+        epochs = fit(alone, images, labels, recipe, seed=3 + student, purpose="student")
+        assert [epoch.loss for epoch in epochs] == pytest.approx(found.tolist(), rel=1e-6)
+        assert torch.equal(learner[2].weight, alone[2].weight)
 
 
 def refuse(*_, **__):

@@ -78,7 +78,8 @@ def test_a_training_that_goes_on_ends_as_one_that_was_never_interrupted(done, op
 
     def network():
         torch.manual_seed(0)
-        return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.BatchNorm1d(16), torch.nn.Linear(16, 3))
+        layers = torch.nn.BatchNorm1d(16), torch.nn.Dropout(0.5), torch.nn.Linear(16, 3)
+        return torch.nn.Sequential(torch.nn.Flatten(), *layers)
 
     whole, begun, ended = network(), network(), network()
     for _ in fit(whole, images, labels, own, **how):
