@@ -207,8 +207,13 @@ def require_known(pin: Pin, repo_type: RepoType, names: Sequence[str]) -> None:
 
 
 def require_intact(path: Path) -> None:
-    """Raise ValueError, and remove a file of the cache, where its content isn't what its digest says."""
-    blob = path.resolve()  # called by its sha256, or by what git calls it
+    """Raise ValueError, and remove a file of the cache, where its content isn't what its digest says.
+
+    What lies outside of its repository's folder is shared with others, and stays.
+    """
+    if not path.is_symlink():
+        return
+    blob = path.parent / os.readlink(path)  # called by its sha256, or by what git calls it; a link itself if shared
     if not blob.is_file() or not re.fullmatch(r"[0-9a-f]{40}|[0-9a-f]{64}", blob.name):
         return
     digest = hashlib.sha256() if len(blob.name) == 64 else hashlib.sha1(b"blob %d\0" % blob.stat().st_size)
@@ -216,9 +221,10 @@ def require_intact(path: Path) -> None:
         while block := file.read(2**20):
             digest.update(block)
     if digest.hexdigest() != blob.name:
+        shared = f": remove {blob.resolve()}, which other repositories share" if blob.is_symlink() else ""
         path.unlink()
         blob.unlink()
-        raise ValueError(f"{path.name} doesn't have the digest that it should have")
+        raise ValueError(f"{path.name} doesn't have the digest that it should have{shared}")
 
 
 def list_files(pin: Pin, repo_type: RepoType = "model") -> list[str]:
