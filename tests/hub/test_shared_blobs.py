@@ -15,7 +15,8 @@ CONTENT, XET = b"weights" * 1000, "c3" * 32
 def shared(tmp_path):
     """A file of a snapshot as it lies after a download by Xet, and where its content is."""
     repo = tmp_path / "models--timm--resnet18"
-    blob, file = repo / "blobs" / hashlib.sha256(CONTENT).hexdigest(), repo / "snapshots" / ("a" * 40) / "x.safetensors"
+    blob = repo / "blobs" / hashlib.sha256(CONTENT).hexdigest()
+    file = repo / "snapshots" / ("a" * 40) / "x.safetensors"
     for path in (blob, file):
         path.parent.mkdir(parents=True)
     blob.write_bytes(CONTENT)
