@@ -77,7 +77,8 @@ def publish(
                 raise taken(name, present, repo_id)
             kind = "" if repo_type == "model" else f"{repo_type}s/"
             return Publication(pin, f"{endpoint()}/{kind}{repo_id}/commit/{pin.sha}")
-        create_repo(repo_id, repo_type, private)
+        if not present:  # one with tags is there
+            create_repo(repo_id, repo_type, private)
         try:
             commit = push_files(folder, repo_id, repo_type, files, message, branch, create_pr)
             pin = Pin(repo_id, name or commit.pr_revision, commit.oid)
