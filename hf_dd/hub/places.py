@@ -1,5 +1,6 @@
 """From a reference to its files: where it leads, the commit that it means, what is pulled of that."""
 
+import contextlib
 import functools
 import hashlib
 import json
@@ -255,10 +256,19 @@ def is_private(repo_id: str, repo_type: RepoType) -> bool:
 
 
 def dataset_license(pin: Pin) -> str | None:
-    """The license that a data set's card names at this commit, or None."""
-    license = front_matter(pull(pin, "dataset", [CARD])).get("license")
-    license = license[0] if isinstance(license, list) and license else license
-    return license if isinstance(license, str) else None
+    """The license that a data set's card names, several with commas between, or None.
+
+    The card is that of this commit, or of main where it has none, as what the Hub converts.
+    """
+    folder = pull(pin, "dataset", [CARD])
+    if not (folder / CARD).is_file() and pin.revision != "main":
+        with contextlib.suppress(client.Unreached):
+            folder = pull(resolve(pin.repo_id, "dataset"), "dataset", [CARD])
+    front = front_matter(folder)
+    license = front.get("license")
+    license = ", ".join(map(str, license)) if isinstance(license, list) else license
+    named = front.get("license_name") if license == "other" else None
+    return next((each for each in (named, license) if isinstance(each, str) and each), None)
 
 
 def front_matter(folder: Path) -> dict[str, Any]:

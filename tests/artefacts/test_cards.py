@@ -579,6 +579,11 @@ def test_what_a_set_was_not_tested_on(distilled):
     assert "- Not tested at all: no student has been trained on it yet" in distilled.card(ENDPOINT)
 
 
+def test_a_source_that_the_hub_converted_has_its_card_on_main(distilled):
+    record = dataclasses.replace(distilled, data=DATA | {"revision": "refs/convert/parquet"})
+    assert record.source_page(ENDPOINT) == f"{ENDPOINT}/datasets/local/pets/blob/main/README.md"
+
+
 def test_a_source_that_is_not_on_the_hub_is_no_source_of_the_hub(distilled, trained):
     for record in (distilled, trained):
         record.data.update(repo_id=None, revision=None, sha=None, name="digits", reference="digits", license="unknown")
