@@ -14,7 +14,12 @@ from typing import Any, Literal
 from urllib.parse import quote
 
 from huggingface_hub import DatasetCard, constants, try_to_load_from_cache
-from huggingface_hub.errors import LocalEntryNotFoundError, RepositoryNotFoundError, RevisionNotFoundError
+from huggingface_hub.errors import (
+    GatedRepoError,
+    LocalEntryNotFoundError,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
 from huggingface_hub.file_download import repo_folder_name
 
 from hf_dd.core.layout import CARD
@@ -244,6 +249,8 @@ def refs(repo_id: str, repo_type: RepoType) -> tuple[dict[str, str], dict[str, s
     with clear_errors(f"{repo_type} {repo_id}"):
         try:
             found = client.api().list_repo_refs(repo_id, repo_type=repo_type)
+        except GatedRepoError:  # a kind of the next, but it is there
+            raise
         except RepositoryNotFoundError:
             return {}, {}
         return tuple({ref.name: ref.target_commit for ref in kind} for kind in (found.tags, found.branches))

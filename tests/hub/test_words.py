@@ -2,6 +2,7 @@
 
 import httpx2
 import pytest
+from huggingface_hub import HfApi
 from huggingface_hub.utils import hf_raise_for_status
 
 from hf_dd import hub
@@ -69,6 +70,16 @@ def test_who_is_refused_is_not_told_to_try_again(status, kind):
 def test_a_gated_repository_tells_how_a_request_for_it_stands():
     words = "Your request to access dataset x is awaiting a review"
     assert words in str(said_of(403, headers={"X-Error-Code": "GatedRepo", "X-Error-Message": words}))
+
+
+def test_a_gated_repository_is_not_one_that_there_is_not(monkeypatch):
+    def gated(*given, **named):
+        request = httpx2.Request("GET", f"{hub.endpoint()}/api/models/a/b/refs")
+        hf_raise_for_status(httpx2.Response(403, headers={"X-Error-Code": "GatedRepo"}, request=request))
+
+    monkeypatch.setattr(HfApi, "list_repo_refs", gated)
+    with pytest.raises(HubError, match="model a/b is gated"):
+        hub.refs("a/b", "model")
 
 
 def test_a_token_that_is_not_accepted_is_said_to_come_before_a_login(monkeypatch):
