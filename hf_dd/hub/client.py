@@ -76,7 +76,7 @@ def kind_of(error: Exception) -> type[HubError]:
     status = status_of(error) or 0
     if status == 412:
         return Outrun
-    if status in (401, 402, 403):
+    if status in (402, 403):  # after 401 the same push works with another login
         return Refused
     unsaid = isinstance(error, (*UNREACHED, json.JSONDecodeError))  # what isn't JSON is no answer of the Hub's own
     return Unreached if unsaid or status == 429 or status >= 500 else HubError

@@ -61,7 +61,7 @@ def test_a_text_in_place_of_json_is_no_answer():
 
 
 @pytest.mark.parametrize(
-    ("status", "kind"), [(400, HubError), (401, hub.Refused), (402, hub.Refused), (403, hub.Refused)]
+    ("status", "kind"), [(400, HubError), (401, HubError), (402, hub.Refused), (403, hub.Refused)]
 )
 def test_who_is_refused_is_not_told_to_try_again(status, kind):
     assert type(said_of(status, json={"error": "no"})) is kind
