@@ -827,7 +827,7 @@ def test_a_distillation_whose_push_is_cut_keeps_its_result(tmp_path, unique, mon
 
     push = ["--push_to_hub", "--hub_dataset_id", repo, "--hub_tag", "v1"]
     with monkeypatch.context() as patch:
-        patch.setattr(HfApi, "upload_folder", cut)
+        patch.setattr(HfApi, "create_commit", cut)
         message = message_of("distill", *SMALL, "--output_dir", folder, *push)
     says(message, repo, "Error while uploading", "Nothing is lost", str(folder))
     assert Artefact.open(folder).load().num_rows == 10 and Artefact.open(folder).record.pushed is None

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hf_dd.artefacts import papers
-from hf_dd.config import slug
+from hf_dd.config import spelt
 from hf_dd.config.evaluation import OF_DD_RANKING
 from hf_dd.core.registry import OBJECTIVES
 from hf_dd.evaluation.results import Results, Row, Score
@@ -94,7 +94,7 @@ def method_of(record: Mapping[str, Any], name: str) -> dict[str, Any]:
     """Name, code and paper of what made a set, as far as its record and the registry know."""
     settings = record.get("settings", {})
     method = settings.get("objective") or settings.get("method")
-    paper = papers.address(papers.said_of(slug(method))) if method else None
+    paper = papers.address(papers.said_of(spelt(method))) if method else None
     title = OBJECTIVES.title(method) if method else name
     guided = settings.get("clom", "none") != "none"
     return {"name": f"{title} + CLoM" if guided else title, "code": None, "paper": settings.get("paper") or paper}

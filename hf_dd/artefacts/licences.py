@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from hf_dd.config import slug
+from hf_dd.config import slug, spelt
 
 OTHER = "other"
 KNOWN = frozenset(  # docs/hub/repositories-licenses.md of huggingface/hub-docs, August 2026
@@ -33,5 +33,5 @@ def front(license: str, data: Mapping[str, Any], link: str | None = None) -> dic
     """
     if license.lower() in KNOWN:
         return {"license": license.lower()}
-    name = slug(license) if license != OTHER else f"license-of-{slug(data['name'])}"
+    name = spelt(license) if license != OTHER else f"license-of-{slug(data['name'])}"
     return {"license": OTHER, "license_name": name, **({"license_link": link} if link else {})}

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 from urllib.parse import quote
 
-from hf_dd.config import slug
+from hf_dd.config import spelt
 from hf_dd.core.registry import CITATION, OBJECTIVES, STARTS
 from hf_dd.core.text import Markdown, markdown
 from hf_dd.errors import plain
@@ -74,7 +74,7 @@ def cited(found: Iterable[tuple[str, Words]]) -> dict[str, Words]:
     for name, words in found:
         known = [address(other) or other.get("paper") for other in papers.values()]
         if link(words) and (address(words) or words.get("paper")) not in known:
-            papers[slug(name)] = words
+            papers[spelt(name)] = words
     return papers
 
 

@@ -8,7 +8,7 @@ import shlex
 from collections.abc import Mapping
 from typing import Any
 
-from hf_dd.config import slug
+from hf_dd.config import spelt
 from hf_dd.core.layout import IMPORTED_SET
 from hf_dd.core.registry import OBJECTIVES
 
@@ -24,7 +24,7 @@ def origin(kind: str, settings: Facts) -> str | None:
     """
     if kind != IMPORTED_SET:
         return SYNTHETIC if settings["iterations"] > 0 else CHOSEN
-    method = slug(settings.get("method") or "")
+    method = spelt(settings.get("method") or "")
     if method not in OBJECTIVES.declared:
         return None
     return CHOSEN if OBJECTIVES.said(method, "chooses") else SYNTHETIC

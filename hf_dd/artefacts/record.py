@@ -70,9 +70,10 @@ class Record:
         return found or None
 
     def source_page(self, endpoint: str) -> str | None:
-        """Where the source's own card is, at its commit; None where it isn't on the Hub."""
+        """Where the source's own card is, at its commit or, as of what the Hub converts, on main; None off the Hub."""
         data = self.data
-        return f"{endpoint}/datasets/{quote(data['repo_id'])}/blob/{data['sha']}/README.md" if data["sha"] else None
+        at = "main" if str(data.get("revision")).startswith("refs/convert/") else data["sha"]
+        return f"{endpoint}/datasets/{quote(data['repo_id'])}/blob/{at}/README.md" if data["sha"] else None
 
     def card(self, endpoint: str, repo_id: str | None = None) -> str:
         """The card as text, valid front matter included.

@@ -25,7 +25,7 @@ from hf_dd.artefacts.facts import (
 )
 from hf_dd.artefacts.hub_metadata import configuration
 from hf_dd.artefacts.record import Record
-from hf_dd.config import TeacherConfig, slug
+from hf_dd.config import TeacherConfig, spelt
 from hf_dd.config.base import defaults
 from hf_dd.core.layout import DISTILLED_SET, IMPORTED_SET, LABELS, training_run
 from hf_dd.core.registry import OBJECTIVES, STARTS
@@ -284,7 +284,7 @@ class ImportedRecord(SetRecord):
         method, paper = self.settings["method"], self.settings["paper"]
         front = {
             "pretty_name": f"{self.data['name']} distilled{f' by {method}' if method else ''}, {self.images} images",
-            "tags": ["imported", *([f"method:{slug(method)}"] if method else [])],
+            "tags": ["imported", *([f"method:{spelt(method)}"] if method else [])],
             "distillation": compact(
                 {
                     "method": method,
@@ -303,8 +303,8 @@ class ImportedRecord(SetRecord):
             license=self.settings["license"],
             count=self.images,
             decoded=None,
-            cited=papers.cited([(slug(method), papers.said_of(slug(method)))] if method and not paper else []),
-            method_paper=papers.link_of(slug(method)) if method else "",
+            cited=papers.cited([(spelt(method), papers.said_of(spelt(method)))] if method and not paper else []),
+            method_paper=papers.link_of(spelt(method)) if method else "",
             paper=papers.stated(paper) if paper else "",
         )
 

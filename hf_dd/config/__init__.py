@@ -3,7 +3,7 @@
 Names follow transformers' `TrainingArguments` where it has the option, and the field's papers elsewhere.
 """
 
-from hf_dd.config.base import as_dict, option, parse_key_values, slug
+from hf_dd.config.base import as_dict, option, parse_key_values, slug, spelt
 from hf_dd.config.data import DataConfig, RunConfig
 from hf_dd.config.distillation import DistillConfig, StudyConfig
 from hf_dd.config.evaluation import BASELINES, SCORES, EvaluateConfig, EvaluationConfig
@@ -17,6 +17,7 @@ __all__ = [
     "option",
     "parse_key_values",
     "slug",
+    "spelt",
     "IN_MEMORY",
     "InMemory",
     "DataConfig",

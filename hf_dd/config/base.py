@@ -327,8 +327,13 @@ def less_memory(config: Any) -> str:
 
 def slug(text: str) -> str:
     """The last part of a reference or path, in lower case, fit for a repository's or a folder's name."""
-    name = text.split("@")[0].rstrip("/").rsplit("/", 1)[-1]
-    return "-".join("".join(c if c.isalnum() else " " for c in name.lower()).split()) or "data"
+    return spelt(text.split("@")[0].rstrip("/").rsplit("/", 1)[-1])
+
+
+def spelt(text: str) -> str:
+    """All of a text in lower case, its words joined by -, as `sre2lplusplus` of SRe2L++ and `dc-dsa` of DC/DSA."""
+    text = re.sub(r"\+(?!\w)", "plus", text.lower())
+    return "-".join("".join(c if c.isalnum() else " " for c in text).split()) or "data"
 
 
 def parse_key_values(pairs: list[str]) -> dict[str, int | float | str]:

@@ -1,6 +1,7 @@
 """The splits of a folder, or of a repository at its commit, as `datasets` reads them."""
 
 import os
+import posixpath
 import re
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
@@ -117,7 +118,13 @@ def files_of(folder: Path, configuration: str | None) -> list[str] | None:
     named = {each["config_name"]: each for each in listed}
     default = next((name for name, each in named.items() if each.get("default") or name == "default"), None)
     needed = [each for name, each in named.items() if name in (next(iter(named)), configuration or default)]
-    patterns = [pattern for each in needed for pattern in texts_of(each.get("data_files"))]
+    patterns = [
+        # `datasets` takes **/ for any folders or none: where files are pulled, * alone is for these, too
+        posixpath.join(place, pattern).replace("**/", "*")
+        for each in needed
+        for pattern in texts_of(each.get("data_files"))
+        for place in ("", each.get("data_dir") or "")  # it finds the form of all outside of a configuration's folder
+    ]
     simple = all(each.get("data_files") for each in needed) and not any(map(ELSEWHERE.search, patterns))
     return [*ABOUT, *patterns] if simple else None
 

@@ -5,6 +5,8 @@ here.
 """
 
 import contextlib
+import json
+import os
 from collections.abc import Iterator
 
 import httpx2
@@ -74,7 +76,10 @@ def kind_of(error: Exception) -> type[HubError]:
     status = status_of(error) or 0
     if status == 412:
         return Outrun
-    return Unreached if isinstance(error, UNREACHED) or status == 429 or status >= 500 else HubError
+    if status in (402, 403):  # after 401 the same push works with another login
+        return Refused
+    unsaid = isinstance(error, (*UNREACHED, json.JSONDecodeError))  # what isn't JSON is no answer of the Hub's own
+    return Unreached if unsaid or status == 429 or status >= 500 else HubError
 
 
 def told_by(error: Exception) -> Exception:
@@ -97,7 +102,7 @@ def reason(error: Exception, *, push: bool = False, cached: bool = False) -> str
     status, words = status_of(error), words_of(error)
     says = f" The Hub says: {words}." if words else ""
     if isinstance(error, GatedRepoError):  # before its parent, RepositoryNotFoundError
-        return f" is gated: ask for access on its page.{login}"
+        return f" is gated: ask for access on its page.{says}{login}"
     if isinstance(error, RepositoryNotFoundError):
         private = f" doesn't exist at {endpoint()}, or is private and your token can't read it."
         return f"{private}{says if status == 401 else ''}{login}"
@@ -115,13 +120,16 @@ def reason(error: Exception, *, push: bool = False, cached: bool = False) -> str
         return f" isn't a repository id: {first_line(error)}"
     if status is not None:
         needs = "; it needs write access to this namespace" if push else ""
+        first = " HF_TOKEN comes before what `hf auth login` stored." if os.environ.get("HF_TOKEN") else ""
         known = {
-            401: f"the token isn't accepted.{says}{login}",
+            401: f"the token isn't accepted.{says}{login or first}",
             404: f"it doesn't exist at {endpoint()}, or is private.{says}",
             403: f"it is refused.{says}" if words else f"your token may not do that there{needs}.",
             412: "somebody else pushed meanwhile; run the push again.",
         }
         return f": {known.get(status, f'{endpoint()} answered {status}: {words or first_line(error)}')}"
+    if isinstance(error, ValueError) and status_of(error.__cause__) == 400:  # of a card, before it is sent
+        return f": {endpoint()} refuses it: {' '.join(str(error).split())}"
     if isinstance(error, OSError) and error.strerror:  # of this machine's own disk
         return f": {error.strerror}{f': {error.filename}' if error.filename else ''}."
     return (

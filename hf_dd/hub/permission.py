@@ -1,5 +1,6 @@
 """Whether the token's user may push where it wants to, asked before anything is trained or sent."""
 
+import functools
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -10,28 +11,58 @@ from huggingface_hub.utils import validate_repo_id
 
 from hf_dd.errors import ConfigError, HubError, first_line, some
 from hf_dd.hub import client
-from hf_dd.hub.client import Refused, Taken, clear_errors
+from hf_dd.hub.client import Refused, Taken, clear_errors, endpoint
 from hf_dd.hub.places import RepoType, digits, is_private, refs
 
 NO_REF = re.compile(  # what `git check-ref-format` refuses, and what would be taken for a commit or an option
     r"|[0-9a-fA-F]{40}|HEAD|@|refs/.*|-.*|/.*|.*/|.*\.|(.*/)?\..*|.*\.lock(/.*)?|.*(//|\.\.|@\{|[\s~^:?*\[\\]).*|.{201,}",
     re.DOTALL,
 )
+READERS = {"read", "no_access"}  # roles of members of an organization
 
 
 def user() -> str:
     """The name of the token's user; raises HubError without a working token."""
-    return account()[0][0]
+    return next(iter(namespaces()))
 
 
-def account() -> tuple[list[str], str | None]:
-    """The namespaces of the token's user, its own first, and the token's role, if the Hub tells; raises HubError."""
-    if get_token() is None:
+def namespaces() -> dict[str, str | None]:
+    """The namespaces of the token's user, its own first, each with why the token may not write there, or None.
+
+    None is also where the Hub doesn't tell. Raises HubError without a working token.
+    """
+    token = get_token()
+    if token is None:
         raise HubError("Pushing needs a token. No token is set: log in with `hf auth login`, or set HF_TOKEN.")
+    return namespaces_of(endpoint(), token)
+
+
+@functools.cache  # the Hub answers few such questions a minute
+def namespaces_of(hub: str, token: str) -> dict[str, str | None]:
+    """As `namespaces`, of this Hub and token; refusals are asked for again, see `require_writable`."""
     with clear_errors("Your account"):
-        found = client.api().whoami(cache=True)
-        role = found.get("auth", {}).get("accessToken", {}).get("role")
-        return [found["name"], *(each["name"] for each in found.get("orgs", []))], role
+        found = client.api().whoami()
+        about = found.get("auth", {}).get("accessToken", {})
+        return {each["name"]: obstacle(each, about) for each in (found, *found.get("orgs", []))}
+
+
+def obstacle(namespace: Mapping[str, Any], token: Mapping[str, Any]) -> str | None:
+    """Why a token may not write in a namespace, both as `whoami` tells of them; None where it may, as far as is told.
+
+    That one may write in a single repository or group is enough here: the Hub knows best.
+    """
+    if token.get("role") == "read":
+        return "only reads"
+    if {namespace.get("roleInOrg"), *(each.get("role") for each in namespace.get("resourceGroups") or [])} <= READERS:
+        return "is that of a member who only reads there"
+    if "fineGrained" in token:
+        granted = [*token["fineGrained"].get("global", [])]
+        for scope in token["fineGrained"].get("scoped", []):
+            if scope["entity"].get("name", namespace["name"]).partition("/")[0] == namespace["name"]:
+                granted += scope["permissions"]
+        if "repo.write" not in granted:
+            return "isn't granted to write there"
+    return None
 
 
 def full_repo_id(name: str, namespace: str | None = None) -> str:
@@ -94,9 +125,11 @@ def require_pushable(
 
 def require_writable(namespace: str, what: str) -> None:
     """Raise Refused, naming `what`, where the token's user may not write in a namespace, as far as the Hub tells."""
-    known, role = account()
-    if namespace not in known or role == "read":
-        may = "only reads" if role == "read" else f"is that of {some(known)}"
+    known = namespaces()
+    if known.get(namespace, "none"):  # so that what was changed at the Hub meanwhile counts
+        namespaces_of.cache_clear()
+        known = namespaces()
+    if may := known.get(namespace, f"is that of {some([*known])}"):
         raise Refused(
             f"{what}: your token may not push to {namespace}: that takes one with write access there, and yours {may}."
             " Log in with another by `hf auth login`, or name another owner."

@@ -1,5 +1,6 @@
 """From a reference to its files: where it leads, the commit that it means, what is pulled of that."""
 
+import contextlib
 import functools
 import hashlib
 import json
@@ -13,7 +14,12 @@ from typing import Any, Literal
 from urllib.parse import quote
 
 from huggingface_hub import DatasetCard, constants, try_to_load_from_cache
-from huggingface_hub.errors import LocalEntryNotFoundError, RepositoryNotFoundError, RevisionNotFoundError
+from huggingface_hub.errors import (
+    GatedRepoError,
+    LocalEntryNotFoundError,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
 from huggingface_hub.file_download import repo_folder_name
 
 from hf_dd.core.layout import CARD
@@ -207,8 +213,13 @@ def require_known(pin: Pin, repo_type: RepoType, names: Sequence[str]) -> None:
 
 
 def require_intact(path: Path) -> None:
-    """Raise ValueError, and remove a file of the cache, where its content isn't what its digest says."""
-    blob = path.resolve()  # called by its sha256, or by what git calls it
+    """Raise ValueError, and remove a file of the cache, where its content isn't what its digest says.
+
+    What lies outside of its repository's folder is shared with others, and stays.
+    """
+    if not path.is_symlink():
+        return
+    blob = path.parent / os.readlink(path)  # called by its sha256, or by what git calls it; a link itself if shared
     if not blob.is_file() or not re.fullmatch(r"[0-9a-f]{40}|[0-9a-f]{64}", blob.name):
         return
     digest = hashlib.sha256() if len(blob.name) == 64 else hashlib.sha1(b"blob %d\0" % blob.stat().st_size)
@@ -216,9 +227,10 @@ def require_intact(path: Path) -> None:
         while block := file.read(2**20):
             digest.update(block)
     if digest.hexdigest() != blob.name:
+        shared = f": remove {blob.resolve()}, which other repositories share" if blob.is_symlink() else ""
         path.unlink()
         blob.unlink()
-        raise ValueError(f"{path.name} doesn't have the digest that it should have")
+        raise ValueError(f"{path.name} doesn't have the digest that it should have{shared}")
 
 
 def list_files(pin: Pin, repo_type: RepoType = "model") -> list[str]:
@@ -237,6 +249,8 @@ def refs(repo_id: str, repo_type: RepoType) -> tuple[dict[str, str], dict[str, s
     with clear_errors(f"{repo_type} {repo_id}"):
         try:
             found = client.api().list_repo_refs(repo_id, repo_type=repo_type)
+        except GatedRepoError:  # a kind of the next, but it is there
+            raise
         except RepositoryNotFoundError:
             return {}, {}
         return tuple({ref.name: ref.target_commit for ref in kind} for kind in (found.tags, found.branches))
@@ -249,10 +263,19 @@ def is_private(repo_id: str, repo_type: RepoType) -> bool:
 
 
 def dataset_license(pin: Pin) -> str | None:
-    """The license that a data set's card names at this commit, or None."""
-    license = front_matter(pull(pin, "dataset", [CARD])).get("license")
-    license = license[0] if isinstance(license, list) and license else license
-    return license if isinstance(license, str) else None
+    """The license that a data set's card names, several with commas between, or None.
+
+    The card is that of this commit, or of main where it has none, as what the Hub converts.
+    """
+    folder = pull(pin, "dataset", [CARD])
+    if not (folder / CARD).is_file() and pin.revision != "main":
+        with contextlib.suppress(client.Unreached):
+            folder = pull(resolve(pin.repo_id, "dataset"), "dataset", [CARD])
+    front = front_matter(folder)
+    license = front.get("license")
+    license = ", ".join(map(str, license)) if isinstance(license, list) else license
+    named = front.get("license_name") if license == "other" else None
+    return next((each for each in (named, license) if isinstance(each, str) and each), None)
 
 
 def front_matter(folder: Path) -> dict[str, Any]:

@@ -4,7 +4,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from huggingface_hub import CommitInfo
+from huggingface_hub import CommitInfo, CommitOperationAdd, CommitOperationDelete
+from huggingface_hub.utils import DEFAULT_IGNORE_PATTERNS, filter_repo_objects
 
 from hf_dd.core.layout import CARD
 from hf_dd.core.progress import Phase, say
@@ -76,7 +77,8 @@ def publish(
                 raise taken(name, present, repo_id)
             kind = "" if repo_type == "model" else f"{repo_type}s/"
             return Publication(pin, f"{endpoint()}/{kind}{repo_id}/commit/{pin.sha}")
-        create_repo(repo_id, repo_type, private)
+        if not present:  # one with tags is there
+            create_repo(repo_id, repo_type, private)
         try:
             commit = push_files(folder, repo_id, repo_type, files, message, branch, create_pr)
             pin = Pin(repo_id, name or commit.pr_revision, commit.oid)
@@ -117,12 +119,15 @@ def push_files(
         if branch is not None and not create_pr:
             client.api().create_branch(repo_id, branch=branch, repo_type=repo_type, exist_ok=True)
         onto = client.api().repo_info(repo_id, repo_type=repo_type, revision=None if create_pr else branch).sha
-        commit = client.api().upload_folder(
-            repo_id=repo_id,
+        there = client.api().list_repo_files(repo_id, repo_type=repo_type, revision=onto)
+        here = sorted(path.relative_to(folder).as_posix() for path in folder.glob("**/*") if path.is_file())
+        here = list(filter_repo_objects(here, allow_patterns=[*files], ignore_patterns=DEFAULT_IGNORE_PATTERNS))
+        gone = {*filter_repo_objects(there, allow_patterns=[*files])} - {*here, ".gitattributes"}
+        commit = client.api().create_commit(  # the client's upload_folder makes several, and drafts of pull requests
+            repo_id,
+            [CommitOperationDelete(name, is_folder=False) for name in sorted(gone)]
+            + [CommitOperationAdd(name, folder / name) for name in here],
             repo_type=repo_type,
-            folder_path=folder,
-            allow_patterns=list(files),
-            delete_patterns=list(files),
             commit_message=message,
             revision=branch,
             create_pr=create_pr,

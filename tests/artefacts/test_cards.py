@@ -18,7 +18,7 @@ from huggingface_hub import DatasetCard, ModelCard
 from hf_dd.artefacts import licences, papers
 from hf_dd.artefacts.set_records import DistilledRecord, ImportedRecord
 from hf_dd.artefacts.teacher_record import TeacherRecord
-from hf_dd.config import slug
+from hf_dd.config import spelt
 from hf_dd.core.registry import OBJECTIVES
 from hf_dd.core.text import duration, number
 from tests.factories import assert_clean
@@ -531,14 +531,22 @@ def imported(**stated):
 
 @pytest.mark.parametrize(
     ("method", "synthetic"),
-    [("DM", True), ("SRe2L", True), ("RDED", False), ("herding", False), ("PAD", False), (None, False)],
+    [
+        ("DM", True),
+        ("SRe2L", True),
+        ("RDED", False),
+        ("herding", False),
+        ("SRe2L++", False),
+        ("ABC/DM", False),
+        (None, False),
+    ],
 )
 def test_an_imported_set_is_synthetic_where_its_method_is_known_to_optimise(method, synthetic):
     card = imported(method=method).card(ENDPOINT)
     assert_clean(card)
     assert ("synthetic" in DatasetCard(card).data.tags) == synthetic
     assert ("were optimised to train on: they are no sample" in card) == synthetic
-    assert ("as hf-dd knows it: [" in card) == (method not in ("PAD", None))
+    assert ("as hf-dd knows it: [" in card) == (method not in ("SRe2L++", "ABC/DM", None))
     assert "null" not in card.split("---\n")[1]
 
 
@@ -577,6 +585,11 @@ def test_what_a_set_was_not_tested_on(distilled):
     assert "disturbed ones; any use but training classifiers" in card and "optimised to train on: they are" in card
     distilled.results = None
     assert "- Not tested at all: no student has been trained on it yet" in distilled.card(ENDPOINT)
+
+
+def test_a_source_that_the_hub_converted_has_its_card_on_main(distilled):
+    record = dataclasses.replace(distilled, data=DATA | {"revision": "refs/convert/parquet"})
+    assert record.source_page(ENDPOINT) == f"{ENDPOINT}/datasets/local/pets/blob/main/README.md"
 
 
 def test_a_source_that_is_not_on_the_hub_is_no_source_of_the_hub(distilled, trained):
@@ -620,6 +633,7 @@ def test_a_successor_stands_at_the_top(distilled):
 def test_a_licence_is_as_the_hub_takes_it():
     assert licences.front("CC-BY-4.0", DATA) == {"license": "cc-by-4.0"}
     assert licences.front("other", DATA) == {"license": "other", "license_name": "license-of-pets"}
+    assert licences.front("GPL-2.0/MIT", DATA) == {"license": "other", "license_name": "gpl-2-0-mit"}
 
 
 EVIL = "\x1b[2J|`rm`<script>x</script>\n---\nlicense: evil\n# [a](http://evil)"
@@ -634,7 +648,7 @@ def test_texts_of_others_do_nothing_on_a_card(distilled):
     )
     card = record.card(ENDPOINT)
     front = DatasetCard(card).data.to_dict()
-    assert front["license"] == "other" and front["license_name"] == slug(EVIL) and "evil" not in front
+    assert front["license"] == "other" and front["license_name"] == spelt(EVIL) and "evil" not in front
     body = card.split("\n---\n", 1)[1]
     assert "\x1b" not in card and "\n---\n" not in body and "\n# [" not in body
     assert "<script>" not in body.replace("\\<script\\>", "") and "[a](" not in body.replace("\\[a\\](", "")

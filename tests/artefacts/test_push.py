@@ -56,8 +56,8 @@ everything = pytest.mark.parametrize(("folder", "kind"), [(kind, kind) for kind 
 @everything
 @pytest.mark.parametrize(
     ("moment", "error", "told"),
-    [("upload_folder", KeyboardInterrupt(), KeyboardInterrupt), ("create_tag", OSError("disk"), HubError)],
-    ids=["upload_folder", "create_tag"],
+    [("create_commit", KeyboardInterrupt(), KeyboardInterrupt), ("create_tag", OSError("disk"), HubError)],
+    ids=["create_commit", "create_tag"],
 )
 def test_an_interrupted_push_leaves_the_folder_as_it_was(folder, kind, moment, error, told, unique, monkeypatch):
     before, repo_id = content(folder), unique()
@@ -80,7 +80,7 @@ def test_a_push_that_is_killed_leaves_the_folder_as_it_was(folder, unique, forks
 import os, sys
 from huggingface_hub import DatasetCard, HfApi
 import hf_dd
-HfApi.upload_folder = lambda *given, **named: os._exit(9)
+HfApi.create_commit = lambda *given, **named: os._exit(9)
 hf_dd.push(sys.argv[1], sys.argv[2])
 """
     assert forks.run("-c", code, folder, unique()).returncode == 9

@@ -257,7 +257,7 @@ def meanwhile(monkeypatch):
     return meanwhile
 
 
-@pytest.mark.parametrize("moment", ["upload_folder", "create_tag"])
+@pytest.mark.parametrize("moment", ["create_commit", "create_tag"])
 def test_who_comes_second_gets_the_next_tag(folder, imported, unique, meanwhile, moment):
     repo_id, first = unique(), []
     meanwhile(moment, lambda: first.append(hf_dd.push(imported, repo_id).pin))
@@ -271,7 +271,7 @@ def test_who_comes_second_gets_the_next_tag(folder, imported, unique, meanwhile,
     assert not (hub.pull(first[0], "dataset") / "decoded").exists()
 
 
-@pytest.mark.parametrize("moment", ["upload_folder", "create_tag"])
+@pytest.mark.parametrize("moment", ["create_commit", "create_tag"])
 def test_an_explicit_tag_that_is_somebody_elses_is_refused(folder, imported, unique, meanwhile, moment):
     repo_id, before, first = unique(), content(folder), []
     meanwhile(moment, lambda: first.append(hf_dd.push(imported, repo_id, tag="best").pin))
@@ -296,10 +296,10 @@ def test_a_tag_that_the_hub_only_says_to_have_made_is_not_told_of(folder, unique
 def test_files_that_were_there_and_go_meanwhile_are_not_taken_for_ones_own(folder, imported, unique):
     """The client makes no commit of what is there already, and gives the newest one instead."""
     repo_id = unique()
-    first, upload = [], HfApi.upload_folder
+    first, create_commit = [], HfApi.create_commit
 
-    def upload_folder(self, *given, **named):
-        done = upload(self, *given, **named)
+    def later(self, *given, **named):
+        done = create_commit(self, *given, **named)
         if first:
             return done
         first.append(None)
@@ -308,7 +308,7 @@ def test_files_that_were_there_and_go_meanwhile_are_not_taken_for_ones_own(folde
         return CommitInfo(commit_url=done.commit_url, commit_message="", commit_description="", oid=newest)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(HfApi, "upload_folder", upload_folder)
+        patch.setattr(HfApi, "create_commit", later)
         pin = hf_dd.push(folder, repo_id).pin
     assert first[0].sha != pin.sha and hub.tags(repo_id, "dataset")[pin.revision] == pin.sha
     assert (hub.pull(pin, "dataset") / "README.md").read_bytes() == (folder / "README.md").read_bytes()

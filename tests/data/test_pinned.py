@@ -74,6 +74,25 @@ LAYOUTS = {
             "b/train.parquet": parquet(3, 4),
         },
     ),
+    "patterns across folders": (
+        None,
+        {
+            "README.md": card("configs:\n- config_name: one\n  data_files: data/**/*.parquet"),
+            "data/train.parquet": parquet(1, 2),
+            "data/sub/more.parquet": parquet(3, 4),
+        },
+    ),
+    "files of a folder of data": (
+        "two",
+        {
+            "README.md": card(
+                "configs:\n- config_name: one\n  data_files: b/*.parquet\n"
+                "- config_name: two\n  data_dir: a\n  data_files: train*.parquet"
+            ),
+            "a/train.parquet": parquet(1, 2),
+            "b/train.parquet": parquet(3, 4),
+        },
+    ),
     "older infos": (
         None,
         {

@@ -256,7 +256,7 @@ def test_a_page_reads_a_record_as_the_library_does(visit, tmp_path):
     records = [record(number, f"set-{number}", 1 + number) for number in range(5)]
     records += [before(name) for name in ("distilled", "imported", "mtt")]
     records += [in_regimes(record(2, "set", 1), *each) for each in (["hard", "soft"], ["crops"], ["online", "hard"])]
-    records += [imported(method=each) for each in ("Herding", "DATM+TESLA", "of/us/DM/@v1", "", None)]
+    records += [imported(method=each) for each in ("Herding", "DATM+TESLA", "SRe2L++", "of/us/DM/@v1", "", None)]
     records += [unfinished(record(2, "set", 1))]
     records += [
         evaluated(imported(), "1–2", "1–2"),

@@ -11,6 +11,7 @@ import hf_dd
 from hf_dd import hub
 from hf_dd.config.commands import PoolVerifyOptions
 from hf_dd.errors import HubError, TeacherError
+from hf_dd.hub import permission
 from hf_dd.runs import pools
 from hf_dd.runs.foreign import is_foreign
 from hf_dd.teachers import pins
@@ -23,7 +24,8 @@ RECORD, CARD, LOCK = "hf_dd.json", "README.md", "pool.json"
 
 @pytest.fixture
 def cut(monkeypatch):
-    """Puts the Hub out of reach."""
+    """Puts the Hub out of reach, of which nothing was asked before."""
+    permission.namespaces_of.cache_clear()
     return lambda: monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
 
 

@@ -2,6 +2,7 @@
 
 import httpx2
 import pytest
+from huggingface_hub import HfApi
 from huggingface_hub.utils import hf_raise_for_status
 
 from hf_dd import hub
@@ -52,6 +53,47 @@ def test_a_token_that_is_not_accepted_is_not_only_a_missing_repository():
 def test_a_hub_that_is_busy_was_not_asked(status):
     assert isinstance(said_of(status), hub.Unreached)
     assert not isinstance(said_of(404), hub.Unreached)
+
+
+def test_a_text_in_place_of_json_is_no_answer():
+    with pytest.raises(hub.Unreached, match="can't be used"), hub.clear_errors("It"):
+        httpx2.Response(200, text="We had to rate limit you").json()
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"), [(400, HubError), (401, HubError), (402, hub.Refused), (403, hub.Refused)]
+)
+def test_who_is_refused_is_not_told_to_try_again(status, kind):
+    assert type(said_of(status, json={"error": "no"})) is kind
+
+
+def test_a_gated_repository_tells_how_a_request_for_it_stands():
+    words = "Your request to access dataset x is awaiting a review"
+    assert words in str(said_of(403, headers={"X-Error-Code": "GatedRepo", "X-Error-Message": words}))
+
+
+def test_a_gated_repository_is_not_one_that_there_is_not(monkeypatch):
+    def gated(*given, **named):
+        request = httpx2.Request("GET", f"{hub.endpoint()}/api/models/a/b/refs")
+        hf_raise_for_status(httpx2.Response(403, headers={"X-Error-Code": "GatedRepo"}, request=request))
+
+    monkeypatch.setattr(HfApi, "list_repo_refs", gated)
+    with pytest.raises(HubError, match="model a/b is gated"):
+        hub.refs("a/b", "model")
+
+
+def test_a_token_that_is_not_accepted_is_said_to_come_before_a_login(monkeypatch):
+    assert "HF_TOKEN comes before what `hf auth login` stored" in str(said_of(401))
+    monkeypatch.delenv("HF_TOKEN")
+    assert "HF_TOKEN comes before" not in str(said_of(401))
+
+
+def test_what_is_wrong_with_a_card_is_told(unique, tmp_path):
+    repo_id = unique()
+    hub.create_repo(repo_id, "dataset")
+    (tmp_path / "README.md").write_text("---\nlicense: [\n---\n")
+    with pytest.raises(HubError, match=r"refuses it: Invalid metadata in README.md. - YAML Metadata Error: .*\w"):
+        hub.push_files(tmp_path, repo_id, "dataset", ["*"], "x", None, False)
 
 
 def test_a_page_is_no_word():

@@ -130,16 +130,16 @@ function rowsOf(results) {
   }))
 }
 
-// As config's: the last part of a reference or path, in lower case, its words joined.
-function slug(name) {
-  const last = name.split("@")[0].replace(/\/+$/, "").split("/").pop()
-  return (last.toLowerCase().match(/[\p{L}\p{N}]+/gu) || ["data"]).join("-")
+// As config's: a text in lower case, its words joined.
+function joinedWords(words) {
+  const text = words.toLowerCase().replace(/\+(?![\p{L}\p{N}_])/gu, "plus")
+  return (text.match(/[\p{L}\p{N}]+/gu) || ["data"]).join("-")
 }
 
 function originOf(record, settings) {
   if (record.kind !== TABLES.imported)
     return num(settings.iterations) === null ? null : settings.iterations > 0 ? "synthetic" : "chosen"
-  const method = slug(text(settings.method))
+  const method = joinedWords(text(settings.method))
   return !Object.hasOwn(METHODS, method) ? null : TABLES.chosen.includes(method) ? "chosen" : "synthetic"
 }
 
