@@ -515,7 +515,7 @@ def test_a_teacher_whose_record_is_nonsense(refused, changed_teacher):
 
 def test_ce_with_another_label_space(refused, tiny_teachers, pets):
     reference = tiny_teachers.references[0]
-    words = ["--clom ce", reference, "cat, dog", "--fit_head", "--clom cos, which takes any teacher"]
+    words = [reference, "cat, dog", "reads logits", "--fit_head", "--clom cos, which takes any teacher"]
     refused("--dataset", pets, *BY_A_GUIDE, reference, words=words)
 
 
