@@ -22,8 +22,10 @@ def preflight(config: DistillConfig) -> None:
 
 def misfits(config: DistillConfig) -> Iterator[str]:
     """What doesn't fit the objective, or would have no effect, a line each."""
-    objective, needs = OBJECTIVES.find(config.objective), Needs.of(config)
+    objective = OBJECTIVES.find(config.objective)
     NETWORKS.find(config.architecture)
+    STARTS.find(objective.published.start(config))  # which is then known by its words
+    needs = Needs.of(config)
     yield from of_options(config, objective)
     yield from of_guide(config, objective)
     yield from of_networks(config, objective, needs)

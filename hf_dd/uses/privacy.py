@@ -116,8 +116,11 @@ def members_of(subject: Subject, kind: str, candidate: Candidate, students: int)
 
 def digests(images: Images) -> list[bytes]:
     """A digest of each image's bytes: images that are alike are one."""
-    blocks = over(in_blocks(images), "digests", len(images), "image", len)
-    return [new_digest(row).digest() for block in blocks for row in block.contiguous().cpu().numpy()]
+    return [
+        new_digest(row).digest()
+        for block in over(in_blocks(images), "digests", len(images), "image", len)
+        for row in block.contiguous().cpu().numpy()
+    ]
 
 
 def calibrated(own: Losses, others: Sequence[tuple[Losses, np.ndarray]]) -> Losses:

@@ -135,7 +135,7 @@ def test_more_images_than_a_chunk_get_the_same_labels(monkeypatch):
 def test_a_teacher_of_other_classes_and_one_without_finite_numbers_are_named():
     data = make_data()
     stranger = TeacherPool([make_teacher(data, class_names=["ant", "bee", "cat"])])
-    with pytest.raises(TeacherError, match="The classes of somebody/ConvNet-0.* soft labels.* the data set's own"):
+    with pytest.raises(TeacherError, match="The classes of somebody/ConvNet-0.* reads logits.* the data set's own"):
         relabel(stranger, data.class_names, some_images(data), "mean", 4.0, CPU)
     broken = TeacherPool([make_teacher(data), sharp(make_teacher(data, seed=1), float("nan"))])
     with pytest.raises(TeacherError, match="ConvNet-1.* not finite numbers at a temperature of 4"):
