@@ -247,7 +247,8 @@ def test_a_command_on_a_terminal(tmp_path, monkeypatch, capsys):
     assert any(re.fullmatch(r"100%\|█{10}\| teachers: 2 teachers in [\d.]+ s", line) for line in left)
     assert not any("MLP seed" in line for line in left)
     for seed in (0, 1):
-        assert any(re.search(rf"about [\d.]+ s left \| MLP seed {seed}: [01] of 2 epochs", bar) for bar in bars)
+        # The time that is left is told from a twentieth of a second on, which a fast machine doesn't take.
+        assert any(re.search(rf" s(, about [\d.]+ s left)? \| MLP seed {seed}: [01] of 2 epochs", bar) for bar in bars)
 
 
 def all_of(master):
