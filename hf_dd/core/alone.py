@@ -8,6 +8,7 @@ import contextlib
 import random
 import threading
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import torch
@@ -63,9 +64,12 @@ def _own_settings() -> Iterator[None]:
     """
     dtype = torch.get_default_dtype()
     products = (matmul, cudnn.conv, cudnn.rnn, mkldnn.matmul, mkldnn.conv, mkldnn.rnn)
-    own = [(each, "fp32_precision", "ieee") for each in products if each.fp32_precision not in ("none", "ieee")]
+    lowered = [each for each in products if each.fp32_precision not in ("none", "ieee")]
+    # The older name of both goes first: torch refuses to read it, for plug-ins as well, where the newer say otherwise.
+    own = [(cudnn, "allow_tf32", False)] if cudnn.conv in lowered or cudnn.rnn in lowered else []
+    own += [(each, "fp32_precision", "ieee") for each in lowered]
     own += [(cudnn, "deterministic", True), (cudnn, "benchmark", False)]
-    before = [getattr(each, name) for each, name, _ in own]
+    before = [_setting(each, name) for each, name, _ in own]
     torch.set_default_dtype(torch.float32)
     for each, name, value in own:
         setattr(each, name, value)
@@ -75,6 +79,14 @@ def _own_settings() -> Iterator[None]:
         for (each, name, _), value in zip(own, before, strict=True):
             setattr(each, name, value)
         torch.set_default_dtype(dtype)
+
+
+def _setting(module: Any, name: str) -> Any:
+    """A setting of torch; of those that it refuses to read, as they contradict others, what it is by default."""
+    try:
+        return getattr(module, name)
+    except RuntimeError:
+        return True
 
 
 @contextlib.contextmanager

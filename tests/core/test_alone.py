@@ -74,11 +74,14 @@ def test_what_a_thread_told_torch_is_kept_out(state, lowered):
             assert torch.backends.mkldnn.matmul.fp32_precision == "ieee"
             assert [each.fp32_precision for each in CONVOLUTIONS] == ["ieee"] * 4
             assert cudnn.deterministic and not cudnn.benchmark
+            assert not cudnn.allow_tf32  # which torch refuses to read where the newer names say otherwise
+            with cudnn.flags(enabled=False, allow_tf32=False):
+                assert not cudnn.enabled
         if state == "another device":
             assert torch.ones(1).device.type == "meta"
     assert torch.ones(1).dtype == torch.float64
     assert [each.fp32_precision for each in CONVOLUTIONS] == ["tf32"] * 4
-    assert cudnn.benchmark and not cudnn.deterministic
+    assert cudnn.benchmark and not cudnn.deterministic and cudnn.allow_tf32
     assert torch.backends.mkldnn.matmul.fp32_precision == "bf16" and torch.get_float32_matmul_precision() == told
 
 
