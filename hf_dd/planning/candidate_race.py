@@ -8,6 +8,7 @@ from typing import Any
 from hf_dd.core.processes import from_main_process
 from hf_dd.core.progress import say
 from hf_dd.planning import budget
+from hf_dd.planning.candidates import Option
 from hf_dd.planning.field import JUDGE, Field
 from hf_dd.planning.race import Entrant, Race
 
@@ -26,34 +27,32 @@ class CandidateRace:
 
     def raced(
         self,
-        names: Sequence[str],
-        options: Sequence[dict[str, Any]],
+        found: Sequence[Option],
         steps: Sequence[float],
         iterations: Callable[[dict[str, Any], float], int],
     ) -> int | None:
         """Which candidate is best; None where herding alone is better than any of them.
 
         Args:
-            names: of the candidates.
-            options: that make each.
+            found: the candidates, the likeliest first.
             steps: seconds of an iteration of each.
             iterations: how many there is time for after the race, of a candidate's options and the seconds of one.
         """
         known = self.known
         costs, held = known.costs(JUDGE), len(known.held.test)
         judgements = {
-            epochs: [costs.of(known.size.images * each["factor"] ** 2, epochs, held) for each in options]
+            epochs: [costs.of(known.size.images * each.options["factor"] ** 2, epochs, held) for each in found]
             for epochs in JUDGE_EPOCHS
         }
-        anew = self.field.entrant(names[0], options[0]).anew
+        anew = self.field.entrant(found[0]).anew
         size = known.once("race", lambda: self.sized(steps, judgements, anew))
         if size is None:
             return 0
         entrants = [
-            self.field.entrant(name, own, self.rungs(size["seconds"], step))
-            for name, own, step in zip(names[: size["entrants"]], options, steps, strict=False)
+            self.field.entrant(option, self.rungs(size["seconds"], step))
+            for option, step in zip(found, steps, strict=True)
         ]
-        race = self.field.race(entrants, size["epochs"])
+        race = self.field.race(entrants, size["epochs"], size["entrants"])
         before = known.kept.get("scores", {})  # by name: another version may try others, or in another order
         for entrant in entrants if isinstance(before, dict) else ():
             entrant.scores = {int(rung): score for rung, score in before.get(entrant.name, {}).items()}
@@ -74,7 +73,7 @@ class CandidateRace:
         selected = known.once("herding", lambda: race.judge(known.selected)[0]) if alone else 0.0
         told, expected = f"{best.last_score:.1f} %", best.last_score
         if expected < selected:  # which it starts from, or from tiles of it: what it gains has to be seen
-            ahead = known.once("iterations", lambda: iterations(options[place], pace))
+            ahead = known.once("iterations", lambda: iterations(found[place].options, pace))
             expected = self.foreseen(race, best, ahead)
             told += f", and {expected:.1f} % to be expected of {ahead:,} iterations"
         told += f"; herding alone {selected:.1f} %" if selected else ""

@@ -58,7 +58,7 @@ class Field:
         """The options of the candidate whose iterations take least, and the seconds of one."""
         factor = min(self.factors)
         options = self.of_factor(factor) | {"factor": factor, **self.cheapest}
-        return options, self.step("the shortest run", options)
+        return options, self.step(Option("the shortest run", options))
 
     def candidates(self, taught: dict[str, Any] | None) -> list[Option]:
         """What may be chosen, with teachers where `taught` names them."""
@@ -69,6 +69,10 @@ class Field:
             list(filter(self.affordable, self.factors)),
             candidates.guides(config, taught, "ce" if known else "cos", self.needs.without_clom),
         )
+
+    def completed(self, option: Option) -> Option:
+        """With what is the same for all options of its factor."""
+        return dataclasses.replace(option, options=self.of_factor(option.options["factor"]) | option.options)
 
     def with_options(self, options: dict[str, Any]) -> DistillConfig:
         """The run's options with these, and no budget; teachers that wouldn't be used are left out."""
@@ -96,19 +100,20 @@ class Field:
             widths = widths[widths.index(self.of_factor(fewest)["architecture"]) :]
         for architecture in widths:
             own = {"augment": self.known.augment, "architecture": architecture} | shared(architecture)
-            step = self.step(architecture, own | {"factor": factor, **self.cheapest})
+            step = self.step(Option(architecture, own | {"factor": factor, **self.cheapest}))
             if step * budget.MANY <= self.known.seconds * budget.DISTILLING:
                 break
         return own
 
-    def entrant(self, name: str, options: dict[str, Any], rungs: tuple[int, ...] = ()) -> Entrant:
+    def entrant(self, option: Option, rungs: tuple[int, ...] = ()) -> Entrant:
         """A candidate in a race."""
-        used = options["clom"] != "none" or self.needs.without_clom
-        config = dataclasses.replace(self.with_options(options), resume_from_checkpoint=None)  # which is the run's
-        return Entrant(name, config, lambda: self.pool if used else None, rungs)
+        used = option.options["clom"] != "none" or self.needs.without_clom
+        config = self.with_options(option.options)
+        config = dataclasses.replace(config, resume_from_checkpoint=None)  # which is the run's
+        return Entrant(option.name, config, lambda: self.pool if used else None, rungs, option.choices)
 
-    def race(self, entrants: Sequence[Entrant], epochs: int) -> Race:
-        """A race of these, judged by a student of so many epochs."""
+    def race(self, entrants: Sequence[Entrant], epochs: int, starting: int | None = None) -> Race:
+        """A race of these, of which so many start, judged by a student of so many epochs."""
         places = {str(place): entrant for place, entrant in enumerate(entrants)}
         return Race(
             self.known.folder / PLANNING,
@@ -120,13 +125,15 @@ class Field:
             expected=True,
             keep=self.known.keep,
             experts=self.experts,
+            starting=starting,
         )
 
-    def step(self, name: str, options: dict[str, Any]) -> float:
+    def step(self, option: Option) -> float:
         """Seconds of an iteration of a candidate, measured."""
+        options = option.options
         guide = " ".join(str(options[each]) for each in ("clom", "clom_alpha", "clom_batch") if each in options)
         kind = f"{options.get('architecture')}, factor {options['factor']}, CLoM {guide}"
-        race = self.race([self.entrant(name, options)], 1)
+        race = self.race([self.entrant(option)], 1)
         return self.known.once(
             f"step of {kind}", lambda: race.seconds_of_step(race.entrants[0], budget.MEASURING * self.known.seconds)
         )

@@ -167,18 +167,17 @@ class Planner:
             if self.config.clom_augment is None:
                 taught["clom_augment"] = self.known.augment
             self.field.pool = TeacherPool.from_references(taught["teachers"])
-        found = self.field.candidates(taught)
-        options = [self.field.of_factor(option.options["factor"]) | option.options for option in found]
-        names = [option.name for option in found]
-        steps = [self.field.step(name, each) for name, each in zip(names, options, strict=True)]
-        place = self.race.raced(names, options, steps, self.iterations)
+        found = list(map(self.field.completed, self.field.candidates(taught)))
+        steps = list(map(self.field.step, found))
+        place = self.race.raced(found, steps, self.iterations)
         if place is not None:
-            students, _ = self.students(options[place]["factor"], self.known.left)
+            options = found[place].options
+            students, _ = self.students(options["factor"], self.known.left)
             # Hundreds of iterations tell more than the two that were measured.
-            iterations = self.iterations(options[place], self.known.kept.get("pace", steps[place]))
-            judged = self.known.kept.get("scores", {}).get(names[place], {})
+            iterations = self.iterations(options, self.known.kept.get("pace", steps[place]))
+            judged = self.known.kept.get("scores", {}).get(found[place].name, {})
             if not judged or 2 * iterations >= min(map(int, judged)) or not self.field.may_only_choose():
-                return {"iterations": iterations, **options[place], **students}
+                return {"iterations": iterations, **options, **students}
             few = f"There is time for {iterations} iterations, far fewer than were judged: herding chooses the images"
             self.known.kept["won"] += f". {few}"  # as the card says it
             say("%s.", few)

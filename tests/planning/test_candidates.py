@@ -135,12 +135,12 @@ def test_the_likeliest_come_first():
     guides = [Option(name, {"clom": name}) for name in ("none", "weak", "strong")]
     found = candidates.combined([2, 1], guides)
     assert [option.name for option in found] == [
-        *("factor 2, none", "factor 2, weak", "factor 1, none", "factor 2, strong", "factor 1, weak"),
+        *("factor 2, none", "factor 1, none", "factor 2, weak", "factor 1, weak", "factor 2, strong"),
         "factor 1, strong",
     ]
-    assert found[2].options == {"factor": 1, "clom": "none"}
+    assert found[1].options == {"factor": 1, "clom": "none"} and found[1].choices == (1, 0)
     of_three = [option.name for option in candidates.combined([3, 2, 1], guides)]
     assert of_three == [
-        *("factor 3, none", "factor 3, weak", "factor 2, none", "factor 3, strong", "factor 2, weak"),
-        "factor 1, none",
+        *("factor 3, none", "factor 2, none", "factor 3, weak", "factor 1, none", "factor 2, weak"),
+        "factor 3, strong",
     ]

@@ -144,3 +144,46 @@ def test_nobody_is_best_before_anybody_was_judged():
     for entrant in race.entrants:
         entrant.scores = {}
     assert race.best() is None
+
+
+def order_of(scores, starting, images=10_000):
+    """Who starts in a race of pairs of choices that come to these scores (%) at the only rung."""
+    entrants = {str(choices): Entrant(str(choices), None, choices=choices, rungs=(1,)) for choices in scores}
+    evaluation = SimpleNamespace(data=SimpleNamespace(test=range(images)))
+    race = Race(None, entrants, evaluation, [], 1, reduction=2, expected=True, starting=starting)
+    order = []
+
+    def advance(entrant):
+        order.append(entrant.choices)
+        entrant.scores[1] = scores[entrant.choices]
+
+    race.advance = advance
+    race.run()
+    return order, race.best().choices
+
+
+# Tiles, and a guide: none, a weak one, a strong one.
+PAIRS = [(0, 0), (1, 0), (0, 1), (2, 0), (1, 1), (0, 2)]
+
+
+@pytest.mark.parametrize(
+    ("scores", "order"),
+    [
+        ([80, 80, 80, 80, 80, 80], [(0, 0), (1, 0), (0, 1), (2, 0), (0, 2), (1, 1)]),
+        ([80, 98, 85, 70, 99, 70], [(0, 0), (1, 0), (1, 1), (0, 1), (2, 0), (0, 2)]),  # fewer tiles: what of a guide?
+        ([80, 75, 90, 95, 85, 70], [(0, 0), (1, 0), (0, 1), (1, 1), (0, 2), (2, 0)]),  # a guide: of fewer tiles too?
+    ],
+)
+def test_who_starts_next_differs_least_from_the_best_so_far(scores, order):
+    scored = dict(zip(PAIRS, scores, strict=True))
+    for starting in (2, 3, 6, 9):
+        assert order_of(scored, starting)[0] == order[:starting]
+    assert order_of(scored, 4)[1] == max(order[:4], key=lambda choices: (scored[choices], -sum(choices)))
+
+
+def test_without_choices_entrants_start_in_their_order():
+    race = race_of(70, 90, 80, expected=False)
+    started = []
+    while len(started) < 3:
+        started.append(race.next_to(started))
+    assert started == race.entrants
