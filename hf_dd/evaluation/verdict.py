@@ -14,6 +14,7 @@ from hf_dd.evaluation import convergence, intervals
 Facts = Mapping[str, Any]
 COMMONEST = "always the commonest class"  # what needs no image at all, as a row of tables
 ALL = ("random", "full")  # kinds of real images that nobody chose
+FEW = {2: "two", 3: "three", 4: "four"}  # students whose interval is 3 to 13 standard errors to either side
 
 
 def sentences(results: Facts) -> list[str]:
@@ -106,8 +107,10 @@ def gain(evaluations: Sequence[Facts], name: str | None = None) -> str:
     several, instead = len(said) > 1, " or ".join(filter(None, dict.fromkeys(selections.values())))
     text = "; ".join(f"{architecture}: {words}" if several else words for architecture, words in said.items())
     if is_undecided := bool(undecided) and all(undecided):
-        few = "two distillations leave" if len(sets) > 1 else "two students leave"
-        text += f": {'a single student leaves' if alone else few} that open, more would tell"
+        several_sets = len(sets) > 1
+        few = FEW.get(len(sets) if several_sets else sets[0][0]["n"])
+        told = f"{few} {'distillations' if several_sets else 'students'} leave" if few else "a single student leaves"
+        text += f": {told} that open, more would tell"
     elif instead and not better:
         text += f"; so use {instead}" if several else ": use that"
     labels = dict.fromkeys(regime_of(row, results) for results in evaluations[:1] for row in sets[0])
@@ -199,14 +202,10 @@ def is_same(over: intervals.Interval) -> bool:
 
 
 def is_open(over: intervals.Interval) -> bool:
-    """Whether more students may be all that a difference lacks: it is above 0, and there is one, or there are two.
-
-    Of two it is above its standard error, if not its interval: that is thirteen of these to either side, and would
-    hold nearly everything.
-    """
+    """Whether more students may be all that a difference lacks: there are few, and it is above its standard error."""
     if over.n == 1:
         return over.mean > 0
-    return over.n == 2 and not is_gain(over) and over.mean > over.half_width / intervals.quantile(1)
+    return over.n in FEW and not is_gain(over) and over.mean > over.half_width / intervals.quantile(over.n - 1)
 
 
 def judged(over: intervals.Interval, kind: str, unit: str) -> str:

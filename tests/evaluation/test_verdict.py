@@ -56,6 +56,23 @@ def test_what_does_not_beat_the_selection_says_to_use_that():
     )
 
 
+@pytest.mark.parametrize(
+    ("gains", "words"),
+    [
+        ([0.1, 1.0, 2.2], "maybe +1.1 [-1.5, 3.7] over herding: three students leave that open, more would tell ("),
+        (
+            [0.1, 1.0, -0.2],
+            "no better than herding (+0.3 [-1.3, 1.9]): use that (",
+        ),  # of a standard error of 0.36
+        ([0.1, 1.0, 2.2, -0.1], "maybe +0.8 [-0.9, 2.5] over herding: four students leave that open"),
+        ([0.1, 1.0, 2.2, -0.1, -0.1], "no better than herding (+0.6 [-0.6, 1.9]): use that ("),
+    ],
+)
+def test_up_to_four_students_leave_open_what_more_would_tell(gains, words):
+    own = [80.0 + each for each in gains]
+    assert words in said(own, [60.0] * len(gains), [80.0] * len(gains))
+
+
 def test_two_students_leave_open_what_more_would_tell():
     # Differences of 6 and 5, of 4 and 3: t(0.975, 1) = 12.7062 of a standard error of 0.5.
     assert said([80.0, 81.0], [74.0, 76.0], [76.0, 78.0]) == (
