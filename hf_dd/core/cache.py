@@ -11,18 +11,24 @@ import hashlib
 import json
 import logging
 import os
+import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import safetensors
 import torch
+from filelock import FileLock, Timeout
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from hf_dd.core import files, json_records
 from hf_dd.core.digests import digest_over
+from hf_dd.core.progress import is_first_process, say
 from hf_dd.errors import RunError
+
+LOCK = ".lock"
+HEAD_START = 1.0  # seconds of a launch's first process, which alone tells how far it is
 
 logger = logging.getLogger(__name__)
 
@@ -88,6 +94,31 @@ def remembered(path: Path, compute: Callable[[], Any]) -> Any:
         result = compute()
         keep(path, result)
     return result
+
+
+@contextlib.contextmanager
+def one_at_a_time(path: Path, what: str) -> Iterator[bool]:
+    """Let one process at a time make a file that takes long, where files can be locked.
+
+    Gives whether another may have made it meanwhile. `what` it was waited for to do is said.
+    """
+    lock, later = FileLock(path.with_suffix(LOCK)), not is_first_process()
+    if later:
+        time.sleep(HEAD_START)
+    with contextlib.suppress(OSError, NotImplementedError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            lock.acquire(blocking=False)
+        except Timeout:
+            later = True
+            say("Waiting for another process that is %s.", what)
+            lock.acquire()
+    try:
+        yield later
+    finally:
+        lock.release()
+        with contextlib.suppress(OSError):
+            path.with_suffix(LOCK).unlink()  # who waits still has it, and who comes finds what was made
 
 
 @contextlib.contextmanager

@@ -77,9 +77,10 @@ def decode_splits(
 
     With `test_resize` those of the others are the `centre` of an image at that shorter side. Kept under the cache
     folder of `datasets`, keyed by the splits' fingerprints, the column, the sizes, and PIL's and this code's versions.
-    A missing or damaged cache file is built anew. A split that takes more than `memory_limit` bytes stays there.
-    `name` is what a listing calls the data set. Raises DataError naming the split and row of an image that can't be
-    decoded, where no size and no brightness fits most, and where such a split finds no room.
+    A missing or damaged cache file is built anew, by one process at a time. A split that takes more than
+    `memory_limit` bytes stays there. `name` is what a listing calls the data set. Raises DataError naming the split
+    and row of an image that can't be decoded, where no size and no brightness fits most, and where such a split finds
+    no room.
     """
     # A split's fingerprint has no public name; tests notice where it goes, or stops telling splits apart.
     identity = [[split._fingerprint for split in splits.values()], column, image_size]
@@ -89,6 +90,21 @@ def decode_splits(
     kept = stored_images.read(path, splits, memory_limit)
     if kept is not None:
         return kept
+    with cache.one_at_a_time(path, f"decoding {name}") as later:
+        kept = stored_images.read(path, splits, memory_limit) if later else None
+        return kept or _decoded(splits, column, image_size, memory_limit, name, test_resize, path)
+
+
+def _decoded(
+    splits: "dict[str, datasets.Dataset]",
+    column: str,
+    image_size: int | None,
+    memory_limit: float,
+    name: str,
+    test_resize: int | None,
+    path: Path,
+) -> tuple[dict[str, Images], list[str]]:
+    """What `decode_splits` gives, decoded and written to `path`."""
     decoded, notes = _decode(splits, column, image_size, test_resize)
     images: dict[str, Images] = {}
     if all(math.prod(shape) <= memory_limit for shape, _ in decoded.values()):

@@ -7,6 +7,8 @@ import re
 import struct
 import subprocess
 import sys
+import threading
+import time
 import zlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -24,6 +26,7 @@ from torchvision import transforms
 from hf_dd import hub
 from hf_dd.artefacts.provenance import data_record
 from hf_dd.config import DataConfig
+from hf_dd.core import cache
 from hf_dd.core.seeding import generator
 from hf_dd.data import decoding, fixed_forms, stored_images
 from hf_dd.data.batches import CHUNK_PIXELS_ON_CPU, StoredImages, in_blocks, in_chunks
@@ -718,6 +721,36 @@ def test_changed_files_are_decoded_again(pets, decodings):
     load(pets)
     write_parquet(pets, train=table([encode(grey(v)) for v in (11, 20, 30)], [0, 1, 0]))
     assert load(pets).train.images[0, 0, 0, 0] == 11 and len(decodings) == 2
+
+
+def test_what_several_need_at_once_is_decoded_by_one(pets, monkeypatch, caplog):
+    monkeypatch.setattr(cache, "HEAD_START", 0)
+    decoded, one, decode = [], threading.Event(), decoding._decode
+
+    def slow(*arguments):
+        decoded.append(arguments)
+        one.wait(10)
+        return decode(*arguments)
+
+    monkeypatch.setattr(decoding, "_decode", slow)
+    caplog.set_level("INFO")
+    with ThreadPoolExecutor(3) as pool:
+        found = [pool.submit(load, pets) for _ in range(3)]
+        while caplog.text.count("Waiting for another process that is decoding") < 2:
+            time.sleep(0.01)
+        one.set()
+        first, *others = [each.result().train.images for each in found]
+    assert len(decoded) == 1 and all(first.equal(other) for other in others)
+
+
+def test_where_files_cannot_be_locked_nobody_waits(pets, monkeypatch, datasets_cache):
+    class Refused(cache.FileLock):
+        def acquire(self, **options):
+            raise NotImplementedError("no locks here")
+
+    monkeypatch.setattr(cache, "FileLock", Refused)
+    assert len(load(pets).train) == 3
+    assert len(kept_images(datasets_cache)) == 3  # of two splits, and what they are: no lock
 
 
 def test_writers_at_once_leave_one_good_file(tmp_path):
