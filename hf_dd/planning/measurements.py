@@ -24,8 +24,11 @@ from hf_dd.evaluation.candidates import Candidate, baseline
 from hf_dd.evaluation.evaluation import Evaluation
 from hf_dd.evaluation.protocols import Protocol
 from hf_dd.planning.budget import Size, StudentCosts
+from hf_dd.planning.candidates import MOST_TILES
 from hf_dd.planning.plan_file import moved, read_plan
 from hf_dd.training import flips
+
+TRAINED, TESTED = 10_000, 5_000  # images that candidates are distilled from, and judged on
 
 
 class Measurements:
@@ -83,8 +86,13 @@ class Measurements:
 
     @cached_property
     def held(self) -> ImageData:
-        """Nine tenths of the training images, with the other tenth as the test split."""
-        return held_out(self.data, self.config.seed)
+        """Nine tenths of the training images, with the other tenth as the test split; of large sets a part of both.
+
+        What short runs are chosen by doesn't need all of these, and looking at them would take the minutes.
+        """
+        tiles = max(MOST_TILES, self.config.factor or 1) ** 2
+        most = max(TRAINED // self.data.num_classes, 2 * self.config.ipc * tiles)  # there have to be some to choose of
+        return held_out(self.data, self.config.seed, most, TESTED)
 
     @cached_property
     def augment(self) -> str:

@@ -217,6 +217,19 @@ def test_a_class_of_one_image_cannot_be_held_out():
         held_out(make_data((1, 9)), 0)
 
 
+def test_a_part_may_be_held_out_and_trained_on():
+    data = make_data((100, 300))
+    whole, few = held_out(data, 0), held_out(data, 0, most=120, most_tested=20)
+    assert whole.train.labels.bincount().tolist() == [90, 270] and whole.test.labels.bincount().tolist() == [10, 30]
+    assert few.train.labels.bincount().tolist() == [90, 120] and few.test.labels.bincount().tolist() == [5, 15]
+    for part, other in ((few.train, whole.train), (few.test, whole.test)):
+        there = [other.images.flatten(1).eq(image).all(1).nonzero() for image in part.images.flatten(1)]
+        assert all(map(len, there)) and [rows.min() for rows in there] == sorted(rows.min() for rows in there)
+    assert few.fingerprint != whole.fingerprint and held_out(data, 0, 1000, 1000).fingerprint == whole.fingerprint
+    assert held_out(data, 0, most_tested=1).test.labels.bincount().tolist() == [1, 1]
+    assert not held_out(data, 1, 120, 20).test.images.equal(few.test.images)
+
+
 def test_require_ipc_names_the_smallest_class(digits):
     digits.require_ipc(139)
     with pytest.raises(DataError, match=r"Class '8' of digits has 139 .* ipc is 140: the largest ipc possible is 139"):
