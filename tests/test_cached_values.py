@@ -89,7 +89,7 @@ PINNED = {  # kind: what computes it, where its version stands, which it is, its
         class_sums,
         feature_cache,
         "VERSION",
-        1,
+        2,
         [
             0.9573213,
             0.9872453,
@@ -110,7 +110,7 @@ PINNED = {  # kind: what computes it, where its version stands, which it is, its
         features,
         feature_cache,
         "VERSION",
-        1,
+        2,
         [0.668641, 0.7126971, 0.1414394, 0.332213, 0.188605, 0.4599927, 0.5983377, 0.5502039],
         1e-6,
     ),
@@ -118,7 +118,7 @@ PINNED = {  # kind: what computes it, where its version stands, which it is, its
         heads,
         feature_cache,
         "VERSION",
-        1,
+        2,
         [
             -0.4706043,
             -0.3638759,
@@ -135,7 +135,7 @@ PINNED = {  # kind: what computes it, where its version stands, which it is, its
         1e-4,
     ),
     "diversity": (of_diversity, diversity, "VERSION", 1, [7, 0.37898, 0.904762], 1e-3),
-    "scores": (scores, candidates, "KEPT", 2, [14.4846797, 31.4763231], 1.0),
+    "scores": (scores, candidates, "KEPT", 3, [14.4846797, 31.4763231], 1.0),
     "whitenings": (
         whitenings,
         whitening,
@@ -144,7 +144,7 @@ PINNED = {  # kind: what computes it, where its version stands, which it is, its
         [0.6461538, 0.4992459, 0.5058824, 2.5983239, -0.0319877, -0.0882294, 0.187338, -0.0465938],
         1e-6,
     ),
-    "selections": (selections, coresets, "SELECTIONS", 1, [12, 4, 20, 13, 21, 16, 15, 8, 14], 0),
+    "selections": (selections, coresets, "SELECTIONS", 2, [12, 4, 20, 13, 21, 16, 15, 8, 14], 0),
 }
 
 

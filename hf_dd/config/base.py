@@ -169,9 +169,10 @@ class Options:
     takes_recipes: ClassVar[bool] = True  # on its command line, as `--config FILE`
 
     def __post_init__(self) -> None:
-        kind_of, wrong = kinds(self), []
+        kind_of, wrong, self._filled_in = kinds(self), [], {}
         for each in dataclasses.fields(self):
             if getattr(self, each.name) is None and not self.planned:
+                self._filled_in[each.name] = each.metadata["stands_for"]
                 setattr(self, each.name, each.metadata["stands_for"])
             try:
                 setattr(self, each.name, judged(each, kind_of[each.name], getattr(self, each.name)))
@@ -188,7 +189,11 @@ class Options:
         for name in options:
             if name not in known:
                 raise ConfigError(unknown("option", name, known))
-        return dataclasses.replace(config, **options) if config else cls(**options)
+        if config is None:
+            return cls(**options)
+        # With these options a plan may choose what wasn't given.
+        not_given = {name: None for name, value in config._filled_in.items() if getattr(config, name) == value}
+        return dataclasses.replace(config, **not_given | options)
 
     @property
     def planned(self) -> bool:

@@ -100,7 +100,7 @@ def remembered(path: Path, compute: Callable[[], Any]) -> Any:
 def one_at_a_time(path: Path, what: str) -> Iterator[bool]:
     """Let one process at a time make a file that takes long, where files can be locked.
 
-    Gives whether another may have made it meanwhile. `what` it was waited for to do is said.
+    Gives whether another may have made it meanwhile. `what` is being done while one waits is said.
     """
     lock, later = FileLock(path.with_suffix(LOCK)), not is_first_process()
     if later:
@@ -113,6 +113,8 @@ def one_at_a_time(path: Path, what: str) -> Iterator[bool]:
             later = True
             say("Waiting for another process that is %s.", what)
             lock.acquire()
+            if not path.is_file():
+                lock.release()  # it couldn't be kept: all go on at once
     try:
         yield later
     finally:

@@ -4,6 +4,7 @@ import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 CONFIDENCE = 0.95
 
@@ -13,11 +14,29 @@ class Interval:
     """A mean with the half-width of its two-sided 95 % confidence interval (Student's t, n - 1 degrees of freedom).
 
     `half_width` is None for a single value, which says nothing of the spread.
+
+    Attributes:
+        mean: of the values.
+        half_width: of its interval.
+        n: how many values they are.
+        degrees: of freedom, where they aren't n - 1.
     """
 
     mean: float
     half_width: float | None
     n: int
+    degrees: float | None = None
+
+    @property
+    def error(self) -> float | None:
+        """The standard error of the mean; None for a single value."""
+        if self.half_width is None:
+            return None
+        return self.half_width / quantile(self.n - 1 if self.degrees is None else self.degrees)
+
+    def as_dict(self) -> dict[str, Any]:
+        """As records have it."""
+        return {"mean": self.mean, "half_width": self.half_width, "n": self.n}
 
     def __str__(self) -> str:
         return f"{self.mean:.2f} {'(n = 1)' if self.half_width is None else between(self.mean, self.half_width)}"
@@ -55,16 +74,18 @@ def of_distillations(values: Sequence[Sequence[float]], shared: bool = False) ->
         return of_mean(means)
     of_students = list(map(statistics.fmean, zip(*values, strict=True)))
     parts = [(statistics.variance(each) / len(each), len(each) - 1) for each in (means, of_students)]
-    return Interval(statistics.fmean(means), of_parts(*parts), len(means))
+    half_width, degrees = of_parts(*parts)
+    return Interval(statistics.fmean(means), half_width, len(means), degrees)
 
 
-def of_parts(*parts: tuple[float, float]) -> float:
-    """The half-width of an interval whose variance is the sum of some, each with its degrees of freedom.
+def of_parts(*parts: tuple[float, float]) -> tuple[float, float]:
+    """The half-width of an interval whose variance is the sum of some, each with its degrees of freedom; all of these.
 
     They have together what Satterthwaite (1946) gives them.
     """
     variance, uncertain = sum(part for part, _ in parts), sum(part**2 / degrees for part, degrees in parts)
-    return quantile(variance**2 / uncertain if uncertain else math.inf) * variance**0.5
+    degrees = variance**2 / uncertain if uncertain else math.inf
+    return quantile(degrees) * variance**0.5, degrees
 
 
 def between(mean: float, half_width: float | None, digits: int = 2) -> str:

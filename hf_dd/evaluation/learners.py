@@ -198,8 +198,8 @@ class Learners:
 
         Returns them and their losses, (students, epochs), on the device.
 
-        `tell` is called after every batch with its share of an epoch, `look` after every epoch of a student alone
-        with the epoch's number.
+        `tell` is called after every batch with its share of an epoch of all of them, `look` after every epoch of a
+        student alone with the epoch's number.
         """
         candidate, architecture, protocol = job
         kind, seeds = self.kind(architecture), [self.seed + student for student in students]
@@ -215,6 +215,7 @@ class Learners:
                 if "random operation" not in str(error):
                     raise
         shared |= {"autocast": self.accelerator.autocast, "compile": self.compile and kind.backbone is None}
+        shared["tell"] = lambda share: tell(share / len(students))
         of_each = []  # whose reading would wait for the device
         for network, inputs, targets, seed in zip(learners, images, labels, seeds, strict=True):
             losses = []

@@ -205,7 +205,7 @@ def is_open(over: intervals.Interval) -> bool:
     """Whether more students may be all that a difference lacks: there are few, and it is above its standard error."""
     if over.n == 1:
         return over.mean > 0
-    return over.n in FEW and not is_gain(over) and over.mean > over.half_width / intervals.quantile(over.n - 1)
+    return over.n in FEW and not is_gain(over) and over.mean > over.error
 
 
 def judged(over: intervals.Interval, kind: str, unit: str) -> str:

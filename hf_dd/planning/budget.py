@@ -172,7 +172,7 @@ class RaceSize:
     """A race that fits into its time.
 
     Attributes:
-        entrants: how many of the candidates, the first ones.
+        entrants: how many of the candidates; about as long as the first ones take.
         epochs: of the student that judges.
         seconds: of distillation before each rung, all together.
     """

@@ -48,10 +48,8 @@ class CandidateRace:
         size = known.once("race", lambda: self.sized(steps, judgements, anew))
         if size is None:
             return 0
-        entrants = [
-            self.field.entrant(option, self.rungs(size["seconds"], step))
-            for option, step in zip(found, steps, strict=True)
-        ]
+        able = [place for place, step in enumerate(steps) if budget.FEWEST * step <= size["seconds"][0]] or [0]
+        entrants = [self.field.entrant(found[place], self.rungs(size["seconds"], steps[place])) for place in able]
         race = self.field.race(entrants, size["epochs"], size["entrants"])
         before = known.kept.get("scores", {})  # by name: another version may try others, or in another order
         for entrant in entrants if isinstance(before, dict) else ():
@@ -67,7 +65,7 @@ class CandidateRace:
 
         race.run(in_time)
         best, judged = race.best(), sum(each.reached > 0 for each in entrants)
-        place = entrants.index(best)
+        place = able[entrants.index(best)]
         pace = known.once("pace", lambda: best.step or steps[place])
         alone = self.field.may_only_choose()
         selected = known.once("herding", lambda: race.judge(known.selected)[0]) if alone else 0.0

@@ -97,8 +97,8 @@ class Race:
         architectures: of the students.
         students: of each architecture.
         reduction: one in so many goes on from a rung.
-        expected: whether they start in the order of what is likeliest to be best: then those within a standard error
-            of the best one, by the number of validation images, are its equals.
+        expected: whether the first is the likeliest to be best: then those within a standard error of the best one,
+            by the number of validation images, are its equals.
         keep: is called, on every process, whenever there is something new to keep.
         experts: the trajectories that the objective follows, or None.
         starting: how many of them start; all, unless it is given.
@@ -152,6 +152,8 @@ class Race:
 
     def next_to(self, started: Sequence[Entrant]) -> Entrant:
         """Who starts next: it differs least from the best so far, in what was tried least; the likeliest of such."""
+        if not self.entrants[0].choices:
+            return self.entrants[len(started)]
         best = self.ranked(started, 0)[0] if started else self.entrants[0]
 
         def differing(entrant: Entrant) -> set[int]:

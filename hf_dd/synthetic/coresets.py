@@ -58,7 +58,7 @@ def k_centers(features: Tensor, labels: Tensor, num_classes: int, ipc: Ipc) -> T
     return _for_each_class(_spread, features, labels, num_classes, ipc)
 
 
-SELECTIONS = 1  # the version of what is chosen: raise it with any change of that
+SELECTIONS = 2  # the version of what is chosen: raise it with any change of that
 EMBEDDING = "ConvNet"  # whose features choose
 JUDGE, WINDOW_EPOCHS = "ConvNetW32", 200  # the student that EL2N's windows are judged by
 KEPT = 64  # picks of a class, or a multiple: both methods pick one after another, and fewer are the first of them

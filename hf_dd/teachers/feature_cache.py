@@ -29,7 +29,7 @@ from hf_dd.teachers.teacher import Teacher, TeacherSpec
 
 logger = logging.getLogger(__name__)
 
-VERSION = 1  # of what is computed of teachers, class sums and fitted heads too: raise it with any change of those
+VERSION = 2  # of what is computed of teachers, class sums and fitted heads too: raise it with any change of those
 NO_CONFIGURATION = digest_over([])  # of what lies at a commit
 
 

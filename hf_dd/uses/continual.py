@@ -7,7 +7,6 @@ what it reaches depends on the memory alone. Memories have the same bytes, uncom
 
 import dataclasses
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -160,13 +159,13 @@ def row_of(
         "average": [sum(curve) / len(curve) for curve in curves],
         "forgetting": [forgetting(*of) for of in zip(right, totals, strict=True)],
     }
-    means = {name: asdict(intervals.of_mean(values)) for name, values in measured.items()}
+    means = {name: intervals.of_mean(values).as_dict() for name, values in measured.items()}
     return {
         "memory": memory.name,
         "kind": memory.baseline or "set",
         "images": len(memory.images),
         "bytes": memory_bytes(memory),
-        "after_each_step": [asdict(intervals.of_mean(values)) for values in zip(*curves, strict=True)],
+        "after_each_step": [intervals.of_mean(values).as_dict() for values in zip(*curves, strict=True)],
         **means,
         "scores": measured,
         "right": right,
@@ -176,7 +175,7 @@ def row_of(
 def against(own: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
     """By how much the set's memory differs from another, paired by the order of the classes."""
     return {
-        name: asdict(intervals.of_difference(own["scores"][name], other["scores"][name])) for name in own["scores"]
+        name: intervals.of_difference(own["scores"][name], other["scores"][name]).as_dict() for name in own["scores"]
     }
 
 

@@ -9,7 +9,6 @@ images are no members.
 import math
 import statistics
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +66,7 @@ def privacy(config: PrivacyConfig | None = None, **options: Any) -> Path:
         words = "training images it never saw: a control"
         rows.append(row_of(sets["random"].name, "control", words, of_kind["random"], never, references))
     for row in rows:
-        row["accuracy"] = asdict(intervals.of_mean(right["random" if row["kind"] == "control" else row["kind"]]))
+        row["accuracy"] = intervals.of_mean(right["random" if row["kind"] == "control" else row["kind"]]).as_dict()
     near, picture = neighbours(subject)
     results = {
         "n": config.eval_students,
@@ -168,7 +167,7 @@ def attacked(scores: Sequence[tuple[np.ndarray, np.ndarray]]) -> dict[str, Any]:
     half_width = None
     if len(areas) > 1:
         of_students = statistics.variance(areas) / len(areas), len(areas) - 1
-        half_width = intervals.of_parts((statistics.fmean(variances), math.inf), of_students)
+        half_width, _ = intervals.of_parts((statistics.fmean(variances), math.inf), of_students)
     return {
         "auc": statistics.fmean(areas),
         "half_width": half_width,

@@ -485,3 +485,14 @@ def test_what_has_a_row_each_is_named_once():
     )
     assert (config.eval_copies, config.eval_architectures) == (["float", "8bit"], ["MLP"])
     assert config.baselines == ["random"]
+
+
+def test_a_config_that_is_planned_at_the_call_gives_no_more_than_was_given():
+    given = DistillConfig(dataset="digits", ipc=1, factor=2, clom_alpha=5.0)
+    assert (given.eval_students, given.mixed_precision) == (3, "no")
+    planned = DistillConfig.over(given, {"minutes": 1})
+    assert planned == DistillConfig(dataset="digits", ipc=1, factor=2, clom_alpha=5.0, minutes=1)
+    assert (planned.eval_students, planned.mixed_precision, planned.clom_alpha) == (None, None, 5.0)
+    given.eval_students = 4
+    assert DistillConfig.over(given, {"minutes": 1}).eval_students == 4
+    assert DistillConfig.over(given, {"seed": 1}).mixed_precision == "no"

@@ -756,6 +756,26 @@ def test_what_several_need_at_once_is_decoded_by_one(pets, monkeypatch, caplog):
     assert len(decoded) == 1 and all(first.equal(other) for other in others)
 
 
+def test_where_nothing_can_be_kept_nobody_waits_twice(tmp_path, monkeypatch):
+    """Two wait for one that keeps nothing: then they go on side by side."""
+    path, inside, both = tmp_path / "images" / "x.json", threading.Event(), threading.Barrier(2, timeout=10)
+
+    def first():
+        with cache.one_at_a_time(path, "decoding"):
+            inside.set()
+            time.sleep(0.2)
+
+    def later():
+        with cache.one_at_a_time(path, "decoding") as may_be_there:
+            both.wait()
+            return may_be_there
+
+    with ThreadPoolExecutor(3) as pool:
+        pool.submit(first)
+        inside.wait(10)
+        assert [each.result() for each in [pool.submit(later), pool.submit(later)]] == [True, True]
+
+
 def test_where_files_cannot_be_locked_nobody_waits(pets, monkeypatch, datasets_cache):
     class Refused(cache.FileLock):
         def acquire(self, **options):

@@ -149,7 +149,10 @@ def test_students_that_draw_themselves_are_trained_one_after_another():
     kind = SimpleNamespace(new=fresh, inputs=lambda images, keep: images, prepare=lambda images: images, backbone=None)
     teaching = SimpleNamespace(targets=lambda candidate, protocol: labels)
     job = Job(candidate, "x", SimpleNamespace(recipe=lambda: recipe))
-    learners, losses = Learners(None, lambda name: kind, teaching, Accelerator(), seed=3).fitted(job, [0, 1])
+    shares = []  # of an epoch of both
+    every = Learners(None, lambda name: kind, teaching, Accelerator(), seed=3)
+    learners, losses = every.fitted(job, [0, 1], shares.append)
+    assert sum(shares) == pytest.approx(2)
     for student, (learner, found) in enumerate(zip(learners, losses, strict=True)):
         alone = fresh(3 + student)
         epochs = fit(alone, images, labels, recipe, seed=3 + student, purpose="student")

@@ -1,5 +1,6 @@
 """`hf-dd distill --minutes` on digits, with costs that are given instead of measured and a clock that stands still."""
 
+import dataclasses
 import json
 import shlex
 from pathlib import Path
@@ -163,6 +164,23 @@ def test_what_can_t_be_planned_is_said_before_any_training(options, error, messa
 def planner_of(tmp_path, **options):
     config = DistillConfig(**{"dataset": "digits", "ipc": 10, "minutes": 1} | options)
     return Planner(config, load_data("digits"), None, new_accelerator("no"), tmp_path, 0.0)
+
+
+def test_who_could_not_go_far_enough_to_be_judged_does_not_start(tmp_path, monkeypatch):
+    """In 14 seconds there are 3 iterations of 4.5, and 5 are the fewest."""
+    planner, raced = planner_of(tmp_path), []
+    (only,) = map(planner.field.completed, planner.field.candidates(None))
+    found = [dataclasses.replace(only, name=name) for name in ("first", "dear", "cheap")]
+    monkeypatch.setattr(planner.race, "sized", lambda *_: {"entrants": 2, "epochs": 60, "seconds": (14.0,)})
+
+    def race(entrants, epochs, starting):
+        raced.extend(entrant.name for entrant in entrants)
+        raise InterruptedError
+
+    monkeypatch.setattr(planner.field, "race", race)
+    with pytest.raises(InterruptedError):
+        planner.race.raced(found, [2.8, 4.5, 0.1], lambda options, step: 100)
+    assert raced == ["first", "cheap"]
 
 
 def test_teachers_that_have_learned_little_guide_nobody(tiny_teachers, tmp_path, monkeypatch):
