@@ -19,6 +19,7 @@ from hf_dd.core.memory import within_memory
 from hf_dd.errors import RunError
 
 _running = threading.RLock()  # held by the thread whose run it is; that run may begin others
+_inside = False  # whether it is held
 
 
 @contextlib.contextmanager
@@ -26,17 +27,21 @@ def alone(way_out: str = "") -> Iterator[None]:
     """Let a run compute what its own options say, and leave its caller's torch as it was: dtype, draws, all of it.
 
     Raises RunError where a run of another thread of this process hasn't ended, and for a lack of memory, with what to
-    do about it (`way_out`).
+    do about it (`way_out`): that of the outermost run, which is the one that was asked for.
     """
+    global _inside
     if not _running.acquire(blocking=False):
         raise RunError(
             "Another thread of this process is at a run of hf_dd, and both would draw from the same generator: do one "
             "after the other, or each in a process of its own."
         )
+    outermost, _inside = not _inside, True
     try:
-        with within_memory(way_out), undisturbed(), _own_settings(), _own_draws():
+        memory = within_memory(way_out) if outermost else contextlib.nullcontext()
+        with memory, undisturbed(), _own_settings(), _own_draws():
             yield
     finally:
+        _inside = not outermost
         _running.release()
 
 

@@ -270,8 +270,14 @@ def run_cell(cell: Cell) -> None:
     evaluation = evaluation_of(cell, record)
     if not is_evaluated(cell, record, evaluation):
         progress.say("%s: evaluating", cell.folder.name)
-        seed, precision = cell.config.first_student, cell.config.mixed_precision
+        seed, precision = first_student(cell, evaluation), cell.config.mixed_precision
         evaluate(sets=[str(cell.folder)], seed=seed, mixed_precision=precision, **evaluation)
+
+
+def first_student(cell: Cell, evaluation: Mapping[str, Any]) -> int:
+    """Seed of the first student of a cell's evaluation; how many each seed has, a plan may have decided."""
+    decided = {"minutes": None, "eval_students": evaluation["eval_students"]} if cell.config.planned else {}
+    return dataclasses.replace(cell.config, **decided).first_student
 
 
 def made_apart(cell: Cell, record: DistilledRecord) -> list[str]:
@@ -296,12 +302,12 @@ def made_apart(cell: Cell, record: DistilledRecord) -> list[str]:
 def evaluation_of(cell: Cell, record: DistilledRecord) -> dict[str, Any]:
     """The options by which a cell is evaluated: where they aren't given, those that its results are by.
 
-    That is for results of versions that had other defaults; of others the defaults are the same.
+    That is for what a plan decided, and for results of versions that had other defaults.
     """
     of_cell = EvaluationConfig(**part(cell.config, EvaluationConfig))
     asked, default = (part(config, EvaluationConfig) for config in (of_cell, EvaluationConfig()))
     done = evaluated_by(cell, record)
-    if "published" in done:
+    if "published" in done and not cell.config.planned:
         return asked
     return {key: done.get(key, value) if value == default[key] else value for key, value in asked.items()}
 
@@ -309,7 +315,7 @@ def evaluation_of(cell: Cell, record: DistilledRecord) -> dict[str, Any]:
 def is_evaluated(cell: Cell, record: DistilledRecord, evaluation: Mapping[str, Any]) -> bool:
     """Whether a cell's results are those of this evaluation."""
     results = record.results
-    if results is None or results.get("seed", 0) not in (cell.config.first_student, 0):  # 0 in older versions
+    if results is None or results.get("seed", 0) not in (first_student(cell, evaluation), 0):  # 0 in older versions
         return False
     if any(map((results | results.get("options", {})).get, BY_HAND)):
         return False

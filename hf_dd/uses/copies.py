@@ -78,7 +78,8 @@ def likenesses(images: Tensor, inner: Tensor) -> Tensor:
         for right in range(2 * SHIFT + 1)
     ]
     own = torch.stack(shifted, 1).flatten(0, 1)
-    return (own @ inner.to(own.device).T).view(len(images), SHIFTS, -1).amax(1).double().cpu()
+    found = (own @ inner.to(own.device).T).view(len(images), SHIFTS, -1).amax(1)
+    return found.cpu().double()  # in this order: not every device has float64
 
 
 def unit(images: Tensor) -> Tensor:

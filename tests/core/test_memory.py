@@ -7,6 +7,7 @@ from hf_dd.config import DistillConfig
 from hf_dd.config.base import less_memory
 from hf_dd.config.commands import EnvOptions
 from hf_dd.config.uses import SearchConfig
+from hf_dd.core.alone import alone
 from hf_dd.core.memory import within_memory
 from hf_dd.errors import RunError
 
@@ -35,6 +36,14 @@ def test_a_lack_of_memory_names_the_options_that_take_it(ask):
     assert len(str(error.value)) < 400 and "\n" not in str(error.value)
     with pytest.raises(RunError, match=r"too little memory for that \(.+\)\.$"), within_memory():
         ask()
+
+
+def test_what_was_asked_for_says_what_takes_less():
+    with pytest.raises(RunError, match=r"\)\. Less by the study\.$"), alone(" Less by the study."):
+        with alone(" Less by its run."):
+            of_python()
+    with pytest.raises(RunError, match=r"\)\. Less by its run\.$"), alone(" Less by its run."):
+        of_python()
 
 
 def test_the_options_that_take_memory_are_named():

@@ -6,6 +6,7 @@ import shutil
 import statistics
 import time
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 
 import datasets
 import pytest
@@ -291,6 +292,19 @@ def test_a_cell_of_another_pool_than_was_chosen_is_refused(chosen, tmp_path):
     path.write_text(json.dumps(record))
     with pytest.raises(RunError, match=r"chosen-seed0 was made with other options \(teacher_pool: \['sha256:000"):
         run(tmp_path, CHOOSING)
+
+
+def test_a_planned_cell_is_evaluated_as_its_plan_decided(tmp_path):
+    content = {"base": {"dataset": "digits", "ipc": 1, "minutes": 1, "clom": "none"}, "cells": {"planned": {}}}
+    plan = Study.read(StudyConfig(write(tmp_path, content | {"seeds": [0, 2]}), output_dir=str(tmp_path)))
+    for seed, cell in zip((0, 2), plan.cells, strict=True):
+        decided = {"eval_students": 2, "eval_epochs": [40], "eval_copies": ["float"], "eval_architectures": ["MLP"]}
+        results = {"seed": 2 * seed, "published": False, "options": {"published": False, **decided}, "rows": []}
+        record = SimpleNamespace(results=results, settings={})
+        evaluation = study.evaluation_of(cell, record)
+        assert {key: evaluation[key] for key in decided} == decided
+        assert study.is_evaluated(cell, record, evaluation) and study.first_student(cell, evaluation) == 2 * seed
+    assert not study.is_evaluated(cell, SimpleNamespace(results=results | {"seed": 3}, settings={}), evaluation)
 
 
 def test_cells_alone_need_no_pool_but_their_own(tmp_path):
