@@ -48,6 +48,8 @@ def sets_and_data(
     source = source_of(config, config.sets[0], own[0][2] if own[0] else {})
     data = load_data(source, whitening_of(config, [each for each in own if each])).to(accelerator.device)
     records_of = [each[2] if each else {} for each in own]
+    for name, record in zip(names, records_of, strict=True):
+        require_unseen(name, record, data, source)
     if config.soft_labels == "crops" and label_sets(config, records_of, data, accelerator):
         own = opened()
     sets = []
@@ -108,7 +110,30 @@ def source_of(config: DataConfig, reference: str, record: dict[str, Any]) -> Dat
     made_from = {key: value for key in named(config, "data") if (value := settings.get(key)) is not None}
     if given.keys() & {"test_split", "test_share"}:  # two ways to say what is tested, of which one is said anew
         made_from = {key: value for key, value in made_from.items() if key not in ("test_split", "test_share")}
+    if "test_share" in given:  # which are read as training images are
+        made_from.pop("test_resize", None)
     return DataConfig(**{"dataset": record["data"]["reference"]} | made_from | given)
+
+
+def require_unseen(name: str, record: dict[str, Any], data: ImageData, read: DataConfig) -> None:
+    """Raise DataError for a set that was made of images that it would be tested on, or of all that there are.
+
+    Larger shares of a data set hold what smaller ones do, and more. By name, as the rest of the images is another set.
+    """
+    about = record.get("data") or {}
+    if not record or data.name != about.get("name"):
+        return
+    share = (record.get("settings") or {}).get("test_share") or 0
+    if data.test is None:
+        raise DataError(
+            f"{name} was made of all images of {data.name}, which has no test split: distil it anew with --test_share "
+            "0.2, which holds out images of each class, or name others by --test_split."
+        )
+    if read.test_share and read.test_share > share:
+        raise DataError(
+            f"{name} was made of images of {data.name} that --test_share {read.test_share:g} would test on, as it "
+            f"held out {share:g} of them: leave it out, or distil the set anew with it."
+        )
 
 
 def read_otherwise(config: EvaluateConfig, data: ImageData, record: dict[str, Any], first: dict[str, Any]) -> str:

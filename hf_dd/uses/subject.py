@@ -26,7 +26,7 @@ from hf_dd.data.image_data import ImageData, load_data
 from hf_dd.evaluation.candidates import Candidate, baseline, candidates_of
 from hf_dd.evaluation.evaluation import Evaluation
 from hf_dd.evaluation.learners import Job
-from hf_dd.runs.evaluation_inputs import own_learning_rate, source_of
+from hf_dd.runs.evaluation_inputs import own_learning_rate, require_unseen, source_of
 from hf_dd.synthetic.coresets import Ipc
 from hf_dd.synthetic.distilled_set import DistilledSet
 
@@ -67,7 +67,9 @@ class Subject:
         accelerator = new_accelerator(config.mixed_precision)
         require_writable(place_of(use, config))
         name, distilled, record = load_distilled(config.set)
-        data = load_data(source_of(config, config.set, record), distilled.whitening).to(accelerator.device)
+        source = source_of(config, config.set, record)
+        data = load_data(source, distilled.whitening).to(accelerator.device)
+        require_unseen(name, record, data, source)
         changes = {"epochs": config.eval_epochs, "augment": config.eval_augment}
         protocol = PROTOCOLS.find(config.eval_protocol)
         protocol = protocol.with_changes(**{key: value for key, value in changes.items() if value is not None})

@@ -1,6 +1,7 @@
 """A share of the training images as the test split of data that have none."""
 
 import dataclasses
+import struct
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from hf_dd.data.image_data import load_data
 from hf_dd.data.splits import Source, Split
 from hf_dd.data.test_share import with_test_share
 from hf_dd.errors import ConfigError, DataError
+from hf_dd.uses.continual import continual
 from tests.factories import message_of, says
 
 
@@ -82,6 +84,33 @@ def test_a_run_a_later_evaluation_and_a_card_go_by_it(tmp_path):
     assert "tested" not in again.as_dict()
 
 
+def test_no_set_is_tested_on_images_that_it_was_made_of(tmp_path):
+    rows().save_to_disk(str(tmp_path / "rows"))
+    rows(("train", "test")).save_to_disk(str(tmp_path / "others"))
+    few = {"eval_students": 1, "eval_epochs": 1, "eval_architectures": ["MLP"]}
+    for name, held in (("whole", {}), ("part", {"test_share": 0.25})):
+        options = {"dataset": str(tmp_path / "rows"), "objective": "random", "ipc": 1, "eval_students": 0}
+        hf_dd.distill(**options, **held, output_dir=str(tmp_path / name))
+    whole, part, out = str(tmp_path / "whole"), str(tmp_path / "part"), str(tmp_path / "out")
+
+    def evaluated(*sets, **options):
+        return hf_dd.evaluate(sets=list(sets), **few, **options, output_dir=out).as_dict()
+
+    with pytest.raises(DataError, match="whole was made of all images of rows, which has no test split: distil it"):
+        evaluated(whole)
+    for sets in ((whole,), (part, whole)):
+        with pytest.raises(DataError, match=r"whole was made of images of rows that --test_share 0\.25 would test on"):
+            evaluated(*sets, test_share=0.25)
+    with pytest.raises(DataError, match=r"whole was made of images of rows that --test_share 0\.25 would test on"):
+        evaluated(part, whole)  # by the record of the first
+    with pytest.raises(DataError, match=r"part was .* --test_share 0\.5 would .* as it held out 0\.25 of"):
+        evaluated(part, test_share=0.5)
+    with pytest.raises(DataError, match="whole was made of images of rows that"):
+        continual(set=whole, test_share=0.25, output_dir=out)
+    assert evaluated(part, test_share=0.1)["test_images"] == 2
+    assert evaluated(whole, dataset=str(tmp_path / "others"), test_share=0.25)["test_images"] == 6
+
+
 @pytest.mark.parametrize(
     "options, told",
     [
@@ -100,3 +129,15 @@ def test_classes_of_one_image_and_data_of_one_form_are_refused():
     says(message_of("distill", "--test_share", "0.2"), "--test_share has no meaning for digits")
     for share in ("0", "1", "a fifth"):
         says(message_of("distill", "--test_share", share), "--test_share")
+
+
+def test_a_folder_of_digit_files_without_a_test_part_takes_it(tmp_path):
+    """As those of MNIST, uncompressed: a header of big-endian numbers, then bytes."""
+    labels = bytes([0, 1] * 10)
+    (tmp_path / "train-images-idx3-ubyte").write_bytes(
+        struct.pack(">4i", 0x803, 20, 6, 6) + bytes(each % 256 for each in range(720))
+    )
+    (tmp_path / "train-labels-idx1-ubyte").write_bytes(struct.pack(">2i", 0x801, 20) + labels)
+    assert load_data(DataConfig(str(tmp_path))).test is None
+    data = load_data(DataConfig(str(tmp_path), test_share=0.2))
+    assert (len(data.train), len(data.test)) == (16, 4)
