@@ -100,7 +100,7 @@ def remembered(path: Path, compute: Callable[[], Any]) -> Any:
 def one_at_a_time(path: Path, what: str) -> Iterator[bool]:
     """Let one process at a time make a file that takes long, where files can be locked.
 
-    Gives whether another may have made it meanwhile. `what` is being done while one waits is said.
+    Gives whether another may have made it meanwhile. Whoever waits says `what` the other is doing.
     """
     lock, later = FileLock(path.with_suffix(LOCK)), not is_first_process()
     if later:

@@ -1,5 +1,6 @@
 """What an evaluation is of and on: sets, their records, and the real images that students are tested on."""
 
+import dataclasses
 from collections.abc import Sequence
 from itertools import count
 from pathlib import Path
@@ -118,18 +119,24 @@ def source_of(config: DataConfig, reference: str, record: dict[str, Any]) -> Dat
 def require_unseen(name: str, record: dict[str, Any], data: ImageData, read: DataConfig) -> None:
     """Raise DataError for a set that was made of images that it would be tested on, or of all that there are.
 
-    Larger shares of a data set hold what smaller ones do, and more. By name, as the rest of the images is another set.
+    Larger shares of a data set hold what smaller ones do, and more. Data are the same by their name, as what a share
+    leaves is another set, and elsewhere images are decoded otherwise; or by their images, as a copy has another name.
     """
-    about = record.get("data") or {}
-    if not record or data.name != about.get("name"):
+    if not record or (data.test is not None and read.test_share is None):
         return
-    share = (record.get("settings") or {}).get("test_share") or 0
+    about, settings = record.get("data") or {}, record.get("settings") or {}
+    share = settings.get("test_share") or 0
+    called = about.get("name"), settings.get("train_split", read.train_split)
+    if called != (data.name, read.train_split):
+        as_made = dataclasses.replace(read, test_share=share or None, statistics=None, zca=None)
+        if load_data(as_made).fingerprint != about.get("fingerprint"):
+            return
     if data.test is None:
         raise DataError(
             f"{name} was made of all images of {data.name}, which has no test split: distil it anew with --test_share "
             "0.2, which holds out images of each class, or name others by --test_split."
         )
-    if read.test_share and read.test_share > share:
+    if read.test_share > share:
         raise DataError(
             f"{name} was made of images of {data.name} that --test_share {read.test_share:g} would test on, as it "
             f"held out {share:g} of them: leave it out, or distil the set anew with it."

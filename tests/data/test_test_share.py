@@ -1,6 +1,7 @@
 """A share of the training images as the test split of data that have none."""
 
 import dataclasses
+import shutil
 import struct
 
 import numpy as np
@@ -27,9 +28,9 @@ def source(counts):
     return Source("greys", "unknown", [f"c{label}" for label in range(len(counts))], Split(images, labels), None)
 
 
-def rows(splits=("train",), size=8):
+def rows(splits=("train",), size=8, seed=0):
     """A data set of 12 images of each of two classes in each split."""
-    draws = np.random.default_rng(0)
+    draws = np.random.default_rng(seed)
     images = [draws.integers(0, 256, (size, size), dtype=np.uint8) for _ in range(24)]
     columns = {"image": images, "label": [place % 2 for place in range(24)]}
     features = Features({"image": Image(), "label": ClassLabel(names=["a", "b"])})
@@ -86,7 +87,7 @@ def test_a_run_a_later_evaluation_and_a_card_go_by_it(tmp_path):
 
 def test_no_set_is_tested_on_images_that_it_was_made_of(tmp_path):
     rows().save_to_disk(str(tmp_path / "rows"))
-    rows(("train", "test")).save_to_disk(str(tmp_path / "others"))
+    rows(seed=1).save_to_disk(str(tmp_path / "others"))
     few = {"eval_students": 1, "eval_epochs": 1, "eval_architectures": ["MLP"]}
     for name, held in (("whole", {}), ("part", {"test_share": 0.25})):
         options = {"dataset": str(tmp_path / "rows"), "objective": "random", "ipc": 1, "eval_students": 0}
@@ -107,6 +108,10 @@ def test_no_set_is_tested_on_images_that_it_was_made_of(tmp_path):
         evaluated(part, test_share=0.5)
     with pytest.raises(DataError, match="whole was made of images of rows that"):
         continual(set=whole, test_share=0.25, output_dir=out)
+    shutil.copytree(tmp_path / "rows", tmp_path / "copy")
+    for named in ({}, {"test_share": 0.25}):
+        with pytest.raises(DataError, match="whole was made of .* of copy"):
+            evaluated(whole, dataset=str(tmp_path / "copy"), **named)
     assert evaluated(part, test_share=0.1)["test_images"] == 2
     assert evaluated(whole, dataset=str(tmp_path / "others"), test_share=0.25)["test_images"] == 6
 
