@@ -50,6 +50,7 @@ class ImageData:
         test_split: what `test` is called where it came from.
         test_resize: the pixels that the shorter side of a test image had before its centre was cut out; None where
             test images were read as training images.
+        test_share: the share of the training images that `test` was made of; None where it was a split.
     """
 
     name: str
@@ -70,6 +71,7 @@ class ImageData:
     whitening: Whitening | None = None
     test_split: str = "test"
     test_resize: int | None = None
+    test_share: float | None = None
 
     @property
     def pinned(self) -> str | None:
@@ -244,6 +246,7 @@ def load_data(config: Any, whitening: Whitening | None = None) -> ImageData:
         notes=source.notes,
         test_split=source.test_split,
         test_resize=config.test_resize if source.test else None,
+        test_share=config.test_share,
         **facts_of(source.train, source.class_names),
     )
     return as_seen(data, config, whitening)

@@ -60,11 +60,8 @@ def read_given(config: DataConfig) -> Source:
 
 def _at_size(source: Source, config: DataConfig) -> Source:
     """A source that has no columns or splits to choose, at the size asked for; such a choice raises ConfigError."""
-    fixed = DataConfig(
-        dataset=config.dataset,
-        test_split=config.test_split and "test",
-        test_share=None if source.test else config.test_share,  # taken of the training images of others
-    )
+    either = {"test_split": config.test_split and "test"} if source.test else {"test_share": config.test_share}
+    fixed = DataConfig(dataset=config.dataset, **either)
     for name in ("dataset_config", "image_column", "label_column", "train_split", "test_split", "test_share"):
         if getattr(config, name) != getattr(fixed, name):
             raise ConfigError(f"--{name} has no meaning for {config.dataset}, which has one form only; leave it out.")

@@ -208,7 +208,9 @@ class Protocol:
         operations, changes = parse_strategy(of_size.augment), {}
         wanted = self.test_resize(data)
         if wanted not in (None, data.test_resize):
-            say("%s scales test images to %d pixels first: --test_resize %d does the same.", self.name, wanted, wanted)
+            if data.test_share is None:  # which is read as the training images that it is of
+                does = "%s scales test images to %d pixels first: --test_resize %d does the same."
+                say(does, self.name, wanted, wanted)
             changes["resizes_tests"] = False
         if config.published:
             return self.with_changes(**changes)

@@ -109,10 +109,9 @@ def source_of(config: DataConfig, reference: str, record: dict[str, Any]) -> Dat
     if not record:
         raise ConfigError(f"{reference} doesn't say what it was made from: name its data set by --dataset.")
     made_from = {key: value for key in named(config, "data") if (value := settings.get(key)) is not None}
-    if given.keys() & {"test_split", "test_share"}:  # two ways to say what is tested, of which one is said anew
-        made_from = {key: value for key, value in made_from.items() if key not in ("test_split", "test_share")}
-    if "test_share" in given:  # which are read as training images are
-        made_from.pop("test_resize", None)
+    # What is tested is said in one of two ways, and a share is read as the training images are.
+    anew = TESTED if "test_share" in given else ("test_split", "test_share") if "test_split" in given else ()
+    made_from = {key: value for key, value in made_from.items() if key not in anew}
     return DataConfig(**{"dataset": record["data"]["reference"]} | made_from | given)
 
 

@@ -47,8 +47,6 @@ NOT_RUN = {  # and why
     "Name the folder that holds the Hub": "it serves until it is interrupted, as tests/local_hub has it",
     "give a command after --": "a quickstart takes minutes, as tests/runs/test_quickstart.py has it",
     "…: there already, as an earlier quickstart leaves": "tests/runs/test_quickstart.py has it",
-    "… was made of all images of …, which": "a set distilled anew, as tests/data/test_test_share.py has both",
-    "would test on, as it held out": "tests/data/test_test_share.py has it",
     "--minutes N plans for less": "said of runs that take long; what `--minutes` does is in tests/planning",
     "--trackio_options are Trackio's": "a tracker needs its own process, as tests/distillation/test_tracking.py has",
     "The students learn from hard labels": "DATM needs experts, as tests/objectives/test_datm.py has them",

@@ -152,10 +152,20 @@ ROWS = [
         "or its (--image_size) -> {0} 8",
     ),
     row(
-        "name it by --test_split, hold out",
-        "evaluate {headed} {evaluated} --dataset {untested}",
-        "name it by (--test_split) -> {0} more",
-        "each class by (--test_share 0.2), or -> {0}",
+        "… was made of all images of …, which has no test split",
+        "evaluate mine {evaluated}",
+        "anew with (--test_share 0.2), which -> hf-dd {random} --dataset {untested} --output_dir mine {0} "
+        "--overwrite_output_dir; --eval_students 1",
+        "name others by (--test_split) -> {0} more",
+        first="hf-dd {random} --dataset {untested} --output_dir mine",
+    ),
+    row(
+        "would test on, as it held out … of them",
+        "evaluate mine {evaluated} --test_share 0.4",
+        "leave it out -> !--test_share --test_split more",
+        "distil the set anew with it -> hf-dd {random} --dataset {untested} --output_dir mine --test_share 0.4 "
+        "--overwrite_output_dir; --eval_students 1",
+        first="hf-dd {random} --dataset {untested} --output_dir mine",
     ),
     row(
         "… of the class … would be beside … real ones",

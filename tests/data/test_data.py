@@ -317,7 +317,12 @@ def test_idx_folder(tmp_path, ending):
 
 
 def test_idx_without_a_test_pair(tmp_path):
-    assert load(write_mnist(tmp_path / "mine", prefixes=("train",))).test is None
+    folder = write_mnist(tmp_path / "mine", prefixes=("train",))
+    assert load(folder).test is None
+    held = load(folder, test_share=0.25, image_size=3)
+    assert (len(held.train), sorted(held.test.labels.tolist()), held.test.images.shape[2:]) == (9, [0, 1, 2], (3, 3))
+    with pytest.raises(ConfigError, match="--test_split has no meaning for .*mine"):
+        load(folder, test_split="test")
 
 
 @pytest.mark.parametrize("prefix", ["train", "t10k"])

@@ -2,7 +2,6 @@
 
 import dataclasses
 import shutil
-import struct
 
 import numpy as np
 import pytest
@@ -89,7 +88,7 @@ def test_no_set_is_tested_on_images_that_it_was_made_of(tmp_path):
     rows().save_to_disk(str(tmp_path / "rows"))
     rows(seed=1).save_to_disk(str(tmp_path / "others"))
     few = {"eval_students": 1, "eval_epochs": 1, "eval_architectures": ["MLP"]}
-    for name, held in (("whole", {}), ("part", {"test_share": 0.25})):
+    for name, held in (("whole", {}), ("part", {"test_share": 0.25}), ("resized", {"test_resize": 9})):
         options = {"dataset": str(tmp_path / "rows"), "objective": "random", "ipc": 1, "eval_students": 0}
         hf_dd.distill(**options, **held, output_dir=str(tmp_path / name))
     whole, part, out = str(tmp_path / "whole"), str(tmp_path / "part"), str(tmp_path / "out")
@@ -99,6 +98,8 @@ def test_no_set_is_tested_on_images_that_it_was_made_of(tmp_path):
 
     with pytest.raises(DataError, match="whole was made of all images of rows, which has no test split: distil it"):
         evaluated(whole)
+    with pytest.raises(DataError, match="resized was made of images of rows that"):
+        evaluated(str(tmp_path / "resized"), test_share=0.25)
     for sets in ((whole,), (part, whole)):
         with pytest.raises(DataError, match=r"whole was made of images of rows that --test_share 0\.25 would test on"):
             evaluated(*sets, test_share=0.25)
@@ -134,15 +135,3 @@ def test_classes_of_one_image_and_data_of_one_form_are_refused():
     says(message_of("distill", "--test_share", "0.2"), "--test_share has no meaning for digits")
     for share in ("0", "1", "a fifth"):
         says(message_of("distill", "--test_share", share), "--test_share")
-
-
-def test_a_folder_of_digit_files_without_a_test_part_takes_it(tmp_path):
-    """As those of MNIST, uncompressed: a header of big-endian numbers, then bytes."""
-    labels = bytes([0, 1] * 10)
-    (tmp_path / "train-images-idx3-ubyte").write_bytes(
-        struct.pack(">4i", 0x803, 20, 6, 6) + bytes(each % 256 for each in range(720))
-    )
-    (tmp_path / "train-labels-idx1-ubyte").write_bytes(struct.pack(">2i", 0x801, 20) + labels)
-    assert load_data(DataConfig(str(tmp_path))).test is None
-    data = load_data(DataConfig(str(tmp_path), test_share=0.2))
-    assert (len(data.train), len(data.test)) == (16, 4)

@@ -525,11 +525,15 @@ def test_who_scales_test_images_before_the_centre_is_cut_out():
 
 
 @pytest.mark.parametrize(("side", "theirs"), [(64, 72), (128, 144), (224, 256), (256, 288)])
-def test_a_row_says_that_test_images_were_read_otherwise_than_the_protocol_has_them(side, theirs):
+def test_a_row_says_that_test_images_were_read_otherwise_than_the_protocol_has_them(side, theirs, caplog):
     """Their size is RDED's size // 7 * 8."""
     data = dataclasses.replace(make_data(size=side), test=make_data().train)
     config = EvaluationConfig(eval_protocol="rded", published=True)  # which tries no flips
-    found = PROTOCOLS["rded"].suited(config, data)
+    with caplog.at_level("INFO"):  # no share of the training images is read otherwise than these
+        PROTOCOLS["rded"].suited(config, dataclasses.replace(data, test_share=0.2))
+        assert "--test_resize" not in caplog.text
+        found = PROTOCOLS["rded"].suited(config, data)
+    assert f"--test_resize {theirs} does the same" in caplog.text
     assert "rded v2, changed: resizes_tests False, here: " in str(found.resolve(10, 3, side, "ConvNet"))
     as_theirs = PROTOCOLS["rded"].suited(config, dataclasses.replace(data, test_resize=theirs))
     assert as_theirs.changed == () and as_theirs.resolve(10, 3, side, "ConvNet").resizes_tests
