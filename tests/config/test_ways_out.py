@@ -37,7 +37,7 @@ ROWS = [
         "(--soft_labels crops): add",
         "(--soft_label_views) goes.*leave it out -> !{0}",
     ),
-    row("--plan tells how the minutes", "{dm} --plan", "give (--minutes) -> {0} 1"),
+    row("--plan tells how the minutes", "{dm} --plan", "give (--minutes) -> {0} 10"),
     row(
         "--zca whitens whole images",
         "{dm} --zca --factor 2 --augment none",
