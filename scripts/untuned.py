@@ -130,7 +130,7 @@ def rows_of(name, ipc, sets, results, options):
 
 def over_distillations(values):
     """Mean and half the 95 % interval of distillations that the same students learned from."""
-    return vars(intervals.of_distillations(values, shared=True))
+    return intervals.of_distillations(values, shared=True).as_dict()
 
 
 def write(folder, rows):

@@ -117,7 +117,7 @@ def row_of(row: Facts, results: Facts) -> dict[str, Any]:
         "labels": verdict.regime_in_words(regime),
         "protocol": results["protocols"].get(regime) or results["protocols"].get(None),
         "mark": verdict.mark(row, results).strip(),
-        "gain": over and vars(over),
+        "gain": over and over.as_dict(),
     }
     return {name: row[name] for name in ROW if row.get(name) is not None} | {k: v for k, v in said.items() if v}
 

@@ -118,7 +118,7 @@ def as_json(found: Curves) -> dict[str, list[dict[str, Any]]]:
         name: [
             {
                 "cell": point.cell,
-                **vars(point.accuracy),
+                **point.accuracy.as_dict(),
                 "minutes": {"distilling": point.distilling, "teaching": point.teaching},
             }
             for point in points

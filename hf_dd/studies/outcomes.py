@@ -103,8 +103,8 @@ class Gain:
 
     def as_dict(self) -> dict[str, Any]:
         """The difference as `report.json` has it."""
-        of_each = {name: dataclasses.asdict(own) for name, own in self.of_each.items()}
-        return dataclasses.asdict(self.interval) | {"architectures": of_each}
+        of_each = {name: own.as_dict() for name, own in self.of_each.items()}
+        return self.interval.as_dict() | {"architectures": of_each}
 
 
 def paired_gain(outcomes: Mapping[str, Outcome], pairs: Sequence[tuple[str, str]]) -> Gain:
