@@ -107,10 +107,8 @@ def gain(evaluations: Sequence[Facts], name: str | None = None) -> str:
     several, instead = len(said) > 1, " or ".join(filter(None, dict.fromkeys(selections.values())))
     text = "; ".join(f"{architecture}: {words}" if several else words for architecture, words in said.items())
     if is_undecided := bool(undecided) and all(undecided):
-        several_sets = len(sets) > 1
-        few = FEW.get(len(sets) if several_sets else sets[0][0]["n"])
-        told = f"{few} {'distillations' if several_sets else 'students'} leave" if few else "a single student leaves"
-        text += f": {told} that open, more would tell"
+        number, what = (len(sets), "distillations") if len(sets) > 1 else (sets[0][0]["n"], "students")
+        text += f": {'a single student leaves' if alone else f'{FEW[number]} {what} leave'} that open, more would tell"
     elif instead and not better:
         text += f"; so use {instead}" if several else ": use that"
     labels = dict.fromkeys(regime_of(row, results) for results in evaluations[:1] for row in sets[0])

@@ -48,7 +48,7 @@ class CandidateRace:
         size = known.once("race", lambda: self.sized(steps, judgements, anew))
         if size is None:
             return 0
-        able = [place for place, step in enumerate(steps) if budget.FEWEST * step <= size["seconds"][0]] or [0]
+        able = [place for place, step in enumerate(steps) if budget.FEWEST * step <= size["seconds"][0]]
         entrants = [self.field.entrant(found[place], self.rungs(size["seconds"], steps[place])) for place in able]
         race = self.field.race(entrants, size["epochs"], size["entrants"])
         before = known.kept.get("scores", {})  # by name: another version may try others, or in another order

@@ -124,22 +124,27 @@ def require_unseen(name: str, record: dict[str, Any], data: ImageData, read: Dat
     if not record or (data.test is not None and read.test_share is None):
         return
     about, settings = record.get("data") or {}, record.get("settings") or {}
-    share = settings.get("test_share") or 0
-    called = about.get("name"), settings.get("train_split", read.train_split)
-    if called != (data.name, read.train_split):
-        as_made = dataclasses.replace(read, test_share=share or None, statistics=None, zca=None)
+    held, asked = settings.get("test_share") or 0, read.test_share or 0
+    if 0 < asked <= held:
+        return
+    if (about.get("name"), settings.get("train_split", read.train_split)) != (data.name, read.train_split):
+        as_made = dataclasses.replace(read, test_share=held or None, statistics=None, zca=None)
         if load_data(as_made).fingerprint != about.get("fingerprint"):
             return
-    if data.test is None:
+    if held:
         raise DataError(
-            f"{name} was made of all images of {data.name}, which has no test split: distil it anew with --test_share "
-            "0.2, which holds out images of each class, or name others by --test_split."
+            f"{name} was made of the images of {data.name} that a share of {held:g} left, and can be tested on those "
+            f"alone that it held out: give --test_share {held:g}."
         )
-    if read.test_share > share:
+    if asked:
         raise DataError(
-            f"{name} was made of images of {data.name} that --test_share {read.test_share:g} would test on, as it "
-            f"held out {share:g} of them: leave it out, or distil the set anew with it."
+            f"{name} was made of images of {data.name} that --test_share {asked:g} would test on: distil it anew with "
+            "that option, or name a test split by --test_split."
         )
+    raise DataError(
+        f"{name} was made of all images of {data.name}, which has no test split: distil it anew with --test_share "
+        "0.2, which holds out images of each class, or name others by --test_split."
+    )
 
 
 def read_otherwise(config: EvaluateConfig, data: ImageData, record: dict[str, Any], first: dict[str, Any]) -> str:

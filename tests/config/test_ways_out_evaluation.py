@@ -160,11 +160,24 @@ ROWS = [
         first="hf-dd {random} --dataset {untested} --output_dir mine",
     ),
     row(
-        "would test on, as it held out … of them",
+        "name it by --test_split, hold out",
+        "evaluate mine {evaluated} --dataset {untested}",
+        "name it by (--test_split) -> {0} more",
+        "each class by (--test_share 0.2), or -> {0}",
+        first="hf-dd {random} --dataset {three} --train_split test --output_dir mine",
+    ),
+    row(
+        "… was made of the images of … that a share of … left",
+        "evaluate mine {evaluated} --test_share 0.6",
+        r"give (--test_share 0\.4)\. -> !--test_share {0}",
+        first="hf-dd {random} --dataset {untested} --output_dir mine --test_share 0.4",
+    ),
+    row(
+        "… was made of images of … that --test_share … would test on",
         "evaluate mine {evaluated} --test_share 0.4",
-        "leave it out -> !--test_share --test_split more",
-        "distil the set anew with it -> hf-dd {random} --dataset {untested} --output_dir mine --test_share 0.4 "
-        "--overwrite_output_dir; --eval_students 1",
+        "name a test split by (--test_split) -> !--test_share {0} more",
+        "that --test_share (0.4) would test on: distil it anew with that option -> hf-dd {random} --dataset "
+        "{untested} --output_dir mine --test_share {0} --overwrite_output_dir; --eval_students 1",
         first="hf-dd {random} --dataset {untested} --output_dir mine",
     ),
     row(

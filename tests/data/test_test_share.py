@@ -105,14 +105,21 @@ def test_no_set_is_tested_on_images_that_it_was_made_of(tmp_path):
             evaluated(*sets, test_share=0.25)
     with pytest.raises(DataError, match=r"whole was made of images of rows that --test_share 0\.25 would test on"):
         evaluated(part, whole)  # by the record of the first
-    with pytest.raises(DataError, match=r"part was .* --test_share 0\.5 would .* as it held out 0\.25 of"):
+    with pytest.raises(
+        DataError, match=r"part was made .* left, .* alone that it held out: give --test_share 0\.25\.$"
+    ):
         evaluated(part, test_share=0.5)
+    with pytest.raises(
+        DataError, match=r"part was made .* left, .* alone that it held out: give --test_share 0\.25\.$"
+    ):
+        evaluated(part, dataset=str(tmp_path / "rows"))  # which asks for no share
     with pytest.raises(DataError, match="whole was made of images of rows that"):
         continual(set=whole, test_share=0.25, output_dir=out)
     shutil.copytree(tmp_path / "rows", tmp_path / "copy")
     for named in ({}, {"test_share": 0.25}):
         with pytest.raises(DataError, match="whole was made of .* of copy"):
             evaluated(whole, dataset=str(tmp_path / "copy"), **named)
+    assert evaluated(part, dataset=str(tmp_path / "rows"), test_share=0.25)["test_images"] == 6
     assert evaluated(part, test_share=0.1)["test_images"] == 2
     assert evaluated(whole, dataset=str(tmp_path / "others"), test_share=0.25)["test_images"] == 6
 

@@ -60,10 +60,8 @@ def test_what_does_not_beat_the_selection_says_to_use_that():
     ("gains", "words"),
     [
         ([0.1, 1.0, 2.2], "maybe +1.1 [-1.5, 3.7] over herding: three students leave that open, more would tell ("),
-        (
-            [0.1, 1.0, -0.2],
-            "no better than herding (+0.3 [-1.3, 1.9]): use that (",
-        ),  # of a standard error of 0.36
+        # Below its standard error of 0.36.
+        ([0.1, 1.0, -0.2], "no better than herding (+0.3 [-1.3, 1.9]): use that ("),
         ([0.1, 1.0, 2.2, -0.1], "maybe +0.8 [-0.9, 2.5] over herding: four students leave that open"),
         ([0.1, 1.0, 2.2, -0.1, -0.1], "no better than herding (+0.6 [-0.6, 1.9]): use that ("),
     ],
